@@ -1,0 +1,173 @@
+"""The manifest of a model artifact.
+
+An artifact is a folder (or a URL prefix) with `manifest.json` and the files
+that it names. The sha256 of the manifest's bytes pins the whole artifact,
+because the manifest holds the sha256 of every file: this one digest is what a
+release names, what its revision is made of, and what the predictor checks
+before it unpickles anything.
+"""
+
+import hashlib
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+MANIFEST_NAME = "manifest.json"
+"""File name of the manifest, at the top of the artifact."""
+
+SCHEMA_VERSION = 1
+"""Raised when an older reader could misunderstand a newer manifest."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureKind(StrEnum):
+    """What a feature's values are."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+
+
+class Feature(_Strict):
+    """One input of the model, in the order in which the model takes them."""
+
+    name: Name
+    kind: FeatureKind = FeatureKind.NUMERIC
+    minimum: float | None = None
+    """Smallest value seen in training: a description, not a limit that refuses."""
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+    nullable: bool = False
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            msg = f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}"
+            raise ValueError(msg)
+        return self
+
+
+class Output(_Strict):
+    """What the model answers for one row."""
+
+    name: Name = "prediction"
+    task: Literal["classification", "regression"] = "classification"
+    classes: tuple[str, ...] = ()
+
+
+class Histogram(_Strict):
+    """Counts of held-out data in bins: the reference that drift is measured against.
+
+    Numeric: `edges` are the inner bin edges, ascending, so there is one more bin than edges;
+    a value v falls in bin `bisect_right(edges, v)`. Categorical: `labels` name the bins, the
+    last one being "other". Missing values are counted apart.
+    """
+
+    edges: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    counts: tuple[int, ...]
+    missing: int = 0
+
+    @model_validator(mode="after")
+    def _counts_match_bins(self) -> Self:
+        bins = len(self.labels) if self.labels else len(self.edges) + 1
+        if len(self.counts) != bins:
+            msg = f"{bins} bins need {bins} counts, got {len(self.counts)}"
+            raise ValueError(msg)
+        if list(self.edges) != sorted(set(self.edges)):
+            msg = f"bin edges must ascend, got {self.edges}"
+            raise ValueError(msg)
+        return self
+
+
+class Baseline(_Strict):
+    """Histograms of held-out data, never of the data that the model was fitted to."""
+
+    rows: int = Field(gt=0)
+    features: dict[str, Histogram] = Field(default_factory=dict)
+    prediction: Histogram | None = None
+
+
+class Examples(_Strict):
+    """Rows with the outputs recorded at training: the predictor must repeat them before it is ready."""
+
+    rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
+    predictions: tuple[float | str, ...]
+    tolerance: float = Field(default=1e-6, ge=0)
+    """Largest absolute difference allowed between a recorded and a repeated number."""
+
+    @model_validator(mode="after")
+    def _one_prediction_per_row(self) -> Self:
+        if len(self.rows) != len(self.predictions):
+            msg = f"{len(self.rows)} example rows need as many predictions, got {len(self.predictions)}"
+            raise ValueError(msg)
+        return self
+
+
+class ModelFile(_Strict):
+    """One file of the artifact."""
+
+    path: str
+    sha256: Sha256
+    size: int = Field(ge=0)
+    """Bytes."""
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in path:
+            msg = f"file path {path!r} must be relative and stay inside the artifact"
+            raise ValueError(msg)
+        return path
+
+
+class ArtifactManifest(_Strict):
+    """Everything about a model that can be known without loading it."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+    ]
+    format: Literal["joblib"] = "joblib"
+    model_file: str = "model.joblib"
+    features: tuple[Feature, ...] = Field(min_length=1)
+    output: Output = Output()
+    libraries: dict[str, str] = Field(default_factory=dict)
+    """Library name to the version that trained the model, `python` among them."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    baseline: Baseline | None = None
+    examples: Examples
+    files: tuple[ModelFile, ...] = Field(min_length=1)
+    created: str | None = None
+    """RFC 3339 time. Left out by a build that must be reproducible."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        paths = [file.path for file in self.files]
+        if self.model_file not in paths:
+            msg = f"model_file {self.model_file!r} is not among the files {paths}"
+            raise ValueError(msg)
+        names = [feature.name for feature in self.features]
+        if len(set(names)) != len(names):
+            msg = f"feature names must differ, got {names}"
+            raise ValueError(msg)
+        for index, row in enumerate(self.examples.rows):
+            if len(row) != len(names):
+                msg = f"example row {index} has {len(row)} values for {len(names)} features"
+                raise ValueError(msg)
+        return self
+
+
+def manifest_digest(raw: bytes) -> str:
+    """Return the sha256 of a manifest's bytes, in hexadecimal: the digest of the whole artifact."""
+    return hashlib.sha256(raw).hexdigest()

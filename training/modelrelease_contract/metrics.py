@@ -1,0 +1,37 @@
+"""Names of every metric and label that one part writes and another reads."""
+
+PREDICTIONS_TOTAL = "predictions_total"
+"""Counter of answered prediction requests: labels RELEASE, REVISION, MODEL_VERSION, CODE."""
+
+PREDICTION_DURATION_SECONDS = "prediction_duration_seconds"
+"""Histogram of the time to answer: labels RELEASE, REVISION, MODEL_VERSION."""
+
+MODEL_VERSION_INFO = "model_version"
+"""Gauge, always 1: labels RELEASE, REVISION, MODEL_VERSION."""
+
+FEATURE_BIN_TOTAL = "feature_bin_total"
+"""Counter of feature values by baseline bin: labels RELEASE, REVISION, FEATURE, BIN."""
+
+PREDICTION_BIN_TOTAL = "prediction_bin_total"
+"""Counter of predictions by baseline bin: labels RELEASE, REVISION, BIN."""
+
+RELEASE = "release"
+REVISION = "revision"
+MODEL_VERSION = "model_version"
+CODE = "code"
+FEATURE = "feature"
+BIN = "bin"
+NAMESPACE = "namespace"
+POD = "pod"
+
+BIN_MISSING = "missing"
+"""Value of BIN for a missing value; the other bins are "0", "1", ... in order."""
+
+
+def duration_buckets() -> tuple[float, ...]:
+    """Return the histogram's upper bounds in seconds: 1 ms to about 11 s, each 1.2 times the last.
+
+    Exceedance counts at a bound are exact, so the ratio of neighbours is the finest slowdown that
+    can be told apart (reference: statistics, section A2, latency).
+    """
+    return tuple(float(f"{0.001 * 1.2**power:.4g}") for power in range(52))

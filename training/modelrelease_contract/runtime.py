@@ -1,0 +1,29 @@
+"""What the operator hands to the predictor's containers, and what they answer with.
+
+The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it. Both are the same
+image: `python -m modelrelease_serving fetch` and `python -m modelrelease_serving serve`.
+"""
+
+ENV_RELEASE = "MODELRELEASE_RELEASE"
+ENV_REVISION = "MODELRELEASE_REVISION"
+ENV_MODEL_URI = "MODEL_URI"
+ENV_MODEL_SHA256 = "MODEL_SHA256"
+ENV_MODEL_PATH = "MODEL_PATH"
+ENV_MODEL_VERSION = "MODEL_VERSION"
+ENV_API_VERSION = "API_VERSION"
+ENV_LOG_LEVEL = "LOG_LEVEL"
+ENV_LOG_FORMAT = "LOG_FORMAT"
+ENV_DRAIN_SECONDS = "DRAIN_SECONDS"
+ENV_CONNECTION_MAX_AGE_SECONDS = "CONNECTION_MAX_AGE_SECONDS"
+
+MODEL_DIR = "/models"
+"""Where the fetch container puts the artifact and the predictor finds it, read-only."""
+
+TERMINATION_LOG = "/dev/termination-log"
+"""A container that gives up writes one sentence here; the operator repeats it in status."""
+
+EXIT_REFUSED = 65
+"""Exit code (EX_DATAERR) of a container whose artifact can never work: trying again is no use."""
+
+HTTP_PORT = 8000
+"""Predictions, health and metrics."""
