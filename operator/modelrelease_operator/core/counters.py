@@ -1,0 +1,100 @@
+"""From raw counters to the counts of one interval.
+
+Prometheus' increase() extrapolates to fractions and loses the first increment of a series that
+appears with value 1, typically a canary's first error (prometheus issue 3746). So the operator keeps
+the last raw value of every series and subtracts by itself.
+
+The state is a mapping from series to its last raw value. It grows with every pod that ever
+answered: the caller drops the series of pods that no longer exist with `forget`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from modelrelease_operator.core.evidence import ArmCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The value of one counter, as Prometheus keeps it; `series` names pod and labels, always in one way."""
+
+    series: str
+    value: float
+
+
+def _itself(series: str) -> str:
+    return series
+
+
+def advance(
+    state: Mapping[str, int],
+    samples: Iterable[Sample],
+    *,
+    known_start: bool,
+    process_of: Callable[[str], str] = _itself,
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the new state and what each series of this look grew by since the last one.
+
+    `known_start` is false for the first look of a release: it only records, and the deltas are
+    empty. That look must hold every pod that runs, since a series first seen later is taken to have
+    started at 0. A series missing from a look keeps its last value, so what happened meanwhile is
+    counted once, when it comes back.
+
+    A value that fell means that its process restarted: all series that `process_of` maps to the same
+    process then count from 0, also those whose new value has passed the old one. Two restarts between
+    looks, or one that every series of the process has outgrown, cannot be seen and lose counts.
+
+    Raises ValueError, naming the series, for a value that is no whole number of events and for a
+    series given twice.
+    """
+    values = _whole_numbers(samples)
+    if not known_start:
+        return {**state, **values}, {}
+    restarted = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
+    last = {
+        series: 0 if restarted and process_of(series) in restarted else value
+        for series, value in state.items()
+    }
+    deltas = {series: value - last.get(series, 0) for series, value in values.items()}
+    return {**last, **values}, deltas
+
+
+def forget(state: Mapping[str, int], keep: Callable[[str], bool]) -> dict[str, int]:
+    """Return the state without the series that `keep` refuses.
+
+    Only for pods that cannot come back: a forgotten series that does is counted from 0 again.
+    """
+    return {series: value for series, value in state.items() if keep(series)}
+
+
+def tally(deltas: Mapping[str, int], is_bad: Callable[[str], bool]) -> ArmCounts:
+    """Sum one arm's deltas, each series being all good or all bad (by its status code, say)."""
+    bad = sum(delta for series, delta in deltas.items() if is_bad(series))
+    return ArmCounts(total=sum(deltas.values()), bad=bad)
+
+
+def exceedances(
+    deltas: Mapping[str, int], *, is_total: Callable[[str], bool], is_within: Callable[[str], bool]
+) -> ArmCounts:
+    """Count the requests slower than a bucket's bound: those in the +Inf bucket and not in that one.
+
+    `is_total` picks the +Inf buckets and `is_within` those at the bound. Held to at least 0, which
+    only an unseen restart can undercut.
+    """
+    total = sum(delta for series, delta in deltas.items() if is_total(series))
+    within = sum(delta for series, delta in deltas.items() if is_within(series))
+    return ArmCounts(total=total, bad=max(0, total - within))
+
+
+def _whole_numbers(samples: Iterable[Sample]) -> dict[str, int]:
+    values: dict[str, int] = {}
+    for sample in samples:
+        if not (math.isfinite(sample.value) and sample.value >= 0 and float(sample.value).is_integer()):
+            msg = f"series {sample.series!r}: a counter must be a whole number from 0 up, got {sample.value}"
+            raise ValueError(msg)
+        if sample.series in values:
+            msg = f"series {sample.series!r} was given twice in one look"
+            raise ValueError(msg)
+        values[sample.series] = int(sample.value)
+    return values

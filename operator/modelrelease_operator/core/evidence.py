@@ -1,0 +1,355 @@
+"""Evidence from counts of good and bad requests, valid however often it is looked at.
+
+Every test here is an e-process: a number that starts at 1, grows when the counts contradict the
+hypothesis under test, and, while that hypothesis is true, ever reaches 1/alpha with probability
+alpha at most (Ville 1939; Howard et al. 2021, arXiv 1810.08240). So a decision may be taken at any
+look, and at every look. The proof and its conditions are in docs/explanation/decisions.md.
+
+Everything works on logarithms. Nothing here knows a clock, a metric's name or a policy.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Self
+
+REGRESSION_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
+"""How much worse than the tolerance each design supposes the canary to be."""
+
+NON_INFERIORITY_GRID = (0.95, 0.9, 0.8, 0.65, 0.5, 0.3, 0.1, 0.0)
+"""How much better than the margin each design supposes the canary to be; 0 supposes no bad request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCounts:
+    """Requests that one arm answered in an interval, and how many of them were bad.
+
+    Raises ValueError unless both are integers and 0 <= bad <= total.
+    """
+
+    total: int
+    bad: int
+
+    def __post_init__(self) -> None:
+        if not ({type(self.total), type(self.bad)} == {int} and 0 <= self.bad <= self.total):
+            msg = f"counts must be integers with 0 <= bad <= total, got bad={self.bad!r} total={self.total!r}"
+            raise ValueError(msg)
+
+    @property
+    def rate(self) -> float | None:
+        """Share of bad requests in [0, 1]; None without requests."""
+        return self.bad / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """Both arms' counts over the same span of time, at one traffic weight."""
+
+    canary: ArmCounts
+    stable: ArmCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """The line p_canary = ratio * p_stable + points that a test draws.
+
+    `points` is a share in [0, 1], not a percentage. Raises ValueError when the ratio is not
+    above 0 (an absolute limit is a `Guardrail`) or the points are outside [0, 1].
+    """
+
+    ratio: float
+    points: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ratio) and self.ratio > 0):
+            msg = f"tolerance ratio must be above 0, got {self.ratio}"
+            raise ValueError(msg)
+        if not 0 <= self.points <= 1:
+            msg = f"tolerance points must be a share between 0 and 1, got {self.points}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mixture:
+    """The mean of one e-process for each design, kept as their logarithms."""
+
+    log_e: tuple[float, ...]
+    dispersion: float = 1.0
+    """Most requests that fail together. Divides each log e when it is read, never the stored ones."""
+
+    def _gaining(self, gains: Iterable[float]) -> Self:
+        return replace(self, log_e=tuple(map(sum, zip(self.log_e, gains, strict=True))))
+
+    @property
+    def log_value(self) -> float:
+        """Natural logarithm of the e-value: of the mean over the designs.
+
+        Each design is divided by the dispersion before the mean is taken. The root of the mean would
+        be larger (Jensen) and is not covered by the proof.
+        """
+        return _log_mean_exp([value / self.dispersion for value in self.log_e])
+
+    def progress(self, threshold: float) -> float:
+        """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
+        return progress(self.log_value, threshold)
+
+    def to_state(self) -> list[float | None]:
+        """Return what must be stored, JSON-safe: undivided log e-values, None for minus infinity."""
+        return [None if value == -math.inf else value for value in self.log_e]
+
+    def from_state(self, state: Sequence[float | None]) -> Self:
+        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
+        values = tuple(-math.inf if value is None else float(value) for value in state)
+        if len(values) != len(self.log_e) or any(math.isnan(value) or value == math.inf for value in values):
+            msg = f"stored evidence must be {len(self.log_e)} numbers or nulls, got {list(state)}"
+            raise ValueError(msg)
+        return replace(self, log_e=values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EProcess(_Mixture):
+    """Evidence about the canary's bad rate against the line that `tolerance` draws from stable's.
+
+    One log e-value for each design ratio r. With a = (r/r0) b and b = (r0 n_c + n_s) / (r n_c + n_s),
+    an interval of n_c canary requests, x bad, and n_s stable requests, y bad, adds
+
+        x log a + y log b - (a - 1) c0 n_c
+
+    to it. Designs above r0 test "no worse than the line" (`regression`), designs below it test "at
+    least as bad as the line" (`non_inferiority`); formula and proof are the same.
+    """
+
+    tolerance: Tolerance
+    designs: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check_dispersion(self.dispersion)
+
+    @classmethod
+    def regression(cls, tolerance: Tolerance, *, dispersion: float = 1.0) -> Self:
+        """Test H0: p_canary <= ratio * p_stable + points. Evidence against it asks for a rollback."""
+        return cls._fresh(tolerance, REGRESSION_GRID, dispersion)
+
+    @classmethod
+    def non_inferiority(cls, margin: Tolerance, *, dispersion: float = 1.0) -> Self:
+        """Test H0: p_canary >= ratio * p_stable + points. Evidence against it allows a promotion."""
+        return cls._fresh(margin, NON_INFERIORITY_GRID, dispersion)
+
+    @classmethod
+    def _fresh(cls, tolerance: Tolerance, grid: Sequence[float], dispersion: float) -> Self:
+        designs = tuple(tolerance.ratio * step for step in grid)
+        return cls(tolerance=tolerance, designs=designs, log_e=(0.0,) * len(designs), dispersion=dispersion)
+
+    def update(self, interval: Interval) -> Self:
+        """Return the evidence with one more interval; an interval that lacks an arm changes nothing."""
+        if interval.canary.total == 0 or interval.stable.total == 0:
+            return self
+        return self._gaining(_gain(design, self.tolerance, interval) for design in self.designs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guardrail(_Mixture):
+    """Evidence against H0: p <= limit for one arm, whichever.
+
+    A mean of likelihood ratios of p1 = min(q * limit, (1 + limit) / 2) to the limit, with q in the
+    grid of regressions. A breach says nothing about the other arm: compare before blaming one.
+    """
+
+    limit: float
+    log_e: tuple[float, ...] = (0.0,) * len(REGRESSION_GRID)
+
+    def __post_init__(self) -> None:
+        _check_dispersion(self.dispersion)
+        if not 0 < self.limit < 1:
+            msg = f"a guardrail's limit must be a share between 0 and 1, both excluded, got {self.limit}"
+            raise ValueError(msg)
+
+    def update(self, counts: ArmCounts) -> Self:
+        """Return the evidence with one more interval of this arm."""
+        good = counts.total - counts.bad
+        designs = (min(q * self.limit, (1 + self.limit) / 2) for q in REGRESSION_GRID)
+        return self._gaining(
+            counts.bad * math.log(p1 / self.limit) + good * (math.log1p(-p1) - math.log1p(-self.limit))
+            for p1 in designs
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarts:
+    """Up to `planned` copies of one test, started one after the other, for a regression that sets in late.
+
+    Healthy hours leave a single test deep below 1, and a later regression must first climb out of
+    them. A copy started after those hours need not. Each copy weighs 1/planned and counts 1 until it
+    starts, so the mean is an e-process whatever decides when the next one starts.
+    """
+
+    template: EProcess
+    planned: int
+    copies: tuple[EProcess, ...]
+
+    @classmethod
+    def plan(cls, template: EProcess, *, planned: int) -> Self:
+        """Plan so many copies of a fresh test and start the first. Raises ValueError below 1."""
+        if planned < 1:
+            msg = f"at least one copy must be planned, got {planned}"
+            raise ValueError(msg)
+        return cls(template=template, planned=planned, copies=(template,))
+
+    @property
+    def remaining(self) -> int:
+        """Copies that may still be started."""
+        return self.planned - len(self.copies)
+
+    def start_next(self) -> Self:
+        """Start one more copy. Raises ValueError when all planned copies run: more would cost the bound."""
+        if not self.remaining:
+            msg = f"all {self.planned} planned copies have started"
+            raise ValueError(msg)
+        return replace(self, copies=(*self.copies, self.template))
+
+    def update(self, interval: Interval) -> Self:
+        """Return the evidence with one more interval given to every running copy."""
+        return replace(self, copies=tuple(copy.update(interval) for copy in self.copies))
+
+    @property
+    def log_value(self) -> float:
+        """Natural logarithm of the e-value: the mean over all planned copies."""
+        waiting = [0.0] * self.remaining
+        return _log_mean_exp([*(copy.log_value for copy in self.copies), *waiting])
+
+    def progress(self, threshold: float) -> float:
+        """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
+        return progress(self.log_value, threshold)
+
+    def to_state(self) -> list[list[float | None]]:
+        """Return what must be stored, JSON-safe: the state of every running copy."""
+        return [copy.to_state() for copy in self.copies]
+
+    def from_state(self, state: Sequence[Sequence[float | None]]) -> Self:
+        """Return this plan with stored copies. Raises ValueError for none, or more than planned."""
+        if not 1 <= len(state) <= self.planned:
+            msg = f"between 1 and {self.planned} stored copies expected, got {len(state)}"
+            raise ValueError(msg)
+        return replace(self, copies=tuple(self.template.from_state(copy) for copy in state))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateInterval:
+    """Two-sided confidence interval of a bad rate, as shares in [0, 1]."""
+
+    lower: float
+    upper: float
+
+
+def progress(log_value: float, threshold: float) -> float:
+    """Return log_value / log(threshold) held within [0, 1]; 1 means that the threshold was reached.
+
+    Raises ValueError when the threshold is not above 1.
+    """
+    if not threshold > 1:
+        msg = f"a threshold for evidence must be above 1, got {threshold}"
+        raise ValueError(msg)
+    return min(1.0, max(0.0, log_value / math.log(threshold)))
+
+
+def combine(weighted: Iterable[tuple[float, float]]) -> float:
+    """Return the log of the weighted arithmetic mean of e-values given as (weight, log value).
+
+    The mean of e-values is one itself, whatever their dependence, so metrics and guardrails that
+    can each ask for a rollback share one alpha. The weights must be fixed before the first look; a
+    metric that cannot be measured keeps its weight and its last value. Raises ValueError unless the
+    weights are positive and sum to 1.
+    """
+    pairs = list(weighted)
+    if any(not weight > 0 for weight, _ in pairs) or abs(math.fsum(w for w, _ in pairs) - 1) > 1e-9:
+        msg = f"weights must be positive and sum to 1, got {[weight for weight, _ in pairs]}"
+        raise ValueError(msg)
+    return _log_sum_exp([math.log(weight) + value for weight, value in pairs])
+
+
+def expected_requests(
+    test: EProcess, *, stable_rate: float, ratio: float, weight: float, alpha: float
+) -> float:
+    """Return about how many canary requests `test` needs to reach 1/alpha, from a fresh start.
+
+    The canary fails at `ratio` times `stable_rate` (held to 1) and gets the share `weight` of the
+    traffic. The best design's growth for each canary request has to pay log(1/alpha) and the log of
+    the number of designs, since it enters the mean with that weight. Medians measured by simulation
+    lie up to a quarter below. math.inf when no design grows: the test is not expected to decide.
+    """
+    if not (0 <= stable_rate <= 1 and ratio >= 0 and 0 < weight < 1 and 0 < alpha < 1):
+        msg = (
+            "rates must be in [0, 1], weight and alpha strictly between 0 and 1, got "
+            f"{stable_rate=} {ratio=} {weight=} {alpha=}"
+        )
+        raise ValueError(msg)
+    canary_rate = min(1.0, ratio * stable_rate)
+    growth = max(_growth(design, test.tolerance, canary_rate, stable_rate, weight) for design in test.designs)
+    price = test.dispersion * (math.log(len(test.designs)) - math.log(alpha))
+    return price / growth if growth > 0 else math.inf
+
+
+def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
+    """Return Wilson's score interval (Wilson 1927) of a bad rate, for people to read.
+
+    Valid for one look at a fixed number of requests; no decision rests on it. Without requests it is
+    [0, 1]. Raises ValueError when the confidence is not strictly between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        msg = f"confidence must be strictly between 0 and 1, got {confidence}"
+        raise ValueError(msg)
+    n, x = counts.total, counts.bad
+    if n == 0:
+        return RateInterval(lower=0.0, upper=1.0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = (x + z * z / 2) / (n + z * z)
+    spread = z * math.sqrt(x * (n - x) / n + z * z / 4) / (n + z * z)
+    return RateInterval(
+        lower=0.0 if x == 0 else max(0.0, centre - spread), upper=1.0 if x == n else min(1.0, centre + spread)
+    )
+
+
+def _gain(design: float, tolerance: Tolerance, interval: Interval) -> float:
+    canary, stable = interval.canary, interval.stable
+    log_a, log_b, excess = _factors(design, tolerance.ratio, canary.total, stable.total)
+    paid = excess * tolerance.points * canary.total
+    return math.fsum((_times(canary.bad, log_a), _times(stable.bad, log_b), -paid))
+
+
+def _growth(
+    design: float, tolerance: Tolerance, canary_rate: float, stable_rate: float, weight: float
+) -> float:
+    """Expected gain for each canary request."""
+    log_a, log_b, excess = _factors(design, tolerance.ratio, weight, 1 - weight)
+    stable_bad = stable_rate * (1 - weight) / weight
+    return math.fsum((_times(canary_rate, log_a), _times(stable_bad, log_b), -excess * tolerance.points))
+
+
+def _factors(design: float, null: float, n_c: float, n_s: float) -> tuple[float, float, float]:
+    """Return log a, log b and a - 1, without the cancellation of computing them one from the other."""
+    mixed = design * n_c + n_s
+    excess = (design - null) * n_s / (null * mixed)
+    log_a = math.log1p(excess) if design else -math.inf
+    return log_a, math.log1p((null - design) * n_c / mixed), excess
+
+
+def _times(count: float, log_factor: float) -> float:
+    return count * log_factor if count else 0.0
+
+
+def _log_sum_exp(values: Sequence[float]) -> float:
+    largest = max(values)
+    if largest == -math.inf:
+        return largest
+    return largest + math.log(math.fsum(math.exp(value - largest) for value in values))
+
+
+def _log_mean_exp(values: Sequence[float]) -> float:
+    return _log_sum_exp(values) - math.log(len(values))
+
+
+def _check_dispersion(dispersion: float) -> None:
+    if not (math.isfinite(dispersion) and dispersion >= 1):
+        msg = f"dispersion must be at least 1, got {dispersion}"
+        raise ValueError(msg)
