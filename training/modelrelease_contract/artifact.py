@@ -60,6 +60,15 @@ class Output(_Strict):
     name: Name = "prediction"
     task: Literal["classification", "regression"] = "classification"
     classes: tuple[str, ...] = ()
+    probability: bool = False
+    """True: the answer is the probability of the second of two classes, not the class."""
+
+    @model_validator(mode="after")
+    def _probability_is_of_two_classes(self) -> Self:
+        if self.probability and len(self.classes) != 2:
+            msg = f"a probability is answered for exactly two classes, got {list(self.classes)}"
+            raise ValueError(msg)
+        return self
 
 
 class Histogram(_Strict):
@@ -123,8 +132,9 @@ class ModelFile(_Strict):
     @classmethod
     def _stays_inside(cls, path: str) -> str:
         pure = PurePosixPath(path)
-        if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in path:
-            msg = f"file path {path!r} must be relative and stay inside the artifact"
+        escapes = pure.is_absolute() or ".." in pure.parts or not pure.parts
+        if escapes or "\\" in path or "\0" in path or str(pure) != path:
+            msg = f"file path {path!r} must be relative, plain and stay inside the artifact"
             raise ValueError(msg)
         return path
 
@@ -156,6 +166,9 @@ class ArtifactManifest(_Strict):
         paths = [file.path for file in self.files]
         if self.model_file not in paths:
             msg = f"model_file {self.model_file!r} is not among the files {paths}"
+            raise ValueError(msg)
+        if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
+            msg = f"file paths must differ, and none may be {MANIFEST_NAME}, got {paths}"
             raise ValueError(msg)
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):

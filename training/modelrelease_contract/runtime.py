@@ -19,6 +19,9 @@ ENV_CONNECTION_MAX_AGE_SECONDS = "CONNECTION_MAX_AGE_SECONDS"
 MODEL_DIR = "/models"
 """Where the fetch container puts the artifact and the predictor finds it, read-only."""
 
+PVC_DIR = "/pvc"
+"""Where the fetch container of `pvc://claim/path` finds the claim, read-only: `PVC_DIR/claim`."""
+
 TERMINATION_LOG = "/dev/termination-log"
 """A container that gives up writes one sentence here; the operator repeats it in status."""
 
