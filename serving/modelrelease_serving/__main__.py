@@ -1,0 +1,96 @@
+"""The predictor's command line: which of its two jobs to do, and with which exit code it ends."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final, NoReturn
+
+from pydantic import ValidationError
+
+from modelrelease_contract.runtime import EXIT_REFUSED
+from modelrelease_serving.errors import RefusedError, UnreachableError
+from modelrelease_serving.logs import configure, give_up
+from modelrelease_serving.settings import Settings, explain, variables
+
+EXIT_UNREACHABLE: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+
+_EXAMPLES: Final = """\
+examples:
+  Serve the artifact in a folder, on any free port, with logs for people:
+    MODEL_PATH=artifacts/qna/1 PORT=0 LOG_FORMAT=text python -m modelrelease_serving
+
+  Ask it:
+    curl -s localhost:8000/predict -H 'Content-Type: application/json' -d '{"features": [0.1, ...]}'
+
+  Copy an artifact first, and refuse any other than the one that was pinned:
+    MODEL_URI=https://models.example.com/qna/1/ MODEL_SHA256=... MODEL_PATH=/models \\
+      python -m modelrelease_serving fetch
+
+exit codes:
+  0 stopped as asked; 1 the artifact could not be fetched in time; 2 a setting is wrong;
+  65 the artifact can never work. Every failure is one sentence in the log and the termination log.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `serve` or `fetch`. Return the exit code."""
+    command = _parser().parse_args(arguments).command
+    # As the first process of a container nothing else would make this one end on SIGTERM.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        configure(level="INFO", form="json")
+        give_up(explain(error), termination_log=Settings.model_fields["termination_log"].default)
+        return EXIT_USAGE
+    configure(level=settings.log_level, form=settings.log_format)
+    return _fetch(settings) if command == "fetch" else _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    from modelrelease_serving.server import run  # noqa: PLC0415 - fetch must not wait for numpy and FastAPI
+
+    return run(settings)
+
+
+def _fetch(settings: Settings) -> int:
+    from modelrelease_serving.fetch import fetch  # noqa: PLC0415 - and serve not for urllib
+
+    try:
+        fetch(settings)
+    except RefusedError as error:
+        give_up(str(error), termination_log=settings.termination_log)
+        return EXIT_REFUSED
+    except UnreachableError as error:
+        give_up(str(error), termination_log=settings.termination_log)
+        return EXIT_UNREACHABLE
+    except OSError as error:
+        give_up(f"cannot write to {settings.model_path}: {error}", termination_log=settings.termination_log)
+        return EXIT_UNREACHABLE
+    return 0
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(EXIT_TERMINATED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    lines = [f"  {name:<28} {default}".rstrip() for name, default in sorted(variables().items())]
+    parser = argparse.ArgumentParser(
+        prog="modelrelease_serving",
+        description="Serve one model artifact over HTTP, or fetch it first. Settings: the environment.",
+        epilog="\n".join(["environment variables and their defaults:", *lines, "", _EXAMPLES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command", nargs="?", choices=("serve", "fetch"), default="serve", help="default: serve"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The HTTP face of one model: routes, and which answer each outcome gets.
+
+Takes an opened model, which may still be loading, so that tests need no server and no network. How
+the process starts and stops is in `server`; what a row must look like in `rows`.
+"""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from modelrelease_serving.connections import Drain, LeaveMiddleware
+from modelrelease_serving.metrics import Metrics
+from modelrelease_serving.model import Model
+from modelrelease_serving.predictions import VERSION_HEADER, Predictions
+from modelrelease_serving.problems import problem
+from modelrelease_serving.settings import Settings
+
+SERVICE: Final = "modelrelease-predictor"
+
+
+def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) -> FastAPI:
+    """Return the app for `model`. Predictions get 503 until it is ready; `/ready` gets 503 in a drain too."""
+    drain = drain or Drain()
+    manifest = model.manifest
+    metrics = Metrics(manifest, release=settings.release, revision=settings.revision)
+    app = FastAPI(
+        title=f"{manifest.name}, version {manifest.version}",
+        version=settings.api_version,
+        description="Predictions of one version of one model.",
+    )
+    app.add_middleware(LeaveMiddleware, max_age_seconds=settings.connection_max_age_seconds, drain=drain)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.state.metrics = metrics
+    predictions = Predictions(model, metrics)
+
+    @app.post("/predict", openapi_extra=_predict_schema(model), responses=_PROBLEMS, summary="Predict rows")
+    async def predict(request: Request) -> Response:
+        return await predictions.answer(request)
+
+    @app.get("/health", summary="The process works")
+    async def health() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/ready", summary="The model may be asked")
+    async def ready() -> Response:
+        if drain.active:
+            return JSONResponse({"status": "draining"}, 503)
+        return JSONResponse({"status": "ready"}) if model.ready else JSONResponse({"status": "loading"}, 503)
+
+    @app.get("/metrics", summary="Counters for Prometheus")
+    async def show_metrics() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/version", summary="What serves here")
+    async def version() -> Response:
+        return JSONResponse(_version(model, settings), headers={VERSION_HEADER: manifest.version})
+
+    return app
+
+
+def _version(model: Model, settings: Settings) -> dict[str, str]:
+    return {
+        "service": SERVICE,
+        "api_version": settings.api_version,
+        "model": model.manifest.name,
+        "model_version": model.manifest.version,
+        "model_sha256": model.digest,
+        "release": settings.release,
+        "revision": settings.revision,
+    }
+
+
+async def _http_problem(_request: Request, error: Exception) -> Response:
+    """Give the framework's own refusals (404, 405) the shape of ours."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"description": text, "content": {"application/problem+json": {}}}
+    for code, text in (
+        (400, "The body is not such a document"),
+        (413, "Too many bytes or rows"),
+        (422, "A value that the feature cannot have; `row` and `feature` name it"),
+        (500, "The model failed"),
+        (503, "The model is still loading"),
+    )
+}
+
+
+def _predict_schema(model: Model) -> dict[str, Any]:
+    """Describe the request by the artifact's own features, with its first example row."""
+    manifest = model.manifest
+    row = list(manifest.examples.rows[0])
+    value = {"type": ["number", "string", "null"]}
+    one = {"type": "array", "items": value, "minItems": len(row), "maxItems": len(row)}
+    names = ", ".join(feature.name for feature in manifest.features)
+    schema = {
+        "type": "object",
+        "required": ["features"],
+        "properties": {"features": {"description": names, "oneOf": [one, {"type": "array", "items": one}]}},
+    }
+    examples = {
+        "one row": {"value": {"features": row}},
+        "two rows": {"value": {"features": [list(some) for some in manifest.examples.rows[:2]]}},
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "examples": examples}},
+        }
+    }

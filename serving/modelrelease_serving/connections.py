@@ -1,0 +1,91 @@
+"""When a connection ends: so that clients move between pods by themselves and none is cut.
+
+kube-proxy balances connections, not requests: a client that keeps its connection alive stays with its
+pod whatever the Service selects by now. So the server ends each connection after a while, always
+with an answer that says so, never under a request. Nothing here knows about models.
+"""
+
+import asyncio
+import random
+import time
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+STATE_KEY: Final = "connection"
+_JITTER: Final = 0.2
+
+
+class Drain:
+    """Whether the process is leaving, and until when it goes on answering."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self) -> None:
+        self.ends: float | None = None
+        """On the monotonic clock; None while nobody has asked this process to leave."""
+
+    @property
+    def active(self) -> bool:
+        """True from the request to leave on."""
+        return self.ends is not None
+
+    @property
+    def over(self) -> bool:
+        """True when it is time to stop listening."""
+        return self.ends is not None and time.monotonic() >= self.ends
+
+    def start(self, seconds: float) -> None:
+        """Leave in `seconds`."""
+        self.ends = time.monotonic() + seconds
+
+
+class Connection:
+    """Since when a connection stands, with a factor of its own so that many do not end together."""
+
+    __slots__ = ("opened", "stretch")
+
+    def __init__(self) -> None:
+        self.opened = time.monotonic()
+        self.stretch = random.uniform(1 - _JITTER, 1 + _JITTER)
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Compare the age with `seconds`, give or take a fifth."""
+        return time.monotonic() - self.opened > seconds * self.stretch
+
+
+class DatedProtocol(HttpToolsProtocol):
+    """Tells the app, in `scope["state"]`, which connection a request came on."""
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the time."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, STATE_KEY: Connection()}
+
+
+class LeaveMiddleware:
+    """Adds `Connection: close` to answers on connections that should end; uvicorn then closes them."""
+
+    def __init__(self, app: ASGIApp, *, max_age_seconds: float, drain: Drain) -> None:
+        self._app = app
+        self._max_age = max_age_seconds
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and watch its answer leave."""
+        connection: Any = scope.get("state", {}).get(STATE_KEY)
+
+        async def send_and_leave(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._is_last(connection):
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_and_leave)
+
+    def _is_last(self, connection: Connection | None) -> bool:
+        if self._drain.active:
+            return True
+        return bool(self._max_age) and connection is not None and connection.is_older_than(self._max_age)

@@ -1,0 +1,123 @@
+"""The process that answers: starts listening, loads, drains on SIGTERM, and says how it ended.
+
+The order matters: it listens before it loads, so that `/health` answers while a large model loads,
+and it goes on listening after SIGTERM, so that clients who do not know yet still get an answer.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+from types import FrameType
+from typing import Final
+
+import prometheus_client
+import uvicorn
+import uvloop
+from typing_extensions import override
+
+from modelrelease_contract.runtime import EXIT_REFUSED
+from modelrelease_serving.app import create_app
+from modelrelease_serving.connections import DatedProtocol, Drain
+from modelrelease_serving.errors import RefusedError
+from modelrelease_serving.logs import fields, give_up
+from modelrelease_serving.model import Model
+from modelrelease_serving.settings import Settings
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than clients keep idle connections, so that they leave first and meet no reset."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that answers SIGTERM by draining. SIGINT or a second SIGTERM stop it at once."""
+
+    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drain_seconds = drain_seconds
+        self._announced = False
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Start the drain on the first SIGTERM; leave everything else to uvicorn.
+
+        A SIGTERM is not passed to `super`, which would raise it again at the end: leaving when asked
+        to is a success, with exit code 0.
+        """
+        if sig != signal.SIGTERM:
+            super().handle_exit(sig, frame)
+        elif self._drain.active:
+            self.should_exit = True
+        else:
+            self._drain.start(self._drain_seconds)
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        """Stop when the drain is over. Called by uvicorn ten times a second."""
+        if self._drain.active and not self._announced:
+            # Not in the signal handler: it may have interrupted a log call.
+            self._announced = True
+            _LOG.info("draining", extra=fields(seconds=self._drain_seconds))
+        if self._drain.over:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    @override
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Listen, and say where."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        for listener in self.servers:
+            for socket in listener.sockets:
+                host, port, *_ = socket.getsockname()
+                _LOG.info("listening", extra=fields(host=host, port=port))
+
+
+def run(settings: Settings) -> int:
+    """Serve the model at MODEL_PATH until told to stop. Return the exit code."""
+    # One `_created` series for each counter would double what Prometheus stores, for no query of ours.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        model = Model.open(settings.model_path, version=settings.model_version, sha256=settings.model_sha256)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(model, settings))
+    except RefusedError as error:
+        give_up(str(error), termination_log=settings.termination_log)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return 130
+    _LOG.info("stopped")
+    return 0
+
+
+async def _serve(model: Model, settings: Settings) -> None:
+    """Listen and load side by side. Raises RefusedError when the model must not serve."""
+    drain = Drain()
+    config = uvicorn.Config(
+        create_app(model, settings, drain=drain),
+        host=settings.host,
+        port=settings.port,
+        http=DatedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    server = DrainingServer(config, drain=drain, drain_seconds=settings.drain_seconds)
+    loading = asyncio.create_task(_load(model, server))
+    await server.serve()
+    await loading
+
+
+async def _load(model: Model, server: uvicorn.Server) -> None:
+    try:
+        await asyncio.to_thread(model.load)
+        # What lives until the end need not be looked at by every collection.
+        gc.freeze()
+    except BaseException:
+        server.should_exit = True
+        raise

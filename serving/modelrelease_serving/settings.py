@@ -1,0 +1,66 @@
+"""Settings from the environment: the only reader of it. The contract spells the names."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modelrelease_contract import runtime
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+Upper = StringConstraints(to_upper=True, strip_whitespace=True)
+
+
+class Settings(BaseSettings):
+    """How this process behaves. An empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_ignore_empty=True,
+        case_sensitive=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+    )
+
+    release: str = Field(default="local", validation_alias=runtime.ENV_RELEASE)
+    revision: str = Field(default="local", validation_alias=runtime.ENV_REVISION)
+    model_uri: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_URI)
+    """Folder of the artifact for `fetch`: http(s)://, pvc://claim/path or file:///path."""
+    model_sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", validation_alias=runtime.ENV_MODEL_SHA256
+    )
+    """Digest of the manifest. When set, nothing else is loaded."""
+    model_path: Path = Field(default=Path(runtime.MODEL_DIR), validation_alias=runtime.ENV_MODEL_PATH)
+    model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)
+    """When set, the manifest must say the same."""
+    api_version: str = Field(default="v1", validation_alias=runtime.ENV_API_VERSION)
+    log_level: Annotated[LogLevel, Upper] = Field(default="INFO", validation_alias=runtime.ENV_LOG_LEVEL)
+    log_format: Literal["json", "text"] = Field(default="json", validation_alias=runtime.ENV_LOG_FORMAT)
+    drain_seconds: float = Field(default=10, ge=0, le=3600, validation_alias=runtime.ENV_DRAIN_SECONDS)
+    """How long to go on answering after SIGTERM. 0 stops at once."""
+    connection_max_age_seconds: float = Field(
+        default=10, ge=0, validation_alias=runtime.ENV_CONNECTION_MAX_AGE_SECONDS
+    )
+    """Age from which a connection's next answer is its last. 0 lets clients stay."""
+    host: str = Field(default="0.0.0.0", validation_alias="HOST")  # noqa: S104 - a pod is called from outside
+    port: int = Field(default=runtime.HTTP_PORT, ge=0, le=65535, validation_alias="PORT")
+    """0 takes any free port; the log names it."""
+    pvc_path: Path = Field(default=Path(runtime.PVC_DIR), validation_alias="PVC_PATH")
+    artifact_max_bytes: int = Field(default=4 * 1024**3, gt=0, validation_alias="ARTIFACT_MAX_BYTES")
+    """Largest artifact that `fetch` copies, all files together."""
+    fetch_patience_seconds: float = Field(default=120, ge=0, validation_alias="FETCH_PATIENCE_SECONDS")
+    """How long `fetch` waits for a source that does not answer."""
+    termination_log: Path = Field(default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG")
+
+
+def variables() -> dict[str, str]:
+    """Return the name of every environment variable that is read, with its default as text."""
+    fields = Settings.model_fields.values()
+    return {str(field.validation_alias): str(field.default or "") for field in fields}
+
+
+def explain(error: ValidationError) -> str:
+    """Return one sentence for the first setting that is wrong: its variable, the rule and the value."""
+    first = error.errors()[0]
+    return f"environment variable {first['loc'][0]}={first['input']!r} is wrong: {first['msg']}"
