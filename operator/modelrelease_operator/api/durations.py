@@ -1,0 +1,44 @@
+"""Durations as people write them in manifests: `30s`, `5m`, `1h30m`."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+DURATION_PATTERN = r"^([0-9]+(s|m|h|d))+$"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+DurationText = Annotated[str, StringConstraints(pattern=DURATION_PATTERN)]
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration such as `1h30m`; raise ValueError with the rule when it is not one."""
+    if not re.fullmatch(DURATION_PATTERN, text):
+        msg = f"duration {text!r} must be numbers with units s, m, h or d, such as 90s or 1h30m"
+        raise ValueError(msg)
+    total = timedelta()
+    for number, unit in re.findall(r"([0-9]+)([smhd])", text):
+        total += timedelta(**{_UNITS[unit]: int(number)})
+    return total
+
+
+def format_duration(span: timedelta) -> str:
+    """Write a duration for people, in its two largest units, such as `1h 5m`."""
+    seconds = max(0, round(span.total_seconds()))
+    parts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
+def _at_least_a_second(text: str) -> str:
+    if parse_duration(text) < timedelta(seconds=1):
+        msg = f"duration {text!r} must be at least 1s"
+        raise ValueError(msg)
+    return text
+
+
+PositiveDuration = Annotated[DurationText, AfterValidator(_at_least_a_second)]

@@ -1,0 +1,34 @@
+"""Every name, label and annotation key of ours, spelled once."""
+
+GROUP = "modelrelease.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ModelRelease"
+PLURAL = "modelreleases"
+FIELD_MANAGER = "modelrelease-operator"
+
+LABEL_RELEASE = f"{GROUP}/release"
+LABEL_REVISION = f"{GROUP}/revision"
+LABEL_TRACK = f"{GROUP}/track"
+LABEL_VERSION = f"{GROUP}/version"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "modelrelease-operator"
+
+# Commands are annotations that name the revision (or version) they are about, so that Git can hold
+# them and one that is left behind does nothing to the next candidate.
+ANNOTATION_APPROVE = f"{GROUP}/approve"
+ANNOTATION_ABORT = f"{GROUP}/abort"
+ANNOTATION_RETRY = f"{GROUP}/retry"
+
+NO_REVISION = "none"
+"""A revision that no pod has: the selector of a Service that shall have no endpoints."""
+
+
+def workload_name(release: str, revision: str) -> str:
+    """Return the name of the Deployment that runs one revision."""
+    return f"{release}-{revision}"
+
+
+def service_names(release: str) -> tuple[str, str, str]:
+    """Return the names of the Services: what clients call, the stable revision's, the canary's."""
+    return release, f"{release}-stable", f"{release}-canary"

@@ -1,0 +1,247 @@
+"""The spec of a ModelRelease, mirroring `crds/modelreleases.yaml`; a test keeps the two alike.
+
+The API server checks first, with the schema and its CEL rules. These models check again because
+manifests also reach us through the command line, and because code wants types.
+"""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
+from modelrelease_operator.errors import Invalid
+
+URI_PATTERN = r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+)$"
+# The operator reads what it can reach; these two only a pod can read, so a person must pin them.
+POD_ONLY_SCHEMES = ("pvc://", "file://")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class ModelSource(_Model):
+    """Where the model artifact is."""
+
+    uri: Annotated[str, StringConstraints(max_length=2048)]
+    version: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")] | None
+    ) = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def _known_scheme(cls, uri: str) -> str:
+        if not re.fullmatch(URI_PATTERN, uri):
+            msg = f"must be http(s)://, pvc:// or file:/// with no space, ? or #, got {uri!r}"
+            raise ValueError(msg)
+        return uri
+
+    @model_validator(mode="after")
+    def _pinned_where_unreadable(self) -> Self:
+        if self.uri.startswith(POD_ONLY_SCHEMES) and not (self.sha256 and self.version):
+            scheme = self.uri.split("://")[0]
+            msg = f"sha256 and version are required with {scheme}://, which the operator cannot read"
+            raise ValueError(msg)
+        return self
+
+
+class Serving(_Model):
+    """How the model is served."""
+
+    image: str | None = None
+    replicas: int = Field(default=3, ge=1, le=1000)
+    resources: dict[str, Any] = Field(default_factory=dict)
+    env: tuple[dict[str, Any], ...] = ()
+    pod_template: dict[str, Any] = Field(default_factory=dict)
+
+
+class Step(_Model):
+    """A weight, and the time that it lasts at least."""
+
+    weight: int = Field(ge=1, le=99)
+    bake: DurationText = "60s"
+
+
+class Approval(StrEnum):
+    """Who lets a canary that passed its gates become stable."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+DEFAULT_STEPS = (Step(weight=5), Step(weight=10), Step(weight=25), Step(weight=50))
+
+
+class Canary(_Model):
+    """How a new version is tried."""
+
+    weight: int | None = Field(default=None, ge=1, le=99)
+    steps: tuple[Step, ...] = Field(default=(), max_length=20)
+    start_deadline: PositiveDuration = "10m"
+    progress_deadline: PositiveDuration = "6h"
+    keep_previous: DurationText = "5m"
+    approval: Approval = Approval.AUTOMATIC
+
+    @model_validator(mode="after")
+    def _one_plan_that_goes_up(self) -> Self:
+        if self.weight is not None and self.steps:
+            msg = "set either weight or steps, not both"
+            raise ValueError(msg)
+        weights = [step.weight for step in self.steps]
+        if any(later <= earlier for earlier, later in pairwise(weights)):
+            msg = f"steps must go up, got weights {weights}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def plan(self) -> tuple[Step, ...]:
+        """The steps that are taken: those given, the one weight, or the default."""
+        if self.weight is not None:
+            return (Step(weight=self.weight),)
+        return self.steps or DEFAULT_STEPS
+
+
+class Line(_Model):
+    """A line `canary = ratio x stable + points`, points in percentage points."""
+
+    ratio: float = Field(ge=0)
+    points: float = Field(ge=0, le=100)
+
+
+class ErrorRate(_Model):
+    """The share of prediction requests answered with 5xx.
+
+    `tolerated` is what is never rolled back, `margin` is what is never promoted; between the two
+    lies the room in which neither is proven.
+    """
+
+    compare_with_stable: bool = True
+    tolerated: Line = Line(ratio=1.1, points=0.05)
+    margin: Line = Line(ratio=1.25, points=0.25)
+    max_percent: float | None = Field(default=None, gt=0, lt=100)
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if not self.compare_with_stable and self.max_percent is None:
+            msg = "errorRate bounds nothing: set maxPercent, or leave compareWithStable on"
+            raise ValueError(msg)
+        if self.margin.ratio < self.tolerated.ratio or self.margin.points < self.tolerated.points:
+            msg = (
+                "margin must not be stricter than tolerated: nothing would lie between rollback and promotion"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class Slowdown(_Model):
+    """By how much the canary may be slower: both the ratio and the milliseconds must be exceeded."""
+
+    ratio: float = Field(default=1.2, ge=1)
+    milliseconds: float = Field(default=5, ge=0)
+
+
+class Latency(_Model):
+    """The share of prediction requests slower than stable's own quantiles, or than a limit."""
+
+    compare_with_stable: bool = True
+    tolerated: Slowdown = Slowdown()
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_percent: float = Field(default=1.0, gt=0, lt=100)
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if not self.compare_with_stable and self.max_seconds is None:
+            msg = "latency bounds nothing: set maxSeconds, or leave compareWithStable on"
+            raise ValueError(msg)
+        return self
+
+
+class Gate(_Model):
+    """One question asked of the evidence."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
+    error_rate: ErrorRate | None = None
+    latency: Latency | None = None
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> Self:
+        if (self.error_rate is None) == (self.latency is None):
+            msg = f"gate {self.name!r} must have exactly one of errorRate, latency"
+            raise ValueError(msg)
+        return self
+
+
+DEFAULT_GATES = (
+    Gate(name="errors", error_rate=ErrorRate()),
+    Gate(name="latency", latency=Latency()),
+)
+
+
+class Prometheus(_Model):
+    """Where the metrics are read."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+
+
+class Analysis(_Model):
+    """How evidence is gathered and judged."""
+
+    interval: PositiveDuration = "10s"
+    prometheus: Prometheus | None = None
+    false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
+    false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
+    min_requests: int = Field(default=100, ge=1)
+    gates: tuple[Gate, ...] = Field(default=DEFAULT_GATES, min_length=1, max_length=10)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [gate.name for gate in self.gates]
+        if len(set(names)) != len(names):
+            msg = f"gate names must differ, got {names}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def period(self) -> timedelta:
+        """The time between two looks."""
+        return parse_duration(self.interval)
+
+
+class ReleaseSpec(_Model):
+    """What a person asks for."""
+
+    model: ModelSource
+    serving: Serving = Serving()
+    canary: Canary = Canary()
+    analysis: Analysis = Analysis()
+    paused: bool = False
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any]) -> Self:
+        """Read a spec; raise Invalid with one sentence a problem, each naming its field."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as problem:
+            raise Invalid(_sentences(problem)) from problem
+
+
+def _sentences(problem: ValidationError) -> str:
+    parts = []
+    for error in problem.errors(include_url=False):
+        where = ".".join(("spec", *(str(part) for part in error["loc"])))
+        parts.append(f"{where}: {error['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)

@@ -1,0 +1,261 @@
+"""The status of a ModelRelease: what people read, and what the next pass must remember.
+
+Written by the operator alone, whole, from one builder. Evidence and the raw counters that it was
+made from are written together, so a restart neither loses nor doubles a count.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+HISTORY_LIMIT = 10
+
+
+class _Model(BaseModel):
+    # "ignore": a status written by a newer operator must not stop an older one.
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Phase(StrEnum):
+    """Where a release stands."""
+
+    PENDING = "Pending"
+    """The first version is not serving yet."""
+    STABLE = "Stable"
+    """One revision serves, nothing is going on."""
+    STARTING = "Starting"
+    """The canary starts in the dark: no client reaches it."""
+    PROGRESSING = "Progressing"
+    """The canary has its share of the traffic and is judged."""
+    PAUSED = "Paused"
+    """As Progressing, but it waits for a person."""
+    PROMOTING = "Promoting"
+    """The canary is brought to full strength, then becomes stable."""
+    ROLLING_BACK = "RollingBack"
+    """Traffic has gone back to stable; the canary is being removed."""
+
+
+class Verdict(StrEnum):
+    """What a gate says."""
+
+    PASS = "Pass"  # noqa: S105 - a verdict, no secret
+    FAIL = "Fail"
+    INSUFFICIENT = "Insufficient"
+    UNAVAILABLE = "Unavailable"
+
+
+class Reason(StrEnum):
+    """Why something happened: reasons of conditions, of Events and of rejections."""
+
+    RECONCILED = "Reconciled"
+    STARTING = "Starting"
+    CANARY_STARTED = "CanaryStarted"
+    STEP_STARTED = "StepStarted"
+    HOLDING = "Holding"
+    PROMOTING = "Promoting"
+    PROMOTED = "Promoted"
+    REGRESSION = "Regression"
+    CANARY_NOT_READY = "CanaryNotReady"
+    ARTIFACT_REFUSED = "ArtifactRefused"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    SPEC_REVERTED = "SpecReverted"
+    ROLLED_BACK = "RolledBack"
+    REJECTED = "Rejected"
+    INCONCLUSIVE = "Inconclusive"
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    SUSPENDED = "Suspended"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
+    MODEL_UNAVAILABLE = "ModelUnavailable"
+    MODEL_INVALID = "ModelInvalid"
+    SPEC_INVALID = "SpecInvalid"
+    FIRST_VERSION_SERVES = "FirstVersionServes"
+    STABLE_NOT_READY = "StableNotReady"
+
+
+class Recipe(_Model):
+    """What makes pods what they are, kept so that a revision can be repaired after the spec moved on."""
+
+    image: str
+    resources: dict[str, Any] = Field(default_factory=dict)
+    env: tuple[dict[str, Any], ...] = ()
+    pod_template: dict[str, Any] = Field(default_factory=dict)
+
+
+class Target(_Model):
+    """One immutable revision of a model."""
+
+    revision: str
+    version: str
+    uri: str
+    sha256: str
+    recipe: Recipe
+
+    def parts(self) -> dict[str, Any]:
+        """Return the revision's fields, without what a subclass adds."""
+        return {name: getattr(self, name) for name in Target.model_fields}
+
+    @property
+    def target(self) -> "Target":
+        """The revision alone."""
+        return Target(**self.parts())
+
+
+class Resolved(_Model):
+    """What the model source of the spec was found to mean, looked up once."""
+
+    uri: str
+    pinned_version: str | None = None
+    pinned_sha256: str | None = None
+    version: str
+    sha256: str
+
+
+class Evidence(_Model):
+    """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
+
+    counters: dict[str, int] | None = None
+    """Last raw value of each series; None until the first look of a step has set the start."""
+    release: dict[str, list[int]] = Field(default_factory=dict)
+    """By stream: [canary total, canary bad, stable total, stable bad] since the canary began."""
+    step: dict[str, list[int]] = Field(default_factory=dict)
+    """The same since the current weight was seen in effect."""
+    processes: dict[str, list[float | None]] = Field(default_factory=dict)
+    """By test: logarithm of the evidence for each design."""
+    bounds: dict[str, list[str]] = Field(default_factory=dict)
+    """By gate: histogram bounds (`le`, seconds) that latency is counted at, fixed at the first look."""
+
+    def next_step(self) -> Self:
+        """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start."""
+        kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
+        return self.model_copy(update={"counters": None, "step": {}, "processes": kept})
+
+
+class CanaryStatus(Target):
+    """The revision under test."""
+
+    step: int = 0
+    steps: int = 1
+    requested_weight: int = 0
+    effective_weight: float | None = None
+    """Percent of the requests of this step that the canary answered, counted."""
+    since: datetime
+    """When the canary was created."""
+    asked_since: datetime | None = None
+    """When the current weight, or full strength, was asked for."""
+    step_since: datetime | None = None
+    """When the current weight was seen in effect."""
+    next_look: datetime | None = None
+    unready_since: datetime | None = None
+    """Since when not all of its pods have been ready, while it has traffic."""
+    inconclusive: bool = False
+    note: str | None = None
+    """Why the effective weight cannot be the requested one."""
+
+
+class GateStatus(_Model):
+    """What one gate found at the last look."""
+
+    name: str
+    verdict: Verdict
+    canary_total: int = 0
+    canary_bad: int = 0
+    stable_total: int = 0
+    stable_bad: int = 0
+    evidence_for_rollback: float = 0.0
+    """0 to 1: how much of the evidence needed to roll back is there."""
+    evidence_for_promotion: float = 0.0
+    """0 to 1: how much of the evidence needed for the next step is there."""
+    message: str
+
+
+class Rejected(_Model):
+    """The last revision that was rolled back; not tried again until the spec or a person asks."""
+
+    revision: str
+    version: str
+    reason: Reason
+    message: str
+    at: datetime
+    retry_seen: str | None = None
+    """The retry annotation at that time: the same one does not count twice."""
+
+
+class Previous(Target):
+    """The stable revision before the last promotion, kept warm for a while."""
+
+    until: datetime
+
+
+class HistoryEntry(_Model):
+    """One thing that was decided."""
+
+    revision: str
+    version: str
+    outcome: Reason
+    message: str
+    at: datetime
+
+
+class Condition(_Model):
+    """A condition as the Kubernetes API conventions and kstatus read it."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    observed_generation: int
+    last_transition_time: datetime
+
+
+class StableStatus(Target):
+    """The revision that serves."""
+
+    since: datetime
+
+
+class Status(_Model):
+    """All that is known of a release."""
+
+    observed_generation: int = 0
+    phase: Phase = Phase.PENDING
+    message: str = ""
+    verdict: Verdict | None = None
+    weight: int = 0
+    """Requested weight, percent; 0 when there is no canary."""
+    resolved: Resolved | None = None
+    stable: StableStatus | None = None
+    canary: CanaryStatus | None = None
+    previous: Previous | None = None
+    rejected: Rejected | None = None
+    gates: tuple[GateStatus, ...] = ()
+    evidence: Evidence = Evidence()
+    history: tuple[HistoryEntry, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any] | None) -> Self:
+        """Read a stored status; an absent one is that of a new release."""
+        return cls.model_validate(raw or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status as the API server stores it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def with_history(self, entry: HistoryEntry) -> Self:
+        """Add what was decided, dropping the oldest beyond the limit."""
+        return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
+
+
+def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
+    """Replace the condition of the same type; the transition time stays when the status stays."""
+    kept = []
+    for old in conditions:
+        if old.type != new.type:
+            kept.append(old)
+        elif old.status == new.status:
+            new = new.model_copy(update={"last_transition_time": old.last_transition_time})
+    return tuple(sorted((*kept, new), key=lambda condition: condition.type))

@@ -1,0 +1,83 @@
+"""Conditions as kstatus and `kubectl wait` read them, worked out from the rest of the status."""
+
+from datetime import datetime
+
+from modelrelease_operator.api.status import Condition, Phase, Reason, Status, set_condition
+from modelrelease_operator.core.state import Seen
+
+WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
+"""Problems that may pass by themselves; any other needs a person."""
+
+
+def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
+    """Return the status with its generation and its conditions brought up to date."""
+    conditions = status.conditions
+    for kind, holds, reason, message in (
+        ("Ready", *_ready(status, seen)),
+        ("Reconciling", *_reconciling(status, seen)),
+        ("Stalled", *_stalled(status, seen)),
+    ):
+        new = Condition(
+            type=kind,
+            status="True" if holds else "False",
+            reason=reason,
+            message=message,
+            observed_generation=seen.generation,
+            last_transition_time=now,
+        )
+        conditions = set_condition(conditions, new)
+    return status.model_copy(update={"observed_generation": seen.generation, "conditions": conditions})
+
+
+def _ready(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+    """Ready: what the spec asks for is what serves."""
+    if seen.problem:
+        return False, seen.problem.reason, seen.problem.message
+    if status.phase is not Phase.STABLE or status.stable is None:
+        return False, _reason_of_phase(status), status.message
+    if status.rejected:
+        return False, Reason.REJECTED, status.message
+    if seen.target is None or seen.target.revision != status.stable.revision:
+        return False, Reason.STARTING, status.message
+    if not seen.ready(status.stable.revision, 1):
+        return False, Reason.STABLE_NOT_READY, f"no pod of version {status.stable.version} is ready"
+    return True, Reason.RECONCILED, status.message
+
+
+def _reconciling(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+    """Reconciling: something moves, or will by itself."""
+    if seen.problem and seen.problem.reason in WAITS_FOR_WORLD:
+        return True, seen.problem.reason, seen.problem.message
+    if status.phase in (Phase.STABLE, Phase.PAUSED):
+        return False, Reason.RECONCILED, status.message
+    return True, _reason_of_phase(status), status.message
+
+
+def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+    """Stalled: nothing will move until a person acts."""
+    if seen.problem and seen.problem.reason not in WAITS_FOR_WORLD:
+        return True, seen.problem.reason, seen.problem.message
+    if status.phase is Phase.PAUSED:
+        return True, _reason_of_phase(status), status.message
+    if status.phase is Phase.STABLE and status.rejected:
+        return True, Reason.REJECTED, status.rejected.message
+    refused = [workload.refused for workload in seen.workloads.values() if workload.refused]
+    if status.phase is Phase.PENDING and refused:
+        return True, Reason.ARTIFACT_REFUSED, refused[0]
+    return False, Reason.RECONCILED, "nothing waits for a person"
+
+
+def _reason_of_phase(status: Status) -> Reason:
+    match status.phase:
+        case Phase.PENDING | Phase.STARTING:
+            return Reason.STARTING
+        case Phase.PROGRESSING:
+            return Reason.HOLDING
+        case Phase.PAUSED:
+            return Reason.INCONCLUSIVE if status.canary and status.canary.inconclusive else Reason.SUSPENDED
+        case Phase.PROMOTING:
+            return Reason.PROMOTING
+        case Phase.ROLLING_BACK:
+            return Reason.ROLLED_BACK
+        case Phase.STABLE:
+            return Reason.RECONCILED

@@ -1,0 +1,261 @@
+"""The state machine of a release: one function for each phase.
+
+Level-triggered: nothing here asks what changed, only what is. A pass that is repeated, or that
+died between acting and writing its status, comes to the same end. Order is kept by conditions on
+what was *seen* ("the canary goes only when the router is seen sending it nothing"), never by
+remembering that something was asked for.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.spec import Approval, ReleaseSpec
+from modelrelease_operator.api.status import Evidence, Phase, Reason, Status, Verdict
+from modelrelease_operator.core.conditions import with_conditions
+from modelrelease_operator.core.judge import Judgement, judge
+from modelrelease_operator.core.moves import (
+    advance,
+    back_from_unwanted,
+    back_to_previous,
+    begin_canary,
+    enter_step,
+    first_version,
+    heed_retry,
+    promote,
+    reject,
+    wanted_pods,
+)
+from modelrelease_operator.core.state import Commands, Decision, Desired, Notice, Seen
+from modelrelease_operator.core.worlds import (
+    SOON,
+    WATCH,
+    canary_of,
+    next_weight,
+    not_ready,
+    only,
+    pair_of,
+    say,
+    side_by_side,
+    split_of,
+    stable_of,
+    steady,
+)
+
+PERSON_NEEDED = (Reason.SUSPENDED, Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE)
+"""Reasons to hold that only a person can lift."""
+
+
+def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Return what should be, given what is asked for, remembered and seen."""
+    match status.phase:
+        case Phase.PENDING:
+            decision = _pending(spec, status, seen, now)
+        case Phase.STABLE:
+            decision = _stable(spec, status, seen, now)
+        case Phase.STARTING:
+            decision = _starting(spec, status, seen, now)
+        case Phase.PROGRESSING | Phase.PAUSED:
+            decision = _progressing(spec, status, seen, now)
+        case Phase.PROMOTING:
+            decision = _promoting(spec, status, seen, now)
+        case Phase.ROLLING_BACK:
+            decision = _rolling_back(spec, status, seen)
+        case _:
+            assert_never(status.phase)
+    return replace(decision, status=with_conditions(decision.status, seen, now))
+
+
+def _pending(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Bring up the first version: there is nothing to compare it with, so it only has to be ready."""
+    target = seen.target
+    if target is None:
+        message = seen.problem.message if seen.problem else "the model is being resolved"
+        return Decision(desired=Desired(), status=say(status, message))
+    replicas = spec.serving.replicas
+    if seen.ready(target.revision, replicas) and seen.routed == frozenset({target.revision}):
+        return first_version(spec, status, target, now)
+    workload = seen.workloads.get(target.revision)
+    message = f"version {target.version} starts: {workload.ready if workload else 0} of {replicas} pods ready"
+    if workload and (trouble := workload.refused or workload.problem):
+        message = f"{message}; {trouble}"
+    return Decision(desired=only(target, replicas), status=say(status, message), requeue=WATCH)
+
+
+def _stable(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Serve; begin a canary when the spec means another revision than the one that serves."""
+    stable, target = stable_of(status), seen.target
+    previous = status.previous if status.previous and now < status.previous.until else None
+    status = status.model_copy(update={"previous": previous})
+    message = f"version {stable.version} serves"
+    if target is not None and target.revision == stable.revision:
+        status = status.model_copy(update={"rejected": None})
+    elif target is not None:
+        if previous and target.revision == previous.revision and seen.ready(previous.revision, 1):
+            return back_to_previous(spec, status, previous, now)
+        status = heed_retry(status, seen.commands, target)
+        rejected = status.rejected
+        if rejected is None or rejected.revision != target.revision:
+            return begin_canary(spec, status, target, now)
+        message = f"{message}; version {target.version} was rejected: {rejected.message}"
+    return Decision(
+        desired=steady(spec, status),
+        status=say(status, message),
+        requeue=previous.until - now if previous else None,
+    )
+
+
+def _starting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Start the canary in the dark; open to it only when it is ready and alone with stable."""
+    if back := back_from_unwanted(spec, status, seen, now):
+        return back
+    canary, stable = canary_of(status), stable_of(status)
+    replicas = split_of(spec, canary).canary
+    workload = seen.workloads.get(canary.revision)
+    if workload and workload.refused:
+        return reject(spec, status, seen, Reason.ARTIFACT_REFUSED, workload.refused, now)
+    waited = now - canary.since
+    ready = seen.ready(canary.revision, replicas)
+    if not ready and waited > parse_duration(spec.canary.start_deadline):
+        message = not_ready(canary, seen, replicas, waited)
+        return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
+    alone = all(not other.pods for name, other in seen.workloads.items() if name not in pair_of(status))
+    pinned = seen.routed == frozenset({stable.revision})
+    if ready and alone and pinned and not spec.paused:
+        return enter_step(spec, status, 0, now)
+    message = f"canary {canary.version} starts unseen by clients: "
+    message += f"{workload.ready if workload else 0} of {replicas} pods are ready"
+    if spec.paused and ready:
+        message = f"canary {canary.version} is ready; spec.paused holds it back"
+    elif workload and workload.problem:
+        message = f"{message}; {workload.problem}"
+    desired = side_by_side(spec, status, canary_replicas=replicas, opened=False)
+    return Decision(desired=desired, status=say(status, message), requeue=WATCH)
+
+
+def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Judge the canary at its weight: back, on, or wait."""
+    if back := back_from_unwanted(spec, status, seen, now):
+        return back
+    canary = canary_of(status)
+    replicas = split_of(spec, canary).canary
+    strong = seen.ready(canary.revision, replicas) and seen.ready(stable_of(status).revision, 1)
+    if canary.step_since is None and strong and seen.routed == pair_of(status):
+        canary = canary.model_copy(update={"step_since": now})
+    canary = canary.model_copy(update={"unready_since": None if strong else canary.unready_since or now})
+    status = status.model_copy(update={"canary": canary})
+    waited = now - (canary.unready_since or now)
+    if waited > parse_duration(spec.canary.start_deadline):
+        message = not_ready(canary, seen, replicas, waited)
+        return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
+    desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
+    if canary.step_since is None:
+        message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
+        return Decision(desired=desired, status=say(status, message), requeue=SOON)
+    found = judge(spec=spec, status=status, metrics=seen.metrics, next_weight=next_weight(spec, canary))
+    return _act_on(found, spec, status, seen, now, desired)
+
+
+def _act_on(
+    found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime, desired: Desired
+) -> Decision:
+    """Turn a judgement into a move, or into waiting."""
+    canary = canary_of(status).model_copy(
+        update={"effective_weight": found.effective_weight, "next_look": now + spec.analysis.period}
+    )
+    status = status.model_copy(
+        update={
+            "canary": canary,
+            "evidence": found.evidence,
+            "gates": found.gates,
+            "verdict": found.verdict,
+        }
+    )
+    if found.verdict is Verdict.FAIL:
+        return reject(spec, status, seen, Reason.REGRESSION, found.message, now)
+    hold = _why_hold(found, spec, status, seen, now)
+    if hold is None:
+        return advance(spec, status, now)
+    reason, message = hold
+    inconclusive = canary.inconclusive or reason is Reason.INCONCLUSIVE
+    phase = Phase.PAUSED if reason in PERSON_NEEDED else Phase.PROGRESSING
+    entered = phase is Phase.PAUSED and status.phase is not phase
+    status = status.model_copy(
+        update={
+            "phase": phase,
+            "canary": canary.model_copy(update={"inconclusive": inconclusive}),
+            "message": message,
+        }
+    )
+    notices = (Notice(reason=reason, message=message),) if entered else ()
+    return Decision(desired=desired, status=status, requeue=spec.analysis.period, notices=notices)
+
+
+def _why_hold(
+    found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime
+) -> tuple[Reason, str] | None:
+    """Return why the canary stays where it is, or None when it may go on."""
+    canary = canary_of(status)
+    approved = Commands.names(seen.commands.approve, canary)
+    if spec.paused:
+        text = f"spec.paused holds canary {canary.version} at {canary.requested_weight} %"
+        return Reason.SUSPENDED, text
+    if canary.inconclusive or now - canary.since > parse_duration(spec.canary.progress_deadline):
+        text = f"no verdict within {spec.canary.progress_deadline}: {found.message}"
+        asked = f"annotate approve or abort with {canary.revision}"
+        return None if approved else (Reason.INCONCLUSIVE, f"{text}; {asked}")
+    if found.verdict is Verdict.UNAVAILABLE:
+        return Reason.METRICS_UNAVAILABLE, found.message
+    if seen.problem:
+        return Reason.HOLDING, f"holding: {seen.problem.message}"
+    if canary.unready_since:
+        return Reason.HOLDING, f"holding: not all pods of canary {canary.version} are ready"
+    if found.verdict is not Verdict.PASS:
+        return Reason.HOLDING, found.message
+    plan = spec.canary.plan
+    step = plan[min(canary.step, len(plan) - 1)]
+    left = parse_duration(step.bake) - (now - (canary.step_since or now))
+    if left > timedelta(0):
+        return Reason.HOLDING, f"every gate passes; the step bakes for another {format_duration(left)}"
+    if canary.step + 1 >= len(plan) and spec.canary.approval is Approval.MANUAL and not approved:
+        text = f"every gate passes; annotate approve={canary.revision} to promote {canary.version}"
+        return Reason.WAITING_FOR_APPROVAL, text
+    return None
+
+
+def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
+    """Bring the canary to full strength, then move the pointer."""
+    if back := back_from_unwanted(spec, status, seen, now):
+        return back
+    canary, replicas = canary_of(status), spec.serving.replicas
+    if seen.ready(canary.revision, replicas):
+        return promote(spec, status, now)
+    waited = now - (canary.asked_since or now)
+    if waited > parse_duration(spec.canary.start_deadline):
+        message = not_ready(canary, seen, replicas, waited)
+        return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
+    desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
+    message = f"canary {canary.version} passed; it grows to {replicas} pods before it becomes stable"
+    return Decision(desired=desired, status=say(status, message), requeue=WATCH)
+
+
+def _rolling_back(spec: ReleaseSpec, status: Status, seen: Seen) -> Decision:
+    """Keep the canary's pods until the router is seen sending them nothing; then they drain."""
+    canary, stable = canary_of(status), stable_of(status)
+    if seen.routed != frozenset({stable.revision}):
+        kept = wanted_pods(canary, seen)
+        desired = side_by_side(spec, status, canary_replicas=kept, opened=False)
+        return Decision(desired=desired, status=status, requeue=SOON)
+    message = f"version {stable.version} serves alone; canary {canary.version} is removed"
+    status = status.model_copy(
+        update={
+            "phase": Phase.STABLE,
+            "canary": None,
+            "weight": 0,
+            "evidence": Evidence(),
+            "message": message,
+        }
+    )
+    notice = Notice(reason=Reason.ROLLED_BACK, message=message)
+    return Decision(desired=steady(spec, status), status=status, requeue=SOON, notices=(notice,))

@@ -1,0 +1,219 @@
+"""The moves of a release: each returns the decision that makes it, with its record and its Event."""
+
+from datetime import datetime
+
+from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Evidence,
+    Phase,
+    Previous,
+    Reason,
+    Rejected,
+    StableStatus,
+    Status,
+    Target,
+)
+from modelrelease_operator.core.state import Commands, Decision, Notice, Seen
+from modelrelease_operator.core.worlds import (
+    SOON,
+    WATCH,
+    canary_of,
+    entry,
+    only,
+    side_by_side,
+    split_of,
+    stable_of,
+    steady,
+)
+from modelrelease_operator.traffic.replicas import rounding_note, split
+
+QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
+"""Rollbacks that a person asked for by changing the spec: no warning."""
+
+
+def first_version(spec: ReleaseSpec, status: Status, target: Target, now: datetime) -> Decision:
+    """The first version is ready: it is stable."""
+    message = f"version {target.version} serves"
+    stable = StableStatus(**target.parts(), since=now)
+    status = status.model_copy(update={"phase": Phase.STABLE, "stable": stable, "message": message})
+    status = status.with_history(entry(target, Reason.FIRST_VERSION_SERVES, message, now))
+    notice = Notice(reason=Reason.FIRST_VERSION_SERVES, message=message)
+    return Decision(desired=only(target, spec.serving.replicas), status=status, notices=(notice,))
+
+
+def begin_canary(spec: ReleaseSpec, status: Status, target: Target, now: datetime) -> Decision:
+    """Start the pods of a new candidate in the dark."""
+    canary = CanaryStatus(**target.parts(), steps=len(spec.canary.plan), since=now)
+    message = f"canary {target.version} ({target.revision}) starts beside {stable_of(status).version}"
+    status = status.model_copy(
+        update={
+            "phase": Phase.STARTING,
+            "canary": canary,
+            "previous": None,
+            "rejected": None,
+            "gates": (),
+            "verdict": None,
+            "evidence": Evidence(),
+            "weight": 0,
+            "message": message,
+        }
+    )
+    replicas = split_of(spec, canary).canary
+    return Decision(
+        desired=side_by_side(spec, status, canary_replicas=replicas, opened=False),
+        status=status,
+        requeue=WATCH,
+        notices=(Notice(reason=Reason.CANARY_STARTED, message=message),),
+    )
+
+
+def enter_step(spec: ReleaseSpec, status: Status, index: int, now: datetime) -> Decision:
+    """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
+    step = spec.canary.plan[index]
+    chosen = split(weight=step.weight, replicas=spec.serving.replicas)
+    canary = canary_of(status).model_copy(
+        update={
+            "step": index,
+            "steps": len(spec.canary.plan),
+            "requested_weight": step.weight,
+            "asked_since": now,
+            "step_since": None,
+            "effective_weight": None,
+            "next_look": now + SOON,
+            "note": rounding_note(weight=step.weight, chosen=chosen),
+        }
+    )
+    message = f"step {index + 1} of {len(spec.canary.plan)}: {step.weight} % to canary {canary.version}"
+    status = status.model_copy(
+        update={
+            "phase": Phase.PROGRESSING,
+            "canary": canary,
+            "weight": step.weight,
+            "evidence": status.evidence.next_step(),
+            "message": message,
+        }
+    )
+    return Decision(
+        desired=side_by_side(spec, status, canary_replicas=chosen.canary, opened=True),
+        status=status,
+        requeue=SOON,
+        notices=(Notice(reason=Reason.STEP_STARTED, message=message),),
+    )
+
+
+def advance(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
+    """Go to the next step, or to promotion after the last."""
+    canary = canary_of(status)
+    if canary.step + 1 < len(spec.canary.plan):
+        return enter_step(spec, status, canary.step + 1, now)
+    message = f"canary {canary.version} passed every gate at {canary.requested_weight} %"
+    canary = canary.model_copy(update={"asked_since": now})
+    status = status.model_copy(update={"phase": Phase.PROMOTING, "canary": canary, "message": message})
+    return Decision(
+        desired=side_by_side(spec, status, canary_replicas=spec.serving.replicas, opened=True),
+        status=status,
+        requeue=SOON,
+        notices=(Notice(reason=Reason.PROMOTING, message=message),),
+    )
+
+
+def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
+    """Move the pointer to the canary. No pod is restarted; the old ones stay warm."""
+    canary, stable = canary_of(status), stable_of(status)
+    kept = format_duration(parse_duration(spec.canary.keep_previous))
+    message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
+    return _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
+
+
+def back_to_previous(spec: ReleaseSpec, status: Status, previous: Previous, now: datetime) -> Decision:
+    """Move the pointer back to the revision that is still warm: it was proven before."""
+    message = f"back to version {previous.version}, still warm; version {stable_of(status).version} is out"
+    return _point_at(spec, status, previous.target, now, Reason.SPEC_REVERTED, message)
+
+
+def _point_at(
+    spec: ReleaseSpec, status: Status, new: Target, now: datetime, outcome: Reason, message: str
+) -> Decision:
+    keep = max(parse_duration(spec.canary.keep_previous), SOON)
+    status = status.model_copy(
+        update={
+            "phase": Phase.STABLE,
+            "stable": StableStatus(**new.parts(), since=now),
+            "previous": Previous(**stable_of(status).parts(), until=now + keep),
+            "canary": None,
+            "rejected": None,
+            "weight": 0,
+            "evidence": Evidence(),
+            "message": message,
+        }
+    ).with_history(entry(new, outcome, message, now))
+    notice = Notice(reason=outcome, message=message)
+    return Decision(desired=steady(spec, status), status=status, requeue=SOON, notices=(notice,))
+
+
+def reject(
+    spec: ReleaseSpec, status: Status, seen: Seen, reason: Reason, message: str, now: datetime
+) -> Decision:
+    """Give the traffic back and remember the revision, so that it is not tried again by itself."""
+    canary = canary_of(status)
+    rejected = Rejected(
+        revision=canary.revision,
+        version=canary.version,
+        reason=reason,
+        message=message,
+        at=now,
+        retry_seen=seen.commands.retry,
+    )
+    status = status.model_copy(update={"rejected": rejected})
+    return roll_back(spec, status, seen, reason, message, now)
+
+
+def roll_back(
+    spec: ReleaseSpec, status: Status, seen: Seen, reason: Reason, message: str, now: datetime
+) -> Decision:
+    """Send every client to stable at once; the canary's pods stay until that is seen."""
+    canary = canary_of(status)
+    status = status.model_copy(
+        update={"phase": Phase.ROLLING_BACK, "weight": 0, "message": message}
+    ).with_history(entry(canary, reason, message, now))
+    return Decision(
+        desired=side_by_side(spec, status, canary_replicas=wanted_pods(canary, seen), opened=False),
+        status=status,
+        requeue=SOON,
+        notices=(Notice(reason=reason, message=message, warning=reason not in QUIET),),
+    )
+
+
+def wanted_pods(canary: CanaryStatus, seen: Seen) -> int:
+    """Return the replicas that the canary's Deployment asks for now: a rollback changes none."""
+    workload = seen.workloads.get(canary.revision)
+    return max(1, workload.wanted) if workload else 1
+
+
+def back_from_unwanted(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision | None:
+    """Roll back a canary that a person aborts or that the spec no longer asks for; None for any other."""
+    canary = canary_of(status)
+    if Commands.names(seen.commands.abort, canary):
+        message = f"version {canary.version} was aborted by annotation"
+        return reject(spec, status, seen, Reason.ABORTED, message, now)
+    if seen.target is None or seen.target.revision == canary.revision:
+        return None
+    if seen.target.revision == stable_of(status).revision:
+        message = f"the spec went back to version {seen.target.version}"
+        return roll_back(spec, status, seen, Reason.SPEC_REVERTED, message, now)
+    message = f"the spec moved on to version {seen.target.version} ({seen.target.revision})"
+    return roll_back(spec, status, seen, Reason.SUPERSEDED, message, now)
+
+
+def heed_retry(status: Status, commands: Commands, target: Target) -> Status:
+    """Forget a rejection when a person asks again. The same annotation counts once."""
+    rejected = status.rejected
+    if rejected is None or rejected.revision != target.revision:
+        return status
+    if commands.retry is None and rejected.retry_seen is not None:
+        return status.model_copy(update={"rejected": rejected.model_copy(update={"retry_seen": None})})
+    if commands.retry != rejected.retry_seen and Commands.names(commands.retry, target):
+        return status.model_copy(update={"rejected": None})
+    return status

@@ -1,0 +1,262 @@
+"""What each kind of gate asks: its tests, and the streams of requests that they read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from modelrelease_operator.api.spec import ErrorRate, Latency, Line, ReleaseSpec
+from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance, combine
+from modelrelease_operator.core.state import Counter
+from modelrelease_operator.core.streams import (
+    ERRORS,
+    Stream,
+    choose_bounds,
+    first_bound_from,
+    slow_stream,
+)
+
+BLAST_RADIUS = 0.0025
+"""Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w (A2)."""
+
+SLOW_MARGIN = Line(ratio=1.25, points=1.0)
+"""Promotion: the share of slow requests may be so much larger (A4)."""
+
+_Test = TypeVar("_Test", EProcess, Guardrail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The canary against stable on one stream, in both directions."""
+
+    stream: Stream
+    rollback: EProcess
+    promote: EProcess | None
+    """None where only a rollback is asked about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Both arms against an absolute limit on one stream."""
+
+    stream: Stream
+    canary: Guardrail
+    stable: Guardrail
+    promote: EProcess
+    """Evidence that the canary is below the limit: stable stands in as an arm that never fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One gate with its tests and their evidence."""
+
+    name: str
+    bad: str
+    """What a bad request does, such as "fails" or "is slower than"."""
+    allowed: str
+    """What a convicted canary is worse than."""
+    alpha: float
+    comparisons: tuple[Comparison, ...] = ()
+    limit: Limit | None = None
+    ready: bool = True
+    """False while a comparison cannot be set up yet."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Every stream that the tests read."""
+        limits = (self.limit.stream,) if self.limit else ()
+        return tuple(dict.fromkeys((*(test.stream for test in self.comparisons), *limits)))
+
+    @property
+    def bounds(self) -> frozenset[str]:
+        """Every histogram bound that must be counted."""
+        pairs = ((stream.canary_bound, stream.stable_bound) for stream in self.streams)
+        return frozenset(bound for pair in pairs for bound in pair if bound)
+
+    def update(self, intervals: Mapping[str, Interval]) -> "Question":
+        """Let every test see one interval."""
+        comparisons = tuple(
+            replace(
+                test,
+                rollback=test.rollback.update(intervals[test.stream.key]),
+                promote=test.promote and test.promote.update(intervals[test.stream.key]),
+            )
+            for test in self.comparisons
+        )
+        limit = self.limit
+        if limit:
+            interval = intervals[limit.stream.key]
+            limit = replace(
+                limit,
+                canary=limit.canary.update(interval.canary),
+                stable=limit.stable.update(interval.stable),
+                promote=limit.promote.update(_beside_a_flawless_arm(interval)),
+            )
+        return replace(self, comparisons=comparisons, limit=limit)
+
+    @property
+    def telling_stream(self) -> Stream:
+        """The stream with the strongest evidence against the canary: the one to show."""
+        if not self.comparisons:
+            return self.limit.stream if self.limit else ERRORS
+        return max(self.comparisons, key=lambda test: test.rollback.log_value).stream
+
+    @property
+    def frozen(self) -> bool:
+        """Whether stable breaks the absolute limit too: then nobody blames the canary, and nothing moves."""
+        return self.limit is not None and self.limit.stable.log_value >= -math.log(self.alpha)
+
+    @property
+    def rollback_log(self) -> float:
+        """Logarithm of the evidence that the canary is worse than tolerated: the mean over the tests."""
+        logs = [test.rollback.log_value for test in self.comparisons]
+        if self.limit:
+            logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
+        return combine([(log, 1 / len(logs)) for log in logs]) if logs else 0.0
+
+    @property
+    def promotion_log(self) -> float:
+        """Logarithm of the weakest evidence that the canary is within a margin: all must have it."""
+        logs = [test.promote.log_value for test in self.comparisons if test.promote]
+        if self.limit:
+            logs.append(self.limit.promote.log_value)
+        return min(logs) if logs and self.ready else 0.0
+
+    def to_state(self) -> dict[str, list[float | None]]:
+        """Return every test's evidence by key."""
+        state = {}
+        for test in self.comparisons:
+            state[f"rollback/{self.name}/{test.stream.key}"] = test.rollback.to_state()
+            if test.promote:
+                state[f"promote/{self.name}/{test.stream.key}"] = test.promote.to_state()
+        if self.limit:
+            state[f"rollback/{self.name}/limit"] = self.limit.canary.to_state()
+            state[f"stable/{self.name}/limit"] = self.limit.stable.to_state()
+            state[f"promote/{self.name}/limit"] = self.limit.promote.to_state()
+        return state
+
+    def from_state(self, state: Mapping[str, Sequence[float | None]]) -> "Question":
+        """Return the question with the evidence that is stored for it."""
+
+        def stored(test: _Test, key: str) -> _Test:
+            return test.from_state(state[key]) if key in state else test
+
+        comparisons = tuple(
+            replace(
+                test,
+                rollback=stored(test.rollback, f"rollback/{self.name}/{test.stream.key}"),
+                promote=test.promote and stored(test.promote, f"promote/{self.name}/{test.stream.key}"),
+            )
+            for test in self.comparisons
+        )
+        limit = self.limit and replace(
+            self.limit,
+            canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
+            stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
+            promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
+        )
+        return replace(self, comparisons=comparisons, limit=limit)
+
+
+def questions_of(
+    spec: ReleaseSpec, evidence: Evidence, counters: Sequence[Counter], stable: str, next_weight: int
+) -> tuple[Evidence, tuple[Question, ...]]:
+    """Set up every gate's tests with the evidence stored so far.
+
+    Bounds of latency are fixed at the first look at which stable's histogram can be cut. Counting
+    then starts anew, because a series first seen later would be taken to have started at 0.
+    """
+    bounds = dict(evidence.bounds)
+    for gate in spec.analysis.gates:
+        if gate.latency and not bounds.get(gate.name):
+            bounds[gate.name] = _bounds_of(gate.latency, counters, stable)
+    if bounds != evidence.bounds:
+        evidence = evidence.model_copy(update={"bounds": bounds, "counters": None})
+    alpha = spec.analysis.false_rollback_probability
+    questions = tuple(
+        _latency(gate.name, gate.latency, bounds.get(gate.name, []), alpha)
+        if gate.latency
+        else _errors(gate.name, gate.error_rate or ErrorRate(), alpha, next_weight)
+        for gate in spec.analysis.gates
+    )
+    return evidence, tuple(question.from_state(evidence.processes) for question in questions)
+
+
+def _bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> list[str]:
+    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
+    found = []
+    if latency.compare_with_stable:
+        pairs = choose_bounds(
+            counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
+        )
+        if not pairs:
+            return []
+        found += [f"{pair.stable}>{pair.canary}" for pair in pairs]
+    if latency.max_seconds is not None:
+        bound = first_bound_from(counters, latency.max_seconds)
+        if bound is None:
+            return []
+        found.append(f"limit>{bound}")
+    return found
+
+
+def _errors(name: str, asked: ErrorRate, alpha: float, next_weight: int) -> Question:
+    comparisons: tuple[Comparison, ...] = ()
+    margin = Tolerance(
+        ratio=asked.margin.ratio, points=max(asked.margin.points / 100, BLAST_RADIUS / (next_weight / 100))
+    )
+    tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
+    allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
+    if asked.compare_with_stable:
+        test = Comparison(
+            stream=ERRORS, rollback=EProcess.regression(tolerated), promote=EProcess.non_inferiority(margin)
+        )
+        comparisons = (test,)
+    else:
+        allowed = f"the limit of {asked.max_percent:g} %"
+    limit = _limit(ERRORS, asked.max_percent)
+    return Question(
+        name=name, bad="fails", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit
+    )
+
+
+def _latency(name: str, asked: Latency, bounds: Sequence[str], alpha: float) -> Question:
+    pairs = [bound.split(">") for bound in bounds]
+    compared = [(stable, canary) for stable, canary in pairs if stable != "limit"]
+    limits = [canary for stable, canary in pairs if stable == "limit"]
+    margin = Tolerance(ratio=SLOW_MARGIN.ratio, points=SLOW_MARGIN.points / 100)
+    tail = {stable for stable, _ in compared[-2:]}
+    comparisons = tuple(
+        Comparison(
+            stream=slow_stream(canary, stable),
+            rollback=EProcess.regression(Tolerance(ratio=1.0, points=0.0)),
+            promote=EProcess.non_inferiority(margin) if stable in tail else None,
+        )
+        for stable, canary in compared
+    )
+    limit = _limit(slow_stream(limits[0], limits[0]), asked.max_percent) if limits else None
+    allowed = f"stable's latency times {asked.tolerated.ratio:g}"
+    if not asked.compare_with_stable:
+        allowed = f"the limit of {asked.max_percent:g} % above {asked.max_seconds:g} s"
+    return Question(
+        name=name, bad="is slow for", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit,
+        ready=bool(bounds),
+    )  # fmt: skip
+
+
+def _limit(stream: Stream, max_percent: float | None) -> Limit | None:
+    if max_percent is None:
+        return None
+    share = max_percent / 100
+    return Limit(
+        stream=stream,
+        canary=Guardrail(limit=share),
+        stable=Guardrail(limit=share),
+        promote=EProcess.non_inferiority(Tolerance(ratio=1.0, points=share)),
+    )
+
+
+def _beside_a_flawless_arm(interval: Interval) -> Interval:
+    """Compare with an arm so large and faultless that the line is the absolute limit alone."""
+    return Interval(canary=interval.canary, stable=ArmCounts(total=interval.canary.total * 10**6, bad=0))

@@ -1,0 +1,27 @@
+"""Figures in words that a person on call can act on."""
+
+from modelrelease_operator.core.evidence import ArmCounts
+from modelrelease_operator.core.streams import Stream
+
+
+def facts(version: str, bad: str, stream: Stream, arms: tuple[ArmCounts, ArmCounts]) -> str:
+    """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests, stable 0.9 % of 22,800"."""
+    canary, stable = arms
+    if stream.canary_bound is None:
+        return f"canary {version} {bad} {_share(canary)}, stable {_share(stable)}"
+    return (
+        f"canary {version} takes over {_milliseconds(stream.canary_bound)} for {_share(canary)}, "
+        f"stable over {_milliseconds(stream.stable_bound)} for {_share(stable)}"
+    )
+
+
+def _share(counts: ArmCounts) -> str:
+    if not counts.total:
+        return "no requests yet"
+    percent = 100 * counts.bad / counts.total
+    figure = f"{percent:.1f}" if percent >= 0.1 or not counts.bad else f"{percent:.2f}"
+    return f"{figure} % of {counts.total:,} requests"
+
+
+def _milliseconds(bound: str | None) -> str:
+    return f"{float(bound or 0) * 1000:.3g} ms"

@@ -1,0 +1,130 @@
+"""What a decision is made from, and what it says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from modelrelease_operator.api.status import Reason, Status, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One revision's Deployment as it is on the cluster."""
+
+    revision: str
+    wanted: int
+    """Replicas that the Deployment asks for."""
+    ready: int
+    """Pods of the present template that are ready."""
+    pods: int
+    """Pods that exist and are not terminating."""
+    current: bool = True
+    """Whether the Deployment's controller has seen its newest spec."""
+    refused: str | None = None
+    """The sentence of a container that can never start: its artifact is wrong."""
+    problem: str | None = None
+    """The sentence of a container that does not start for now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """One series of the predictor's counters at the newest scrape."""
+
+    revision: str
+    pod: str
+    code: str | None = None
+    """HTTP status code, for a series of answered requests."""
+    bound: str | None = None
+    """Upper bound `le` in seconds, for a series of a duration histogram."""
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsUnavailable:
+    """The metrics could not be read, and why."""
+
+    message: str
+
+
+Metrics = tuple[Counter, ...] | MetricsUnavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why the spec has no target now."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """What a person asks by annotation: each names a revision or a version."""
+
+    approve: str | None = None
+    abort: str | None = None
+    retry: str | None = None
+
+    @staticmethod
+    def names(command: str | None, target: Target) -> bool:
+        """Return whether the command names this target's revision or version (then perhaps `/` and a note)."""
+        return command is not None and command.split("/")[0] in (target.revision, target.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Everything that is known of the world at one moment."""
+
+    generation: int
+    target: Target | None = None
+    """What the spec means now, or None with a problem."""
+    problem: Problem | None = None
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    routed: frozenset[str] | None = None
+    """Revisions that the main Service selects; None while it does not exist."""
+    metrics: Metrics = ()
+    commands: Commands = Commands()
+
+    def ready(self, revision: str, replicas: int) -> bool:
+        """Return whether a revision has at least so many ready pods."""
+        workload = self.workloads.get(revision)
+        return workload is not None and workload.current and workload.ready >= replicas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A Deployment that should exist."""
+
+    target: Target
+    replicas: int
+    track: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The world as it should be: everything else of the release is removed."""
+
+    running: tuple[Running, ...] = ()
+    routed: frozenset[str] = frozenset()
+    """Revisions that the main Service sends clients to: one, or both while a canary is judged."""
+    stable: str | None = None
+    canary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something worth an Event."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What should be, what is remembered, and when to look again (None: when something changes)."""
+
+    desired: Desired
+    status: Status
+    requeue: timedelta | None = None
+    notices: tuple[Notice, ...] = ()

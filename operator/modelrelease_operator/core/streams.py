@@ -1,0 +1,123 @@
+"""From the predictor's counters to counts of bad requests, by arm and by stream.
+
+A stream is one way for a request to be bad: answered with 5xx, or slower than a bucket's bound.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from modelrelease_operator.core.counters import Sample, advance
+from modelrelease_operator.core.evidence import ArmCounts, Interval
+from modelrelease_operator.core.state import Counter
+
+INFINITY = "+Inf"
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+"""Of stable's own latency: where the canary's is compared with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What counts as bad in each arm. Bounds (`le`, as Prometheus spells them) make it a latency stream."""
+
+    key: str
+    canary_bound: str | None = None
+    stable_bound: str | None = None
+
+    def interval(self, deltas: Mapping[str, int], *, canary: str, stable: str) -> Interval:
+        """Return both arms' counts of one interval."""
+        return Interval(
+            canary=_arm(deltas, canary, self.canary_bound), stable=_arm(deltas, stable, self.stable_bound)
+        )
+
+
+ERRORS = Stream(key="errors")
+
+
+def slow_stream(canary_bound: str, stable_bound: str) -> Stream:
+    """Return the stream of canary requests above one bound beside stable requests above another."""
+    return Stream(
+        key=f"slow/{canary_bound}/{stable_bound}", canary_bound=canary_bound, stable_bound=stable_bound
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundPair:
+    """Where stable's latency is cut, and the bound that the canary is held to there."""
+
+    stable: str
+    canary: str
+
+
+def choose_bounds(
+    counters: Iterable[Counter], stable: str, *, ratio: float, seconds: float
+) -> tuple[BoundPair, ...]:
+    """Cut latency at stable's own quantiles, as the histogram's bounds allow; fixed for the whole release.
+
+    The canary is held to the first bound that is at least `ratio` times and `seconds` above stable's:
+    "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
+    (reference: statistics, A2 latency). Empty while stable has answered too little to be cut.
+    """
+    sums: dict[str, float] = {}
+    for counter in counters:
+        if counter.revision == stable and counter.bound is not None:
+            sums[counter.bound] = sums.get(counter.bound, 0.0) + counter.value
+    total = sums.pop(INFINITY, 0.0)
+    if total < 100 or not sums:
+        return ()
+    ordered = sorted(sums, key=float)
+    pairs = {}
+    for quantile in QUANTILES:
+        cut = next((bound for bound in ordered if sums[bound] >= quantile * total), None)
+        held = cut and next(
+            (bound for bound in ordered if float(bound) >= max(float(cut) * ratio, float(cut) + seconds)),
+            None,
+        )
+        if cut and held:
+            pairs[cut] = BoundPair(stable=cut, canary=held)
+    return tuple(pairs.values())
+
+
+def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
+    """Return the smallest bound that is not below `seconds`, or None when the histogram ends before."""
+    bounds = {counter.bound for counter in counters if counter.bound not in (None, INFINITY)}
+    return min((bound for bound in bounds if bound and float(bound) >= seconds), key=float, default=None)
+
+
+def count(
+    state: Mapping[str, int] | None, counters: Sequence[Counter], bounds: frozenset[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Advance the raw counters; return the new state and each series' growth (empty at the first look)."""
+    wanted = (*bounds, INFINITY) if bounds else ()
+    samples = [
+        Sample(series=_series(counter), value=counter.value)
+        for counter in counters
+        if counter.bound is None or counter.bound in wanted
+    ]
+    return advance(state or {}, samples, known_start=state is not None, process_of=_pod_of)
+
+
+def _series(counter: Counter) -> str:
+    kind = f"code={counter.code}" if counter.bound is None else f"le={counter.bound}"
+    return f"{counter.revision}|{counter.pod}|{kind}"
+
+
+def _pod_of(series: str) -> str:
+    return series.rpartition("|")[0]
+
+
+def _arm(deltas: Mapping[str, int], revision: str, bound: str | None) -> ArmCounts:
+    total = bad = within = 0
+    for series, grown in deltas.items():
+        owner, _, kind = series.partition("|")[0], None, series.rpartition("|")[2]
+        if owner != revision:
+            continue
+        name, _, value = kind.partition("=")
+        if bound is None and name == "code":
+            total += grown
+            bad += grown if value.startswith("5") else 0
+        elif bound is not None and name == "le":
+            total += grown if value == INFINITY else 0
+            within += grown if value == bound else 0
+    if bound is not None:
+        bad = max(0, total - within)
+    return ArmCounts(total=total, bad=min(bad, total))

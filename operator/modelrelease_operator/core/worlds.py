@@ -1,0 +1,97 @@
+"""The worlds that a decision can ask for, and the words to speak of a release."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import CanaryStatus, HistoryEntry, Reason, StableStatus, Status, Target
+from modelrelease_operator.core.state import Desired, Running, Seen
+from modelrelease_operator.traffic.replicas import Split, split
+
+SOON = timedelta(seconds=1)
+"""Until something that was just asked for can be seen."""
+WATCH = timedelta(seconds=2)
+"""Between looks at pods that start: a container's refusal raises no event on what is watched."""
+
+
+def only(target: Target, replicas: int) -> Desired:
+    """One revision serves alone."""
+    stable = Running(target=target, replicas=replicas, track="stable")
+    return Desired(running=(stable,), routed=frozenset({target.revision}), stable=target.revision)
+
+
+def steady(spec: ReleaseSpec, status: Status) -> Desired:
+    """Stable serves, and the previous revision is kept warm for as long as status says."""
+    desired = only(stable_of(status).target, spec.serving.replicas)
+    if status.previous is None:
+        return desired
+    kept = Running(target=status.previous.target, replicas=spec.serving.replicas, track="previous")
+    return replace(desired, running=(*desired.running, kept))
+
+
+def side_by_side(spec: ReleaseSpec, status: Status, *, canary_replicas: int, opened: bool) -> Desired:
+    """Stable at full strength beside the canary; `opened` says whether clients reach the canary too."""
+    stable, canary = stable_of(status), canary_of(status)
+    return Desired(
+        running=(
+            Running(target=stable.target, replicas=spec.serving.replicas, track="stable"),
+            Running(target=canary.target, replicas=canary_replicas, track="canary"),
+        ),
+        routed=pair_of(status) if opened else frozenset({stable.revision}),
+        stable=stable.revision,
+        canary=canary.revision,
+    )
+
+
+def pair_of(status: Status) -> frozenset[str]:
+    """Return the revisions of stable and canary."""
+    return frozenset({stable_of(status).revision, canary_of(status).revision})
+
+
+def split_of(spec: ReleaseSpec, canary: CanaryStatus) -> Split:
+    """Return the pods that the canary's present step asks for."""
+    index = min(canary.step, len(spec.canary.plan) - 1)
+    return split(weight=spec.canary.plan[index].weight, replicas=spec.serving.replicas)
+
+
+def next_weight(spec: ReleaseSpec, canary: CanaryStatus) -> int:
+    """Return the weight after the present step, in percent; 100 is promotion."""
+    following = canary.step + 1
+    return spec.canary.plan[following].weight if following < len(spec.canary.plan) else 100
+
+
+def stable_of(status: Status) -> StableStatus:
+    """Return stable, which every phase but the first has."""
+    if status.stable is None:
+        msg = f"status.stable is missing in phase {status.phase}: set status.phase to Pending to start over"
+        raise ValueError(msg)
+    return status.stable
+
+
+def canary_of(status: Status) -> CanaryStatus:
+    """Return the canary, which every phase of a release that goes on has."""
+    if status.canary is None:
+        msg = f"status.canary is missing in phase {status.phase}: set status.phase to Stable to start over"
+        raise ValueError(msg)
+    return status.canary
+
+
+def say(status: Status, message: str) -> Status:
+    """Return the status with its sentence replaced."""
+    return status.model_copy(update={"message": message})
+
+
+def entry(target: Target, outcome: Reason, message: str, now: datetime) -> HistoryEntry:
+    """Return a line of history."""
+    return HistoryEntry(
+        revision=target.revision, version=target.version, outcome=outcome, message=message, at=now
+    )
+
+
+def not_ready(canary: CanaryStatus, seen: Seen, replicas: int, waited: timedelta) -> str:
+    """Say how many pods were ready after how long, and what the pods say."""
+    workload = seen.workloads.get(canary.revision)
+    ready = workload.ready if workload else 0
+    text = f"canary {canary.version}: {ready} of {replicas} pods were ready after {format_duration(waited)}"
+    return f"{text}; {workload.problem}" if workload and workload.problem else text

@@ -1,0 +1,14 @@
+"""From a desired world to Kubernetes objects: pure functions that return fresh dicts."""
+
+from typing import Any
+
+from modelrelease_operator.core.state import Desired
+from modelrelease_operator.manifests.service import services
+from modelrelease_operator.manifests.workload import Owner, deployment
+
+__all__ = ["Owner", "render"]
+
+
+def render(owner: Owner, desired: Desired) -> list[dict[str, Any]]:
+    """Return every object that the release should own now, the pods' first."""
+    return [deployment(owner, running) for running in desired.running] + services(owner, desired)

@@ -1,0 +1,23 @@
+"""What the operator is told by its environment: the only reader of it."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the operator; each is an environment variable with the prefix `MODELRELEASE_`."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELRELEASE_", frozen=True)
+
+    serving_image: str = "modelrelease-serving:dev"
+    """Image of the predictor, for releases that name none."""
+    prometheus_url: str = "http://prometheus.monitoring:9090"
+    """Where metrics are read, for releases that name no other."""
+    prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
+    namespaces: str = ""
+    """Namespaces to watch, separated by commas; empty for all."""
+    log_level: str = "INFO"
+    liveness_port: int = Field(default=8080, gt=0, lt=65536)
+    metrics_port: int = Field(default=9090, gt=0, lt=65536)
+    resync_seconds: float = Field(default=600.0, gt=0)
+    """How often a release in trouble (a model that cannot be reached) is looked at again at the latest."""

@@ -1,0 +1,5 @@
+"""Renderers of a traffic split: a split in, numbers and selectors out, and back.
+
+Nothing here talks to an API. `replicas` is the one that works everywhere: the share comes from the
+numbers of pods behind one Service.
+"""
