@@ -1,0 +1,121 @@
+"""How raw counters become the counts of an interval."""
+
+import math
+
+import pytest
+
+from modelrelease_operator.core.counters import Sample, advance, exceedances, forget, tally
+from modelrelease_operator.core.evidence import ArmCounts
+
+
+def look(**values: float) -> list[Sample]:
+    return [Sample(series=series, value=value) for series, value in values.items()]
+
+
+def pod_of(series: str) -> str:
+    return series.split("_", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "deltas", "kept"),
+    [
+        pytest.param({"a": 10}, look(a=15), {"a": 5}, {"a": 15}, id="a series grows by the difference"),
+        pytest.param({"a": 10}, look(a=10), {"a": 0}, {"a": 10}, id="a series that stands still grows by 0"),
+        pytest.param({"a": 10}, look(a=3), {"a": 3}, {"a": 3}, id="a series that fell counts from 0"),
+        pytest.param({"a": 10}, look(a=0), {"a": 0}, {"a": 0}, id="a series that fell to 0 adds nothing"),
+        pytest.param(
+            {"a": 10}, look(a=10, b=1), {"a": 0, "b": 1}, {"a": 10, "b": 1}, id="a first error counts"
+        ),
+        pytest.param(
+            {"a": 10, "b": 2}, look(a=11), {"a": 1}, {"a": 11, "b": 2}, id="a missing series is kept"
+        ),
+        pytest.param({"a": 10}, [], {}, {"a": 10}, id="an empty look changes nothing"),
+    ],
+)
+def test_after_the_first_look(
+    state: dict[str, int], seen: list[Sample], deltas: dict[str, int], kept: dict[str, int]
+) -> None:
+    assert advance(state, seen, known_start=True) == (kept, deltas)
+
+
+def test_the_first_look_only_records() -> None:
+    state, deltas = advance({}, look(a=1000, b=7), known_start=False)
+    assert deltas == {}
+    assert advance(state, look(a=1001, b=7), known_start=True)[1] == {"a": 1, "b": 0}
+
+
+def test_a_scrape_gap_neither_loses_nor_counts_twice() -> None:
+    state = {"a": 10}
+    counted = 0
+    for seen in (look(a=12), [], [], look(a=20), look(a=21)):
+        state, deltas = advance(state, seen, known_start=True)
+        counted += sum(deltas.values())
+    assert counted == 11
+
+
+def test_the_state_given_is_not_changed() -> None:
+    state = {"a": 10}
+    advance(state, look(a=12, b=1), known_start=True)
+    assert state == {"a": 10}
+
+
+def test_a_restarted_process_counts_all_its_series_from_zero() -> None:
+    state = {"pod1_200": 100, "pod1_500": 1, "pod2_200": 100}
+    kept, deltas = advance(
+        state, look(pod1_200=20, pod1_500=3, pod2_200=105), known_start=True, process_of=pod_of
+    )
+    assert deltas == {"pod1_200": 20, "pod1_500": 3, "pod2_200": 5}
+    assert kept == {"pod1_200": 20, "pod1_500": 3, "pod2_200": 105}
+
+
+def test_the_first_error_after_a_restart_counts_even_when_the_old_process_had_as_many() -> None:
+    state = {"pod1_200": 100, "pod1_500": 1}
+    state, _ = advance(state, look(pod1_200=20), known_start=True, process_of=pod_of)
+    assert advance(state, look(pod1_200=25, pod1_500=1), known_start=True, process_of=pod_of)[1] == {
+        "pod1_200": 5,
+        "pod1_500": 1,
+    }
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("known_start", [True, False])
+def test_a_sample_that_is_no_count_is_refused_by_name(value: float, known_start: bool) -> None:
+    with pytest.raises(ValueError, match=r"series 'pod1_500'"):
+        advance({}, look(pod1_500=value), known_start=known_start)
+
+
+def test_a_series_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"series 'a' was given twice"):
+        advance({}, [*look(a=1), *look(a=2)], known_start=True)
+
+
+def test_forgetting_bounds_the_state_to_the_pods_that_exist() -> None:
+    state = {"pod1_200": 100, "pod1_500": 1, "pod2_200": 100}
+    assert forget(state, lambda series: pod_of(series) == "pod2") == {"pod2_200": 100}
+
+
+def test_an_arms_counts_are_the_sums_over_its_series() -> None:
+    deltas = {"pod1_200": 95, "pod1_500": 5, "pod2_200": 100, "pod2_503": 1}
+    counts = tally(deltas, lambda series: series.split("_")[1].startswith("5"))
+    assert counts == ArmCounts(total=201, bad=6)
+
+
+def test_no_deltas_are_no_requests() -> None:
+    assert tally({}, lambda _: True) == ArmCounts(total=0, bad=0)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "slow"),
+    [
+        pytest.param({"pod1_inf": 100, "pod1_0.5": 93, "pod1_0.25": 50}, 7, id="those not within the bound"),
+        pytest.param({"pod1_inf": 0, "pod1_0.5": 0}, 0, id="no requests"),
+        pytest.param(
+            {"pod1_inf": 20, "pod1_0.5": 45}, 0, id="never negative after a restart that went unseen"
+        ),
+    ],
+)
+def test_slow_requests_are_the_difference_of_two_buckets(deltas: dict[str, int], slow: int) -> None:
+    counts = exceedances(
+        deltas, is_total=lambda s: s.endswith("_inf"), is_within=lambda s: s.endswith("_0.5")
+    )
+    assert counts == ArmCounts(total=deltas["pod1_inf"], bad=slow)
