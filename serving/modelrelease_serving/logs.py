@@ -6,13 +6,14 @@ Sets up the standard library's logging and nothing else; what is logged is decid
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from typing_extensions import override
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("modelrelease_serving")
 
 
 def fields(**values: Any) -> dict[str, Any]:
@@ -63,11 +64,10 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
 def give_up(sentence: str, *, termination_log: Path) -> None:
     """Say why this container ends: in the log, and where the operator reads it."""
     _LOG.error(sentence)
-    try:
-        termination_log.write_text(sentence + "\n", encoding="utf-8")
-    except OSError:
-        # Outside a container there is no such file, and the log has the sentence.
-        _LOG.debug("no termination log at %s", termination_log)
+    # The kubelet makes this file; outside a container there is none, and the log has the sentence.
+    if termination_log.exists():
+        with suppress(OSError):
+            termination_log.write_text(sentence + "\n", encoding="utf-8")
 
 
 def _time(record: logging.LogRecord) -> str:

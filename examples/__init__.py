@@ -1,0 +1,1 @@
+"""What the demonstration runs. Nothing that is installed imports this."""

@@ -1,0 +1,1 @@
+"""Models for demonstrations and tests. Nothing that is installed imports this."""
