@@ -81,10 +81,12 @@ class Model:
         Raises whatever the estimator raises, and ModelFailedError for an answer that is no number.
         """
         matrix: Any = np.array(rows, dtype=self._dtype)
-        if self.manifest.output.probability:
-            answers = self._estimator.predict_proba(matrix)[:, 1].tolist()
-        else:
-            answers = self._estimator.predict(matrix).tolist()
+        # numpy warns of each NaN that it makes, at every call; the check below says it once.
+        with np.errstate(all="ignore"):
+            if self.manifest.output.probability:
+                answers = self._estimator.predict_proba(matrix)[:, 1].tolist()
+            else:
+                answers = self._estimator.predict(matrix).tolist()
         if len(answers) != len(rows):
             msg = f"the model gave {len(answers)} answers for {len(rows)} rows"
             raise ModelFailedError(msg)

@@ -86,8 +86,13 @@ class Predictions:
         _LOG.error(
             "the model failed",
             exc_info=None if known else error,
-            extra=fields(error=type(error).__name__, reason=str(error), at=where, rows=rows),
+            extra=fields(error=type(error).__name__, reason=_first_line(error), at=where, rows=rows),
         )
+
+
+def _first_line(error: Exception) -> str:
+    """Return what scikit-learn means; the lines after it are advice for whoever trains."""
+    return str(error).partition("\n")[0][:300]
 
 
 def _origin(error: Exception) -> str:
