@@ -74,6 +74,7 @@ class Reason(StrEnum):
     SPEC_INVALID = "SpecInvalid"
     FIRST_VERSION_SERVES = "FirstVersionServes"
     STABLE_NOT_READY = "StableNotReady"
+    APPLY_REFUSED = "ApplyRefused"
 
 
 class Recipe(_Model):

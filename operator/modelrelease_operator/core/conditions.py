@@ -81,3 +81,21 @@ def _reason_of_phase(status: Status) -> Reason:
             return Reason.ROLLED_BACK
         case Phase.STABLE:
             return Reason.RECONCILED
+
+
+def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:
+    """Return the status with the conditions of trouble that no decision knows of: a person must act."""
+    conditions = status.conditions
+    for kind, holds in (("Ready", False), ("Reconciling", False), ("Stalled", True)):
+        new = Condition(
+            type=kind,
+            status="True" if holds else "False",
+            reason=reason,
+            message=message,
+            observed_generation=generation,
+            last_transition_time=now,
+        )
+        conditions = set_condition(conditions, new)
+    return status.model_copy(
+        update={"observed_generation": generation, "conditions": conditions, "message": message}
+    )

@@ -27,7 +27,7 @@ from modelrelease_operator.core.worlds import (
     stable_of,
     steady,
 )
-from modelrelease_operator.traffic.replicas import rounding_note, split
+from modelrelease_operator.core.split import rounding_note, split
 
 QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""

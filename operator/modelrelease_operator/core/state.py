@@ -67,7 +67,7 @@ class Commands:
 
     @staticmethod
     def names(command: str | None, target: Target) -> bool:
-        """Return whether the command names this target's revision or version (then perhaps `/` and a note)."""
+        """Return whether the command names this target's revision or version (a note may follow `/`)."""
         return command is not None and command.split("/")[0] in (target.revision, target.version)
 
 

@@ -7,7 +7,7 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, HistoryEntry, Reason, StableStatus, Status, Target
 from modelrelease_operator.core.state import Desired, Running, Seen
-from modelrelease_operator.traffic.replicas import Split, split
+from modelrelease_operator.core.split import Split, split
 
 SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""

@@ -1,42 +1,23 @@
-"""Weights from replica counts, for clusters without a gateway.
+"""A split as the selector of one Service, for clusters without a gateway: the pods' numbers do the rest."""
 
-kube-proxy spreads connections evenly over the ready pods of a Service, so the canary's share is
-its part of the pods. Stable keeps all its replicas while a canary is under test: going back must
-never meet too few pods. So the share is at most one half.
-"""
+from collections.abc import Iterable, Mapping
 
-from dataclasses import dataclass
+from modelrelease_operator.api import names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """How many pods each revision has, and what share that gives."""
+def selector_for(release: str, revisions: Iterable[str]) -> dict[str, str]:
+    """Select one revision's pods, or those of every revision of the release when there are more.
 
-    stable: int
-    canary: int
-
-    @property
-    def weight(self) -> float:
-        """The canary's share that these pods give, in percent."""
-        return 100 * self.canary / (self.stable + self.canary)
-
-
-def split(*, weight: int, replicas: int) -> Split:
-    """Return the pods whose share comes closest to `weight` percent (1 to 99), never 0 and never above half.
-
-    `replicas` is what stable runs, and goes on running. Of two equally close counts the smaller
-    wins: fewer users meet an unproven version.
+    Open to more than one only while no third revision has pods; `decide` sees to that.
     """
-    counts = range(1, replicas + 1)
-    best = min(counts, key=lambda canary: (abs(100 * canary / (replicas + canary) - weight), canary))
-    return Split(stable=replicas, canary=best)
+    wanted = sorted(revisions)
+    selector = {names.LABEL_RELEASE: release}
+    if len(wanted) == 1:
+        selector[names.LABEL_REVISION] = wanted[0]
+    return selector
 
 
-def rounding_note(*, weight: int, chosen: Split) -> str | None:
-    """Say why the share is not the one asked for, or None when it is (within half a percent)."""
-    if abs(chosen.weight - weight) <= 0.5:
-        return None
-    wanted = f"{weight} % cannot be had with {chosen.stable} stable replicas"
-    if weight > 50 and chosen.canary == chosen.stable:
-        return f"{wanted}, which all stay while a canary is tested: {chosen.weight:.0f} % is the most"
-    return f"{wanted}: {chosen.canary} canary replicas give {chosen.weight:.0f} %"
+def routed_by(selector: Mapping[str, str], revisions: Iterable[str]) -> frozenset[str]:
+    """Read a selector back: the one revision that it names, or all that exist."""
+    revision = selector.get(names.LABEL_REVISION)
+    return frozenset({revision}) if revision else frozenset(revisions)

@@ -1,0 +1,71 @@
+"""What kopf is asked to watch: a table of contents. No decision is made here."""
+
+import asyncio
+import logging
+from typing import Any
+
+import kopf
+from prometheus_client import start_http_server
+
+from modelrelease_operator.api import names
+from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.reconcile import Reconciler
+from modelrelease_operator.runtime.telemetry import log_as_json
+from modelrelease_operator.runtime.workers import Workers
+from modelrelease_operator.settings import Settings
+
+log = logging.getLogger("modelrelease.operator")
+
+
+def registry_for(settings: Settings) -> kopf.OperatorRegistry:
+    """Return kopf's registrations, joined to one set of workers."""
+    registry = kopf.OperatorRegistry()
+    state: dict[str, Any] = {}
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False  # Events are ours to write
+        settings.watching.server_timeout = 300
+        settings.watching.client_timeout = 330
+        settings.networking.request_timeout = 30
+        state["kube"] = await Kube.connect()
+        state["workers"] = Workers(Reconciler(kube=state["kube"], settings=own))
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        await state["workers"].stop()
+        await state["kube"].close()
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def release_changed(namespace: str, name: str, meta: Any, **_: Any) -> None:
+        fingerprint = (
+            meta.get("uid"),
+            meta.get("generation"),
+            tuple(sorted((meta.get("annotations") or {}).items())),
+            meta.get("deletionTimestamp"),
+        )
+        state["workers"].changed((namespace, name), fingerprint)
+
+    @kopf.on.event("apps", "v1", "deployments", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
+    @kopf.on.event("", "v1", "services", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
+    async def owned_changed(namespace: str, labels: Any, **_: Any) -> None:
+        state["workers"].wake_known((namespace, labels[names.LABEL_RELEASE]))
+
+    own = settings
+    return registry
+
+
+def run(settings: Settings) -> None:
+    """Run the operator until it is told to stop."""
+    log_as_json(settings.log_level)
+    start_http_server(settings.metrics_port)
+    namespaces = [part.strip() for part in settings.namespaces.split(",") if part.strip()]
+    asyncio.run(
+        kopf.operator(
+            registry=registry_for(settings),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
+        )
+    )

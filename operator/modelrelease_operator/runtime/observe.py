@@ -1,0 +1,118 @@
+"""Reading the cluster into `Seen`: what is, in the words that decisions are made in."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from modelrelease_contract.runtime import EXIT_REFUSED
+from modelrelease_operator.api import names
+from modelrelease_operator.core.state import Commands, Workload
+from modelrelease_operator.errors import Gone
+from modelrelease_operator.traffic.replicas import routed_by
+from modelrelease_operator.runtime.kube import Kube, Object
+
+WAITING_IN_TROUBLE = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    }
+)
+
+
+async def read_workloads(kube: Kube, namespace: str, release: str) -> dict[str, Workload]:
+    """Return every revision that has a Deployment or pods."""
+    labels = {names.LABEL_RELEASE: release}
+    deployments = {_revision(item): item for item in await kube.list("Deployment", namespace, labels)}
+    pods: dict[str, list[Object]] = defaultdict(list)
+    for pod in await kube.list("Pod", namespace, labels):
+        if "deletionTimestamp" not in pod["metadata"]:
+            pods[_revision(pod)].append(pod)
+    return {
+        revision: workload_of(revision, deployments.get(revision), pods.get(revision, []))
+        for revision in {*deployments, *pods}
+        if revision
+    }
+
+
+async def read_route(
+    kube: Kube, namespace: str, release: str, revisions: Iterable[str]
+) -> frozenset[str] | None:
+    """Return which revisions the main Service selects, or None while there is no such Service."""
+    try:
+        service = await kube.get("Service", namespace, names.service_names(release)[0])
+    except Gone:
+        return None
+    return routed_by(service["spec"].get("selector") or {}, revisions)
+
+
+def commands_of(release: Object) -> Commands:
+    """Return what a person asks by annotation."""
+    annotations = release["metadata"].get("annotations") or {}
+    return Commands(
+        approve=annotations.get(names.ANNOTATION_APPROVE),
+        abort=annotations.get(names.ANNOTATION_ABORT),
+        retry=annotations.get(names.ANNOTATION_RETRY),
+    )
+
+
+def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]) -> Workload:
+    """Sum up one revision from its Deployment and its pods that are not terminating."""
+    alive = list(pods)
+    spec = (deployment or {}).get("spec", {})
+    status = (deployment or {}).get("status", {})
+    generation = (deployment or {}).get("metadata", {}).get("generation", 0)
+    said = [trouble for pod in alive for trouble in _troubles(pod)]
+    refused = next((text for fatal, text in said if fatal), None)
+    problem = next((text for fatal, text in said if not fatal), None)
+    return Workload(
+        revision=revision,
+        wanted=spec.get("replicas", 0),
+        ready=sum(_condition(pod, "Ready") == "True" for pod in alive),
+        pods=len(alive),
+        current=deployment is not None and status.get("observedGeneration", 0) >= generation,
+        refused=refused,
+        problem=problem or _replica_failure(status),
+    )
+
+
+def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
+    """Yield each container's trouble: whether trying again is of no use, and a sentence."""
+    status = pod.get("status", {})
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get(
+            "terminated"
+        )
+        waiting = container.get("state", {}).get("waiting") or {}
+        last_words = ((ended or {}).get("message") or "").strip()
+        if ended and ended.get("exitCode") == EXIT_REFUSED:
+            yield True, last_words or f"container {container['name']} refused the artifact"
+        elif waiting.get("reason") in WAITING_IN_TROUBLE:
+            detail = last_words or waiting.get("message", "")
+            yield False, f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
+    if _condition(pod, "PodScheduled") == "False":
+        message = next(c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled")
+        yield False, f"a pod cannot be scheduled: {message}"
+
+
+def _replica_failure(status: Mapping[str, Any]) -> str | None:
+    """Return why the cluster refuses to make pods at all, such as a quota or a pod security rule."""
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return f"no pods can be made: {condition.get('message', '')}"
+    return None
+
+
+def _condition(pod: Object, kind: str) -> str | None:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return next((condition["status"] for condition in conditions if condition["type"] == kind), None)
+
+
+def _revision(item: Object) -> str:
+    revision: str = item["metadata"].get("labels", {}).get(names.LABEL_REVISION, "")
+    return revision

@@ -1,0 +1,139 @@
+"""One pass over one release: observe, decide, render, apply, report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Phase, Reason, Status, Target
+from modelrelease_operator.core.conditions import with_stall
+from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
+from modelrelease_operator.errors import Gone, Invalid, Unavailable
+from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads
+from modelrelease_operator.runtime.prometheus import MetricSource
+from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.telemetry import Reporter
+from modelrelease_operator.settings import Settings
+
+TRY_AGAIN = timedelta(seconds=15)
+"""After trouble that may pass by itself."""
+MEASURED = (Phase.PROGRESSING, Phase.PAUSED)
+"""Phases in which evidence is read."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """What every pass over every release needs."""
+
+    kube: Kube
+    settings: Settings
+    clock: Callable[[], datetime] = _utc_now
+
+    async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
+        """Bring the world one step closer to what is asked for; return when to look again.
+
+        None means: when something changes. Raises Gone when the release was deleted.
+        """
+        release = await self.kube.get(names.KIND, namespace, name)
+        if "deletionTimestamp" in release["metadata"]:
+            msg = f"{names.KIND} {namespace}/{name} is being deleted; its objects go with it"
+            raise Gone(msg)
+        before, now = Status.parse(release.get("status")), self.clock()
+        try:
+            spec = ReleaseSpec.parse(release["spec"])
+        except Invalid as problem:
+            await self._refuse(release, before, problem, now)
+            return None
+        status, target, trouble = await self._resolve(spec, before)
+        seen = await self._observe(release, spec, status, target, trouble)
+        decision = decide(spec=spec, status=status, seen=seen, now=now)
+        decision = await self._apply(release, decision, seen, now)
+        await self._write(release, before, decision.status)
+        await reporter.tell(release, before, decision)
+        return self._next_look(decision, trouble)
+
+    async def _resolve(
+        self, spec: ReleaseSpec, status: Status
+    ) -> tuple[Status, Target | None, Problem | None]:
+        """Return what the spec means, looked up only when it asks for something else than before."""
+        resolved = status.resolved
+        try:
+            if resolved is None or not still_means(resolved, spec.model):
+                resolved = await resolve(spec.model)
+        except Invalid as problem:
+            return status, None, Problem(reason=Reason.MODEL_INVALID, message=str(problem))
+        except Unavailable as problem:
+            return status, None, Problem(reason=Reason.MODEL_UNAVAILABLE, message=str(problem))
+        target = target_of(spec, resolved, default_image=self.settings.serving_image)
+        return status.model_copy(update={"resolved": resolved}), target, None
+
+    async def _observe(
+        self,
+        release: Object,
+        spec: ReleaseSpec,
+        status: Status,
+        target: Target | None,
+        trouble: Problem | None,
+    ) -> Seen:
+        meta = release["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
+        workloads = await read_workloads(self.kube, namespace, name)
+        metrics: Metrics = ()
+        if status.phase in MEASURED and status.canary and status.stable:
+            url = spec.analysis.prometheus.url if spec.analysis.prometheus else self.settings.prometheus_url
+            source = MetricSource(url, timeout_seconds=self.settings.prometheus_timeout_seconds)
+            arms = (status.canary.revision, status.stable.revision)
+            metrics = await source.read(namespace=namespace, release=name, revisions=arms)
+        return Seen(
+            generation=meta["generation"],
+            target=target,
+            problem=trouble,
+            workloads=workloads,
+            routed=await read_route(self.kube, namespace, name, workloads),
+            metrics=metrics,
+            commands=commands_of(release),
+        )
+
+    async def _apply(self, release: Object, decision: Decision, seen: Seen, now: datetime) -> Decision:
+        """Make the world as decided. What the API server refuses for good is shown, not tried for ever."""
+        meta = release["metadata"]
+        owner = Owner(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+        kept = {running.target.revision for running in decision.desired.running}
+        try:
+            for obj in render(owner, decision.desired):
+                await self.kube.apply(obj)
+        except Invalid as problem:
+            status = with_stall(decision.status, Reason.APPLY_REFUSED, str(problem), seen.generation, now)
+            return Decision(desired=decision.desired, status=status, requeue=TRY_AGAIN)
+        for revision in set(seen.workloads) - kept:
+            await self.kube.delete("Deployment", owner.namespace, names.workload_name(owner.name, revision))
+        return decision
+
+    async def _refuse(self, release: Object, before: Status, problem: Invalid, now: datetime) -> None:
+        """Show why a spec cannot be followed. What serves goes on serving."""
+        generation = release["metadata"]["generation"]
+        status = with_stall(before, Reason.SPEC_INVALID, str(problem), generation, now)
+        await self._write(release, before, status)
+
+    async def _write(self, release: Object, before: Status, after: Status) -> None:
+        meta = release["metadata"]
+        if after != before or not release.get("status"):
+            await self.kube.apply_status(meta["namespace"], meta["name"], after.to_dict())
+
+    def _next_look(self, decision: Decision, trouble: Problem | None) -> timedelta | None:
+        """Return the decision's own time, or an earlier one when something is to be tried again."""
+        waits = [decision.requeue] if decision.requeue is not None else []
+        if trouble:
+            patient = timedelta(seconds=self.settings.resync_seconds)
+            waits.append(
+                TRY_AGAIN if trouble.reason is Reason.MODEL_UNAVAILABLE else min(patient, 4 * TRY_AGAIN)
+            )
+        return min(waits) if waits else None
