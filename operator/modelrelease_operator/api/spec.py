@@ -118,7 +118,7 @@ class Canary(_Model):
 class Line(_Model):
     """A line `canary = ratio x stable + points`, points in percentage points."""
 
-    ratio: float = Field(ge=0)
+    ratio: float = Field(ge=1, le=1000)
     points: float = Field(ge=0, le=100)
 
 

@@ -15,6 +15,7 @@ from modelrelease_operator.api.status import (
     Status,
     Target,
 )
+from modelrelease_operator.core.split import rounding_note, split
 from modelrelease_operator.core.state import Commands, Decision, Notice, Seen
 from modelrelease_operator.core.worlds import (
     SOON,
@@ -27,7 +28,6 @@ from modelrelease_operator.core.worlds import (
     stable_of,
     steady,
 )
-from modelrelease_operator.core.split import rounding_note, split
 
 QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, HistoryEntry, Reason, StableStatus, Status, Target
-from modelrelease_operator.core.state import Desired, Running, Seen
 from modelrelease_operator.core.split import Split, split
+from modelrelease_operator.core.state import Desired, Running, Seen
 
 SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""

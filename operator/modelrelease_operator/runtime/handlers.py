@@ -37,19 +37,19 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         await state["kube"].close()
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def release_changed(namespace: str, name: str, meta: Any, **_: Any) -> None:
+    async def release_changed(namespace: str | None, name: str, meta: Any, **_: Any) -> None:
         fingerprint = (
             meta.get("uid"),
             meta.get("generation"),
             tuple(sorted((meta.get("annotations") or {}).items())),
             meta.get("deletionTimestamp"),
         )
-        state["workers"].changed((namespace, name), fingerprint)
+        state["workers"].changed((namespace or "", name), fingerprint)
 
     @kopf.on.event("apps", "v1", "deployments", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
     @kopf.on.event("", "v1", "services", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
-    async def owned_changed(namespace: str, labels: Any, **_: Any) -> None:
-        state["workers"].wake_known((namespace, labels[names.LABEL_RELEASE]))
+    async def owned_changed(namespace: str | None, labels: Any, **_: Any) -> None:
+        state["workers"].wake_known((namespace or "", labels[names.LABEL_RELEASE]))
 
     own = settings
     return registry

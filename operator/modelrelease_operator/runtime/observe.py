@@ -8,8 +8,8 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.state import Commands, Workload
 from modelrelease_operator.errors import Gone
-from modelrelease_operator.traffic.replicas import routed_by
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.traffic.replicas import routed_by
 
 WAITING_IN_TROUBLE = frozenset(
     {

@@ -1,0 +1,37 @@
+{{- define "modelrelease.labels" -}}
+app.kubernetes.io/name: modelrelease-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "modelrelease.selector" -}}
+app.kubernetes.io/name: modelrelease-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "modelrelease.rules" -}}
+- apiGroups: [modelrelease.dev]
+  resources: [modelreleases]
+  verbs: [get, list, watch]
+- apiGroups: [modelrelease.dev]
+  resources: [modelreleases/status]
+  verbs: [get, patch]
+# Owner references with blockOwnerDeletion ask for this where OwnerReferencesPermissionEnforcement is on.
+- apiGroups: [modelrelease.dev]
+  resources: [modelreleases/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
