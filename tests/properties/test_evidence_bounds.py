@@ -220,7 +220,7 @@ def adversary(draw: np.random.Generator, line: Tolerance) -> Callable[[float], I
     def play(log_value: float) -> Interval:
         nonlocal step
         step += 1
-        rate = (0.3 if step % 17 < 3 else 0.01) * draw.uniform(0.5, 1.5)
+        rate = (0.03 if step % 17 < 3 else 0.001) * draw.uniform(0.5, 1.5)
         weight = (0.05, 0.1, 0.25, 0.5)[step // 20 % 4]
         requests = int(draw.integers(5, 60)) if log_value > 1 else int(draw.integers(100, 3000))
         n_c = int(draw.binomial(requests, weight))

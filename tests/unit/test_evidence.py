@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from modelrelease_operator.core.evidence import (
     NON_INFERIORITY_GRID,
     REGRESSION_GRID,
     ArmCounts,
+    Confirmed,
     EProcess,
     Guardrail,
     Interval,
@@ -288,6 +290,57 @@ def test_a_stored_plan_with_a_wrong_number_of_copies_is_refused(copies: int) -> 
     plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=2)
     with pytest.raises(ValueError, match=f"got {copies}"):
         plan.from_state([[0.0] * 8] * copies)
+
+
+def test_a_second_plan_confirms_with_stables_next_interval_and_the_smaller_evidence_counts() -> None:
+    plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=2)
+    seen = [interval(bad=9), interval(bad=5, stable_bad=90), interval(bad=7)]
+    confirmed, shifted = Confirmed.by_shift(plan), plan
+    for one in seen:
+        confirmed = confirmed.update(one)
+    for before, now in pairwise(seen):
+        shifted = shifted.update(Interval(canary=before.canary, stable=now.stable))
+    assert confirmed.shifted == shifted
+    assert confirmed.log_value == min(confirmed.plan.log_value, shifted.log_value)
+
+
+def test_confirmation_condemns_a_crashing_canary_one_look_later() -> None:
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=1))
+    crash = interval(10, 10, 90, 0)
+    assert confirmed.update(crash).progress(100) == 0
+    assert confirmed.update(crash).update(crash).progress(100) == 1
+
+
+def test_no_pair_reaches_across_an_interval_that_was_left_out() -> None:
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=1))
+    gap = confirmed.update(interval(bad=50)).update(interval(0, 0, 0, 0)).update(interval(bad=50))
+    assert gap.shifted == confirmed.shifted
+
+
+def test_an_outage_that_stable_shows_five_seconds_late_is_not_blamed_on_the_canary() -> None:
+    """0.1 % errors, then 20 % in both arms from second 25 on; intervals of ten seconds."""
+    plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=1)
+    confirmed = Confirmed.by_shift(plan)
+    alone = 0.0
+    for canary_bad, stable_bad in [(0, 2), (0, 2), (20, 2), (40, 182), (40, 360), (40, 360)]:
+        seen = interval(200, canary_bad, 1800, stable_bad)
+        plan, confirmed = plan.update(seen), confirmed.update(seen)
+        alone = max(alone, plan.progress(100))
+        assert confirmed.progress(100) < 0.1
+    assert alone == 1, "the plan alone is fooled"
+
+
+def test_confirmed_evidence_survives_storage_exactly() -> None:
+    fresh = Confirmed.by_shift(Restarts.plan(EProcess.non_inferiority(DEFAULT_MARGIN), planned=3))
+    confirmed = fresh.update(interval(bad=0)).start_next().update(interval(bad=1)).update(interval(bad=2))
+    assert fresh.from_state(json.loads(json.dumps(confirmed.to_state(), allow_nan=False))) == confirmed
+
+
+def test_confirmed_evidence_starts_no_more_copies_than_planned() -> None:
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=2)).start_next()
+    assert confirmed.remaining == 0
+    with pytest.raises(ValueError, match="all 2 planned copies"):
+        confirmed.start_next()
 
 
 @pytest.mark.parametrize(

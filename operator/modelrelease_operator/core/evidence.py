@@ -235,6 +235,65 @@ class Restarts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """A plan of restarts that a second one must confirm, for arms that are not scraped at one moment.
+
+    When stable's newest scrape is older than the canary's, an outage that both share shows in the
+    canary first, and for one interval the canary alone looks sick. So a second plan holds each
+    interval of the canary against stable's next one, and the smaller of the two e-values counts. That
+    costs one interval's delay and cannot raise the probability of a false alarm. An interval that was
+    left out must be given as an empty one, so that no pair reaches across it.
+    """
+
+    plan: Restarts
+    shifted: Restarts
+    last: ArmCounts = ArmCounts(total=0, bad=0)
+    """The canary's newest counts, which wait for stable's next ones."""
+
+    @classmethod
+    def by_shift(cls, plan: Restarts) -> Self:
+        """Have a fresh plan confirmed by its own copy, one interval late."""
+        return cls(plan=plan, shifted=plan)
+
+    @property
+    def remaining(self) -> int:
+        """Copies that may still be started."""
+        return self.plan.remaining
+
+    def start_next(self) -> Self:
+        """Start one more copy in both plans. Raises ValueError when all planned copies run."""
+        return replace(self, plan=self.plan.start_next(), shifted=self.shifted.start_next())
+
+    def update(self, interval: Interval) -> Self:
+        """Return the evidence with one more interval."""
+        late = Interval(canary=self.last, stable=interval.stable)
+        return replace(
+            self, plan=self.plan.update(interval), shifted=self.shifted.update(late), last=interval.canary
+        )
+
+    @property
+    def log_value(self) -> float:
+        """Natural logarithm of the smaller e-value."""
+        return min(self.plan.log_value, self.shifted.log_value)
+
+    def progress(self, threshold: float) -> float:
+        """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
+        return progress(self.log_value, threshold)
+
+    def to_state(self) -> list[list[list[float | None]]]:
+        """Return what must be stored, JSON-safe: both plans, then the canary's counts that wait."""
+        return [self.plan.to_state(), self.shifted.to_state(), [[self.last.total, self.last.bad]]]
+
+    def from_state(self, state: Sequence[Sequence[Sequence[float | None]]]) -> Self:
+        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
+        plan, shifted, ((total, bad),) = state
+        last = ArmCounts(total=int(total or 0), bad=int(bad or 0))
+        return replace(
+            self, plan=self.plan.from_state(plan), shifted=self.shifted.from_state(shifted), last=last
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateInterval:
     """Two-sided confidence interval of a bad rate, as shares in [0, 1]."""
 
