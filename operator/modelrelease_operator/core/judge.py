@@ -104,7 +104,7 @@ def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
 def _verdicts(look: _Look, evidence: Evidence, questions: Sequence[Question]) -> tuple[GateStatus, ...]:
     """Return each gate's verdict; when the gates together convict the canary, the strongest fails."""
     analysis = look.spec.analysis
-    convicted = combine([(question.rollback_log, 1 / len(questions)) for question in questions])
+    convicted = combine([(1 / len(questions), question.rollback_log) for question in questions])
     strongest = max(questions, key=lambda question: question.rollback_log)
     failed = strongest if convicted >= -math.log(analysis.false_rollback_probability) else None
     return tuple(_gate(look, evidence, question, failed=question is failed) for question in questions)

@@ -113,7 +113,7 @@ class Question:
         logs = [test.rollback.log_value for test in self.comparisons]
         if self.limit:
             logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
-        return combine([(log, 1 / len(logs)) for log in logs]) if logs else 0.0
+        return combine([(1 / len(logs), log) for log in logs]) if logs else 0.0
 
     @property
     def promotion_log(self) -> float:
