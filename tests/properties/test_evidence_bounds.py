@@ -16,6 +16,7 @@ from scipy.stats import binom, hypergeom
 
 from modelrelease_operator.core.evidence import (
     ArmCounts,
+    Confirmed,
     EProcess,
     Guardrail,
     Interval,
@@ -181,6 +182,32 @@ class TestWhatBreaksTheBound:
         assert test.designs[design] == 5
         assert expectation == pytest.approx(1.296, abs=1e-3)
 
+    def test_such_a_breaker_makes_most_analyses_roll_back_a_healthy_canary(self) -> None:
+        draw = np.random.default_rng(6)
+
+        def play(_: float) -> Interval:
+            before_error = draw.geometric(0.01)
+            n_c, x = (before_error, 1) if before_error <= 100 else (100, 0)
+            return interval(n_c, x, 100, draw.binomial(100, 0.01))
+
+        test = EProcess.regression(Tolerance(ratio=1.0, points=0.0))
+        assert sum(crosses(test, play, 360, alpha=0.01) for _ in range(60)) > 30
+
+    @pytest.mark.parametrize(("lag", "share"), [(0, 0.0), (2, 0.17), (5, 0.81), (9, 1.0)])
+    def test_an_outage_that_stable_shows_later_unless_a_shifted_plan_must_confirm(
+        self, lag: float, share: float
+    ) -> None:
+        """Both arms go from 0.1 % to 20 % errors; stable's counts are `lag` seconds older."""
+        draw = np.random.default_rng(7)
+        plan = Restarts.plan(EProcess.regression(Tolerance(ratio=1.0, points=0.0)), planned=1)
+        fooled, confirmed = 0, 0
+        for _ in range(100):
+            play, again = (outage(draw, onset, lag) for onset in [draw.uniform(20, 30)] * 2)
+            fooled += crosses(plan, play, 30, alpha=0.01)
+            confirmed += crosses(Confirmed.by_shift(plan), again, 30, alpha=0.01)
+        assert fooled / 100 == pytest.approx(share, abs=0.13)
+        assert confirmed <= binom.isf(0.001, 100, 0.01)
+
     def test_groups_of_three_that_stick_to_an_arm_without_dispersion(self) -> None:
         assert self.crossings(dispersion=1) > MOST_CROSSINGS
         assert self.crossings(dispersion=3) <= MOST_CROSSINGS
@@ -204,13 +231,31 @@ class TestWhatBreaksTheBound:
         assert test.update(pooled).progress(100) == 1
 
 
-def crosses(test: EProcess | Restarts, play: Callable[[float], Interval], looks: int) -> bool:
-    """Whether the evidence reaches 1/ALPHA at any look; `play` chooses the next interval knowing it."""
+def crosses(
+    test: EProcess | Restarts | Confirmed, play: Callable[[float], Interval], looks: int, alpha: float = ALPHA
+) -> bool:
+    """Whether the evidence reaches 1/alpha at any look; `play` chooses the next interval knowing it."""
     for _ in range(looks):
         test = test.update(play(test.log_value))
-        if test.log_value >= -math.log(ALPHA):
+        if test.log_value >= -math.log(alpha):
             return True
     return False
+
+
+def outage(draw: np.random.Generator, onset: float, lag: float) -> Callable[[float], Interval]:
+    """200 requests a second, a tenth to the canary, intervals of 10 seconds; four minutes of outage."""
+    end = 0.0
+
+    def rate(until: float) -> float:
+        overlap = min(until, onset + 240) - max(until - 10, onset)
+        return 0.001 + 0.199 * max(0.0, overlap) / 10
+
+    def play(_: float) -> Interval:
+        nonlocal end
+        end += 10
+        return interval(200, draw.binomial(200, rate(end)), 1800, draw.binomial(1800, rate(end - lag)))
+
+    return play
 
 
 def adversary(draw: np.random.Generator, line: Tolerance) -> Callable[[float], Interval]:

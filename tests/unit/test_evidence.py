@@ -285,11 +285,20 @@ def test_a_plan_survives_storage_exactly() -> None:
     assert Restarts.plan(fresh, planned=3).from_state(json.loads(stored)) == plan
 
 
-@pytest.mark.parametrize("copies", [0, 3])
-def test_a_stored_plan_with_a_wrong_number_of_copies_is_refused(copies: int) -> None:
+@pytest.mark.parametrize("values", [0, 7, 9, 24])
+def test_a_stored_plan_with_a_wrong_number_of_copies_is_refused(values: int) -> None:
     plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=2)
-    with pytest.raises(ValueError, match=f"got {copies}"):
-        plan.from_state([[0.0] * 8] * copies)
+    with pytest.raises(ValueError, match=f"got {values}"):
+        plan.from_state([0.0] * values)
+    with pytest.raises(ValueError, match=f"got {values}"):
+        Confirmed.by_shift(plan).from_state([0, 0] + [0.0] * values * 2)
+
+
+def test_confirmed_evidence_that_is_no_evidence_is_refused() -> None:
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=2))
+    for state in ([], [1], [1, 2, *[0.0] * 16], [2, 1, *[0.0] * 17]):
+        with pytest.raises(ValueError, match=r"stored|counts"):
+            confirmed.from_state(state)
 
 
 def test_a_second_plan_confirms_with_stables_next_interval_and_the_smaller_evidence_counts() -> None:

@@ -222,16 +222,19 @@ class Restarts:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
         return progress(self.log_value, threshold)
 
-    def to_state(self) -> list[list[float | None]]:
-        """Return what must be stored, JSON-safe: the state of every running copy."""
-        return [copy.to_state() for copy in self.copies]
+    def to_state(self) -> list[float | None]:
+        """Return what must be stored, JSON-safe: the states of the running copies, one after the other."""
+        return [value for copy in self.copies for value in copy.to_state()]
 
-    def from_state(self, state: Sequence[Sequence[float | None]]) -> Self:
-        """Return this plan with stored copies. Raises ValueError for none, or more than planned."""
-        if not 1 <= len(state) <= self.planned:
-            msg = f"between 1 and {self.planned} stored copies expected, got {len(state)}"
+    def from_state(self, state: Sequence[float | None]) -> Self:
+        """Return this plan with stored copies. Raises ValueError for a state that is not one of its own."""
+        size = len(self.template.log_e)
+        running, rest = divmod(len(state), size)
+        if rest or not 1 <= running <= self.planned:
+            msg = f"between 1 and {self.planned} stored copies of {size} expected, got {len(state)} values"
             raise ValueError(msg)
-        return replace(self, copies=tuple(self.template.from_state(copy) for copy in state))
+        chunks = (state[start : start + size] for start in range(0, len(state), size))
+        return replace(self, copies=tuple(map(self.template.from_state, chunks)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,16 +283,19 @@ class Confirmed:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
         return progress(self.log_value, threshold)
 
-    def to_state(self) -> list[list[list[float | None]]]:
-        """Return what must be stored, JSON-safe: both plans, then the canary's counts that wait."""
-        return [self.plan.to_state(), self.shifted.to_state(), [[self.last.total, self.last.bad]]]
+    def to_state(self) -> list[float | None]:
+        """Return what must be stored, JSON-safe: the canary's counts that wait, then both plans."""
+        return [self.last.total, self.last.bad, *self.plan.to_state(), *self.shifted.to_state()]
 
-    def from_state(self, state: Sequence[Sequence[Sequence[float | None]]]) -> Self:
+    def from_state(self, state: Sequence[float | None]) -> Self:
         """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
-        plan, shifted, ((total, bad),) = state
-        last = ArmCounts(total=int(total or 0), bad=int(bad or 0))
+        total, bad = (int(count or 0) for count in (*state[:2], 0, 0)[:2])
+        middle = len(state) // 2 + 1
         return replace(
-            self, plan=self.plan.from_state(plan), shifted=self.shifted.from_state(shifted), last=last
+            self,
+            plan=self.plan.from_state(state[2:middle]),
+            shifted=self.shifted.from_state(state[middle:]),
+            last=ArmCounts(total=total, bad=bad),
         )
 
 
