@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelrelease_contract import runtime
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-Upper = StringConstraints(to_upper=True, strip_whitespace=True)
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
 class Settings(BaseSettings):
@@ -35,7 +39,7 @@ class Settings(BaseSettings):
     model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)
     """When set, the manifest must say the same."""
     api_version: str = Field(default="v1", validation_alias=runtime.ENV_API_VERSION)
-    log_level: Annotated[LogLevel, Upper] = Field(default="INFO", validation_alias=runtime.ENV_LOG_LEVEL)
+    log_level: LogLevel = Field(default="INFO", validation_alias=runtime.ENV_LOG_LEVEL)
     log_format: Literal["json", "text"] = Field(default="json", validation_alias=runtime.ENV_LOG_FORMAT)
     drain_seconds: float = Field(default=10, ge=0, le=3600, validation_alias=runtime.ENV_DRAIN_SECONDS)
     """How long to go on answering after SIGTERM. 0 stops at once."""

@@ -1,0 +1,192 @@
+"""What training writes, serving reads, with the same meaning on both sides."""
+
+import copy
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import ValidationError
+
+from modelrelease_contract import ArtifactManifest, ModelFile, metrics, runtime
+from modelrelease_serving.app import create_app
+from modelrelease_serving.model import Model
+from modelrelease_serving.settings import Settings, variables
+from modelrelease_training.data import Split, make_data, split
+from modelrelease_training.evaluate import evaluate
+from modelrelease_training.export import Exported, Label, export_artifact
+from modelrelease_training.train import fit
+
+VERSION = "2026-11-01"
+
+
+@pytest.fixture(scope="module")
+def data() -> Split:
+    return split(make_data(seed=7, rows=400))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Split) -> Any:
+    return fit(data.training)
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Any, data: Split, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_artifact(
+        trained,
+        label=Label(name="qna", version=VERSION),
+        data=data,
+        metrics=evaluate(trained, data.held_out),
+        output=tmp_path_factory.mktemp("artifacts"),
+    )
+
+
+@pytest.fixture
+async def client(exported: Exported) -> AsyncIterator[httpx.AsyncClient]:
+    model = Model.open(exported.path, version=VERSION, sha256=exported.digest)
+    model.load()
+    app = create_app(model, Settings(release="qna", revision="abc"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://predictor") as client:
+        yield client
+
+
+async def samples(client: httpx.AsyncClient) -> dict[str, dict[str, dict[str, float]]]:
+    """Return {sample name: {feature: {bin: value}}} of the bins, and the names of all others."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for family in text_string_to_metric_families((await client.get("/metrics")).text):
+        for one in family.samples:
+            place = found.setdefault(one.name, {}).setdefault(one.labels.get(metrics.FEATURE, ""), {})
+            place[one.labels.get(metrics.BIN, "")] = one.value
+    return found
+
+
+async def test_serving_predicts_what_training_predicts(
+    client: httpx.AsyncClient, trained: Any, data: Split
+) -> None:
+    rows = data.held_out.rows
+    answer = (await client.post("/predict", json={"features": rows.tolist()})).json()
+    assert answer["predictions"] == pytest.approx(trained.predict_proba(rows)[:, 1].tolist(), abs=1e-12)
+    assert answer["model_version"] == VERSION
+
+
+async def test_serving_counts_held_out_rows_exactly_as_the_baseline_has_them(
+    client: httpx.AsyncClient, exported: Exported, data: Split
+) -> None:
+    await client.post("/predict", json={"features": data.held_out.rows.tolist()})
+    baseline, counted = exported.manifest.baseline, await samples(client)
+    assert baseline is not None
+    assert baseline.prediction is not None
+    expected = {**baseline.features, "": baseline.prediction}
+    bins = {**counted[metrics.FEATURE_BIN_TOTAL], **counted[metrics.PREDICTION_BIN_TOTAL]}
+    assert set(bins) == set(expected)
+    for feature, histogram in expected.items():
+        assert bins[feature].pop(metrics.BIN_MISSING) == 0
+        assert list(bins[feature].values()) == list(histogram.counts)
+        assert list(bins[feature]) == [str(index) for index in range(len(histogram.counts))]
+
+
+async def test_every_metric_of_the_contract_is_exported(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics")).text
+    found = {
+        one.name: set(one.labels) for family in text_string_to_metric_families(text) for one in family.samples
+    }
+    who = {metrics.RELEASE, metrics.REVISION}
+    assert found[metrics.PREDICTIONS_TOTAL] == {*who, metrics.MODEL_VERSION, metrics.CODE}
+    assert found[f"{metrics.PREDICTION_DURATION_SECONDS}_bucket"] == {*who, metrics.MODEL_VERSION, "le"}
+    assert found[metrics.MODEL_VERSION_INFO] == {*who, metrics.MODEL_VERSION}
+    assert found[metrics.FEATURE_BIN_TOTAL] == {*who, metrics.FEATURE, metrics.BIN}
+    assert found[metrics.PREDICTION_BIN_TOTAL] == {*who, metrics.BIN}
+
+
+async def test_the_histogram_has_exactly_the_bounds_of_the_contract(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics")).text
+    bounds = [
+        float(one.labels["le"])
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+        if one.name == f"{metrics.PREDICTION_DURATION_SECONDS}_bucket"
+    ]
+    assert tuple(bounds) == (*metrics.duration_buckets(), float("inf"))
+
+
+def test_every_variable_of_the_contract_is_read_by_the_settings() -> None:
+    contract = {value for name, value in vars(runtime).items() if name.startswith("ENV_")}
+    assert contract <= set(variables())
+
+
+def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        runtime.ENV_RELEASE: "qna",
+        runtime.ENV_REVISION: "abc",
+        runtime.ENV_MODEL_URI: "pvc://claim/path",
+        runtime.ENV_MODEL_SHA256: "0" * 64,
+        runtime.ENV_MODEL_PATH: "/somewhere",
+        runtime.ENV_MODEL_VERSION: "7",
+        runtime.ENV_API_VERSION: "v2",
+        runtime.ENV_LOG_LEVEL: "warning",
+        runtime.ENV_LOG_FORMAT: "text",
+        runtime.ENV_DRAIN_SECONDS: "3.5",
+        runtime.ENV_CONNECTION_MAX_AGE_SECONDS: "4.5",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    read = Settings()
+    assert (read.release, read.revision, read.model_uri) == ("qna", "abc", "pvc://claim/path")
+    assert (read.model_sha256, read.model_path, read.model_version) == ("0" * 64, Path("/somewhere"), "7")
+    assert (read.api_version, read.log_level, read.log_format) == ("v2", "WARNING", "text")
+    assert (read.drain_seconds, read.connection_max_age_seconds) == (3.5, 4.5)
+    assert len(values) == sum(name.startswith("ENV_") for name in vars(runtime))
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.ENV_MODEL_SHA256, "")
+    assert Settings().model_sha256 is None
+
+
+def test_a_manifest_survives_being_written_and_read(exported: Exported) -> None:
+    assert ArtifactManifest.model_validate_json(exported.manifest.model_dump_json()) == exported.manifest
+
+
+@given(st.text(max_size=12))
+def test_a_file_path_is_plain_and_inside_or_refused(path: str) -> None:
+    try:
+        ModelFile(path=path, sha256="0" * 64, size=0)
+    except ValidationError:
+        return
+    inside = Path("/models") / path
+    assert inside.is_relative_to("/models")
+    assert ".." not in inside.parts
+    assert inside != Path("/models")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"model_file": "other"}, "is not among the files", id="a model file that is no file"),
+        pytest.param({"output": {"probability": True, "classes": ["a"]}}, "two classes", id="one class"),
+        pytest.param({"version": "a b"}, "pattern", id="a version with a space"),
+        pytest.param({"colour": "red"}, "Extra inputs", id="an unknown member"),
+        pytest.param({"features": []}, "at least 1 item", id="no features"),
+        pytest.param({"examples": {"rows": [], "predictions": []}}, "at least 1 item", id="no examples"),
+        pytest.param({"schema_version": 2}, "Input should be 1", id="a newer schema"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    change: dict[str, Any], words: str, exported: Exported
+) -> None:
+    document = copy.deepcopy(json.loads(exported.manifest.model_dump_json()))
+    with pytest.raises(ValidationError, match=words):
+        ArtifactManifest.model_validate_json(json.dumps({**document, **change}))
+
+
+def test_two_files_may_not_share_a_path_nor_be_the_manifest(exported: Exported) -> None:
+    document = json.loads(exported.manifest.model_dump_json())
+    (file,) = document["files"]
+    for extra in (file, {**file, "path": "manifest.json"}):
+        with pytest.raises(ValidationError, match="file paths must differ"):
+            ArtifactManifest.model_validate({**document, "files": [file, extra]}, strict=False)

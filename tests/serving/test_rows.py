@@ -1,0 +1,53 @@
+"""Whatever bytes arrive, they are rows or a refusal, never anything else."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelrelease_contract import Feature
+from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.errors import BadRequestError
+from modelrelease_serving.rows import parse_rows
+
+FEATURES = (
+    Feature(name="age"),
+    Feature(name="income", nullable=True),
+    Feature(name="city", kind=FeatureKind.CATEGORICAL, categories=("a", "b")),
+)
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+rows = st.tuples(numbers, numbers | st.none(), st.text()).map(list)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(st.lists(rows, min_size=1, max_size=5))
+def test_valid_rows_come_through_unchanged(sent: list[list[object]]) -> None:
+    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES) == (sent, False)
+
+
+@given(rows)
+def test_a_bare_row_is_a_single_one(sent: list[object]) -> None:
+    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES) == ([sent], True)
+
+
+@given(st.binary() | anything.map(lambda value: json.dumps({"features": value}).encode()))
+def test_anything_else_is_refused_with_a_4xx(body: bytes) -> None:
+    assert outcome(body) in {"rows", 400, 413, 422}
+
+
+def outcome(body: bytes) -> str | int:
+    try:
+        parsed, _ = parse_rows(body, FEATURES)
+    except BadRequestError as error:
+        return error.status if error.detail else "a refusal without a reason"
+    return "rows" if all(len(row) == len(FEATURES) for row in parsed) else "rows of another length"
+
+
+def test_a_number_is_no_category() -> None:
+    with pytest.raises(BadRequestError, match="row 0: feature city must be a text, got 5"):
+        parse_rows(b'{"features": [1, 2, 5]}', FEATURES)

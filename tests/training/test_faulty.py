@@ -1,0 +1,94 @@
+"""Each faulty model is wrong in the way that it says, and in no other."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+
+from examples.models import faulty
+from modelrelease_training.data import make_data, split
+from modelrelease_training.evaluate import evaluate
+from modelrelease_training.export import Exported, Label
+from modelrelease_training.train import fit
+
+LARGEST_CONFIG_MAP_FILE = 700_000
+
+
+def order(output: Path, **values: Any) -> faulty.Order:
+    return faulty.Order(label=Label(name="qna", version="3"), output=output, **values)
+
+
+def load(exported: Exported) -> Any:
+    return joblib.load(exported.path / exported.manifest.model_file)
+
+
+def seconds(model: Any, row: Any) -> float:
+    """Best of five: the machine may be busy, but a model is never faster than it can be."""
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        model.predict_proba(row)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in sqrt:RuntimeWarning")
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_failing_fails_on_the_share_that_was_asked_for(share: float, tmp_path: Path) -> None:
+    model = load(faulty.failing(order(tmp_path, rows=1000, share=share)))
+    rows = make_data(seed=1234, rows=2000).rows
+    failed = 0
+    for row in rows:
+        try:
+            model.predict_proba([row])
+        except ValueError:
+            failed += 1
+    assert failed / len(rows) == pytest.approx(share, abs=0.03)
+
+
+def test_failing_works_on_its_examples_and_is_otherwise_right(tmp_path: Path) -> None:
+    exported = faulty.failing(order(tmp_path))
+    probabilities = load(exported).predict_proba(exported.manifest.examples.rows)[:, 1]
+    assert probabilities == pytest.approx(list(exported.manifest.examples.predictions))
+    assert exported.manifest.metrics["roc_auc"] > 0.9
+
+
+def test_slow_is_right_but_much_slower_and_fits_in_a_config_map(tmp_path: Path) -> None:
+    exported = faulty.slow(order(tmp_path, rows=1500))
+    data = split(make_data(seed=9, rows=1500))
+    row = data.held_out.rows[:1]
+    assert seconds(load(exported), row) > seconds(fit(data.training), row) + 0.01
+    assert exported.manifest.metrics["roc_auc"] > 0.9
+    assert sum(path.stat().st_size for path in exported.path.iterdir()) < LARGEST_CONFIG_MAP_FILE
+
+
+def test_wrong_is_fast_and_repeats_its_examples_but_predicts_the_opposite(tmp_path: Path) -> None:
+    exported = faulty.wrong(order(tmp_path))
+    examples = exported.manifest.examples
+    assert load(exported).predict_proba(examples.rows)[:, 1] == pytest.approx(list(examples.predictions))
+    assert exported.manifest.metrics["roc_auc"] < 0.1
+
+
+def test_broken_records_other_predictions_than_it_gives(tmp_path: Path) -> None:
+    exported = faulty.broken(order(tmp_path))
+    model, examples = load(exported), exported.manifest.examples
+    assert evaluate(model, order(tmp_path).data().held_out)["roc_auc"] > 0.9
+    assert model.predict_proba(examples.rows)[:, 1] != pytest.approx(list(examples.predictions))
+
+
+def test_the_command_makes_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in faulty.KINDS:
+        arguments = [kind, "--version", kind, "--output", str(tmp_path), "--format", "json"]
+        assert faulty.main(arguments) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["kind"] == kind
+        assert Path(answer["path"]) == tmp_path / "qna" / kind
+
+
+def test_a_share_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["failing", "--version", "1", "--output", str(tmp_path), "--share", "1"]
+    assert faulty.main(arguments) == 2
+    assert "between 0 and 1, got 1.0" in capsys.readouterr().err
