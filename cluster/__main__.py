@@ -1,0 +1,151 @@
+"""The command line: `python -m cluster up`, `down`, `status` and so on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cluster import cache
+from cluster.cluster import Cluster, cluster_for
+from cluster.errors import ClusterError
+from cluster.providers import PROVIDERS
+from cluster.state import all_clusters
+
+
+def up(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Bring the cluster up."""
+    cluster.up()
+    return 0
+
+
+def down(cluster: Cluster, options: argparse.Namespace) -> int:
+    """Remove the cluster, and the cache as well if asked."""
+    cluster.down()
+    if options.cache:
+        others = [state.name for state in all_clusters()]
+        if others:
+            raise ClusterError(
+                f"the cache stays: clusters {', '.join(others)} run programs from it",
+                "take them down first, each with python -m cluster down --name NAME",
+            )
+        cache.remove(cache.root())
+    return 0
+
+
+def status(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Show what there is."""
+    words = cluster.status()
+    for name, value in words.items():
+        print(f"{name + ':':<12} {value}")
+    return 0 if words.get("API server") == "ready" else 1
+
+
+def kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Print the path of the kubeconfig."""
+    if not cluster.kubeconfig.is_file():
+        raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
+    print(cluster.kubeconfig)
+    return 0
+
+
+def images(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Build and load the images."""
+    cluster.build_images()
+    return 0
+
+
+def operator(cluster: Cluster, options: argparse.Namespace) -> int:
+    """Install the operator."""
+    cluster.install_operator(*options.set)
+    return 0
+
+
+def load(cluster: Cluster, options: argparse.Namespace) -> int:
+    """Load an image's archive."""
+    cluster.load_image(options.archive, options.reference)
+    return 0
+
+
+def run(cluster: Cluster, options: argparse.Namespace) -> int:
+    """Run a command with KUBECONFIG set."""
+    kubeconfig_path = cluster.kubeconfig
+    if not kubeconfig_path.is_file():
+        raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
+    return subprocess.run(
+        options.command, env={**os.environ, "KUBECONFIG": str(kubeconfig_path)}, check=False
+    ).returncode
+
+
+Command = Callable[[Cluster, argparse.Namespace], int]
+COMMANDS: dict[str, tuple[Command, str, str]] = {
+    "up": (up, "bring a cluster up, with DNS and Prometheus; run it again to go on after an interruption", "up"),
+    "down": (down, "remove everything of a cluster, and nothing else", "down --name demo"),
+    "status": (status, "show what runs where; exit code 0 if the API server is ready", "status"),
+    "kubeconfig": (kubeconfig, "print the path of the kubeconfig", "kubeconfig"),
+    "images": (images, "build the operator's and the predictor's images and load what changed", "images"),
+    "operator": (operator, "build, load and install the operator by its Helm chart", "operator"),
+    "load": (load, "load an image archive of your own", "load app.tar docker.io/library/app:dev"),
+    "run": (run, "run a command with KUBECONFIG set", "run -- kubectl get pods -A"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    main_parser = argparse.ArgumentParser(
+        prog="python -m cluster",
+        description="A real Kubernetes cluster for tests and the demo: yours, kind's, or one node on this machine.",
+        epilog="Start with: python -m cluster up",
+    )
+    commands = main_parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
+    for name, (_, purpose, example) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=purpose, description=purpose, epilog=f"Example: python -m cluster {example}"
+        )
+        _common(command)
+        if name == "down":
+            command.add_argument("--cache", action="store_true", help="remove compiled programs and images too")
+        elif name == "operator":
+            command.add_argument("--set", action="append", default=[], help="another chart value, KEY=VALUE")
+        elif name == "load":
+            command.add_argument("archive", type=Path, help="file written by docker save")
+            command.add_argument("reference", help="name of the image in it")
+        elif name == "run":
+            command.add_argument("command", nargs="+", help="the command and its arguments, after --")
+    return main_parser
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", default="dev", help="name of the cluster (default: dev)")
+    command.add_argument(
+        "--provider",
+        choices=PROVIDERS,
+        default="auto",
+        help="auto: a context that you name, else kind if Docker answers, else native "
+        "(also: MODELRELEASE_CLUSTER_PROVIDER)",
+    )
+    command.add_argument(
+        "--context", default="", help="use this context of your kubeconfig (also: MODELRELEASE_CONTEXT)"
+    )
+    command.add_argument("--registry", default="", help="with --context: push images to this prefix")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an error is one sentence and what to do next."""
+    options = parser().parse_args(arguments)
+    try:
+        cluster = cluster_for(options.name, options.provider, options.context, options.registry)
+        return COMMANDS[options.what][0](cluster, options)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; `{options.what}` can be run again and goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

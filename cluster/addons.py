@@ -1,0 +1,64 @@
+"""What `up` installs into a cluster beside Kubernetes itself, and the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+
+from cluster import cache, shell, toolchain
+from cluster.console import step
+from cluster.errors import ClusterError
+from cluster.imageset import REPOSITORY
+
+MANIFESTS = Path(__file__).parent / "manifests"
+Kubectl = Callable[..., str]
+
+
+def apply(kubectl: Kubectl, manifest: str, values: dict[str, str]) -> None:
+    """Fill in a manifest and apply it."""
+    text = (MANIFESTS / manifest).read_text()
+    filled = Template(text).substitute({"CONFIG_DIGEST": cache.digest(text), **values})
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=modelrelease-cluster", "-f-", input=filled)
+
+
+def install_dns(kubectl: Kubectl, image: str, address: str) -> None:
+    """Install the cluster's DNS."""
+    with step("installing DNS"):
+        apply(kubectl, "dns.yaml", {"COREDNS_IMAGE": image, "DNS_IP": address})
+
+
+def install_prometheus(kubectl: Kubectl, image: str) -> None:
+    """Install Prometheus into the namespace `monitoring`."""
+    with step("installing Prometheus (namespace monitoring)"):
+        apply(kubectl, "prometheus.yaml", {"PROMETHEUS_IMAGE": image})
+
+
+def await_deployment(kubectl: Kubectl, namespace: str, name: str) -> None:
+    """Wait until a Deployment's pods are ready, or show why they are not."""
+    with step(f"waiting for {namespace}/{name}"):
+        try:
+            kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
+        except ClusterError as error:
+            pods = kubectl("describe", "pods", "-n", namespace, check=False)
+            raise ClusterError(f"Deployment {namespace}/{name} is not ready: {error.what}\n{pods[-3000:]}") from error
+
+
+def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]) -> None:
+    """Install the operator with its own chart, as a user would."""
+    repository, _, tag = images["operator"].rpartition(":")
+    settings = {
+        "image.repository": repository,
+        "image.tag": tag,
+        "serving.image": images["serving"],
+        "prometheus.url": "http://prometheus.monitoring:9090",
+    }
+    command: list[str | Path] = [toolchain.helm(), "upgrade", "--install", "modelrelease"]
+    command += [REPOSITORY / "charts" / "modelrelease", "--kubeconfig", kubeconfig]
+    command += ["--namespace", "modelrelease-system", "--create-namespace", "--wait", "--timeout", "3m"]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    for value in values:
+        command += ["--set", value]
+    with step("installing the operator (namespace modelrelease-system)"):
+        shell.run(command)

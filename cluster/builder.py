@@ -1,0 +1,128 @@
+"""Builds images with docker, podman or buildah, whichever the machine has.
+
+Settings of this machine that a build needs (a private certificate authority, pip's options, apt's sources) are
+mounted for the time of the build; no layer of an image holds them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import base, cache, shell
+from cluster.native.host import install_packages
+from cluster.providers import docker_answers
+
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PYTHON_IMAGE = "python:3.12-slim-bookworm"
+
+
+def engine(provider: str) -> str:
+    """Choose the program that builds: Docker for kind, buildah for the native cluster."""
+    if provider != "native":
+        if docker_answers():
+            return "docker"
+        if shell.has("podman"):
+            return "podman"
+    install_packages("images")
+    return "buildah"
+
+
+def build(tool: str, dockerfile: Path, context: Path, reference: str, archive: Path) -> None:
+    """Build one image and save it as an archive that every container runtime reads."""
+    with host_settings() as settings:
+        if tool == "buildah":
+            _with_buildah(dockerfile, context, reference, archive, settings)
+        else:
+            _with_docker(tool, dockerfile, context, reference, archive, settings)
+
+
+def base_key(tool: str) -> str:
+    """Name the base that a tool's images stand on."""
+    return base.key() if tool == "buildah" else PYTHON_IMAGE
+
+
+def _buildah() -> list[str]:
+    """Keep buildah's images in our cache; where overlay cannot be stacked, copy instead."""
+    store = ["buildah", "--root", str(cache.root() / "buildah"), "--runroot", "/run/modelrelease-buildah"]
+    overlay = [*store, "--storage-driver", "overlay"]
+    if shell.run([*overlay, "images", "--quiet"], check=False).returncode == 0:
+        return overlay
+    return [*store, "--storage-driver", "vfs"]
+
+
+def _with_buildah(dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path) -> None:
+    buildah = _buildah()
+    bottom = f"localhost/{base.reference()}"
+    bottom_archive = base.archive()
+    with cache.lock("buildah"):
+        if not shell.output([*buildah, "images", "--quiet", "--filter", f"reference={bottom}"]):
+            shell.run([*buildah, "pull", "--quiet", f"docker-archive:{bottom_archive}"])
+        command: list[str | Path] = [*buildah, "build", "--isolation", "chroot", "--layers", "--pull=never"]
+        command += ["--build-arg", f"BASE={bottom}", "--file", dockerfile, "--tag", reference]
+        for source, target in _mounts(settings).items():
+            command += ["--volume", f"{source}:{target}:ro"]
+        log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
+        shell.stream(f"building {reference}", [*command, context], log, detail=lambda line, _: line)
+        target = f"docker-archive:{archive}:docker.io/library/{reference}"
+        shell.run([*buildah, "push", "--quiet", reference, target])
+
+
+def _with_docker(
+    tool: str, dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path
+) -> None:
+    command: list[str | Path] = [tool, "build", "--file", dockerfile, "--tag", reference]
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        if variable in os.environ:
+            command += ["--build-arg", variable]
+    for secret in ("pip.conf", "ca.crt"):
+        if (settings / secret).exists():
+            command += ["--secret", f"id={secret},src={settings / secret}"]
+    log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
+    env = {"DOCKER_BUILDKIT": "1"}
+    shell.stream(f"building {reference}", [*command, context], log, env=env, detail=lambda line, _: line)
+    shell.run([tool, "save", "--output", archive, reference])
+
+
+@contextmanager
+def host_settings() -> Iterator[Path]:
+    """Write this machine's settings for pip and apt into a folder that goes when the build ends."""
+    with tempfile.TemporaryDirectory(prefix="modelrelease-build-") as name:
+        folder = Path(name)
+        authority = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
+        if authority and Path(authority).is_file():
+            shutil.copy(authority, folder / "ca.crt")
+        (folder / "pip.conf").write_text(pip_settings(os.environ, certificates=(folder / "ca.crt").exists()))
+        if Path("/etc/apt").is_dir():
+            (folder / "apt.conf").write_text(base.apt_settings())
+            (folder / "sources").mkdir()
+            (folder / "sources" / "host.sources").write_text(base.debian_sources(base.codename()))
+        yield folder
+
+
+def pip_settings(environment: "os._Environ[str] | dict[str, str]", *, certificates: bool) -> str:
+    """Turn PIP_* variables into a pip.conf for the inside of a build."""
+    options = {"disable-pip-version-check": "true", "root-user-action": "ignore"}
+    for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"):
+        if variable in environment:
+            options[variable.removeprefix("PIP_").lower().replace("_", "-")] = environment[variable]
+    if certificates:
+        options["cert"] = "/run/secrets/ca.crt"
+    if Path(environment.get("PIP_FIND_LINKS", "")).is_absolute():
+        options["find-links"] = "/run/wheels"
+    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+
+
+def _mounts(settings: Path) -> dict[Path, str]:
+    """Map this machine's settings to where a build reads them."""
+    mounts = {settings / "pip.conf": "/etc/pip.conf", settings / "apt.conf": "/etc/apt/apt.conf.d/80host"}
+    mounts[settings / "sources"] = "/etc/apt/sources.list.d"
+    mounts[settings / "ca.crt"] = "/run/secrets/ca.crt"
+    wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
+    if wheels.is_absolute() and wheels.is_dir():
+        mounts[wheels] = "/run/wheels"
+    return {source: target for source, target in mounts.items() if source.exists()}

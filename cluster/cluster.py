@@ -1,0 +1,190 @@
+"""A cluster for tests and the demo, as one object: the same code behind the command line and the tests."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+from cluster import addons, archive, builder, cache, imageset, shell, toolchain
+from cluster.console import say
+from cluster.errors import ClusterError
+from cluster.imageset import Image
+from cluster.names import Subnets, checked
+from cluster.providers import Choice, Provider, choose, provider_for
+from cluster.state import State
+
+MARKER = "modelrelease-cluster"
+COREDNS_IMAGE = "docker.io/library/modelrelease-coredns:native"
+
+
+class Cluster:
+    """One cluster of one name. Make it with `cluster_for`."""
+
+    def __init__(self, state: State, choice: Choice, registry: str = "") -> None:
+        self.name = state.name
+        self.state = state
+        self.choice = choice
+        self.registry = registry
+        self.provider: Provider = provider_for(choice, state, registry)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig that reaches this cluster from the host."""
+        return self.state.kubeconfig
+
+    @property
+    def created_by_us(self) -> bool:
+        """Whether this cluster carries the mark that our own `up` left in it."""
+        expected = self.state.read("cluster").get("id")
+        return bool(self.provider.creates and expected and self._marker() == expected)
+
+    def require_ours(self) -> None:
+        """Raise unless this cluster was made by us, or its context was named explicitly."""
+        if self.created_by_us:
+            return
+        if self.provider.name == "existing" and self._marker() == self.state.read("cluster").get("id"):
+            return
+        raise ClusterError(
+            f"cluster {self.name!r}: ConfigMap kube-system/{MARKER} does not carry the id that `up` left in "
+            f"{self.state.folder}, so this is not a cluster to test in",
+            f"python -m cluster up --name {self.name}",
+        )
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002 - as subprocess
+        """Run kubectl against this cluster, and no other, and return what it printed."""
+        if not self.kubeconfig.is_file():
+            raise ClusterError(f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}")
+        command = [toolchain.kubectl(), "--kubeconfig", self.kubeconfig, *args]
+        return shell.run(command, stdin=input, check=check).stdout
+
+    # -- up --------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Bring the cluster up with DNS and Prometheus; what is there already is kept."""
+        with cache.lock(f"cluster-{self.name}"):
+            say(f"cluster {self.name!r}: provider {self.choice.provider}, because {self.choice.reason}")
+            self.provider.up()
+            self._mark()
+            if self.provider.name == "native":
+                self._install_dns()
+            self._load(imageset.PROMETHEUS)
+            addons.install_prometheus(self.kubectl, self._pulled(imageset.PROMETHEUS))
+            if self.provider.name == "native":
+                addons.await_deployment(self.kubectl, "kube-system", "coredns")
+            addons.await_deployment(self.kubectl, "monitoring", "prometheus")
+            say(f"cluster {self.name!r} is up:  export KUBECONFIG={self.kubeconfig}")
+
+    def _mark(self) -> None:
+        """Leave the same random id in the cluster and in the state folder."""
+        record = self.state.read("cluster")
+        identity = record.get("id") or secrets.token_hex(8)
+        self.state.write(
+            "cluster", {"id": identity, "provider": self.provider.name, "context": self.choice.context}
+        )
+        marker = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": MARKER, "namespace": "kube-system"},
+            "data": {"name": self.name, "id": identity},
+        }
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f-", input=json.dumps(marker))
+
+    def _marker(self) -> str:
+        if not self.kubeconfig.is_file():
+            return ""
+        path = "jsonpath={.data.id}"
+        return self.kubectl("get", "configmap", MARKER, "-n", "kube-system", "-o", path, check=False)
+
+    def _install_dns(self) -> None:
+        program = toolchain.compiled(toolchain.kubernetes()) / "coredns"
+        key = cache.digest(str(program))
+        if self.state.read("images").get(COREDNS_IMAGE) != key:
+            image = archive.single_program(COREDNS_IMAGE, program, self.state.folder / "coredns.tar")
+            self.provider.load_image(image, COREDNS_IMAGE)
+            image.unlink()
+            self._remember(COREDNS_IMAGE, key)
+        address = Subnets(int(self.state.read("native")["index"])).dns_ip
+        addons.install_dns(self.kubectl, COREDNS_IMAGE, address)
+
+    # -- images ----------------------------------------------------------------------------------------------
+
+    def build_images(self) -> None:
+        """Build the images of the operator and the predictor, and load what changed into the cluster."""
+        with cache.lock(f"cluster-{self.name}"):
+            for image in (imageset.SERVING, imageset.OPERATOR):
+                self._load(image)
+
+    def load_image(self, archive_path: Path, reference: str) -> None:
+        """Load an image that someone else built, from a `docker save` archive."""
+        self.provider.load_image(archive_path, reference)
+
+    def _load(self, image: Image) -> None:
+        file, key = imageset.built(image, builder.engine(self.provider.name))
+        if self.state.read("images").get(image.reference) == key:
+            say(f"{image.reference} is unchanged")
+            return
+        self.provider.load_image(file, image.reference)
+        self._remember(image.reference, key)
+
+    def _remember(self, reference: str, key: str) -> None:
+        self.state.write("images", {**self.state.read("images"), reference: key})
+
+    def _pulled(self, image: Image) -> str:
+        """Return the name under which the cluster finds an image."""
+        return f"{self.registry.rstrip('/')}/{image.reference}" if self.registry else image.reference
+
+    # -- operator --------------------------------------------------------------------------------------------
+
+    def install_operator(self, *values: str) -> None:
+        """Build what changed and install the operator by its Helm chart; `values` are more `--set` arguments."""
+        self.build_images()
+        images = {"operator": self._pulled(imageset.OPERATOR), "serving": self._pulled(imageset.SERVING)}
+        addons.install_operator(self.kubeconfig, images, list(values))
+
+    # -- down ------------------------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """Remove everything of this cluster and nothing else."""
+        with cache.lock(f"cluster-{self.name}"):
+            if not self.provider.creates:
+                self._uninstall()
+            self.provider.down()
+            say(f"cluster {self.name!r} is gone")
+
+    def _uninstall(self) -> None:
+        """Take out of a borrowed cluster what we put in."""
+        if not self.kubeconfig.is_file():
+            return
+        helm = [toolchain.helm(), "--kubeconfig", self.kubeconfig, "uninstall", "modelrelease"]
+        shell.run([*helm, "--namespace", "modelrelease-system", "--wait"], check=False)
+        self.kubectl("delete", "configmap", MARKER, "-n", "kube-system", "--ignore-not-found")
+        for kind in ("clusterrole", "clusterrolebinding"):
+            self.kubectl("delete", kind, "modelrelease-prometheus", "--ignore-not-found")
+        self.kubectl("delete", "namespace", "monitoring", "modelrelease-system", "--ignore-not-found")
+
+    def status(self) -> dict[str, str]:
+        """Say what there is, in a few words each."""
+        if not self.state.exists():
+            return {"cluster": f"{self.name}: none"}
+        healthy = self.provider.healthy()
+        words = {"cluster": self.name, "provider": self.provider.name, "API server": "ready" if healthy else "silent"}
+        words |= self.provider.status()
+        words["kubeconfig"] = str(self.kubeconfig)
+        if healthy:
+            words["ours"] = "yes" if self.created_by_us else "no: borrowed"
+            words["images"] = ", ".join(self.state.read("images")) or "none"
+        return words
+
+
+def cluster_for(name: str, provider: str = "auto", context: str = "", registry: str = "") -> Cluster:
+    """Describe the cluster of this name; nothing is started before `up`.
+
+    `provider` is auto, native, kind or existing; `context` names a context of your own kubeconfig and means
+    `existing`; `registry` is where your own cluster pulls our images from.
+    """
+    state = State(checked(name))
+    record = state.read("cluster")
+    remembered = str(record.get("provider") or ("native" if state.read("native") else ""))
+    choice = choose(provider, context or str(record.get("context", "")), remembered)
+    return Cluster(state, choice, registry)

@@ -1,0 +1,84 @@
+"""Which images there are, what goes into each, and when one has to be built or loaded again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import builder, cache
+from cluster.console import say
+from cluster.errors import ClusterError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "serving", "training", "crds")
+KEEP = 3
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ours: its name in the cluster, its Dockerfile and the paths that it is built from."""
+
+    reference: str
+    dockerfile: str
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The reference without its tag."""
+        return self.reference.partition(":")[0]
+
+    def files(self) -> list[Path]:
+        """List every file that goes into the image, at its place in the repository."""
+        found = [REPOSITORY / self.dockerfile]
+        for name in self.inputs:
+            path = REPOSITORY / name
+            found += [path] if path.is_file() else [file for file in path.rglob("*") if _wanted(file)]
+        return sorted(found)
+
+    def check(self) -> None:
+        """Refuse to build from a checkout that lacks an input."""
+        for name in (self.dockerfile, *self.inputs):
+            if not (REPOSITORY / name).exists():
+                raise ClusterError(f"{self.reference}: {name} is not in {REPOSITORY}", "is the checkout complete?")
+
+
+PROMETHEUS = Image("modelrelease-prometheus:dev", "cluster/images/Dockerfile.prometheus")
+OPERATOR = Image(
+    "modelrelease-operator:dev", "Dockerfile.operator", ("locks/operator.txt", "locks/build.txt", *SOURCES)
+)
+SERVING = Image("modelrelease-serving:dev", "Dockerfile.serving", ("locks/serving.txt", "locks/build.txt", *SOURCES))
+
+
+def _wanted(file: Path) -> bool:
+    return file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
+
+
+def built(image: Image, tool: str) -> tuple[Path, str]:
+    """Return an image's archive and key, building it if nothing with these inputs was built before."""
+    image.check()
+    files = image.files()
+    key = cache.digest(cache.digest_of_files(REPOSITORY, files), builder.base_key(tool), tool)
+    target = cache.root() / "images" / f"{image.name}-{key}.tar"
+    if target.is_file():
+        return target, key
+    with cache.lock(image.name):
+        if not target.is_file():
+            with cache.making(target) as temporary, tempfile.TemporaryDirectory() as folder:
+                context = Path(folder)
+                for file in files:
+                    copy = context / file.relative_to(REPOSITORY)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(file, copy)
+                builder.build(tool, context / image.dockerfile, context, image.reference, temporary)
+            _prune(image)
+    say(f"  {image.reference} is {target.stat().st_size / 1e6:.0f} MB")
+    return target, key
+
+
+def _prune(image: Image) -> None:
+    """Keep the last few archives of an image; older ones are only in the way."""
+    archives = sorted((cache.root() / "images").glob(f"{image.name}-*.tar"), key=lambda path: path.stat().st_mtime)
+    for old in archives[:-KEEP]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""The ways to a cluster: one that exists, kind where Docker is, and a native one otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cluster import shell
+from cluster.errors import ClusterError
+from cluster.state import State
+
+PROVIDERS = ("auto", "native", "kind", "existing")
+
+
+class Provider(Protocol):
+    """What the rest of this package needs from a way to get a cluster."""
+
+    name: str
+    creates: bool  # whether `up` makes a cluster that `down` may destroy
+
+    def up(self) -> None:
+        """Bring the API server and a node up, or see that they are; leave a kubeconfig in the state folder."""
+
+    def down(self) -> None:
+        """Remove all that `up` made, also when it was half made."""
+
+    def healthy(self) -> bool:
+        """Tell whether this provider's cluster of this name answers now."""
+
+    def status(self) -> dict[str, str]:
+        """Say in a few words what runs where."""
+
+    def load_image(self, archive: Path, reference: str) -> None:
+        """Make an image (a `docker save` archive) available to the cluster's pods under `reference`."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which provider, and why, in words for the person who waits."""
+
+    provider: str
+    reason: str
+    context: str = ""
+
+
+def docker_answers() -> bool:
+    """Tell whether a Docker daemon answers, not only the client."""
+    return shell.has("docker") and shell.run(["docker", "info"], check=False, timeout=30).returncode == 0
+
+
+def choose(asked: str, context: str, remembered: str, *, docker: bool | None = None) -> Choice:
+    """Choose a provider from what was asked for, what runs already and what the machine has."""
+    asked = asked if asked != "auto" else os.environ.get("MODELRELEASE_CLUSTER_PROVIDER", "auto")
+    context = context or os.environ.get("MODELRELEASE_CONTEXT", "")
+    if asked not in PROVIDERS:
+        raise ClusterError(f"provider {asked!r} is none of {', '.join(PROVIDERS)}", "see python -m cluster up --help")
+    if asked == "existing" and not context:
+        raise ClusterError(
+            "provider 'existing' needs a context: a cluster of yours is never used unless you name it",
+            "add --context NAME (kubectl config get-contexts lists them), or set MODELRELEASE_CONTEXT",
+        )
+    if context and asked not in {"auto", "existing"}:
+        raise ClusterError(
+            f"context {context!r} and provider {asked!r} contradict each other: {asked} makes a cluster of its own",
+            "leave out --context, or choose --provider existing",
+        )
+    if context:
+        return Choice("existing", f"the context {context!r} was named", context)
+    if asked != "auto":
+        return Choice(asked, "it was asked for")
+    if remembered:
+        return Choice(remembered, "a cluster of this name was made with it")
+    if docker_answers() if docker is None else docker:
+        return Choice("kind", "a Docker daemon answers")
+    return Choice("native", "no context was named and no Docker daemon answers")
+
+
+def provider_for(choice: Choice, state: State, registry: str) -> Provider:
+    """Make the provider that was chosen."""
+    from cluster.providers.existing import Existing  # noqa: PLC0415 - each knows this module
+    from cluster.providers.kind import Kind  # noqa: PLC0415
+    from cluster.providers.native import Native  # noqa: PLC0415
+
+    if choice.provider == "existing":
+        return Existing(state, choice.context, registry)
+    return Kind(state) if choice.provider == "kind" else Native(state)

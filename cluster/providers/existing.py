@@ -1,0 +1,71 @@
+"""A cluster of the user's, used only when its context is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster import shell, toolchain
+from cluster.console import say, step
+from cluster.errors import ClusterError
+from cluster.state import State
+
+
+class Existing:
+    """Borrows a context: never creates, never destroys."""
+
+    name = "existing"
+    creates = False
+
+    def __init__(self, state: State, context: str, registry: str) -> None:
+        self.state = state
+        self.context = context or str(state.read("cluster").get("context", ""))
+        self.registry = registry
+
+    def up(self) -> None:
+        """Copy the context, alone, to the state folder, and see that it answers."""
+        self.state.create()
+        view = ["config", "view", "--raw", "--minify", "--flatten", "--context", self.context]
+        found = shell.run([toolchain.kubectl(), *view], check=False)
+        if found.returncode != 0:
+            raise ClusterError(
+                f"context {self.context!r}: {found.stderr.strip()}", "kubectl config get-contexts lists those you have"
+            )
+        self.state.kubeconfig.touch(mode=0o600)
+        self.state.kubeconfig.write_text(found.stdout)
+        if not self.healthy():
+            raise ClusterError(
+                f"context {self.context!r}: its API server does not answer /readyz with `ok`",
+                f"kubectl --context {self.context} get --raw=/readyz",
+            )
+
+    def down(self) -> None:
+        """Forget the copy; the cluster is the user's."""
+        say(f"context {self.context!r} is yours: the cluster itself stays as it is")
+        self.state.remove()
+
+    def healthy(self) -> bool:
+        """Tell whether the API server says that it is ready."""
+        if not self.state.kubeconfig.is_file():
+            return False
+        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=10s"]
+        return shell.run([*command, "get", "--raw=/readyz"], check=False).stdout.strip() == "ok"
+
+    def status(self) -> dict[str, str]:
+        """Say which context is used."""
+        return {"context": self.context, "registry": self.registry or "none: you push the images"}
+
+    def load_image(self, archive: Path, reference: str) -> None:
+        """Push to the registry that was named, or leave it to the user."""
+        if not self.registry:
+            say(f"{reference}: not pushed; make it available to your cluster, or add --registry PREFIX ({archive})")
+            return
+        pushed = f"{self.registry.rstrip('/')}/{reference}"
+        with step(f"pushing {pushed}"):
+            if shell.has("buildah"):
+                shell.run(["buildah", "pull", f"docker-archive:{archive}"])
+                shell.run(["buildah", "push", reference, f"docker://{pushed}"])
+                return
+            engine = "docker" if shell.has("docker") else "podman"
+            shell.run([engine, "load", "--input", archive])
+            shell.run([engine, "tag", reference, pushed])
+            shell.run([engine, "push", pushed])

@@ -1,0 +1,74 @@
+"""A cluster in Docker containers, made by kind; for machines where a Docker daemon answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster import cache, shell, toolchain
+from cluster.console import say, step
+from cluster.errors import ClusterError
+from cluster.providers import docker_answers
+from cluster.state import State
+
+
+class Kind:
+    """Drives the `kind` program; the cluster is called `modelrelease-NAME` there."""
+
+    name = "kind"
+    creates = True
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.cluster = f"modelrelease-{state.name}"
+
+    def up(self) -> None:
+        """Create the cluster unless it is there and healthy."""
+        if not docker_answers():
+            raise ClusterError(
+                "provider 'kind' needs a Docker daemon, and `docker info` fails",
+                "start Docker, or use --provider native (Linux, root)",
+            )
+        self.state.create()
+        if self.cluster in self._clusters():
+            if self.healthy():
+                say(f"kind cluster {self.cluster!r} runs already and is healthy: using it")
+                return
+            say(f"kind cluster {self.cluster!r} does not answer: making it anew")
+            self._delete()
+        shell.stream(
+            f"creating kind cluster {self.cluster}",
+            [toolchain.kind(), "create", "cluster", "--name", self.cluster, "--kubeconfig", self.state.kubeconfig]
+            + ["--wait", "180s"],
+            cache.root() / "logs" / "kind.log",
+            detail=lambda line, _: line,
+        )
+
+    def _clusters(self) -> list[str]:
+        return shell.output([toolchain.kind(), "get", "clusters"]).splitlines()
+
+    def _delete(self) -> None:
+        with step(f"deleting kind cluster {self.cluster}"):
+            command = [toolchain.kind(), "delete", "cluster", "--name", self.cluster]
+            shell.run([*command, "--kubeconfig", self.state.kubeconfig])
+
+    def down(self) -> None:
+        """Delete the cluster, if it is there."""
+        if docker_answers() and self.cluster in self._clusters():
+            self._delete()
+        self.state.remove()
+
+    def healthy(self) -> bool:
+        """Tell whether the API server says that it is ready."""
+        if not self.state.kubeconfig.is_file():
+            return False
+        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=5s"]
+        return shell.run([*command, "get", "--raw=/readyz"], check=False).stdout.strip() == "ok"
+
+    def status(self) -> dict[str, str]:
+        """Say which kind cluster it is."""
+        return {"kind cluster": self.cluster}
+
+    def load_image(self, archive: Path, reference: str) -> None:
+        """Load an archive into the node."""
+        with step(f"loading {reference} into {self.cluster}"):
+            shell.run([toolchain.kind(), "load", "image-archive", archive, "--name", self.cluster])

@@ -1,0 +1,276 @@
+"""A single real node on this Linux machine, in namespaces of its own; see `cluster/native`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from cluster import archive, cache, shell, toolchain
+from cluster.console import say, step
+from cluster.errors import ClusterError
+from cluster.names import Subnets, free_subnets, link_name
+from cluster.native.config import CONTAINERD_SOCKET, PAUSE_IMAGE, Node
+from cluster.native.host import install_packages, require_root
+from cluster.native.pki import Pki
+from cluster.state import State, all_clusters
+
+INIT = Path(__file__).parent.parent / "native" / "init.py"
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Native:
+    """Starts, inspects and ends the namespaces of one cluster."""
+
+    name = "native"
+    creates = True
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    # -- what runs -------------------------------------------------------------------------------------------
+
+    def _pid(self) -> int | None:
+        """Process id of the cluster's first process on the host, if it is still that process."""
+        record = self.state.read("native")
+        pid, started = record.get("pid"), record.get("started")
+        return pid if pid and started and _start_time(pid) == started else None
+
+    def _subnets(self) -> Subnets | None:
+        index = self.state.read("native").get("index")
+        return None if index is None else Subnets(index)
+
+    def healthy(self) -> bool:
+        """Tell whether the namespaces live and the API server in them is ready."""
+        if self._pid() is None or not self.state.kubeconfig.is_file():
+            return False
+        return self._ready()
+
+    def _ready(self) -> bool:
+        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=3s"]
+        answer = shell.run([*command, "get", "--raw=/readyz"], check=False)
+        return answer.stdout.strip() == "ok"
+
+    def status(self) -> dict[str, str]:
+        """Say where the node is and which programs run in it."""
+        pid, subnets = self._pid(), self._subnets()
+        if pid is None or subnets is None:
+            return {"node": "not running"}
+        programs = ", ".join(sorted(self.state.read("pids")))
+        return {
+            "node": f"process {pid}, address {subnets.node_ip}, link {link_name(self.state.name)}",
+            "programs": programs,
+            "logs": str(self.state.folder / "logs"),
+        }
+
+    # -- up --------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Compile, configure and start, unless all of it runs already."""
+        require_root()
+        if self.healthy():
+            say(f"cluster {self.state.name!r} runs already and is healthy: using it")
+            return
+        if self.state.read("native"):
+            say(f"cluster {self.state.name!r} was left half made or has died: starting over")
+            self.down()
+        install_packages("node")
+        programs = toolchain.compiled(toolchain.kubernetes())
+        toolchain.compiled(toolchain.helm_module())
+        toolchain.kubectl()
+        #toolchain.forget_sources()
+        node = self._configure()
+        with step(f"starting the control plane and the node {node.hostname} at {node.subnets.node_ip}"):
+            self._start(programs)
+            self._connect(node.subnets)
+        advice = f"read the logs in {self.state.folder}/logs"
+        shell.wait_until("the API server is ready", self._ready, 120, advice)
+        self._load_pause(programs)
+        shell.wait_until("the node is registered", lambda: bool(self._nodes()), 60, advice)
+
+    def _nodes(self) -> str:
+        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "get", "nodes", "-o", "name"]
+        return shell.run(command, check=False).stdout.strip()
+
+    def _configure(self) -> Node:
+        """Choose the subnets and write every file, under a lock so that no other cluster takes the same."""
+        with cache.lock("subnets"):
+            subnets = free_subnets(self.state.name, _networks_in_use(self.state.name))
+            self.state.create()
+            self.state.write("native", {"index": subnets.index})
+        node = Node(self.state.name, subnets)
+        with step("making certificates and configuration"):
+            pki = Pki(self.state.folder / "pki", subnets, node.hostname)
+            pki.make()
+            for file, text in node.files().items():
+                path = self.state.folder / file
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
+            (self.state.folder / "logs").mkdir()
+            self.state.kubeconfig.touch(mode=0o600)
+            self.state.kubeconfig.write_text(pki.kubeconfig("admin", f"modelrelease-{self.state.name}"))
+        return node
+
+    def _start(self, programs: Path) -> None:
+        """Start the first process in new namespaces, detached from this command, and record its process id."""
+        for path in self._cgroups():
+            path.mkdir(exist_ok=True)
+        inside = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child"]
+        inside += [sys.executable, "-I", str(INIT), str(self.state.folder), str(programs)]
+        note, log = self.state.folder / "unshare.pid", self.state.folder / "logs" / "init.log"
+        script = f"exec >{shlex.quote(str(log))} 2>&1 </dev/null; echo $$ >{shlex.quote(str(note))}; "
+        shell.run(["setsid", "--fork", "sh", "-c", script + f"exec {shlex.join(inside)}"], timeout=20)
+        outer = self._await_number(note)
+        inner = self._await_child(outer)
+        record = self.state.read("native")
+        self.state.write("native", {**record, "pid": inner, "started": _start_time(inner), "unshare": outer})
+
+    def _await_number(self, note: Path) -> int:
+        for _ in range(100):
+            text = note.read_text().strip() if note.exists() else ""
+            if text:
+                return int(text)
+            time.sleep(0.05)
+        raise ClusterError("unshare did not start within 5 s", f"read {self.state.folder}/logs/init.log")
+
+    def _await_child(self, outer: int) -> int:
+        for _ in range(100):
+            children = _children(outer)
+            if children:
+                return children[0]
+            time.sleep(0.05)
+        log = self.state.folder / "logs" / "init.log"
+        raise ClusterError(f"no process was started in new namespaces: {log.read_text().strip()}", f"read {log}")
+
+    def _connect(self, subnets: Subnets) -> None:
+        """Lay the link between the host and the node, and route the cluster's addresses over it."""
+        pid, link = self._pid(), link_name(self.state.name)
+        shell.run(["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
+        shell.run(["ip", "address", "add", f"{subnets.host_ip}/24", "dev", link])
+        shell.run(["ip", "link", "set", link, "up"])
+        shell.run(["ip", "route", "replace", str(subnets.services), "via", subnets.node_ip, "dev", link])
+        shell.run(["ip", "route", "replace", str(subnets.pods), "via", subnets.node_ip, "dev", link])
+
+    # -- images ----------------------------------------------------------------------------------------------
+
+    def load_image(self, archive_path: Path, reference: str) -> None:
+        """Import an archive into containerd's store for Kubernetes."""
+        with step(f"loading {reference} into the node"):
+            self._import(archive_path)
+
+    def _load_pause(self, programs: Path) -> None:
+        image = archive.single_program(PAUSE_IMAGE, programs / "pause", self.state.folder / "pause.tar")
+        ready = [*self._inside(), "test", "-S", CONTAINERD_SOCKET]
+        shell.wait_until("containerd answers", lambda: shell.run(ready, check=False).returncode == 0, 30)
+        self._import(image)
+
+    def _import(self, archive_path: Path) -> None:
+        store = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
+        shell.run([*self._inside(), *store, "images", "import", "-"], stdin_file=archive_path)
+
+    def _inside(self) -> list[str]:
+        pid = self._pid()
+        if pid is None:
+            raise ClusterError(
+                f"cluster {self.state.name!r} is not running", f"python -m cluster up --name {self.state.name}"
+            )
+        return ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--"]
+
+    # -- down ------------------------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        """End the first process: the kernel ends the rest, unmounts and unplugs; then remove what is left."""
+        require_root()
+        with step(f"ending all processes of cluster {self.state.name!r}"):
+            for pid in self._ours():
+                _kill(pid)
+        link = link_name(self.state.name)
+        if Path("/sys/class/net", link).exists():
+            shell.run(["ip", "link", "delete", link], check=False)
+        for path in self._cgroups():
+            _remove_cgroup(path)
+        self.state.remove()
+
+    def _ours(self) -> Iterator[int]:
+        """Find the processes outside and inside of the namespaces; recorded, or started just before a crash."""
+        pid = self._pid()
+        if pid is not None:
+            yield pid
+        marks = [str(INIT.name), str(self.state.folder)]
+        for proc in Path("/proc").glob("[0-9]*"):
+            words = _command_line(proc)
+            if any(Path(word).name == marks[0] for word in words) and marks[1] in words:
+                yield int(proc.name)
+
+    def _cgroups(self) -> list[Path]:
+        """Name this cluster's cgroup in every hierarchy that the machine has (one of them with version 2)."""
+        name = Node(self.state.name, Subnets(0)).cgroup
+        if (CGROUPS / "cgroup.controllers").exists():
+            return [CGROUPS / name]
+        return [hierarchy / name for hierarchy in CGROUPS.iterdir() if hierarchy.is_dir()]
+
+
+def _start_time(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks; with the id it names a process for good."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _command_line(proc: Path) -> list[str]:
+    try:
+        return (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _kill(pid: int) -> None:
+    """End a process at once and wait until it is gone; being gone already is as good."""
+    started = _start_time(pid)
+    if pid == os.getpid() or not started:
+        return
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    shell.wait_until(f"process {pid} has ended", lambda: _start_time(pid) != started, 60)
+
+
+def _remove_cgroup(path: Path) -> None:
+    """Remove a cgroup from its leaves up; the kernel may need a moment to see the last process gone."""
+    for folder in [*sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True), path]:
+        for _ in range(50):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.1)
+                continue
+            break
+
+
+def _networks_in_use(name: str) -> list[IPv4Network]:
+    """List what the host routes already, and what other clusters have chosen."""
+    routes = json.loads(shell.output(["ip", "-json", "route", "show", "table", "main"]))
+    networks = [IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    for other in all_clusters():
+        index = other.read("native").get("index")
+        if other.name != name and index is not None:
+            networks.append(Subnets(index).all)
+    return networks

