@@ -118,8 +118,10 @@ class Resolved(_Model):
 class Evidence(_Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
-    counters: dict[str, int] | None = None
-    """Last raw value of each series; None until the first look of a step has set the start."""
+    counters: dict[str, int] = Field(default_factory=dict)
+    """Last raw value of each series."""
+    started: bool = False
+    """Whether a look has set the start of the counters; the first look of a step only records."""
     release: dict[str, list[int]] = Field(default_factory=dict)
     """By stream: [canary total, canary bad, stable total, stable bad] since the canary began."""
     step: dict[str, list[int]] = Field(default_factory=dict)
@@ -132,7 +134,7 @@ class Evidence(_Model):
     def next_step(self) -> Self:
         """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start."""
         kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
-        return self.model_copy(update={"counters": None, "step": {}, "processes": kept})
+        return self.model_copy(update={"started": False, "step": {}, "processes": kept})
 
 
 class CanaryStatus(Target):

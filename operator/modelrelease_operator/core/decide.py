@@ -153,7 +153,17 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
     if canary.step_since is None:
         message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
         return Decision(desired=desired, status=say(status, message), requeue=SOON)
-    found = judge(spec=spec, status=status, metrics=seen.metrics, next_weight=next_weight(spec, canary))
+    found = judge(
+        spec=spec,
+        status=status,
+        metrics=seen.metrics,
+        next_weight=next_weight(spec, canary),
+        pods=frozenset(
+            name
+            for revision in pair_of(status)
+            for name in (seen.workloads[revision].ready_names if revision in seen.workloads else ())
+        ),
+    )
     return _act_on(found, spec, status, seen, now, desired)
 
 

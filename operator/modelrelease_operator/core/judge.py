@@ -44,8 +44,18 @@ class _Look:
     stable: str
 
 
-def judge(*, spec: ReleaseSpec, status: Status, metrics: Metrics, next_weight: int) -> Judgement:
+def judge(
+    *,
+    spec: ReleaseSpec,
+    status: Status,
+    metrics: Metrics,
+    next_weight: int,
+    pods: frozenset[str] = frozenset(),
+) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
+
+    `pods` are the ready pods of both arms: a look in which one is missing is not used, because what
+    one arm did would be held against what only part of the other did.
 
     `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
     the smaller the excess that may go unseen.
@@ -57,6 +67,8 @@ def judge(*, spec: ReleaseSpec, status: Status, metrics: Metrics, next_weight: i
         raise ValueError(msg)
     arms = (status.canary.revision, status.stable.revision)
     mine = tuple(counter for counter in metrics if counter.revision in arms)
+    if missing := _missing(pods, mine):
+        return _unavailable(spec, status, MetricsUnavailable(message=missing))
     evidence, questions = questions_of(spec, status.evidence, mine, status.stable.revision, next_weight)
     look = _Look(spec=spec, status=status, canary=arms[0], stable=arms[1])
     evidence, questions = _advance(look, evidence, questions, mine)
@@ -76,7 +88,7 @@ def _advance(
 ) -> tuple[Evidence, tuple[Question, ...]]:
     """Count what is new since the last look and let every test see it once."""
     bounds = frozenset(bound for question in questions for bound in question.bounds)
-    state, deltas = count(evidence.counters, counters, bounds)
+    state, deltas = count(evidence.counters, counters, bounds, started=evidence.started)
     release, step = dict(evidence.release), dict(evidence.step)
     updated = []
     for question in questions:
@@ -90,10 +102,25 @@ def _advance(
     processes = {key: value for question in updated for key, value in question.to_state().items()}
     return (
         evidence.model_copy(
-            update={"counters": state, "release": release, "step": step, "processes": processes}
+            update={
+                "counters": state,
+                "started": True,
+                "release": release,
+                "step": step,
+                "processes": processes,
+            }
         ),
         tuple(updated),
     )
+
+
+def _missing(pods: frozenset[str], counters: Sequence[Counter]) -> str | None:
+    """Say which ready pods Prometheus does not know; None where it names no pods at all."""
+    scraped = {counter.pod for counter in counters}
+    absent = sorted(pods - scraped)
+    if not absent or (scraped and not scraped & pods):
+        return None
+    return f"{len(absent)} of {len(pods)} ready pods are not in Prometheus yet ({absent[0]})"
 
 
 def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:

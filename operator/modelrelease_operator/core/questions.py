@@ -7,7 +7,16 @@ from typing import TypeVar
 
 from modelrelease_operator.api.spec import ErrorRate, Latency, Line, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance, combine
+from modelrelease_operator.core.evidence import (
+    ArmCounts,
+    Confirmed,
+    EProcess,
+    Guardrail,
+    Interval,
+    Restarts,
+    Tolerance,
+    combine,
+)
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     ERRORS,
@@ -23,7 +32,7 @@ BLAST_RADIUS = 0.0025
 SLOW_MARGIN = Line(ratio=1.25, points=1.0)
 """Promotion: the share of slow requests may be so much larger (A4)."""
 
-_Test = TypeVar("_Test", EProcess, Guardrail)
+_Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +40,24 @@ class Comparison:
     """The canary against stable on one stream, in both directions."""
 
     stream: Stream
-    rollback: EProcess
+    rollback: Confirmed
     promote: EProcess | None
     """None where only a rollback is asked about."""
+
+    def keys(self, gate: str) -> tuple[str, str]:
+        """Return where the evidence of both directions is kept.
+
+        The lines are part of the key: evidence about one line says nothing about another, so a gate
+        that is edited in the middle starts anew.
+        """
+        lines = (self.rollback.plan.template.tolerance, self.promote.tolerance if self.promote else None)
+        back, on = (f"{line.ratio:g}x+{line.points:g}" if line else "" for line in lines)
+        return f"rollback/{gate}/{self.stream.key}/{back}", f"promote/{gate}/{self.stream.key}/{on}"
+
+
+def _regression(tolerance: Tolerance) -> Confirmed:
+    """Test for a regression; confirmed, because the arms are not scraped at one moment."""
+    return Confirmed.by_shift(Restarts.plan(EProcess.regression(tolerance), planned=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +151,10 @@ class Question:
         """Return every test's evidence by key."""
         state = {}
         for test in self.comparisons:
-            state[f"rollback/{self.name}/{test.stream.key}"] = test.rollback.to_state()
+            back, on = test.keys(self.name)
+            state[back] = test.rollback.to_state()
             if test.promote:
-                state[f"promote/{self.name}/{test.stream.key}"] = test.promote.to_state()
+                state[on] = test.promote.to_state()
         if self.limit:
             state[f"rollback/{self.name}/limit"] = self.limit.canary.to_state()
             state[f"stable/{self.name}/limit"] = self.limit.stable.to_state()
@@ -145,8 +170,8 @@ class Question:
         comparisons = tuple(
             replace(
                 test,
-                rollback=stored(test.rollback, f"rollback/{self.name}/{test.stream.key}"),
-                promote=test.promote and stored(test.promote, f"promote/{self.name}/{test.stream.key}"),
+                rollback=stored(test.rollback, test.keys(self.name)[0]),
+                promote=test.promote and stored(test.promote, test.keys(self.name)[1]),
             )
             for test in self.comparisons
         )
@@ -172,7 +197,7 @@ def questions_of(
         if gate.latency and not bounds.get(gate.name):
             bounds[gate.name] = _bounds_of(gate.latency, counters, stable)
     if bounds != evidence.bounds:
-        evidence = evidence.model_copy(update={"bounds": bounds, "counters": None})
+        evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
     alpha = spec.analysis.false_rollback_probability
     questions = tuple(
         _latency(gate.name, gate.latency, bounds.get(gate.name, []), alpha)
@@ -210,7 +235,7 @@ def _errors(name: str, asked: ErrorRate, alpha: float, next_weight: int) -> Ques
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
         test = Comparison(
-            stream=ERRORS, rollback=EProcess.regression(tolerated), promote=EProcess.non_inferiority(margin)
+            stream=ERRORS, rollback=_regression(tolerated), promote=EProcess.non_inferiority(margin)
         )
         comparisons = (test,)
     else:
@@ -230,7 +255,7 @@ def _latency(name: str, asked: Latency, bounds: Sequence[str], alpha: float) -> 
     comparisons = tuple(
         Comparison(
             stream=slow_stream(canary, stable),
-            rollback=EProcess.regression(Tolerance(ratio=1.0, points=0.0)),
+            rollback=_regression(Tolerance(ratio=1.0, points=0.0)),
             promote=EProcess.non_inferiority(margin) if stable in tail else None,
         )
         for stable, canary in compared

@@ -18,6 +18,8 @@ class Workload:
     """Pods of the present template that are ready."""
     pods: int
     """Pods that exist and are not terminating."""
+    ready_names: frozenset[str] = frozenset()
+    """Names of the ready pods."""
     current: bool = True
     """Whether the Deployment's controller has seen its newest spec."""
     refused: str | None = None

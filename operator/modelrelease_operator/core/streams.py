@@ -84,16 +84,16 @@ def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
 
 
 def count(
-    state: Mapping[str, int] | None, counters: Sequence[Counter], bounds: frozenset[str]
+    state: Mapping[str, int], counters: Sequence[Counter], bounds: frozenset[str], *, started: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Advance the raw counters; return the new state and each series' growth (empty at the first look)."""
+    """Advance the raw counters; return the new state and each series' growth (empty at a first look)."""
     wanted = (*bounds, INFINITY) if bounds else ()
     samples = [
         Sample(series=_series(counter), value=counter.value)
         for counter in counters
         if counter.bound is None or counter.bound in wanted
     ]
-    return advance(state or {}, samples, known_start=state is not None, process_of=_pod_of)
+    return advance(state, samples, known_start=started, process_of=_pod_of)
 
 
 def _series(counter: Counter) -> str:

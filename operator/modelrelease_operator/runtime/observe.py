@@ -67,13 +67,15 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
     spec = (deployment or {}).get("spec", {})
     status = (deployment or {}).get("status", {})
     generation = (deployment or {}).get("metadata", {}).get("generation", 0)
+    ready = [pod["metadata"]["name"] for pod in alive if _condition(pod, "Ready") == "True"]
     said = [trouble for pod in alive for trouble in _troubles(pod)]
     refused = next((text for fatal, text in said if fatal), None)
     problem = next((text for fatal, text in said if not fatal), None)
     return Workload(
         revision=revision,
         wanted=spec.get("replicas", 0),
-        ready=sum(_condition(pod, "Ready") == "True" for pod in alive),
+        ready=len(ready),
+        ready_names=frozenset(ready),
         pods=len(alive),
         current=deployment is not None and status.get("observedGeneration", 0) >= generation,
         refused=refused,
