@@ -1,0 +1,69 @@
+# Every habit of this project. `make help` lists them; each does its own set-up first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+NAME ?= dev
+PYTHON := .venv/bin/python
+PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples
+
+.PHONY: help
+help: ## list what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: .venv/ready ## make the Python environment (.venv) from the lock file
+
+.venv/ready: locks/dev.txt pyproject.toml tools/setup
+	@tools/setup
+
+.PHONY: demo
+demo: setup ## see it work: a real cluster, real traffic, a good version promoted, bad ones rolled back
+	@$(PYTHON) -m examples.demo $(ARGS)
+
+.PHONY: test
+test: lint ## check everything: style, types, layers, unit, property, contract and cluster tests
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## the tests that need no cluster
+	$(PYTHON) -m pytest -m "not cluster" $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: setup ## the tests on a real cluster; KEEP_CLUSTER=1 leaves it up for the next run
+	$(PYTHON) -m pytest -m cluster $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style, types and the layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy $(PACKAGES)
+	.venv/bin/lint-imports --no-timings
+
+.PHONY: format
+format: setup ## put the code into its one format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: bench
+bench: setup ## measure: what one decision costs
+	$(PYTHON) -m benchmarks.decide
+
+.PHONY: lock
+lock: setup ## lock the dependencies anew (needs uv)
+	locks/update
+
+.PHONY: cluster-up
+cluster-up: setup ## bring up a cluster with the operator (NAME=dev)
+	@$(PYTHON) -m cluster operator --name $(NAME)
+	@$(PYTHON) -m cluster status --name $(NAME)
+
+.PHONY: cluster-down
+cluster-down: setup ## remove a cluster and all that came with it (NAME=dev; demo and tests are others)
+	@$(PYTHON) -m cluster down --name $(NAME)
+
+.PHONY: cluster-status
+cluster-status: setup ## show what runs of a cluster (NAME=dev)
+	@$(PYTHON) -m cluster status --name $(NAME)
+
+.PHONY: clean
+clean: ## remove the environment and what tools left behind; not the clusters
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
