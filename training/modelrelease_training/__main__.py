@@ -85,6 +85,11 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_options(train)
+    return parser
+
+
+def _add_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--version", required=True, type=version_label, help="what people call this model, such as 7"
     )
@@ -110,7 +115,6 @@ def _parser() -> Parser:
     )
     train.add_argument("--force", action="store_true", help="replace this version if it exists")
     train.add_argument("--format", choices=("text", "json"), default="text", help="of the answer")
-    return parser
 
 
 def _seed(text: str) -> int:
