@@ -1,0 +1,96 @@
+"""`make demo`: a real cluster, real traffic, four versions of a model.
+
+Version 1 serves. Version 2 is good and must be promoted. Version 3 fails on a tenth of the
+requests and version 4 is slow: both must be rolled back. At the end stands what users met.
+Can be stopped and run again at any point.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from cluster import Cluster, cluster_for
+from examples import kit
+from examples.demo.story import Act, Story
+from examples.demo.summary import summarise
+from examples.models.faulty import main as make_faulty
+from modelrelease_training.__main__ import main as train
+
+SPACE = "demo"
+MODEL = "qna"
+ACTS = (
+    Act(version="2", what="a good successor", promoted=True),
+    Act(version="3", what="fails on one request in ten", promoted=False),
+    Act(version="4", what="answers 25 ms slower", promoted=False),
+)
+SPEC = {
+    "serving": {"replicas": 3},
+    "canary": {
+        "steps": [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}],
+        "keepPrevious": "1m",
+        "startDeadline": "3m",
+    },
+    "analysis": {"interval": "5s"},
+}
+
+
+def main() -> int:
+    """Run the whole demonstration; return 0 only when every version ended as it must."""
+    parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").strip())
+    parser.add_argument("--provider", default=None, help="auto, native, kind or existing (default: auto)")
+    parser.add_argument("--context", default=None, help="kubeconfig context for the provider 'existing'")
+    parser.add_argument("--rps", type=float, default=100, help="requests a second (default: 100)")
+    options = parser.parse_args()
+    began = time.monotonic()
+    cluster = cluster_for("demo", provider=options.provider or "auto", context=options.context)
+    try:
+        cluster.up()
+        cluster.build_images()
+        cluster.install_operator()
+        folders = _artifacts(cluster)
+        story = _stage(cluster, folders, options.rps)
+        outcomes = [story.play(act) for act in ACTS]
+        return summarise(story, outcomes, elapsed=time.monotonic() - began)
+    except kit.NotSeenError as problem:
+        print(f"\nThe demonstration did not come to its end: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. `make demo` goes on from here; `make cluster-down NAME=demo` removes it all.")
+        return 130
+
+
+def _artifacts(cluster: Cluster) -> list[Path]:
+    """Train the good versions and make the faulty ones, once."""
+    output = cluster.state / "artifacts"
+    print("== Training version 1 and 2, and making two that are wrong", flush=True)
+    made = [
+        train(
+            ["train", "--version", "1", "--seed", "7", "--output", str(output), "--name", MODEL, "--force"]
+        ),
+        train(
+            ["train", "--version", "2", "--seed", "8", "--output", str(output), "--name", MODEL, "--force"]
+        ),
+        make_faulty(["failing", "--version", "3", "--output", str(output), "--name", MODEL, "--force"]),
+        make_faulty(["slow", "--version", "4", "--output", str(output), "--name", MODEL, "--force"]),
+    ]
+    if any(made):
+        msg = f"an artifact could not be made in {output}"
+        raise kit.NotSeenError(msg)
+    return [output / MODEL / version for version in ("1", "2", "3", "4")]
+
+
+def _stage(cluster: Cluster, folders: list[Path], rps: float) -> Story:
+    """Put everything in place: the store, version 1, and clients that call it."""
+    story = Story(cluster=cluster, space=SPACE, model=MODEL, spec=SPEC, rps=rps)
+    story.clear()
+    kit.apply(cluster, kit.namespace(SPACE))
+    kit.apply(cluster, *(kit.artifact_configmap(SPACE, folder) for folder in folders))
+    kit.apply(cluster, *kit.model_store(SPACE, folders))
+    cluster.kubectl("rollout", "status", "-n", SPACE, f"deployment/{kit.STORE}", "--timeout=120s")
+    story.begin("1")
+    return story
+
+
+if __name__ == "__main__":
+    sys.exit(main())

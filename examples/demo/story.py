@@ -1,0 +1,191 @@
+"""The acts of the demonstration: release a version, watch it, see how it ends."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from cluster import Cluster
+from examples import kit
+
+WITHIN_SECONDS = 420
+"""Longer than any act takes: it takes a minute or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """A version, and how it must end."""
+
+    version: str
+    what: str
+    promoted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a version ended, and what users met meanwhile."""
+
+    act: Act
+    promoted: bool
+    seconds: float
+    sentence: str
+    answered_by_canary: int
+    bad_answers: int
+
+    @property
+    def right(self) -> bool:
+        """Whether it ended as it must."""
+        return self.promoted == self.act.promoted
+
+
+@dataclass(slots=True, kw_only=True)
+class Story:
+    """One release on one cluster, with clients that call it."""
+
+    cluster: Cluster
+    space: str
+    model: str
+    spec: dict[str, Any]
+    rps: float
+    console: Console = field(default_factory=Console)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left."""
+        self.cluster.kubectl(
+            "delete", "modelrelease,deployment", "--all", "-n", self.space,
+            "--ignore-not-found", "--wait", "--timeout=120s", check=False,
+        )  # fmt: skip
+
+    def begin(self, version: str) -> None:
+        """Release the first version, then start the clients."""
+        self.release(version)
+        self._say(f"Version {version} is applied: the first one only has to be ready")
+        self._watch(lambda status: status.get("phase") == "Stable", f"version {version} to serve")
+        url = f"http://{self.model}.{self.space}/predict"
+        kit.apply(self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600))
+        self.cluster.kubectl("rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s")
+        self._say(f"Clients call it: {self.rps:g} requests a second, half of them on kept-alive connections")
+
+    def release(self, version: str) -> None:
+        """Apply the ModelRelease, as a user or a Git repository would."""
+        uri = kit.store_uri(self.space, self.model, version)
+        kit.apply(self.cluster, kit.release(self.model, self.space, uri, **self.spec))
+
+    def play(self, act: Act) -> Outcome:
+        """Release a version and watch until it is decided."""
+        self._say(f"Version {act.version} is applied: it {act.what}" if not act.promoted else
+                  f"Version {act.version} is applied: {act.what}")  # fmt: skip
+        before = self.stats()
+        began = time.monotonic()
+        self.release(act.version)
+        status = self._watch(
+            lambda seen: _decided(seen, act.version), f"a decision about version {act.version}"
+        )
+        took = time.monotonic() - began
+        time.sleep(3)  # the last answers of the canary's pods are counted
+        after = self.stats()
+        promoted = status["stable"]["version"] == act.version
+        outcome = Outcome(
+            act=act,
+            promoted=promoted,
+            seconds=took,
+            sentence=status["message"] if promoted else status["rejected"]["message"],
+            answered_by_canary=after.count(version=act.version) - before.count(version=act.version),
+            bad_answers=_bad(after, act.version) - _bad(before, act.version),
+        )
+        self.console.print(f"   -> {'promoted' if promoted else 'rolled back'} after {took:.0f} s")
+        return outcome
+
+    def stats(self) -> kit.LoadStats:
+        """Return what the clients saw so far."""
+        return kit.LoadStats.read(self.cluster, self.space)
+
+    def status(self) -> dict[str, Any]:
+        """Return the release's status, empty before there is one."""
+        raw = self.cluster.kubectl("get", "modelrelease", self.model, "-n", self.space, "-o", "json")
+        document: dict[str, Any] = json.loads(raw)
+        if document.get("status", {}).get("observedGeneration") != document["metadata"]["generation"]:
+            return {}
+        status: dict[str, Any] = document["status"]
+        return status
+
+    def _watch(self, done: Any, what: str) -> dict[str, Any]:
+        """Show the release while it moves; return its status when it is done."""
+        began = time.monotonic()
+        lines = _Lines(self.console, began)
+        with lines:
+            while time.monotonic() - began < WITHIN_SECONDS:
+                status = self.status()
+                lines.show(status)
+                if status and done(status):
+                    return status
+                time.sleep(1)
+        msg = f"waited {WITHIN_SECONDS} s for {what}; last seen: {json.dumps(status)[:2000]}"
+        raise kit.NotSeenError(msg)
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"\n== {text}", style="bold", highlight=False)
+
+
+class _Lines:
+    """The table that grows a row whenever something changes; live on a terminal, plain elsewhere."""
+
+    def __init__(self, console: Console, began: float) -> None:
+        self._console = console
+        self._began = began
+        self._last: tuple[str, ...] = ()
+        self._table = Table(box=None, pad_edge=False, expand=False)
+        for name in ("time", "phase", "stable", "canary", "weight", "seen", "verdict", "why"):
+            self._table.add_column(name, overflow="fold", no_wrap=name != "why")
+        self._live = Live(self._table, console=console, refresh_per_second=2, vertical_overflow="visible")
+
+    def __enter__(self) -> "_Lines":
+        if sys.stdout.isatty():
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if sys.stdout.isatty():
+            self._live.stop()
+
+    def show(self, status: dict[str, Any]) -> None:
+        """Add a row when it says something new."""
+        canary = status.get("canary", {})
+        seen = canary.get("effectiveWeight")
+        row = (
+            status.get("phase", "-"),
+            status.get("stable", {}).get("version", "-"),
+            canary.get("version", "-"),
+            f"{status.get('weight', 0)} %",
+            "-" if seen is None else f"{seen:.0f} %",
+            status.get("verdict", "-"),
+            status.get("message", "the operator has not looked yet"),
+        )
+        if row == self._last:
+            return
+        self._last = row
+        clock = f"{time.monotonic() - self._began:4.0f}s"
+        if sys.stdout.isatty():
+            self._table.add_row(clock, *row)
+        else:
+            print(
+                f"{clock}  {row[0]:<12} {row[1]:>3} {row[2]:>3} {row[3]:>5} {row[4]:>5}  {row[5]:<12} {row[6]}",
+                flush=True,
+            )
+
+
+def _decided(status: dict[str, Any], version: str) -> bool:
+    """Return whether a version ended: it is stable, or rejected with its pods gone."""
+    if status.get("phase") != "Stable":
+        return False
+    rejected = status.get("rejected", {}).get("version") == version
+    return rejected or bool(status.get("stable", {}).get("version") == version)
+
+
+def _bad(stats: kit.LoadStats, version: str) -> int:
+    return stats.count(version=version) - stats.count(version=version, outcome="200")

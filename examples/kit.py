@@ -1,0 +1,192 @@
+"""What the demo and the cluster tests do alike: a store of artifacts, releases, load.
+
+Everything goes through kubectl, as a user would. Artifacts are small enough for ConfigMaps, which
+makes a model store that works on any cluster.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelrelease_training.data import make_data
+
+SERVING_IMAGE = "modelrelease-serving:dev"
+OPERATOR_IMAGE = "modelrelease-operator:dev"
+STORE = "model-store"
+GENERATOR = Path(__file__).parent / "load" / "generator.py"
+
+POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+Object = dict[str, Any]
+
+
+class Kubectl(Protocol):
+    """The one thing of a cluster that is needed here."""
+
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002
+        """Run kubectl against the cluster and return what it printed."""
+        ...
+
+
+def namespace(name: str) -> Object:
+    """Return a namespace that takes only pods that need no privileges."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def release(name: str, space: str, uri: str, **parts: Any) -> Object:
+    """Return a ModelRelease; `parts` are those of its spec."""
+    return {
+        "apiVersion": "modelrelease.dev/v1alpha1",
+        "kind": "ModelRelease",
+        "metadata": {"name": name, "namespace": space},
+        "spec": {"model": {"uri": uri}, **parts},
+    }
+
+
+def artifact_configmap(space: str, folder: Path) -> Object:
+    """Return an artifact as a ConfigMap: it must be below 1 MiB."""
+    files = {item.name: base64.b64encode(item.read_bytes()).decode() for item in folder.iterdir()}
+    meta = {"name": artifact_name(folder), "namespace": space}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": files}
+
+
+def artifact_name(folder: Path) -> str:
+    """Return the ConfigMap's name for an artifact folder `<model>/<version>`."""
+    return f"artifact-{folder.parent.name}-{folder.name}"
+
+
+def model_store(space: str, folders: list[Path]) -> list[Object]:
+    """Return a web server that serves every artifact at `/<model>/<version>/`."""
+    volumes = [{"name": artifact_name(item), "configMap": {"name": artifact_name(item)}} for item in folders]
+    mounts = [
+        {"name": artifact_name(item), "mountPath": f"/store/{item.parent.name}/{item.name}"}
+        for item in folders
+    ]
+    command = ["python", "-m", "http.server", "8080", "--directory", "/store"]
+    container = {"name": STORE, "image": SERVING_IMAGE, "command": command, "volumeMounts": mounts}
+    return [_deployment(STORE, space, _pod(container, 8080, "/", volumes)), _service(STORE, space, 8080)]
+
+
+def store_uri(space: str, model: str, version: str) -> str:
+    """Return where the store of a namespace has an artifact."""
+    return f"http://{STORE}.{space}/{model}/{version}"
+
+
+def load_generator(space: str, *, url: str, rps: float, seconds: float, name: str = "load") -> list[Object]:
+    """Return a pod that calls `url`, with rows drawn from the world that the models were trained in."""
+    rows = make_data(seed=4242, rows=400).rows.round(6).tolist()
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": space},
+        "data": {"generator.py": GENERATOR.read_text(), "rows.json": json.dumps(rows)},
+    }
+    command = ["python", "/load/generator.py", "--rows=/load/rows.json", f"--url={url}"]
+    command += [f"--rps={rps}", f"--seconds={seconds}"]
+    volumes = [{"name": "load", "configMap": {"name": name}}]
+    mounts = [{"name": "load", "mountPath": "/load"}]
+    container = {"name": name, "image": OPERATOR_IMAGE, "command": command, "volumeMounts": mounts}
+    return [config, _deployment(name, space, _pod(container, 8000, "/stats", volumes))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadStats:
+    """What the load generator saw so far."""
+
+    sent: int
+    answered: int
+    outcomes: tuple[tuple[str, str, str, int], ...]
+    """Kind of connection, version that answered, outcome, count."""
+    last_failures: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, cluster: Kubectl, space: str, name: str = "load") -> "LoadStats":
+        """Ask the generator through the API server."""
+        pod = cluster.kubectl(
+            "get", "pod", "-n", space, "-l", f"app={name}", "-o", "jsonpath={.items[0].metadata.name}"
+        )
+        raw = cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{space}/pods/{pod}:8000/proxy/stats")
+        found = json.loads(raw)
+        rows = tuple((r["connection"], r["version"], r["outcome"], r["count"]) for r in found["outcomes"])
+        return cls(
+            sent=found["sent"],
+            answered=found["answered"],
+            outcomes=rows,
+            last_failures=tuple(found["last_failures"]),
+        )
+
+    def count(self, *, version: str | None = None, outcome: str | None = None) -> int:
+        """Count the answers of a version, or with an outcome, or both."""
+        return sum(
+            count
+            for _, answered_by, what, count in self.outcomes
+            if version in (None, answered_by) and outcome in (None, what)
+        )
+
+    def failures(self, *, except_by: tuple[str, ...] = ()) -> dict[str, int]:
+        """Return every outcome but 200, except those that the named versions answered themselves."""
+        found: dict[str, int] = {}
+        for kind, version, outcome, count in self.outcomes:
+            if outcome != "200" and version not in except_by:
+                key = f"{kind} connection, version {version}: {outcome}"
+                found[key] = found.get(key, 0) + count
+        return found
+
+
+def apply(cluster: Kubectl, *objects: Object) -> None:
+    """Apply objects as a user does."""
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    # Server-side: a client-side apply keeps a copy of the object, and artifacts are too large for it.
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=document)
+
+
+def _deployment(name: str, space: str, pod: Object) -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": space},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+        },
+    }
+
+
+def _pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Object:
+    whole = {
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"containerPort": port}],
+        "readinessProbe": {"httpGet": {"path": probe, "port": port}, "periodSeconds": 1},
+        "securityContext": CONTAINER_SECURITY,
+        **container,
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "securityContext": POD_SECURITY,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [whole],
+        "volumes": volumes,
+    }
+
+
+def _service(name: str, space: str, port: int) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": space},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": port}]},
+    }

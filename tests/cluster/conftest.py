@@ -1,0 +1,77 @@
+"""One cluster for all cluster tests, and one namespace for each.
+
+If the cluster cannot start, the tests fail: nothing is skipped. A context that neither we made nor
+a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import Cluster, cluster_for
+from examples import kit
+from examples.models.faulty import main as make_faulty
+from modelrelease_training.__main__ import main as train
+from tests.support.releases import Release
+
+HERE = Path(__file__).parent
+STORE_SPACE = "artifacts"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder, so that no file can forget to."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The tests' own cluster, with the operator installed by its chart."""
+    ours = cluster_for("tests")
+    ours.up()
+    ours.require_ours()
+    ours.install_operator()
+    yield ours
+    if not os.environ.get("KEEP_CLUSTER"):
+        ours.down()
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Versions of one model: two good ones, and one of each kind of faulty one."""
+    output = tmp_path_factory.mktemp("artifacts")
+    for version, seed in (("1", "7"), ("2", "8")):
+        assert train(["train", "--version", version, "--seed", seed, "--output", str(output)]) == 0
+    for version, kind in (("3", "failing"), ("4", "slow"), ("5", "broken"), ("6", "tampered")):
+        assert make_faulty([kind, "--version", version, "--output", str(output)]) == 0
+    return {folder.name: folder for folder in sorted((output / "qna").iterdir())}
+
+
+@pytest.fixture(scope="session")
+def store(cluster: Cluster, artifacts: dict[str, Path]) -> str:
+    """A web server with every artifact; returns its namespace."""
+    folders = list(artifacts.values())
+    kit.apply(cluster, kit.namespace(STORE_SPACE))
+    kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
+    kit.apply(cluster, *kit.model_store(STORE_SPACE, folders))
+    cluster.kubectl("rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s")
+    return STORE_SPACE
+
+
+@pytest.fixture
+def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, which takes only pods without privileges."""
+    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:50].strip("-")
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s")
+    kit.apply(cluster, kit.namespace(name))
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def release(cluster: Cluster, store: str, space: str) -> Release:
+    """A release in the test's namespace, not applied yet."""
+    return Release(cluster=cluster, space=space, store=store)

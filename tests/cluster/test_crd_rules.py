@@ -1,0 +1,114 @@
+"""Every rule of the schema, on a real API server: what must never be stored is refused with a sentence."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, ClusterError
+from examples import kit
+
+DIGEST = "a" * 64
+GOOD = "http://store/qna/1"
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "weight 0": ({"canary": {"weight": 0}}, "spec.canary.weight"),
+    "weight 100": ({"canary": {"weight": 100}}, "spec.canary.weight"),
+    "weight as text": ({"canary": {"weight": "ten"}}, "spec.canary.weight"),
+    "weight and steps": ({"canary": {"weight": 5, "steps": [{"weight": 5}]}}, "either spec.canary.weight or"),
+    "steps that go down": ({"canary": {"steps": [{"weight": 50}, {"weight": 10}]}}, "steps must go up"),
+    "steps that stay": ({"canary": {"steps": [{"weight": 10}, {"weight": 10}]}}, "steps must go up"),
+    "no steps": ({"canary": {"steps": []}}, "spec.canary.steps"),
+    "a bake without unit": (
+        {"canary": {"steps": [{"weight": 5, "bake": "60"}]}},
+        "spec.canary.steps[0].bake",
+    ),
+    "an unknown approval": ({"canary": {"approval": "Maybe"}}, "spec.canary.approval"),
+    "an unknown field": ({"canari": {"weight": 5}}, 'unknown field "spec.canari"'),
+    "an unknown field below": ({"canary": {"wait": 5}}, 'unknown field "spec.canary.wait"'),
+    "no replicas": ({"serving": {"replicas": 0}}, "spec.serving.replicas"),
+    "an interval in words": ({"analysis": {"interval": "soon"}}, "spec.analysis.interval"),
+    "a certain rollback": ({"analysis": {"falseRollbackProbability": 1}}, "falseRollbackProbability must be"),
+    "a certain promotion": ({"analysis": {"falsePromotionProbability": 0}}, "falsePromotionProbability must"),
+    "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
+    "a gate that asks nothing": ({"analysis": {"gates": [{"name": "x"}]}}, "exactly one of errorRate and"),
+    "a gate that asks twice": (
+        {"analysis": {"gates": [{"name": "x", "errorRate": {}, "latency": {}}]}},
+        "exactly one of errorRate and latency",
+    ),
+    "a gate with no bound": (
+        {"analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False}}]}},
+        "errorRate bounds nothing",
+    ),
+    "a latency gate with no bound": (
+        {"analysis": {"gates": [{"name": "x", "latency": {"compareWithStable": False}}]}},
+        "latency bounds nothing",
+    ),
+    "a margin stricter than what is tolerated": (
+        {"analysis": {"gates": [{"name": "x", "errorRate": {"margin": {"ratio": 1, "points": 0}}}]}},
+        "margin must not be stricter",
+    ),
+    "a limit of 100 percent": (
+        {"analysis": {"gates": [{"name": "x", "errorRate": {"maxPercent": 100}}]}},
+        "errorRate.maxPercent must be above 0 and below 100",
+    ),
+    "two gates of one name": (
+        {"analysis": {"gates": [{"name": "x", "errorRate": {}}, {"name": "x", "latency": {}}]}},
+        "Duplicate value",
+    ),
+    "an address without scheme": ({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "prometheus.url"),
+}
+
+MODELS: dict[str, tuple[dict[str, Any], str]] = {
+    "no uri": ({}, "spec.model.uri"),
+    "an empty uri": ({"uri": ""}, "spec.model.uri must be"),
+    "an unknown scheme": ({"uri": "ftp://host/model"}, "spec.model.uri must be"),
+    "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
+    "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
+    "a claim without a digest": ({"uri": "pvc://claim/qna", "version": "1"}, "sha256 and spec.model.version"),
+    "a claim without a version": ({"uri": "pvc://claim/qna", "sha256": DIGEST}, "are required with pvc://"),
+    "a file without a digest": ({"uri": "file:///models/qna"}, "are required with pvc:// and file://"),
+    "a digest that is none": ({"uri": GOOD, "sha256": "abc"}, "spec.model.sha256"),
+    "a version with a slash": ({"uri": GOOD, "version": "1/2"}, "spec.model.version"),
+}
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "the smallest": {},
+    "one weight": {"canary": {"weight": 20}},
+    "steps that go up": {"canary": {"steps": [{"weight": 1}, {"weight": 99, "bake": "1h30m"}]}},
+    "an absolute limit alone": {
+        "analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False, "maxPercent": 5}}]}
+    },
+    "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
+}
+
+
+def _send(cluster: Cluster, spec: dict[str, Any], name: str = "qna") -> None:
+    manifest = kit.release(name, "default", "", **spec)
+    manifest["spec"] = spec
+    cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("parts", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_the_api_server_refuses(cluster: Cluster, parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ClusterError) as refused:
+        _send(cluster, {"model": {"uri": GOOD}, **parts})
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(("model", "sentence"), MODELS.values(), ids=MODELS)
+def test_the_api_server_refuses_a_model_with(cluster: Cluster, model: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ClusterError) as refused:
+        _send(cluster, {"model": model})
+    assert sentence in str(refused.value)
+
+
+def test_the_api_server_refuses_a_name_that_no_service_can_have(cluster: Cluster) -> None:
+    with pytest.raises(ClusterError) as refused:
+        _send(cluster, {"model": {"uri": GOOD}}, name="a" * 51)
+    assert "metadata.name must be at most 50 characters" in str(refused.value)
+
+
+@pytest.mark.parametrize("parts", ACCEPTED.values(), ids=ACCEPTED)
+def test_the_api_server_accepts(cluster: Cluster, parts: dict[str, Any]) -> None:
+    _send(cluster, {"model": {"uri": GOOD}, **parts})

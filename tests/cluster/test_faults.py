@@ -1,0 +1,107 @@
+"""The world breaks in the middle of a release: it ends as it would have."""
+
+import json
+import random
+
+from cluster import Cluster
+from tests.support.releases import OPERATOR_SPACE, Release, phase_is, rejected
+from tests.support.waiting import wait_until
+
+OUTAGE_SECONDS = 180
+
+
+def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Release) -> None:
+    release.begins("1")
+    release.load(rps=60)
+    release.apply("2")
+    release.wait("evidence at the first step", _has_evidence)
+
+    kubectl = release.cluster.kubectl
+    kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=0")
+    before = release.wait("the outage to be told", lambda status: status.get("verdict") == "Unavailable")
+    seen: list[tuple[object, ...]] = []
+
+    def look() -> int:
+        status = release.status()
+        seen.append((status["phase"], status["weight"], status["verdict"], status["canary"]["step"]))
+        return len(seen)
+
+    wait_until("three minutes of looks", look, lambda looks: looks >= OUTAGE_SECONDS, within=600, every=1)
+    assert set(seen) == {("Progressing", before["weight"], "Unavailable", before["canary"]["step"])}
+    assert "Prometheus" in release.status()["message"]
+    assert release.status()["gates"][0]["canaryTotal"] == before["gates"][0]["canaryTotal"]
+
+    kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=1")
+    kubectl("rollout", "status", "-n", "monitoring", "deployment/prometheus", "--timeout=120s")
+    release.serves("2", within=300)
+
+
+def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted(release: Release) -> None:
+    chance = random.Random(20261101)
+    release.apply("1")
+    _kill_operator(release.cluster)
+    release.serves("1")
+    release.load(rps=80)
+    with release.no_request_lost():
+        release.apply("2")
+        for phase in ("Starting", "Progressing", "Promoting"):
+            release.wait(f"phase {phase} or later", _reached(phase, "2"))
+            _wait_a_random_moment(release, chance)
+            _kill_operator(release.cluster)
+        release.serves("2", within=300)
+    assert len(release.pods("2")) == 2
+
+
+def test_with_the_operator_killed_while_rolling_back_stable_still_serves_alone(release: Release) -> None:
+    release.begins("1")
+    release.load(rps=80)
+    with release.no_request_lost(except_by=("3",)):
+        release.apply("3")
+        release.wait("the rollback", _reached("RollingBack", "3"))
+        _kill_operator(release.cluster)
+        status = release.wait("version 3 to be rejected", rejected("3"), within=300)
+        release.wait("its pods to be gone", lambda _: not release.pods("3"))
+    assert status["stable"]["version"] == "1"
+    selector = release.read("service", "qna")["spec"]["selector"]
+    assert selector["modelrelease.dev/revision"] == status["stable"]["revision"]
+
+
+def _has_evidence(status: dict[str, object]) -> bool:
+    gates = status.get("gates")
+    return isinstance(gates, list) and any(gate["canaryTotal"] > 0 for gate in gates)
+
+
+def _reached(phase: str, version: str):  # type: ignore[no-untyped-def]
+    """Return a check that a release is in a phase, or already past it (phases can be shorter than a look)."""
+    order = ("Starting", "Progressing", "Promoting", "RollingBack")
+    later = order[order.index(phase) :]
+
+    def check(status: dict[str, object]) -> bool:
+        ended = any(
+            isinstance(part := status.get(arm), dict) and part.get("version") == version
+            for arm in ("stable", "rejected")
+        )
+        return phase_is(*later)(status) or ended
+
+    return check
+
+
+def _wait_a_random_moment(release: Release, chance: random.Random) -> None:
+    """Let a random number of looks go by."""
+    looks = iter(range(chance.randrange(1, 8)))
+    wait_until("a random moment", lambda: next(looks, None), lambda left: left is None, within=60, every=0.3)
+
+
+def _kill_operator(cluster: Cluster) -> None:
+    """End the operator's pod without a goodbye; wait until another one runs."""
+    label = "app.kubernetes.io/name=modelrelease-operator"
+    cluster.kubectl(
+        "delete", "pod", "-n", OPERATOR_SPACE, "-l", label, "--grace-period=0", "--force", "--wait=false"
+    )
+
+    def pods() -> list[dict[str, object]]:
+        raw = cluster.kubectl("get", "pods", "-n", OPERATOR_SPACE, "-l", label, "-o", "json")
+        found: list[dict[str, object]] = json.loads(raw)["items"]
+        return found
+
+    wait_until("a new operator", pods, lambda found: len(found) == 1, within=60)

@@ -1,0 +1,55 @@
+"""A bad successor is found out and taken back, and the sentence says why."""
+
+import pytest
+
+from tests.support.releases import Release, rejected
+
+
+def test_a_version_that_fails_is_rolled_back_and_no_other_request_is_lost(release: Release) -> None:
+    release.begins("1")
+    release.load(rps=100)
+    stable_pods = release.pods("1")
+
+    with release.no_request_lost(except_by=("3",)):
+        release.apply("3")
+        status = release.wait("version 3 to be rejected", rejected("3"))
+        release.wait("its pods to be gone", lambda _: not release.pods("3"))
+
+    assert status["stable"]["version"] == "1"
+    assert status["rejected"]["reason"] == "Regression"
+    assert "canary 3 fails" in status["rejected"]["message"]
+    assert "99 % confidence" in status["rejected"]["message"]
+    assert release.pods("1") == stable_pods, "stable was touched by the rollback"
+    ready = next(each for each in status["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Rejected")
+    assert [reason for reason in release.reasons() if reason == "Regression"] == ["Regression"]
+
+    bad = release.stats().count(version="3", outcome="500")
+    assert 0 < bad < 200, "bad answers that reached clients before the rollback"
+
+
+def test_a_slow_version_is_rolled_back(release: Release) -> None:
+    release.begins("1")
+    release.load(rps=50)
+    release.apply("4")
+    status = release.wait("version 4 to be rejected", rejected("4"))
+    assert "takes over" in status["rejected"]["message"]
+    assert status["stable"]["version"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [("5", "example"), ("6", "sha256")],
+    ids=["its recorded answers do not come back", "a file was changed after the manifest was written"],
+)
+def test_an_artifact_that_cannot_be_trusted_never_takes_traffic(
+    release: Release, version: str, says: str
+) -> None:
+    release.begins("1")
+    release.load(rps=20)
+    with release.no_request_lost():
+        release.apply(version)
+        status = release.wait(f"version {version} to be rejected", rejected(version))
+    assert status["rejected"]["reason"] == "ArtifactRefused"
+    assert says in status["rejected"]["message"]
+    assert release.stats().count(version=version) == 0
