@@ -65,7 +65,6 @@ def _make(target: Path) -> None:
             f"making the base image {reference()} from the packages of {codename()}",
             command,
             cache.root() / "logs" / "base.log",
-            detail=lambda line, _: line,
         )
         _pack(tree, target)
     finally:

@@ -1,7 +1,7 @@
 """Builds images with docker, podman or buildah, whichever the machine has.
 
-Settings of this machine that a build needs (a private certificate authority, pip's options, apt's sources) are
-mounted for the time of the build; no layer of an image holds them.
+Settings of this machine that a build needs (a private certificate authority, pip's options) are given as build
+secrets; no layer of an image holds them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,10 +64,12 @@ def _with_buildah(dockerfile: Path, context: Path, reference: str, archive: Path
             shell.run([*buildah, "pull", "--quiet", f"docker-archive:{bottom_archive}"])
         command: list[str | Path] = [*buildah, "build", "--isolation", "chroot", "--layers", "--pull=never"]
         command += ["--build-arg", f"BASE={bottom}", "--file", dockerfile, "--tag", reference]
-        for source, target in _mounts(settings).items():
-            command += ["--volume", f"{source}:{target}:ro"]
+        command += _secrets(settings)
+        wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
+        if wheels.is_absolute() and wheels.is_dir():
+            command += ["--volume", f"{wheels}:/run/wheels:ro"]
         log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
-        shell.stream(f"building {reference}", [*command, context], log, detail=lambda line, _: line)
+        shell.stream(f"building {reference}", [*command, context], log)
         target = f"docker-archive:{archive}:docker.io/library/{reference}"
         shell.run([*buildah, "push", "--quiet", reference, target])
 
@@ -79,32 +81,26 @@ def _with_docker(
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         if variable in os.environ:
             command += ["--build-arg", variable]
-    for secret in ("pip.conf", "ca.crt"):
-        if (settings / secret).exists():
-            command += ["--secret", f"id={secret},src={settings / secret}"]
+    command += _secrets(settings)
     log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
     env = {"DOCKER_BUILDKIT": "1"}
-    shell.stream(f"building {reference}", [*command, context], log, env=env, detail=lambda line, _: line)
+    shell.stream(f"building {reference}", [*command, context], log, env=env)
     shell.run([tool, "save", "--output", archive, reference])
 
 
 @contextmanager
 def host_settings() -> Iterator[Path]:
-    """Write this machine's settings for pip and apt into a folder that goes when the build ends."""
+    """Write this machine's settings for pip into a folder that goes when the build ends."""
     with tempfile.TemporaryDirectory(prefix="modelrelease-build-") as name:
         folder = Path(name)
         authority = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
         if authority and Path(authority).is_file():
             shutil.copy(authority, folder / "ca.crt")
         (folder / "pip.conf").write_text(pip_settings(os.environ, certificates=(folder / "ca.crt").exists()))
-        if Path("/etc/apt").is_dir():
-            (folder / "apt.conf").write_text(base.apt_settings())
-            (folder / "sources").mkdir()
-            (folder / "sources" / "host.sources").write_text(base.debian_sources(base.codename()))
         yield folder
 
 
-def pip_settings(environment: "os._Environ[str] | dict[str, str]", *, certificates: bool) -> str:
+def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
     """Turn PIP_* variables into a pip.conf for the inside of a build."""
     options = {"disable-pip-version-check": "true", "root-user-action": "ignore"}
     for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"):
@@ -117,12 +113,7 @@ def pip_settings(environment: "os._Environ[str] | dict[str, str]", *, certificat
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
 
 
-def _mounts(settings: Path) -> dict[Path, str]:
-    """Map this machine's settings to where a build reads them."""
-    mounts = {settings / "pip.conf": "/etc/pip.conf", settings / "apt.conf": "/etc/apt/apt.conf.d/80host"}
-    mounts[settings / "sources"] = "/etc/apt/sources.list.d"
-    mounts[settings / "ca.crt"] = "/run/secrets/ca.crt"
-    wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
-    if wheels.is_absolute() and wheels.is_dir():
-        mounts[wheels] = "/run/wheels"
-    return {source: target for source, target in mounts.items() if source.exists()}
+def _secrets(settings: Path) -> list[str]:
+    """Hand this machine's settings to a build as secrets, which no layer keeps."""
+    found = [settings / secret for secret in ("pip.conf", "ca.crt") if (settings / secret).exists()]
+    return [f"--secret=id={file.name},src={file}" for file in found]

@@ -15,7 +15,7 @@ from cluster.providers import Choice, Provider, choose, provider_for
 from cluster.state import State
 
 MARKER = "modelrelease-cluster"
-COREDNS_IMAGE = "docker.io/library/modelrelease-coredns:native"
+COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
 
 
 class Cluster:
@@ -68,8 +68,8 @@ class Cluster:
             self._mark()
             if self.provider.name == "native":
                 self._install_dns()
-            self._load(imageset.PROMETHEUS)
-            addons.install_prometheus(self.kubectl, self._pulled(imageset.PROMETHEUS))
+            self._load_program(PROMETHEUS, toolchain.prometheus_module())
+            addons.install_prometheus(self.kubectl, self._pulled(PROMETHEUS))
             if self.provider.name == "native":
                 addons.await_deployment(self.kubectl, "kube-system", "coredns")
             addons.await_deployment(self.kubectl, "monitoring", "prometheus")
@@ -97,15 +97,20 @@ class Cluster:
         return self.kubectl("get", "configmap", MARKER, "-n", "kube-system", "-o", path, check=False)
 
     def _install_dns(self) -> None:
-        program = toolchain.compiled(toolchain.kubernetes()) / "coredns"
-        key = cache.digest(str(program))
-        if self.state.read("images").get(COREDNS_IMAGE) != key:
-            image = archive.single_program(COREDNS_IMAGE, program, self.state.folder / "coredns.tar")
-            self.provider.load_image(image, COREDNS_IMAGE)
-            image.unlink()
-            self._remember(COREDNS_IMAGE, key)
+        self._load_program(COREDNS, toolchain.kubernetes())
         address = Subnets(int(self.state.read("native")["index"])).dns_ip
-        addons.install_dns(self.kubectl, COREDNS_IMAGE, address)
+        addons.install_dns(self.kubectl, COREDNS, address)
+
+    def _load_program(self, reference: str, module: toolchain.Module) -> None:
+        """Wrap a compiled program as an image and load it, unless it is there."""
+        if self.state.read("images").get(reference) == module.key:
+            return
+        name = reference.removeprefix("modelrelease-").partition(":")[0]
+        program = toolchain.compiled(module) / name
+        image = archive.single_program(f"docker.io/library/{reference}", program, self.state.folder / f"{name}.tar")
+        self.provider.load_image(image, reference)
+        image.unlink()
+        self._remember(reference, module.key)
 
     # -- images ----------------------------------------------------------------------------------------------
 
@@ -130,16 +135,16 @@ class Cluster:
     def _remember(self, reference: str, key: str) -> None:
         self.state.write("images", {**self.state.read("images"), reference: key})
 
-    def _pulled(self, image: Image) -> str:
+    def _pulled(self, reference: str) -> str:
         """Return the name under which the cluster finds an image."""
-        return f"{self.registry.rstrip('/')}/{image.reference}" if self.registry else image.reference
+        return f"{self.registry.rstrip('/')}/{reference}" if self.registry else reference
 
     # -- operator --------------------------------------------------------------------------------------------
 
     def install_operator(self, *values: str) -> None:
         """Build what changed and install the operator by its Helm chart; `values` are more `--set` arguments."""
         self.build_images()
-        images = {"operator": self._pulled(imageset.OPERATOR), "serving": self._pulled(imageset.SERVING)}
+        images = {"operator": self._pulled(imageset.OPERATOR.reference), "serving": self._pulled(imageset.SERVING.reference)}
         addons.install_operator(self.kubeconfig, images, list(values))
 
     # -- down ------------------------------------------------------------------------------------------------

@@ -44,7 +44,6 @@ class Image:
                 raise ClusterError(f"{self.reference}: {name} is not in {REPOSITORY}", "is the checkout complete?")
 
 
-PROMETHEUS = Image("modelrelease-prometheus:dev", "cluster/images/Dockerfile.prometheus")
 OPERATOR = Image(
     "modelrelease-operator:dev", "Dockerfile.operator", ("locks/operator.txt", "locks/build.txt", *SOURCES)
 )
@@ -67,6 +66,9 @@ def built(image: Image, tool: str) -> tuple[Path, str]:
         if not target.is_file():
             with cache.making(target) as temporary, tempfile.TemporaryDirectory() as folder:
                 context = Path(folder)
+                for name in image.inputs:
+                    if (REPOSITORY / name).is_dir():
+                        (context / name).mkdir()  # a folder may be empty, and COPY wants it all the same
                 for file in files:
                     copy = context / file.relative_to(REPOSITORY)
                     copy.parent.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,7 @@ def stream(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    detail: Callable[[str, int], str] = lambda _line, _count: "",
+    detail: Callable[[str, int], str] = lambda line, _: line,
 ) -> None:
     """Run a long command: all it prints goes to `log`, and a heartbeat says how far it is.
 
@@ -91,7 +91,7 @@ def stream(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     last, count = "", 0
-    with log.open("w") as sink, step(what, lambda: detail(last, count)):
+    with log.open("w") as sink, step(what, lambda: detail(last, count)[:100]):
         child = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,

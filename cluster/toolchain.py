@@ -29,6 +29,7 @@ class Module:
     version: str
     programs: dict[str, str]  # package -> what the program is called here
     stamp: str = ""  # linker flags that tell the programs their version
+    tags: str = ""  # build tags that leave out what a local cluster has no use for
 
     @property
     def folder(self) -> Path:
@@ -40,7 +41,7 @@ class Module:
         """Name everything that goes into the programs."""
         files = [path for path in self.folder.rglob("*") if path.suffix in {".go", ".mod", ".sum"}]
         return cache.digest(
-            cache.digest_of_files(self.folder, files), repr(self.programs), self.stamp, platform.machine()
+            cache.digest_of_files(self.folder, files), repr(self.programs), self.stamp, self.tags, platform.machine()
         )
 
     @property
@@ -79,6 +80,18 @@ def helm_module() -> Module:
     )
 
 
+def prometheus_module() -> Module:
+    """Describe Prometheus: Debian's own cannot find pods, its Kubernetes part is taken out."""
+    version = versions.tool("prometheus")
+    return Module(
+        name="prometheus",
+        version=version,
+        programs={"github.com/prometheus/prometheus/cmd/prometheus": "prometheus"},
+        stamp=f"-X github.com/prometheus/common/version.Version={version}",
+        tags="remove_all_sd,enable_kubernetes_sd",
+    )
+
+
 def kind_module() -> Module:
     """Describe kind."""
     return Module(name="kind", version=versions.tool("kind"), programs={"sigs.k8s.io/kind": "kind"})
@@ -104,17 +117,17 @@ def _compile(module: Module, folder: Path) -> None:
     listed = folder.with_suffix(".list")
     shell.stream(
         f"downloading the sources of {module.name}",
-        [go, "list", "-deps", *packages],
+        [go, "list", "-deps", "-tags", module.tags, *packages],
         listed,
         env=env,
         cwd=module.folder,
-        detail=lambda line, _: line,
     )
     total = sum(1 for line in listed.read_text().splitlines() if not line.startswith("go: "))
     listed.unlink()
     shell.stream(
         f"compiling {module.name}",
-        [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {module.stamp}", "-o", f"{folder}/", *packages],
+        [go, "build", "-v", "-trimpath", "-tags", module.tags, "-ldflags", f"-s -w {module.stamp}"]
+        + ["-o", f"{folder}/", *packages],
         cache.root() / "logs" / f"go-{module.name}.log",
         env=env,
         cwd=module.folder,

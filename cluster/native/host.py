@@ -54,5 +54,4 @@ def install_packages(group: str) -> None:
             ["apt-get", *wait, "install", "--yes", "--no-install-recommends", *missing],
             logs / "apt-install.log",
             env=quiet,
-            detail=lambda line, _: line,
         )

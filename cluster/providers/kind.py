@@ -40,7 +40,6 @@ class Kind:
             [toolchain.kind(), "create", "cluster", "--name", self.cluster, "--kubeconfig", self.state.kubeconfig]
             + ["--wait", "180s"],
             cache.root() / "logs" / "kind.log",
-            detail=lambda line, _: line,
         )
 
     def _clusters(self) -> list[str]:

@@ -82,7 +82,8 @@ class Native:
             self.down()
         install_packages("node")
         programs = toolchain.compiled(toolchain.kubernetes())
-        toolchain.compiled(toolchain.helm_module())
+        for module in (toolchain.helm_module(), toolchain.prometheus_module()):
+            toolchain.compiled(module)
         toolchain.kubectl()
         #toolchain.forget_sources()
         node = self._configure()
