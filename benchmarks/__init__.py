@@ -1,0 +1,1 @@
+"""Measurements: never tests, always beside something to compare with."""
