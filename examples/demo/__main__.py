@@ -15,6 +15,7 @@ from examples import kit
 from examples.demo.story import Act, Story
 from examples.demo.summary import summarise
 from examples.models.faulty import main as make_faulty
+from examples.waiting import NotSeenError
 from modelrelease_training.__main__ import main as train
 
 SPACE = "demo"
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--rps", type=float, default=100, help="requests a second (default: 100)")
     options = parser.parse_args()
     began = time.monotonic()
-    cluster = cluster_for("demo", provider=options.provider or "auto", context=options.context)
+    cluster = cluster_for("demo", provider=options.provider or "auto", context=options.context or "")
     try:
         cluster.up()
         cluster.build_images()
@@ -52,7 +53,7 @@ def main() -> int:
         story = _stage(cluster, folders, options.rps)
         outcomes = [story.play(act) for act in ACTS]
         return summarise(story, outcomes, elapsed=time.monotonic() - began)
-    except kit.NotSeenError as problem:
+    except NotSeenError as problem:
         print(f"\nThe demonstration did not come to its end: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -62,7 +63,7 @@ def main() -> int:
 
 def _artifacts(cluster: Cluster) -> list[Path]:
     """Train the good versions and make the faulty ones, once."""
-    output = cluster.state / "artifacts"
+    output = cluster.kubeconfig.parent / "artifacts"
     print("== Training version 1 and 2, and making two that are wrong", flush=True)
     made = [
         train(
@@ -76,7 +77,7 @@ def _artifacts(cluster: Cluster) -> list[Path]:
     ]
     if any(made):
         msg = f"an artifact could not be made in {output}"
-        raise kit.NotSeenError(msg)
+        raise NotSeenError(msg)
     return [output / MODEL / version for version in ("1", "2", "3", "4")]
 
 

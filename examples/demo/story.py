@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cluster import Cluster
 from examples import kit
+from examples.waiting import NotSeenError
 
 WITHIN_SECONDS = 420
 """Longer than any act takes: it takes a minute or two."""
@@ -126,7 +127,7 @@ class Story:
                     return status
                 time.sleep(1)
         msg = f"waited {WITHIN_SECONDS} s for {what}; last seen: {json.dumps(status)[:2000]}"
-        raise kit.NotSeenError(msg)
+        raise NotSeenError(msg)
 
     def _say(self, text: str) -> None:
         self.console.print(f"\n== {text}", style="bold", highlight=False)
@@ -173,10 +174,9 @@ class _Lines:
         if sys.stdout.isatty():
             self._table.add_row(clock, *row)
         else:
-            print(
-                f"{clock}  {row[0]:<12} {row[1]:>3} {row[2]:>3} {row[3]:>5} {row[4]:>5}  {row[5]:<12} {row[6]}",
-                flush=True,
-            )
+            phase, stable, canary, weight, share, verdict, why = row
+            arms = f"{stable:>3} {canary:>3} {weight:>5} {share:>5}"
+            print(f"{clock}  {phase:<12} {arms}  {verdict:<12} {why}", flush=True)
 
 
 def _decided(status: dict[str, Any], version: str) -> bool:

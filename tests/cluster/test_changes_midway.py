@@ -1,7 +1,7 @@
 """People change their minds in the middle of a release."""
 
+from examples.waiting import wait_until
 from tests.support.releases import Release, phase_is
-from tests.support.waiting import wait_until
 
 
 def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release) -> None:

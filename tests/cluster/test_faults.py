@@ -4,8 +4,8 @@ import json
 import random
 
 from cluster import Cluster
+from examples.waiting import wait_until
 from tests.support.releases import OPERATOR_SPACE, Release, phase_is, rejected
-from tests.support.waiting import wait_until
 
 OUTAGE_SECONDS = 180
 

@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 
 from cluster import Cluster
+from examples.waiting import wait_until
 from tests.support.releases import OPERATOR_SPACE, Release, phase_is
-from tests.support.waiting import wait_until
 
 WHO = f"system:serviceaccount:{OPERATOR_SPACE}:modelrelease"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import Cluster
 from examples import kit
-from tests.support.waiting import NotSeenError, wait_until
+from examples.waiting import NotSeenError, wait_until
 
 OPERATOR_SPACE = "modelrelease-system"
 FAST: dict[str, Any] = {
