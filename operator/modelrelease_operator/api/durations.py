@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 
 DURATION_PATTERN = r"^([0-9]+(s|m|h|d))+$"
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-DurationText = Annotated[str, StringConstraints(pattern=DURATION_PATTERN)]
+LONGEST = timedelta(days=365)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -17,10 +17,11 @@ def parse_duration(text: str) -> timedelta:
     if not re.fullmatch(DURATION_PATTERN, text):
         msg = f"duration {text!r} must be numbers with units s, m, h or d, such as 90s or 1h30m"
         raise ValueError(msg)
-    total = timedelta()
-    for number, unit in re.findall(r"([0-9]+)([smhd])", text):
-        total += timedelta(**{_UNITS[unit]: int(number)})
-    return total
+    seconds = sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text))
+    if seconds > LONGEST.total_seconds():
+        msg = f"duration {text!r} must be at most {LONGEST.days}d"
+        raise ValueError(msg)
+    return timedelta(seconds=seconds)
 
 
 def format_duration(span: timedelta) -> str:
@@ -34,6 +35,11 @@ def format_duration(span: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def _readable(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
 def _at_least_a_second(text: str) -> str:
     if parse_duration(text) < timedelta(seconds=1):
         msg = f"duration {text!r} must be at least 1s"
@@ -41,4 +47,7 @@ def _at_least_a_second(text: str) -> str:
     return text
 
 
+DurationText = Annotated[
+    str, StringConstraints(pattern=DURATION_PATTERN, max_length=20), AfterValidator(_readable)
+]
 PositiveDuration = Annotated[DurationText, AfterValidator(_at_least_a_second)]

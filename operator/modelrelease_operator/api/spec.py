@@ -68,6 +68,19 @@ class Serving(_Model):
     env: tuple[dict[str, Any], ...] = ()
     pod_template: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("pod_template")
+    @classmethod
+    def _shaped_like_a_pod_template(cls, template: dict[str, Any]) -> dict[str, Any]:
+        meta = template.get("metadata") or {}
+        for name, part in (("metadata", meta), ("spec", template.get("spec") or {})):
+            if not isinstance(part, dict):
+                msg = f"{name} must be a mapping, got {part!r}"
+                raise ValueError(msg)
+        if not isinstance(meta.get("labels") or {}, dict):
+            msg = f"metadata.labels must be a mapping, got {meta['labels']!r}"
+            raise ValueError(msg)
+        return template
+
 
 class Step(_Model):
     """A weight, and the time that it lasts at least."""

@@ -6,7 +6,7 @@ made from are written together, so a restart neither loses nor doubles a count.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -175,12 +175,16 @@ class GateStatus(_Model):
     message: str
 
 
+ReasonOrNewer = Annotated[Reason | str, Field(union_mode="left_to_right")]
+"""A reason, or one that only a newer operator knows: it must not stop an older one."""
+
+
 class Rejected(_Model):
     """The last revision that was rolled back; not tried again until the spec or a person asks."""
 
     revision: str
     version: str
-    reason: Reason
+    reason: ReasonOrNewer
     message: str
     at: datetime
     retry_seen: str | None = None
@@ -198,7 +202,7 @@ class HistoryEntry(_Model):
 
     revision: str
     version: str
-    outcome: Reason
+    outcome: ReasonOrNewer
     message: str
     at: datetime
 

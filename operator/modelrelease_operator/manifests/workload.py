@@ -71,7 +71,8 @@ def deployment(owner: Owner, running: Running) -> dict[str, Any]:
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
     pod = merged(_pod(owner, target), target.recipe.pod_template)
-    pod["metadata"].setdefault("labels", {}).update({**selector, names.LABEL_VERSION: target.version})
+    own = {"metadata": {"labels": {**selector, names.LABEL_VERSION: target.version}}}
+    pod = merged(pod, own)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
