@@ -35,6 +35,7 @@ from modelrelease_operator.core.worlds import (
     next_weight,
     not_ready,
     only,
+    others_of,
     pair_of,
     say,
     side_by_side,
@@ -120,14 +121,16 @@ def _starting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
     if not ready and waited > parse_duration(spec.canary.start_deadline):
         message = not_ready(canary, seen, replicas, waited)
         return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
-    alone = all(not other.pods for name, other in seen.workloads.items() if name not in pair_of(status))
+    others, held = others_of(status, seen), _held_by_person(spec, seen)
     pinned = seen.routed == frozenset({stable.revision})
-    if ready and alone and pinned and not spec.paused:
+    if ready and pinned and not others and not held:
         return enter_step(spec, status, 0, now)
     message = f"canary {canary.version} starts unseen by clients: "
     message += f"{workload.ready if workload else 0} of {replicas} pods are ready"
-    if spec.paused and ready:
-        message = f"canary {canary.version} is ready; spec.paused holds it back"
+    if ready and held:
+        message = f"canary {canary.version} is ready; {held}"
+    elif ready and others:
+        message = f"canary {canary.version} is ready; pods of revision {', '.join(others)} must go first"
     elif workload and workload.problem:
         message = f"{message}; {workload.problem}"
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=False)
@@ -138,12 +141,19 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
     """Judge the canary at its weight: back, on, or wait."""
     if back := back_from_unwanted(spec, status, seen, now):
         return back
-    canary = canary_of(status)
+    canary, plan = canary_of(status), spec.canary.plan
+    index = min(canary.step, len(plan) - 1)
+    change = plan[index].weight - canary.requested_weight
+    if change < 0 or (change > 0 and not spec.paused):
+        return enter_step(spec, status, index, now)
     replicas = split_of(spec, canary).canary
-    strong = seen.ready(canary.revision, replicas) and seen.ready(stable_of(status).revision, 1)
-    if canary.step_since is None and strong and seen.routed == pair_of(status):
+    ready = seen.ready(canary.revision, replicas)
+    in_effect = ready and seen.ready(stable_of(status).revision, 1) and seen.routed == pair_of(status)
+    if canary.step_since is None and in_effect:
         canary = canary.model_copy(update={"step_since": now})
-    canary = canary.model_copy(update={"unready_since": None if strong else canary.unready_since or now})
+    canary = canary.model_copy(
+        update={"steps": len(plan), "unready_since": None if ready else canary.unready_since or now}
+    )
     status = status.model_copy(update={"canary": canary})
     waited = now - (canary.unready_since or now)
     if waited > parse_duration(spec.canary.start_deadline):
@@ -151,8 +161,7 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     if canary.step_since is None:
-        message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
-        return Decision(desired=desired, status=say(status, message), requeue=SOON)
+        return _await_effect(spec, status, seen, now, desired)
     found = judge(
         spec=spec,
         status=status,
@@ -165,6 +174,23 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         ),
     )
     return _act_on(found, spec, status, seen, now, desired)
+
+
+def _await_effect(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime, desired: Desired) -> Decision:
+    """Wait until the weight is seen in effect; when that alone outlasts the deadline, wait for a person."""
+    canary = canary_of(status)
+    message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
+    if others := others_of(status, seen):
+        message = f"{message}; pods of revision {', '.join(others)} must go first"
+    waited = now - (canary.asked_since or now)
+    if waited <= parse_duration(spec.canary.progress_deadline):
+        return Decision(desired=desired, status=say(status, message), requeue=SOON)
+    message = f"no verdict within {spec.canary.progress_deadline}: {message}"
+    canary = canary.model_copy(update={"inconclusive": True})
+    entered = status.phase is not Phase.PAUSED
+    status = status.model_copy(update={"phase": Phase.PAUSED, "canary": canary, "message": message})
+    notices = (Notice(reason=Reason.INCONCLUSIVE, message=message, warning=True),) if entered else ()
+    return Decision(desired=desired, status=status, requeue=spec.analysis.period, notices=notices)
 
 
 def _act_on(
@@ -207,11 +233,13 @@ def _why_hold(
 ) -> tuple[Reason, str] | None:
     """Return why the canary stays where it is, or None when it may go on."""
     canary = canary_of(status)
+    stable = stable_of(status)
     approved = Commands.names(seen.commands.approve, canary)
+    late = now - canary.since > parse_duration(spec.canary.progress_deadline)
     if spec.paused:
         text = f"spec.paused holds canary {canary.version} at {canary.requested_weight} %"
         return Reason.SUSPENDED, text
-    if canary.inconclusive or now - canary.since > parse_duration(spec.canary.progress_deadline):
+    if canary.inconclusive or (late and found.verdict is not Verdict.PASS):
         text = f"no verdict within {spec.canary.progress_deadline}: {found.message}"
         asked = f"annotate approve or abort with {canary.revision}"
         return None if approved else (Reason.INCONCLUSIVE, f"{text}; {asked}")
@@ -221,6 +249,8 @@ def _why_hold(
         return Reason.HOLDING, f"holding: {seen.problem.message}"
     if canary.unready_since:
         return Reason.HOLDING, f"holding: not all pods of canary {canary.version} are ready"
+    if not seen.ready(stable.revision, 1):
+        return Reason.HOLDING, f"holding: no pod of stable {stable.version} is ready"
     if found.verdict is not Verdict.PASS:
         return Reason.HOLDING, found.message
     plan = spec.canary.plan
@@ -239,6 +269,9 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
     if back := back_from_unwanted(spec, status, seen, now):
         return back
     canary, replicas = canary_of(status), spec.serving.replicas
+    if _held_by_person(spec, seen):
+        # Back to where it is judged: at full strength nobody looks at it.
+        return enter_step(spec, status, len(spec.canary.plan) - 1, now)
     if seen.ready(canary.revision, replicas):
         return promote(spec, status, now)
     waited = now - (canary.asked_since or now)
@@ -248,6 +281,13 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     message = f"canary {canary.version} passed; it grows to {replicas} pods before it becomes stable"
     return Decision(desired=desired, status=say(status, message), requeue=WATCH)
+
+
+def _held_by_person(spec: ReleaseSpec, seen: Seen) -> str | None:
+    """Return what a person has set in the way of going forward, or None."""
+    if spec.paused:
+        return "spec.paused holds it back"
+    return f"holding: {seen.problem.message}" if seen.problem else None
 
 
 def _rolling_back(spec: ReleaseSpec, status: Status, seen: Seen) -> Decision:

@@ -50,9 +50,16 @@ def pair_of(status: Status) -> frozenset[str]:
 
 
 def split_of(spec: ReleaseSpec, canary: CanaryStatus) -> Split:
-    """Return the pods that the canary's present step asks for."""
-    index = min(canary.step, len(spec.canary.plan) - 1)
-    return split(weight=spec.canary.plan[index].weight, replicas=spec.serving.replicas)
+    """Return the pods for the weight that was asked for, or for the first step's before any was."""
+    weight = canary.requested_weight or spec.canary.plan[0].weight
+    return split(weight=weight, replicas=spec.serving.replicas)
+
+
+def others_of(status: Status, seen: Seen) -> list[str]:
+    """Return the revisions beside stable and canary that have pods: an open Service would reach them."""
+    return sorted(
+        name for name, other in seen.workloads.items() if other.pods and name not in pair_of(status)
+    )
 
 
 def next_weight(spec: ReleaseSpec, canary: CanaryStatus) -> int:
@@ -94,4 +101,5 @@ def not_ready(canary: CanaryStatus, seen: Seen, replicas: int, waited: timedelta
     workload = seen.workloads.get(canary.revision)
     ready = workload.ready if workload else 0
     text = f"canary {canary.version}: {ready} of {replicas} pods were ready after {format_duration(waited)}"
-    return f"{text}; {workload.problem}" if workload and workload.problem else text
+    trouble = workload and (workload.refused or workload.problem)
+    return f"{text}; {trouble}" if trouble else text
