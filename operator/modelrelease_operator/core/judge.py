@@ -17,7 +17,7 @@ from modelrelease_operator.core import sentences
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.streams import count
+from modelrelease_operator.core.streams import ERRORS, count, newest, nonsense
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
 """Worst first: a release's verdict is the worst of its gates'."""
@@ -66,9 +66,9 @@ def judge(
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
     arms = (status.canary.revision, status.stable.revision)
-    mine = tuple(counter for counter in metrics if counter.revision in arms)
-    if missing := _missing(pods, mine):
-        return _unavailable(spec, status, MetricsUnavailable(message=missing))
+    mine = newest(counter for counter in metrics if counter.revision in arms)
+    if trouble := nonsense(mine) or _missing(pods, mine):
+        return _unavailable(spec, status, MetricsUnavailable(message=trouble))
     evidence, questions = questions_of(spec, status.evidence, mine, status.stable.revision, next_weight)
     look = _Look(spec=spec, status=status, canary=arms[0], stable=arms[1])
     evidence, questions = _advance(look, evidence, questions, mine)
@@ -174,7 +174,7 @@ def _message(
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
         sure = 100 * (1 - analysis.false_rollback_probability)
-        return f"{facts}: worse than {question.allowed}, with {sure:g} % confidence"
+        return f"{facts}: worse than {question.telling_line}, with {sure:g} % confidence"
     if question.frozen:
         return f"{facts}: both break the limit, so this is not the canary's doing; holding"
     if verdict is Verdict.PASS:
@@ -198,7 +198,9 @@ def _progress(log_value: float, probability: float) -> float:
 
 def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
-    canary, stable = _arms(evidence.step, "errors")
+    # Every stream counts the same requests; without a gate on errors there is only another.
+    stream = ERRORS.key if ERRORS.key in evidence.step else next(iter(evidence.step), ERRORS.key)
+    canary, stable = _arms(evidence.step, stream)
     total = canary.total + stable.total
     return round(100 * canary.total / total, 1) if total else None
 

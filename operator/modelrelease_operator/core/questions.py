@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TypeVar
 
 from modelrelease_operator.api.spec import ErrorRate, Latency, Line, ReleaseSpec
@@ -69,6 +70,7 @@ class Limit:
     stable: Guardrail
     promote: EProcess
     """Evidence that the canary is below the limit: stable stands in as an arm that never fails."""
+    allowed: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class Question:
     bad: str
     """What a bad request does, such as "fails" or "is slower than"."""
     allowed: str
-    """What a convicted canary is worse than."""
+    """What a canary that a comparison convicts is worse than."""
     alpha: float
     comparisons: tuple[Comparison, ...] = ()
     limit: Limit | None = None
@@ -120,11 +122,22 @@ class Question:
         return replace(self, comparisons=comparisons, limit=limit)
 
     @property
+    def _telling(self) -> tuple[float, Stream, str]:
+        """The strongest evidence against the canary, its stream, and the line that was crossed."""
+        found = [(test.rollback.log_value, test.stream, self.allowed) for test in self.comparisons]
+        if self.limit and not (found and self.frozen):
+            found.append((self.limit.canary.log_value, self.limit.stream, self.limit.allowed))
+        return max(found, key=itemgetter(0), default=(0.0, ERRORS, self.allowed))
+
+    @property
     def telling_stream(self) -> Stream:
         """The stream with the strongest evidence against the canary: the one to show."""
-        if not self.comparisons:
-            return self.limit.stream if self.limit else ERRORS
-        return max(self.comparisons, key=lambda test: test.rollback.log_value).stream
+        return self._telling[1]
+
+    @property
+    def telling_line(self) -> str:
+        """What the canary is worse than, if it is."""
+        return self._telling[2]
 
     @property
     def frozen(self) -> bool:
@@ -238,9 +251,9 @@ def _errors(name: str, asked: ErrorRate, alpha: float, next_weight: int) -> Ques
             stream=ERRORS, rollback=_regression(tolerated), promote=EProcess.non_inferiority(margin)
         )
         comparisons = (test,)
-    else:
-        allowed = f"the limit of {asked.max_percent:g} %"
-    limit = _limit(ERRORS, asked.max_percent)
+    limit = None
+    if asked.max_percent is not None:
+        limit = _limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
     return Question(
         name=name, bad="fails", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit
     )
@@ -260,25 +273,25 @@ def _latency(name: str, asked: Latency, bounds: Sequence[str], alpha: float) -> 
         )
         for stable, canary in compared
     )
-    limit = _limit(slow_stream(limits[0], limits[0]), asked.max_percent) if limits else None
+    limit = None
+    if limits:
+        line = f"the limit of {asked.max_percent:g} % above {asked.max_seconds:g} s"
+        limit = _limit(slow_stream(limits[0], limits[0]), asked.max_percent, line)
     allowed = f"stable's latency times {asked.tolerated.ratio:g}"
-    if not asked.compare_with_stable:
-        allowed = f"the limit of {asked.max_percent:g} % above {asked.max_seconds:g} s"
     return Question(
         name=name, bad="is slow for", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit,
         ready=bool(bounds),
     )  # fmt: skip
 
 
-def _limit(stream: Stream, max_percent: float | None) -> Limit | None:
-    if max_percent is None:
-        return None
+def _limit(stream: Stream, max_percent: float, allowed: str) -> Limit:
     share = max_percent / 100
     return Limit(
         stream=stream,
         canary=Guardrail(limit=share),
         stable=Guardrail(limit=share),
         promote=EProcess.non_inferiority(Tolerance(ratio=1.0, points=share)),
+        allowed=allowed,
     )
 
 

@@ -3,6 +3,7 @@
 A stream is one way for a request to be bad: answered with 5xx, or slower than a bucket's bound.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,34 @@ def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
     """Return the smallest bound that is not below `seconds`, or None when the histogram ends before."""
     bounds = {counter.bound for counter in counters if counter.bound not in (None, INFINITY)}
     return min((bound for bound in bounds if bound and float(bound) >= seconds), key=float, default=None)
+
+
+def newest(counters: Iterable[Counter]) -> tuple[Counter, ...]:
+    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more."""
+    found: dict[str, Counter] = {}
+    for counter in counters:
+        known = found.setdefault(_series(counter), counter)
+        if counter.value > known.value:
+            found[_series(counter)] = counter
+    return tuple(found.values())
+
+
+def nonsense(counters: Iterable[Counter]) -> str | None:
+    """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
+    for counter in counters:
+        where = f"pod {counter.pod} of revision {counter.revision}"
+        if not (counter.value >= 0 and float(counter.value).is_integer()):
+            return f"a counter of {where} is {counter.value}, which is no number of requests"
+        if counter.bound is not None and not _is_number(counter.bound):
+            return f"a histogram of {where} has a bucket le={counter.bound!r}, which is no number"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not math.isnan(float(text))
+    except ValueError:
+        return False
 
 
 def count(
