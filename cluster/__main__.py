@@ -46,10 +46,14 @@ def status(cluster: Cluster, _: argparse.Namespace) -> int:
 
 def kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
     """Print the path of the kubeconfig."""
-    if not cluster.kubeconfig.is_file():
-        raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
-    print(cluster.kubeconfig)
+    print(_existing_kubeconfig(cluster))
     return 0
+
+
+def _existing_kubeconfig(cluster: Cluster) -> Path:
+    if cluster.kubeconfig.is_file():
+        return cluster.kubeconfig
+    raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
 
 
 def images(cluster: Cluster, _: argparse.Namespace) -> int:
@@ -72,17 +76,13 @@ def load(cluster: Cluster, options: argparse.Namespace) -> int:
 
 def run(cluster: Cluster, options: argparse.Namespace) -> int:
     """Run a command with KUBECONFIG set."""
-    kubeconfig_path = cluster.kubeconfig
-    if not kubeconfig_path.is_file():
-        raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
-    return subprocess.run(
-        options.command, env={**os.environ, "KUBECONFIG": str(kubeconfig_path)}, check=False
-    ).returncode
+    environment = {**os.environ, "KUBECONFIG": str(_existing_kubeconfig(cluster))}
+    return subprocess.run(options.command, env=environment, check=False).returncode
 
 
 Command = Callable[[Cluster, argparse.Namespace], int]
 COMMANDS: dict[str, tuple[Command, str, str]] = {
-    "up": (up, "bring a cluster up, with DNS and Prometheus; run it again to go on after an interruption", "up"),
+    "up": (up, "bring a cluster up, with DNS and Prometheus; can be run again at any time", "up"),
     "down": (down, "remove everything of a cluster, and nothing else", "down --name demo"),
     "status": (status, "show what runs where; exit code 0 if the API server is ready", "status"),
     "kubeconfig": (kubeconfig, "print the path of the kubeconfig", "kubeconfig"),
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     main_parser = argparse.ArgumentParser(
         prog="python -m cluster",
-        description="A real Kubernetes cluster for tests and the demo: yours, kind's, or one node on this machine.",
+        description="A real Kubernetes cluster for tests and the demo: yours, kind's, or native.",
         epilog="Start with: python -m cluster up",
     )
     commands = main_parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
@@ -107,7 +107,9 @@ def parser() -> argparse.ArgumentParser:
         )
         _common(command)
         if name == "down":
-            command.add_argument("--cache", action="store_true", help="remove compiled programs and images too")
+            command.add_argument(
+                "--cache", action="store_true", help="remove what was compiled and built, too"
+            )
         elif name == "operator":
             command.add_argument("--set", action="append", default=[], help="another chart value, KEY=VALUE")
         elif name == "load":

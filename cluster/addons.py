@@ -19,7 +19,8 @@ def apply(kubectl: Kubectl, manifest: str, values: dict[str, str]) -> None:
     """Fill in a manifest and apply it."""
     text = (MANIFESTS / manifest).read_text()
     filled = Template(text).substitute({"CONFIG_DIGEST": cache.digest(text), **values})
-    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=modelrelease-cluster", "-f-", input=filled)
+    owner = "--field-manager=modelrelease-cluster"
+    kubectl("apply", "--server-side", "--force-conflicts", owner, "-f-", input=filled)
 
 
 def install_dns(kubectl: Kubectl, image: str, address: str) -> None:
@@ -41,7 +42,8 @@ def await_deployment(kubectl: Kubectl, namespace: str, name: str) -> None:
             kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
         except ClusterError as error:
             pods = kubectl("describe", "pods", "-n", namespace, check=False)
-            raise ClusterError(f"Deployment {namespace}/{name} is not ready: {error.what}\n{pods[-3000:]}") from error
+            what = f"Deployment {namespace}/{name} is not ready: {error.what}\n{pods[-3000:]}"
+            raise ClusterError(what, f"kubectl -n {namespace} logs deployment/{name}") from error
 
 
 def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]) -> None:

@@ -15,7 +15,7 @@ from cluster.archive import add
 from cluster.errors import ClusterError
 
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
-UNWANTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
+UNWANTED = tuple(f"/usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian"))
 CLEAN = (
     'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
     '"$1"/etc/resolv.conf "$1"/etc/hostname "$1"/var/log/* "$1"/var/cache/* "$1"/var/lib/apt/lists/*'
@@ -28,7 +28,7 @@ def codename() -> str:
         key, _, value = line.partition("=")
         if key == "VERSION_CODENAME":
             return value.strip('"')
-    raise ClusterError("/etc/os-release has no VERSION_CODENAME: the base image is made from Debian or Ubuntu")
+    raise ClusterError("/etc/os-release has no VERSION_CODENAME: the base is made from Debian or Ubuntu")
 
 
 def reference() -> str:
@@ -54,12 +54,13 @@ def archive() -> Path:
 
 
 def _make(target: Path) -> None:
-    tree, settings, sources = (target.with_name(f"{target.name}.{part}") for part in ("tree", "apt", "sources"))
+    tree, settings, sources = (target.with_suffix(f".{part}") for part in ("tree", "apt", "sources"))
     settings.write_text(apt_settings())
     sources.write_text(debian_sources(codename()))
     command: list[str | Path] = ["mmdebstrap", "--variant=apt", f"--include={','.join(PACKAGES)}"]
     command += [f"--dpkgopt=path-exclude={path}" for path in UNWANTED]
-    command += [f"--aptopt={settings}", f"--customize-hook={CLEAN}", "--format=tar", codename(), tree, sources]
+    command += [f"--aptopt={settings}", f"--customize-hook={CLEAN}", "--format=tar"]
+    command += [codename(), tree, sources]
     try:
         shell.stream(
             f"making the base image {reference()} from the packages of {codename()}",
@@ -87,7 +88,7 @@ def debian_sources(suite: str) -> str:
     lines = [line for file in lists if file.is_file() for line in file.read_text().splitlines()]
     wanted = [line for line in lines if line.startswith("deb ") and suite in line]
     if not wanted:
-        raise ClusterError(f"the host's apt sources have none for {suite!r}", "look at /etc/apt/sources.list.d")
+        raise ClusterError(f"apt has no source for {suite!r}", "look at /etc/apt/sources.list.d")
     return "\n".join(wanted) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Builds images with docker, podman or buildah, whichever the machine has.
 
-Settings of this machine that a build needs (a private certificate authority, pip's options) are given as build
-secrets; no layer of an image holds them.
+Settings of this machine that a build needs (a private certificate authority, pip's options) are given
+as build secrets; no layer of an image holds them.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ class Cluster:
         """Run kubectl against this cluster, and no other, and return what it printed."""
         if not self.kubeconfig.is_file():
             raise ClusterError(f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}")
-        command = [toolchain.kubectl(), "--kubeconfig", self.kubeconfig, *args]
-        return shell.run(command, stdin=input, check=check).stdout
+        return shell.run([*toolchain.kubectl(self.kubeconfig), *args], stdin=input, check=check).stdout
 
     # -- up --------------------------------------------------------------------------------------------------
 
@@ -107,7 +106,8 @@ class Cluster:
             return
         name = reference.removeprefix("modelrelease-").partition(":")[0]
         program = toolchain.compiled(module) / name
-        image = archive.single_program(f"docker.io/library/{reference}", program, self.state.folder / f"{name}.tar")
+        target = self.state.folder / f"{name}.tar"
+        image = archive.single_program(f"docker.io/library/{reference}", program, target)
         self.provider.load_image(image, reference)
         image.unlink()
         self._remember(reference, module.key)
@@ -142,9 +142,10 @@ class Cluster:
     # -- operator --------------------------------------------------------------------------------------------
 
     def install_operator(self, *values: str) -> None:
-        """Build what changed and install the operator by its Helm chart; `values` are more `--set` arguments."""
+        """Build what changed and install the operator by its chart; `values` are more `--set` arguments."""
         self.build_images()
-        images = {"operator": self._pulled(imageset.OPERATOR.reference), "serving": self._pulled(imageset.SERVING.reference)}
+        ours = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
+        images = {part: self._pulled(image.reference) for part, image in ours.items()}
         addons.install_operator(self.kubeconfig, images, list(values))
 
     # -- down ------------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class Cluster:
         """Take out of a borrowed cluster what we put in."""
         if not self.kubeconfig.is_file():
             return
-        helm = [toolchain.helm(), "--kubeconfig", self.kubeconfig, "uninstall", "modelrelease"]
+        helm = [toolchain.helm(), f"--kubeconfig={self.kubeconfig}", "uninstall", "modelrelease"]
         shell.run([*helm, "--namespace", "modelrelease-system", "--wait"], check=False)
         self.kubectl("delete", "configmap", MARKER, "-n", "kube-system", "--ignore-not-found")
         for kind in ("clusterrole", "clusterrolebinding"):
@@ -173,7 +174,8 @@ class Cluster:
         if not self.state.exists():
             return {"cluster": f"{self.name}: none"}
         healthy = self.provider.healthy()
-        words = {"cluster": self.name, "provider": self.provider.name, "API server": "ready" if healthy else "silent"}
+        words = {"cluster": self.name, "provider": self.provider.name}
+        words["API server"] = "ready" if healthy else "silent"
         words |= self.provider.status()
         words["kubeconfig"] = str(self.kubeconfig)
         if healthy:
@@ -191,5 +193,12 @@ def cluster_for(name: str, provider: str = "auto", context: str = "", registry: 
     state = State(checked(name))
     record = state.read("cluster")
     remembered = str(record.get("provider") or ("native" if state.read("native") else ""))
-    choice = choose(provider, context or str(record.get("context", "")), remembered)
+    if provider in {"auto", "existing"}:
+        context = context or str(record.get("context", ""))
+    choice = choose(provider, context, remembered)
+    if remembered and choice.provider != remembered:
+        raise ClusterError(
+            f"cluster {name!r} was made with provider {remembered!r}, not {choice.provider!r}",
+            f"choose another --name, or first: python -m cluster down --name {name} --provider {remembered}",
+        )
     return Cluster(state, choice, registry)

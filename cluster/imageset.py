@@ -41,13 +41,16 @@ class Image:
         """Refuse to build from a checkout that lacks an input."""
         for name in (self.dockerfile, *self.inputs):
             if not (REPOSITORY / name).exists():
-                raise ClusterError(f"{self.reference}: {name} is not in {REPOSITORY}", "is the checkout complete?")
+                what = f"{self.reference}: {name} is not in {REPOSITORY}"
+                raise ClusterError(what, "git status tells whether the checkout is complete")
 
 
 OPERATOR = Image(
     "modelrelease-operator:dev", "Dockerfile.operator", ("locks/operator.txt", "locks/build.txt", *SOURCES)
 )
-SERVING = Image("modelrelease-serving:dev", "Dockerfile.serving", ("locks/serving.txt", "locks/build.txt", *SOURCES))
+SERVING = Image(
+    "modelrelease-serving:dev", "Dockerfile.serving", ("locks/serving.txt", "locks/build.txt", *SOURCES)
+)
 
 
 def _wanted(file: Path) -> bool:
@@ -81,6 +84,7 @@ def built(image: Image, tool: str) -> tuple[Path, str]:
 
 def _prune(image: Image) -> None:
     """Keep the last few archives of an image; older ones are only in the way."""
-    archives = sorted((cache.root() / "images").glob(f"{image.name}-*.tar"), key=lambda path: path.stat().st_mtime)
+    found = (cache.root() / "images").glob(f"{image.name}-*.tar")
+    archives = sorted(found, key=lambda path: path.stat().st_mtime)
     for old in archives[:-KEEP]:
         old.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ def checked(name: str) -> str:
     if NAME.fullmatch(name):
         return name
     raise ClusterError(
-        f"cluster name {name!r}: it must be 1 to 20 of a-z, 0-9 and '-', begin with a letter and not end in '-'",
+        f"cluster name {name!r}: 1 to 20 of a-z, 0-9 and '-', beginning with a letter, not ending in '-'",
         "choose another with --name, for example --name dev",
     )
 

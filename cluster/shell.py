@@ -46,28 +46,35 @@ def run(
     """Run a short command to its end and return what it printed."""
     try:
         with (stdin_file or Path(os.devnull)).open("rb") as source:
-            done = subprocess.run(
-            [str(word) for word in command],
-            **({"stdin": source} if stdin is None else {"input": stdin}),
-            capture_output=True,
-            text=True,
-            env=environment(env),
-            cwd=cwd,
-            timeout=timeout,
-            check=False,
-        )
+            child = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=source if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment(env),
+                cwd=cwd,
+            )
     except FileNotFoundError as error:
         raise ClusterError(f"`{command[0]}` is not on this machine: {error}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"`{text(command)}` had not ended after {timeout:.0f} s") from error
-    if check and done.returncode != 0:
-        raise failure(command, done.returncode, done.stderr or done.stdout)
-    return done
+    with child:
+        try:
+            printed, complained = child.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            child.kill()
+            raise ClusterError(f"`{text(command)}` had not ended after {timeout:.0f} s") from error
+        except BaseException:
+            child.kill()
+            raise
+    if check and child.returncode != 0:
+        raise failure(command, child.returncode, complained or printed)
+    return subprocess.CompletedProcess(list(command), child.returncode, printed, complained)
 
 
-def output(command: Command, **options: object) -> str:
+def output(command: Command) -> str:
     """Run a command and return its standard output without the last newline."""
-    return run(command, **options).stdout.rstrip("\n")  # type: ignore[arg-type]
+    return run(command).stdout.rstrip("\n")
 
 
 def failure(command: Command, code: int, words: str) -> ClusterError:
@@ -112,11 +119,18 @@ def stream(
             raise failure(command, child.returncode, log.read_text()[-4000:])
 
 
-def wait_until(what: str, ready: Callable[[], bool], seconds: float, next_step: str = "") -> None:
-    """Ask `ready` until it says yes; the error names what never came about, and after how long."""
+def poll(ready: Callable[[], bool], seconds: float) -> bool:
+    """Ask `ready` again and again until it says yes, or time is up."""
     deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def wait_until(what: str, ready: Callable[[], bool], seconds: float, next_step: str = "") -> None:
+    """Wait aloud for something; the error names what never came about, and after how long."""
     with step(f"waiting for {what}"):
-        while not ready():
-            if time.monotonic() > deadline:
-                raise ClusterError(f"{what}: not so after {seconds:.0f} s", next_step)
-            time.sleep(0.2)
+        if not poll(ready, seconds):
+            raise ClusterError(f"{what}: not there after {seconds:.0f} s", next_step)

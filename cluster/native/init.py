@@ -1,8 +1,8 @@
-"""The first process inside the namespaces of a native cluster: it sets them up and keeps the programs running.
+"""The first process inside the namespaces of a native cluster: it sets them up and keeps programs running.
 
-Started as `unshare … python init.py STATE BIN`; it uses the standard library alone, because nothing else need
-be there. When it ends, the kernel ends everything else in its process namespace, unmounts what was mounted and
-removes the node's network: that is the whole of the clean-up.
+Started as `unshare … python init.py STATE BIN`; it uses the standard library alone, because nothing else
+need be there. When it ends, the kernel ends everything else in its process namespace, unmounts what was
+mounted and removes the node's network: that is the whole of the clean-up.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def mount_everything(state: Path, programs: Path) -> None:
 
 
 def set_up_network(plan: dict[str, Any]) -> None:
-    """Wait for the host to hand the link over, then route Services to the link, where kube-proxy sees them."""
+    """Wait for the link from the host, then route Services to it, where kube-proxy sees them."""
     while subprocess.run(["ip", "link", "show", LINK], capture_output=True, check=False).returncode != 0:
         time.sleep(0.05)
     command("ip", "link", "set", "lo", "up")

@@ -58,7 +58,10 @@ class Pki:
 
     def kubeconfig(self, user: str, context: str = "native") -> str:
         """Write a kubeconfig for one of the certificates (JSON is YAML)."""
-        cluster = {"server": f"https://{self.subnets.node_ip}:6443", "certificate-authority-data": self._data("ca.crt")}
+        cluster = {
+            "server": f"https://{self.subnets.node_ip}:6443",
+            "certificate-authority-data": self._data("ca.crt"),
+        }
         credentials = {
             "client-certificate-data": self._data(f"{user}.crt"),
             "client-key-data": self._data(f"{user}.key"),

@@ -21,7 +21,7 @@ class Provider(Protocol):
     creates: bool  # whether `up` makes a cluster that `down` may destroy
 
     def up(self) -> None:
-        """Bring the API server and a node up, or see that they are; leave a kubeconfig in the state folder."""
+        """Bring the API server and a node up unless they are; leave a kubeconfig in the state folder."""
 
     def down(self) -> None:
         """Remove all that `up` made, also when it was half made."""
@@ -55,7 +55,9 @@ def choose(asked: str, context: str, remembered: str, *, docker: bool | None = N
     asked = asked if asked != "auto" else os.environ.get("MODELRELEASE_CLUSTER_PROVIDER", "auto")
     context = context or os.environ.get("MODELRELEASE_CONTEXT", "")
     if asked not in PROVIDERS:
-        raise ClusterError(f"provider {asked!r} is none of {', '.join(PROVIDERS)}", "see python -m cluster up --help")
+        raise ClusterError(
+            f"provider {asked!r} is none of {', '.join(PROVIDERS)}", "see python -m cluster up --help"
+        )
     if asked == "existing" and not context:
         raise ClusterError(
             "provider 'existing' needs a context: a cluster of yours is never used unless you name it",
@@ -63,7 +65,7 @@ def choose(asked: str, context: str, remembered: str, *, docker: bool | None = N
         )
     if context and asked not in {"auto", "existing"}:
         raise ClusterError(
-            f"context {context!r} and provider {asked!r} contradict each other: {asked} makes a cluster of its own",
+            f"context {context!r} and provider {asked!r} contradict each other: {asked} makes its own",
             "leave out --context, or choose --provider existing",
         )
     if context:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import shell, toolchain
+from cluster import builder, shell, toolchain
 from cluster.console import say, step
 from cluster.errors import ClusterError
 from cluster.state import State
@@ -25,10 +25,11 @@ class Existing:
         """Copy the context, alone, to the state folder, and see that it answers."""
         self.state.create()
         view = ["config", "view", "--raw", "--minify", "--flatten", "--context", self.context]
-        found = shell.run([toolchain.kubectl(), *view], check=False)
+        found = shell.run([*toolchain.kubectl(), *view], check=False)
         if found.returncode != 0:
             raise ClusterError(
-                f"context {self.context!r}: {found.stderr.strip()}", "kubectl config get-contexts lists those you have"
+                f"context {self.context!r}: {found.stderr.strip()}",
+                "kubectl config get-contexts lists those you have",
             )
         self.state.kubeconfig.touch(mode=0o600)
         self.state.kubeconfig.write_text(found.stdout)
@@ -45,10 +46,7 @@ class Existing:
 
     def healthy(self) -> bool:
         """Tell whether the API server says that it is ready."""
-        if not self.state.kubeconfig.is_file():
-            return False
-        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=10s"]
-        return shell.run([*command, "get", "--raw=/readyz"], check=False).stdout.strip() == "ok"
+        return toolchain.api_ready(self.state.kubeconfig)
 
     def status(self) -> dict[str, str]:
         """Say which context is used."""
@@ -57,15 +55,15 @@ class Existing:
     def load_image(self, archive: Path, reference: str) -> None:
         """Push to the registry that was named, or leave it to the user."""
         if not self.registry:
-            say(f"{reference}: not pushed; make it available to your cluster, or add --registry PREFIX ({archive})")
+            say(f"{reference}: not pushed ({archive}); push it yourself, or add --registry PREFIX")
             return
         pushed = f"{self.registry.rstrip('/')}/{reference}"
         with step(f"pushing {pushed}"):
-            if shell.has("buildah"):
+            engine = builder.engine(self.name)
+            if engine == "buildah":
                 shell.run(["buildah", "pull", f"docker-archive:{archive}"])
-                shell.run(["buildah", "push", reference, f"docker://{pushed}"])
+                shell.run(["buildah", "push", f"docker.io/library/{reference}", f"docker://{pushed}"])
                 return
-            engine = "docker" if shell.has("docker") else "podman"
             shell.run([engine, "load", "--input", archive])
             shell.run([engine, "tag", reference, pushed])
             shell.run([engine, "push", pushed])

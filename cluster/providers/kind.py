@@ -35,10 +35,10 @@ class Kind:
                 return
             say(f"kind cluster {self.cluster!r} does not answer: making it anew")
             self._delete()
+        create = [toolchain.kind(), "create", "cluster"]
         shell.stream(
             f"creating kind cluster {self.cluster}",
-            [toolchain.kind(), "create", "cluster", "--name", self.cluster, "--kubeconfig", self.state.kubeconfig]
-            + ["--wait", "180s"],
+            [*create, "--name", self.cluster, "--kubeconfig", self.state.kubeconfig, "--wait", "180s"],
             cache.root() / "logs" / "kind.log",
         )
 
@@ -58,10 +58,7 @@ class Kind:
 
     def healthy(self) -> bool:
         """Tell whether the API server says that it is ready."""
-        if not self.state.kubeconfig.is_file():
-            return False
-        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=5s"]
-        return shell.run([*command, "get", "--raw=/readyz"], check=False).stdout.strip() == "ok"
+        return toolchain.api_ready(self.state.kubeconfig)
 
     def status(self) -> dict[str, str]:
         """Say which kind cluster it is."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -48,14 +48,7 @@ class Native:
 
     def healthy(self) -> bool:
         """Tell whether the namespaces live and the API server in them is ready."""
-        if self._pid() is None or not self.state.kubeconfig.is_file():
-            return False
-        return self._ready()
-
-    def _ready(self) -> bool:
-        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "--request-timeout=3s"]
-        answer = shell.run([*command, "get", "--raw=/readyz"], check=False)
-        return answer.stdout.strip() == "ok"
+        return self._pid() is not None and toolchain.api_ready(self.state.kubeconfig)
 
     def status(self) -> dict[str, str]:
         """Say where the node is and which programs run in it."""
@@ -81,23 +74,27 @@ class Native:
             say(f"cluster {self.state.name!r} was left half made or has died: starting over")
             self.down()
         install_packages("node")
-        programs = toolchain.compiled(toolchain.kubernetes())
-        for module in (toolchain.helm_module(), toolchain.prometheus_module()):
-            toolchain.compiled(module)
         toolchain.kubectl()
-        #toolchain.forget_sources()
+        kubernetes = toolchain.kubernetes()
+        toolchain.compile_all(kubernetes, toolchain.helm_module(), toolchain.prometheus_module())
         node = self._configure()
         with step(f"starting the control plane and the node {node.hostname} at {node.subnets.node_ip}"):
-            self._start(programs)
+            self._start(kubernetes.target)
             self._connect(node.subnets)
-        advice = f"read the logs in {self.state.folder}/logs"
-        shell.wait_until("the API server is ready", self._ready, 120, advice)
-        self._load_pause(programs)
-        shell.wait_until("the node is registered", lambda: bool(self._nodes()), 60, advice)
+        advice = f"read the logs in {self.state.folder / 'logs'}"
+        shell.wait_until("the API server", lambda: toolchain.api_ready(self.state.kubeconfig), 120, advice)
+        shell.wait_until("containerd", self._containerd_answers, 60, advice)
+        self._import(
+            archive.single_program(PAUSE_IMAGE, kubernetes.target / "pause", self.state.folder / "pause.tar")
+        )
+        shell.wait_until("the node", lambda: bool(self._nodes()), 60, advice)
 
     def _nodes(self) -> str:
-        command = [toolchain.kubectl(), "--kubeconfig", self.state.kubeconfig, "get", "nodes", "-o", "name"]
+        command = [*toolchain.kubectl(self.state.kubeconfig), "get", "nodes", "-o", "name"]
         return shell.run(command, check=False).stdout.strip()
+
+    def _containerd_answers(self) -> bool:
+        return shell.run([*self._inside(), *self._store(), "version"], check=False).returncode == 0
 
     def _configure(self) -> Node:
         """Choose the subnets and write every file, under a lock so that no other cluster takes the same."""
@@ -119,10 +116,11 @@ class Native:
         return node
 
     def _start(self, programs: Path) -> None:
-        """Start the first process in new namespaces, detached from this command, and record its process id."""
+        """Start the first process in new namespaces, detached from this command, and record its id."""
         for path in self._cgroups():
             path.mkdir(exist_ok=True)
-        inside = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child"]
+        inside = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc"]
+        inside += ["--fork", "--mount-proc", "--kill-child"]
         inside += [sys.executable, "-I", str(INIT), str(self.state.folder), str(programs)]
         note, log = self.state.folder / "unshare.pid", self.state.folder / "logs" / "init.log"
         script = f"exec >{shlex.quote(str(log))} 2>&1 </dev/null; echo $$ >{shlex.quote(str(note))}; "
@@ -133,21 +131,17 @@ class Native:
         self.state.write("native", {**record, "pid": inner, "started": _start_time(inner), "unshare": outer})
 
     def _await_number(self, note: Path) -> int:
-        for _ in range(100):
-            text = note.read_text().strip() if note.exists() else ""
-            if text:
-                return int(text)
-            time.sleep(0.05)
-        raise ClusterError("unshare did not start within 5 s", f"read {self.state.folder}/logs/init.log")
+        if shell.poll(lambda: note.exists() and note.read_text().endswith("\n"), 10):
+            return int(note.read_text())
+        raise ClusterError("unshare did not start within 10 s", f"read {self.state.folder}/logs/init.log")
 
     def _await_child(self, outer: int) -> int:
-        for _ in range(100):
-            children = _children(outer)
-            if children:
-                return children[0]
-            time.sleep(0.05)
+        if shell.poll(lambda: bool(_children(outer)), 10):
+            return _children(outer)[0]
         log = self.state.folder / "logs" / "init.log"
-        raise ClusterError(f"no process was started in new namespaces: {log.read_text().strip()}", f"read {log}")
+        raise ClusterError(
+            f"no process was started in new namespaces: {log.read_text().strip()}", f"read {log}"
+        )
 
     def _connect(self, subnets: Subnets) -> None:
         """Lay the link between the host and the node, and route the cluster's addresses over it."""
@@ -165,21 +159,18 @@ class Native:
         with step(f"loading {reference} into the node"):
             self._import(archive_path)
 
-    def _load_pause(self, programs: Path) -> None:
-        image = archive.single_program(PAUSE_IMAGE, programs / "pause", self.state.folder / "pause.tar")
-        ready = [*self._inside(), "test", "-S", CONTAINERD_SOCKET]
-        shell.wait_until("containerd answers", lambda: shell.run(ready, check=False).returncode == 0, 30)
-        self._import(image)
-
     def _import(self, archive_path: Path) -> None:
-        store = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
-        shell.run([*self._inside(), *store, "images", "import", "-"], stdin_file=archive_path)
+        shell.run([*self._inside(), *self._store(), "images", "import", "-"], stdin_file=archive_path)
+
+    def _store(self) -> list[str]:
+        return ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
 
     def _inside(self) -> list[str]:
         pid = self._pid()
         if pid is None:
             raise ClusterError(
-                f"cluster {self.state.name!r} is not running", f"python -m cluster up --name {self.state.name}"
+                f"cluster {self.state.name!r} is not running",
+                f"python -m cluster up --name {self.state.name}",
             )
         return ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--"]
 
@@ -199,7 +190,7 @@ class Native:
         self.state.remove()
 
     def _ours(self) -> Iterator[int]:
-        """Find the processes outside and inside of the namespaces; recorded, or started just before a crash."""
+        """Find the processes around and inside of the namespaces, recorded or not (after a crash)."""
         pid = self._pid()
         if pid is not None:
             yield pid
@@ -249,21 +240,26 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    shell.wait_until(f"process {pid} has ended", lambda: _start_time(pid) != started, 60)
+    if not shell.poll(lambda: _start_time(pid) != started, 60):
+        raise ClusterError(
+            f"process {pid} lives on 60 s after SIGKILL", f"see what it waits for: cat /proc/{pid}/stack"
+        )
 
 
 def _remove_cgroup(path: Path) -> None:
     """Remove a cgroup from its leaves up; the kernel may need a moment to see the last process gone."""
     for folder in [*sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True), path]:
-        for _ in range(50):
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                break
-            except OSError:
-                time.sleep(0.1)
-                continue
-            break
+        shell.poll(functools.partial(_removed, folder), 5)
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _networks_in_use(name: str) -> list[IPv4Network]:
