@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Recipe, Target
+from modelrelease_operator.api.status import Reason, Recipe, Target
+from modelrelease_operator.core.state import Problem
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
@@ -23,6 +24,12 @@ def a_target(version: str, **changes: Any) -> Target:
 def a_spec(**parts: Any) -> ReleaseSpec:
     """Build a spec from its camelCase parts, such as `canary={"weight": 20}`."""
     return ReleaseSpec.parse({"model": {"uri": "http://store/qna/1"}, **parts})
+
+
+def a_problem(**changes: Any) -> Problem:
+    return Problem(
+        **{"reason": Reason.MODEL_INVALID, "message": "http://store/qna/9 answered 404", **changes}
+    )
 
 
 def seconds(count: float) -> timedelta:

@@ -1,37 +1,36 @@
 """A small fake world for the state machine: pods that take time, clients that call, counters that grow.
 
 It stands in for a cluster only in tests of pure code. It can fail in the ways that a cluster does:
-Prometheus stops answering, pods do not start, the operator dies between acting and remembering.
+Prometheus stops answering or misses a pod, pods do not start or start anew, the operator dies between
+acting and remembering. What the operator remembers goes through JSON at every pass, so every test
+here is also one of an operator that is restarted at every pass.
 """
 
+import json
+import math
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Phase, Status, Target
+from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Target
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import (
     Commands,
     Counter,
     Decision,
+    Desired,
     MetricsUnavailable,
     Problem,
     Seen,
     Workload,
 )
-from tests.support.builders import START
+from modelrelease_operator.traffic.replicas import routed_by, selector_for
+from tests.support.builders import START, a_spec, a_target
 
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 1.0)
-
-
-@dataclass
-class Pods:
-    """One revision's Deployment."""
-
-    wanted: int = 0
-    ready: int = 0
-    ready_at: datetime | None = None
+RELEASE = "qna"
 
 
 @dataclass
@@ -42,6 +41,16 @@ class Behaviour:
     latency: float = 0.015
     starts: bool = True
     refuses: str | None = None
+
+
+@dataclass
+class Pod:
+    """One pod; `counters` is what its process would show to a scrape."""
+
+    name: str
+    ready_at: datetime | None
+    ready: bool = False
+    counters: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,46 +65,77 @@ class World:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     status: Status = field(default_factory=Status)
     now: datetime = START
-    pods: dict[str, Pods] = field(default_factory=dict)
-    routed: frozenset[str] | None = None
+    pods: dict[str, list[Pod]] = field(default_factory=dict)
+    """By revision: the pods of its Deployment."""
+    strangers: dict[str, int] = field(default_factory=dict)
+    """By revision: ready pods of the release that no Deployment of ours owns."""
+    selector: dict[str, str] | None = None
     prometheus_up: bool = True
+    unscraped: set[str] = field(default_factory=set)
+    """Names of pods that Prometheus does not show."""
     commands: Commands = field(default_factory=Commands)
     problem: Problem | None = None
     dies_before_status: bool = False
-    counters: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
-    reasons: list[str] = field(default_factory=list)
+    """Requests that met no ready pod, once the release served at all."""
+    started: dict[str, int] = field(default_factory=dict)
+    """By revision: how many pods were ever started."""
+    reasons: list[Reason] = field(default_factory=list)
     trail: list[Decision] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
 
-    def behaviour(self, revision: str) -> Behaviour:
-        return self.behaviours.setdefault(revision, Behaviour())
+    @property
+    def canary(self) -> CanaryStatus:
+        assert self.status.canary, f"there is no canary: {self.status.message}"
+        return self.status.canary
 
-    def see(self) -> Seen:
+    @property
+    def stable(self) -> StableStatus:
+        assert self.status.stable, f"nothing serves: {self.status.message}"
+        return self.status.stable
+
+    @property
+    def routed(self) -> frozenset[str] | None:
+        return None if self.selector is None else routed_by(self.selector, self._revisions())
+
+    @property
+    def seen(self) -> Seen:
         return Seen(
             generation=1,
             target=self.target,
             problem=self.problem,
-            workloads={name: self._workload(name, pods) for name, pods in self.pods.items()},
+            workloads={name: self._workload(name) for name in self._revisions()},
             routed=self.routed,
             metrics=self._metrics(),
             commands=self.commands,
         )
 
+    def behaviour(self, revision: str) -> Behaviour:
+        return self.behaviours.setdefault(revision, Behaviour())
+
+    def decide(self) -> Decision:
+        """Decide as a pass would, and change nothing."""
+        return decide(spec=self.spec, status=self.status, seen=self.seen, now=self.now)
+
     def step(self) -> Decision:
         """Make one pass, then let time go by until the next."""
-        decision = decide(spec=self.spec, status=self.status, seen=self.see(), now=self.now)
-        self._apply(decision)
+        decision = self.decide()
+        self._apply(decision.desired)
         if not self.dies_before_status:
-            self.status = decision.status
+            self.status = Status.parse(json.loads(json.dumps(decision.status.to_dict())))
             self.reasons += [notice.reason for notice in decision.notices]
         self.trail.append(decision)
         wait = decision.requeue if decision.requeue is not None else timedelta(seconds=5)
-        self._pass_time(max(0.2, wait.total_seconds()))
+        self.pass_time(max(0.2, wait.total_seconds()))
         return decision
+
+    def steps(self, count: int) -> "World":
+        for _ in range(count):
+            self.step()
+        return self
 
     def run(self, *, until: Phase | None = None, passes: int = 2000) -> "World":
         """Step until a phase is reached, or until nothing is left to do."""
@@ -113,12 +153,45 @@ class World:
         self.target = target
         return self
 
-    def _workload(self, name: str, pods: Pods) -> Workload:
+    def ask(self, **parts: Any) -> "World":
+        """Change parts of the spec, such as `paused=True`."""
+        raw = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+        self.spec = ReleaseSpec.parse({**raw, **parts})
+        return self
+
+    def lose_pods(self, revision: str) -> None:
+        """Kill every pod of a revision; its Deployment starts new ones."""
+        lost = self.pods[revision]
+        self.pods[revision] = [self._new_pod(revision) for _ in lost]
+
+    def restart_containers(self, revision: str) -> None:
+        """Restart every process of a revision in its pod: names stay, counters start at 0."""
+        for pod in self.pods[revision]:
+            pod.counters.clear()
+
+    def ready(self, revision: str) -> int:
+        return sum(pod.ready for pod in self.pods.get(revision, ()))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        for name, pods in self.pods.items():
+            behaviour = self.behaviour(name)
+            for pod in pods:
+                due = pod.ready_at is not None and self.now >= pod.ready_at
+                pod.ready = pod.ready or (due and behaviour.starts and not behaviour.refuses)
+        self._serve(round(self.rps * seconds))
+
+    def _revisions(self) -> list[str]:
+        return [*self.pods, *(name for name in self.strangers if name not in self.pods)]
+
+    def _workload(self, name: str) -> Workload:
+        pods = self.pods.get(name, [])
         return Workload(
             revision=name,
-            wanted=pods.wanted,
-            ready=pods.ready,
-            pods=pods.wanted,
+            wanted=len(pods),
+            ready=self.ready(name),
+            ready_names=frozenset(pod.name for pod in pods if pod.ready),
+            pods=len(pods) + self.strangers.get(name, 0),
             refused=self.behaviour(name).refuses,
         )
 
@@ -128,61 +201,115 @@ class World:
         return tuple(
             Counter(
                 revision=revision,
-                pod=pod,
+                pod=pod.name,
                 code=value if kind == "code" else None,
                 bound=value if kind == "le" else None,
                 value=count,
             )
-            for (revision, pod, kind, value), count in self.counters.items()
+            for revision, pods in self.pods.items()
+            for pod in pods
+            if pod.ready and pod.name not in self.unscraped
+            for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
         )
 
-    def _apply(self, decision: Decision) -> None:
-        wanted = {running.target.revision: running.replicas for running in decision.desired.running}
+    def _apply(self, desired: Desired) -> None:
+        wanted = {running.target.revision: running.replicas for running in desired.running}
         for name in list(self.pods):
             if name not in wanted:
                 del self.pods[name]
         for name, replicas in wanted.items():
-            pods = self.pods.setdefault(name, Pods())
-            if pods.wanted != replicas:
-                pods.wanted = replicas
-                pods.ready = min(pods.ready, replicas)
-                pods.ready_at = self.now + timedelta(seconds=self.start_seconds)
-        if decision.desired.routed:
-            self.routed = decision.desired.routed
+            pods = self.pods.setdefault(name, [])
+            pods.sort(key=lambda pod: not pod.ready)
+            del pods[replicas:]
+            pods += [self._new_pod(name) for _ in range(replicas - len(pods))]
+        if desired.routed:
+            self.selector = selector_for(RELEASE, desired.routed)
 
-    def _pass_time(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-        for name, pods in self.pods.items():
-            able = self.behaviour(name).starts and not self.behaviour(name).refuses
-            if able and pods.ready_at is not None and self.now >= pods.ready_at:
-                pods.ready = pods.wanted
-        self._serve(round(self.rps * seconds))
+    def _new_pod(self, revision: str) -> Pod:
+        serial = self.started[revision] = self.started.get(revision, 0) + 1
+        return Pod(name=f"{revision}-{serial}", ready_at=self.now + timedelta(seconds=self.start_seconds))
 
     def _serve(self, requests: int) -> None:
-        shares = {name: self.pods[name].ready for name in self.routed or () if name in self.pods}
-        total = sum(shares.values())
-        if not total:
-            self.unanswered += requests
+        names = self.routed or ()
+        pods = [(name, pod) for name in names for pod in self.pods.get(name, ()) if pod.ready]
+        if not pods:
+            self.unanswered += requests if self.served else 0
             return
-        for name, ready in shares.items():
-            count = self._binomial(requests, ready / total)
-            self._count(name, count)
+        for index, (name, pod) in enumerate(pods):
+            count = self._binomial(requests, 1 / (len(pods) - index))
+            requests -= count
+            self._count(name, pod, count)
 
-    def _count(self, name: str, requests: int) -> None:
-        behaviour, pod = self.behaviour(name), f"{name}-0"
+    def _count(self, name: str, pod: Pod, requests: int) -> None:
+        behaviour = self.behaviour(name)
         bad = self._binomial(requests, behaviour.error_rate)
         self.served[name] = self.served.get(name, 0) + requests
-        for code, count in (("200", requests - bad), ("500", bad)):
-            key = (name, pod, "code", code)
-            self.counters[key] = self.counters.get(key, 0) + count
+        grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
         for bound in BOUNDS:
-            key = (name, pod, "le", str(bound))
-            within = requests if behaviour.latency <= bound else 0
-            self.counters[key] = self.counters.get(key, 0) + within
-        key = (name, pod, "le", "+Inf")
-        self.counters[key] = self.counters.get(key, 0) + requests
+            grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
+        for key, count in grown.items():
+            pod.counters[key] = pod.counters.get(key, 0) + count
 
     def _binomial(self, count: int, share: float) -> int:
         if share <= 0 or count <= 0:
             return 0
-        return min(count, sum(self.random.random() < share for _ in range(count)))
+        if share >= 1:
+            return count
+        if share > 0.5:
+            return count - self._binomial(count, 1 - share)
+        mean = count * share
+        if mean > 50:
+            drawn = round(self.random.gauss(mean, math.sqrt(mean * (1 - share))))
+            return min(count, max(0, drawn))
+        hits, position = 0, -1
+        while True:
+            position += 1 + int(math.log(1 - self.random.random()) / math.log1p(-share))
+            if position >= count:
+                return hits
+            hits += 1
+
+
+QUICK: dict[str, Any] = {
+    "canary": {
+        "steps": [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}],
+        "startDeadline": "60s",
+        "progressDeadline": "30m",
+        "keepPrevious": "30s",
+    },
+    "analysis": {"interval": "5s"},
+}
+"""A spec whose releases take a minute or two of the world's time."""
+
+
+def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
+    """Build a world in which nothing has started; `canary` overrides parts of QUICK's (None: leaves out)."""
+    parts = {name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes}
+    asked = {
+        name: value for name, value in {**QUICK["canary"], **(canary or {})}.items() if value is not None
+    }
+    spec = a_spec(**{**QUICK, **parts, "canary": asked})
+    return World(**{"spec": spec, "target": a_target("1"), "rps": 1000.0, **changes})
+
+
+def a_serving_world(**changes: Any) -> World:
+    """Build a world in which version 1 serves."""
+    return a_world(**changes).run()
+
+
+def a_world_in(phase: Phase, **changes: Any) -> World:
+    """Build a world in which version 2 is released beside version 1 and has come to a phase."""
+    world = a_serving_world(**changes).release(a_target("2"))
+    match phase:
+        case Phase.PENDING:
+            return a_world(**changes)
+        case Phase.STABLE:
+            return world.release(a_target("1"))
+        case Phase.PAUSED:
+            world.run(until=Phase.PROGRESSING).steps(2).ask(paused=True)
+            return world.run(until=Phase.PAUSED)
+        case Phase.ROLLING_BACK:
+            world.run(until=Phase.PROGRESSING).steps(2)
+            world.behaviours["rev2"] = Behaviour(error_rate=0.5)
+            return world.run(until=phase)
+        case _:
+            return world.run(until=phase)
