@@ -9,11 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cluster import cache
 from cluster.cluster import Cluster, cluster_for
 from cluster.errors import ClusterError
 from cluster.providers import PROVIDERS
-from cluster.state import all_clusters
 
 
 def up(cluster: Cluster, _: argparse.Namespace) -> int:
@@ -24,15 +22,7 @@ def up(cluster: Cluster, _: argparse.Namespace) -> int:
 
 def down(cluster: Cluster, options: argparse.Namespace) -> int:
     """Remove the cluster, and the cache as well if asked."""
-    cluster.down()
-    if options.cache:
-        others = [state.name for state in all_clusters()]
-        if others:
-            raise ClusterError(
-                f"the cache stays: clusters {', '.join(others)} run programs from it",
-                "take them down first, each with python -m cluster down --name NAME",
-            )
-        cache.remove(cache.root())
+    cluster.down(and_cache=options.cache)
     return 0
 
 

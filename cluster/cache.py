@@ -28,7 +28,8 @@ def lock(name: str) -> Iterator[None]:
     """Hold a lock that other processes of this user see; it goes with the process, however that ends."""
     folder = root() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as handle:
+    # For reading, so that a lock made by root (through sudo) can be held by its user as well.
+    with os.fdopen(os.open(folder / name, os.O_RDONLY | os.O_CREAT, 0o644)) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,8 +11,9 @@ from cluster.console import say
 from cluster.errors import ClusterError
 from cluster.imageset import Image
 from cluster.names import Subnets, checked
+from cluster.native import host
 from cluster.providers import Choice, Provider, choose, provider_for
-from cluster.state import State
+from cluster.state import State, all_clusters
 
 MARKER = "modelrelease-cluster"
 COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
@@ -61,6 +62,8 @@ class Cluster:
 
     def up(self) -> None:
         """Bring the cluster up with DNS and Prometheus; what is there already is kept."""
+        if self._done_by_root("up"):
+            return
         with cache.lock(f"cluster-{self.name}"):
             say(f"cluster {self.name!r}: provider {self.choice.provider}, because {self.choice.reason}")
             self.provider.up()
@@ -72,7 +75,23 @@ class Cluster:
             if self.provider.name == "native":
                 addons.await_deployment(self.kubectl, "kube-system", "coredns")
             addons.await_deployment(self.kubectl, "monitoring", "prometheus")
+            self._give_to_caller()
             say(f"cluster {self.name!r} is up:  export KUBECONFIG={self.kubeconfig}")
+
+    def _done_by_root(self, *arguments: str) -> bool:
+        """Hand work that takes root to a root process of its own; tell whether that was necessary."""
+        if self.provider.name != "native" or host.is_root():
+            return False
+        if arguments[0] == "up":
+            self.state.create()
+        host.run_as_root(*arguments, "--name", self.name, "--provider", "native")
+        return True
+
+    def _give_to_caller(self) -> None:
+        """Let the user who called sudo read the records, and use the cache with another provider."""
+        folder = self.state.folder
+        shared = list(cache.root().iterdir())
+        host.give_to_caller(folder, self.kubeconfig, *folder.glob("*.json"), cache.root(), *shared)
 
     def _mark(self) -> None:
         """Leave the same random id in the cluster and in the state folder."""
@@ -116,12 +135,16 @@ class Cluster:
 
     def build_images(self) -> None:
         """Build the images of the operator and the predictor, and load what changed into the cluster."""
+        if self._done_by_root("images"):
+            return
         with cache.lock(f"cluster-{self.name}"):
             for image in (imageset.SERVING, imageset.OPERATOR):
                 self._load(image)
 
     def load_image(self, archive_path: Path, reference: str) -> None:
         """Load an image that someone else built, from a `docker save` archive."""
+        if self._done_by_root("load", str(archive_path.resolve()), reference):
+            return
         self.provider.load_image(archive_path, reference)
 
     def _load(self, image: Image) -> None:
@@ -150,13 +173,27 @@ class Cluster:
 
     # -- down ------------------------------------------------------------------------------------------------
 
-    def down(self) -> None:
-        """Remove everything of this cluster and nothing else."""
+    def down(self, *, and_cache: bool = False) -> None:
+        """Remove everything of this cluster and nothing else; on request the cache as well."""
+        if self._done_by_root("down", *(["--cache"] if and_cache else [])):
+            return
         with cache.lock(f"cluster-{self.name}"):
             if not self.provider.creates:
                 self._uninstall()
             self.provider.down()
             say(f"cluster {self.name!r} is gone")
+        if and_cache:
+            self._remove_cache()
+
+    def _remove_cache(self) -> None:
+        others = [state.name for state in all_clusters()]
+        if others:
+            raise ClusterError(
+                f"the cache stays: clusters {', '.join(others)} run programs from it",
+                "take them down first, each with python -m cluster down --name NAME",
+            )
+        cache.remove(cache.root())
+        say(f"{cache.root()} is gone")
 
     def _uninstall(self) -> None:
         """Take out of a borrowed cluster what we put in."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 from cluster import cache, shell
 from cluster.console import say
 from cluster.errors import ClusterError
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # program that shows it is there -> Debian package
 PACKAGES = {
     "node": {
@@ -27,10 +30,37 @@ PACKAGES = {
 }
 
 
-def require_root() -> None:
-    """Refuse to go on without root: namespaces, links and mounts need it."""
-    if os.geteuid() != 0:
-        raise ClusterError("the native provider makes namespaces, links and mounts, and must be root for it")
+KEPT = ("HOME", "PATH", "SSL_", "PIP_", "XDG_", "MODELRELEASE_", "HTTP_", "HTTPS_", "NO_PROXY", "GOPROXY")
+
+
+def is_root() -> bool:
+    """Tell whether this process may make namespaces, links and mounts."""
+    return os.geteuid() == 0
+
+
+def run_as_root(*arguments: str) -> None:
+    """Run this package's command line once more, as root, where sudo asks for no password."""
+    if not shell.has("sudo") or shell.run(["sudo", "-n", "true"], check=False).returncode != 0:
+        raise ClusterError(
+            "the native provider makes namespaces and mounts: that takes root, or sudo without a password",
+            "run it as root, or use --provider kind or --provider existing --context NAME",
+        )
+    kept = [f"{name}={value}" for name, value in os.environ.items() if name.upper().startswith(KEPT)]
+    command = ["sudo", "-n", "env", *kept, sys.executable, "-m", "cluster", *arguments]
+    code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    if code != 0:
+        again = shell.text(["python", "-m", "cluster", *arguments])
+        raise ClusterError(f"`{again}` as root ended with code {code}")
+
+
+def give_to_caller(*paths: Path) -> None:
+    """Let the user who called sudo own what they have to read and remove."""
+    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+    if not (is_root() and user and group):
+        return
+    for path in paths:
+        if path.exists():
+            os.chown(path, int(user), int(group))
 
 
 def install_packages(group: str) -> None:

@@ -17,7 +17,7 @@ from cluster.console import say, step
 from cluster.errors import ClusterError
 from cluster.names import Subnets, free_subnets, link_name
 from cluster.native.config import CONTAINERD_SOCKET, PAUSE_IMAGE, Node
-from cluster.native.host import install_packages, require_root
+from cluster.native.host import install_packages
 from cluster.native.pki import Pki
 from cluster.state import State, all_clusters
 
@@ -66,7 +66,6 @@ class Native:
 
     def up(self) -> None:
         """Compile, configure and start, unless all of it runs already."""
-        require_root()
         if self.healthy():
             say(f"cluster {self.state.name!r} runs already and is healthy: using it")
             return
@@ -178,7 +177,6 @@ class Native:
 
     def down(self) -> None:
         """End the first process: the kernel ends the rest, unmounts and unplugs; then remove what is left."""
-        require_root()
         with step(f"ending all processes of cluster {self.state.name!r}"):
             for pid in self._ours():
                 _kill(pid)
