@@ -122,8 +122,9 @@ def _starting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
         message = not_ready(canary, seen, replicas, waited)
         return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
     others, held = others_of(status, seen), _held_by_person(spec, seen)
-    pinned = seen.routed == frozenset({stable.revision})
-    if ready and pinned and not others and not held:
+    # Open already: the pass that opened died before it was remembered, and shutting would undo it.
+    known = seen.routed in (frozenset({stable.revision}), pair_of(status))
+    if ready and known and not others and not held:
         return enter_step(spec, status, 0, now)
     message = f"canary {canary.version} starts unseen by clients: "
     message += f"{workload.ready if workload else 0} of {replicas} pods are ready"

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 from prometheus_client import start_http_server
 
 from modelrelease_operator.api import names
@@ -15,6 +16,9 @@ from modelrelease_operator.runtime.workers import Workers
 from modelrelease_operator.settings import Settings
 
 log = logging.getLogger("modelrelease.operator")
+
+IDENTITY = Identity(names.FIELD_MANAGER)
+"""Given, because kopf would ask for the user's name, and a container's numeric user has none."""
 
 
 def registry_for(settings: Settings) -> kopf.OperatorRegistry:
@@ -64,6 +68,7 @@ def run(settings: Settings) -> None:
         kopf.operator(
             registry=registry_for(settings),
             standalone=True,
+            identity=IDENTITY,
             clusterwide=not namespaces,
             namespaces=namespaces,
             liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
