@@ -74,11 +74,12 @@ def test_pods_of_a_third_revision_keep_the_router_shut_and_are_named():
     assert world.step().desired.routed == BOTH
 
 
-def test_the_router_opens_only_when_it_was_seen_on_stable_alone():
+def test_a_router_that_points_elsewhere_is_first_pinned_to_stable():
     world = a_world_in(Phase.STARTING)
     world.pass_time(10)
-    world.selector = {"modelrelease.dev/release": "qna"}
-    assert world.decide().desired.routed == STABLE_ONLY
+    world.selector = {"modelrelease.dev/release": "qna", "modelrelease.dev/revision": "rev2"}
+    assert world.step().desired.routed == STABLE_ONLY
+    assert world.step().desired.routed == BOTH
 
 
 def test_a_weight_counts_from_when_it_is_seen_in_effect():
