@@ -169,7 +169,9 @@ class Cluster:
         self.build_images()
         ours = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
         images = {part: self._pulled(image.reference) for part, image in ours.items()}
-        addons.install_operator(self.kubeconfig, images, list(values))
+        # The tag stays when the image changes; the annotation does not, so the operator's pod is replaced.
+        key = self.state.read("images").get(imageset.OPERATOR.reference, "")
+        addons.install_operator(self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values])
 
     # -- down ------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Native:
 
     def up(self) -> None:
         """Compile, configure and start, unless all of it runs already."""
-        if self.healthy():
+        if self.state.read("native").get("complete") and self.healthy():
             say(f"cluster {self.state.name!r} runs already and is healthy: using it")
             return
         if self.state.read("native"):
@@ -87,6 +87,7 @@ class Native:
             archive.single_program(PAUSE_IMAGE, kubernetes.target / "pause", self.state.folder / "pause.tar")
         )
         shell.wait_until("the node", lambda: bool(self._nodes()), 60, advice)
+        self.state.write("native", {**self.state.read("native"), "complete": True})
 
     def _nodes(self) -> str:
         command = [*toolchain.kubectl(self.state.kubeconfig), "get", "nodes", "-o", "name"]
