@@ -71,14 +71,13 @@ class Serving(_Model):
     @field_validator("pod_template")
     @classmethod
     def _shaped_like_a_pod_template(cls, template: dict[str, Any]) -> dict[str, Any]:
-        meta = template.get("metadata") or {}
-        for name, part in (("metadata", meta), ("spec", template.get("spec") or {})):
-            if not isinstance(part, dict):
-                msg = f"{name} must be a mapping, got {part!r}"
+        for path in (("metadata",), ("spec",), ("metadata", "labels")):
+            part: Any = template
+            for key in path:
+                part = (part or {}).get(key)
+            if not isinstance(part, dict | None):
+                msg = f"{'.'.join(path)} must be a mapping, got {part!r}"
                 raise ValueError(msg)
-        if not isinstance(meta.get("labels") or {}, dict):
-            msg = f"metadata.labels must be a mapping, got {meta['labels']!r}"
-            raise ValueError(msg)
         return template
 
 

@@ -46,9 +46,12 @@ def _ready(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
 
 def _reconciling(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
     """Reconciling: something moves, or will by itself."""
-    if seen.problem and seen.problem.reason in WAITS_FOR_WORLD:
+    stalled, reason, message = _stalled(status, seen)
+    if stalled:
+        return False, reason, message
+    if seen.problem:
         return True, seen.problem.reason, seen.problem.message
-    if status.phase in (Phase.STABLE, Phase.PAUSED):
+    if status.phase is Phase.STABLE:
         return False, Reason.RECONCILED, status.message
     return True, _reason_of_phase(status), status.message
 
@@ -59,7 +62,7 @@ def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
         return True, seen.problem.reason, seen.problem.message
     if status.phase is Phase.PAUSED:
         return True, _reason_of_phase(status), status.message
-    if status.phase is Phase.STABLE and status.rejected:
+    if status.phase is Phase.STABLE and status.rejected and not seen.problem:
         return True, Reason.REJECTED, status.rejected.message
     refused = [workload.refused for workload in seen.workloads.values() if workload.refused]
     if status.phase is Phase.PENDING and refused:
