@@ -1,0 +1,181 @@
+"""Reading Deployments and pods as the API server gives them."""
+
+from typing import Any
+
+import pytest
+
+from modelrelease_contract.runtime import EXIT_REFUSED
+from modelrelease_operator.api import names
+from modelrelease_operator.core.state import Commands
+from modelrelease_operator.errors import Gone, Unavailable
+from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
+
+
+def a_deployment(revision: str = "rev1", **changes: Any) -> dict[str, Any]:
+    meta = {"name": f"qna-{revision}", "generation": 2, "labels": {names.LABEL_REVISION: revision}}
+    status = {"observedGeneration": changes.pop("observed", 2)}
+    return {"metadata": meta, "spec": {"replicas": 3}, "status": {**status, **changes}}
+
+
+def a_pod(name: str = "qna-rev1-a", *, ready: bool = True, **changes: Any) -> dict[str, Any]:
+    revision = changes.pop("revision", "rev1")
+    meta = {"name": name, "labels": {names.LABEL_REVISION: revision}, **changes.pop("metadata", {})}
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}, *changes.pop("conditions", [])]
+    return {"metadata": meta, "status": {"conditions": conditions, **changes}}
+
+
+def waiting(reason: str, message: str = "", **last: Any) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"name": "predictor", "state": state, "lastState": last}
+
+
+def ended(code: int, message: str = "") -> dict[str, Any]:
+    return {"name": "fetch", "state": {"terminated": {"exitCode": code, "message": message}}}
+
+
+def test_a_workload_is_summed_up_from_its_deployment_and_its_pods():
+    pods = [a_pod("a"), a_pod("b"), a_pod("c", ready=False)]
+    found = workload_of("rev1", a_deployment(), pods)
+    assert (found.wanted, found.ready, found.pods, found.current) == (3, 2, 3, True)
+    assert found.ready_names == {"a", "b"}
+    assert (found.refused, found.problem) == (None, None)
+
+
+def test_a_deployment_whose_newest_spec_nobody_acted_on_is_not_current():
+    assert not workload_of("rev1", a_deployment(observed=1), []).current
+    assert not workload_of("rev1", {**a_deployment(), "status": {}}, []).current
+
+
+def test_pods_without_a_deployment_are_seen_but_not_current():
+    found = workload_of("rev1", None, [a_pod()])
+    assert (found.wanted, found.pods, found.ready, found.current) == (0, 1, 1, False)
+
+
+def test_a_pod_that_was_just_made_has_no_status_yet():
+    found = workload_of("rev1", a_deployment(), [{"metadata": {"name": "a"}}])
+    assert (found.pods, found.ready) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
+def test_an_artifact_that_is_refused_is_quoted(kind: str):
+    pod = a_pod(ready=False, **{kind: [ended(EXIT_REFUSED, " the digest differs \n")]})
+    assert workload_of("rev1", a_deployment(), [a_pod("b"), pod]).refused == "the digest differs"
+
+
+def test_a_refusal_is_known_between_two_tries_too():
+    status = waiting("CrashLoopBackOff", terminated={"exitCode": EXIT_REFUSED, "message": "wrong library"})
+    found = workload_of("rev1", a_deployment(), [a_pod(ready=False, containerStatuses=[status])])
+    assert found.refused == "wrong library"
+
+
+def test_a_refusal_without_a_word_still_gets_a_sentence():
+    found = workload_of("rev1", a_deployment(), [a_pod(initContainerStatuses=[ended(EXIT_REFUSED)])])
+    assert found.refused == "container fetch refused the artifact"
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_any_other_end_is_no_refusal(code: int):
+    found = workload_of("rev1", a_deployment(), [a_pod(initContainerStatuses=[ended(code, "x")])])
+    assert found.refused is None
+
+
+def test_a_container_in_trouble_says_which_and_why():
+    pod = a_pod(ready=False, containerStatuses=[waiting("ErrImagePull", "no such image")])
+    found = workload_of("rev1", a_deployment(), [pod])
+    assert found.problem == "container predictor: ErrImagePull: no such image"
+
+
+def test_a_crash_is_told_in_the_last_words_of_the_process():
+    last = {"exitCode": 1, "message": "cannot read /models"}
+    pod = a_pod(containerStatuses=[waiting("CrashLoopBackOff", "back-off 10s", terminated=last)])
+    assert workload_of("rev1", a_deployment(), [pod]).problem == (
+        "container predictor: CrashLoopBackOff: cannot read /models"
+    )
+
+
+def test_a_container_that_merely_starts_is_no_trouble():
+    pod = a_pod(ready=False, containerStatuses=[waiting("ContainerCreating")])
+    assert workload_of("rev1", a_deployment(), [pod]).problem is None
+
+
+def test_a_pod_that_fits_nowhere_says_so():
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}
+    found = workload_of("rev1", a_deployment(), [a_pod(ready=False, conditions=[condition])])
+    assert found.problem == "a pod cannot be scheduled: 0/1 nodes: Insufficient cpu"
+
+
+def test_pods_that_may_not_even_be_made_are_told_by_the_deployment():
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    found = workload_of("rev1", a_deployment(conditions=[failure]), [])
+    assert found.problem == "no pods can be made: exceeded quota"
+
+
+def test_endless_words_are_cut():
+    pod = a_pod(containerStatuses=[waiting("ErrImagePull", "x" * 9_000)])
+    found = workload_of("rev1", a_deployment(), [pod])
+    assert found.problem is not None
+    assert len(found.problem) == 500
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"other": "x"}])
+def test_without_annotations_nobody_asks_for_anything(annotations: Any):
+    assert commands_of({"metadata": {"annotations": annotations}}) == Commands()
+
+
+def test_each_annotation_is_its_command():
+    annotations = {f"modelrelease.dev/{name}": name.upper() for name in ("approve", "abort", "retry")}
+    assert commands_of({"metadata": {"annotations": annotations}}) == Commands(
+        approve="APPROVE", abort="ABORT", retry="RETRY"
+    )
+
+
+class Cluster:
+    """Objects by kind, for what only lists and gets."""
+
+    def __init__(self, **objects: Any) -> None:
+        self.objects = objects
+
+    async def list(self, kind: str, namespace: str, labels: dict[str, str]) -> list[Any]:
+        assert (namespace, labels) == ("ml", {names.LABEL_RELEASE: "qna"})
+        return list(self.objects.get(kind, []))
+
+    async def get(self, kind: str, namespace: str, name: str) -> Any:
+        found = self.objects.get(kind)
+        if isinstance(found, Exception):
+            raise found
+        assert (kind, name) == ("Service", "qna")
+        return found
+
+
+async def test_every_revision_with_a_deployment_or_pods_is_found():
+    leaving = a_pod("c", revision="rev3", metadata={"deletionTimestamp": "2026-11-01T12:00:00Z"})
+    leaving["metadata"]["labels"] = {names.LABEL_REVISION: "rev3"}
+    stray = {"metadata": {"name": "x", "labels": {}}}
+    cluster = Cluster(
+        Deployment=[a_deployment("rev1")], Pod=[a_pod("a"), a_pod("b", revision="rev2"), leaving, stray]
+    )
+    found = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
+    assert {name: (it.pods, it.current) for name, it in found.items()} == {
+        "rev1": (1, True),
+        "rev2": (1, False),
+    }, "a pod that is on its way out is out of every Service already"
+
+
+@pytest.mark.parametrize(
+    ("selector", "routed"),
+    [
+        ({names.LABEL_RELEASE: "qna", names.LABEL_REVISION: "rev1"}, {"rev1"}),
+        ({names.LABEL_RELEASE: "qna"}, {"rev1", "rev2"}),
+        (None, {"rev1", "rev2"}),
+    ],
+    ids=["pinned", "open", "no selector"],
+)
+async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
+    cluster = Cluster(Service={"spec": {"selector": selector}})
+    assert await read_route(cluster, "ml", "qna", ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+
+
+async def test_no_service_is_no_route_and_trouble_is_trouble():
+    assert await read_route(Cluster(Service=Gone("x")), "ml", "qna", []) is None  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await read_route(Cluster(Service=Unavailable("x")), "ml", "qna", [])  # type: ignore[arg-type]
