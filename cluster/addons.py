@@ -35,6 +35,16 @@ def install_prometheus(kubectl: Kubectl, image: str) -> None:
         apply(kubectl, "prometheus.yaml", {"PROMETHEUS_IMAGE": image})
 
 
+def remove_prometheus(kubectl: Kubectl, *, and_namespace: bool) -> None:
+    """Remove Prometheus, object by object; the namespace only where it came with us."""
+    both = "clusterrole/modelrelease-prometheus", "clusterrolebinding/modelrelease-prometheus"
+    kubectl("delete", *both, "--ignore-not-found")
+    ours = [f"{kind}/prometheus" for kind in ("deployment", "service", "configmap", "serviceaccount")]
+    kubectl("delete", "-n", "monitoring", *ours, "--ignore-not-found")
+    if and_namespace:
+        kubectl("delete", "namespace", "monitoring", "--ignore-not-found")
+
+
 def await_deployment(kubectl: Kubectl, namespace: str, name: str) -> None:
     """Wait until a Deployment's pods are ready, or show why they are not."""
     with step(f"waiting for {namespace}/{name}"):

@@ -6,7 +6,7 @@ import json
 import secrets
 from pathlib import Path
 
-from cluster import addons, archive, builder, cache, imageset, shell, toolchain
+from cluster import addons, archive, borrowed, builder, cache, imageset, shell, toolchain
 from cluster.console import say
 from cluster.errors import ClusterError
 from cluster.imageset import Image
@@ -15,7 +15,6 @@ from cluster.native import host
 from cluster.providers import Choice, Provider, choose, provider_for
 from cluster.state import State, all_clusters
 
-MARKER = "modelrelease-cluster"
 COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
 
 
@@ -44,10 +43,10 @@ class Cluster:
         """Raise unless this cluster was made by us, or its context was named explicitly."""
         if self.created_by_us:
             return
-        if self.provider.name == "existing" and self._marker() == self.state.read("cluster").get("id"):
+        if not self.provider.creates and self.choice.context:
             return
         raise ClusterError(
-            f"cluster {self.name!r}: ConfigMap kube-system/{MARKER} does not carry the id that `up` left in "
+            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id that `up` left in "
             f"{self.state.folder}, so this is not a cluster to test in",
             f"python -m cluster up --name {self.name}",
         )
@@ -67,6 +66,8 @@ class Cluster:
         with cache.lock(f"cluster-{self.name}"):
             say(f"cluster {self.name!r}: provider {self.choice.provider}, because {self.choice.reason}")
             self.provider.up()
+            if not self.provider.creates:
+                borrowed.enter(self.kubectl, self.state)
             self._mark()
             if self.provider.name == "native":
                 self._install_dns()
@@ -97,22 +98,18 @@ class Cluster:
         """Leave the same random id in the cluster and in the state folder."""
         record = self.state.read("cluster")
         identity = record.get("id") or secrets.token_hex(8)
-        self.state.write(
-            "cluster", {"id": identity, "provider": self.provider.name, "context": self.choice.context}
-        )
+        known = {"provider": self.provider.name, "context": self.choice.context, "registry": self.registry}
+        self.state.write("cluster", {"id": identity, **known})
         marker = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": MARKER, "namespace": "kube-system"},
+            "metadata": {"name": borrowed.MARKER, "namespace": "kube-system"},
             "data": {"name": self.name, "id": identity},
         }
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f-", input=json.dumps(marker))
 
     def _marker(self) -> str:
-        if not self.kubeconfig.is_file():
-            return ""
-        path = "jsonpath={.data.id}"
-        return self.kubectl("get", "configmap", MARKER, "-n", "kube-system", "-o", path, check=False)
+        return borrowed.marker(self.kubectl).get("id", "") if self.kubeconfig.is_file() else ""
 
     def _install_dns(self) -> None:
         self._load_program(COREDNS, toolchain.kubernetes())
@@ -167,6 +164,8 @@ class Cluster:
     def install_operator(self, *values: str) -> None:
         """Build what changed and install the operator by its chart; `values` are more `--set` arguments."""
         self.build_images()
+        if not self.provider.creates:
+            borrowed.note_operator(self.state, self.kubeconfig)
         ours = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
         images = {part: self._pulled(image.reference) for part, image in ours.items()}
         # The tag stays when the image changes; the annotation does not, so the operator's pod is replaced.
@@ -180,8 +179,8 @@ class Cluster:
         if self._done_by_root("down", *(["--cache"] if and_cache else [])):
             return
         with cache.lock(f"cluster-{self.name}"):
-            if not self.provider.creates:
-                self._uninstall()
+            if not self.provider.creates and self.kubeconfig.is_file():
+                borrowed.leave(self.kubectl, self.state, self.kubeconfig)
             self.provider.down()
             say(f"cluster {self.name!r} is gone")
         if and_cache:
@@ -196,17 +195,6 @@ class Cluster:
             )
         cache.remove(cache.root())
         say(f"{cache.root()} is gone")
-
-    def _uninstall(self) -> None:
-        """Take out of a borrowed cluster what we put in."""
-        if not self.kubeconfig.is_file():
-            return
-        helm = [toolchain.helm(), f"--kubeconfig={self.kubeconfig}", "uninstall", "modelrelease"]
-        shell.run([*helm, "--namespace", "modelrelease-system", "--wait"], check=False)
-        self.kubectl("delete", "configmap", MARKER, "-n", "kube-system", "--ignore-not-found")
-        for kind in ("clusterrole", "clusterrolebinding"):
-            self.kubectl("delete", kind, "modelrelease-prometheus", "--ignore-not-found")
-        self.kubectl("delete", "namespace", "monitoring", "modelrelease-system", "--ignore-not-found")
 
     def status(self) -> dict[str, str]:
         """Say what there is, in a few words each."""
@@ -240,4 +228,4 @@ def cluster_for(name: str, provider: str = "auto", context: str = "", registry: 
             f"cluster {name!r} was made with provider {remembered!r}, not {choice.provider!r}",
             f"choose another --name, or first: python -m cluster down --name {name} --provider {remembered}",
         )
-    return Cluster(state, choice, registry)
+    return Cluster(state, choice, registry or str(record.get("registry", "")))
