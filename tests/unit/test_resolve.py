@@ -1,0 +1,197 @@
+"""From a model source to one version, against a real server that answers well, badly, or not at all."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from modelrelease_contract import manifest_digest
+from modelrelease_operator.api.spec import ModelSource
+from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.runtime import resolve as module
+from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from tests.support.builders import a_spec
+from tests.support.servers import Handler, answering, hanging_up, never, serving
+
+MANIFEST = {
+    "name": "qna",
+    "version": "7",
+    "features": [{"name": "x"}],
+    "examples": {"rows": [[1.0]], "predictions": ["yes"]},
+    "files": [{"path": "model.joblib", "sha256": "0" * 64, "size": 1}],
+}
+GOOD = json.dumps(MANIFEST).encode()
+DIGEST = manifest_digest(GOOD)
+
+
+def source(uri: str, **changes: Any) -> ModelSource:
+    return ModelSource(uri=uri, **changes)
+
+
+async def test_a_folder_means_the_version_and_the_digest_of_its_manifest():
+    async def handler(request: web.Request) -> web.Response:
+        assert request.path == "/qna/7/manifest.json"
+        return web.Response(body=GOOD)
+
+    async with serving(handler) as address:
+        plain = await resolve(source(f"{address}/qna/7"))
+        slash = await resolve(source(f"{address}/qna/7/"))
+    assert (plain.version, plain.sha256) == (slash.version, slash.sha256) == ("7", DIGEST)
+    assert (plain.pinned_version, plain.pinned_sha256) == (None, None)
+
+
+async def test_a_manifest_that_comes_in_many_pieces_is_read_whole():
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for start in range(0, len(GOOD), 10):
+            await answer.write(GOOD[start : start + 10])
+        return answer
+
+    async with serving(handler) as address:
+        assert (await resolve(source(address))).sha256 == DIGEST
+
+
+async def test_a_pinned_version_and_digest_that_are_right_change_nothing():
+    async with serving(answering(GOOD)) as address:
+        found = await resolve(source(address, version="7", sha256=DIGEST))
+    assert (found.version, found.sha256) == ("7", DIGEST)
+
+
+def manifest(**changes: Any) -> Handler:
+    return answering(json.dumps({**MANIFEST, **changes}))
+
+
+GONE = "there is no artifact for spec.model.uri"
+OTHER = "f" * 64
+REFUSED: list[Any] = [
+    *(
+        pytest.param(answering("", code), {}, f"{code}: {GONE}", id=str(code))
+        for code in (401, 403, 404, 410)
+    ),
+    pytest.param(answering("<html>"), {}, "manifest.json is not valid at ''", id="no JSON"),
+    pytest.param(answering("{}"), {}, "manifest.json is not valid at 'name': Field required", id="no name"),
+    pytest.param(answering(""), {}, "manifest.json is not valid", id="empty"),
+    pytest.param(answering(b"\xff\xfe\x00"), {}, "manifest.json is not valid", id="no text"),
+    pytest.param(manifest(format="exe"), {}, "not valid at 'format'", id="a format that nobody can load"),
+    pytest.param(manifest(schema_version=2), {}, "not valid at 'schema_version'", id="newer than we read"),
+    pytest.param(manifest(), {"sha256": OTHER}, f"spec.model.sha256 is {OTHER}, but", id="another digest"),
+    pytest.param(manifest(), {"version": "8"}, "spec.model.version is '8', but", id="another version"),
+    pytest.param(answering(b" " * (module.MANIFEST_LIMIT + 1)), {}, "that is no manifest", id="too large"),
+]
+
+
+@pytest.mark.parametrize(("handler", "pins", "sentence"), REFUSED)
+async def test_what_can_never_be_released_is_refused_in_a_sentence(
+    handler: Handler, pins: dict[str, str], sentence: str
+):
+    async with serving(handler) as address:
+        with pytest.raises(Invalid) as caught:
+            await resolve(source(address, **pins))
+    assert sentence in str(caught.value)
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_store_in_trouble_is_asked_again_later(status: int):
+    async with serving(answering("", status)) as address:
+        with pytest.raises(Unavailable, match=f"answered {status}"):
+            await resolve(source(address))
+
+
+async def test_a_store_that_hangs_up_is_asked_again_later():
+    async with serving(hanging_up) as address:
+        with pytest.raises(Unavailable, match="does not answer"):
+            await resolve(source(address))
+
+
+async def test_a_store_that_never_answers_does_not_hold_the_operator_up(monkeypatch: pytest.MonkeyPatch):
+    # A shorter time, so that the test does not wait: nothing of what is tested is replaced.
+    monkeypatch.setattr(module, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+    async with serving(never) as address:
+        with pytest.raises(Unavailable, match=r"does not answer \(.*Timeout"):
+            await resolve(source(address))
+
+
+async def test_a_store_that_is_not_there_is_asked_again_later():
+    async with serving(answering(GOOD)) as address:
+        pass
+    with pytest.raises(Unavailable, match=r"does not answer \(ClientConnectorError\)"):
+        await resolve(source(address))
+
+
+@pytest.mark.parametrize("uri", ["pvc://models/qna/7", "file:///models/qna"])
+async def test_what_only_a_pod_can_read_is_taken_as_pinned(uri: str):
+    found = await resolve(source(uri, version="7", sha256=DIGEST))
+    assert (found.uri, found.version, found.sha256) == (uri, "7", DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"uri": "http://store/qna/8"}, False),
+        ({"version": "7"}, False),
+        ({"sha256": DIGEST}, False),
+    ],
+    ids=["nothing", "another place", "a version was pinned", "a digest was pinned"],
+)
+async def test_a_source_is_looked_up_again_when_it_says_something_else(changes: dict[str, str], same: bool):
+    async with serving(answering(GOOD)) as address:
+        found = await resolve(source(address))
+    asked = source(**{"uri": found.uri, **changes})
+    assert still_means(found, asked) is same
+    assert not still_means(None, asked)
+
+
+async def a_resolved(**changes: Any) -> Any:
+    found = await resolve(source("pvc://models/qna/7", version="7", sha256=DIGEST))
+    return found.model_copy(update=changes)
+
+
+async def test_the_same_inputs_always_give_the_same_revision():
+    resolved = await a_resolved()
+    one = target_of(a_spec(serving={"env": [{"name": "A", "value": "1"}]}), resolved, default_image="i:1")
+    two = target_of(a_spec(serving={"env": [{"value": "1", "name": "A"}]}), resolved, default_image="i:1")
+    assert one.revision == two.revision
+    assert len(one.revision) == 10
+    assert one.revision.isalnum()
+
+
+@pytest.mark.parametrize(
+    ("parts", "resolved", "image"),
+    [
+        ({"serving": {"image": "other:1"}}, {}, "i:1"),
+        ({"serving": {"resources": {"limits": {"cpu": "1"}}}}, {}, "i:1"),
+        ({"serving": {"env": [{"name": "A", "value": "1"}]}}, {}, "i:1"),
+        ({"serving": {"podTemplate": {"spec": {"nodeName": "n"}}}}, {}, "i:1"),
+        ({}, {"sha256": "e" * 64}, "i:1"),
+        ({}, {"uri": "pvc://models/qna/8"}, "i:1"),
+        ({}, {}, "i:2"),
+    ],
+    ids=["image", "resources", "env", "pod template", "digest", "place", "the operator's image"],
+)
+async def test_whatever_changes_the_pods_is_another_revision(
+    parts: dict[str, Any], resolved: dict[str, str], image: str
+):
+    base = target_of(a_spec(), await a_resolved(), default_image="i:1")
+    changed = target_of(a_spec(**parts), await a_resolved(**resolved), default_image=image)
+    assert changed.revision != base.revision
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"serving": {"replicas": 9}},
+        {"canary": {"weight": 9}},
+        {"paused": True},
+        {"analysis": {"minRequests": 9}},
+    ],
+    ids=["replicas", "the plan", "a pause", "the analysis"],
+)
+async def test_whatever_leaves_the_pods_alone_is_the_same_revision(parts: dict[str, Any]):
+    resolved = await a_resolved()
+    base = target_of(a_spec(), resolved, default_image="i:1")
+    assert target_of(a_spec(**parts), resolved, default_image="i:1").revision == base.revision
