@@ -15,11 +15,10 @@ MARKER = "modelrelease-cluster"
 RECORD = "borrowed"
 
 
-def marker(kubectl: Kubectl) -> dict[str, str]:
+def marker(kubectl: Kubectl, *, check: bool = True) -> dict[str, str]:
     """Read the mark that an `up` left in a cluster; none is empty."""
-    text = kubectl(
-        "get", "configmap", MARKER, "-n", "kube-system", "-o", "json", "--ignore-not-found", check=False
-    )
+    where = ["configmap", MARKER, "-n", "kube-system"]
+    text = kubectl("get", *where, "-o", "json", "--ignore-not-found", check=check)
     data: dict[str, str] = json.loads(text).get("data", {}) if text.strip() else {}
     return data
 
@@ -36,7 +35,7 @@ def enter(kubectl: Kubectl, state: State) -> None:
         )
     if _exists(kubectl, "deployment", "prometheus", "-n", "monitoring"):
         raise ClusterError(
-            "Deployment monitoring/prometheus exists in this context and is not ours: it would be overwritten",
+            "Deployment monitoring/prometheus is in this context and not ours: it would be overwritten",
             "use another cluster, or leave out --context for one that is made for you",
         )
     state.write(RECORD, {"namespace existed": _exists(kubectl, "namespace", "monitoring")})

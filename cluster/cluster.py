@@ -46,8 +46,8 @@ class Cluster:
         if not self.provider.creates and self.choice.context:
             return
         raise ClusterError(
-            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id that `up` left in "
-            f"{self.state.folder}, so this is not a cluster to test in",
+            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id that `up` "
+            f"left in {self.state.folder}, so this is not a cluster to test in",
             f"python -m cluster up --name {self.name}",
         )
 
@@ -109,7 +109,7 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f-", input=json.dumps(marker))
 
     def _marker(self) -> str:
-        return borrowed.marker(self.kubectl).get("id", "") if self.kubeconfig.is_file() else ""
+        return borrowed.marker(self.kubectl, check=False).get("id", "") if self.kubeconfig.is_file() else ""
 
     def _install_dns(self) -> None:
         self._load_program(COREDNS, toolchain.kubernetes())
@@ -125,7 +125,8 @@ class Cluster:
         target = self.state.folder / f"{name}.tar"
         image = archive.single_program(f"docker.io/library/{reference}", program, target)
         self.provider.load_image(image, reference)
-        image.unlink()
+        if self.provider.creates:
+            image.unlink()
         self._remember(reference, module.key)
 
     # -- images ----------------------------------------------------------------------------------------------
