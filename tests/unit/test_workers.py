@@ -1,0 +1,201 @@
+"""One task for each release: woken, due, failing, ending, and never two at a time."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from modelrelease_operator.errors import Gone, Unavailable
+from modelrelease_operator.runtime import workers as module
+from modelrelease_operator.runtime.workers import Workers
+
+KEY, OTHER = ("ml", "qna"), ("ml", "spam")
+SOON = timedelta(seconds=0.01)
+Outcome = timedelta | Exception | None
+
+
+class Passes:
+    """Stands where the reconciler does: says what each pass comes to, and who is inside of one."""
+
+    kube = None
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.made: list[tuple[str, str]] = []
+        self.inside: list[tuple[str, str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.changed = asyncio.Condition()
+
+    async def pass_over(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
+        key = (namespace, name)
+        assert key not in self.inside, "two tasks write the same release"
+        self.inside.append(key)
+        await self._tell()
+        await self.gate.wait()
+        self.inside.remove(key)
+        self.made.append(key)
+        await self._tell()
+        outcome = self.outcomes.pop(0) if self.outcomes else None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5), self.changed:
+            await self.changed.wait_for(what)
+
+    async def count(self, number: int) -> None:
+        await self.until(lambda: len(self.made) >= number)
+
+
+@pytest.fixture
+async def started() -> AsyncIterator[Callable[..., tuple[Passes, Workers]]]:
+    running: list[Workers] = []
+
+    def start(*outcomes: Outcome) -> tuple[Passes, Workers]:
+        passes = Passes(*outcomes)
+        running.append(Workers(passes))  # type: ignore[arg-type]
+        return passes, running[-1]
+
+    yield start
+    for each in running:
+        await each.stop()
+
+
+Start = Callable[..., tuple[Passes, Workers]]
+
+
+async def settled() -> None:
+    """Let every task that can go on do so, and some time longer than events are gathered for."""
+    await asyncio.sleep(module.QUIET_SECONDS + 0.1)
+
+
+async def test_a_release_is_looked_at_when_it_appears_and_then_left_alone(started: Start):
+    passes, workers = started()
+    workers.changed(KEY, "generation 1")
+    await passes.count(1)
+    await settled()
+    assert passes.made == [KEY], "an idle release costs nothing"
+
+
+async def test_a_change_that_a_person_made_wakes_and_an_echo_of_our_own_writes_does_not(started: Start):
+    passes, workers = started()
+    workers.changed(KEY, "generation 1")
+    await passes.count(1)
+    workers.changed(KEY, "generation 1")
+    await settled()
+    assert len(passes.made) == 1
+    workers.changed(KEY, "generation 2")
+    await passes.count(2)
+
+
+async def test_a_pass_that_asked_for_a_time_is_repeated_then(started: Start):
+    passes, workers = started(SOON, SOON)
+    workers.wake(KEY)
+    await passes.count(3)
+
+
+async def test_events_that_come_together_are_looked_at_together(started: Start):
+    passes, workers = started()
+    for number in range(50):
+        workers.changed(KEY, number)
+    await passes.count(1)
+    for number in range(50, 100):
+        workers.changed(KEY, number)
+    await passes.count(2)
+    await settled()
+    assert len(passes.made) == 2
+
+
+async def test_what_happens_during_a_pass_is_looked_at_after_it(started: Start):
+    passes, workers = started()
+    passes.gate.clear()
+    workers.wake(KEY)
+    await passes.until(lambda: passes.inside == [KEY])
+    workers.wake(KEY)
+    passes.gate.set()
+    await passes.count(2)
+
+
+async def test_releases_do_not_wait_for_each_other(started: Start):
+    passes, workers = started()
+    passes.gate.clear()
+    workers.wake(KEY)
+    workers.wake(OTHER)
+    await passes.until(lambda: set(passes.inside) == {KEY, OTHER})
+
+
+async def test_an_owned_object_wakes_a_known_release_only(started: Start):
+    passes, workers = started()
+    workers.wake_known(KEY)
+    await settled()
+    assert passes.made == []
+    workers.wake(KEY)
+    await passes.count(1)
+    workers.wake_known(KEY)
+    await passes.count(2)
+
+
+@pytest.mark.parametrize(
+    ("problem", "level"),
+    [
+        (Unavailable("the API server does not answer"), logging.WARNING),
+        (ZeroDivisionError("x"), logging.ERROR),
+    ],
+    ids=["an error of the world", "an error of ours"],
+)
+async def test_no_error_ends_the_care_for_a_release(
+    started: Start, problem: Exception, level: int, caplog: pytest.LogCaptureFixture
+):
+    passes, workers = started(problem)
+    workers.wake(KEY)
+    await passes.count(1)
+    workers.wake(KEY)
+    await passes.count(2)
+    (record,) = [it for it in caplog.records if "a pass failed and will be repeated" in it.message]
+    assert record.levelno == level
+    assert (record.exc_info is not None) == (level == logging.ERROR), "a stack only where a bug may be"
+    assert record.fields["release"] == "qna"  # type: ignore[attr-defined]
+
+
+def test_pauses_after_failures_grow_to_a_limit_and_differ():
+    assert 1 <= module._pause(1) <= 2
+    assert all(module._pause(count) <= module.LONGEST_PAUSE_SECONDS for count in (5, 10, 1_000_000))
+    assert module._pause(1_000) >= module.LONGEST_PAUSE_SECONDS / 2
+    assert len({module._pause(9) for _ in range(20)}) > 10
+
+
+async def test_a_release_that_is_gone_is_forgotten_and_may_come_back(started: Start):
+    passes, workers = started(Gone("deleted"))
+    workers.changed(KEY, "same")
+    await passes.count(1)
+    await settled()
+    workers.wake_known(KEY)
+    await settled()
+    assert len(passes.made) == 1
+    workers.changed(KEY, "same")
+    await passes.count(2)
+
+
+async def test_stopping_ends_every_task_even_in_the_middle_of_a_pass(started: Start):
+    passes, workers = started()
+    passes.gate.clear()
+    workers.wake(KEY)
+    workers.wake(OTHER)
+    await passes.until(lambda: len(passes.inside) == 2)
+    async with asyncio.timeout(5):
+        await workers.stop()
+    passes.gate.set()
+    await settled()
+    assert passes.made == []
+    gc.collect()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("release ")]
