@@ -38,7 +38,10 @@ class ModelSource(_Model):
 
     uri: Annotated[str, StringConstraints(max_length=2048)]
     version: (
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")] | None
+        Annotated[
+            str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)
+        ]
+        | None
     ) = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
@@ -62,11 +65,20 @@ class ModelSource(_Model):
 class Serving(_Model):
     """How the model is served."""
 
-    image: str | None = None
+    image: Annotated[str, StringConstraints(min_length=1)] | None = None
     replicas: int = Field(default=3, ge=1, le=1000)
     resources: dict[str, Any] = Field(default_factory=dict)
-    env: tuple[dict[str, Any], ...] = ()
+    env: tuple[dict[str, Any], ...] = Field(default=(), max_length=100)
     pod_template: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("env")
+    @classmethod
+    def _each_has_a_name(cls, env: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for item in env:
+            if not isinstance(item.get("name"), str):
+                msg = f"each variable needs a name, got {item!r}"
+                raise ValueError(msg)
+        return env
 
     @field_validator("pod_template")
     @classmethod
@@ -102,7 +114,7 @@ class Canary(_Model):
     """How a new version is tried."""
 
     weight: int | None = Field(default=None, ge=1, le=99)
-    steps: tuple[Step, ...] = Field(default=(), max_length=20)
+    steps: tuple[Step, ...] = Field(default=(), min_length=1, max_length=20)
     start_deadline: PositiveDuration = "10m"
     progress_deadline: PositiveDuration = "6h"
     keep_previous: DurationText = "5m"
@@ -162,8 +174,8 @@ class ErrorRate(_Model):
 class Slowdown(_Model):
     """By how much the canary may be slower: both the ratio and the milliseconds must be exceeded."""
 
-    ratio: float = Field(default=1.2, ge=1)
-    milliseconds: float = Field(default=5, ge=0)
+    ratio: float = Field(default=1.2, ge=1, le=1000)
+    milliseconds: float = Field(default=5, ge=0, le=3_600_000)
 
 
 class Latency(_Model):
@@ -206,7 +218,7 @@ DEFAULT_GATES = (
 class Prometheus(_Model):
     """Where the metrics are read."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2048)]
 
 
 class Analysis(_Model):

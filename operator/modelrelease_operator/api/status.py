@@ -245,8 +245,11 @@ class Status(_Model):
 
     @classmethod
     def parse(cls, raw: dict[str, Any] | None) -> Self:
-        """Read a stored status; an absent one is that of a new release."""
-        return cls.model_validate(raw or {})
+        """Read a stored status; an absent one is that of a new release.
+
+        A server-side apply that empties a mapping leaves null behind, which means absent here.
+        """
+        return cls.model_validate(_without_nulls(raw or {}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as the API server stores it."""
@@ -255,6 +258,12 @@ class Status(_Model):
     def with_history(self, entry: HistoryEntry) -> Self:
         """Add what was decided, dropping the oldest beyond the limit."""
         return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
 
 
 def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
