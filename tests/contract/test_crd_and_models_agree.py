@@ -1,0 +1,255 @@
+"""The schema that the API server checks and the models that the operator reads with say the same.
+
+Both schemas are walked side by side, so a field that is added to one alone fails here.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import URI_PATTERN, Approval, ReleaseSpec
+from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
+
+ROOT = Path(__file__).parents[2]
+CRD: dict[str, Any] = yaml.safe_load((ROOT / "crds/modelreleases.yaml").read_text())
+(VERSION,) = CRD["spec"]["versions"]
+OPEN_API = VERSION["schema"]["openAPIV3Schema"]
+SPEC, STATUS = OPEN_API["properties"]["spec"], OPEN_API["properties"]["status"]
+MODELS = ReleaseSpec.model_json_schema(by_alias=True)
+
+Pair = tuple[str, dict[str, Any], dict[str, Any]]
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference, and leave the null out of "this or null"."""
+    if "$ref" in node:
+        node = {**MODELS["$defs"][node["$ref"].rsplit("/", 1)[1]], **node}
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    if options:
+        (option,) = options
+        return {**resolved(option), "default": node.get("default")}
+    return node
+
+
+def pairs(path: str = "spec", crd: Any = SPEC, model: Any = MODELS) -> Iterator[Pair]:
+    """Yield every place of the spec with what both schemas say about it."""
+    model = resolved(model)
+    yield path, crd, model
+    for name in sorted({*crd.get("properties", ()), *model.get("properties", ())}):
+        here = f"{path}.{name}"
+        crd_child, model_child = crd["properties"].get(name), model.get("properties", {}).get(name)
+        if free(crd):
+            continue
+        assert crd_child is not None, f"{here} is in the models but not in the CRD"
+        assert model_child is not None, f"{here} is in the CRD but not in the models"
+        yield from pairs(here, crd_child, model_child)
+    if "items" in crd and not free(crd["items"]):
+        yield from pairs(f"{path}[]", crd["items"], model["items"])
+
+
+def free(crd: dict[str, Any]) -> bool:
+    """Return whether the CRD leaves an object to others (a pod's own fields)."""
+    return bool(crd.get("x-kubernetes-preserve-unknown-fields"))
+
+
+PLACES = list(pairs())
+BY_PATH = {path: (crd, model) for path, crd, model in PLACES}
+each_place = pytest.mark.parametrize(("path", "crd", "model"), PLACES, ids=[path for path, *_ in PLACES])
+
+
+def rules(crd: dict[str, Any]) -> str:
+    return " && ".join(rule["rule"] for rule in crd.get("x-kubernetes-validations", ()))
+
+
+def test_the_walk_reaches_the_deepest_places():
+    assert {"spec.analysis.gates[].errorRate.tolerated.ratio", "spec.canary.steps[].bake"} <= set(BY_PATH)
+    assert len(PLACES) > 45
+
+
+@each_place
+def test_types_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    assert crd["type"] == model["type"]
+
+
+@each_place
+def test_required_fields_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    if not free(crd):
+        assert sorted(crd.get("required", ())) == sorted(model.get("required", ()))
+
+
+@each_place
+def test_unknown_fields_are_refused_by_the_models_and_pruned_by_the_server(
+    path: str, crd: dict[str, Any], model: dict[str, Any]
+):
+    if "properties" in crd and not free(crd):
+        assert model["additionalProperties"] is False
+
+
+@each_place
+def test_bounds_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    for key in ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "enum"):
+        assert crd.get(key) == model.get(key), key
+    for key, sign in (("exclusiveMinimum", ">"), ("exclusiveMaximum", "<")):
+        if key in model:
+            assert f"self {sign} {float(model[key])}" in rules(crd)
+    for sign, bound in re.findall(r"self ([<>]) ([0-9.]+)", rules(crd)):
+        key = {">": "exclusiveMinimum", "<": "exclusiveMaximum"}[sign]
+        assert model.get(key) == float(bound)
+
+
+@each_place
+def test_defaults_of_values_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    if crd["type"] not in ("object", "array"):
+        assert crd.get("default") == model.get("default")
+
+
+def defaulted(value: Any, crd: dict[str, Any]) -> Any:
+    """Fill in defaults as the API server does."""
+    if isinstance(value, dict):
+        filled = dict(value)
+        for name, child in crd.get("properties", {}).items():
+            if name not in filled and "default" in child:
+                filled[name] = child["default"]
+            if name in filled:
+                filled[name] = defaulted(filled[name], child)
+        return filled
+    if isinstance(value, list):
+        return [defaulted(item, crd["items"]) for item in value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"canary": {"weight": 20}},
+        {"canary": {"steps": [{"weight": 5}, {"weight": 9, "bake": "1s"}]}, "serving": {"image": "i"}},
+        {"analysis": {"gates": [{"name": "a", "errorRate": {}}, {"name": "b", "latency": {}}]}},
+        {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"ratio": 2}}}]}},
+        {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"milliseconds": 2}}}]}},
+    ],
+    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half"],
+)
+def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[str, Any]):
+    raw = {"model": {"uri": "http://store/qna/1"}, **raw}
+    assert ReleaseSpec.parse(defaulted(raw, SPEC)) == ReleaseSpec.parse(raw)
+
+
+def test_the_places_of_models_agree():
+    assert URI_PATTERN.replace("\\", "\\\\") in rules(BY_PATH["spec.model.uri"][0])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("spec.model", ["pvc://", "file://", "has(self.sha256) && has(self.version)"]),
+        ("spec.canary", ["has(self.weight) && has(self.steps)"]),
+        ("spec.canary.steps", ["isSorted()"]),
+        ("spec.analysis.gates[]", ["has(self.errorRate) != has(self.latency)"]),
+        (
+            "spec.analysis.gates[].errorRate",
+            ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
+        ),
+        ("spec.analysis.gates[].latency", ["has(self.maxSeconds)"]),
+    ],
+)
+def test_every_rule_between_fields_is_in_the_schema_too(path: str, words: list[str]):
+    for word in words:
+        assert word in rules(BY_PATH[path][0])
+
+
+@each_place
+def test_every_rule_of_the_schema_has_a_sentence(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    for rule in crd.get("x-kubernetes-validations", ()):
+        assert len(rule["message"]) > 20
+
+
+def test_names_of_the_resource_agree():
+    assert CRD["spec"]["group"] == names.GROUP
+    assert CRD["spec"]["names"]["kind"] == names.KIND
+    assert CRD["spec"]["names"]["plural"] == names.PLURAL
+    assert CRD["metadata"]["name"] == f"{names.PLURAL}.{names.GROUP}"
+    assert CRD["spec"]["names"]["shortNames"] == ["mrel"]
+    assert VERSION["name"] == names.VERSION
+    assert VERSION["subresources"] == {"status": {}}
+
+
+@pytest.mark.parametrize(
+    ("crd", "enum"),
+    [
+        (STATUS["properties"]["phase"], Phase),
+        (STATUS["properties"]["verdict"], Verdict),
+        (SPEC["properties"]["canary"]["properties"]["approval"], Approval),
+    ],
+    ids=["phase", "verdict", "approval"],
+)
+def test_words_from_a_closed_list_agree(crd: dict[str, Any], enum: Any):
+    assert crd["enum"] == [str(member) for member in enum]
+
+
+def aliases(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def inner(annotation: Any) -> type[BaseModel] | None:
+    """Return the model in `Model`, `Model | None` or `tuple[Model, ...]`."""
+    for option in (annotation, *get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None
+
+
+def stored(path: str, crd: dict[str, Any], model: type[BaseModel]) -> Iterator[str]:
+    """Yield what would be lost or is unknown: fields of one side that the other lacks."""
+    fields = aliases(model)
+    for name in crd.get("properties", {}):
+        if name not in fields:
+            yield f"{path}.{name} is in the CRD but nobody writes it"
+    for name, annotation in fields.items():
+        child = crd.get("properties", {}).get(name)
+        if child is None:
+            if not free(crd):
+                yield f"{path}.{name} would be pruned by the API server"
+        elif below := inner(annotation):
+            yield from stored(f"{path}.{name}", child.get("items", child), below)
+
+
+def test_nothing_that_the_operator_remembers_is_pruned_and_nothing_is_promised_in_vain():
+    shared = {"status.previous.since is in the CRD but nobody writes it"}
+    assert set(stored("status", STATUS, Status)) - shared == set(), "previous has the schema of stable"
+
+
+def test_required_fields_of_the_status_are_always_written():
+    for crd, model in (
+        (STATUS["properties"]["conditions"]["items"], Condition),
+        (STATUS["properties"]["gates"]["items"], GateStatus),
+    ):
+        mandatory = {f.alias or n for n, f in model.model_fields.items() if f.is_required()}
+        assert set(crd["required"]) <= mandatory
+
+
+@pytest.mark.parametrize("column", VERSION["additionalPrinterColumns"], ids=lambda column: column["name"])
+def test_every_column_shows_something_that_is_written(column: dict[str, str]):
+    path = column["jsonPath"].removeprefix(".").split(".")
+    if path[0] != "status":
+        assert path == ["metadata", "creationTimestamp"]
+        return
+    model: type[BaseModel] | None = Status
+    for name in path[1:]:
+        assert model is not None, f"{name} lies below a plain value"
+        assert name in aliases(model)
+        model = inner(aliases(model)[name])
+    assert model is None, "a column shows a value, not an object"
+
+
+def test_the_columns_are_those_of_the_documentation():
+    shown = [
+        column["name"].upper() for column in VERSION["additionalPrinterColumns"] if "priority" not in column
+    ]
+    assert shown == ["PHASE", "STABLE", "CANARY", "WEIGHT", "VERDICT", "AGE"]
