@@ -116,7 +116,8 @@ def compile_all(*modules: Module) -> None:
             if not module.target.is_dir():
                 with cache.making(module.target) as folder:
                     _compile(module, folder)
-        cache.remove(cache.root() / "go")
+        with step("removing Go's sources and object files"):
+            cache.remove(cache.root() / "go")
 
 
 def compiled(module: Module) -> Path:

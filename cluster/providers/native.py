@@ -98,6 +98,12 @@ class Native:
 
     def _configure(self) -> Node:
         """Choose the subnets and write every file, under a lock so that no other cluster takes the same."""
+        link = link_name(self.state.name)
+        if _link_exists(link):
+            raise ClusterError(
+                f"the network link {link} exists, and not by this user's cluster {self.state.name!r}",
+                "choose another --name; or, if nothing uses it: ip link delete " + link,
+            )
         with cache.lock("subnets"):
             subnets = free_subnets(self.state.name, _networks_in_use(self.state.name))
             self.state.create()
@@ -181,11 +187,12 @@ class Native:
         with step(f"ending all processes of cluster {self.state.name!r}"):
             for pid in self._ours():
                 _kill(pid)
-        link = link_name(self.state.name)
-        if Path("/sys/class/net", link).exists():
-            shell.run(["ip", "link", "delete", link], check=False)
-        for path in self._cgroups():
-            _remove_cgroup(path)
+        if self.state.read("native"):
+            link = link_name(self.state.name)
+            if _link_exists(link):
+                shell.run(["ip", "link", "delete", link], check=False)
+            for path in self._cgroups():
+                _remove_cgroup(path)
         self.state.remove()
 
     def _ours(self) -> Iterator[int]:
@@ -205,6 +212,10 @@ class Native:
         if (CGROUPS / "cgroup.controllers").exists():
             return [CGROUPS / name]
         return [hierarchy / name for hierarchy in CGROUPS.iterdir() if hierarchy.is_dir()]
+
+
+def _link_exists(link: str) -> bool:
+    return Path("/sys/class/net", link).exists()
 
 
 def _start_time(pid: int) -> str:
