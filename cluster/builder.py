@@ -46,9 +46,21 @@ def base_key(tool: str) -> str:
     return base.key() if tool == "buildah" else PYTHON_IMAGE
 
 
+def _no_networks(settings: Path) -> dict[str, str]:
+    """Point buildah elsewhere for networks, which our builds do not use: else it makes /etc/cni."""
+    file = settings / "containers.conf"
+    file.write_text(f'[network]\nnetwork_config_dir = "{settings / "cni"}"\n')
+    return {"CONTAINERS_CONF": str(file)}
+
+
+def run_folder() -> Path:
+    """Name buildah's folder for what does not outlive the machine's running: one for each cache."""
+    return Path(f"/run/modelrelease-{cache.digest(str(cache.root()))}")
+
+
 def _buildah() -> list[str]:
     """Keep buildah's images in our cache; where overlay cannot be stacked, copy instead."""
-    store = ["buildah", "--root", str(cache.root() / "buildah"), "--runroot", "/run/modelrelease-buildah"]
+    store = ["buildah", "--root", str(cache.root() / "buildah"), "--runroot", str(run_folder())]
     overlay = [*store, "--storage-driver", "overlay"]
     if shell.run([*overlay, "images", "--quiet"], check=False).returncode == 0:
         return overlay
@@ -69,7 +81,7 @@ def _with_buildah(dockerfile: Path, context: Path, reference: str, archive: Path
         if wheels.is_absolute() and wheels.is_dir():
             command += ["--volume", f"{wheels}:/run/wheels:ro"]
         log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
-        shell.stream(f"building {reference}", [*command, context], log)
+        shell.stream(f"building {reference}", [*command, context], log, env=_no_networks(settings))
         target = f"docker-archive:{archive}:docker.io/library/{reference}"
         shell.run([*buildah, "push", "--quiet", reference, target])
 

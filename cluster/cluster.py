@@ -194,7 +194,8 @@ class Cluster:
                 f"the cache stays: clusters {', '.join(others)} run programs from it",
                 "take them down first, each with python -m cluster down --name NAME",
             )
-        cache.remove(cache.root())
+        for folder in (cache.root(), builder.run_folder()):
+            cache.remove(folder)
         say(f"{cache.root()} is gone")
 
     def status(self) -> dict[str, str]:
