@@ -130,7 +130,7 @@ class Story:
         raise NotSeenError(msg)
 
     def _say(self, text: str) -> None:
-        self.console.print(f"\n== {text}", style="bold", highlight=False)
+        self.console.print(f"\n== {text}", style="bold", highlight=False, soft_wrap=True)
 
 
 class _Lines:

@@ -2,34 +2,29 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from examples.demo.story import Outcome, Story
 
 
 def summarise(story: Story, outcomes: Sequence[Outcome], *, elapsed: float) -> int:
     """Print the outcome of every version and what users met; return the exit code."""
     stats = story.stats()
-    table = Table(title="What was decided", title_justify="left", box=None, pad_edge=False)
-    for name in ("version", "made to be", "decided", "after", "canary answers", "bad ones", "why"):
-        table.add_column(name, overflow="fold")
+    say = story.console.print
+    say("\n== What was decided\n", style="bold")
     for outcome in outcomes:
-        table.add_row(
-            outcome.act.version,
-            outcome.act.what,
-            ("promoted" if outcome.promoted else "rolled back") + ("" if outcome.right else "  WRONG"),
-            f"{outcome.seconds:.0f} s",
-            str(outcome.answered_by_canary),
-            str(outcome.bad_answers),
-            outcome.sentence,
+        verdict = "promoted" if outcome.promoted else "rolled back"
+        wrong = "" if outcome.right else ", which is WRONG"
+        act = outcome.act
+        say(
+            f"version {act.version} ({act.what}): {verdict} after {outcome.seconds:.0f} s{wrong}\n"
+            f"   {outcome.sentence}\n"
+            f"   {outcome.answered_by_canary:,} answers until then, {outcome.bad_answers:,} of them bad",
+            highlight=False,
+            soft_wrap=True,
         )
     failing = tuple(outcome.act.version for outcome in outcomes if not outcome.act.promoted)
     lost = stats.failures(except_by=failing)
     bad = sum(outcome.bad_answers for outcome in outcomes if outcome.act.version in failing)
-    say = story.console.print
-    say()
-    say(table)
-    say()
+    say("\n== What happened to users\n", style="bold")
     say(f"Users sent {stats.sent:,} requests; {stats.answered:,} were answered so far.", highlight=False)
     say(f"Bad answers given by faulty versions before they were rolled back: {bad}", highlight=False)
     say(f"Requests lost because of a release: {sum(lost.values())}", highlight=False)

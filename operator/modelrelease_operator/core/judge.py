@@ -61,14 +61,16 @@ def judge(
     the smaller the excess that may go unseen.
     """
     if isinstance(metrics, MetricsUnavailable):
-        return _unavailable(spec, status, metrics)
+        return _unavailable(spec, status, metrics.message)
     if status.canary is None or status.stable is None:
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
     arms = (status.canary.revision, status.stable.revision)
     mine = newest(counter for counter in metrics if counter.revision in arms)
-    if trouble := nonsense(mine) or _missing(pods, mine):
-        return _unavailable(spec, status, MetricsUnavailable(message=trouble))
+    if trouble := nonsense(mine):
+        return _unavailable(spec, status, trouble)
+    if trouble := _missing(pods, mine):
+        return _held(spec, status, Verdict.INSUFFICIENT, trouble)
     evidence, questions = questions_of(spec, status.evidence, mine, status.stable.revision, next_weight)
     look = _Look(spec=spec, status=status, canary=arms[0], stable=arms[1])
     evidence, questions = _advance(look, evidence, questions, mine)
@@ -120,7 +122,7 @@ def _missing(pods: frozenset[str], counters: Sequence[Counter]) -> str | None:
     absent = sorted(pods - scraped)
     if not absent or (scraped and not scraped & pods):
         return None
-    return f"{len(absent)} of {len(pods)} ready pods are not in Prometheus yet ({absent[0]})"
+    return f"waiting for Prometheus to scrape {len(absent)} of {len(pods)} ready pods ({absent[0]})"
 
 
 def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
@@ -205,21 +207,23 @@ def _effective_weight(evidence: Evidence) -> float | None:
     return round(100 * canary.total / total, 1) if total else None
 
 
-def _unavailable(spec: ReleaseSpec, status: Status, metrics: MetricsUnavailable) -> Judgement:
-    """Keep every count and every e-value: what cannot be measured says nothing, for or against."""
+def _unavailable(spec: ReleaseSpec, status: Status, why: str) -> Judgement:
+    return _held(spec, status, Verdict.UNAVAILABLE, f"metrics are unavailable, so nothing moves: {why}")
+
+
+def _held(spec: ReleaseSpec, status: Status, verdict: Verdict, message: str) -> Judgement:
+    """Keep every count and every e-value: what was not measured says nothing, for or against."""
     known = {gate.name: gate for gate in status.gates}
-    message = f"metrics are unavailable, so nothing moves: {metrics.message}"
     gates = tuple(
-        known.get(
-            gate.name, GateStatus(name=gate.name, verdict=Verdict.UNAVAILABLE, message=message)
-        ).model_copy(update={"verdict": Verdict.UNAVAILABLE, "message": message})
+        known.get(gate.name, GateStatus(name=gate.name, verdict=verdict, message=message)).model_copy(
+            update={"verdict": verdict, "message": message}
+        )
         for gate in spec.analysis.gates
     )
-    effective = status.canary.effective_weight if status.canary else None
     return Judgement(
         evidence=status.evidence,
         gates=gates,
-        verdict=Verdict.UNAVAILABLE,
+        verdict=verdict,
         message=message,
-        effective_weight=effective,
+        effective_weight=status.canary.effective_weight if status.canary else None,
     )
