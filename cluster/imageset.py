@@ -13,7 +13,7 @@ from cluster.errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "serving", "training", "crds")
-KEEP = 3
+KEEP = 2
 
 
 @dataclass(frozen=True)
