@@ -111,6 +111,8 @@ class Watch:
         for revision in routed - opened_before - {status.stable.revision}:
             assert ready_before.get(revision), f"{revision} got clients before it had a ready pod"
         assert routed <= {it.target.revision for it in applied.desired.running}
+        if Reason.PROMOTED in (notice.reason for notice in applied.notices):
+            assert all(ready_before[revision] == world.spec.serving.replicas for revision in routed)
         assert len(routed) in (1, 2)
         assert len(applied.desired.running) <= 2, "never more than two revisions"
         replicas = world.spec.serving.replicas

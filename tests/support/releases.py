@@ -110,6 +110,14 @@ class Release:
     def events(self) -> str:
         return "\n".join(f"{event['type']} {event['reason']}: {event['message']}" for event in self._events())
 
+    def _events(self) -> list[Object]:
+        raw = self.cluster.kubectl(
+            "get", "events", "-n", self.space, "--field-selector", "involvedObject.kind=ModelRelease",
+            "--sort-by=.metadata.creationTimestamp", "-o", "json",
+        )  # fmt: skip
+        found: list[Object] = json.loads(raw)["items"]
+        return found
+
     def operator_log(self) -> str:
         return self.cluster.kubectl(
             "logs", "-n", OPERATOR_SPACE, "-l", "app.kubernetes.io/name=modelrelease-operator", "--tail=40",

@@ -176,6 +176,8 @@ def test_a_new_canary_does_not_share_the_router_with_the_version_that_was_kept_w
     world = a_world_in(Phase.PROMOTING).run(until=Phase.STABLE).release(a_target("3"))
     world.step()
     assert set(world.pods) == {"rev2", "rev3"}
+    world.release(a_target("2")).steps(4)
+    assert set(world.pods) == {"rev2"}, "and it does not come back when the canary goes"
 
 
 def test_with_keep_previous_zero_the_old_pods_stay_until_the_router_moved():

@@ -236,8 +236,8 @@ def test_a_pod_missing_for_some_looks_is_counted_once_when_it_is_back():
 def test_an_empty_answer_while_pods_are_ready_is_not_the_start_of_counting():
     looking = Looks(a_spec(**ERRORS))
     found = looking.look((), pods={"rev1-a", "rev2-a"})
-    assert found.verdict is Verdict.UNAVAILABLE
-    assert found.message.endswith("2 of 2 ready pods are not in Prometheus yet (rev1-a)")
+    assert found.verdict is Verdict.INSUFFICIENT
+    assert found.message == "waiting for Prometheus to scrape 2 of 2 ready pods (rev1-a)"
     looking.look(tuple(both((1_000_000, 90_000), (0, 0))), pods={"rev1-a", "rev2-a"})
     found = looking.look(tuple(both((1_000_300, 90_000), (100, 0))), pods={"rev1-a", "rev2-a"})
     assert (found.gates[0].stable_total, found.gates[0].stable_bad) == (300, 0)
@@ -351,7 +351,21 @@ def test_a_canary_beyond_the_limit_fails_while_stable_keeps_it(compare: bool):
 def test_a_limit_that_stable_breaks_too_freezes_and_blames_nobody(compare: bool):
     found = looks_at(ZERO, both((9_000, 900), (3_000, 300)), spec=limited(compareWithStable=compare))
     assert found.verdict is Verdict.INSUFFICIENT
-    assert found.message.endswith("both break the limit, so this is not the canary's doing; holding")
+    assert found.message.endswith("stable itself breaks the limit, so nobody is blamed and nothing moves")
+
+
+def test_a_limit_that_stable_alone_breaks_moves_nothing_either():
+    found = looks_at(ZERO, both((90_000, 9_000), (30_000, 0)), spec=limited())
+    assert found.verdict is Verdict.INSUFFICIENT
+    assert found.message.endswith("stable itself breaks the limit, so nobody is blamed and nothing moves")
+
+
+def test_the_least_number_of_requests_is_waited_for_when_the_evidence_is_there_before():
+    few = {"analysis": {**ERRORS["analysis"], "minRequests": 20_000}}
+    found = looks_at(ZERO, both((30_000, 30), (10_000, 10)), spec=few)
+    assert found.verdict is Verdict.INSUFFICIENT
+    assert found.gates[0].evidence_for_promotion == 0.5
+    assert found.message.endswith("10000 of the 20000 canary requests needed")
 
 
 def test_a_frozen_limit_does_not_protect_a_canary_that_is_worse_than_stable():
