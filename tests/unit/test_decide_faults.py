@@ -117,9 +117,7 @@ def test_a_look_that_misses_a_ready_pod_is_not_used():
     evidence = world.status.evidence
     world.step()
     assert world.status.evidence == evidence
-    assert world.status.message == (
-        "metrics are unavailable, so nothing moves: 1 of 4 ready pods are not in Prometheus yet (rev1-1)"
-    )
+    assert world.status.message == "waiting for Prometheus to scrape 1 of 4 ready pods (rev1-1)"
     world.unscraped.clear()
     assert world.run().stable.version == "2"
 

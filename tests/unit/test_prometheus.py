@@ -73,18 +73,20 @@ async def test_only_the_two_revisions_of_one_release_are_asked_for_and_raw():
     assert not any(word in query for word in ("rate(", "increase(", "sum("))
 
 
-async def test_an_empty_answer_while_pods_serve_is_no_evidence():
-    async with serving(answering(answer())) as address:
+@pytest.mark.parametrize(
+    "rows", [(), (({**COUNT, "revision": ""}, "1"),)], ids=["nothing", "of a revision that nobody has"]
+)
+async def test_an_answer_without_the_pods_that_serve_is_no_evidence(rows: Any):
+    async with serving(answering(answer(*rows))) as address:
         found = judged(await read(address))
-    assert found.verdict is Verdict.UNAVAILABLE
-    assert "2 of 2 ready pods are not in Prometheus yet" in found.message
+    assert found.verdict is Verdict.INSUFFICIENT
+    assert found.message == "waiting for Prometheus to scrape 2 of 2 ready pods (p)"
 
 
 BAD: list[Any] = [
     *(pytest.param(answering(answer((COUNT, value))), id=value) for value in ("NaN", "+Inf", "-1", "0.5")),
     pytest.param(answering(answer((COUNT, "many"))), id="a word for a number"),
     pytest.param(answering(answer((COUNT, None))), id="null for a number"),
-    pytest.param(answering(answer(({**COUNT, "revision": ""}, "1"))), id="a revision that nobody has"),
     pytest.param(answering(answer(({"__name__": "predictions_total"}, "1"))), id="a series without labels"),
     pytest.param(
         answering(answer(({**BUCKET, "revision": "rev2", "le": "soon"}, "1"))), id="a bucket's bound"

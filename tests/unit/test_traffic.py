@@ -37,7 +37,8 @@ def test_a_higher_weight_never_means_fewer_pods(replicas: int, pair: tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("weight", "replicas", "canary"), [(25, 3, 1), (50, 3, 3), (5, 19, 1), (10, 9, 1), (20, 8, 2), (99, 4, 4)]
+    ("weight", "replicas", "canary"),
+    [(25, 3, 1), (50, 3, 3), (5, 19, 1), (10, 9, 1), (20, 8, 2), (99, 4, 4), (45, 3, 2), (49, 13, 12)],
 )
 def test_weights_that_people_use(weight: int, replicas: int, canary: int):
     assert split(weight=weight, replicas=replicas).canary == canary

@@ -11,6 +11,7 @@ import pytest
 
 from modelrelease_operator.errors import Gone, Unavailable
 from modelrelease_operator.runtime import workers as module
+from modelrelease_operator.runtime.telemetry import PHASE
 from modelrelease_operator.runtime.workers import Workers
 
 KEY, OTHER = ("ml", "qna"), ("ml", "spam")
@@ -172,6 +173,19 @@ def test_pauses_after_failures_grow_to_a_limit_and_differ():
     assert all(module._pause(count) <= module.LONGEST_PAUSE_SECONDS for count in (5, 10, 1_000_000))
     assert module._pause(1_000) >= module.LONGEST_PAUSE_SECONDS / 2
     assert len({module._pause(9) for _ in range(20)}) > 10
+
+
+async def test_a_release_that_is_gone_leaves_the_operators_metrics(started: Start):
+    phase = ("ml", "qna", "Stable")
+    PHASE.labels(*phase).set(1)
+    PHASE.labels("ml", "spam", "Stable").set(1)
+    passes, workers = started(Gone("deleted"))
+    workers.wake(KEY)
+    await passes.count(1)
+    await settled()
+    (metric,) = PHASE.collect()
+    assert {sample.labels["release"] for sample in metric.samples} == {"spam"}
+    PHASE.remove("ml", "spam", "Stable")
 
 
 async def test_a_release_that_is_gone_is_forgotten_and_may_come_back(started: Start):

@@ -178,7 +178,7 @@ def _message(
         sure = 100 * (1 - analysis.false_rollback_probability)
         return f"{facts}: worse than {question.telling_line}, with {sure:g} % confidence"
     if question.frozen:
-        return f"{facts}: both break the limit, so this is not the canary's doing; holding"
+        return f"{facts}: stable itself breaks the limit, so nobody is blamed and nothing moves"
     if verdict is Verdict.PASS:
         sure = 100 * (1 - analysis.false_promotion_probability)
         return f"{facts}: within the margin with {sure:g} % confidence"
