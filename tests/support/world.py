@@ -215,7 +215,7 @@ class World:
     def _apply(self, desired: Desired) -> None:
         wanted = {running.target.revision: running.replicas for running in desired.running}
         for name in list(self.pods):
-            if name not in wanted:
+            if name not in wanted and name not in desired.spared:
                 del self.pods[name]
         for name, replicas in wanted.items():
             pods = self.pods.setdefault(name, [])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.api.status import Phase, Reason, Status
 from tests.support.builders import a_target, seconds
 from tests.support.world import Behaviour, a_serving_world, a_world, a_world_in
 
@@ -208,3 +208,24 @@ def test_the_counted_share_is_shown_beside_the_one_asked_for():
     world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(3)
     assert world.canary.requested_weight == 25
     assert world.canary.effective_weight == pytest.approx(25, abs=2)
+
+
+def test_a_release_whose_status_was_lost_leaves_what_serves_alone_until_its_version_can_take_over():
+    world = a_serving_world()
+    world.status = Status()
+    world.release(a_target("2")).steps(1)
+    decision = world.decide()
+    assert decision.desired.routed == STABLE_ONLY
+    assert decision.desired.spared == STABLE_ONLY
+    world.run()
+    assert (world.stable.version, world.unanswered) == ("2", 0)
+    assert list(world.pods) == ["rev2"]
+
+
+def test_a_release_whose_status_was_lost_while_the_store_is_away_touches_nothing():
+    world = a_serving_world()
+    world.status = Status()
+    world.target = None
+    decision = world.decide()
+    assert decision.desired.running == ()
+    assert decision.desired.spared == STABLE_ONLY

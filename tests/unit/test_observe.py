@@ -7,7 +7,7 @@ import pytest
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.state import Commands
-from modelrelease_operator.errors import Gone, Unavailable
+from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
 
 
@@ -147,6 +147,13 @@ class Cluster:
         return found
 
 
+RELEASE = {"metadata": {"namespace": "ml", "name": "qna", "uid": "uid-of-qna"}}
+
+
+def a_service(selector: Any, owner: str = "uid-of-qna") -> dict[str, Any]:
+    return {"metadata": {"ownerReferences": [{"uid": owner}]}, "spec": {"selector": selector}}
+
+
 async def test_every_revision_with_a_deployment_or_pods_is_found():
     leaving = a_pod("c", revision="rev3", metadata={"deletionTimestamp": "2026-11-01T12:00:00Z"})
     leaving["metadata"]["labels"] = {names.LABEL_REVISION: "rev3"}
@@ -171,11 +178,17 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
     ids=["pinned", "open", "no selector"],
 )
 async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
-    cluster = Cluster(Service={"spec": {"selector": selector}})
-    assert await read_route(cluster, "ml", "qna", ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+    cluster = Cluster(Service=a_service(selector))
+    assert await read_route(cluster, RELEASE, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+
+
+async def test_a_service_of_somebody_else_is_not_taken_over():
+    foreign = a_service({"app": "qna"}, owner="another")
+    with pytest.raises(Invalid, match="Service ml/qna exists and belongs to somebody else"):
+        await read_route(Cluster(Service=foreign), RELEASE, [])  # type: ignore[arg-type]
 
 
 async def test_no_service_is_no_route_and_trouble_is_trouble():
-    assert await read_route(Cluster(Service=Gone("x")), "ml", "qna", []) is None  # type: ignore[arg-type]
+    assert await read_route(Cluster(Service=Gone("x")), RELEASE, []) is None  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
-        await read_route(Cluster(Service=Unavailable("x")), "ml", "qna", [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=Unavailable("x")), RELEASE, [])  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+
+from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
 
@@ -248,8 +250,15 @@ class Status(_Model):
         """Read a stored status; an absent one is that of a new release.
 
         A server-side apply that empties a mapping leaves null behind, which means absent here.
+        Raises Invalid when somebody else wrote what no operator would.
         """
-        return cls.model_validate(_without_nulls(raw or {}))
+        try:
+            return cls.model_validate(_without_nulls(raw or {}))
+        except ValidationError as problem:
+            first = problem.errors(include_url=False)[0]
+            where = ".".join(("status", *(str(part) for part in first["loc"])))
+            msg = f"{where} cannot be read ({first['msg']}): remove the status to start over"
+            raise Invalid(msg) from problem
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as the API server stores it."""

@@ -69,19 +69,27 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
 
 
 def _pending(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
-    """Bring up the first version: there is nothing to compare it with, so it only has to be ready."""
-    target = seen.target
+    """Bring up the first version: there is nothing to compare it with, so it only has to be ready.
+
+    A release whose status was lost (a restored backup) comes here too. What serves then goes on
+    serving until the version that the spec asks for can take over.
+    """
+    target, replicas = seen.target, spec.serving.replicas
+    serving = frozenset(name for name, other in seen.workloads.items() if other.ready)
     if target is None:
         message = seen.problem.message if seen.problem else "the model is being resolved"
-        return Decision(desired=Desired(), status=say(status, message))
-    replicas = spec.serving.replicas
-    if seen.ready(target.revision, replicas) and seen.routed == frozenset({target.revision}):
+        return Decision(desired=Desired(spared=serving), status=say(status, message))
+    ready = seen.ready(target.revision, replicas)
+    if ready and seen.routed == frozenset({target.revision}):
         return first_version(spec, status, target, now)
     workload = seen.workloads.get(target.revision)
     message = f"version {target.version} starts: {workload.ready if workload else 0} of {replicas} pods ready"
     if workload and (trouble := workload.refused or workload.problem):
         message = f"{message}; {trouble}"
-    return Decision(desired=only(target, replicas), status=say(status, message), requeue=WATCH)
+    desired = replace(only(target, replicas), spared=serving)
+    if not ready and (still := serving & (seen.routed or frozenset())):
+        desired = replace(desired, routed=still)
+    return Decision(desired=desired, status=say(status, message), requeue=WATCH)
 
 
 def _stable(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:

@@ -111,6 +111,8 @@ class Desired:
     """Revisions that the main Service sends clients to: one, or both while a canary is judged."""
     stable: str | None = None
     canary: str | None = None
+    spared: frozenset[str] = frozenset()
+    """Revisions that are not touched although nothing is known of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.state import Commands, Workload
-from modelrelease_operator.errors import Gone
+from modelrelease_operator.errors import Gone, Invalid
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.traffic.replicas import routed_by
 
@@ -40,14 +40,24 @@ async def read_workloads(kube: Kube, namespace: str, release: str) -> dict[str, 
     }
 
 
-async def read_route(
-    kube: Kube, namespace: str, release: str, revisions: Iterable[str]
-) -> frozenset[str] | None:
-    """Return which revisions the main Service selects, or None while there is no such Service."""
+async def read_route(kube: Kube, release: Object, revisions: Iterable[str]) -> frozenset[str] | None:
+    """Return which revisions the main Service selects, or None while it does not exist.
+
+    Raises Invalid when a Service of that name belongs to somebody else: it is not taken over.
+    """
+    meta = release["metadata"]
+    name = names.service_names(meta["name"])[0]
     try:
-        service = await kube.get("Service", namespace, names.service_names(release)[0])
+        service = await kube.get("Service", meta["namespace"], name)
     except Gone:
         return None
+    owners = [owner["uid"] for owner in service["metadata"].get("ownerReferences", ())]
+    if meta["uid"] not in owners:
+        msg = (
+            f"Service {meta['namespace']}/{name} exists and belongs to somebody else: "
+            "rename the release, or delete the Service to let the release make its own"
+        )
+        raise Invalid(msg)
     return routed_by(service["spec"].get("selector") or {}, revisions)
 
 

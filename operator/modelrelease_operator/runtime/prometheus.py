@@ -37,7 +37,7 @@ class MetricSource:
         except requests.RequestException as problem:
             kind = type(problem).__name__
             return MetricsUnavailable(message=f"Prometheus at {self._url} does not answer ({kind})")
-        except (KeyError, ValueError, TypeError) as problem:
+        except (LookupError, ValueError, TypeError) as problem:
             return MetricsUnavailable(message=f"Prometheus at {self._url} answered nonsense: {problem!r}")
 
 

@@ -50,10 +50,14 @@ class Reconciler:
         try:
             spec = ReleaseSpec.parse(release["spec"])
         except Invalid as problem:
-            await self._refuse(release, before, problem, now)
+            await self._refuse(release, before, Reason.SPEC_INVALID, problem, now)
             return None
         status, target, trouble = await self._resolve(spec, before)
-        seen = await self._observe(release, spec, status, target, trouble)
+        try:
+            seen = await self._observe(release, spec, status, target, trouble)
+        except Invalid as problem:
+            await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now)
+            return 4 * TRY_AGAIN
         decision = decide(spec=spec, status=status, seen=seen, now=now)
         decision = await self._apply(release, decision, seen, now)
         await self._write(release, before, decision.status)
@@ -97,7 +101,7 @@ class Reconciler:
             target=target,
             problem=trouble,
             workloads=workloads,
-            routed=await read_route(self.kube, namespace, name, workloads),
+            routed=await read_route(self.kube, release, workloads),
             metrics=metrics,
             commands=commands_of(release),
         )
@@ -110,17 +114,22 @@ class Reconciler:
         try:
             for obj in render(owner, decision.desired):
                 await self.kube.apply(obj)
+        except Gone as problem:
+            # The namespace, say, is on its way out. Only the release's own absence ends its task.
+            raise Unavailable(str(problem)) from problem
         except Invalid as problem:
             status = with_stall(decision.status, Reason.APPLY_REFUSED, str(problem), seen.generation, now)
             return Decision(desired=decision.desired, status=status, requeue=TRY_AGAIN)
-        for revision in set(seen.workloads) - kept:
+        for revision in set(seen.workloads) - kept - decision.desired.spared:
             await self.kube.delete("Deployment", owner.namespace, names.workload_name(owner.name, revision))
         return decision
 
-    async def _refuse(self, release: Object, before: Status, problem: Invalid, now: datetime) -> None:
+    async def _refuse(
+        self, release: Object, before: Status, reason: Reason, problem: Invalid, now: datetime
+    ) -> None:
         """Show why a spec cannot be followed. What serves goes on serving."""
         generation = release["metadata"]["generation"]
-        status = with_stall(before, Reason.SPEC_INVALID, str(problem), generation, now)
+        status = with_stall(before, reason, str(problem), generation, now)
         await self._write(release, before, status)
 
     async def _write(self, release: Object, before: Status, after: Status) -> None:

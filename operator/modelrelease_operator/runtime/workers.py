@@ -51,7 +51,7 @@ class Workers:
     def wake(self, key: Key) -> None:
         """Have a release looked at now; start its task if there is none."""
         worker = self._workers.get(key)
-        if worker is None:
+        if worker is None or worker.task.done():
             wake = asyncio.Event()
             task = asyncio.create_task(self._work(key, wake), name=f"release {key[0]}/{key[1]}")
             self._workers[key] = worker = _Worker(task=task, wake=wake)
