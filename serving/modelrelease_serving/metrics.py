@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from modelrelease_contract import ArtifactManifest
+from modelrelease_contract import ArtifactManifest, Baseline
 from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as names
 from modelrelease_serving.model import Answer, Value
@@ -52,6 +52,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._bins = _BinCounts(manifest, who)
         self.registry.register(self._bins)
+        if manifest.baseline:
+            _show_baseline(manifest.baseline, who, self.registry)
 
     def answered(self, code: int, seconds: float | None = None) -> None:
         """Count one answer. `seconds` only for a request that reached the model."""
@@ -69,6 +71,41 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _show_baseline(baseline: Baseline, who: dict[str, str], registry: CollectorRegistry) -> None:
+    """Export what the bins are compared with: constants, so that PromQL alone can measure drift."""
+    features = Gauge(
+        names.FEATURE_BASELINE_ROWS,
+        "Held-out rows in each bin of the baseline.",
+        [*who, names.FEATURE, names.BIN],
+        registry=registry,
+    )
+    for name, bins in baseline.features.items():
+        for label, count in _labelled(bins):
+            features.labels(**who, feature=name, bin=label).set(count)
+    if baseline.prediction is None:
+        return
+    answers = Gauge(
+        names.PREDICTION_BASELINE_ROWS,
+        "Held-out predictions in each bin of the baseline.",
+        [*who, names.BIN],
+        registry=registry,
+    )
+    for label, count in _labelled(baseline.prediction):
+        answers.labels(**who, bin=label).set(count)
+    layout = Gauge(
+        names.PREDICTION_BINS_INFO,
+        "Always 1; predictions of two revisions compare only where the layout of their bins is the same.",
+        [*who, names.LAYOUT],
+        registry=registry,
+    )
+    layout.labels(**who, layout=baseline.prediction.layout).set(1)
+
+
+def _labelled(bins: Bins) -> Iterator[tuple[str, int]]:
+    yield from ((str(index), count) for index, count in enumerate(bins.counts))
+    yield names.BIN_MISSING, bins.missing
 
 
 class _Cells:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from modelrelease_contract import ArtifactManifest, ModelFile, metrics, runtime
+from modelrelease_contract import ArtifactManifest, Histogram, ModelFile, metrics, runtime
 from modelrelease_serving.app import create_app
 from modelrelease_serving.model import Model
 from modelrelease_serving.settings import Settings, variables
@@ -90,6 +90,30 @@ async def test_serving_counts_held_out_rows_exactly_as_the_baseline_has_them(
         assert list(bins[feature]) == [str(index) for index in range(len(histogram.counts))]
 
 
+async def test_the_baseline_is_exported_beside_the_counts_it_is_compared_with(
+    client: httpx.AsyncClient, exported: Exported, data: Split
+) -> None:
+    await client.post("/predict", json={"features": data.held_out.rows.tolist()})
+    found = await samples(client)
+    assert found[metrics.FEATURE_BASELINE_ROWS] == found[metrics.FEATURE_BIN_TOTAL]
+    assert found[metrics.PREDICTION_BASELINE_ROWS] == found[metrics.PREDICTION_BIN_TOTAL]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.5,), "counts": (9, 9)}, True),
+        ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.6,), "counts": (1, 2)}, False),
+        ({"labels": ("a", "other"), "counts": (1, 2)}, {"labels": ("b", "other"), "counts": (1, 2)}, False),
+    ],
+    ids=["other counts", "other edges", "other labels"],
+)
+def test_bins_have_the_same_layout_when_a_value_falls_in_the_same_bin_of_both(
+    one: dict[str, Any], other: dict[str, Any], same: bool
+) -> None:
+    assert (Histogram(**one).layout == Histogram(**other).layout) is same
+
+
 async def test_every_metric_of_the_contract_is_exported(client: httpx.AsyncClient) -> None:
     text = (await client.get("/metrics")).text
     found = {
@@ -101,6 +125,9 @@ async def test_every_metric_of_the_contract_is_exported(client: httpx.AsyncClien
     assert found[metrics.MODEL_VERSION_INFO] == {*who, metrics.MODEL_VERSION}
     assert found[metrics.FEATURE_BIN_TOTAL] == {*who, metrics.FEATURE, metrics.BIN}
     assert found[metrics.PREDICTION_BIN_TOTAL] == {*who, metrics.BIN}
+    assert found[metrics.FEATURE_BASELINE_ROWS] == {*who, metrics.FEATURE, metrics.BIN}
+    assert found[metrics.PREDICTION_BASELINE_ROWS] == {*who, metrics.BIN}
+    assert found[metrics.PREDICTION_BINS_INFO] == {*who, metrics.LAYOUT}
 
 
 async def test_the_histogram_has_exactly_the_bounds_of_the_contract(client: httpx.AsyncClient) -> None:

@@ -15,12 +15,24 @@ FEATURE_BIN_TOTAL = "feature_bin_total"
 PREDICTION_BIN_TOTAL = "prediction_bin_total"
 """Counter of predictions by baseline bin: labels RELEASE, REVISION, BIN."""
 
+FEATURE_BASELINE_ROWS = "feature_baseline_rows"
+"""Gauge, constant: held-out rows in each bin of the baseline: labels RELEASE, REVISION, FEATURE, BIN.
+
+Beside the counts, so that whoever reads Prometheus can measure drift without reaching the artifact."""
+
+PREDICTION_BASELINE_ROWS = "prediction_baseline_rows"
+"""Gauge, constant: held-out predictions in each bin of the baseline: labels RELEASE, REVISION, BIN."""
+
+PREDICTION_BINS_INFO = "prediction_bins_info"
+"""Gauge, always 1: labels RELEASE, REVISION, LAYOUT. Bins compare only between equal layouts."""
+
 RELEASE = "release"
 REVISION = "revision"
 MODEL_VERSION = "model_version"
 CODE = "code"
 FEATURE = "feature"
 BIN = "bin"
+LAYOUT = "layout"
 NAMESPACE = "namespace"
 POD = "pod"
 
