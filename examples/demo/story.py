@@ -148,6 +148,8 @@ class _Lines:
     def __enter__(self) -> "_Lines":
         if sys.stdout.isatty():
             self._live.start()
+        else:
+            print(f" time  {'phase':<12} {'stable canary weight seen':>25}  {'verdict':<12} why", flush=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,7 +177,7 @@ class _Lines:
             self._table.add_row(clock, *row)
         else:
             phase, stable, canary, weight, share, verdict, why = row
-            arms = f"{stable:>3} {canary:>3} {weight:>5} {share:>5}"
+            arms = f"{stable:>6} {canary:>6} {weight:>6} {share:>4}"
             print(f"{clock}  {phase:<12} {arms}  {verdict:<12} {why}", flush=True)
 
 

@@ -7,6 +7,8 @@ from modelrelease_operator.core.streams import Stream
 def facts(version: str, bad: str, stream: Stream, arms: tuple[ArmCounts, ArmCounts]) -> str:
     """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests, stable 0.9 % of 22,800"."""
     canary, stable = arms
+    if not canary.total:
+        return f"canary {version} has answered no request yet"
     if stream.canary_bound is None:
         return f"canary {version} {bad} {_share(canary)}, stable {_share(stable)}"
     return (
