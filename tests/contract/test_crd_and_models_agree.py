@@ -133,8 +133,9 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
         {"analysis": {"gates": [{"name": "a", "errorRate": {}}, {"name": "b", "latency": {}}]}},
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"ratio": 2}}}]}},
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"milliseconds": 2}}}]}},
+        {"drift": {"sustained": {"windows": 3}}},
     ],
-    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half"],
+    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half", "drift"],
 )
 def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[str, Any]):
     raw = {"model": {"uri": "http://store/qna/1"}, **raw}
@@ -157,6 +158,7 @@ def test_the_places_of_models_agree():
             ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
         ),
         ("spec.analysis.gates[].latency", ["has(self.maxSeconds)"]),
+        ("spec.drift.sustained", ["self.atLeast <= self.windows"]),
     ],
 )
 def test_every_rule_between_fields_is_in_the_schema_too(path: str, words: list[str]):

@@ -50,7 +50,8 @@ def test_conditions_say_what_a_machine_needs_to_know(phase: Phase, expected: str
 
 def test_a_rejected_revision_is_not_ready_and_needs_a_person():
     world = a_serving_world(behaviours={"rev2": Behaviour(error_rate=0.3)}).release(a_target("2")).run()
-    assert conditions(world.status) == {
+    found = conditions(world.status)
+    assert {kind: found[kind] for kind in ("Ready", "Reconciling", "Stalled")} == {
         "Ready": ("False", "Rejected"),
         "Reconciling": ("False", "Rejected"),
         "Stalled": ("True", "Rejected"),
@@ -98,7 +99,7 @@ def test_ready_and_reconciling_and_stalled_never_contradict_each_other(phase: Ph
     for _ in range(40):
         found = conditions(world.step().status)
         assert [found[kind][0] for kind in ("Ready", "Reconciling", "Stalled")].count("True") <= 1
-        assert set(found) == {"Ready", "Reconciling", "Stalled"}
+        assert set(found) - {"Drifted"} == {"Ready", "Reconciling", "Stalled"}
 
 
 def test_every_condition_carries_the_generation_that_was_looked_at():
@@ -125,7 +126,7 @@ def test_the_transition_time_moves_only_with_the_status():
 
 def test_a_condition_of_another_owner_is_kept():
     foreign = Condition(
-        type="Drifted", status="True", reason="X", message="", observed_generation=1,
+        type="BackedUp", status="True", reason="X", message="", observed_generation=1,
         last_transition_time=START,
     )  # fmt: skip
     status = with_conditions(Status(conditions=(foreign,)), Seen(generation=2), START)

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
 from modelrelease_operator.errors import Invalid
 
@@ -252,6 +253,7 @@ class ReleaseSpec(_Model):
     serving: Serving = Serving()
     canary: Canary = Canary()
     analysis: Analysis = Analysis()
+    drift: Drift = Drift()
     paused: bool = False
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from modelrelease_operator.api.drift import DriftStatus
 from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
@@ -77,6 +78,11 @@ class Reason(StrEnum):
     FIRST_VERSION_SERVES = "FirstVersionServes"
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
+    DRIFTED = "Drifted"
+    DRIFT_ENDED = "DriftEnded"
+    NOT_DRIFTED = "NotDrifted"
+    INSUFFICIENT_DATA = "InsufficientData"
+    NO_BASELINE = "NoBaseline"
 
 
 class Recipe(_Model):
@@ -242,6 +248,7 @@ class Status(_Model):
     rejected: Rejected | None = None
     gates: tuple[GateStatus, ...] = ()
     evidence: Evidence = Evidence()
+    drift: DriftStatus | None = None
     history: tuple[HistoryEntry, ...] = ()
     conditions: tuple[Condition, ...] = ()
 

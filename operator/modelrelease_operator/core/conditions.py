@@ -3,23 +3,33 @@
 from datetime import datetime
 
 from modelrelease_operator.api.status import Condition, Phase, Reason, Status, set_condition
+from modelrelease_operator.core import drift_status
 from modelrelease_operator.core.state import Seen
 
+DRIFTED = "Drifted"
 WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 """Problems that may pass by themselves; any other needs a person."""
 
 
 def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
     """Return the status with its generation and its conditions brought up to date."""
+    told = [
+        (kind, "True" if holds else "False", reason, message)
+        for kind, holds, reason, message in (
+            ("Ready", *_ready(status, seen)),
+            ("Reconciling", *_reconciling(status, seen)),
+            ("Stalled", *_stalled(status, seen)),
+        )
+    ]
     conditions = status.conditions
-    for kind, holds, reason, message in (
-        ("Ready", *_ready(status, seen)),
-        ("Reconciling", *_reconciling(status, seen)),
-        ("Stalled", *_stalled(status, seen)),
-    ):
+    if drifted := drift_status.condition(status):
+        told.append((DRIFTED, *drifted))
+    else:
+        conditions = tuple(each for each in conditions if each.type != DRIFTED)
+    for kind, answer, reason, message in told:
         new = Condition(
             type=kind,
-            status="True" if holds else "False",
+            status=answer,
             reason=reason,
             message=message,
             observed_generation=seen.generation,

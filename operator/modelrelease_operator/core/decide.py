@@ -14,6 +14,7 @@ from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.conditions import with_conditions
+from modelrelease_operator.core.drift_status import heed, hold
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.moves import (
     advance,
@@ -50,6 +51,7 @@ PERSON_NEEDED = (Reason.SUSPENDED, Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUS
 
 def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
     """Return what should be, given what is asked for, remembered and seen."""
+    status, drift_notices = heed(spec, status, seen)
     match status.phase:
         case Phase.PENDING:
             decision = _pending(spec, status, seen, now)
@@ -65,7 +67,11 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
             decision = _rolling_back(spec, status, seen)
         case _:
             assert_never(status.phase)
-    return replace(decision, status=with_conditions(decision.status, seen, now))
+    return replace(
+        decision,
+        status=with_conditions(decision.status, seen, now),
+        notices=(*drift_notices, *decision.notices),
+    )
 
 
 def _pending(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
@@ -267,7 +273,20 @@ def _why_hold(
     left = parse_duration(step.bake) - (now - (canary.step_since or now))
     if left > timedelta(0):
         return Reason.HOLDING, f"every gate passes; the step bakes for another {format_duration(left)}"
-    if canary.step + 1 >= len(plan) and spec.canary.approval is Approval.MANUAL and not approved:
+    if canary.step + 1 < len(plan) or approved:
+        return None
+    return _why_not_promoted(spec, status, seen, late=late)
+
+
+def _why_not_promoted(
+    spec: ReleaseSpec, status: Status, seen: Seen, *, late: bool
+) -> tuple[Reason, str] | None:
+    """Return what the last step still waits for once every gate passes, or None."""
+    canary = canary_of(status)
+    if drift := hold(spec, status, canary, seen):
+        # Past the deadline a person is asked; when the drift ends by itself, nobody needs to answer.
+        return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
+    if spec.canary.approval is Approval.MANUAL:
         text = f"every gate passes; annotate approve={canary.revision} to promote {canary.version}"
         return Reason.WAITING_FOR_APPROVAL, text
     return None

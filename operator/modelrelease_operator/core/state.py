@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelrelease_operator.api.status import Reason, Status, Target
+from modelrelease_operator.core.drift_windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ class Seen:
     """Revisions that the main Service selects; None while it does not exist."""
     metrics: Metrics = ()
     commands: Commands = Commands()
+    drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+    """By revision: the last closed windows of its bins, the newest last."""
 
     def ready(self, revision: str, replicas: int) -> bool:
         """Return whether a revision has at least so many ready pods."""

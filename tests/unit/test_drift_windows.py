@@ -1,0 +1,184 @@
+"""Windows of bins: counted once, closed in time, judged against the baseline that came along."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from modelrelease_operator.api.drift import Drift
+from modelrelease_operator.core.drift import DriftVerdict
+from modelrelease_operator.core.drift_windows import (
+    KEPT_WINDOWS,
+    PREDICTIONS,
+    BinSample,
+    Memory,
+    Window,
+    calibration,
+    look,
+)
+from tests.support.builders import START
+
+MINUTE = timedelta(minutes=1)
+EVEN = (1000,) * 10
+DRIFTING = (10, 20, 40, 60, 80, 100, 130, 160, 190, 210)
+ASKED = Drift(window="10m")
+
+
+def counted(pod: str, counts: Sequence[float], feature: str = "age") -> list[BinSample]:
+    return [
+        BinSample(revision="rev1", pod=pod, feature=feature, bin=str(index), value=value)
+        for index, value in enumerate(counts)
+    ]
+
+
+def baseline(feature: str = "age", counts: Sequence[int] = EVEN) -> list[BinSample]:
+    found = [
+        BinSample(revision="rev1", pod=None, feature=feature, bin=str(index), value=value)
+        for index, value in enumerate(counts)
+    ]
+    return [*found, BinSample(revision="rev1", pod=None, feature=feature, bin="missing", value=0)]
+
+
+def looks(*rounds: Iterable[BinSample], asked: Drift = ASKED, every: timedelta = 10 * MINUTE) -> Memory:
+    """Look at each round, `every` so often, the first one when the window opens."""
+    memory = Memory(opened=START)
+    for index, samples in enumerate(rounds):
+        memory = look(memory, samples, asked=asked, now=START + index * every)
+    return memory
+
+
+def only(memory: Memory) -> Window:
+    (window,) = memory.windows
+    return window
+
+
+def test_the_first_look_only_records_because_what_came_before_it_is_of_no_window():
+    memory = looks(counted("a", (900,) * 10), every=MINUTE)
+    assert memory.sums == {}
+    assert memory.windows == ()
+
+
+def test_a_window_holds_what_every_pod_grew_by():
+    window = only(
+        looks(
+            [*counted("a", (100,) * 10), *counted("b", (0,) * 10)],
+            [*baseline(), *counted("a", (160,) * 10), *counted("b", (40,) * 10)],
+        )
+    )
+    (age,) = window.features
+    assert (age.name, age.n, age.verdict) == ("age", 1000, DriftVerdict.STABLE)
+
+
+def test_looks_inside_a_window_add_up():
+    rounds = [[*baseline(), *counted("a", (10 * index,) * 10)] for index in range(11)]
+    (age,) = only(looks(*rounds, every=MINUTE)).features
+    assert age.n == 1000
+
+
+def test_a_pod_that_restarted_counts_from_nought():
+    rounds = [counted("a", (0,) * 10), counted("a", (90,) * 10), [*baseline(), *counted("a", (30,) * 10)]]
+    (age,) = only(looks(*rounds, every=5 * MINUTE)).features
+    assert age.n == 1200
+
+
+def test_a_pod_that_prometheus_missed_for_a_look_is_counted_once_when_it_is_back():
+    rounds = [
+        [*counted("a", (0,) * 10), *counted("b", (50,) * 10)],
+        counted("a", (10,) * 10),
+        [*baseline(), *counted("a", (20,) * 10), *counted("b", (80,) * 10)],
+    ]
+    (age,) = only(looks(*rounds, every=5 * MINUTE)).features
+    assert age.n == 500
+
+
+def test_a_pod_that_is_gone_for_a_whole_window_is_forgotten():
+    rounds = [[*counted("a", (1,) * 10), *counted("b", (1,) * 10)], counted("a", (2,) * 10)]
+    assert {series[0] for series in looks(*rounds).counters} == {"a", "b"}
+    rounds.append(counted("a", (3,) * 10))
+    assert {series[0] for series in looks(*rounds).counters} == {"a"}
+
+
+def test_two_jobs_that_scrape_the_same_pod_count_it_once():
+    twice = [*baseline(), *counted("a", (100,) * 10), *counted("a", (101,) * 10)]
+    (age,) = only(looks(counted("a", (0,) * 10), twice)).features
+    assert age.n == 1010
+
+
+def test_a_drifted_feature_is_named_and_comes_first():
+    window = only(
+        looks(
+            [*counted("a", (0,) * 10, "age"), *counted("a", (0,) * 10, "income")],
+            [
+                *baseline("age"), *baseline("income"),
+                *counted("a", (100,) * 10, "age"), *counted("a", DRIFTING, "income"),
+            ],
+        )
+    )  # fmt: skip
+    assert window.verdict is DriftVerdict.DRIFTED
+    assert [each.name for each in window.drifted] == ["income"]
+    assert [each.name for each in window.features] == ["income", "age"]
+    assert window.drifted[0].psi > 0.3
+
+
+def test_predictions_drift_like_any_feature():
+    window = only(
+        looks(
+            counted("a", (0,) * 10, PREDICTIONS),
+            [*baseline(PREDICTIONS), *counted("a", DRIFTING, PREDICTIONS)],
+        )
+    )
+    assert [each.name for each in window.drifted] == [PREDICTIONS]
+
+
+def test_missing_values_are_a_bin_like_any_other():
+    missing = BinSample(revision="rev1", pod="a", feature="age", bin="missing", value=500)
+    before = BinSample(revision="rev1", pod="a", feature="age", bin="missing", value=0)
+    window = only(
+        looks([*counted("a", (0,) * 10), before], [*baseline(), *counted("a", (100,) * 10), missing])
+    )
+    assert window.verdict is DriftVerdict.DRIFTED
+    assert window.features[0].n == 1500
+
+
+@pytest.mark.parametrize(
+    ("rounds", "what"),
+    [
+        ([counted("a", (0,) * 10), [*baseline(), *counted("a", (49,) * 10)]], "490 values"),
+        ([counted("a", (0,) * 10), []], "Prometheus does not answer"),
+        ([counted("a", (0,) * 10), counted("a", (100,) * 10)], "no baseline"),
+        ([baseline(), baseline()], "no counts"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_window_that_cannot_be_judged_is_insufficient(rounds: Any, what: str):
+    assert only(looks(*rounds)).verdict is DriftVerdict.INSUFFICIENT
+
+
+def test_a_value_that_is_no_count_is_refused():
+    with pytest.raises(ValueError, match="whole number"):
+        looks(counted("a", (0.5,)))
+
+
+def test_only_so_many_windows_are_remembered():
+    assert len(looks(*([()] * 40)).windows) == KEPT_WINDOWS
+
+
+@pytest.mark.parametrize(("window", "count"), [("10m", 144), ("7m", 206), ("1d", 1), ("2d", 1)])
+def test_the_false_alarms_of_a_day_share_the_probability(window: str, count: int):
+    assert calibration(Drift(window=window)).windows == count
+
+
+def test_bins_come_in_any_order():
+    shuffled = [*reversed(baseline()), *reversed(counted("a", DRIFTING))]
+    ordered = [*baseline(), *counted("a", DRIFTING)]
+    start = counted("a", (0,) * 10)
+    assert only(looks(start, shuffled)) == only(looks(start, ordered))
+
+
+def test_nothing_that_is_given_is_changed():
+    memory = looks(counted("a", (1,) * 10))
+    before: Mapping[str, int] = dict(memory.counters)
+    look(memory, counted("a", (9,) * 10), asked=ASKED, now=START + MINUTE)
+    assert memory.counters == before
+    assert memory.sums == {}
