@@ -1,0 +1,155 @@
+"""What commands share: manifests from files, arguments with a meaning, tables."""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.errors import Invalid
+
+Commands = Any
+"""The subparsers of argparse, whose type has no public name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A ModelRelease in a file."""
+
+    name: str
+    namespace: str | None
+    spec: ReleaseSpec
+
+
+class NothingThere(Exception):
+    """A file holds no ModelRelease."""
+
+
+def command(commands: Commands, name: str, summary: str, details: str) -> argparse.ArgumentParser:
+    """Add a command whose help ends with examples."""
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return made
+
+
+def documents(file: Path) -> list[Any]:
+    """Return the YAML (or JSON) documents of a file, or of standard input for `-`; raise Invalid."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        return list(yaml.safe_load_all(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        msg = f"{file}: cannot be read: {problem}"
+        raise Invalid(msg) from problem
+
+
+def releases_in(file: Path) -> list[dict[str, Any]]:
+    """Return the raw ModelReleases of a file; raise Invalid when it cannot be read."""
+    return [it for it in documents(file) if isinstance(it, dict) and it.get("kind") == names.KIND]
+
+
+def name_of(document: dict[str, Any]) -> str:
+    """Return the name of an object, or `?`."""
+    meta = document.get("metadata")
+    return str(meta.get("name", "?")) if isinstance(meta, dict) else "?"
+
+
+def manifests(file: Path) -> list[Manifest]:
+    """Read every ModelRelease of a file; raise Invalid naming the first that is wrong, or NothingThere."""
+    found = []
+    for document in releases_in(file):
+        try:
+            spec = ReleaseSpec.parse(document.get("spec") or {})
+        except Invalid as problem:
+            msg = f"{file}: {names.KIND} {name_of(document)}: {problem}"
+            raise Invalid(msg) from problem
+        meta = document.get("metadata") or {}
+        found.append(Manifest(name=name_of(document), namespace=meta.get("namespace"), spec=spec))
+    if not found:
+        raise NothingThere(file)
+    return found
+
+
+def nothing_in(file: Path) -> int:
+    """Say that a file holds nothing to work on; return the exit code for that."""
+    print(f"no {names.KIND} was found in {file}", file=sys.stderr)
+    return 2
+
+
+def show(results: Sequence[dict[str, Any]]) -> None:
+    """Print JSON: an object for one release, a list for several."""
+    print(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
+
+
+def duration(text: str) -> timedelta:
+    """Read an argument such as `30m`."""
+    try:
+        return parse_duration(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
+
+
+def share(text: str) -> float:
+    """Read an argument that is a share between 0 and 1; percentages are refused, not guessed."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        msg = f"must be a share between 0 and 1 (0.01 is one percent), got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def positive(text: str) -> float:
+    """Read an argument that is a number above 0."""
+    value = number(text)
+    if not value > 0:
+        msg = f"must be above 0, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def number(text: str) -> float:
+    """Read a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        msg = f"must be a number, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def percent(value: float) -> str:
+    """Write a share as people read it, such as `1 %`, `0.05 %`."""
+    return f"{100 * value:.3g} %"
+
+
+def indented(text: str, first: str = "  ") -> str:
+    """Wrap a sentence for a terminal of 80 columns, two columns in."""
+    return textwrap.fill(text, 80, initial_indent=first, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def table(rows: Iterable[Sequence[str]], *, left: frozenset[int] = frozenset()) -> str:
+    """Align columns: to the right, but for those in `left`."""
+    lines = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if index in left else text.rjust(width)
+            for index, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

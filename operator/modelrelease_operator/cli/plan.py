@@ -1,0 +1,192 @@
+"""`modelrelease plan`: what a release will take, and what it will catch."""
+
+import argparse
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from modelrelease_contract.metrics import duration_buckets
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.cli.common import (
+    Commands,
+    Manifest,
+    NothingThere,
+    command,
+    indented,
+    manifests,
+    nothing_in,
+    percent,
+    show,
+    table,
+)
+from modelrelease_operator.cli.traffic import add_traffic, latency_of
+from modelrelease_operator.core.cautions import cautions
+from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, plan
+
+DETAILS = """\
+Says for each step what a healthy canary needs to pass, and how soon one that fails more often is
+caught there, with how many bad answers until then. The figures come from the tests that the operator
+itself runs; medians of simulated releases are up to a third lower. Needs no cluster.
+
+examples:
+  modelrelease plan examples/releases/steps.yaml --rps 20
+  modelrelease plan release.yaml --rps 200 --stable-error-rate 0.001 -o json
+  kustomize build overlays/prod | modelrelease plan - --rps 20
+"""
+
+ENDS = {"promoted": "promoted", "rolled_back": "rolled back in step", "inconclusive": "paused in step"}
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    made = command(commands, "plan", "show what a release will take, and what it will catch", DETAILS)
+    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
+    add_traffic(made)
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    made.set_defaults(run=_plan)
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    conditions = Conditions(
+        rps=parsed.rps,
+        stable_errors=parsed.stable_error_rate,
+        bounds=duration_buckets(),
+        latency=latency_of(parsed),
+        pod_start=parsed.pod_start,
+    )
+    try:
+        found = manifests(parsed.file)
+    except NothingThere:
+        return nothing_in(parsed.file)
+    plans = [(it, plan(it.spec, conditions)) for it in found]
+    if parsed.output == "json":
+        show([_as_json(it, conditions, made) for it, made in plans])
+    else:
+        print("\n\n".join(_as_text(it, conditions, made) for it, made in plans))
+    return 0
+
+
+def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
+    parts = [
+        f"{release.name}: {conditions.rps:g} requests a second, stable fails "
+        f"{percent(conditions.stable_errors)} of them, a look every {release.spec.analysis.interval}",
+        "",
+        _steps_table(made),
+        "",
+        "From start to end, for a canary that fails",
+        _journeys_table(conditions, made),
+    ]
+    for caution in cautions(release.spec, conditions, made):
+        parts += ["", indented(caution, first="! ")]
+    return "\n".join(parts)
+
+
+def _steps_table(made: Plan) -> str:
+    catches = made.steps[0].catches
+    head = ["step", "weight", "requests", "time", *(f"fails x{catch.ratio:g}" for catch in catches)]
+    rows = [[str(number), *_step_row(step)] for number, step in enumerate(made.steps, start=1)]
+    body = table([head, *rows])
+    # Groups of columns end where their last column ends.
+    healthy = "healthy needs".rjust(body.index("time") + len("time"))
+    caught = "caught after (bad answers)".rjust(max(map(len, body.splitlines())) - len(healthy))
+    return f"{healthy}{caught}\n{body}"
+
+
+def _step_row(step: StepPlan) -> list[str]:
+    got = f"{step.effective:.0f} %"
+    weight = got if abs(step.effective - step.weight) < 0.5 else f"{step.weight} → {got}"
+    return [
+        weight,
+        _count(step.requests),
+        _time(step.time),
+        *(
+            f"{_time(catch.time)} ({_count(catch.bad_answers)})" if catch.time else "never"
+            for catch in step.catches
+        ),
+    ]
+
+
+def _journeys_table(conditions: Conditions, made: Plan) -> str:
+    rows = [["", "ends", "after", "canary requests", "bad answers"]]
+    for journey in made.journeys:
+        who = "as often as stable" if journey.ratio == 1 else f"x{journey.ratio:g}"
+        rate = percent(min(1.0, journey.ratio * conditions.stable_errors))
+        end = ENDS[journey.end]
+        end = end if journey.end == "promoted" else f"{end} {journey.step + 1}"
+        rows.append(
+            [
+                f"  {who} ({rate})",
+                end,
+                _time(journey.time),
+                f"{round(journey.requests):,}",
+                f"{round(journey.bad_answers):,}",
+            ]
+        )
+    return table(rows, left=frozenset({0, 1}))
+
+
+def _time(span: timedelta | None) -> str:
+    return "never" if span is None else format_duration(span)
+
+
+def _count(value: float) -> str:
+    if value == math.inf:
+        return "no end"
+    size, unit = next(
+        ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if value >= size), (1, "")
+    )
+    return f"{math.ceil(value)}" if not unit else f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+
+
+def _as_json(release: Manifest, conditions: Conditions, made: Plan) -> dict[str, Any]:
+    return {
+        "name": release.name,
+        "rps": conditions.rps,
+        "stable_error_rate": conditions.stable_errors,
+        "steps": [_step_json(number, step) for number, step in enumerate(made.steps, start=1)],
+        "outcomes": [_journey_json(journey) for journey in made.journeys],
+        "warnings": list(cautions(release.spec, conditions, made)),
+    }
+
+
+def _step_json(number: int, step: StepPlan) -> dict[str, Any]:
+    return {
+        "step": number,
+        "requested_weight": step.weight,
+        "effective_weight": round(step.effective, 1),
+        "canary_replicas": step.replicas,
+        "healthy_canary_requests": _finite(step.requests),
+        "waits_for": step.limiter.value,
+        "healthy_seconds": _seconds(step.time),
+        "healthy_seconds_so_far": _seconds(step.so_far),
+        "regressions": [
+            {
+                "ratio": catch.ratio,
+                "canary_requests": _finite(catch.requests),
+                "seconds": _seconds(catch.time),
+                "bad_answers": _finite(catch.bad_answers),
+            }
+            for catch in step.catches
+        ],
+    }
+
+
+def _journey_json(journey: Journey) -> dict[str, Any]:
+    return {
+        "ratio": journey.ratio,
+        "end": journey.end,
+        "step": journey.step + 1,
+        "seconds": _seconds(journey.time),
+        "canary_requests": round(journey.requests),
+        "bad_answers": round(journey.bad_answers, 1),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: null means never."""
+    return None if value == math.inf else math.ceil(value)
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

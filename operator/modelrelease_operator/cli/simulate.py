@@ -1,0 +1,191 @@
+"""`modelrelease simulate`: the same decisions on a fake clock, many times."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from modelrelease_contract.metrics import duration_buckets
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.cli.common import (
+    Commands,
+    Manifest,
+    NothingThere,
+    command,
+    duration,
+    indented,
+    manifests,
+    nothing_in,
+    percent,
+    positive,
+    share,
+    show,
+    table,
+)
+from modelrelease_operator.cli.traffic import add_traffic, latency_of
+from modelrelease_operator.core.forecast import Forecast, Middle, forecast
+from modelrelease_operator.core.simulation import End, Outcome, Scenario, simulate
+
+DETAILS = """\
+Runs the operator's own decisions on a fake clock against clients that come by chance, and says how
+often such a canary is promoted, rolled back or left to a person. The same seed gives the same answer.
+
+examples:
+  modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.02
+  modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.05 --onset 30m
+  modelrelease simulate release.yaml --rps 20 --latency-ratio 1.5 --runs 500 --seed 1 -o json
+"""
+
+SAID = {End.PROMOTED: "promoted", End.ROLLED_BACK: "rolled back", End.INCONCLUSIVE: "inconclusive"}
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    made = command(commands, "simulate", "release many times on a fake clock, and count the ends", DETAILS)
+    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
+    add_traffic(made)
+    made.add_argument(
+        "--canary-error-rate",
+        type=share,
+        metavar="SHARE",
+        help="share of the canary's that fail (default: stable's)",
+    )
+    made.add_argument(
+        "--latency-ratio", type=positive, default=1.0, metavar="RATIO",
+        help="the canary takes so many times as long as stable (default: 1)",
+    )  # fmt: skip
+    made.add_argument(
+        "--onset", type=duration, default="0s", metavar="DURATION",
+        help="the canary is like stable until it has had clients for so long (default: 0s)",
+    )  # fmt: skip
+    made.add_argument(
+        "--scrape-lag", type=duration, default="0s", metavar="DURATION",
+        help="stable's counters are older than the canary's by so much (default: 0s)",
+    )  # fmt: skip
+    made.add_argument(
+        "--runs", type=_whole, default=200, metavar="N", help="releases to simulate (default: 200)"
+    )
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    made.set_defaults(run=_simulate)
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        msg = f"must be a whole number above 0, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _simulate(parsed: argparse.Namespace) -> int:
+    scenario = Scenario(
+        rps=parsed.rps,
+        stable_errors=parsed.stable_error_rate,
+        canary_errors=parsed.stable_error_rate
+        if parsed.canary_error_rate is None
+        else parsed.canary_error_rate,
+        bounds=duration_buckets(),
+        latency=latency_of(parsed),
+        latency_ratio=parsed.latency_ratio,
+        onset=parsed.onset,
+        scrape_lag=parsed.scrape_lag,
+        pod_start=parsed.pod_start,
+    )
+    try:
+        found = manifests(parsed.file)
+    except NothingThere:
+        return nothing_in(parsed.file)
+    results = []
+    for release in found:
+        outcomes = list(_outcomes(release, scenario, runs=parsed.runs, seed=parsed.seed))
+        results.append((release, forecast(outcomes, steps=len(release.spec.canary.plan))))
+    if parsed.output == "json":
+        show([_as_json(parsed, release, made) for release, made in results])
+    else:
+        print("\n\n".join(_as_text(scenario, release, made) for release, made in results))
+    return 0
+
+
+def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) -> Iterator[Outcome]:
+    """Run every release; say on standard error how far it is when that takes long."""
+    began = told = time.monotonic()
+    for run in range(runs):
+        # Each run has a seed of its own, so that more runs only add to those before.
+        yield simulate(release.spec, scenario, Random(f"{seed}/{run}"))
+        now = time.monotonic()
+        if now - told > 2:
+            told = now
+            left = (now - began) / (run + 1) * (runs - run - 1)
+            remaining = format_duration(timedelta(seconds=left))
+            print(f"{release.name}: {run + 1} of {runs} runs, about {remaining} left", file=sys.stderr)
+
+
+def _as_text(scenario: Scenario, release: Manifest, made: Forecast) -> str:
+    rows = [["", "share", "95 % confidence", "median time", "canary requests", "bad answers"]]
+    for end, ended in made.ends.items():
+        sure = ended.interval
+        row = [SAID[end], f"{100 * ended.share:.1f} %", f"{100 * sure.lower:.1f} to {100 * sure.upper:.1f} %"]
+        rows.append([*row, *_figures(made.by_end.get(end))])
+    rows.append(["all", "", "", *_figures(made.overall)])
+    parts = [
+        f"{release.name}: {scenario.rps:g} requests a second, {made.ends[End.PROMOTED].of} runs",
+        _about(scenario),
+        "",
+        table(rows, left=frozenset({0})),
+    ]
+    for end, counts in made.by_step.items():
+        if end is not End.PROMOTED:
+            where = ", ".join(
+                f"{count} in step {step}" for step, count in enumerate(counts, start=1) if count
+            )
+            parts += ["", f"{SAID[end]}: {where}; such as", indented(made.reasons[end])]
+    return "\n".join(parts)
+
+
+def _about(scenario: Scenario) -> str:
+    text = f"stable fails {percent(scenario.stable_errors)}, the canary {percent(scenario.canary_errors)}"
+    if scenario.latency_ratio != 1:
+        text += f" and takes x{scenario.latency_ratio:g} as long"
+    if scenario.onset:
+        text += f", from {format_duration(scenario.onset)} after its first clients"
+    if scenario.scrape_lag:
+        text += f"; stable is scraped {format_duration(scenario.scrape_lag)} late"
+    return text
+
+
+def _figures(middle: Middle | None) -> list[str]:
+    if middle is None:
+        return ["", "", ""]
+    time_taken = format_duration(timedelta(seconds=middle.seconds))
+    return [time_taken, f"{middle.canary_requests:,.0f}", f"{middle.bad_answers:,.0f}"]
+
+
+def _as_json(parsed: argparse.Namespace, release: Manifest, made: Forecast) -> dict[str, Any]:
+    return {
+        "name": release.name,
+        "runs": parsed.runs,
+        "seed": parsed.seed,
+        **{end.value: ended.share for end, ended in made.ends.items()},
+        "median_seconds": made.overall.seconds,
+        "median_canary_requests": made.overall.canary_requests,
+        "median_bad_answers": made.overall.bad_answers,
+        "confidence_95": {
+            end.value: [round(ended.interval.lower, 4), round(ended.interval.upper, 4)]
+            for end, ended in made.ends.items()
+        },
+        "by_end": {
+            end.value: {
+                "median_seconds": middle.seconds,
+                "fastest_tenth_seconds": middle.fast,
+                "slowest_tenth_seconds": middle.slow,
+                "median_canary_requests": middle.canary_requests,
+                "median_bad_answers": middle.bad_answers,
+                "by_step": made.by_step[end],
+            }
+            for end, middle in made.by_end.items()
+        },
+    }

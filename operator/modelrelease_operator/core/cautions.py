@@ -1,0 +1,94 @@
+"""What a person should hear about a plan before it is shipped: each caution says what to change."""
+
+import math
+from collections.abc import Iterator
+
+from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan
+
+NOTABLE = 2.0
+"""The regression that every release should catch."""
+
+
+def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str, ...]:
+    """Return a sentence for everything that is likely to disappoint."""
+    return (
+        *_about_settings(spec, plan),
+        *_about_weights(spec, plan),
+        *_about_time(spec, conditions, plan),
+        *_about_regressions(conditions, plan),
+    )
+
+
+def _about_settings(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
+    if spec.paused:
+        yield "spec.paused is true: nothing goes on until it is taken out"
+    if plan.blind:
+        yield "no gate looks at errors: a canary that fails is not noticed; add a gate with errorRate"
+
+
+def _about_weights(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
+    """Group the steps that are rounded much: they often share one remedy."""
+    replicas = spec.serving.replicas
+    rounded = [
+        (step.weight, step.effective)
+        for step in plan.steps
+        if abs(step.effective - step.weight) >= min(5.0, max(1.0, step.weight / 2))
+    ]
+    if not rounded:
+        return
+    what = ", ".join(f"{asked} % becomes {got:.0f} %" for asked, got in rounded)
+    text = f"weights are shares of pods, and serving.replicas is {replicas}: {what}"
+    small = [asked for asked, got in rounded if asked < got]
+    if small:
+        text += f"; {math.ceil(100 / min(small)) - 1} replicas would allow {min(small)} %"
+    if any(asked > 50 for asked, _ in rounded):
+        text += "; stable keeps all its pods while a canary is tested, so 50 % is the most"
+    yield text
+
+
+def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
+    deadline = parse_duration(spec.canary.progress_deadline)
+    stuck = next((index for index, step in enumerate(plan.steps) if step.limiter is Limiter.NEVER), None)
+    if stuck is not None:
+        yield (
+            f"step {stuck + 1} never passes at a stable error rate of {100 * conditions.stable_errors:g} %, "
+            "however good the canary: a limit (maxPercent) is too close to it, or below it"
+        )
+        return
+    total = plan.steps[-1].so_far
+    if total is None or total > deadline:
+        needs = "has no end" if total is None else f"takes about {format_duration(total)}"
+        yield (
+            f"progressDeadline ({spec.canary.progress_deadline}) is too short for this traffic: a healthy "
+            f"release {needs} and would pause as inconclusive; raise it, widen the margins, or take "
+            "fewer steps"
+        )
+    elif total > 0.6 * deadline:
+        yield (
+            f"a healthy release takes about {format_duration(total)} of the {spec.canary.progress_deadline} "
+            "that progressDeadline allows: an unlucky one would pause as inconclusive"
+        )
+
+
+def _about_regressions(conditions: Conditions, plan: Plan) -> Iterator[str]:
+    if plan.blind:
+        return
+    journey = next(journey for journey in plan.journeys if journey.ratio == NOTABLE)
+    rate = f"{100 * min(1.0, NOTABLE * conditions.stable_errors):.3g} %"
+    if journey.end == "promoted":
+        yield (
+            f"a canary that fails twice as often ({rate}) is promoted, not caught: a gate that "
+            "shall find it needs smaller tolerated and margin points, and more requests"
+        )
+    elif journey.end == "inconclusive":
+        yield (
+            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: "
+            f"the release pauses in step {journey.step + 1} after {_requests(journey)} canary requests, and "
+            "a person decides"
+        )
+
+
+def _requests(journey: Journey) -> str:
+    return f"{round(journey.requests):,}"

@@ -1,0 +1,306 @@
+"""What a release will take, before it is shipped: requests, time, and what slips through.
+
+Worked out, not simulated: every test is taken to grow at its expected speed (`expected_requests`),
+with the very tests that the release will use (`questions_of`). Medians of simulated releases lie
+near these figures or below; `modelrelease simulate` gives their spread.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.evidence import EProcess
+from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.questions import Comparison, Question, questions_of
+from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
+from modelrelease_operator.core.split import split
+from modelrelease_operator.core.state import Counter
+from modelrelease_operator.core.streams import ERRORS, INFINITY, Stream
+
+RATIOS = (1.5, 2.0, 5.0)
+"""Regressions that a plan looks at: how many times as often as stable's the canary's requests fail."""
+SETTLING = timedelta(seconds=1)
+"""Until a weight that needs no new pods is seen in effect."""
+LONGEST = timedelta(days=3650)
+"""Stands for any time that does not end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What is assumed of the world."""
+
+    rps: float
+    stable_errors: float
+    bounds: Sequence[float]
+    latency: Latency = field(default_factory=Latency)
+    pod_start: timedelta = timedelta(seconds=10)
+
+
+class Limiter(StrEnum):
+    """What a healthy canary waits for in a step."""
+
+    EVIDENCE = "evidence"
+    MIN_REQUESTS = "minRequests"
+    BAKE = "bake"
+    NEVER = "never passes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catch:
+    """How soon a regression is caught that is there from the first request, at one weight."""
+
+    ratio: float
+    requests: float
+    time: timedelta | None
+    """None when it is not caught at all."""
+    bad_answers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """One step."""
+
+    weight: int
+    effective: float
+    """Percent, from the pods that the weight is rounded to."""
+    replicas: int
+    """Pods of the canary."""
+    requests: float
+    """Canary requests that the gates need of a healthy canary."""
+    limiter: Limiter
+    time: timedelta | None
+    so_far: timedelta | None
+    catches: tuple[Catch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """A canary's way through all steps when it fails `ratio` times as often as stable."""
+
+    ratio: float
+    end: str
+    """`promoted`, `rolled_back` or `inconclusive`."""
+    step: int
+    time: timedelta
+    requests: float
+    bad_answers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a release will take."""
+
+    steps: tuple[StepPlan, ...]
+    journeys: tuple[Journey, ...]
+    """Of a healthy canary first, then one for each ratio."""
+    blind: bool
+    """Whether no gate looks at errors."""
+
+
+def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
+    """Work out every step and every journey."""
+    stages = tuple(_stages(spec, conditions))
+    so_far: timedelta | None = conditions.pod_start
+    steps = []
+    for stage in stages:
+        needed, limiter = stage.needed(1.0)
+        time = stage.duration(stage.to_pass(1.0))
+        so_far = None if so_far is None or time is None else so_far + time
+        steps.append(
+            StepPlan(
+                weight=stage.weight,
+                effective=100 * stage.share,
+                replicas=stage.replicas,
+                requests=needed,
+                limiter=limiter,
+                time=time,
+                so_far=so_far,
+                catches=tuple(stage.catch(ratio) for ratio in RATIOS),
+            )
+        )
+    return Plan(
+        steps=tuple(steps),
+        journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
+        blind=not any(stream == ERRORS for stage in stages for q in stage.questions for stream in q.streams),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """A step with its tests."""
+
+    spec: ReleaseSpec
+    conditions: Conditions
+    weight: int
+    share: float
+    replicas: int
+    settling: timedelta
+    bake: timedelta
+    questions: tuple[Question, ...]
+
+    @property
+    def canary_rps(self) -> float:
+        return self.conditions.rps * self.share
+
+    def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
+        """Return the time until so many canary requests were counted by a look; None without end.
+
+        The first look of a step only records where the counters stand.
+        """
+        seconds = self.spec.analysis.period.total_seconds()
+        looks = requests / self.canary_rps / seconds
+        if looks * seconds > LONGEST.total_seconds():
+            return None
+        return self.settling + (math.ceil(looks - 1e-9) + confirmations) * self.spec.analysis.period
+
+    def to_pass(self, ratio: float) -> float:
+        """Return the canary requests until every gate passes and the step has baked."""
+        return max(self.needed(ratio)[0], self.bake.total_seconds() * self.canary_rps)
+
+    def needed(self, ratio: float) -> tuple[float, Limiter]:
+        """Return the canary requests until every gate passes, and what the step waits for longest."""
+        beta = self.spec.analysis.false_promotion_probability
+        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
+        if evidence == math.inf:
+            return math.inf, Limiter.NEVER
+        least = float(self.spec.analysis.min_requests)
+        requests, limiter = max((evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS))
+        baked = self.bake.total_seconds() * self.canary_rps > requests
+        return requests, Limiter.BAKE if baked else limiter
+
+    def to_catch(self, ratio: float) -> float:
+        """Return the canary requests until the canary is convicted, from a fresh start."""
+        alpha = self.spec.analysis.false_rollback_probability
+        return min(
+            (
+                self._to_convict(question, ratio, alpha / len(self.questions))
+                for question in self.questions
+            ),
+            default=math.inf,
+        )  # fmt: skip
+
+    def catch(self, ratio: float) -> Catch:
+        requests = self.to_catch(ratio)
+        return Catch(
+            ratio=ratio,
+            requests=requests,
+            time=self.duration(requests, confirmations=1),
+            bad_answers=requests * _error_rates(self.conditions, ratio)[1],
+        )
+
+    def _to_promote(self, question: Question, ratio: float, beta: float) -> float:
+        if not question.ready:
+            return math.inf
+        needs = [
+            self._requests(test.promote, test.stream, ratio, beta)
+            for test in question.comparisons
+            if test.promote
+        ]
+        if limit := question.limit:
+            stable, canary = self._rates(limit.stream, ratio)
+            if stable > limit.canary.limit:
+                return math.inf  # stable breaks the limit itself: nothing moves
+            needs.append(to_stay_below(limit.promote, canary, beta))
+        return max(needs, default=0.0)
+
+    def _to_convict(self, question: Question, ratio: float, alpha: float) -> float:
+        """The tests of a gate share its alpha, and so do the copies of a test that are started later."""
+        tests = len(question.comparisons) + (question.limit is not None)
+        needs = [
+            self._requests(_template(test), test.stream, ratio, alpha / tests / test.rollback.plan.planned)
+            for test in question.comparisons
+        ]
+        if limit := question.limit:
+            stable, canary = self._rates(limit.stream, ratio)
+            needs.append(
+                to_breach(limit.canary, canary, alpha / tests) if stable <= limit.canary.limit else math.inf
+            )
+        return min(needs, default=math.inf)
+
+    def _requests(self, test: EProcess, stream: Stream, ratio: float, probability: float) -> float:
+        stable, canary = self._rates(stream, ratio)
+        # A stable that never fails is as good as one that fails once in a trillion.
+        stable = max(stable, 1e-12)
+        return to_reach(
+            test, stable_rate=stable, ratio=canary / stable, weight=self.share, probability=probability
+        )
+
+    def _rates(self, stream: Stream, ratio: float) -> tuple[float, float]:
+        """Return how often requests of either arm are bad in a stream."""
+        if stream.canary_bound is None or stream.stable_bound is None:
+            return _error_rates(self.conditions, ratio)
+        law = self.conditions.latency
+        return 1 - law.within(float(stream.stable_bound)), 1 - law.within(float(stream.canary_bound))
+
+
+def _template(test: Comparison) -> EProcess:
+    return test.rollback.plan.template
+
+
+def _error_rates(conditions: Conditions, ratio: float) -> tuple[float, float]:
+    return conditions.stable_errors, min(1.0, ratio * conditions.stable_errors)
+
+
+def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
+    steps, pods = spec.canary.plan, 0
+    counters = tuple(_histogram(conditions))
+    for index, step in enumerate(steps):
+        chosen = split(weight=step.weight, replicas=spec.serving.replicas)
+        following = steps[index + 1].weight if index + 1 < len(steps) else 100
+        grows = pods and chosen.canary > pods
+        yield _Stage(
+            spec=spec,
+            conditions=conditions,
+            weight=step.weight,
+            share=chosen.weight / 100,
+            replicas=chosen.canary,
+            settling=conditions.pod_start if grows else SETTLING,
+            bake=parse_duration(step.bake),
+            questions=questions_of(spec, Evidence(), counters, "stable", following)[1],
+        )
+        pods = chosen.canary
+
+
+def _histogram(conditions: Conditions) -> Iterable[Counter]:
+    """What stable's histogram looks like: latency gates are cut at its quantiles."""
+    for bound in conditions.bounds:
+        value = round(SERVED_BEFORE * conditions.latency.within(bound))
+        yield Counter(revision="stable", pod="stable", bound=str(bound), value=value)
+    yield Counter(revision="stable", pod="stable", bound=INFINITY, value=SERVED_BEFORE)
+
+
+def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float) -> Journey:
+    """Walk through the steps. Evidence for a rollback adds up over them, that for promotion does not."""
+    bad, deadline = _error_rates(conditions, ratio)[1], parse_duration(spec.canary.progress_deadline)
+    time, requests, missing = conditions.pod_start, 0.0, 1.0
+    for index, stage in enumerate(stages):
+        passing, whole = stage.to_pass(ratio), stage.to_catch(ratio)
+        catching = missing * whole
+        caught = catching <= passing
+        taken = min(catching, passing)
+        took = stage.duration(taken, confirmations=int(caught))
+        if took is None or time + took > deadline:
+            left = max(timedelta(0), deadline - time).total_seconds() * stage.canary_rps
+            return Journey(
+                ratio=ratio, end="inconclusive", step=index, time=deadline, requests=requests + left,
+                bad_answers=bad * (requests + left),
+            )  # fmt: skip
+        # Requests are counted until the look that sees enough of them.
+        met = max(taken, (took - stage.settling).total_seconds() * stage.canary_rps)
+        time, requests = time + took, requests + met
+        if caught:
+            return Journey(
+                ratio=ratio, end="rolled_back", step=index, time=time, requests=requests,
+                bad_answers=bad * requests,
+            )  # fmt: skip
+        missing -= taken / whole if whole < math.inf else 0.0
+    end = len(stages) - 1
+    time += conditions.pod_start if stages[-1].replicas < spec.serving.replicas else SETTLING
+    return Journey(
+        ratio=ratio, end="promoted", step=end, time=time, requests=requests, bad_answers=bad * requests
+    )

@@ -1,0 +1,318 @@
+"""Releases on a fake clock: the same `decide`, in a world light enough to live through a thousand times.
+
+Nothing is decided here. The world has pods that take time to start, clients that come by chance
+(Poisson), errors and latencies that are independent from request to request, and a Prometheus that
+shows counters. A revision's pods are counted as one: their sums have the same law, and only sums are read.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from random import Random
+from statistics import NormalDist
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import Approval, ReleaseSpec
+from modelrelease_operator.api.status import Evidence, Phase, Recipe, StableStatus, Status, Target
+from modelrelease_operator.core.chance import binomial, poisson
+from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.state import Counter, Decision, Desired, Seen, Workload
+from modelrelease_operator.core.streams import INFINITY
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SERVED_BEFORE = 100_000
+"""Requests that stable answered before the release: its latency is cut at quantiles of these."""
+UNSEEN = 1e-7
+"""Buckets that are rarer than this in both arms are left out of the histogram: only time would be lost."""
+
+Growth = dict[tuple[str, str], int]
+"""By kind of counter (`code` or `le`) and its value: how much it grew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """A lognormal law of the time to answer, in seconds."""
+
+    median: float = 0.080
+    p99: float = 0.256
+
+    def __post_init__(self) -> None:
+        if not 0 < self.median < self.p99:
+            msg = (
+                f"the median must be above 0 and below the 99th percentile, got {self.median} and {self.p99}"
+            )
+            raise ValueError(msg)
+
+    def within(self, seconds: float, stretch: float = 1.0) -> float:
+        """Return the share of answers that take at most so long, when all take `stretch` times as long."""
+        if seconds == math.inf:
+            return 1.0
+        spread = math.log(self.p99 / self.median) / NormalDist().inv_cdf(0.99)
+        return NormalDist().cdf(math.log(seconds / stretch / self.median) / spread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What the world is like. Rates are shares in [0, 1], bounds are those of the latency histogram."""
+
+    rps: float
+    stable_errors: float
+    canary_errors: float
+    bounds: Sequence[float]
+    latency: Latency = field(default_factory=Latency)
+    latency_ratio: float = 1.0
+    onset: timedelta = timedelta(0)
+    """How long the canary has had clients before it becomes worse than stable."""
+    scrape_lag: timedelta = timedelta(0)
+    """By how much stable's counters are older than the canary's."""
+    pod_start: timedelta = timedelta(seconds=10)
+
+    def __post_init__(self) -> None:
+        if not (self.rps > 0 and self.latency_ratio > 0):
+            msg = f"rps and the latency ratio must be above 0, got {self.rps} and {self.latency_ratio}"
+            raise ValueError(msg)
+        if not (0 <= self.stable_errors <= 1 and 0 <= self.canary_errors <= 1):
+            msg = f"error rates must be in [0, 1], got {self.stable_errors} and {self.canary_errors}"
+            raise ValueError(msg)
+
+
+class End(StrEnum):
+    """How a release ended."""
+
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One simulated release."""
+
+    end: End
+    seconds: float
+    canary_requests: int
+    bad_answers: int
+    """Requests that the canary answered with an error."""
+    step: int
+    """Index of the last step that was entered."""
+    message: str
+
+
+def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
+    """Release once. Nobody pauses it, and a person who is asked approves at once."""
+    canary = spec.canary.model_copy(update={"approval": Approval.AUTOMATIC})
+    spec = spec.model_copy(update={"paused": False, "canary": canary})
+    world = _World(spec=spec, scenario=scenario, random=random)
+    # `decide` ends every release at its deadline; twice that is a world that it does not understand.
+    patience = 2 * (
+        parse_duration(spec.canary.progress_deadline) + parse_duration(spec.canary.start_deadline)
+    )
+    while world.now - START < patience:
+        decision = world.step()
+        if end := _end_of(decision.status):
+            return world.outcome(end, decision.status)
+        world.let_pass(decision.requeue or spec.analysis.period)
+    msg = f"a simulated release did not end within {patience}: {world.status.message}"
+    raise AssertionError(msg)
+
+
+def _end_of(status: Status) -> End | None:
+    if status.phase is Phase.ROLLING_BACK:
+        return End.ROLLED_BACK
+    if status.phase is Phase.PAUSED and status.canary and status.canary.inconclusive:
+        return End.INCONCLUSIVE
+    if status.phase is Phase.STABLE and status.stable and status.stable.revision == CANARY.revision:
+        return End.PROMOTED
+    return None
+
+
+def _target(revision: str, version: str) -> Target:
+    return Target(revision=revision, version=version, uri="", sha256="0" * 64, recipe=Recipe(image=""))
+
+
+STABLE, CANARY = _target("stable", "old"), _target("canary", "new")
+
+
+@dataclass(kw_only=True)
+class _Arm:
+    """One revision: its pods, what its counters are, and what Prometheus shows of them."""
+
+    bounds: tuple[float, ...]
+    lag: timedelta = timedelta(0)
+    ready_at: list[datetime] = field(default_factory=list)
+    shown: Growth = field(default_factory=dict)
+    unscraped: deque[tuple[datetime, Growth]] = field(default_factory=deque)
+    requests: int = 0
+    bad: int = 0
+
+    def scale(self, replicas: int, ready_at: datetime) -> None:
+        self.ready_at.sort()
+        del self.ready_at[replicas:]
+        self.ready_at += [ready_at] * (replicas - len(self.ready_at))
+
+    def ready(self, now: datetime) -> int:
+        return sum(at <= now for at in self.ready_at)
+
+    def answer(
+        self, random: Random, requests: int, errors: float, latency: Latency, stretch: float
+    ) -> Growth:
+        """Return by how much the counters grow with so many requests."""
+        bad = binomial(random, requests, errors)
+        self.requests, self.bad = self.requests + requests, self.bad + bad
+        grown = {("code", "200"): requests - bad, ("code", "500"): bad}
+        within, below = 0, 0.0
+        for bound in self.bounds:
+            share = latency.within(bound, stretch)
+            if share > below:
+                within += binomial(random, requests - within, (share - below) / (1 - below))
+            below = share
+            grown["le", str(bound)] = within
+        grown["le", INFINITY] = requests
+        return grown
+
+    def scrape(self, now: datetime) -> None:
+        """Show what had happened `lag` ago."""
+        while self.unscraped and self.unscraped[0][0] <= now - self.lag:
+            for key, count in self.unscraped.popleft()[1].items():
+                self.shown[key] = self.shown.get(key, 0) + count
+
+    def counters(self, revision: str) -> Iterable[Counter]:
+        for (kind, value), count in self.shown.items():
+            code, bound = (value, None) if kind == "code" else (None, value)
+            yield Counter(revision=revision, pod=revision, code=code, bound=bound, value=count)
+
+
+@dataclass(kw_only=True)
+class _World:
+    """Everything outside of `decide`, from the moment that a new version is asked for."""
+
+    spec: ReleaseSpec
+    scenario: Scenario
+    random: Random
+    now: datetime = START
+    clients_since: datetime | None = None
+    """When the canary got its first clients."""
+
+    def __post_init__(self) -> None:
+        bounds = _telling_bounds(self.spec, self.scenario)
+        self.arms = {
+            STABLE.revision: _Arm(bounds=bounds, lag=self.scenario.scrape_lag),
+            CANARY.revision: _Arm(bounds=bounds),
+        }
+        stable = self.arms[STABLE.revision]
+        stable.ready_at = [START] * self.spec.serving.replicas
+        stable.shown = self._growth(STABLE.revision, SERVED_BEFORE)
+        # A predictor shows its series with 0 before its first request.
+        self.arms[CANARY.revision].shown = self._growth(CANARY.revision, 0)
+        self.routed = frozenset({STABLE.revision})
+        self.status = Status(phase=Phase.STABLE, stable=StableStatus(**STABLE.parts(), since=START))
+
+    def step(self) -> Decision:
+        """Make one pass at the present moment."""
+        decision = decide(spec=self.spec, status=self.status, seen=self._seen(), now=self.now)
+        self._apply(decision.desired)
+        self.status = decision.status
+        self._read_less(decision.status.evidence)
+        return decision
+
+    def let_pass(self, time: timedelta) -> None:
+        """Let clients call until the next pass."""
+        lag = self.scenario.scrape_lag
+        # Cut where stable's next scrape will have been, so that what it shows is exact.
+        parts = [time - lag, lag] if timedelta(0) < lag < time else [time]
+        for part in parts:
+            self.now += part
+            self._serve(part.total_seconds())
+        for arm in self.arms.values():
+            arm.scrape(self.now)
+
+    def outcome(self, end: End, status: Status) -> Outcome:
+        canary = self.arms[CANARY.revision]
+        last = status.canary or self.status.canary
+        return Outcome(
+            end=end,
+            seconds=(self.now - START).total_seconds(),
+            canary_requests=canary.requests,
+            bad_answers=canary.bad,
+            step=last.step if last else len(self.spec.canary.plan) - 1,
+            message=status.rejected.message if status.rejected else status.message,
+        )
+
+    def _seen(self) -> Seen:
+        metrics: list[Counter] = []
+        if self.status.phase in (Phase.PROGRESSING, Phase.PAUSED):
+            for name, arm in self.arms.items():
+                metrics += arm.counters(name)
+        return Seen(
+            generation=1,
+            target=CANARY,
+            workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.ready_at},
+            routed=self.routed,
+            metrics=tuple(metrics),
+        )
+
+    def _workload(self, name: str, arm: _Arm) -> Workload:
+        ready, pods = arm.ready(self.now), len(arm.ready_at)
+        names = frozenset({name}) if ready else frozenset[str]()
+        return Workload(revision=name, wanted=pods, pods=pods, ready=ready, ready_names=names)
+
+    def _apply(self, desired: Desired) -> None:
+        for running in desired.running:
+            self.arms[running.target.revision].scale(running.replicas, self.now + self.scenario.pod_start)
+        self.routed = desired.routed
+
+    def _serve(self, seconds: float) -> None:
+        requests = poisson(self.random, self.scenario.rps * seconds)
+        ready = {name: self.arms[name].ready(self.now) for name in self.routed}
+        pods = sum(ready.values())
+        canary = ready.get(CANARY.revision, 0)
+        if canary and self.clients_since is None:
+            self.clients_since = self.now - timedelta(seconds=seconds)
+        to_canary = binomial(self.random, requests, canary / pods) if pods else 0
+        for name, count in ((CANARY.revision, to_canary), (STABLE.revision, requests - to_canary)):
+            self.arms[name].unscraped.append((self.now, self._growth(name, count)))
+
+    def _growth(self, name: str, requests: int) -> Growth:
+        scene = self.scenario
+        worse = name == CANARY.revision and self.now - (self.clients_since or self.now) >= scene.onset
+        errors = scene.canary_errors if worse else scene.stable_errors
+        stretch = scene.latency_ratio if worse else 1.0
+        return self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
+
+    def _read_less(self, evidence: Evidence) -> None:
+        """Stop counting buckets that `decide` has not chosen: it fixes its bounds for the whole release."""
+        used = _bounds_in_use(evidence.bounds)
+        for arm in self.arms.values():
+            kept = tuple(bound for bound in arm.bounds if str(bound) in used)
+            if kept and len(kept) < len(arm.bounds):
+                arm.bounds = kept
+                names = {INFINITY, *map(str, kept)}
+                arm.shown = {
+                    key: count for key, count in arm.shown.items() if key[0] == "code" or key[1] in names
+                }
+
+
+def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
+    """Return the bounds that can matter: those that some request may fall on either side of, and limits."""
+    law, ordered = scenario.latency, sorted(scenario.bounds)
+    kept = {
+        bound
+        for bound in ordered
+        if any(UNSEEN < law.within(bound, stretch) < 1 - UNSEEN for stretch in (1.0, scenario.latency_ratio))
+    }
+    for gate in spec.analysis.gates:
+        limit = gate.latency.max_seconds if gate.latency else None
+        if limit is not None:
+            kept.update([bound for bound in ordered if bound >= limit][:1])
+    kept.update([bound for bound in ordered if bound > max(kept, default=0.0)][:1])
+    return tuple(sorted(kept))
+
+
+def _bounds_in_use(chosen: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Return every bound that latency gates were cut at; nothing while one of them still waits."""
+    if not all(chosen.values()):
+        return frozenset()
+    return frozenset(bound for pairs in chosen.values() for pair in pairs for bound in pair.split(">"))
