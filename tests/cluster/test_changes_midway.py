@@ -1,7 +1,7 @@
 """People change their minds in the middle of a release."""
 
 from examples.waiting import wait_until
-from tests.support.releases import Release, phase_is
+from tests.support.releases import SOON_SURE, Release, phase_is
 
 
 def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release) -> None:
@@ -21,7 +21,8 @@ def test_a_spec_that_moves_on_rolls_the_old_canary_back_first(release: Release) 
     release.begins("1")
     release.load(rps=60)
     with release.no_request_lost(except_by=("3",)):
-        release.apply("3", canary={"weight": 50, "startDeadline": "2m", "keepPrevious": "1s"})
+        quick = {"weight": 50, "startDeadline": "2m", "keepPrevious": "1s"}
+        release.apply("3", canary=quick, analysis=SOON_SURE)
         release.wait("a canary", phase_is("Starting", "Progressing"))
         release.apply("2")
         release.serves("2")
@@ -72,7 +73,7 @@ def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(relea
 def test_a_paused_release_holds_and_goes_on_when_it_may(release: Release) -> None:
     release.begins("1")
     release.load(rps=60)
-    release.apply("2", paused=True)
+    release.apply("2", paused=True, analysis=SOON_SURE)
     status = release.wait("the canary to be held", lambda status: "spec.paused" in status.get("message", ""))
     assert status["stable"]["version"] == "1"
     release.apply("2", paused=False)

@@ -5,15 +5,15 @@ import random
 
 from cluster import Cluster
 from examples.waiting import wait_until
-from tests.support.releases import OPERATOR_SPACE, Release, phase_is, rejected
+from tests.support.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
 
 OUTAGE_SECONDS = 180
 
 
 def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Release) -> None:
     release.begins("1")
-    release.load(rps=60)
-    release.apply("2")
+    release.load(rps=40)
+    release.apply("2", analysis=SOON_SURE)
     release.wait("evidence at the first step", _has_evidence)
 
     kubectl = release.cluster.kubectl
@@ -43,7 +43,7 @@ def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted
     release.serves("1")
     release.load(rps=80)
     with release.no_request_lost():
-        release.apply("2")
+        release.apply("2", analysis=SOON_SURE)
         for phase in ("Starting", "Progressing", "Promoting"):
             release.wait(f"phase {phase} or later", _reached(phase, "2"))
             _wait_a_random_moment(release, chance)

@@ -28,7 +28,9 @@ WHO = f"system:serviceaccount:{OPERATOR_SPACE}:modelrelease"
 def test_the_operator_may_do_what_it_needs_and_nothing_else(
     cluster: Cluster, verb: str, what: str, allowed: str
 ) -> None:
-    answer = cluster.kubectl("auth", "can-i", verb, what, "--as", WHO, "-n", "default", check=False)
+    resource, _, part = what.partition("/")
+    asked = [verb, resource, *([f"--subresource={part}"] if part else [])]
+    answer = cluster.kubectl("auth", "can-i", *asked, "--as", WHO, "-n", "default", check=False)
     assert answer.split()[-1] == allowed
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.releases import Release, phase_is
+from tests.support.releases import SOON_SURE, Release, phase_is
 
 
 def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request(release: Release) -> None:
@@ -30,7 +30,7 @@ def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request
 def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     release.begins("1")
     release.load(rps=60)
-    release.apply("2")
+    release.apply("2", analysis=SOON_SURE)
     release.wait("a verdict", lambda status: "verdict" in status and phase_is("Progressing")(status))
 
     kubectl = release.cluster.kubectl

@@ -11,6 +11,12 @@ from examples import kit
 from examples.waiting import NotSeenError, wait_until
 
 OPERATOR_SPACE = "modelrelease-system"
+SOON_SURE: dict[str, Any] = {
+    "interval": "3s",
+    "gates": [{"name": "errors", "errorRate": {"margin": {"ratio": 1.25, "points": 2}}}],
+}
+"""A wide margin: a few hundred requests are evidence enough. For tests that are not about evidence."""
+
 FAST: dict[str, Any] = {
     "serving": {"replicas": 2, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}},
     "canary": {
@@ -43,7 +49,7 @@ class Release:
     def uri(self, version: str) -> str:
         return kit.store_uri(self.store, "qna", version)
 
-    def serves(self, version: str, *, within: float = 120) -> None:
+    def serves(self, version: str, *, within: float = 300) -> None:
         """Wait until a version is stable and nothing goes on."""
         self.wait(
             f"version {version} to be stable",
