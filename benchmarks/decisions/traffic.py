@@ -95,15 +95,23 @@ def draw(cell: Cell, runs: int, seed: int) -> Counts:
     return draw_with(cell, runs, generator(seed, cell), polls * cell.canary_rate, polls * cell.base)
 
 
-def draw_with(cell: Cell, runs: int, random: np.random.Generator, p_c: Floats, p_s: Floats) -> Counts:
-    """Draw both arms' counts with bad rates of their own for each poll."""
+def draw_with(
+    cell: Cell,
+    runs: int,
+    random: np.random.Generator,
+    p_c: Floats,
+    p_s: Floats,
+    weight: Floats | float | None = None,
+) -> Counts:
+    """Draw both arms' counts with bad rates, and perhaps a weight, of their own for each poll."""
     shape = (runs, p_c.shape[-1])
     arrivals = cell.rps * POLL
+    share_c = np.asarray(cell.weight if weight is None else weight)
 
-    def arm(share: float, rate: Floats) -> tuple[Ints, Ints]:
+    def arm(share: Floats, rate: Floats) -> tuple[Ints, Ints]:
         bad = random.poisson(arrivals * share * rate, shape)
         return bad + random.poisson(arrivals * share * (1 - rate), shape), bad
 
-    n_c, x = arm(cell.weight, p_c)
-    n_s, y = arm(1 - cell.weight, p_s)
+    n_c, x = arm(share_c, p_c)
+    n_s, y = arm(1 - share_c, p_s)
     return Counts(n_c=n_c, x=x, n_s=n_s, y=y)

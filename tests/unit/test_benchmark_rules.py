@@ -1,14 +1,19 @@
 """What the decisions benchmark rests on: the twin equals the product, the rivals are as in their sources."""
 
+import json
 import math
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import binom, rankdata
+from scipy.stats import binom, poisson, rankdata
 
-from benchmarks.decisions import kayenta, product, rules, tuning, twin
+from benchmarks.decisions import bounds, conditions, kayenta, product, release, rules, tuning, twin
+from benchmarks.decisions.cells import measure
+from benchmarks.decisions.report import as_json, as_tables
+from benchmarks.decisions.run import Report, whole
+from benchmarks.decisions.targets import missed, targets
 from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
 from benchmarks.decisions.twin import NEVER
 from modelrelease_operator.core.evidence import ArmCounts, Confirmed, EProcess, Interval, Restarts, Tolerance
@@ -182,6 +187,75 @@ class TestTheRepeatedZTest:
         counts = constant([10] * 9, [1] * 9)
         assert rules.z_test(counts, 0.01).tolist() == [0]
         assert rules.z_test(counts, 0.01, errors=5).tolist() == [4]
+
+
+class TestTheMostThatCanBeCaught:
+    def test_is_the_power_of_refusing_the_largest_numbers(self) -> None:
+        for alpha, last in ((poisson.sf(7, 3.0), 7), (poisson.sf(2, 3.0), 2)):
+            found = bounds.most_that_can_be_caught(expected_bad=9.0, tolerated_bad=3.0, alpha=float(alpha))
+            assert found == pytest.approx(poisson.sf(last, 9.0))
+
+    def test_spends_all_of_alpha(self) -> None:
+        same = bounds.most_that_can_be_caught(expected_bad=3.0, tolerated_bad=3.0, alpha=0.01)
+        assert same == pytest.approx(0.01)
+
+
+class TestWholeReleases:
+    def test_of_a_healthy_canary_go_through_and_of_a_sick_one_do_not(self) -> None:
+        healthy = release.ours(release.Situation(rps=200, base=0.01, ratio=1), 20, seed=1)
+        sick = release.ours(release.Situation(rps=200, base=0.01, ratio=20), 20, seed=1)
+        assert (healthy.promoted, sick.rolled_back) == (1, 1)
+
+    def test_without_traffic_end_undecided_for_us_and_in_a_rollback_for_flagger(self) -> None:
+        silent = release.Situation(rps=0, base=0.01, ratio=1)
+        assert release.ours(silent, 3, seed=1).undecided == 1
+        assert release.flagger(silent, 3, 1, 0.01).rolled_back == 1
+
+    def test_take_flagger_five_minutes_and_argo_forty_when_nothing_fails(self) -> None:
+        calm = release.Situation(rps=200, base=0.0, ratio=1)
+        assert release.flagger(calm, 3, 1, 0.01).minutes == 5
+        assert release.argo(calm, 3, 1, 0.05).minutes == 40
+
+    def test_end_for_flagger_on_the_tick_after_the_fifth_failure(self) -> None:
+        doomed = release.Situation(rps=200, base=0.5, ratio=2)
+        ended = release.flagger(doomed, 3, 1, 0.01)
+        assert (ended.rolled_back, ended.minutes) == (1, 6)
+
+
+class TestHarderConditions:
+    @pytest.mark.parametrize("condition", conditions.conditions(), ids=lambda condition: condition.name)
+    def test_leave_both_arms_equally_sick(self, condition: conditions.Condition) -> None:
+        counts = condition.draw(20, np.random.default_rng(1))
+        assert counts.n_c.shape == (20, condition.cell.polls)
+        assert (counts.x <= counts.n_c).all()
+        assert (counts.y <= counts.n_s).all()
+        stable = counts.y.sum() / counts.n_s.sum()
+        if "weight" not in condition.name:
+            assert counts.x.sum() / counts.n_c.sum() == pytest.approx(stable, rel=0.1)
+
+
+class TestTheReport:
+    def test_names_a_target_that_is_missed(self) -> None:
+        results = [
+            measure(Cell(rps=10, base=0.001, ratio=ratio, weight=0.1), runs=20, seed=1, replays=1)
+            for ratio in (1.0, 5.0)
+        ]
+        ends = {
+            release.Situation(rps=200, base=0.01, ratio=ratio): whole(
+                release.Situation(rps=200, base=0.01, ratio=ratio), 5, 1
+            )
+            for ratio in (1.0, 2.0)
+        }
+        found = targets(results, ends, {"silent from 0 s": "held to the deadline"})
+        assert [target.met for target in found] == [True, True, False, True]
+        (gone,) = missed(results)
+        assert gone.caught < 0.95 < gone.possible_strict
+        report = Report(
+            runs=20, seed=1, seconds=1.0, versions={}, cells=results, releases=ends, edge=0.0,
+            conditions={"calm": {"ours": 0.0}}, by_decide={}, silent={}, missed=[gone], targets=found,
+        )  # fmt: skip
+        assert "MISSED  x5 is caught" in as_tables(report)
+        assert json.loads(json.dumps(as_json(report)))["cells"][1]["ours"]["rolled_back"] == gone.caught
 
 
 class TestSilence:

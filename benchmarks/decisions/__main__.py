@@ -1,0 +1,28 @@
+"""Compare the rules and print what was found: `python -m benchmarks.decisions`."""
+
+import argparse
+import json
+import sys
+
+from benchmarks.decisions.report import as_json, as_tables
+from benchmarks.decisions.run import run
+
+QUICK_RUNS = 100
+
+
+def main() -> int:
+    """Measure and print; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decisions", description=__doc__)
+    parser.add_argument("--runs", type=int, default=None, help="runs of each cell (1000; quick: 100)")
+    parser.add_argument("--quick", action="store_true", help="one weight and fewer runs: under a minute")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (1)")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    asked = parser.parse_args()
+    runs = asked.runs or (QUICK_RUNS if asked.quick else 1000)
+    report = run(runs=runs, seed=asked.seed, quick=asked.quick)
+    print(json.dumps(as_json(report), indent=1) if asked.output == "json" else as_tables(report))
+    return 0 if all(target.met for target in report.targets) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

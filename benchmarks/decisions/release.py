@@ -1,0 +1,195 @@
+"""Whole releases: from the first step to promotion, rollback, or a deadline without a verdict.
+
+Ours takes its default steps, each gate with the margin of the weight that comes next. Flagger and
+Argo take the steps of their documentation. Counts are drawn as each run goes along, because the
+weight depends on what was decided before.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.decisions.rules import (
+    ARGO_FAILURE_LIMIT,
+    FLAGGER_THRESHOLD,
+    OURS,
+    share_bad,
+    too_bad,
+)
+from benchmarks.decisions.traffic import POLL, Counts, Floats, Ints, generator
+from benchmarks.decisions.twin import designs_of, gains, log_mean_exp
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import DEFAULT_STEPS, Canary
+from modelrelease_operator.core.evidence import NON_INFERIORITY_GRID, REGRESSION_GRID
+
+WEIGHTS = np.array([step.weight / 100 for step in DEFAULT_STEPS])
+BAKE = np.array([parse_duration(step.bake).total_seconds() / POLL for step in DEFAULT_STEPS])
+DEADLINE = int(parse_duration(Canary().progress_deadline).total_seconds()) // POLL
+MARGINS = np.array([OURS.margin_before(share).points for share in (*WEIGHTS[1:], 1.0)])
+
+FLAGGER_WEIGHTS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+"""`stepWeight: 10`, `maxWeight: 50`: a step a minute."""
+ARGO_WEIGHTS = np.array([0.2, 0.4, 0.6, 0.8])
+"""`setWeight` 20, 40, 60, 80, each for ten minutes, with the analysis in the background from 40 % on."""
+ARGO_STEP, ARGO_INTERVAL = 600, 300
+
+OPEN, PROMOTED, ROLLED_BACK = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """The traffic of a release, at whatever weight."""
+
+    rps: int
+    base: float
+    ratio: float
+
+    @property
+    def canary_rate(self) -> float:
+        """Share of the canary's requests that go bad."""
+        return min(1.0, self.base * self.ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How the runs of one situation ended; medians are over all runs."""
+
+    promoted: float
+    rolled_back: float
+    undecided: float
+    minutes: float
+    minutes_p90: float
+    requests: float
+    bad: float
+
+
+def summary(outcome: Ints, seconds: Floats, requests: Floats, bad: Floats) -> Ended:
+    """Sum up every run's outcome, and what it took until then."""
+    return Ended(
+        promoted=float((outcome == PROMOTED).mean()),
+        rolled_back=float((outcome == ROLLED_BACK).mean()),
+        undecided=float((outcome == OPEN).mean()),
+        minutes=float(np.median(seconds)) / 60,
+        minutes_p90=float(np.quantile(seconds, 0.9)) / 60,
+        requests=float(np.median(requests)),
+        bad=float(np.median(bad)),
+    )
+
+
+class _Ours:
+    """The runs that are under way, one row each."""
+
+    def __init__(self, situation: Situation, runs: int, seed: int) -> None:
+        self.situation = situation
+        self.random = generator(seed, "release", situation)
+        self.plan, self.shifted = (
+            np.zeros((runs, len(REGRESSION_GRID))),
+            np.zeros((runs, len(REGRESSION_GRID))),
+        )
+        self.promote = np.zeros((runs, len(NON_INFERIORITY_GRID)))
+        self.step, self.entered, self.stepped, self.last_n, self.last_x, self.outcome = np.zeros(
+            (6, runs), dtype=np.int64
+        )
+        self.requests, self.bad, self.seconds = np.zeros((3, runs))
+
+    def look(self, poll: int) -> bool:
+        """Draw one poll's counts for every open run and decide; return whether any run is left."""
+        rows = np.flatnonzero(self.outcome == OPEN)
+        if not rows.size:
+            return False
+        now = self._draw(WEIGHTS[self.step[rows]])
+        line, margin = OURS.tolerated, OURS.margin
+        designs = designs_of(REGRESSION_GRID, line.ratio)
+        before = Counts(n_c=self.last_n[rows], x=self.last_x[rows], n_s=now.n_s, y=now.y)
+        self.plan[rows] += gains(line.ratio, line.points, designs, now)
+        self.shifted[rows] += gains(line.ratio, line.points, designs, before)
+        self.promote[rows] += gains(
+            margin.ratio, MARGINS[self.step[rows]], designs_of(NON_INFERIORITY_GRID, margin.ratio), now
+        )
+        self.last_n[rows], self.last_x[rows] = now.n_c, now.x
+        self.stepped[rows] += now.n_c
+        self.requests[rows] += now.n_c
+        self.bad[rows] += now.x
+        self.seconds[rows] = (poll + 1) * POLL
+        self._decide(rows, poll + 1)
+        return True
+
+    def _decide(self, rows: Ints, polls: int) -> None:
+        evidence = np.minimum(log_mean_exp(self.plan[rows]), log_mean_exp(self.shifted[rows]))
+        back = evidence >= OURS.bar
+        proven = (log_mean_exp(self.promote[rows]) >= -np.log(OURS.beta)) & (
+            self.stepped[rows] >= OURS.min_requests
+        )
+        on = rows[~back & proven & (polls - self.entered[rows] >= BAKE[self.step[rows]])]
+        self.outcome[rows[back]] = ROLLED_BACK
+        self.outcome[on[self.step[on] == len(WEIGHTS) - 1]] = PROMOTED
+        on = on[self.outcome[on] == OPEN]
+        self.step[on] += 1
+        self.entered[on] = polls
+        # A step has its own evidence for promotion, and no pair of intervals reaches across it.
+        self.promote[on], self.stepped[on], self.last_n[on], self.last_x[on] = 0.0, 0, 0, 0
+
+    def _draw(self, weights: Floats) -> Counts:
+        arrivals, random = self.situation.rps * POLL, self.random
+
+        def arm(share: Floats, rate: float) -> tuple[Ints, Ints]:
+            bad = random.poisson(arrivals * share * rate)
+            return bad + random.poisson(arrivals * share * (1 - rate)), bad
+
+        n_c, x = arm(weights, self.situation.canary_rate)
+        n_s, y = arm(1 - weights, self.situation.base)
+        return Counts(n_c=n_c, x=x, n_s=n_s, y=y)
+
+
+def ours(situation: Situation, runs: int, seed: int) -> Ended:
+    """Release by our rules with the default steps."""
+    world = _Ours(situation, runs, seed)
+    for poll in range(DEADLINE):
+        if not world.look(poll):
+            break
+    return summary(world.outcome, world.seconds, world.requests, world.bad)
+
+
+def flagger(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
+    """Release by Flagger: a failed check holds the weight for a minute, the fifth rolls back a tick later."""
+    random = generator(seed, "flagger", situation)
+    step, failures, outcome = np.zeros((3, runs), dtype=np.int64)
+    requests, bad, seconds = np.zeros((3, runs))
+    while (rows := np.flatnonzero(outcome == OPEN)).size:
+        arrivals = 60 * situation.rps * FLAGGER_WEIGHTS[step[rows]]
+        x = random.poisson(arrivals * situation.canary_rate)
+        n_c = x + random.poisson(arrivals * (1 - situation.canary_rate))
+        requests[rows] += n_c
+        bad[rows] += x
+        seconds[rows] += 60
+        # A tick looks at the failures of those before it, and only then at the metrics.
+        spoilt = failures[rows] >= FLAGGER_THRESHOLD
+        outcome[rows[spoilt]] = ROLLED_BACK
+        failed = too_bad(share_bad(x, n_c), limit) & ~spoilt
+        failures[rows[failed]] += 1
+        passed = rows[~failed & ~spoilt]
+        step[passed] += 1
+        outcome[passed[step[passed] == len(FLAGGER_WEIGHTS)]] = PROMOTED
+    return summary(outcome, seconds, requests, bad)
+
+
+def argo(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
+    """Release by Argo Rollouts: measure the last scrape every five minutes; the fourth failure aborts."""
+    random = generator(seed, "argo", situation)
+    failures, outcome = np.zeros((2, runs), dtype=np.int64)
+    requests, bad, seconds = np.zeros((3, runs))
+    for begun in range(0, ARGO_STEP * len(ARGO_WEIGHTS), ARGO_INTERVAL):
+        rows = np.flatnonzero(outcome == OPEN)
+        arrivals = situation.rps * ARGO_WEIGHTS[begun // ARGO_STEP]
+        spans = arrivals * np.array([ARGO_INTERVAL - POLL, POLL])
+        x = random.poisson(spans * situation.canary_rate, (rows.size, 2))
+        n_c = x + random.poisson(spans * (1 - situation.canary_rate), (rows.size, 2))
+        requests[rows] += n_c.sum(axis=1)
+        bad[rows] += x.sum(axis=1)
+        seconds[rows] += ARGO_INTERVAL
+        ends = begun + ARGO_INTERVAL
+        if ARGO_STEP <= ends < ARGO_STEP * len(ARGO_WEIGHTS):
+            failures[rows] += too_bad(share_bad(x[:, 1], n_c[:, 1]), limit)
+        outcome[rows[failures[rows] > ARGO_FAILURE_LIMIT]] = ROLLED_BACK
+    outcome[outcome == OPEN] = PROMOTED
+    return summary(outcome, seconds, requests, bad)

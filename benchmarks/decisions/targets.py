@@ -1,0 +1,116 @@
+"""What the decisions must show, and whether they did."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.decisions.bounds import most_that_can_be_caught
+from benchmarks.decisions.cells import Measured
+from benchmarks.decisions.release import Ended, Situation
+from benchmarks.decisions.rules import OURS
+
+FALSE_ROLLBACKS = OURS.alpha
+WRONG_PROMOTIONS = OURS.beta
+CAUGHT = 0.95
+"""A regression counts as caught in a cell when this share of its runs is rolled back."""
+EXPECTED_ERRORS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A cell whose x5 is not caught, with what could have been."""
+
+    cell: str
+    expected_errors: float
+    caught: float
+    promoted: float
+    possible: float
+    """What the best test of the same hypothesis finds at one look that knows stable's rate."""
+    possible_strict: float
+    """The same without the tolerance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One promise and what was measured."""
+
+    text: str
+    met: bool
+    measured: str
+
+
+def is_beyond(situation: Situation) -> bool:
+    """Return whether a release's canary is at its last margin or worse."""
+    margin = OURS.margin_before(1.0)
+    return situation.canary_rate >= margin.ratio * situation.base + margin.points - 1e-12
+
+
+def missed(results: Sequence[Measured]) -> list[Missed]:
+    """Return the cells in which x5 should be caught and is not."""
+    found = []
+    for result in _owed(results):
+        ours, cell = result.by_rule["ours"], result.cell
+        if ours.rolled_back >= CAUGHT:
+            continue
+        line, requests = OURS.tolerated, cell.canary_requests
+        possible, strict = (
+            most_that_can_be_caught(
+                expected_bad=result.expected_errors, tolerated_bad=requests * rate, alpha=OURS.alpha
+            )
+            for rate in (line.ratio * cell.base + line.points, cell.base)
+        )
+        found.append(
+            Missed(
+                cell=cell.name,
+                expected_errors=result.expected_errors,
+                caught=ours.rolled_back,
+                promoted=ours.promoted,
+                possible=possible,
+                possible_strict=strict,
+            )
+        )
+    return found
+
+
+def _owed(results: Sequence[Measured]) -> list[Measured]:
+    return [
+        result
+        for result in results
+        if result.cell.ratio == 5 and result.expected_errors >= EXPECTED_ERRORS - 1e-9
+    ]
+
+
+def targets(
+    results: Sequence[Measured], releases: Mapping[Situation, Mapping[str, Ended]], silent: Mapping[str, str]
+) -> list[Target]:
+    """Hold the figures against what was promised."""
+    healthy = {result.cell.name: result.by_rule["ours"] for result in results if result.cell.ratio == 1}
+    worst = max(healthy, key=lambda name: healthy[name].rolled_back)
+    at_worst = healthy[worst].rolled_back
+    well = max(ends["ours"].rolled_back for situation, ends in releases.items() if situation.ratio == 1)
+    beyond = {result.cell.name: result.by_rule["ours"] for result in results if result.beyond}
+    wrong = max(beyond, key=lambda name: beyond[name].promoted)
+    at_wrong = beyond[wrong].promoted
+    ill = max(ends["ours"].promoted for situation, ends in releases.items() if is_beyond(situation))
+    owed, gone = _owed(results), missed(results)
+    return [
+        Target(
+            text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
+            met=max(at_worst, well) <= FALSE_ROLLBACKS,
+            measured=f"at most {at_worst:.1%} of the runs of a cell ({worst}); releases: at most {well:.1%}",
+        ),
+        Target(
+            text="at most 5 % promotions of a canary beyond its margin",
+            met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
+            measured=f"at most {at_wrong:.1%} of the runs of a cell ({wrong}); releases: at most {ill:.1%}",
+        ),
+        Target(
+            text="x5 is caught in every cell with at least 5 expected canary errors",
+            met=not gone,
+            measured=f"at least {CAUGHT:.0%} caught in {len(owed) - len(gone)} of {len(owed)} cells",
+        ),
+        Target(
+            text="nothing is promoted on silence",
+            met=all(end.startswith("held") for end in silent.values()),
+            measured="; ".join(f"{name}: {end}" for name, end in silent.items()),
+        ),
+    ]
