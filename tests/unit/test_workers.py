@@ -11,7 +11,8 @@ import pytest
 
 from modelrelease_operator.errors import Gone, Unavailable
 from modelrelease_operator.runtime import workers as module
-from modelrelease_operator.runtime.telemetry import PHASE
+from modelrelease_operator.runtime.drift_watch import DriftWatch
+from modelrelease_operator.runtime.metrics import PHASE
 from modelrelease_operator.runtime.workers import Workers
 
 KEY, OTHER = ("ml", "qna"), ("ml", "spam")
@@ -25,6 +26,7 @@ class Passes:
     kube = None
 
     def __init__(self, *outcomes: Outcome) -> None:
+        self.drift = DriftWatch()
         self.outcomes = list(outcomes)
         self.made: list[tuple[str, str]] = []
         self.inside: list[tuple[str, str]] = []
@@ -198,6 +200,42 @@ async def test_a_release_that_is_gone_is_forgotten_and_may_come_back(started: St
     assert len(passes.made) == 1
     workers.changed(KEY, "same")
     await passes.count(2)
+
+
+class Looks:
+    """Stands where the watch of drift does: due at once, so many times without news, then with."""
+
+    def __init__(self, *news: bool) -> None:
+        self.news = list(news)
+        self.made = 0
+
+    def wait(self, key: tuple[str, str]) -> timedelta | None:
+        return SOON if self.news else None
+
+    async def look(self, key: tuple[str, str]) -> bool:
+        self.made += 1
+        return self.news.pop(0)
+
+
+async def test_looks_at_drift_make_no_pass_until_there_is_something_to_write(started: Start):
+    passes, workers = started()
+    passes.drift = looks = Looks(False, False, False)  # type: ignore[assignment]
+    workers.wake(KEY)
+    await passes.count(1)
+    await settled()
+    assert (looks.made, len(passes.made)) == (3, 1)
+    looks.news = [False, True]
+    workers.wake(KEY)
+    await passes.count(3)
+    assert looks.made == 5
+
+
+async def test_looks_at_drift_do_not_delay_a_pass_that_is_due(started: Start):
+    passes, workers = started(timedelta(seconds=0.005), timedelta(seconds=0.005))
+    passes.drift = looks = Looks(*[False] * 100)  # type: ignore[assignment]
+    workers.wake(KEY)
+    await passes.count(3)
+    assert looks.made <= 2
 
 
 async def test_stopping_ends_every_task_even_in_the_middle_of_a_pass(started: Start):

@@ -1,11 +1,11 @@
-"""One question to Prometheus: the newest raw counters of a release's two revisions.
+"""Questions to Prometheus: the newest raw counters of a release's two revisions, or of their bins.
 
 Raw series, never rate() or increase(): those extrapolate, and lose the first error of a new pod.
 """
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -13,7 +13,11 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 from modelrelease_contract import metrics as words
+from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
+
+Row = TypeVar("Row")
+Bins = tuple[BinSample, ...] | MetricsUnavailable
 
 
 class MetricSource:
@@ -28,10 +32,18 @@ class MetricSource:
 
     async def read(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Metrics:
         """Return every counter of these revisions, or why there is none to be had."""
-        query = _query(namespace, release, revisions)
+        return await self._ask(_query(namespace, release, revisions), _counter)
+
+    async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
+        """Return every count of a bin of these revisions, and their baselines, or why there is none."""
+        return await self._ask(_bins_query(namespace, release, revisions), _bin_sample)
+
+    async def _ask(
+        self, query: str, read: Callable[[dict[str, Any]], Row]
+    ) -> tuple[Row, ...] | MetricsUnavailable:
         try:
             rows = await asyncio.to_thread(self._client.custom_query, query)
-            return tuple(_counter(row) for row in rows)
+            return tuple(read(row) for row in rows)
         except PrometheusApiClientException as problem:
             return MetricsUnavailable(message=f"Prometheus at {self._url} answered with an error: {problem}")
         except requests.RequestException as problem:
@@ -42,9 +54,22 @@ class MetricSource:
 
 
 def _query(namespace: str, release: str, revisions: Iterable[str]) -> str:
-    which = "|".join(sorted(revisions))
-    labels = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}=~"{which}"'
+    labels = _labels(namespace, release, revisions)
     return f'{{__name__=~"{words.PREDICTIONS_TOTAL}|{words.PREDICTION_DURATION_SECONDS}_bucket",{labels}}}'
+
+
+def _bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
+    """Every pod says the same baseline, so one copy of it is enough; the counts are wanted from each."""
+    labels = _labels(namespace, release, revisions)
+    counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{labels}}}'
+    baselines = f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{labels}}}'
+    by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
+    return f"{counts} or max by ({by}) ({baselines})"
+
+
+def _labels(namespace: str, release: str, revisions: Iterable[str]) -> str:
+    which = "|".join(sorted(revisions))
+    return f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}=~"{which}"'
 
 
 def _counter(row: dict[str, Any]) -> Counter:
@@ -55,5 +80,18 @@ def _counter(row: dict[str, Any]) -> Counter:
         pod=labels.get(words.POD) or labels["instance"],
         code=None if bucket else labels[words.CODE],
         bound=labels["le"] if bucket else None,
+        value=float(row["value"][1]),
+    )
+
+
+def _bin_sample(row: dict[str, Any]) -> BinSample:
+    labels = row["metric"]
+    counted = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.PREDICTION_BIN_TOTAL)
+    of_feature = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.FEATURE_BASELINE_ROWS)
+    return BinSample(
+        revision=labels[words.REVISION],
+        pod=(labels.get(words.POD) or labels["instance"]) if counted else None,
+        feature=labels[words.FEATURE] if of_feature else PREDICTIONS,
+        bin=labels[words.BIN],
         value=float(row["value"][1]),
     )

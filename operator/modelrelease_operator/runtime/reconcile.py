@@ -1,7 +1,7 @@
 """One pass over one release: observe, decide, render, apply, report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
@@ -12,6 +12,7 @@ from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads
 from modelrelease_operator.runtime.prometheus import MetricSource
@@ -36,6 +37,7 @@ class Reconciler:
     kube: Kube
     settings: Settings
     clock: Callable[[], datetime] = _utc_now
+    drift: DriftWatch = field(default_factory=DriftWatch)
 
     async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -62,6 +64,7 @@ class Reconciler:
         decision = await self._apply(release, decision, seen, now)
         await self._write(release, before, decision.status)
         await reporter.tell(release, before, decision)
+        self._follow(spec, (namespace, name), decision.status)
         return self._next_look(decision, trouble)
 
     async def _resolve(
@@ -92,8 +95,7 @@ class Reconciler:
         workloads = await read_workloads(self.kube, namespace, name)
         metrics: Metrics = ()
         if status.phase in MEASURED and status.canary and status.stable:
-            url = spec.analysis.prometheus.url if spec.analysis.prometheus else self.settings.prometheus_url
-            source = MetricSource(url, timeout_seconds=self.settings.prometheus_timeout_seconds)
+            source = self._source(spec)
             arms = (status.canary.revision, status.stable.revision)
             metrics = await source.read(namespace=namespace, release=name, revisions=arms)
         return Seen(
@@ -104,7 +106,21 @@ class Reconciler:
             routed=await read_route(self.kube, release, workloads),
             metrics=metrics,
             commands=commands_of(release),
+            drift=self.drift.windows((namespace, name)),
         )
+
+    def _source(self, spec: ReleaseSpec) -> MetricSource:
+        url = spec.analysis.prometheus.url if spec.analysis.prometheus else self.settings.prometheus_url
+        return MetricSource(url, timeout_seconds=self.settings.prometheus_timeout_seconds)
+
+    def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status) -> None:
+        """Have the bins of what serves now looked at until the next pass."""
+        arms = [target.revision for target in (status.stable, status.canary) if target]
+        revisions = arms if status.stable else []
+        followed = Followed(
+            asked=spec.drift, source=self._source(spec), revisions=revisions, status=status.drift
+        )
+        self.drift.follow(key, followed)
 
     async def _apply(self, release: Object, decision: Decision, seen: Seen, now: datetime) -> Decision:
         """Make the world as decided. What the API server refuses for good is shown, not tried for ever."""

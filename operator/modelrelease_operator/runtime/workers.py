@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelrelease_operator.errors import Gone, ReleaseError
+from modelrelease_operator.runtime.metrics import ERRORS, PASSES
 from modelrelease_operator.runtime.reconcile import Reconciler
-from modelrelease_operator.runtime.telemetry import ERRORS, PASSES, Reporter
+from modelrelease_operator.runtime.telemetry import Reporter
 
 log = logging.getLogger("modelrelease.operator")
 
@@ -93,6 +94,7 @@ class Workers:
                 PASSES.labels("done").observe(time.monotonic() - started)
             except Gone:
                 reporter.forget()
+                self._reconciler.drift.forget(key)
                 return
             except Exception as problem:
                 failures += 1
@@ -101,14 +103,28 @@ class Workers:
                 ERRORS.labels(type(problem).__name__).inc()
                 _log_failure(key, problem, delay)
             await asyncio.sleep(QUIET_SECONDS)
-            await _woken_or_due(wake, delay)
+            await self._sleep(key, wake, delay)
+
+    async def _sleep(self, key: Key, wake: asyncio.Event, delay: float | None) -> None:
+        """Sleep until woken or due. Meanwhile drift is looked at, which asks nothing of the API server."""
+        watch = self._reconciler.drift
+        due = None if delay is None else time.monotonic() + delay
+        while True:
+            left = None if due is None else max(0.0, due - time.monotonic())
+            pause = watch.wait(key)
+            if pause is None or (left is not None and left <= pause.total_seconds()):
+                await _woken_or_due(wake, left)
+                return
+            if await _woken_or_due(wake, pause.total_seconds()) or await watch.look(key):
+                return
 
 
-async def _woken_or_due(wake: asyncio.Event, delay: float | None) -> None:
+async def _woken_or_due(wake: asyncio.Event, delay: float | None) -> bool:
+    """Return whether it was woken."""
     try:
-        await asyncio.wait_for(wake.wait(), timeout=delay)
+        return await asyncio.wait_for(wake.wait(), timeout=delay)
     except TimeoutError:
-        return
+        return False
 
 
 def _pause(failures: int) -> float:

@@ -1,0 +1,132 @@
+"""Looks at the bins of what serves, beside the passes: an idle release costs one question to Prometheus.
+
+A pass asks the API server for everything, and would be dear every two minutes for every release. So
+looks at drift happen while a release's task sleeps, and wake it only when there is something to write.
+What is counted here is lost with the process: docs/decisions/0007 says why that is enough.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from modelrelease_operator.api.drift import Drift, DriftStatus
+from modelrelease_operator.core.drift_status import is_news, with_windows
+from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
+from modelrelease_operator.core.state import MetricsUnavailable
+from modelrelease_operator.runtime.metrics import show_drift
+from modelrelease_operator.runtime.prometheus import MetricSource
+
+log = logging.getLogger("modelrelease.operator")
+
+LOOKS_PER_WINDOW = 5
+"""Often enough that a pod which restarts loses little of what it counted."""
+
+Key = tuple[str, str]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What a pass wants to be looked at until the next."""
+
+    asked: Drift
+    source: MetricSource
+    revisions: Sequence[str]
+    """Stable first, then the canary if there is one."""
+    status: DriftStatus | None
+    """What is written about stable."""
+
+
+@dataclass(slots=True)
+class _Release:
+    followed: Followed
+    due: datetime
+    memories: dict[str, Memory] = field(default_factory=dict)
+
+
+class DriftWatch:
+    """What is remembered of the bins of every release."""
+
+    def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._clock = clock
+        self._releases: dict[Key, _Release] = {}
+
+    def follow(self, key: Key, followed: Followed) -> None:
+        """Look at these revisions from now on; the counts of others are forgotten."""
+        if not (followed.asked.enabled and followed.revisions):
+            self.forget(key)
+            return
+        now = self._clock()
+        release = self._releases.setdefault(key, _Release(followed=followed, due=now))
+        release.followed = followed
+        if any(revision not in release.memories for revision in followed.revisions):
+            release.due = now
+        release.due = min(release.due, now + followed.asked.span / LOOKS_PER_WINDOW)
+        release.memories = {
+            revision: release.memories.get(revision, Memory(opened=now)) for revision in followed.revisions
+        }
+
+    def forget(self, key: Key) -> None:
+        """Look at a release no more."""
+        self._releases.pop(key, None)
+
+    def windows(self, key: Key) -> Mapping[str, tuple[Window, ...]]:
+        """Return the last closed windows of each revision."""
+        release = self._releases.get(key)
+        return {name: memory.windows for name, memory in release.memories.items()} if release else {}
+
+    def wait(self, key: Key) -> timedelta | None:
+        """Return how long until the next look, or None where nothing is looked at."""
+        release = self._releases.get(key)
+        return max(timedelta(0), release.due - self._clock()) if release else None
+
+    async def look(self, key: Key) -> bool:
+        """Look once; return whether a pass has something to write."""
+        release = self._releases.get(key)
+        if release is None:
+            return False
+        asked, followed = release.followed.asked, release.followed
+        found = await followed.source.read_bins(
+            namespace=key[0], release=key[1], revisions=followed.revisions
+        )
+        now = self._clock()
+        release.due = now + asked.span / LOOKS_PER_WINDOW
+        if isinstance(found, MetricsUnavailable):
+            log.info("drift was not looked at: %s", found.message, extra={"fields": _fields(key)})
+            found = ()
+        stable = followed.revisions[0]
+        before = release.memories[stable].windows
+        release.memories = {
+            revision: self._looked(key, memory, found, revision, asked, now)
+            for revision, memory in release.memories.items()
+        }
+        after = release.memories[stable].windows
+        if after != before:
+            show_drift(key, after[-1].features)
+        return _worth_a_pass(followed, release.memories)
+
+    def _looked(
+        self, key: Key, memory: Memory, found: Sequence[BinSample], revision: str, asked: Drift, now: datetime
+    ) -> Memory:
+        mine = [sample for sample in found if sample.revision == revision]
+        try:
+            return look(memory, mine, asked=asked, now=now)
+        except ValueError as problem:
+            log.warning("drift was not looked at: %s", problem, extra={"fields": _fields(key)})
+            return look(memory, (), asked=asked, now=now)
+
+
+def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
+    stable, *others = followed.revisions
+    before = followed.status or DriftStatus(revision=stable)
+    after = with_windows(before, memories[stable].windows, followed.asked)
+    # A canary is passed over every few seconds anyway, so what it is about needs no pass of its own.
+    return not others and is_news(before, after)
+
+
+def _fields(key: Key) -> dict[str, str]:
+    return {"namespace": key[0], "release": key[1]}
