@@ -137,9 +137,9 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def indented(text: str, first: str = "  ") -> str:
+def indented(text: str, first: str = "  ", then: str = "  ") -> str:
     """Wrap a sentence for a terminal of 80 columns, two columns in."""
-    return textwrap.fill(text, 80, initial_indent=first, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(text, 80, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
 
 
 def table(rows: Iterable[Sequence[str]], *, left: frozenset[int] = frozenset()) -> str:

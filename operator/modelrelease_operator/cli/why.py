@@ -1,7 +1,198 @@
-"""Not there yet."""
+"""`modelrelease why`: why a release is where it is, and how to go on."""
 
-from modelrelease_operator.cli.common import Commands
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.status import CanaryStatus, GateStatus, Phase, StableStatus, Status
+from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
+from modelrelease_operator.core.story import Awaited, Story, story_of
+from modelrelease_operator.errors import Gone, Invalid
+
+DETAILS = """\
+Reads one ModelRelease and tells its story: what was decided, on what evidence, what is awaited and
+until when, and which commands lead on. Reads with your kubeconfig; nothing is changed.
+
+examples:
+  modelrelease why qna -n prod
+  modelrelease why qna -n prod --context production -o json
+  kubectl get modelreleases -A -o json | modelrelease why -f -
+"""
 
 
 def add(commands: Commands) -> None:
-    """Add nothing."""
+    """Add the command."""
+    made = command(commands, "why", "say why a release is where it is, and how to go on", DETAILS)
+    made.add_argument("name", nargs="?", metavar="NAME", help="name of the ModelRelease")
+    made.add_argument(
+        "-n", "--namespace", metavar="NAMESPACE", help="(default: that of your kubeconfig's context)"
+    )
+    made.add_argument(
+        "--context", metavar="CONTEXT", help="context of your kubeconfig (default: the current one)"
+    )
+    made.add_argument(
+        "-f", "--file", type=Path, metavar="FILE",
+        help="read what `kubectl get modelrelease -o json` printed instead; - for standard input",
+    )  # fmt: skip
+    made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    made.set_defaults(run=_why)
+
+
+def _why(parsed: argparse.Namespace) -> int:
+    if not parsed.name and not parsed.file:
+        print("modelrelease why: a NAME or -f FILE is needed; --help has examples", file=sys.stderr)
+        return 2
+    releases = _from_file(parsed) if parsed.file else [_from_cluster(parsed)]
+    if not releases:
+        about = f" {parsed.name}" if parsed.name else ""
+        print(f"no {names.KIND}{about} was found in {parsed.file}", file=sys.stderr)
+        return 2
+    now = datetime.now(UTC)
+    stories = [story_of(release, now, context=parsed.context) for release in releases]
+    if parsed.output == "json":
+        show([_as_json(story) for story in stories])
+    else:
+        print("\n\n".join(_as_text(story, now) for story in stories))
+    return 0
+
+
+def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the releases of a file, those inside of lists too, that bear the name if one is given."""
+    found: list[dict[str, Any]] = []
+    for document in documents(parsed.file):
+        items = document.get("items", [document]) if isinstance(document, dict) else []
+        found += [it for it in items if isinstance(it, dict) and it.get("kind") == names.KIND]
+    return [it for it in found if _wanted(it, parsed.name, parsed.namespace)]
+
+
+def _wanted(release: dict[str, Any], name: str | None, namespace: str | None) -> bool:
+    meta = release.get("metadata") or {}
+    return name in (None, meta.get("name")) and namespace in (None, meta.get("namespace"))
+
+
+def _from_cluster(parsed: argparse.Namespace) -> dict[str, Any]:
+    from modelrelease_operator.runtime.kube import read_as_user  # noqa: PLC0415 - only this needs a client
+
+    try:
+        return asyncio.run(read_as_user(names.KIND, parsed.name, parsed.namespace, parsed.context))
+    except Gone as problem:
+        msg = f"{problem}; `kubectl get modelreleases -A` lists those that do"
+        raise Invalid(msg) from problem
+
+
+def _as_text(story: Story, now: datetime) -> str:
+    status = story.status
+    parts = [f"{names.KIND} {story.namespace}/{story.name}: {status.phase}"]
+    parts += [indented(warning, first="! ") for warning in story.warnings]
+    parts += ["", *_arms(status, now)]
+    if status.message:
+        parts += ["", "What is said", indented(status.message)]
+    parts += _evidence(status)
+    if story.awaited:
+        rows = [["", awaited.what, _until(awaited, now)] for awaited in story.awaited]
+        parts += ["", "What is awaited", table(rows, left=frozenset({0, 1, 2}))]
+    if status.history:
+        parts += ["", "What was decided"]
+        parts += [
+            indented(
+                f"{_at(entry.at)}  {entry.outcome}, version {entry.version}: {entry.message}", then="    "
+            )
+            for entry in status.history
+        ]
+    if story.ways:
+        parts += ["", "How to go on"]
+        parts += [f"  {way.does}:\n    {way.command}" for way in story.ways]
+    return "\n".join(parts)
+
+
+def _arms(status: Status, now: datetime) -> list[str]:
+    rows = []
+    if stable := status.stable:
+        rows.append(
+            ["", "stable", _revision(stable), f"since {_at(stable.since)} ({_ago(stable.since, now)})"]
+        )
+    if canary := status.canary:
+        rows.append(["", "canary", _revision(canary), _where(canary, status.phase)])
+    lines = [table(rows, left=frozenset({0, 1, 2, 3}))] if rows else []
+    if status.canary and status.canary.note:
+        lines.append(indented(status.canary.note))
+    return lines
+
+
+def _where(canary: CanaryStatus, phase: Phase) -> str:
+    if phase is Phase.STARTING:
+        return "starts unseen by clients"
+    if phase is Phase.ROLLING_BACK:
+        return "is taken back"
+    text = f"step {canary.step + 1} of {canary.steps}, {canary.requested_weight} % asked for"
+    return text if canary.effective_weight is None else f"{text}, {canary.effective_weight:g} % counted"
+
+
+def _revision(arm: StableStatus | CanaryStatus) -> str:
+    return f"version {arm.version} ({arm.revision})"
+
+
+def _evidence(status: Status) -> list[str]:
+    """Return both arms' counts and how much of the needed evidence there is, then each gate's sentence."""
+    if not status.gates:
+        return []
+    about = "" if status.canary else " of the last canary"
+    head = ["", "gate", "verdict", "canary bad", "stable bad", "to go back", "to go on"]
+    rows = [head, *(_gate(gate) for gate in status.gates)]
+    lines = ["", f"What the evidence is{about}", table(rows, left=frozenset({0, 1, 2}))]
+    # The sentence that is the release's own was just read.
+    sentences = [
+        f"{gate.name}: {gate.message}" for gate in status.gates if gate.message not in status.message
+    ]
+    return [*lines, *map(indented, sentences)]
+
+
+def _gate(gate: GateStatus) -> list[str]:
+    return [
+        "",
+        gate.name,
+        gate.verdict.value,
+        f"{gate.canary_bad:,} of {gate.canary_total:,}",
+        f"{gate.stable_bad:,} of {gate.stable_total:,}",
+        f"{100 * gate.evidence_for_rollback:.0f} %",
+        f"{100 * gate.evidence_for_promotion:.0f} %",
+    ]
+
+
+def _until(awaited: Awaited, now: datetime) -> str:
+    if awaited.until is None:
+        return ""
+    if awaited.until < now:
+        return f"was due {_ago(awaited.until, now)}"
+    return f"{_at(awaited.until)} (in {format_duration(awaited.until - now)})"
+
+
+def _at(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{format_duration(now - moment)} ago"
+
+
+def _as_json(story: Story) -> dict[str, Any]:
+    told = story.status.to_dict()
+    return {
+        "namespace": story.namespace,
+        "name": story.name,
+        **{
+            key: told[key]
+            for key in ("phase", "message", "verdict", "stable", "canary", "gates", "rejected", "history")
+            if key in told
+        },
+        "warnings": list(story.warnings),
+        "awaited": [
+            {"what": it.what, "until": it.until.isoformat() if it.until else None} for it in story.awaited
+        ],
+        "commands": [{"does": way.does, "command": way.command} for way in story.ways],
+    }

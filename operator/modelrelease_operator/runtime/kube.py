@@ -138,27 +138,57 @@ class Kube:
     async def _resource(self, kind: str) -> Any:
         if kind not in self._resources:
             found = self._dynamic.resources.get(api_version=RESOURCES[kind], kind=kind)
-            self._resources[kind] = await self._guard(found, f"API of kind {kind}")
+            self._resources[kind] = await _guard(found, f"API of kind {kind}")
         return self._resources[kind]
 
     async def _call(self, call: Awaitable[Any], what: str) -> Object:
-        answer = await self._guard(call, what)
+        answer = await _guard(call, what)
         result: Object = answer.to_dict() if hasattr(answer, "to_dict") else dict(answer)
         return result
 
-    async def _guard(self, call: Awaitable[Any], what: str) -> Any:
-        """Wait for an answer; turn the client's errors into ours, each naming the object."""
+
+async def read_as_user(kind: str, name: str, namespace: str | None, context: str | None) -> Object:
+    """Read one object by the user's kubeconfig: of that context, and of its namespace when none is given.
+
+    One request, no discovery: this must work for a person who may read nothing else.
+    """
+    try:
+        contexts, current = kube_config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        chosen = next((it for it in contexts if it["name"] == context), None) if context else current
+        settings = kube_client.Configuration()
+        await kube_config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
+    except kube_config.ConfigException as problem:
+        msg = f"the kubeconfig cannot be used: {problem}; set KUBECONFIG, or name a context that it has"
+        raise Invalid(msg) from problem
+    namespace = namespace or (chosen or {}).get("context", {}).get("namespace") or "default"
+    async with kube_client.ApiClient(settings) as api:
+        call = kube_client.CustomObjectsApi(api).get_namespaced_custom_object(
+            names.GROUP, names.VERSION, namespace, names.PLURAL, name, _request_timeout=TIMEOUT_SECONDS
+        )
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS + 1):
-                return await call
-        except kube_client.ApiException as problem:
-            if problem.status == 404:
-                msg = f"{what} does not exist"
-                raise Gone(msg) from problem
-            said = f"{what}: the API server answered {problem.status} {problem.reason}: {problem.body}"
-            if problem.status in (400, 403, 422):
-                raise Invalid(said) from problem
-            raise Unavailable(said) from problem
-        except (TimeoutError, aiohttp.ClientError, OSError) as problem:
-            msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
-            raise Unavailable(msg) from problem
+            found: Object = await _guard(call, f"{kind} {namespace}/{name}")
+        except Gone as problem:
+            # A server that knows the kind answers with a Status object, one that does not with plain text.
+            if "page not found" in str(getattr(problem.__cause__, "body", "")):
+                msg = f"the cluster knows no {kind}: install the chart there, or name another --context"
+                raise Invalid(msg) from problem
+            raise
+    return found
+
+
+async def _guard(call: Awaitable[Any], what: str) -> Any:
+    """Wait for an answer; turn the client's errors into ours, each naming the object."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS + 1):
+            return await call
+    except kube_client.ApiException as problem:
+        if problem.status == 404:
+            msg = f"{what} does not exist"
+            raise Gone(msg) from problem
+        said = f"{what}: the API server answered {problem.status} {problem.reason}: {problem.body}"
+        if problem.status in (400, 403, 422):
+            raise Invalid(said) from problem
+        raise Unavailable(said) from problem
+    except (TimeoutError, aiohttp.ClientError, OSError) as problem:
+        msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
+        raise Unavailable(msg) from problem

@@ -1,0 +1,201 @@
+"""The story of a release, told from its object alone: what was decided, on what, and what is awaited.
+
+Everything here is in the object already. What this adds is order, deadlines that follow from spec and
+status together, and the commands that a person may give now.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import CanaryStatus, Phase, Status
+from modelrelease_operator.errors import Invalid
+
+LATE = timedelta(minutes=2)
+"""After a look was due: the operator is not running, or cannot reach the API server."""
+WITH_CLIENTS = (Phase.PROGRESSING, Phase.PAUSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """Something that has to happen, and until when."""
+
+    what: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A command that a person may give now, and what it does."""
+
+    does: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """A release as a person on call wants to hear of it."""
+
+    namespace: str
+    name: str
+    status: Status
+    warnings: tuple[str, ...]
+    awaited: tuple[Awaited, ...]
+    ways: tuple[Way, ...]
+
+
+def story_of(release: dict[str, Any], now: datetime, *, context: str | None = None) -> Story:
+    """Tell the story of a ModelRelease as the API server gives it; `context` goes into the commands.
+
+    Raises Invalid, naming the object, for one that is no ModelRelease or whose status no operator wrote.
+    """
+    meta = release.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else None
+    if release.get("kind") != names.KIND or not isinstance(meta, dict) or not isinstance(name, str):
+        msg = f"this is {release.get('kind', 'no object')} {name or ''}, no {names.KIND}".replace(" ,", ",")
+        raise Invalid(msg)
+    namespace = str(meta.get("namespace") or "default")
+    raw = release.get("status")
+    if raw is not None and not isinstance(raw, dict):
+        msg = f"{names.KIND} {namespace}/{name}: status must be a mapping, got {raw!r}"
+        raise Invalid(msg)
+    try:
+        status = Status.parse(raw)
+    except Invalid as problem:
+        msg = f"{names.KIND} {namespace}/{name}: {problem}"
+        raise Invalid(msg) from problem
+    spec, trouble = _spec_of(release)
+    return Story(
+        namespace=namespace,
+        name=name,
+        status=status,
+        warnings=tuple(_warnings(release, status, trouble, now)),
+        awaited=tuple(_awaited(spec, status, now)) if spec else (),
+        ways=tuple(_ways(_Annotate(namespace, name, context), spec, status)),
+    )
+
+
+def _spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
+    try:
+        return ReleaseSpec.parse(release.get("spec") or {}), None
+    except Invalid as problem:
+        return None, str(problem)
+
+
+def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now: datetime) -> Iterator[str]:
+    """Say first what makes the rest of the story doubtful."""
+    if not release.get("status"):
+        yield "the operator has not seen this release yet: is it running, and does it watch this namespace?"
+        return
+    generation = release["metadata"].get("generation", status.observed_generation)
+    if generation > status.observed_generation:
+        seen = status.observed_generation
+        yield f"the spec is of generation {generation}, the operator has seen {seen}: the rest is about that"
+    due = status.canary.next_look if status.canary and status.phase in WITH_CLIENTS else None
+    if due and now - due > LATE:
+        yield "the operator's next look is overdue: is it running, and can it reach the API server?"
+    if trouble:
+        yield f"the spec is invalid, so nothing moves: {trouble}"
+    for condition in status.conditions:
+        told = condition.message in status.message or condition.message == trouble
+        if condition.type in ("Stalled", "Drifted") and condition.status == "True" and not told:
+            yield f"{condition.type} ({condition.reason}): {condition.message}"
+
+
+def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Awaited]:
+    """Return what the release waits for, the soonest first where it is known."""
+    canary, start = status.canary, parse_duration(spec.canary.start_deadline)
+    match status.phase:
+        case Phase.PENDING:
+            yield Awaited(what="all pods of the first version are ready")
+        case Phase.STABLE:
+            if status.previous:
+                warm = f"version {status.previous.version} stays warm, to go back to at once"
+                yield Awaited(what=warm, until=status.previous.until)
+            if status.rejected:
+                yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
+        case Phase.STARTING if canary:
+            yield Awaited(
+                what="the canary's pods are ready, or it is rolled back", until=canary.since + start
+            )
+        case Phase.PROGRESSING | Phase.PAUSED if canary:
+            yield from _awaited_of_canary(spec, status, canary, now)
+        case Phase.PROMOTING if canary:
+            until = canary.asked_since and canary.asked_since + start
+            yield Awaited(what="the canary is at full strength, or it is rolled back", until=until)
+        case Phase.ROLLING_BACK:
+            yield Awaited(what="no client is sent to the canary any more; then its pods go")
+        case _:
+            # A phase that needs a canary, and somebody took it out of the status.
+            return
+
+
+def _awaited_of_canary(
+    spec: ReleaseSpec, status: Status, canary: CanaryStatus, now: datetime
+) -> Iterator[Awaited]:
+    if status.phase is Phase.PAUSED:
+        yield Awaited(what="a person: see how to go on")
+    if canary.next_look:
+        yield Awaited(what="the next look", until=canary.next_look)
+    if canary.step_since is None:
+        yield Awaited(what="the weight is seen in effect")
+    elif canary.step < len(spec.canary.plan):
+        baked = canary.step_since + parse_duration(spec.canary.plan[canary.step].bake)
+        if baked > now:
+            yield Awaited(what="the step has baked", until=baked)
+    if canary.unready_since:
+        until = canary.unready_since + parse_duration(spec.canary.start_deadline)
+        yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
+    short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
+    if short:
+        yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
+    if not canary.inconclusive:
+        until = canary.since + parse_duration(spec.canary.progress_deadline)
+        yield Awaited(what="a verdict, or the release is inconclusive", until=until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotate:
+    """Writes the kubectl commands of one release."""
+
+    namespace: str
+    name: str
+    context: str | None
+
+    def __call__(self, key: str, value: str) -> str:
+        return f"{self._kubectl('annotate')} {key}={value} --overwrite"
+
+    def resume(self) -> str:
+        return f'{self._kubectl("patch")} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
+
+    def _kubectl(self, verb: str) -> str:
+        context = f" --context {self.context}" if self.context else ""
+        return f"kubectl{context} -n {self.namespace} {verb} modelrelease {self.name}"
+
+
+def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iterator[Way]:
+    canary, rejected = status.canary, status.rejected
+    if canary and status.phase is not Phase.ROLLING_BACK:
+        if spec and spec.paused:
+            yield Way(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
+        elif status.phase is Phase.PAUSED:
+            yield Way(
+                does="let it go on to the next step, or be promoted after the last",
+                command=annotate(names.ANNOTATION_APPROVE, canary.revision),
+            )
+        yield Way(
+            does=f"take canary {canary.version} back",
+            command=annotate(names.ANNOTATION_ABORT, canary.revision),
+        )
+    elif rejected and status.phase is Phase.STABLE:
+        # A note behind the slash tells a second retry of the same revision from the first.
+        again = (
+            f"{rejected.revision}/again" if rejected.retry_seen == rejected.revision else rejected.revision
+        )
+        yield Way(
+            does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
+        )
