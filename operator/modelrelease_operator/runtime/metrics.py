@@ -11,7 +11,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from modelrelease_operator.api.status import Phase, Status, Target, Verdict
 from modelrelease_operator.core.drift import FeatureDrift
 
-LABELS = ("namespace", "release")
+LABELS = ("release_namespace", "release")
+"""Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""
 SHOWN_FEATURES = 10
 
 PHASE = Gauge(
