@@ -36,7 +36,7 @@ def test_the_operator_may_do_what_it_needs_and_nothing_else(
 
 def test_the_operator_tells_prometheus_what_it_decided(release: Release) -> None:
     release.begins("1")
-    query = f'modelrelease_phase{{namespace="{release.space}",phase="Stable"}} == 1'
+    query = f'modelrelease_phase{{release_namespace="{release.space}",phase="Stable"}} == 1'
     path = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query="
 
     def ask() -> str:
