@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NAME ?= dev
 PYTHON := .venv/bin/python
-PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples
+PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples -p benchmarks
 
 .PHONY: help
 help: ## list what can be done
@@ -46,6 +46,10 @@ format: setup ## put the code into its one format
 .PHONY: bench
 bench: setup ## measure: what one decision costs
 	$(PYTHON) -m benchmarks.decide
+
+.PHONY: bench-cluster
+bench-cluster: setup ## measure: many releases at once on a real cluster (about half an hour)
+	@$(PYTHON) -m benchmarks.cluster $(ARGS)
 
 .PHONY: lock
 lock: setup ## lock the dependencies anew (needs uv)

@@ -284,9 +284,8 @@ QUICK: dict[str, Any] = {
 def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
     """Build a world in which nothing has started; `canary` overrides parts of QUICK's (None: leaves out)."""
     parts = {name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes}
-    asked = {
-        name: value for name, value in {**QUICK["canary"], **(canary or {})}.items() if value is not None
-    }
+    overridden: dict[str, Any] = {**QUICK["canary"], **(canary or {})}
+    asked = {name: value for name, value in overridden.items() if value is not None}
     spec = a_spec(**{**QUICK, **parts, "canary": asked})
     return World(**{"spec": spec, "target": a_target("1"), "rps": 1000.0, **changes})
 
