@@ -286,8 +286,9 @@ def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
     parts = {name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes}
     overridden: dict[str, Any] = {**QUICK["canary"], **(canary or {})}
     asked = {name: value for name, value in overridden.items() if value is not None}
-    spec = a_spec(**{**QUICK, **parts, "canary": asked})
-    return World(**{"spec": spec, "target": a_target("1"), "rps": 1000.0, **changes})
+    spec = a_spec(**(QUICK | parts | {"canary": asked}))
+    fields: dict[str, Any] = {"spec": spec, "target": a_target("1"), "rps": 1000.0}
+    return World(**(fields | changes))
 
 
 def a_serving_world(**changes: Any) -> World:
