@@ -235,10 +235,26 @@ def test_a_guardrail_needs_a_limit_inside_zero_and_one(limit: float) -> None:
         Guardrail(limit=limit)
 
 
-def test_copies_that_have_not_started_count_one() -> None:
+def test_the_first_copy_has_half_of_the_weight_and_copies_that_have_not_started_count_one() -> None:
     plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=4).update(interval(bad=12))
-    running = math.exp(plan.copies[0].log_value)
-    assert math.exp(plan.log_value) == pytest.approx((running + 3) / 4)
+    first = math.exp(plan.copies[0].log_value)
+    assert math.exp(plan.log_value) == pytest.approx((first + 1) / 2)
+    plan = plan.start_next().update(interval(bad=9))
+    first, second = (math.exp(copy.log_value) for copy in plan.copies)
+    assert math.exp(plan.log_value) == pytest.approx(first / 2 + second / 6 + 2 / 6)
+
+
+@pytest.mark.parametrize("planned", [1, 2, 3, 10])
+def test_the_weights_of_all_planned_copies_are_one_together(planned: int) -> None:
+    weights = Restarts.plan(EProcess.regression(NO_WORSE), planned=planned).weights
+    assert len(weights) == planned
+    assert sum(weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("asked", "running"), [(0, 1), (1, 1), (2, 2), (3, 3), (9, 3)])
+def test_copies_are_started_as_far_as_they_were_planned(asked: int, running: int) -> None:
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=3)).running(asked)
+    assert (len(confirmed.plan.copies), len(confirmed.shifted.copies)) == (running, running)
 
 
 def test_a_later_copy_sees_only_what_comes_after_its_start() -> None:

@@ -36,7 +36,7 @@ class Looks:
     """Looks one after the other, remembering through JSON as the operator does."""
 
     def __init__(self, spec: ReleaseSpec, next_weight: int = 50) -> None:
-        self.spec, self.next_weight = spec, next_weight
+        self.spec, self.next_weight, self.now = spec, next_weight, START
         self.status = Status(stable=STABLE, canary=CANARY)
 
     def look(self, metrics: Metrics, pods: Iterable[str] = ()) -> Judgement:
@@ -45,6 +45,7 @@ class Looks:
             status=self.status,
             metrics=metrics,
             next_weight=self.next_weight,
+            now=self.now,
             pods=frozenset(pods),
         )
         status = self.status.model_copy(update={"evidence": found.evidence, "gates": found.gates})
@@ -275,7 +276,7 @@ def test_a_restart_at_every_look_changes_nothing():
     looks = [tuple(both((90 * n, n), (30 * n, n // 7))) for n in range(60)]
     restarted, kept = Looks(a_spec(**ERRORS)), Status(stable=STABLE, canary=CANARY)
     for metrics in looks:
-        found = judge(spec=restarted.spec, status=kept, metrics=metrics, next_weight=50)
+        found = judge(spec=restarted.spec, status=kept, metrics=metrics, next_weight=50, now=START)
         kept = kept.model_copy(update={"evidence": found.evidence, "gates": found.gates})
         assert restarted.look(metrics) == found
 
@@ -397,7 +398,7 @@ def test_a_gate_that_is_edited_in_the_middle_starts_its_evidence_anew():
 
 def test_without_a_canary_there_is_nothing_to_judge():
     with pytest.raises(ValueError, match="nothing to judge without a canary"):
-        judge(spec=a_spec(), status=Status(stable=STABLE), metrics=(), next_weight=50)
+        judge(spec=a_spec(), status=Status(stable=STABLE), metrics=(), next_weight=50, now=START)
 
 
 def test_in_the_world_restarted_containers_change_no_count():

@@ -37,7 +37,9 @@ def judged(metrics: Metrics, pods: Iterable[str] = ("p", "q")) -> Judgement:
         stable=StableStatus(**a_target("1").parts(), since=START),
         canary=CanaryStatus(**a_target("2").parts(), since=START),
     )
-    return judge(spec=a_spec(), status=status, metrics=metrics, next_weight=50, pods=frozenset(pods))
+    return judge(
+        spec=a_spec(), status=status, metrics=metrics, next_weight=50, now=START, pods=frozenset(pods)
+    )
 
 
 async def test_counters_are_read_with_their_pod_and_what_they_count():

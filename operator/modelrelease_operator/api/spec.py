@@ -230,6 +230,7 @@ class Analysis(_Model):
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
     min_requests: int = Field(default=100, ge=1, le=10**9)
+    dispersion: float = Field(default=1, ge=1, le=1000)
     gates: tuple[Gate, ...] = Field(default=DEFAULT_GATES, min_length=1, max_length=10)
 
     @model_validator(mode="after")

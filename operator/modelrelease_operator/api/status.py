@@ -138,11 +138,22 @@ class Evidence(_Model):
     """By test: logarithm of the evidence for each design."""
     bounds: dict[str, list[str]] = Field(default_factory=dict)
     """By gate: histogram bounds (`le`, seconds) that latency is counted at, fixed at the first look."""
+    planned: int = 0
+    """Copies that each test for a regression may start; fixed at the first look, 0 before."""
+    copies: int = 0
+    """Copies that have started."""
+    copy_since: datetime | None = None
+    """When the newest copy started; None until a look of the present step."""
 
     def next_step(self) -> Self:
-        """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start."""
+        """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start.
+
+        A regression may need this weight to show, so one more copy of each test starts with it.
+        """
         kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
-        return self.model_copy(update={"started": False, "step": {}, "processes": kept})
+        copies = min(self.copies + 1, self.planned)
+        update = {"started": False, "step": {}, "processes": kept, "copies": copies, "copy_since": None}
+        return self.model_copy(update=update)
 
 
 class CanaryStatus(Target):

@@ -182,6 +182,7 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         status=status,
         metrics=seen.metrics,
         next_weight=next_weight(spec, canary),
+        now=now,
         pods=frozenset(
             name
             for revision in pair_of(status)

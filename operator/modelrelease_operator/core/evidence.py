@@ -78,7 +78,8 @@ class _Mixture:
     dispersion: float = 1.0
     """Most requests that fail together. Divides each log e when it is read, never the stored ones."""
 
-    def _gaining(self, gains: Iterable[float]) -> Self:
+    def gaining(self, gains: Iterable[float]) -> Self:
+        """Return the evidence with so much more for each design."""
         return replace(self, log_e=tuple(map(sum, zip(self.log_e, gains, strict=True))))
 
     @property
@@ -88,7 +89,12 @@ class _Mixture:
         Each design is divided by the dispersion before the mean is taken. The root of the mean would
         be larger (Jensen) and is not covered by the proof.
         """
-        return _log_mean_exp([value / self.dispersion for value in self.log_e])
+        return _log_mean_exp(self.divided)
+
+    @property
+    def divided(self) -> list[float]:
+        """Natural logarithm of each design's e-value, as the dispersion allows it."""
+        return [value / self.dispersion for value in self.log_e]
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -143,9 +149,14 @@ class EProcess(_Mixture):
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval; an interval that lacks an arm changes nothing."""
+        gains = self.gains(interval)
+        return self.gaining(gains) if gains else self
+
+    def gains(self, interval: Interval) -> tuple[float, ...]:
+        """Return what an interval adds for each design; nothing when it lacks an arm."""
         if interval.canary.total == 0 or interval.stable.total == 0:
-            return self
-        return self._gaining(_gain(design, self.tolerance, interval) for design in self.designs)
+            return ()
+        return tuple(_gain(design, self.tolerance, interval) for design in self.designs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +178,11 @@ class Guardrail(_Mixture):
 
     def update(self, counts: ArmCounts) -> Self:
         """Return the evidence with one more interval of this arm."""
+        if not counts.total:
+            return self
         good = counts.total - counts.bad
         designs = (min(q * self.limit, (1 + self.limit) / 2) for q in REGRESSION_GRID)
-        return self._gaining(
+        return self.gaining(
             counts.bad * math.log(p1 / self.limit) + good * (math.log1p(-p1) - math.log1p(-self.limit))
             for p1 in designs
         )
@@ -180,8 +193,10 @@ class Restarts:
     """Up to `planned` copies of one test, started one after the other, for a regression that sets in late.
 
     Healthy hours leave a single test deep below 1, and a later regression must first climb out of
-    them. A copy started after those hours need not. Each copy weighs 1/planned and counts 1 until it
-    starts, so the mean is an e-process whatever decides when the next one starts.
+    them. A copy started after those hours need not. The first copy has half of the weight and the
+    others share the rest, because most regressions are there from the start. Weights are fixed in
+    advance and a copy counts 1 until it starts, so the mean is an e-process whatever decides when
+    the next one starts.
     """
 
     template: EProcess
@@ -201,6 +216,12 @@ class Restarts:
         """Copies that may still be started."""
         return self.planned - len(self.copies)
 
+    @property
+    def weights(self) -> list[float]:
+        """The weight of each planned copy."""
+        others = self.planned - 1
+        return [0.5, *[0.5 / others] * others] if others else [1.0]
+
     def start_next(self) -> Self:
         """Start one more copy. Raises ValueError when all planned copies run: more would cost the bound."""
         if not self.remaining:
@@ -210,13 +231,21 @@ class Restarts:
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval given to every running copy."""
-        return replace(self, copies=tuple(copy.update(interval) for copy in self.copies))
+        gains = self.template.gains(interval)
+        return replace(self, copies=tuple(copy.gaining(gains) for copy in self.copies)) if gains else self
 
     @property
     def log_value(self) -> float:
-        """Natural logarithm of the e-value: the mean over all planned copies."""
-        waiting = [0.0] * self.remaining
-        return _log_mean_exp([*(copy.log_value for copy in self.copies), *waiting])
+        """Natural logarithm of the e-value: the weighted mean over all planned copies."""
+        weights, designs = self.weights, len(self.template.log_e)
+        terms = [
+            value + shift
+            for weight, copy in zip(weights, self.copies, strict=False)
+            for shift in (math.log(weight / designs),)
+            for value in copy.divided
+        ]
+        waiting = sum(weights[len(self.copies) :])
+        return _log_sum_exp([*terms, math.log(waiting)] if waiting else terms)
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -262,6 +291,13 @@ class Confirmed:
     def remaining(self) -> int:
         """Copies that may still be started."""
         return self.plan.remaining
+
+    def running(self, copies: int) -> Self:
+        """Return the test with at least so many copies running, as far as they are planned."""
+        test = self
+        while test.remaining and len(test.plan.copies) < copies:
+            test = test.start_next()
+        return test
 
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
@@ -407,7 +443,7 @@ def _log_sum_exp(values: Sequence[float]) -> float:
     largest = max(values)
     if largest == -math.inf:
         return largest
-    return largest + math.log(math.fsum(math.exp(value - largest) for value in values))
+    return largest + math.log(sum([math.exp(value - largest) for value in values]))
 
 
 def _log_mean_exp(values: Sequence[float]) -> float:

@@ -10,14 +10,16 @@ docs/explanation/decisions.md.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence, GateStatus, Status, Verdict
 from modelrelease_operator.core import sentences
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.questions import Question, questions_of
+from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.streams import ERRORS, count, newest, nonsense
+from modelrelease_operator.core.streams import ERRORS, count, growth_of, newest, nonsense
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
 """Worst first: a release's verdict is the worst of its gates'."""
@@ -50,6 +52,7 @@ def judge(
     status: Status,
     metrics: Metrics,
     next_weight: int,
+    now: datetime,
     pods: frozenset[str] = frozenset(),
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
@@ -71,7 +74,8 @@ def judge(
         return _unavailable(spec, status, trouble)
     if trouble := _missing(pods, mine):
         return _held(spec, status, Verdict.INSUFFICIENT, trouble)
-    evidence, questions = questions_of(spec, status.evidence, mine, status.stable.revision, next_weight)
+    evidence = with_due_copies(status.evidence, spec.canary, status.canary, now)
+    evidence, questions = questions_of(spec, evidence, mine, status.stable.revision, next_weight)
     look = _Look(spec=spec, status=status, canary=arms[0], stable=arms[1])
     evidence, questions = _advance(look, evidence, questions, mine)
     gates = _verdicts(look, evidence, questions)
@@ -91,12 +95,13 @@ def _advance(
     """Count what is new since the last look and let every test see it once."""
     bounds = frozenset(bound for question in questions for bound in question.bounds)
     state, deltas = count(evidence.counters, counters, bounds, started=evidence.started)
+    growth = growth_of(deltas)
     release, step = dict(evidence.release), dict(evidence.step)
     updated = []
     for question in questions:
         intervals: dict[str, Interval] = {}
         for stream in question.streams:
-            interval = stream.interval(deltas, canary=look.canary, stable=look.stable)
+            interval = stream.interval(growth, canary=look.canary, stable=look.stable)
             intervals[stream.key] = interval
         updated.append(question.update(intervals))
         release.update({key: _add(release.get(key), interval) for key, interval in intervals.items()})

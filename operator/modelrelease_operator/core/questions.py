@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from modelrelease_operator.core.evidence import (
     Tolerance,
     combine,
 )
+from modelrelease_operator.core.restarts import planned_copies
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     ERRORS,
@@ -32,6 +34,8 @@ BLAST_RADIUS = 0.0025
 
 SLOW_MARGIN = Line(ratio=1.25, points=1.0)
 """Promotion: the share of slow requests may be so much larger (A4)."""
+
+NO_WORSE = Line(ratio=1.0, points=0.0)
 
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
@@ -56,9 +60,55 @@ class Comparison:
         return f"rollback/{gate}/{self.stream.key}/{back}", f"promote/{gate}/{self.stream.key}/{on}"
 
 
-def _regression(tolerance: Tolerance) -> Confirmed:
-    """Test for a regression; confirmed, because the arms are not scraped at one moment."""
-    return Confirmed.by_shift(Restarts.plan(EProcess.regression(tolerance), planned=1))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the tests of one look share."""
+
+    alpha: float
+    dispersion: float
+    planned: int
+    copies: int
+    next_weight: int
+
+    @classmethod
+    def of(cls, spec: ReleaseSpec, evidence: Evidence, next_weight: int) -> "Terms":
+        """Read them from what is asked for and remembered."""
+        return cls(
+            alpha=spec.analysis.false_rollback_probability,
+            dispersion=spec.analysis.dispersion,
+            planned=evidence.planned or planned_copies(spec.canary),
+            copies=evidence.copies,
+            next_weight=next_weight,
+        )
+
+    def comparison(self, stream: Stream, tolerated: Line, margin: Line | None) -> "Comparison":
+        """Compare both arms on a stream. Points are percentage points.
+
+        The test for a regression is confirmed, because the arms are not scraped at one moment. The
+        margin widens at a small next weight, so that each step risks as many requests.
+        """
+        line = Tolerance(ratio=tolerated.ratio, points=tolerated.points / 100)
+        template = EProcess.regression(line, dispersion=self.dispersion)
+        promote = None
+        if margin:
+            line = Tolerance(ratio=margin.ratio, points=margin.points / 100)
+            promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
+        rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
+        return Comparison(stream=stream, rollback=rollback.running(self.copies), promote=promote)
+
+    def widened(self, margin: Line) -> Line:
+        """Return a margin for the next weight: each step may spoil the same share of all requests."""
+        return margin.model_copy(
+            update={"points": max(margin.points, 100 * BLAST_RADIUS / (self.next_weight / 100))}
+        )
+
+    def limit(self, stream: Stream, max_percent: float, allowed: str) -> "Limit":
+        """Hold both arms against a share on a stream."""
+        share = max_percent / 100
+        rail = Guardrail(limit=share, dispersion=self.dispersion)
+        line = Tolerance(ratio=1.0, points=share)
+        promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
+        return Limit(stream=stream, canary=rail, stable=rail, promote=promote, allowed=allowed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +123,7 @@ class Limit:
     allowed: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One gate with its tests and their evidence."""
 
@@ -121,7 +171,7 @@ class Question:
             )
         return replace(self, comparisons=comparisons, limit=limit)
 
-    @property
+    @cached_property
     def _telling(self) -> tuple[float, Stream, str]:
         """The strongest evidence against the canary, its stream, and the line that was crossed."""
         found = [(test.rollback.log_value, test.stream, self.allowed) for test in self.comparisons]
@@ -139,12 +189,12 @@ class Question:
         """What the canary is worse than, if it is."""
         return self._telling[2]
 
-    @property
+    @cached_property
     def frozen(self) -> bool:
         """Whether stable breaks the absolute limit too: then nobody blames the canary, and nothing moves."""
         return self.limit is not None and self.limit.stable.log_value >= -math.log(self.alpha)
 
-    @property
+    @cached_property
     def rollback_log(self) -> float:
         """Logarithm of the evidence that the canary is worse than tolerated: the mean over the tests."""
         logs = [test.rollback.log_value for test in self.comparisons]
@@ -152,7 +202,7 @@ class Question:
             logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
         return combine([(1 / len(logs), log) for log in logs]) if logs else 0.0
 
-    @property
+    @cached_property
     def promotion_log(self) -> float:
         """Logarithm of the weakest evidence that the canary is within a margin: all must have it."""
         logs = [test.promote.log_value for test in self.comparisons if test.promote]
@@ -180,21 +230,22 @@ class Question:
         def stored(test: _Test, key: str) -> _Test:
             return test.from_state(state[key]) if key in state else test
 
-        comparisons = tuple(
-            replace(
-                test,
-                rollback=stored(test.rollback, test.keys(self.name)[0]),
-                promote=test.promote and stored(test.promote, test.keys(self.name)[1]),
+        comparisons = []
+        for test in self.comparisons:
+            back, on = test.keys(self.name)
+            copies = len(test.rollback.plan.copies)
+            # A restart may be due since the state was stored.
+            rollback = stored(test.rollback, back).running(copies)
+            comparisons.append(
+                replace(test, rollback=rollback, promote=test.promote and stored(test.promote, on))
             )
-            for test in self.comparisons
-        )
         limit = self.limit and replace(
             self.limit,
             canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
             stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
             promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
         )
-        return replace(self, comparisons=comparisons, limit=limit)
+        return replace(self, comparisons=tuple(comparisons), limit=limit)
 
 
 def questions_of(
@@ -211,11 +262,11 @@ def questions_of(
             bounds[gate.name] = _bounds_of(gate.latency, counters, stable)
     if bounds != evidence.bounds:
         evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
-    alpha = spec.analysis.false_rollback_probability
+    terms = Terms.of(spec, evidence, next_weight)
     questions = tuple(
-        _latency(gate.name, gate.latency, bounds.get(gate.name, []), alpha)
+        _latency(gate.name, gate.latency, bounds.get(gate.name, []), terms)
         if gate.latency
-        else _errors(gate.name, gate.error_rate or ErrorRate(), alpha, next_weight)
+        else _errors(gate.name, gate.error_rate or ErrorRate(), terms)
         for gate in spec.analysis.gates
     )
     return evidence, tuple(question.from_state(evidence.processes) for question in questions)
@@ -239,60 +290,37 @@ def _bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> li
     return found
 
 
-def _errors(name: str, asked: ErrorRate, alpha: float, next_weight: int) -> Question:
+def _errors(name: str, asked: ErrorRate, terms: Terms) -> Question:
     comparisons: tuple[Comparison, ...] = ()
-    margin = Tolerance(
-        ratio=asked.margin.ratio, points=max(asked.margin.points / 100, BLAST_RADIUS / (next_weight / 100))
-    )
-    tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
-        test = Comparison(
-            stream=ERRORS, rollback=_regression(tolerated), promote=EProcess.non_inferiority(margin)
-        )
-        comparisons = (test,)
+        comparisons = (terms.comparison(ERRORS, asked.tolerated, terms.widened(asked.margin)),)
     limit = None
     if asked.max_percent is not None:
-        limit = _limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+        limit = terms.limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
     return Question(
-        name=name, bad="fails", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit
+        name=name, bad="fails", allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
     )
 
 
-def _latency(name: str, asked: Latency, bounds: Sequence[str], alpha: float) -> Question:
+def _latency(name: str, asked: Latency, bounds: Sequence[str], terms: Terms) -> Question:
     pairs = [bound.split(">") for bound in bounds]
     compared = [(stable, canary) for stable, canary in pairs if stable != "limit"]
     limits = [canary for stable, canary in pairs if stable == "limit"]
-    margin = Tolerance(ratio=SLOW_MARGIN.ratio, points=SLOW_MARGIN.points / 100)
     tail = {stable for stable, _ in compared[-2:]}
     comparisons = tuple(
-        Comparison(
-            stream=slow_stream(canary, stable),
-            rollback=_regression(Tolerance(ratio=1.0, points=0.0)),
-            promote=EProcess.non_inferiority(margin) if stable in tail else None,
-        )
+        terms.comparison(slow_stream(canary, stable), NO_WORSE, SLOW_MARGIN if stable in tail else None)
         for stable, canary in compared
     )
     limit = None
     if limits:
         line = f"the limit of {asked.max_percent:g} % above {asked.max_seconds:g} s"
-        limit = _limit(slow_stream(limits[0], limits[0]), asked.max_percent, line)
+        limit = terms.limit(slow_stream(limits[0], limits[0]), asked.max_percent, line)
     allowed = f"stable's latency times {asked.tolerated.ratio:g}"
     return Question(
-        name=name, bad="is slow for", allowed=allowed, alpha=alpha, comparisons=comparisons, limit=limit,
-        ready=bool(bounds),
+        name=name, bad="is slow for", allowed=allowed, alpha=terms.alpha, comparisons=comparisons,
+        limit=limit, ready=bool(bounds),
     )  # fmt: skip
-
-
-def _limit(stream: Stream, max_percent: float, allowed: str) -> Limit:
-    share = max_percent / 100
-    return Limit(
-        stream=stream,
-        canary=Guardrail(limit=share),
-        stable=Guardrail(limit=share),
-        promote=EProcess.non_inferiority(Tolerance(ratio=1.0, points=share)),
-        allowed=allowed,
-    )
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:

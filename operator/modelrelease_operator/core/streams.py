@@ -24,12 +24,16 @@ class Stream:
     canary_bound: str | None = None
     stable_bound: str | None = None
 
-    def interval(self, deltas: Mapping[str, int], *, canary: str, stable: str) -> Interval:
+    def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
         """Return both arms' counts of one interval."""
         return Interval(
-            canary=_arm(deltas, canary, self.canary_bound), stable=_arm(deltas, stable, self.stable_bound)
+            canary=_arm(growth.get(canary, {}), self.canary_bound),
+            stable=_arm(growth.get(stable, {}), self.stable_bound),
         )
 
+
+Growth = Mapping[str, Mapping[str, int]]
+"""By revision and kind of series: how much it grew, over all pods."""
 
 ERRORS = Stream(key="errors")
 
@@ -134,19 +138,22 @@ def _pod_of(series: str) -> str:
     return series.rpartition("|")[0]
 
 
-def _arm(deltas: Mapping[str, int], revision: str, bound: str | None) -> ArmCounts:
-    total = bad = within = 0
+def growth_of(deltas: Mapping[str, int]) -> Growth:
+    """Sum each revision's growth over its pods, by kind of series."""
+    found: dict[str, dict[str, int]] = {}
     for series, grown in deltas.items():
-        owner, _, kind = series.partition("|")[0], None, series.rpartition("|")[2]
-        if owner != revision:
-            continue
-        name, _, value = kind.partition("=")
-        if bound is None and name == "code":
-            total += grown
-            bad += grown if value.startswith("5") else 0
-        elif bound is not None and name == "le":
-            total += grown if value == INFINITY else 0
-            within += grown if value == bound else 0
-    if bound is not None:
-        bad = max(0, total - within)
+        revision, _, kind = series.split("|", 2)
+        kinds = found.setdefault(revision, {})
+        kinds[kind] = kinds.get(kind, 0) + grown
+    return found
+
+
+def _arm(kinds: Mapping[str, int], bound: str | None) -> ArmCounts:
+    if bound is None:
+        codes = {kind: grown for kind, grown in kinds.items() if kind.startswith("code=")}
+        total = sum(codes.values())
+        bad = sum(grown for kind, grown in codes.items() if kind.startswith("code=5"))
+    else:
+        total = kinds.get(f"le={INFINITY}", 0)
+        bad = max(0, total - kinds.get(f"le={bound}", 0))
     return ArmCounts(total=total, bad=min(bad, total))
