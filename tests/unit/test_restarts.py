@@ -92,7 +92,7 @@ def counters(stable: tuple[int, int], canary: tuple[int, int]) -> tuple[Counter,
 
 
 def looks_to_rollback(spec: ReleaseSpec, healthy_hours: int) -> int:
-    """Count the looks from the onset of a regression: 10 s each, 1 % errors, then 3 %, over JSON each time."""
+    """Count the looks of 10 s from the onset of a regression: 1 % errors in both arms, then 3 % in one."""
     status = Status(stable=StableStatus(**a_target("1").parts(), since=START), canary=a_canary(steps=1))
     totals, now = [0, 0, 0, 0], START
     for look in range(healthy_hours * 360 + 3_000):
