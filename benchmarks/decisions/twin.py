@@ -12,9 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.decisions.traffic import Counts, Floats, Ints
-from modelrelease_operator.api.spec import Analysis, ErrorRate, Line
-from modelrelease_operator.core.evidence import NON_INFERIORITY_GRID, REGRESSION_GRID, Tolerance
+from modelrelease_operator.api.spec import Analysis, Canary, ErrorRate, Line
+from modelrelease_operator.core.evidence import (
+    NON_INFERIORITY_GRID,
+    REGRESSION_GRID,
+    EProcess,
+    Restarts,
+    Tolerance,
+)
 from modelrelease_operator.core.questions import BLAST_RADIUS
+from modelrelease_operator.core.restarts import planned_copies
 
 NEVER = 10**9
 """The poll of something that did not happen."""
@@ -35,6 +42,8 @@ class Policy:
     gates: int = 1
     """Gates that share alpha; the others are taken to find nothing at all."""
     dispersion: float = 1.0
+    first_copy: float = 1.0
+    """Weight of the test's first copy; the others, which start with later steps and hours, count 1."""
 
     def margin_before(self, next_weight: float) -> Tolerance:
         """Return what a canary must be better than to get `next_weight` (a share; 1 is promotion)."""
@@ -44,19 +53,26 @@ class Policy:
 
     @property
     def bar(self) -> float:
-        """What log E has to reach for a rollback: the mean over the gates is held against 1 / alpha."""
-        return float(np.log(self.gates / self.alpha))
+        """What the first copy's log E has to reach for a rollback.
+
+        The mean over the gates and over the copies is held against 1 / alpha.
+        """
+        waiting = 1 - self.first_copy
+        return float(np.log((self.gates / self.alpha - waiting) / self.first_copy))
 
 
 def default_policy(**changes: object) -> Policy:
     """Return what the product does unless it is told otherwise, with some of it changed."""
     asked, analysis = ErrorRate(), Analysis()
+    tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
+    plan = Restarts.plan(EProcess.regression(tolerated), planned=planned_copies(Canary()))
     settings: dict[str, object] = {
-        "tolerated": Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100),
+        "tolerated": tolerated,
         "margin": asked.margin,
         "alpha": analysis.false_rollback_probability,
         "beta": analysis.false_promotion_probability,
         "min_requests": analysis.min_requests,
+        "first_copy": plan.weights[0],
     }
     return Policy(**{**settings, **changes})  # type: ignore[arg-type]
 
