@@ -32,10 +32,10 @@ from modelrelease_operator.core.streams import (
 BLAST_RADIUS = 0.0025
 """Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w (A2)."""
 
-SLOW_MARGIN = Line(ratio=1.25, points=1.0)
+SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
 """Promotion: the share of slow requests may be so much larger (A4)."""
 
-NO_WORSE = Line(ratio=1.0, points=0.0)
+NO_WORSE = Tolerance(ratio=1.0, points=0.0)
 
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
@@ -81,26 +81,20 @@ class Terms:
             next_weight=next_weight,
         )
 
-    def comparison(self, stream: Stream, tolerated: Line, margin: Line | None) -> "Comparison":
-        """Compare both arms on a stream. Points are percentage points.
+    def comparison(self, stream: Stream, tolerated: Tolerance, margin: Tolerance | None) -> "Comparison":
+        """Compare both arms on a stream.
 
-        The test for a regression is confirmed, because the arms are not scraped at one moment. The
-        margin widens at a small next weight, so that each step risks as many requests.
+        The test for a regression is confirmed, because the arms are not scraped at one moment.
         """
-        line = Tolerance(ratio=tolerated.ratio, points=tolerated.points / 100)
-        template = EProcess.regression(line, dispersion=self.dispersion)
-        promote = None
-        if margin:
-            line = Tolerance(ratio=margin.ratio, points=margin.points / 100)
-            promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
+        template = EProcess.regression(tolerated, dispersion=self.dispersion)
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
+        promote = margin and EProcess.non_inferiority(margin, dispersion=self.dispersion)
         return Comparison(stream=stream, rollback=rollback.running(self.copies), promote=promote)
 
-    def widened(self, margin: Line) -> Line:
+    def widened(self, margin: Line) -> Tolerance:
         """Return a margin for the next weight: each step may spoil the same share of all requests."""
-        return margin.model_copy(
-            update={"points": max(margin.points, 100 * BLAST_RADIUS / (self.next_weight / 100))}
-        )
+        points = max(margin.points / 100, BLAST_RADIUS / (self.next_weight / 100))
+        return Tolerance(ratio=margin.ratio, points=points)
 
     def limit(self, stream: Stream, max_percent: float, allowed: str) -> "Limit":
         """Hold both arms against a share on a stream."""
@@ -294,7 +288,8 @@ def _errors(name: str, asked: ErrorRate, terms: Terms) -> Question:
     comparisons: tuple[Comparison, ...] = ()
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
-        comparisons = (terms.comparison(ERRORS, asked.tolerated, terms.widened(asked.margin)),)
+        tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
+        comparisons = (terms.comparison(ERRORS, tolerated, terms.widened(asked.margin)),)
     limit = None
     if asked.max_percent is not None:
         limit = terms.limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
