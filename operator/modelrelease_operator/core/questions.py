@@ -88,7 +88,7 @@ class Terms:
         """
         template = EProcess.regression(tolerated, dispersion=self.dispersion)
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
-        promote = margin and EProcess.non_inferiority(margin, dispersion=self.dispersion)
+        promote = EProcess.non_inferiority(margin, dispersion=self.dispersion) if margin else None
         return Comparison(stream=stream, rollback=rollback.running(self.copies), promote=promote)
 
     def widened(self, margin: Line) -> Tolerance:
