@@ -31,6 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a certain rollback": ({"analysis": {"falseRollbackProbability": 1}}, "falseRollbackProbability must be"),
     "a certain promotion": ({"analysis": {"falsePromotionProbability": 0}}, "falsePromotionProbability must"),
     "a dispersion below 1": ({"analysis": {"dispersion": 0.5}}, "spec.analysis.dispersion"),
+    "an unknown end": ({"analysis": {"onInsufficientEvidence": "Hope"}}, "analysis.onInsufficientEvidence"),
     "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
     "a gate that asks nothing": ({"analysis": {"gates": [{"name": "x"}]}}, "exactly one of errorRate and"),
     "a gate that asks twice": (

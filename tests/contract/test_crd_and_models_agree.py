@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from modelrelease_operator.api import names
-from modelrelease_operator.api.spec import URI_PATTERN, Approval, ReleaseSpec
+from modelrelease_operator.api.spec import URI_PATTERN, Approval, OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -188,8 +188,9 @@ def test_names_of_the_resource_agree():
         (STATUS["properties"]["phase"], Phase),
         (STATUS["properties"]["verdict"], Verdict),
         (SPEC["properties"]["canary"]["properties"]["approval"], Approval),
+        (SPEC["properties"]["analysis"]["properties"]["onInsufficientEvidence"], OnInsufficientEvidence),
     ],
-    ids=["phase", "verdict", "approval"],
+    ids=["phase", "verdict", "approval", "end"],
 )
 def test_words_from_a_closed_list_agree(crd: dict[str, Any], enum: Any):
     assert crd["enum"] == [str(member) for member in enum]

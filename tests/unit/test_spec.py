@@ -94,6 +94,8 @@ WRONG: list[Any] = [
     pytest.param({"analysis": {"falsePromotionProbability": 1}}, "falsePromotionProbability:", id="beta 1"),
     pytest.param({"analysis": {"minRequests": 0}}, "spec.analysis.minRequests:", id="no requests needed"),
     pytest.param({"analysis": {"dispersion": 0.9}}, "spec.analysis.dispersion:", id="dispersion below 1"),
+    pytest.param({"analysis": {"onInsufficientEvidence": "Hope"}}, "spec.analysis.onInsufficientEvidence:",
+                 id="unknown end"),
     pytest.param({"analysis": {"gates": []}}, "spec.analysis.gates:", id="no gates"),
     pytest.param({"analysis": {"gates": [{"name": "a"}]}}, "must have exactly one of errorRate, latency",
                  id="gate that asks nothing"),

@@ -222,6 +222,14 @@ class Prometheus(_Model):
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2048)]
 
 
+class OnInsufficientEvidence(StrEnum):
+    """What ends a release that has no verdict at its deadline."""
+
+    PAUSE = "Pause"
+    PROMOTE = "Promote"
+    ROLL_BACK = "RollBack"
+
+
 class Analysis(_Model):
     """How evidence is gathered and judged."""
 
@@ -231,6 +239,7 @@ class Analysis(_Model):
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
     min_requests: int = Field(default=100, ge=1, le=10**9)
     dispersion: float = Field(default=1, ge=1, le=1000)
+    on_insufficient_evidence: OnInsufficientEvidence = OnInsufficientEvidence.PAUSE
     gates: tuple[Gate, ...] = Field(default=DEFAULT_GATES, min_length=1, max_length=10)
 
     @model_validator(mode="after")

@@ -174,6 +174,8 @@ class CanaryStatus(Target):
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
     inconclusive: bool = False
+    unproven: str | None = None
+    """Why it is promoted although no gate proved it, if it is."""
     note: str | None = None
     """Why the effective weight cannot be the requested one."""
 

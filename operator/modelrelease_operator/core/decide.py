@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
-from modelrelease_operator.api.spec import Approval, ReleaseSpec
+from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.conditions import with_conditions
+from modelrelease_operator.core.deadline import decided_by_deadline, is_late, policy_at_deadline
 from modelrelease_operator.core.drift_status import heed, hold
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.moves import (
@@ -25,6 +26,7 @@ from modelrelease_operator.core.moves import (
     first_version,
     heed_retry,
     promote,
+    promote_unproven,
     reject,
     wanted_pods,
 )
@@ -226,7 +228,12 @@ def _act_on(
     )
     if found.verdict is Verdict.FAIL:
         return reject(spec, status, seen, Reason.REGRESSION, found.message, now)
+    policy = policy_at_deadline(found, spec, canary, now)
+    if policy is OnInsufficientEvidence.ROLL_BACK:
+        return reject(spec, status, seen, Reason.INCONCLUSIVE, decided_by_deadline(found, spec), now)
     hold = _why_hold(found, spec, status, seen, now)
+    if hold is None and policy is OnInsufficientEvidence.PROMOTE:
+        return promote_unproven(spec, status, decided_by_deadline(found, spec), now)
     if hold is None:
         return advance(spec, status, now)
     reason, message = hold
@@ -249,24 +256,22 @@ def _why_hold(
 ) -> tuple[Reason, str] | None:
     """Return why the canary stays where it is, or None when it may go on."""
     canary = canary_of(status)
-    stable = stable_of(status)
     approved = Commands.names(seen.commands.approve, canary)
-    late = now - canary.since > parse_duration(spec.canary.progress_deadline)
+    late = is_late(spec, canary, now)
+    promotes = policy_at_deadline(found, spec, canary, now) is OnInsufficientEvidence.PROMOTE
     if spec.paused:
         text = f"spec.paused holds canary {canary.version} at {canary.requested_weight} %"
         return Reason.SUSPENDED, text
-    if canary.inconclusive or (late and found.verdict is not Verdict.PASS):
+    if canary.inconclusive or (late and found.verdict is not Verdict.PASS and not promotes):
         text = f"no verdict within {spec.canary.progress_deadline}: {found.message}"
         asked = f"annotate approve or abort with {canary.revision}"
         return None if approved else (Reason.INCONCLUSIVE, f"{text}; {asked}")
     if found.verdict is Verdict.UNAVAILABLE:
         return Reason.METRICS_UNAVAILABLE, found.message
-    if seen.problem:
-        return Reason.HOLDING, f"holding: {seen.problem.message}"
-    if canary.unready_since:
-        return Reason.HOLDING, f"holding: not all pods of canary {canary.version} are ready"
-    if not seen.ready(stable.revision, 1):
-        return Reason.HOLDING, f"holding: no pod of stable {stable.version} is ready"
+    if unfit := _unfit(status, seen):
+        return Reason.HOLDING, f"holding: {unfit}"
+    if promotes:
+        return None if approved else _why_not_promoted(spec, status, seen, late=late)
     if found.verdict is not Verdict.PASS:
         return Reason.HOLDING, found.message
     plan = spec.canary.plan
@@ -279,6 +284,18 @@ def _why_hold(
     return _why_not_promoted(spec, status, seen, late=late)
 
 
+def _unfit(status: Status, seen: Seen) -> str | None:
+    """Return what is wrong with the model or with the pods, whatever the gates say, or None."""
+    canary, stable = canary_of(status), stable_of(status)
+    if seen.problem:
+        return seen.problem.message
+    if canary.unready_since:
+        return f"not all pods of canary {canary.version} are ready"
+    if not seen.ready(stable.revision, 1):
+        return f"no pod of stable {stable.version} is ready"
+    return None
+
+
 def _why_not_promoted(
     spec: ReleaseSpec, status: Status, seen: Seen, *, late: bool
 ) -> tuple[Reason, str] | None:
@@ -288,7 +305,8 @@ def _why_not_promoted(
         # Past the deadline a person is asked; when the drift ends by itself, nobody needs to answer.
         return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
     if spec.canary.approval is Approval.MANUAL:
-        text = f"every gate passes; annotate approve={canary.revision} to promote {canary.version}"
+        found = "every gate passes" if status.verdict is Verdict.PASS else "no verdict in time"
+        text = f"{found}; annotate approve={canary.revision} to promote {canary.version}"
         return Reason.WAITING_FOR_APPROVAL, text
     return None
 
@@ -308,7 +326,8 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
         message = not_ready(canary, seen, replicas, waited)
         return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
-    message = f"canary {canary.version} passed; it grows to {replicas} pods before it becomes stable"
+    passed = "is promoted by the deadline" if canary.unproven else "passed"
+    message = f"canary {canary.version} {passed}; it grows to {replicas} pods before it becomes stable"
     return Decision(desired=desired, status=say(status, message), requeue=WATCH)
 
 

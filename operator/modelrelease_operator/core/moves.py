@@ -109,7 +109,19 @@ def advance(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     if canary.step + 1 < len(spec.canary.plan):
         return enter_step(spec, status, canary.step + 1, now)
     message = f"canary {canary.version} passed every gate at {canary.requested_weight} %"
-    canary = canary.model_copy(update={"asked_since": now})
+    status = status.model_copy(update={"canary": canary.model_copy(update={"unproven": None})})
+    return _grow(spec, status, message, now)
+
+
+def promote_unproven(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decision:
+    """Go to promotion although no gate proved the canary, and keep why for the record."""
+    canary = canary_of(status).model_copy(update={"unproven": why})
+    status = status.model_copy(update={"canary": canary})
+    return _grow(spec, status, f"canary {canary.version} is promoted: {why}", now)
+
+
+def _grow(spec: ReleaseSpec, status: Status, message: str, now: datetime) -> Decision:
+    canary = canary_of(status).model_copy(update={"asked_since": now})
     status = status.model_copy(update={"phase": Phase.PROMOTING, "canary": canary, "message": message})
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=spec.serving.replicas, opened=True),
@@ -124,6 +136,8 @@ def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     canary, stable = canary_of(status), stable_of(status)
     kept = format_duration(parse_duration(spec.canary.keep_previous))
     message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
+    if canary.unproven:
+        message = f"{message}; {canary.unproven}"
     return _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
 
 

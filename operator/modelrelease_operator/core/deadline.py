@@ -1,0 +1,42 @@
+"""What happens to a canary that has no verdict when its time is over.
+
+By default a person is asked. `analysis.onInsufficientEvidence` can promote it or roll it back instead;
+then every message says that the deadline decided and not the evidence. It never acts on metrics that
+are unavailable: an outage of Prometheus is no reason to move anything.
+"""
+
+from datetime import datetime
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.api.status import CanaryStatus, Verdict
+from modelrelease_operator.core.judge import Judgement
+
+
+def is_late(spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> bool:
+    """Return whether the time for a verdict is over."""
+    return now - canary.since > parse_duration(spec.canary.progress_deadline)
+
+
+def policy_at_deadline(
+    found: Judgement, spec: ReleaseSpec, canary: CanaryStatus, now: datetime
+) -> OnInsufficientEvidence | None:
+    """Return what the spec has the deadline do now, or None before it and where there is a verdict.
+
+    A canary for which a person was asked already waits for that person.
+    """
+    if found.verdict in (Verdict.PASS, Verdict.FAIL) or spec.paused:
+        return None
+    if canary.inconclusive or not is_late(spec, canary, now):
+        return None
+    if found.verdict is Verdict.UNAVAILABLE:
+        return OnInsufficientEvidence.PAUSE
+    return spec.analysis.on_insufficient_evidence
+
+
+def decided_by_deadline(found: Judgement, spec: ReleaseSpec) -> str:
+    """Say that no evidence decided, and which there was."""
+    return (
+        f"the deadline of {spec.canary.progress_deadline} decided and not the evidence "
+        f"(analysis.onInsufficientEvidence is {spec.analysis.on_insufficient_evidence}): {found.message}"
+    )
