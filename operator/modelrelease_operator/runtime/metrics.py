@@ -45,6 +45,11 @@ VERDICT = Gauge(
     (*LABELS, "gate", "verdict"),
 )
 DECISIONS = Counter("modelrelease_decisions_total", "What was decided, by reason.", (*LABELS, "reason"))
+DECIDED = Gauge(
+    "modelrelease_decision_timestamp_seconds",
+    "When something was last decided for this reason: what a dashboard marks.",
+    (*LABELS, "reason"),
+)
 DRIFTED = Gauge("modelrelease_drifted", "1 while the condition Drifted is True.", LABELS)
 DRIFT_PSI = Gauge(
     "modelrelease_drift_psi",
@@ -66,7 +71,7 @@ ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by 
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
-    DRIFTED, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
+    DECIDED, DRIFTED, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 OF_A_GATE = (EVIDENCE, VERDICT)
 OF_A_FEATURE = (DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES)

@@ -53,6 +53,7 @@ class Reporter:
         """Log, count and record an Event for everything notable; an Event that fails is only logged."""
         for notice in decision.notices:
             metrics.DECISIONS.labels(*self._key, notice.reason).inc()
+            metrics.DECIDED.labels(*self._key, notice.reason).set_to_current_time()
             fields = {**self._fields, "reason": notice.reason, "phase": decision.status.phase}
             log.log(
                 logging.WARNING if notice.warning else logging.INFO, notice.message, extra={"fields": fields}

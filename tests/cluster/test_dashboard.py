@@ -1,0 +1,65 @@
+"""Every question of the dashboard is asked of the real Prometheus, after a release with real traffic."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from cluster import Cluster
+from examples.waiting import wait_until
+from tests.support.dashboard import Question, dashboard, questions
+from tests.support.releases import OPERATOR_SPACE, Release
+
+PROXY = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query="
+DURING = (
+    "panel Canary A",
+    "panel Evidence",
+    "panel Verdicts",
+    "panel Requests",
+    "panel Errors",
+    "panel Latency",
+)
+"""Asked while a canary is judged: afterwards there is none."""
+QUIET = ("annotation Rollbacks", "annotation Waiting for a person", "annotation Drift")
+"""A good release gives these nothing to show."""
+
+
+def ask(release: Release, question: Question) -> list[dict[str, Any]]:
+    expr = question.about(release.space, release.name, window="1m", rate="20s")
+    answer = json.loads(release.cluster.kubectl("get", "--raw", PROXY + quote(expr)))
+    assert answer["status"] == "success", question.where
+    rows: list[dict[str, Any]] = answer["data"]["result"]
+    assert all(question.legend <= set(row["metric"]) for row in rows), question.where
+    return rows
+
+
+def all_answer(release: Release, asked: list[Question]) -> None:
+    def silent() -> list[str]:
+        return [question.where for question in asked if not ask(release, question)]
+
+    wait_until("every question to have an answer", silent, lambda where: not where, within=90, every=2)
+
+
+def test_every_panel_has_data_during_and_after_a_release(release: Release) -> None:
+    drift = {"window": "15s", "minSamples": 300}
+    release.spec["canary"] = {
+        **release.spec["canary"],
+        "steps": [{"weight": 33, "bake": "5s"}, {"weight": 50, "bake": "60s"}],
+    }
+    release.apply("1", drift=drift)
+    release.serves("1")
+    release.load(rps=60)
+    release.apply("2")
+    release.wait("the canary at its last step", lambda status: status.get("canary", {}).get("step") == 1)
+
+    every = questions()
+    all_answer(release, [each for each in every if each.where.startswith(DURING)])
+    release.serves("2", within=180)
+    all_answer(release, [each for each in every if not each.where.startswith((*DURING, *QUIET))])
+    for each in every:
+        assert ask(release, each) is not None
+
+
+def test_the_chart_ships_it_where_grafana_looks(cluster: Cluster) -> None:
+    raw = cluster.kubectl("get", "configmap", "-n", OPERATOR_SPACE, "-l", "grafana_dashboard=1", "-o", "json")
+    (found,) = json.loads(raw)["items"]
+    assert json.loads(found["data"]["modelrelease.json"]) == dashboard()
