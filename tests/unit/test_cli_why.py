@@ -61,7 +61,7 @@ def test_a_starting_canary_waits_for_its_pods_until_the_start_deadline():
 
 
 def test_a_canary_with_clients_waits_for_a_look_its_bake_its_gates_and_a_verdict():
-    world = a_world_in(Phase.PROGRESSING, rps=20.0).steps(2)
+    world = a_world_in(Phase.PROGRESSING, rps=20.0).steps(1)
     told = story(world)
     assert awaited(told) == [
         "the next look",

@@ -9,8 +9,9 @@ from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration
-from modelrelease_operator.api.status import CanaryStatus, GateStatus, Phase, StableStatus, Status
+from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, Status
 from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
+from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.story import Awaited, Story, story_of
 from modelrelease_operator.errors import Gone, Invalid
 
@@ -142,26 +143,12 @@ def _evidence(status: Status) -> list[str]:
     if not status.gates:
         return []
     about = "" if status.canary else " of the last canary"
-    head = ["", "gate", "verdict", "canary bad", "stable bad", "to go back", "to go on"]
-    rows = [head, *(_gate(gate) for gate in status.gates)]
-    lines = ["", f"What the evidence is{about}", table(rows, left=frozenset({0, 1, 2}))]
+    lines = ["", f"What the evidence is{about}", gates_table(status.gates)]
     # The sentence that is the release's own was just read.
     sentences = [
         f"{gate.name}: {gate.message}" for gate in status.gates if gate.message not in status.message
     ]
     return [*lines, *map(indented, sentences)]
-
-
-def _gate(gate: GateStatus) -> list[str]:
-    return [
-        "",
-        gate.name,
-        gate.verdict.value,
-        f"{gate.canary_bad:,} of {gate.canary_total:,}",
-        f"{gate.stable_bad:,} of {gate.stable_total:,}",
-        f"{100 * gate.evidence_for_rollback:.0f} %",
-        f"{100 * gate.evidence_for_promotion:.0f} %",
-    ]
 
 
 def _until(awaited: Awaited, now: datetime) -> str:
