@@ -3,11 +3,23 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import run
 
 QUICK_RUNS = 100
+BEGIN, END = "<!-- printed: begin -->", "<!-- printed: end -->"
+
+
+def between_marks(text: str, tables: str) -> str:
+    """Return the text with what lies between its two marks replaced; raise ValueError without them."""
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        msg = f"the file must hold the lines {BEGIN} and {END}, in this order"
+        raise ValueError(msg)
+    return f"{before}{BEGIN}\n\n```text\n{tables}\n```\n\n{END}{after}"
 
 
 def main() -> int:
@@ -17,10 +29,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one weight and fewer runs: under a minute")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (1)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("--into", type=Path, help="put the tables between the marks of this file as well")
     asked = parser.parse_args()
     runs = asked.runs or (QUICK_RUNS if asked.quick else 1000)
     report = run(runs=runs, seed=asked.seed, quick=asked.quick)
     print(json.dumps(as_json(report), indent=1) if asked.output == "json" else as_tables(report))
+    if asked.into:
+        asked.into.write_text(between_marks(asked.into.read_text(), as_tables(report)))
     return 0 if all(target.met for target in report.targets) else 1
 
 

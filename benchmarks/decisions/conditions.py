@@ -124,13 +124,14 @@ def false_rollbacks(condition: Condition, runs: int, seed: int) -> dict[str, flo
     shares = {
         rule.name: _share(rule.rollback(counts, condition.cell)) for rule in RULES if rule.name in SHOWN
     }
-    shares["ours, unconfirmed"] = _share(_unconfirmed(counts))
+    shares["ours, unconfirmed"] = _share(unconfirmed(counts))
     told = default_policy(dispersion=float(condition.group))
     shares["ours, told of groups"] = _share(rollback_polls(counts, told))
     return shares
 
 
-def _unconfirmed(counts: Counts) -> Ints:
+def unconfirmed(counts: Counts) -> Ints:
+    """Return when ours would roll back without the second test that confirms the first."""
     parts = (counts.part(slice(start, start + BLOCK)) for start in range(0, counts.runs, BLOCK))
     return np.concatenate([first(plan_logs(part, OURS.tolerated) >= OURS.bar) for part in parts])
 
@@ -151,7 +152,7 @@ def at_the_edge(runs: int, seed: int) -> float:
 
 def _edge_block(runs: int, seed: int, start: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     random = generator(seed, "edge", start)
-    errors = regression_logs(draw_even(runs, random), OURS.tolerated)
+    errors = _with_waiting(regression_logs(draw_even(runs, random), OURS.tolerated))
     between = -np.diff([1.0, *SLOW_SHARES, 0.0])
 
     def arm(share: float) -> Ints:
@@ -160,12 +161,17 @@ def _edge_block(runs: int, seed: int, start: int) -> np.ndarray[tuple[int, ...],
 
     canary, stable = arm(CELL.weight), arm(1 - CELL.weight)
     line = Tolerance(ratio=1.0, points=0.0)
-    slow = [
-        regression_logs(
-            Counts(n_c=canary[..., 0], x=canary[..., cut], n_s=stable[..., 0], y=stable[..., cut]), line
-        )
+    cuts = [
+        Counts(n_c=canary[..., 0], x=canary[..., cut], n_s=stable[..., 0], y=stable[..., cut])
         for cut in range(1, len(between))
     ]
+    slow = [_with_waiting(regression_logs(counts, line)) for counts in cuts]
     latency = np.logaddexp.reduce(slow) - np.log(len(slow))
     together = np.logaddexp(errors, latency) - np.log(2)
     return np.asarray((together >= -np.log(OURS.alpha)).any(axis=1))
+
+
+def _with_waiting(logs: Floats) -> Floats:
+    """Return the evidence of all copies of a test, of which those that have not started count 1."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp(np.log(OURS.first_copy) + logs, np.log(1 - OURS.first_copy)))

@@ -20,12 +20,23 @@ from benchmarks.decisions.traffic import POLL, Counts, Floats, Ints, generator
 from benchmarks.decisions.twin import designs_of, gains, log_mean_exp
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import DEFAULT_STEPS, Canary
-from modelrelease_operator.core.evidence import NON_INFERIORITY_GRID, REGRESSION_GRID
+from modelrelease_operator.core.evidence import (
+    NON_INFERIORITY_GRID,
+    REGRESSION_GRID,
+    EProcess,
+    Restarts,
+)
+from modelrelease_operator.core.restarts import EVERY, planned_copies
 
 WEIGHTS = np.array([step.weight / 100 for step in DEFAULT_STEPS])
 BAKE = np.array([parse_duration(step.bake).total_seconds() / POLL for step in DEFAULT_STEPS])
 DEADLINE = int(parse_duration(Canary().progress_deadline).total_seconds()) // POLL
 MARGINS = np.array([OURS.margin_before(share).points for share in (*WEIGHTS[1:], 1.0)])
+
+COPY_WEIGHTS = np.array(
+    Restarts.plan(EProcess.regression(OURS.tolerated), planned=planned_copies(Canary())).weights
+)
+HOUR = int(EVERY.total_seconds()) // POLL
 
 FLAGGER_WEIGHTS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 """`stepWeight: 10`, `maxWeight: 50`: a step a minute."""
@@ -76,27 +87,29 @@ def summary(outcome: Ints, seconds: Floats, requests: Floats, bad: Floats) -> En
     )
 
 
-class _Ours:
+class Ours:
     """The runs that are under way, one row each."""
 
     def __init__(self, situation: Situation, runs: int, seed: int) -> None:
         self.situation = situation
         self.random = generator(seed, "release", situation)
-        self.plan, self.shifted = (
-            np.zeros((runs, len(REGRESSION_GRID))),
-            np.zeros((runs, len(REGRESSION_GRID))),
-        )
+        designs, copies = len(REGRESSION_GRID), len(COPY_WEIGHTS)
+        self.plan, self.shifted = np.zeros((2, runs, designs))
+        # What the evidence was when each copy started: from there on, the copies gain alike.
+        self.plan_from, self.shifted_from = np.zeros((2, runs, copies, designs))
         self.promote = np.zeros((runs, len(NON_INFERIORITY_GRID)))
         self.step, self.entered, self.stepped, self.last_n, self.last_x, self.outcome = np.zeros(
             (6, runs), dtype=np.int64
         )
-        self.requests, self.bad, self.seconds = np.zeros((3, runs))
+        self.copies, self.copied = np.ones(runs, dtype=np.int64), np.zeros(runs, dtype=np.int64)
+        self.requests, self.bad, self.seconds, self.evidence = np.zeros((4, runs))
 
     def look(self, poll: int) -> bool:
         """Draw one poll's counts for every open run and decide; return whether any run is left."""
         rows = np.flatnonzero(self.outcome == OPEN)
         if not rows.size:
             return False
+        self._start_hourly(rows, poll)
         now = self._draw(WEIGHTS[self.step[rows]])
         line, margin = OURS.tolerated, OURS.margin
         designs = designs_of(REGRESSION_GRID, line.ratio)
@@ -111,12 +124,15 @@ class _Ours:
         self.requests[rows] += now.n_c
         self.bad[rows] += now.x
         self.seconds[rows] = (poll + 1) * POLL
+        self.newest = Counts(n_c=now.n_c[None], x=now.x[None], n_s=now.n_s[None], y=now.y[None])
         self._decide(rows, poll + 1)
         return True
 
     def _decide(self, rows: Ints, polls: int) -> None:
-        evidence = np.minimum(log_mean_exp(self.plan[rows]), log_mean_exp(self.shifted[rows]))
-        back = evidence >= OURS.bar
+        self.evidence[rows] = np.minimum(
+            self._log(rows, self.plan, self.plan_from), self._log(rows, self.shifted, self.shifted_from)
+        )
+        back = self.evidence[rows] >= -np.log(OURS.alpha)
         proven = (log_mean_exp(self.promote[rows]) >= -np.log(OURS.beta)) & (
             self.stepped[rows] >= OURS.min_requests
         )
@@ -128,6 +144,25 @@ class _Ours:
         self.entered[on] = polls
         # A step has its own evidence for promotion, and no pair of intervals reaches across it.
         self.promote[on], self.stepped[on], self.last_n[on], self.last_x[on] = 0.0, 0, 0, 0
+        self._start_copy(on, polls)
+
+    def _log(self, rows: Ints, gained: Floats, begun: Floats) -> Floats:
+        """Return the logarithm of the weighted mean over all copies; one that has not started counts 1."""
+        started = np.arange(len(COPY_WEIGHTS)) < self.copies[rows, None]
+        each = np.where(started[..., None], gained[rows, None, :] - begun[rows], 0.0)
+        return log_mean_exp((each + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]).reshape(len(rows), -1))
+
+    def _start_copy(self, rows: Ints, poll: int) -> None:
+        rows = rows[self.copies[rows] < len(COPY_WEIGHTS)]
+        self.plan_from[rows, self.copies[rows]] = self.plan[rows]
+        self.shifted_from[rows, self.copies[rows]] = self.shifted[rows]
+        self.copies[rows] += 1
+        self.copied[rows] = poll
+
+    def _start_hourly(self, rows: Ints, poll: int) -> None:
+        """Start one more copy an hour after the last, and keep one for each step to come."""
+        spare = len(COPY_WEIGHTS) - self.copies[rows] - (len(WEIGHTS) - 1 - self.step[rows])
+        self._start_copy(rows[(spare > 0) & (poll - self.copied[rows] >= HOUR)], poll)
 
     def _draw(self, weights: Floats) -> Counts:
         arrivals, random = self.situation.rps * POLL, self.random
@@ -143,7 +178,7 @@ class _Ours:
 
 def ours(situation: Situation, runs: int, seed: int) -> Ended:
     """Release by our rules with the default steps."""
-    world = _Ours(situation, runs, seed)
+    world = Ours(situation, runs, seed)
     for poll in range(DEADLINE):
         if not world.look(poll):
             break

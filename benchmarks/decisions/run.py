@@ -10,9 +10,10 @@ import numpy as np
 from benchmarks.decisions import product, release
 from benchmarks.decisions.cells import BASES, RATIOS, RPS, Measured, cells, measure
 from benchmarks.decisions.conditions import SHOWN, at_the_edge, conditions, false_rollbacks
+from benchmarks.decisions.missed import Missed, examine
 from benchmarks.decisions.release import Ended, Situation
 from benchmarks.decisions.rules import ARGO_LIMIT, FLAGGER_LIMIT
-from benchmarks.decisions.targets import Missed, Target, missed, targets
+from benchmarks.decisions.targets import Target, missed, targets
 from modelrelease_operator.api.spec import DEFAULT_STEPS
 
 REPLAYS = 5
@@ -57,6 +58,8 @@ def run(*, runs: int, seed: int, quick: bool) -> Report:
     edge = at_the_edge(runs, seed)
     _tell("decide()")
     by_decide, silent = decided(5 if quick else 40, seed), silence(seed)
+    _tell("what was missed")
+    gone = [examine(result, runs, seed) for result in missed(results)]
     return Report(
         runs=runs,
         seed=seed,
@@ -68,7 +71,7 @@ def run(*, runs: int, seed: int, quick: bool) -> Report:
         edge=edge,
         by_decide=by_decide,
         silent=silent,
-        missed=missed(results),
+        missed=gone,
         targets=targets(results, releases, silent),
     )
 

@@ -1,5 +1,6 @@
 """What the decisions benchmark rests on: the twin equals the product, the rivals are as in their sources."""
 
+import dataclasses
 import json
 import math
 from statistics import NormalDist
@@ -10,7 +11,9 @@ from scipy.optimize import brentq
 from scipy.stats import binom, poisson, rankdata
 
 from benchmarks.decisions import bounds, conditions, kayenta, product, release, rules, tuning, twin
+from benchmarks.decisions.__main__ import BEGIN, END, between_marks
 from benchmarks.decisions.cells import measure
+from benchmarks.decisions.missed import examine
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import Report, whole
 from benchmarks.decisions.targets import missed, targets
@@ -211,6 +214,23 @@ class TestWholeReleases:
         assert release.ours(silent, 3, seed=1).undecided == 1
         assert release.flagger(silent, 3, 1, 0.01).rolled_back == 1
 
+    def test_have_the_evidence_of_the_product_with_all_its_copies(self) -> None:
+        """At a rate of rollback and promotion so slow that steps and hours both start copies."""
+        world = release.Ours(release.Situation(rps=3, base=0.02, ratio=1.4), 6, seed=3)
+        plan = Restarts.plan(EProcess.regression(rules.OURS.tolerated), planned=len(release.COPY_WEIGHTS))
+        tests = [Confirmed.by_shift(plan) for _ in range(6)]
+        for poll in range(1500):
+            rows = np.flatnonzero(world.outcome == release.OPEN)
+            steps = world.step.copy()
+            assert world.look(poll)
+            for place, row in enumerate(rows):
+                begun = world.copies[row] - (world.step[row] > steps[row])
+                tests[row] = tests[row].running(int(begun)).update(interval_of(world.newest, 0, place))
+                assert world.evidence[row] == pytest.approx(tests[row].log_value, rel=1e-9, abs=1e-9)
+                if world.step[row] > steps[row]:
+                    tests[row] = dataclasses.replace(tests[row], last=ArmCounts(total=0, bad=0))
+        assert world.copies.max() > 4
+
     def test_take_flagger_five_minutes_and_argo_forty_when_nothing_fails(self) -> None:
         calm = release.Situation(rps=200, base=0.0, ratio=1)
         assert release.flagger(calm, 3, 1, 0.01).minutes == 5
@@ -248,7 +268,7 @@ class TestTheReport:
         }
         found = targets(results, ends, {"silent from 0 s": "held to the deadline"})
         assert [target.met for target in found] == [True, True, False, True]
-        (gone,) = missed(results)
+        gone = examine(missed(results)[0], runs=20, seed=1)
         assert gone.caught < 0.95 < gone.possible_strict
         report = Report(
             runs=20, seed=1, seconds=1.0, versions={}, cells=results, releases=ends, edge=0.0,
@@ -256,6 +276,19 @@ class TestTheReport:
         )  # fmt: skip
         assert "MISSED  x5 is caught" in as_tables(report)
         assert json.loads(json.dumps(as_json(report)))["cells"][1]["ours"]["rolled_back"] == gone.caught
+
+    def test_replaces_only_what_is_between_the_marks(self) -> None:
+        text = f"before {BEGIN} old {END} after"
+        once = between_marks(text, "new")
+        assert once.startswith("before")
+        assert "new" in once
+        assert "old" not in once
+        assert once.endswith(" after")
+        assert between_marks(once, "new") == once
+
+    def test_is_not_put_into_a_file_without_marks(self) -> None:
+        with pytest.raises(ValueError, match="must hold the lines"):
+            between_marks("nothing here", "new")
 
 
 class TestSilence:
