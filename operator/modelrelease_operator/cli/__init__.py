@@ -5,6 +5,7 @@ of Kubernetes or Prometheus is imported only by the command that calls it.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
     except ReleaseError as problem:
         print(f"modelrelease {parsed.command}: {problem}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output (`head`, a pager) has seen enough.
-        sys.stderr.close()
+        # Whoever read the output (`head`, a pager) has seen enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130

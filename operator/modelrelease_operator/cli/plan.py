@@ -25,9 +25,10 @@ from modelrelease_operator.core.cautions import cautions
 from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, plan
 
 DETAILS = """\
-Says for each step what a healthy canary needs to pass, and how soon one that fails more often is
-caught there, with how many bad answers until then. The figures come from the tests that the operator
-itself runs; medians of simulated releases are up to a third lower. Needs no cluster.
+Says for each step what a healthy canary needs to pass, and how soon one that
+fails more often is caught there, with how many bad answers until then. The
+figures come from the tests that the operator itself runs, and lean to the
+slow side: `modelrelease simulate` shows the spread. Needs no cluster.
 
 examples:
   modelrelease plan examples/releases/steps.yaml --rps 20
@@ -35,7 +36,7 @@ examples:
   kustomize build overlays/prod | modelrelease plan - --rps 20
 """
 
-ENDS = {"promoted": "promoted", "rolled_back": "rolled back in step", "inconclusive": "paused in step"}
+ENDS = {"promoted": "promoted", "rolled_back": "rolled back in step", "inconclusive": "no verdict in step"}
 
 
 def add(commands: Commands) -> None:
@@ -108,7 +109,7 @@ def _step_row(step: StepPlan) -> list[str]:
 
 
 def _journeys_table(conditions: Conditions, made: Plan) -> str:
-    rows = [["", "ends", "after", "canary requests", "bad answers"]]
+    rows = [["", "ends", "after", "requests", "bad answers"]]
     for journey in made.journeys:
         who = "as often as stable" if journey.ratio == 1 else f"x{journey.ratio:g}"
         rate = percent(min(1.0, journey.ratio * conditions.stable_errors))

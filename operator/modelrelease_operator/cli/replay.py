@@ -24,18 +24,20 @@ if TYPE_CHECKING:
     from modelrelease_operator.runtime.replay import Replayed
 
 DETAILS = """\
-Reads the raw counters of a release from Prometheus, at the interval of its analysis, and lets the
-operator's own decision look at them as if it had been there. Useful to try gates on an incident that
-you remember. The weights of that time stay as they were.
+Reads the raw counters of a release from Prometheus, at the interval of its
+analysis, and lets the operator's own decision look at them as if it had been
+there. Useful to try gates on an incident that you remember. The weights of
+that time stay as they were.
 
-The revisions are found from the labels: stable is the one that had answered most at --start, the
-canary the other one. If there were more, name them.
+The revisions are found from the labels: stable is the one that had answered
+most at --start, the canary the other one. If there were more, name them.
 
 examples:
   modelrelease replay release.yaml -n prod --prometheus http://localhost:9090 \\
       --start 2026-11-01T12:00:00Z --end 2026-11-01T14:00:00Z
-  modelrelease replay release.yaml --prometheus http://localhost:9090 -o json \\
-      --start 2026-11-01T12:00:00Z --end 2026-11-01T14:00:00Z --stable 5f0c2a91be --canary 77d01e4c3a
+  modelrelease replay release.yaml --prometheus http://localhost:9090 \\
+      --start 2026-11-01T12:00:00Z --end 2026-11-01T14:00:00Z -o json \\
+      --stable 5f0c2a91be --canary 77d01e4c3a
 """
 
 SAID = {

@@ -6,8 +6,9 @@ from modelrelease_operator.cli.common import Commands, command
 from modelrelease_operator.settings import Settings
 
 DETAILS = """\
-Reads its settings from the environment (docs/reference/settings.md), watches until SIGTERM.
-In a cluster the chart runs it; on a desk it uses your kubeconfig.
+Reads its settings from the environment (docs/reference/settings.md), watches
+until SIGTERM. In a cluster the chart runs it; on a desk it uses your
+kubeconfig.
 
 example:
   MODELRELEASE_PROMETHEUS_URL=http://localhost:9090 modelrelease run

@@ -31,13 +31,15 @@ from modelrelease_operator.core.forecast import Forecast, Middle, forecast
 from modelrelease_operator.core.simulation import End, Outcome, Scenario, simulate
 
 DETAILS = """\
-Runs the operator's own decisions on a fake clock against clients that come by chance, and says how
-often such a canary is promoted, rolled back or left to a person. The same seed gives the same answer.
+Runs the operator's own decisions on a fake clock against clients that come by
+chance, and says how often such a canary is promoted, rolled back or left to a
+person. The same seed gives the same answer.
 
 examples:
   modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.02
-  modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.05 --onset 30m
-  modelrelease simulate release.yaml --rps 20 --latency-ratio 1.5 --runs 500 --seed 1 -o json
+  modelrelease simulate release.yaml --rps 20 --latency-ratio 1.5 -o json
+  modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.05 \\
+      --onset 30m --runs 500 --seed 1
 """
 
 SAID = {End.PROMOTED: "promoted", End.ROLLED_BACK: "rolled back", End.INCONCLUSIVE: "inconclusive"}
@@ -125,14 +127,15 @@ def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) ->
 
 
 def _as_text(scenario: Scenario, release: Manifest, made: Forecast) -> str:
-    rows = [["", "share", "95 % confidence", "median time", "canary requests", "bad answers"]]
+    rows = [["", "share", "95 % confidence", "time", "requests", "bad answers"]]
     for end, ended in made.ends.items():
         sure = ended.interval
         row = [SAID[end], f"{100 * ended.share:.1f} %", f"{100 * sure.lower:.1f} to {100 * sure.upper:.1f} %"]
         rows.append([*row, *_figures(made.by_end.get(end))])
     rows.append(["all", "", "", *_figures(made.overall)])
     parts = [
-        f"{release.name}: {scenario.rps:g} requests a second, {made.ends[End.PROMOTED].of} runs",
+        f"{release.name}: {scenario.rps:g} requests a second, {made.ends[End.PROMOTED].of} runs; medians of "
+        "the canary's figures",
         _about(scenario),
         "",
         table(rows, left=frozenset({0})),

@@ -10,8 +10,9 @@ from modelrelease_operator.cli.common import Commands, command, name_of, release
 from modelrelease_operator.errors import Invalid
 
 DETAILS = """\
-Every ModelRelease in the files is checked by the rules of the API server; other kinds are left alone.
-Ends with 1 when one is invalid, with 2 when there was none.
+Every ModelRelease in the files is checked by the rules of the API server;
+other kinds are left alone. Ends with 1 when one is invalid, with 2 when there
+was none.
 
 example:
   modelrelease validate examples/releases/*.yaml

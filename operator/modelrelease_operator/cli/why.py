@@ -16,8 +16,9 @@ from modelrelease_operator.core.story import Awaited, Story, story_of
 from modelrelease_operator.errors import Gone, Invalid
 
 DETAILS = """\
-Reads one ModelRelease and tells its story: what was decided, on what evidence, what is awaited and
-until when, and which commands lead on. Reads with your kubeconfig; nothing is changed.
+Reads one ModelRelease and tells its story: what was decided, on what
+evidence, what is awaited and until when, and which commands lead on. Reads
+with your kubeconfig; nothing is changed.
 
 examples:
   modelrelease why qna -n prod

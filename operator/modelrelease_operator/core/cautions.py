@@ -4,9 +4,15 @@ import math
 from collections.abc import Iterator
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan
 
+AT_DEADLINE = {
+    OnInsufficientEvidence.PAUSE: "pause as inconclusive",
+    OnInsufficientEvidence.PROMOTE: "be promoted without a verdict",
+    OnInsufficientEvidence.ROLL_BACK: "be rolled back without a verdict",
+}
+"""What a release does that has no verdict when its time is over."""
 NOTABLE = 2.0
 """The regression that every release should catch."""
 
@@ -17,7 +23,7 @@ def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str
         *_about_settings(spec, plan),
         *_about_weights(spec, plan),
         *_about_time(spec, conditions, plan),
-        *_about_regressions(conditions, plan),
+        *_about_regressions(spec, conditions, plan),
     )
 
 
@@ -50,6 +56,7 @@ def _about_weights(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
 
 def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
     deadline = parse_duration(spec.canary.progress_deadline)
+    end = AT_DEADLINE[spec.analysis.on_insufficient_evidence]
     stuck = next((index for index, step in enumerate(plan.steps) if step.limiter is Limiter.NEVER), None)
     if stuck is not None:
         yield (
@@ -62,17 +69,17 @@ def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterat
         needs = "has no end" if total is None else f"takes about {format_duration(total)}"
         yield (
             f"progressDeadline ({spec.canary.progress_deadline}) is too short for this traffic: a healthy "
-            f"release {needs} and would pause as inconclusive; raise it, widen the margins, or take "
+            f"release {needs} and would {end}; raise it, widen the margins, or take "
             "fewer steps"
         )
     elif total > 0.6 * deadline:
         yield (
             f"a healthy release takes about {format_duration(total)} of the {spec.canary.progress_deadline} "
-            "that progressDeadline allows: an unlucky one would pause as inconclusive"
+            f"that progressDeadline allows: an unlucky one would {end}"
         )
 
 
-def _about_regressions(conditions: Conditions, plan: Plan) -> Iterator[str]:
+def _about_regressions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
     if plan.blind:
         return
     journey = next(journey for journey in plan.journeys if journey.ratio == NOTABLE)
@@ -84,9 +91,9 @@ def _about_regressions(conditions: Conditions, plan: Plan) -> Iterator[str]:
         )
     elif journey.end == "inconclusive":
         yield (
-            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: "
-            f"the release pauses in step {journey.step + 1} after {_requests(journey)} canary requests, and "
-            "a person decides"
+            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: it would "
+            f"{AT_DEADLINE[spec.analysis.on_insufficient_evidence]}, in step {journey.step + 1} after "
+            f"{_requests(journey)} canary requests"
         )
 
 

@@ -36,7 +36,8 @@ def to_breach(guard: Guardrail, rate: float, alpha: float) -> float:
         rate * math.log(p1 / guard.limit) + (1 - rate) * (math.log1p(-p1) - math.log1p(-guard.limit))
         for p1 in (min(q * guard.limit, (1 + guard.limit) / 2) for q in REGRESSION_GRID)
     )
-    return (math.log(len(REGRESSION_GRID)) - math.log(alpha)) / growth if growth > 0 else math.inf
+    price = guard.dispersion * (math.log(len(REGRESSION_GRID)) - math.log(alpha))
+    return price / growth if growth > 0 else math.inf
 
 
 def to_stay_below(test: EProcess, rate: float, beta: float) -> float:

@@ -209,10 +209,10 @@ class _Stage:
         return max(needs, default=0.0)
 
     def _to_convict(self, question: Question, ratio: float, alpha: float) -> float:
-        """The tests of a gate share its alpha, and so do the copies of a test that are started later."""
+        """The tests of a gate share its alpha, and a test shares it with its copies that start later."""
         tests = len(question.comparisons) + (question.limit is not None)
         needs = [
-            self._requests(_template(test), test.stream, ratio, alpha / tests / test.rollback.plan.planned)
+            self._requests(_template(test), test.stream, ratio, alpha / tests * test.rollback.plan.weights[0])
             for test in question.comparisons
         ]
         if limit := question.limit:

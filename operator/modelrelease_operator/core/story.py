@@ -11,12 +11,18 @@ from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import parse_duration
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Status
 from modelrelease_operator.errors import Invalid
 
 LATE = timedelta(minutes=2)
 """After a look was due: the operator is not running, or cannot reach the API server."""
+WITHOUT = {
+    OnInsufficientEvidence.PAUSE: "the release is inconclusive",
+    OnInsufficientEvidence.PROMOTE: "the canary is promoted without one",
+    OnInsufficientEvidence.ROLL_BACK: "the canary is rolled back without one",
+}
+"""What the end of progressDeadline brings."""
 WITH_CLIENTS = (Phase.PROGRESSING, Phase.PAUSED)
 
 
@@ -155,7 +161,7 @@ def _awaited_of_canary(
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
     if not canary.inconclusive:
         until = canary.since + parse_duration(spec.canary.progress_deadline)
-        yield Awaited(what="a verdict, or the release is inconclusive", until=until)
+        yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
 
 
 @dataclass(frozen=True, slots=True)
