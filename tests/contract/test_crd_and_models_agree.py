@@ -134,8 +134,9 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"ratio": 2}}}]}},
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"milliseconds": 2}}}]}},
         {"drift": {"sustained": {"windows": 3}}},
+        {"analysis": {"gates": [{"name": "b", "predictions": {}}]}},
     ],
-    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half", "drift"],
+    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half", "drift", "predictions"],
 )
 def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[str, Any]):
     raw = {"model": {"uri": "http://store/qna/1"}, **raw}
@@ -152,12 +153,13 @@ def test_the_places_of_models_agree():
         ("spec.model", ["pvc://", "file://", "has(self.sha256) && has(self.version)"]),
         ("spec.canary", ["has(self.weight) && has(self.steps)"]),
         ("spec.canary.steps", ["isSorted()"]),
-        ("spec.analysis.gates[]", ["has(self.errorRate) != has(self.latency)"]),
+        ("spec.analysis.gates[]", ["has(self.errorRate), has(self.latency), has(self.predictions)", "== 1"]),
         (
             "spec.analysis.gates[].errorRate",
             ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
         ),
         ("spec.analysis.gates[].latency", ["has(self.maxSeconds)"]),
+        ("spec.analysis.gates[].predictions", ["self.margin.ratio >= self.tolerated.ratio"]),
         ("spec.drift.sustained", ["self.atLeast <= self.windows"]),
     ],
 )

@@ -195,17 +195,32 @@ class Latency(_Model):
         return self
 
 
+class Predictions(_Model):
+    """The share of predictions in each bin, which the canary may have more or less of than stable."""
+
+    tolerated: Line = Line(ratio=1.25, points=5)
+    margin: Line = Line(ratio=1.5, points=10)
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.margin.ratio < self.tolerated.ratio or self.margin.points < self.tolerated.points:
+            msg = "predictions.margin must not be stricter than predictions.tolerated"
+            raise ValueError(msg)
+        return self
+
+
 class Gate(_Model):
     """One question asked of the evidence."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
     error_rate: ErrorRate | None = None
     latency: Latency | None = None
+    predictions: Predictions | None = None
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        if (self.error_rate is None) == (self.latency is None):
-            msg = f"gate {self.name!r} must have exactly one of errorRate, latency"
+        if sum(asked is not None for asked in (self.error_rate, self.latency, self.predictions)) != 1:
+            msg = f"gate {self.name!r} must have exactly one of errorRate, latency, predictions"
             raise ValueError(msg)
         return self
 

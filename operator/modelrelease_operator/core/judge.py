@@ -176,6 +176,8 @@ def _message(
     look: _Look, question: Question, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
     stepped: tuple[ArmCounts, ArmCounts], promotion: float,
 ) -> str:  # fmt: skip
+    if question.unready:
+        return question.unready
     version = look.status.canary.version if look.status.canary else "?"
     facts = sentences.facts(version, question.bad, question.telling_stream, released)
     analysis = look.spec.analysis

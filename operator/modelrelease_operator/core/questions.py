@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TypeVar
 
-from modelrelease_operator.api.spec import ErrorRate, Latency, Line, ReleaseSpec
+from modelrelease_operator.api.spec import ErrorRate, Gate, Latency, Line, Predictions, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.evidence import (
     ArmCounts,
@@ -19,13 +19,13 @@ from modelrelease_operator.core.evidence import (
     Tolerance,
     combine,
 )
+from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
 from modelrelease_operator.core.restarts import planned_copies
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     ERRORS,
     Stream,
-    choose_bounds,
-    first_bound_from,
+    bounds_of,
     slow_stream,
 )
 
@@ -48,6 +48,12 @@ class Comparison:
     rollback: Confirmed
     promote: EProcess | None
     """None where only a rollback is asked about."""
+    exchanged: bool = False
+    """Whether stable stands where the canary does: evidence that the canary has *less* of it."""
+
+    def arms(self, interval: Interval) -> Interval:
+        """Return an interval as this comparison sees it."""
+        return Interval(canary=interval.stable, stable=interval.canary) if self.exchanged else interval
 
     def keys(self, gate: str) -> tuple[str, str]:
         """Return where the evidence of both directions is kept.
@@ -57,7 +63,8 @@ class Comparison:
         """
         lines = (self.rollback.plan.template.tolerance, self.promote.tolerance if self.promote else None)
         back, on = (f"{line.ratio:g}x+{line.points:g}" if line else "" for line in lines)
-        return f"rollback/{gate}/{self.stream.key}/{back}", f"promote/{gate}/{self.stream.key}/{on}"
+        stream = f"{self.stream.key}/less" if self.exchanged else self.stream.key
+        return f"rollback/{gate}/{stream}/{back}", f"promote/{gate}/{stream}/{on}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +138,8 @@ class Question:
     limit: Limit | None = None
     ready: bool = True
     """False while a comparison cannot be set up yet."""
+    unready: str | None = None
+    """Why not, if it is not that stable has answered too little."""
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -149,8 +158,8 @@ class Question:
         comparisons = tuple(
             replace(
                 test,
-                rollback=test.rollback.update(intervals[test.stream.key]),
-                promote=test.promote and test.promote.update(intervals[test.stream.key]),
+                rollback=test.rollback.update(test.arms(intervals[test.stream.key])),
+                promote=test.promote and test.promote.update(test.arms(intervals[test.stream.key])),
             )
             for test in self.comparisons
         )
@@ -253,43 +262,29 @@ def questions_of(
     bounds = dict(evidence.bounds)
     for gate in spec.analysis.gates:
         if gate.latency and not bounds.get(gate.name):
-            bounds[gate.name] = _bounds_of(gate.latency, counters, stable)
+            bounds[gate.name] = bounds_of(gate.latency, counters, stable)
+        elif gate.predictions and not bounds.get(gate.name):
+            bounds[gate.name] = prediction_bins(counters)
     if bounds != evidence.bounds:
         evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
     terms = Terms.of(spec, evidence, next_weight)
-    questions = tuple(
-        _latency(gate.name, gate.latency, bounds.get(gate.name, []), terms)
-        if gate.latency
-        else _errors(gate.name, gate.error_rate or ErrorRate(), terms)
-        for gate in spec.analysis.gates
-    )
+    questions = [_question(gate, bounds.get(gate.name, []), terms, counters) for gate in spec.analysis.gates]
     return evidence, tuple(question.from_state(evidence.processes) for question in questions)
 
 
-def _bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> list[str]:
-    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
-    found = []
-    if latency.compare_with_stable:
-        pairs = choose_bounds(
-            counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
-        )
-        if not pairs:
-            return []
-        found += [f"{pair.stable}>{pair.canary}" for pair in pairs]
-    if latency.max_seconds is not None:
-        bound = first_bound_from(counters, latency.max_seconds)
-        if bound is None:
-            return []
-        found.append(f"limit>{bound}")
-    return found
+def _question(gate: Gate, bounds: Sequence[str], terms: Terms, counters: Sequence[Counter]) -> Question:
+    if gate.latency:
+        return _latency(gate.name, gate.latency, bounds, terms)
+    if gate.predictions:
+        return _predictions(gate.name, gate.predictions, bounds, terms, why_not(counters))
+    return _errors(gate.name, gate.error_rate or ErrorRate(), terms)
 
 
 def _errors(name: str, asked: ErrorRate, terms: Terms) -> Question:
     comparisons: tuple[Comparison, ...] = ()
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
-        tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
-        comparisons = (terms.comparison(ERRORS, tolerated, terms.widened(asked.margin)),)
+        comparisons = (terms.comparison(ERRORS, _share(asked.tolerated), terms.widened(asked.margin)),)
     limit = None
     if asked.max_percent is not None:
         limit = terms.limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
@@ -316,6 +311,24 @@ def _latency(name: str, asked: Latency, bounds: Sequence[str], terms: Terms) -> 
         name=name, bad="is slow for", allowed=allowed, alpha=terms.alpha, comparisons=comparisons,
         limit=limit, ready=bool(bounds),
     )  # fmt: skip
+
+
+def _predictions(
+    name: str, asked: Predictions, bins: Sequence[str], terms: Terms, why: str | None
+) -> Question:
+    """Compare the share of each bin, more and less. A model answers alike all day: no test starts late."""
+    terms = replace(terms, planned=1, copies=1)
+    tolerated, margin = _share(asked.tolerated), _share(asked.margin)
+    tests = [terms.comparison(stream, tolerated, margin) for stream in bin_streams(bins)]
+    allowed = f"{asked.tolerated.ratio:g} times the other's share plus {asked.tolerated.points:g} points"
+    return Question(
+        name=name, bad="predicts", allowed=allowed, alpha=terms.alpha, ready=bool(bins), unready=why,
+        comparisons=(*tests, *(replace(test, exchanged=True) for test in tests)),
+    )  # fmt: skip
+
+
+def _share(line: Line) -> Tolerance:
+    return Tolerance(ratio=line.ratio, points=line.points / 100)
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:

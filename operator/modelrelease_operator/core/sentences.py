@@ -9,6 +9,9 @@ def facts(version: str, bad: str, stream: Stream, arms: tuple[ArmCounts, ArmCoun
     canary, stable = arms
     if not canary.total:
         return f"canary {version} has answered no request yet"
+    if stream.bin is not None:
+        rows = [_share(each).replace("requests", "rows") for each in arms]
+        return f"canary {version} predicts in bin {stream.bin} for {rows[0]}, stable for {rows[1]}"
     if stream.canary_bound is None:
         return f"canary {version} {bad} {_share(canary)}, stable {_share(stable)}"
     return (

@@ -39,6 +39,10 @@ class Counter:
     """HTTP status code, for a series of answered requests."""
     bound: str | None = None
     """Upper bound `le` in seconds, for a series of a duration histogram."""
+    bin: str | None = None
+    """Bin of the baseline, for a series of predictions."""
+    layout: str | None = None
+    """Where the bins begin and end: says it once for each pod and counts nothing."""
     value: float
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.counters import Sample, advance
 from modelrelease_operator.core.evidence import ArmCounts, Interval
 from modelrelease_operator.core.state import Counter
@@ -23,12 +24,14 @@ class Stream:
     key: str
     canary_bound: str | None = None
     stable_bound: str | None = None
+    bin: str | None = None
+    """Makes it a stream of predictions: those in this bin count as bad."""
 
     def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
         """Return both arms' counts of one interval."""
         return Interval(
-            canary=_arm(growth.get(canary, {}), self.canary_bound),
-            stable=_arm(growth.get(stable, {}), self.stable_bound),
+            canary=_arm(growth.get(canary, {}), self.canary_bound, self.bin),
+            stable=_arm(growth.get(stable, {}), self.stable_bound, self.bin),
         )
 
 
@@ -88,6 +91,24 @@ def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
     return min((bound for bound in bounds if bound and float(bound) >= seconds), key=float, default=None)
 
 
+def bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> list[str]:
+    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
+    found = []
+    if latency.compare_with_stable:
+        pairs = choose_bounds(
+            counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
+        )
+        if not pairs:
+            return []
+        found += [f"{pair.stable}>{pair.canary}" for pair in pairs]
+    if latency.max_seconds is not None:
+        bound = first_bound_from(counters, latency.max_seconds)
+        if bound is None:
+            return []
+        found.append(f"limit>{bound}")
+    return found
+
+
 def newest(counters: Iterable[Counter]) -> tuple[Counter, ...]:
     """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more."""
     found: dict[str, Counter] = {}
@@ -124,13 +145,16 @@ def count(
     samples = [
         Sample(series=_series(counter), value=counter.value)
         for counter in counters
-        if counter.bound is None or counter.bound in wanted
+        if counter.layout is None and (counter.bound is None or counter.bound in wanted)
     ]
     return advance(state, samples, known_start=started, process_of=_pod_of)
 
 
 def _series(counter: Counter) -> str:
-    kind = f"code={counter.code}" if counter.bound is None else f"le={counter.bound}"
+    if counter.bin is not None or counter.layout is not None:
+        kind = f"bin={counter.bin}" if counter.bin is not None else f"layout={counter.layout}"
+    else:
+        kind = f"code={counter.code}" if counter.bound is None else f"le={counter.bound}"
     return f"{counter.revision}|{counter.pod}|{kind}"
 
 
@@ -148,8 +172,11 @@ def growth_of(deltas: Mapping[str, int]) -> Growth:
     return found
 
 
-def _arm(kinds: Mapping[str, int], bound: str | None) -> ArmCounts:
-    if bound is None:
+def _arm(kinds: Mapping[str, int], bound: str | None, place: str | None) -> ArmCounts:
+    if place is not None:
+        total = sum(grown for kind, grown in kinds.items() if kind.startswith("bin="))
+        bad = kinds.get(f"bin={place}", 0)
+    elif bound is None:
         codes = {kind: grown for kind, grown in kinds.items() if kind.startswith("code=")}
         total = sum(codes.values())
         bad = sum(grown for kind, grown in codes.items() if kind.startswith("code=5"))

@@ -4,7 +4,7 @@ Raw series, never rate() or increase(): those extrapolate, and lose the first er
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import requests
@@ -16,6 +16,7 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
 
+PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
 Row = TypeVar("Row")
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 
@@ -30,9 +31,15 @@ class MetricSource:
             url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False)
         )
 
-    async def read(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Metrics:
-        """Return every counter of these revisions, or why there is none to be had."""
-        return await self._ask(_query(namespace, release, revisions), _counter)
+    async def read(
+        self, *, namespace: str, release: str, revisions: Iterable[str], predictions: bool = False
+    ) -> Metrics:
+        """Return every counter of these revisions, or why there is none to be had.
+
+        Bins of predictions only where a gate asks for them: they are a fifth more series.
+        """
+        query = _query(namespace, release, revisions, PREDICTION_METRICS if predictions else ())
+        return await self._ask(query, _counter)
 
     async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
         """Return every count of a bin of these revisions, and their baselines, or why there is none."""
@@ -53,9 +60,9 @@ class MetricSource:
             return MetricsUnavailable(message=f"Prometheus at {self._url} answered nonsense: {problem!r}")
 
 
-def _query(namespace: str, release: str, revisions: Iterable[str]) -> str:
-    labels = _labels(namespace, release, revisions)
-    return f'{{__name__=~"{words.PREDICTIONS_TOTAL}|{words.PREDICTION_DURATION_SECONDS}_bucket",{labels}}}'
+def _query(namespace: str, release: str, revisions: Iterable[str], more: Sequence[str] = ()) -> str:
+    names = "|".join((words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more))
+    return f'{{__name__=~"{names}",{_labels(namespace, release, revisions)}}}'
 
 
 def _bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
@@ -74,12 +81,14 @@ def _labels(namespace: str, release: str, revisions: Iterable[str]) -> str:
 
 def _counter(row: dict[str, Any]) -> Counter:
     labels = row["metric"]
-    bucket = labels["__name__"] != words.PREDICTIONS_TOTAL
+    name = labels["__name__"]
     return Counter(
         revision=labels[words.REVISION],
         pod=labels.get(words.POD) or labels["instance"],
-        code=None if bucket else labels[words.CODE],
-        bound=labels["le"] if bucket else None,
+        code=labels[words.CODE] if name == words.PREDICTIONS_TOTAL else None,
+        bound=labels["le"] if name == f"{words.PREDICTION_DURATION_SECONDS}_bucket" else None,
+        bin=labels[words.BIN] if name == words.PREDICTION_BIN_TOTAL else None,
+        layout=labels[words.LAYOUT] if name == words.PREDICTION_BINS_INFO else None,
         value=float(row["value"][1]),
     )
 

@@ -97,7 +97,10 @@ class Reconciler:
         if status.phase in MEASURED and status.canary and status.stable:
             source = self._source(spec)
             arms = (status.canary.revision, status.stable.revision)
-            metrics = await source.read(namespace=namespace, release=name, revisions=arms)
+            compared = any(gate.predictions for gate in spec.analysis.gates)
+            metrics = await source.read(
+                namespace=namespace, release=name, revisions=arms, predictions=compared
+            )
         return Seen(
             generation=meta["generation"],
             target=target,
