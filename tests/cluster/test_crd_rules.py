@@ -33,10 +33,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a dispersion below 1": ({"analysis": {"dispersion": 0.5}}, "spec.analysis.dispersion"),
     "an unknown end": ({"analysis": {"onInsufficientEvidence": "Hope"}}, "analysis.onInsufficientEvidence"),
     "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
-    "a gate that asks nothing": ({"analysis": {"gates": [{"name": "x"}]}}, "exactly one of errorRate and"),
+    "a gate that asks nothing": (
+        {"analysis": {"gates": [{"name": "x"}]}},
+        "exactly one of errorRate, latency",
+    ),
     "a gate that asks twice": (
         {"analysis": {"gates": [{"name": "x", "errorRate": {}, "latency": {}}]}},
-        "exactly one of errorRate and latency",
+        "exactly one of errorRate, latency and predictions",
     ),
     "a gate with no bound": (
         {"analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False}}]}},
@@ -57,6 +60,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two gates of one name": (
         {"analysis": {"gates": [{"name": "x", "errorRate": {}}, {"name": "x", "latency": {}}]}},
         "Duplicate value",
+    ),
+    "a predictions margin stricter than what is tolerated": (
+        {"analysis": {"gates": [{"name": "x", "predictions": {"margin": {"ratio": 1, "points": 0}}}]}},
+        "predictions.margin must not be stricter",
+    ),
+    "a drift threshold of nothing": ({"drift": {"threshold": 0}}, "spec.drift.threshold must be above 0"),
+    "a certain false alarm": ({"drift": {"falseAlarmProbability": 1}}, "falseAlarmProbability must be above"),
+    "more drifted windows than there are": (
+        {"drift": {"sustained": {"windows": 2, "atLeast": 3}}},
+        "spec.drift.sustained.atLeast must be at most",
     ),
     "an address without scheme": ({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "prometheus.url"),
 }
@@ -81,6 +94,8 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "an absolute limit alone": {
         "analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False, "maxPercent": 5}}]}
     },
+    "a gate on predictions": {"analysis": {"gates": [{"name": "x", "predictions": {}}]}},
+    "windows of an hour": {"drift": {"window": "1h", "sustained": {"windows": 3}}},
     "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
 }
 

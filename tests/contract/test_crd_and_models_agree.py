@@ -136,7 +136,16 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
         {"drift": {"sustained": {"windows": 3}}},
         {"analysis": {"gates": [{"name": "b", "predictions": {}}]}},
     ],
-    ids=["nothing", "a weight", "steps", "empty gates", "half a slowdown", "the other half", "drift", "predictions"],
+    ids=[
+        "nothing",
+        "weight",
+        "steps",
+        "empty gates",
+        "half a slowdown",
+        "its other half",
+        "drift",
+        "answers",
+    ],
 )
 def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[str, Any]):
     raw = {"model": {"uri": "http://store/qna/1"}, **raw}
