@@ -59,17 +59,17 @@ def targets(
         Target(
             text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
             met=max(at_worst, well) <= FALSE_ROLLBACKS,
-            measured=f"at most {at_worst:.1%} of the runs of a cell ({worst}); releases: at most {well:.1%}",
+            measured=f"at most {100 * at_worst:.1f} % of the runs of a cell ({worst.strip()}); releases: at most {100 * well:.1f} %",
         ),
         Target(
             text="at most 5 % promotions of a canary beyond its margin",
             met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
-            measured=f"at most {at_wrong:.1%} of the runs of a cell ({wrong}); releases: at most {ill:.1%}",
+            measured=f"at most {100 * at_wrong:.1f} % of the runs of a cell ({wrong.strip()}); releases: at most {100 * ill:.1f} %",
         ),
         Target(
             text="x5 is caught in every cell with at least 5 expected canary errors",
             met=not gone,
-            measured=f"at least {CAUGHT:.0%} caught in {len(owed) - len(gone)} of {len(owed)} cells",
+            measured=f"at least {100 * CAUGHT:.0f} % caught in {len(owed) - len(gone)} of {len(owed)} cells",
         ),
         Target(
             text="nothing is promoted on silence",
