@@ -183,6 +183,23 @@ def test_every_rule_of_the_schema_has_a_sentence(path: str, crd: dict[str, Any],
         assert len(rule["message"]) > 20
 
 
+def words_of(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from words_of(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from words_of(value)
+    elif isinstance(node, str):
+        yield node
+
+
+def test_no_word_of_the_schema_is_a_truth_value_to_helm():
+    """Helm reads YAML 1.1 in full, where a bare n is false; PyYAML, which reads it here, is lenient."""
+    assert not set(words_of(CRD)) & {"y", "Y", "n", "N"}
+
+
 def test_names_of_the_resource_agree():
     assert CRD["spec"]["group"] == names.GROUP
     assert CRD["spec"]["names"]["kind"] == names.KIND

@@ -59,7 +59,8 @@ class FeatureStatus(_Stored):
     name: str
     psi: float
     threshold: float
-    n: int
+    values: int
+    """Counted in the window. Not `n`, which YAML 1.1 reads as false: Helm would refuse the schema."""
     verdict: str
 
 

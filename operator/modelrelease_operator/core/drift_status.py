@@ -138,6 +138,6 @@ def _stored(feature: FeatureDrift) -> FeatureStatus:
         name=feature.name,
         psi=round(feature.psi, 4),
         threshold=round(feature.threshold, 4),
-        n=feature.n,
+        values=feature.n,
         verdict=feature.verdict,
     )
