@@ -7,7 +7,6 @@ here is also one of an operator that is restarted at every pass.
 """
 
 import json
-import math
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Target
+from modelrelease_operator.core.chance import binomial
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import (
     Commands,
@@ -236,37 +236,19 @@ class World:
             self.unanswered += requests if self.served else 0
             return
         for index, (name, pod) in enumerate(pods):
-            count = self._binomial(requests, 1 / (len(pods) - index))
+            count = binomial(self.random, requests, 1 / (len(pods) - index))
             requests -= count
             self._count(name, pod, count)
 
     def _count(self, name: str, pod: Pod, requests: int) -> None:
         behaviour = self.behaviour(name)
-        bad = self._binomial(requests, behaviour.error_rate)
+        bad = binomial(self.random, requests, behaviour.error_rate)
         self.served[name] = self.served.get(name, 0) + requests
         grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
         for bound in BOUNDS:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
         for key, count in grown.items():
             pod.counters[key] = pod.counters.get(key, 0) + count
-
-    def _binomial(self, count: int, share: float) -> int:
-        if share <= 0 or count <= 0:
-            return 0
-        if share >= 1:
-            return count
-        if share > 0.5:
-            return count - self._binomial(count, 1 - share)
-        mean = count * share
-        if mean > 50:
-            drawn = round(self.random.gauss(mean, math.sqrt(mean * (1 - share))))
-            return min(count, max(0, drawn))
-        hits, position = 0, -1
-        while True:
-            position += 1 + int(math.log(1 - self.random.random()) / math.log1p(-share))
-            if position >= count:
-                return hits
-            hits += 1
 
 
 QUICK: dict[str, Any] = {
