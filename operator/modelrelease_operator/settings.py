@@ -14,6 +14,8 @@ class Settings(BaseSettings):
     prometheus_url: str = "http://prometheus.monitoring:9090"
     """Where metrics are read, for releases that name no other."""
     prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
+    prometheus_allow_secret_refs: bool = False
+    """Whether the operator may read the Secrets that releases name as credentials for Prometheus."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     log_level: str = "INFO"

@@ -10,6 +10,8 @@ from examples import kit
 
 DIGEST = "a" * 64
 GOOD = "http://store/qna/1"
+OWN = "x_total{revision='{{revision}}'}"
+KEY = {"name": "prometheus", "key": "token"}
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "weight 0": ({"canary": {"weight": 0}}, "spec.canary.weight"),
@@ -32,6 +34,69 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a certain promotion": ({"analysis": {"falsePromotionProbability": 0}}, "falsePromotionProbability must"),
     "a dispersion below 1": ({"analysis": {"dispersion": 0.5}}, "spec.analysis.dispersion"),
     "an unknown end": ({"analysis": {"onInsufficientEvidence": "Hope"}}, "analysis.onInsufficientEvidence"),
+    **{
+        name: ({"analysis": {"gates": [{"name": "x", **gate}]}}, sentence)
+        for name, gate, sentence in (
+            (
+                "a gate of two kinds",
+                {"latency": {}, "threshold": {"query": "up", "max": 1}},
+                "exactly one of",
+            ),
+            ("counts without total", {"counts": {"bad": OWN}}, "counts.total"),
+            ("counts of nobody", {"counts": {"bad": "errors", "total": OWN}}, "must hold {{revision}} or"),
+            ("rates for counts", {"counts": {"bad": OWN, "total": f"rate({OWN}[1m])"}}, "no rate() and no"),
+            (
+                "a misspelt placeholder",
+                {"counts": {"bad": "x{a='{{revison}}'}", "total": OWN}},
+                "may hold only",
+            ),
+            ("one in a threshold", {"threshold": {"query": "up{a='{{pod}}'}", "max": 1}}, "may hold only"),
+            (
+                "counts without a bound",
+                {"counts": {"bad": OWN, "total": OWN, "compareWithStable": False}},
+                "counts bounds nothing",
+            ),
+            (
+                "a margin for counts stricter than what is tolerated",
+                {"counts": {"bad": OWN, "total": OWN, "margin": {"ratio": 1, "points": 0}}},
+                "counts.margin must not be stricter",
+            ),
+            (
+                "counts with a limit of nothing",
+                {"counts": {"bad": OWN, "total": OWN, "maxPercent": 0}},
+                "counts.maxPercent must be above 0",
+            ),
+            ("a threshold without a limit", {"threshold": {"query": "up"}}, "threshold bounds nothing"),
+            (
+                "a threshold upside down",
+                {"threshold": {"query": "up", "max": 1, "min": 2}},
+                "threshold.max must not be below",
+            ),
+            (
+                "a threshold of no looks",
+                {"threshold": {"query": "up", "max": 1, "consecutive": 0}},
+                "threshold.consecutive",
+            ),
+            ("only dry runs", {"latency": {}, "dryRun": True}, "must decide; not every gate"),
+        )
+    },
+    **{
+        name: ({"analysis": {"prometheus": {"url": "https://p", **more}}}, sentence)
+        for name, more, sentence in (
+            (
+                "two ways to prove oneself",
+                {"bearerTokenSecretRef": KEY, "basicAuthSecretRef": {"name": "a"}},
+                "either analysis.prometheus.bearerTokenSecretRef or",
+            ),
+            (
+                "a certificate that nobody checks",
+                {"caSecretRef": KEY, "insecureSkipVerify": True},
+                "verifies what insecureSkipVerify does not",
+            ),
+            ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}}, "caSecretRef.name"),
+            ("a password in the address", {"url": "https://me:secret@p"}, "prometheus.url"),
+        )
+    },
     "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
     "a gate that asks nothing": (
         {"analysis": {"gates": [{"name": "x"}]}},
@@ -39,7 +104,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a gate that asks twice": (
         {"analysis": {"gates": [{"name": "x", "errorRate": {}, "latency": {}}]}},
-        "exactly one of errorRate, latency and predictions",
+        "exactly one of errorRate, latency, predictions",
     ),
     "a gate with no bound": (
         {"analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False}}]}},
@@ -96,6 +161,20 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     },
     "a gate on predictions": {"analysis": {"gates": [{"name": "x", "predictions": {}}]}},
     "windows of an hour": {"drift": {"window": "1h", "sustained": {"windows": 3}}},
+    "gates of one's own": {
+        "analysis": {
+            "gates": [
+                {"name": "x", "counts": {"bad": OWN, "total": OWN, "maxPercent": 5}},
+                {"name": "y", "threshold": {"query": "max(up{a='{{version}}'}[{{interval}}])", "min": 0.5}},
+                {"name": "z", "latency": {}, "dryRun": True},
+            ]
+        }
+    },
+    "a Prometheus with a token and a certificate": {
+        "analysis": {
+            "prometheus": {"url": "https://p:9090/x", "bearerTokenSecretRef": KEY, "caSecretRef": KEY}
+        }
+    },
     "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
 }
 

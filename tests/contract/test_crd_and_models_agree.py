@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.queries import EXTRAPOLATES, QUERY_PATTERN
 from modelrelease_operator.api.spec import URI_PATTERN, Approval, OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
 
@@ -152,6 +153,14 @@ def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[
     assert ReleaseSpec.parse(defaulted(raw, SPEC)) == ReleaseSpec.parse(raw)
 
 
+@pytest.mark.parametrize("path", ["counts.bad", "counts.total", "threshold.query"])
+def test_what_a_query_may_say_agrees(path: str):
+    found = rules(BY_PATH[f"spec.analysis.gates[].{path}"][0])
+    assert QUERY_PATTERN in found
+    assert (EXTRAPOLATES in found) == path.startswith("counts")
+    assert ("self.contains('{{revision}}')" in found) == path.startswith("counts")
+
+
 def test_the_places_of_models_agree():
     assert URI_PATTERN.replace("\\", "\\\\") in rules(BY_PATH["spec.model.uri"][0])
 
@@ -168,6 +177,17 @@ def test_the_places_of_models_agree():
             ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
         ),
         ("spec.analysis.gates[].latency", ["has(self.maxSeconds)"]),
+        ("spec.analysis.gates[]", ["has(self.counts)", "has(self.threshold)"]),
+        ("spec.analysis.gates", ["!gate.dryRun"]),
+        (
+            "spec.analysis.gates[].counts",
+            ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
+        ),
+        ("spec.analysis.gates[].threshold", ["has(self.max) || has(self.min)", "self.max >= self.min"]),
+        (
+            "spec.analysis.prometheus",
+            ["has(self.bearerTokenSecretRef) && has(self.basicAuthSecretRef)", "has(self.caSecretRef)"],
+        ),
         ("spec.analysis.gates[].predictions", ["self.margin.ratio >= self.tolerated.ratio"]),
         ("spec.drift.sustained", ["self.atLeast <= self.windows"]),
     ],

@@ -12,6 +12,8 @@ from tests.support.builders import a_spec
 
 URI = "http://store/qna/1"
 DIGEST = "0" * 64
+OWN = "x_total{revision='{{revision}}'}"
+KEY = {"name": "prometheus", "key": "token"}
 
 
 def test_the_smallest_spec_is_complete():
@@ -110,6 +112,42 @@ WRONG: list[Any] = [
     pytest.param(
         {"analysis": {"gates": [{"name": "a", "errorRate": {"tolerated": {"ratio": 2, "points": 0}}}]}},
         "margin must not be stricter than tolerated", id="margin below tolerated"),
+    *(
+        pytest.param({"analysis": {"gates": [{"name": "a", **gate}]}}, sentence, id=case)
+        for case, gate, sentence in (
+            ("counts without total", {"counts": {"bad": OWN}}, "counts.total: Field required"),
+            ("counts of nobody", {"counts": {"bad": "errors", "total": OWN}},
+             "because it is asked for each arm"),
+            ("rates for counts", {"counts": {"bad": f"rate({OWN}[1m])", "total": OWN}}, "raw counters"),
+            ("increase for counts", {"counts": {"bad": OWN, "total": f"sum(increase ({OWN}[1m]))"}},
+             "raw counters, so no"),
+            ("counts with a misspelt placeholder", {"counts": {"bad": "x{a='{{revison}}'}", "total": OWN}},
+             "only the placeholders {{release}}, {{namespace}}, {{revision}}"),
+            ("counts without a bound", {"counts": {"bad": OWN, "total": OWN, "compareWithStable": False}},
+             "counts bounds nothing"),
+            ("a strict margin", {"counts": {"bad": OWN, "total": OWN, "margin": {"ratio": 1, "points": 0}}},
+             "margin must not be stricter"),
+            ("a threshold without a limit", {"threshold": {"query": "up"}}, "set max or min"),
+            ("a threshold upside down", {"threshold": {"query": "up", "max": 1, "min": 2}},
+             "threshold.max must not be below threshold.min, got 1 and 2"),
+            ("a threshold of no looks", {"threshold": {"query": "up", "max": 1, "consecutive": 0}},
+             "threshold.consecutive"),
+            ("an empty query", {"threshold": {"query": "", "max": 1}}, "threshold.query"),
+            ("only a dry run", {"latency": {}, "dryRun": True}, "at least one gate must decide"),
+        )
+    ),
+    *(
+        pytest.param({"analysis": {"prometheus": {"url": "https://p", **more}}}, sentence, id=case)
+        for case, more, sentence in (
+            ("two ways to prove oneself", {"bearerTokenSecretRef": KEY, "basicAuthSecretRef": {"name": "a"}},
+             "set either bearerTokenSecretRef or basicAuthSecretRef"),
+            ("a certificate that nobody checks", {"caSecretRef": KEY, "insecureSkipVerify": True},
+             "caSecretRef verifies what insecureSkipVerify does not"),
+            ("a Secret of no name", {"caSecretRef": {"name": "", "key": "x"}}, "caSecretRef.name"),
+            ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}}, "caSecretRef.name"),
+            ("a password in the address", {"url": "https://me:secret@p"}, "spec.analysis.prometheus.url"),
+        )
+    ),
     pytest.param({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "spec.analysis.prometheus.url:",
                  id="address without a scheme"),
 ]  # fmt: skip

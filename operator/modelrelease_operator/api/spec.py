@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,8 @@ from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
+from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.errors import Invalid
 
 URI_PATTERN = r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+)$"
@@ -147,13 +149,14 @@ class Line(_Model):
     points: float = Field(ge=0, le=100)
 
 
-class ErrorRate(_Model):
-    """The share of prediction requests answered with 5xx.
+class Share(_Model):
+    """A share of bad requests, compared with stable's or held against a limit.
 
     `tolerated` is what is never rolled back, `margin` is what is never promoted; between the two
     lies the room in which neither is proven.
     """
 
+    kind: ClassVar[str]
     compare_with_stable: bool = True
     tolerated: Line = Line(ratio=1.1, points=0.05)
     margin: Line = Line(ratio=1.25, points=0.25)
@@ -162,7 +165,7 @@ class ErrorRate(_Model):
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
         if not self.compare_with_stable and self.max_percent is None:
-            msg = "errorRate bounds nothing: set maxPercent, or leave compareWithStable on"
+            msg = f"{self.kind} bounds nothing: set maxPercent, or leave compareWithStable on"
             raise ValueError(msg)
         if self.margin.ratio < self.tolerated.ratio or self.margin.points < self.tolerated.points:
             msg = (
@@ -170,6 +173,20 @@ class ErrorRate(_Model):
             )
             raise ValueError(msg)
         return self
+
+
+class ErrorRate(Share):
+    """The share of prediction requests answered with 5xx."""
+
+    kind = "errorRate"
+
+
+class Counts(Share):
+    """A share that a person's own counters give: two queries that return raw counters, asked for each arm."""
+
+    kind = "counts"
+    bad: CountQuery
+    total: CountQuery
 
 
 class Slowdown(_Model):
@@ -216,11 +233,16 @@ class Gate(_Model):
     error_rate: ErrorRate | None = None
     latency: Latency | None = None
     predictions: Predictions | None = None
+    counts: Counts | None = None
+    threshold: Threshold | None = None
+    dry_run: bool = False
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        if sum(asked is not None for asked in (self.error_rate, self.latency, self.predictions)) != 1:
-            msg = f"gate {self.name!r} must have exactly one of errorRate, latency, predictions"
+        asked = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
+        if len([one for one in asked if one is not None]) != 1:
+            kinds = "errorRate, latency, predictions, counts, threshold"
+            msg = f"gate {self.name!r} must have exactly one of {kinds}"
             raise ValueError(msg)
         return self
 
@@ -229,12 +251,6 @@ DEFAULT_GATES = (
     Gate(name="errors", error_rate=ErrorRate()),
     Gate(name="latency", latency=Latency()),
 )
-
-
-class Prometheus(_Model):
-    """Where the metrics are read."""
-
-    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2048)]
 
 
 class OnInsufficientEvidence(StrEnum):
@@ -262,6 +278,9 @@ class Analysis(_Model):
         names = [gate.name for gate in self.gates]
         if len(set(names)) != len(names):
             msg = f"gate names must differ, got {names}"
+            raise ValueError(msg)
+        if all(gate.dry_run for gate in self.gates):
+            msg = "at least one gate must decide: not every gate can be a dryRun"
             raise ValueError(msg)
         return self
 

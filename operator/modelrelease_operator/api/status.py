@@ -123,6 +123,14 @@ class Resolved(_Model):
     sha256: str
 
 
+class Streak(_Model):
+    """Looks in a row on one side of a threshold: above 0 within it, below 0 beyond it."""
+
+    looks: int = 0
+    at: datetime | None = None
+    """When the newest of them was counted: looks that come closer together than the interval are one."""
+
+
 class Evidence(_Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
@@ -138,6 +146,10 @@ class Evidence(_Model):
     """By test: logarithm of the evidence for each design."""
     bounds: dict[str, list[str]] = Field(default_factory=dict)
     """By gate: histogram bounds (`le`, seconds) that latency is counted at, fixed at the first look."""
+    begun: list[str] = Field(default_factory=list)
+    """Gates with counters of their own whose start was recorded at this step."""
+    streaks: dict[str, Streak] = Field(default_factory=dict)
+    """By gate with a threshold: its looks in a row at this step."""
     planned: int = 0
     """Copies that each test for a regression may start; fixed at the first look, 0 before."""
     copies: int = 0
@@ -153,7 +165,7 @@ class Evidence(_Model):
         kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
         copies = min(self.copies + 1, self.planned)
         update = {"started": False, "step": {}, "processes": kept, "copies": copies, "copy_since": None}
-        return self.model_copy(update=update)
+        return self.model_copy(update={**update, "begun": [], "streaks": {}})
 
 
 class CanaryStatus(Target):
@@ -185,10 +197,18 @@ class GateStatus(_Model):
 
     name: str
     verdict: Verdict
+    dry_run: bool = False
+    """Only shown: it decides nothing."""
     canary_total: int = 0
     canary_bad: int = 0
+    canary_percent: float | None = None
     stable_total: int = 0
     stable_bad: int = 0
+    stable_percent: float | None = None
+    value: float | None = None
+    """What the query of a threshold gave."""
+    bound: str | None = None
+    """What the canary is held to, in words."""
     evidence_for_rollback: float = 0.0
     """0 to 1: how much of the evidence needed to roll back is there."""
     evidence_for_promotion: float = 0.0

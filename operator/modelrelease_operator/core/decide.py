@@ -183,6 +183,7 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         spec=spec,
         status=status,
         metrics=seen.metrics,
+        answers=seen.answers,
         next_weight=next_weight(spec, canary),
         now=now,
         pods=frozenset(

@@ -9,17 +9,19 @@ docs/explanation/decisions.md.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Evidence, GateStatus, Status, Verdict
+from modelrelease_operator.api.status import Evidence, GateStatus, Status, Streak, Verdict
 from modelrelease_operator.core import sentences
+from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.streams import ERRORS, count, growth_of, newest, nonsense
+from modelrelease_operator.core.streams import ERRORS, Growth, count, count_own, growth_of, newest, nonsense
+from modelrelease_operator.core.thresholds import key_of, look_at
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
 """Worst first: a release's verdict is the worst of its gates'."""
@@ -44,6 +46,9 @@ class _Look:
     status: Status
     canary: str
     stable: str
+    troubles: Mapping[str, NoAnswer]
+    """By gate: why it could not be asked at this look."""
+    answers: Answers
 
 
 def judge(
@@ -54,6 +59,7 @@ def judge(
     next_weight: int,
     now: datetime,
     pods: frozenset[str] = frozenset(),
+    answers: Answers | None = None,
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
 
@@ -63,23 +69,26 @@ def judge(
     `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
     the smaller the excess that may go unseen.
     """
-    if isinstance(metrics, MetricsUnavailable):
-        return _unavailable(spec, status, metrics.message)
+    if isinstance(metrics, MetricsUnavailable) and not _own_gates(spec):
+        return _held(spec, status, _unavailable(metrics.message))
     if status.canary is None or status.stable is None:
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
     arms = (status.canary.revision, status.stable.revision)
-    mine = newest(counter for counter in metrics if counter.revision in arms)
-    if trouble := nonsense(mine):
-        return _unavailable(spec, status, trouble)
-    if trouble := _missing(pods, mine):
-        return _held(spec, status, Verdict.INSUFFICIENT, trouble)
+    mine, trouble = _usable(metrics, arms, pods)
+    if trouble and not _own_gates(spec):
+        return _held(spec, status, trouble)
+    look = _Look(
+        spec=spec, status=status, canary=arms[0], stable=arms[1],
+        troubles=_troubles(spec, trouble, pods, answers or {}), answers=answers or {},
+    )  # fmt: skip
     evidence = with_due_copies(status.evidence, spec.canary, status.canary, now)
-    evidence, questions = questions_of(spec, evidence, mine, status.stable.revision, next_weight)
-    look = _Look(spec=spec, status=status, canary=arms[0], stable=arms[1])
+    evidence, questions = questions_of(spec, evidence, mine, arms[1], next_weight)
     evidence, questions = _advance(look, evidence, questions, mine)
-    gates = _verdicts(look, evidence, questions)
-    worst = min(gates, key=lambda gate: ORDER.index(gate.verdict))
+    evidence, thresholds = _thresholds(look, evidence, now)
+    found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
+    gates = tuple(found[gate.name] for gate in spec.analysis.gates)
+    worst = min((gate for gate in gates if not gate.dry_run), key=lambda gate: ORDER.index(gate.verdict))
     return Judgement(
         evidence=evidence,
         gates=gates,
@@ -89,16 +98,63 @@ def judge(
     )
 
 
+def _own_gates(spec: ReleaseSpec) -> bool:
+    return any(gate.counts or gate.threshold for gate in spec.analysis.gates)
+
+
+def _usable(
+    metrics: Metrics, arms: tuple[str, str], pods: frozenset[str]
+) -> tuple[tuple[Counter, ...], NoAnswer | None]:
+    """Return the predictor's counters, or why this look at them is not used."""
+    if isinstance(metrics, MetricsUnavailable):
+        return (), _unavailable(metrics.message)
+    mine = newest(counter for counter in metrics if counter.revision in arms)
+    if trouble := nonsense(mine):
+        return (), _unavailable(trouble)
+    if trouble := _missing(pods, {counter.pod for counter in mine}):
+        return (), NoAnswer(verdict=Verdict.INSUFFICIENT, message=trouble)
+    return mine, None
+
+
+def _troubles(
+    spec: ReleaseSpec, trouble: NoAnswer | None, pods: frozenset[str], answers: Answers
+) -> dict[str, NoAnswer]:
+    """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
+    found = {}
+    for gate in spec.analysis.gates:
+        if gate.threshold:
+            continue
+        answer = answers.get(gate.name, NOT_ASKED)
+        if not gate.counts:
+            if trouble:
+                found[gate.name] = trouble
+        elif not isinstance(answer, tuple):
+            said = answer if isinstance(answer, NoAnswer) else NOT_ASKED
+            found[gate.name] = _of_gate(gate.name, said)
+        elif missing := _missing(pods, {one.pod for one in answer if not one.bad}):
+            said = NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing)
+            found[gate.name] = _of_gate(gate.name, said)
+    return found
+
+
+def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
+    message = f"gate {name}: {said.message}"
+    if said.verdict is Verdict.UNAVAILABLE:
+        message = f"gate {name} could not be measured, so nothing moves: {said.message}"
+    return replace(said, message=message)
+
+
 def _advance(
     look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Sequence[Counter]
 ) -> tuple[Evidence, tuple[Question, ...]]:
-    """Count what is new since the last look and let every test see it once."""
-    bounds = frozenset(bound for question in questions for bound in question.bounds)
-    state, deltas = count(evidence.counters, counters, bounds, started=evidence.started)
-    growth = growth_of(deltas)
+    """Count what is new since the last look and let every test that could be asked see it once."""
+    evidence, growth = _counted(look, evidence, questions, counters)
     release, step = dict(evidence.release), dict(evidence.step)
     updated = []
     for question in questions:
+        if question.name in look.troubles:
+            updated.append(question)
+            continue
         intervals: dict[str, Interval] = {}
         for stream in question.streams:
             interval = stream.interval(growth, canary=look.canary, stable=look.stable)
@@ -107,23 +163,50 @@ def _advance(
         release.update({key: _add(release.get(key), interval) for key, interval in intervals.items()})
         step.update({key: _add(step.get(key), interval) for key, interval in intervals.items()})
     processes = {key: value for question in updated for key, value in question.to_state().items()}
-    return (
-        evidence.model_copy(
-            update={
-                "counters": state,
-                "started": True,
-                "release": release,
-                "step": step,
-                "processes": processes,
-            }
-        ),
-        tuple(updated),
-    )
+    update = {"release": release, "step": step, "processes": processes}
+    return evidence.model_copy(update=update), tuple(updated)
 
 
-def _missing(pods: frozenset[str], counters: Sequence[Counter]) -> str | None:
+def _counted(
+    look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Sequence[Counter]
+) -> tuple[Evidence, Growth]:
+    """Advance the raw counters. A gate's own are recorded apart: their first look may be another."""
+    state, started, begun = evidence.counters, evidence.started, list(evidence.begun)
+    deltas: dict[str, int] = {}
+    if counters:
+        bounds = frozenset(bound for question in questions for bound in question.bounds)
+        state, deltas = count(state, counters, bounds, started=started)
+        started = True
+    for question in questions:
+        answer = look.answers.get(question.name)
+        if question.name in look.troubles or not isinstance(answer, tuple):
+            continue
+        for stream in question.streams:
+            if not stream.own:
+                continue
+            state, grown = count_own(state, stream, answer, started=stream.key in begun)
+            deltas.update(grown)
+            begun += [stream.key] if stream.key not in begun else []
+    update = {"counters": state, "started": started, "begun": begun}
+    return evidence.model_copy(update=update), growth_of(deltas)
+
+
+def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidence, list[GateStatus]]:
+    """Ask every gate that holds a number within limits."""
+    found, streaks = [], {}
+    for gate in look.spec.analysis.gates:
+        if gate.threshold:
+            key = key_of(gate.name, gate.threshold)
+            status, streaks[key] = look_at(
+                gate, gate.threshold, look.answers.get(gate.name, NOT_ASKED),
+                evidence.streaks.get(key, Streak()), now=now, interval=look.spec.analysis.period,
+            )  # fmt: skip
+            found.append(status)
+    return evidence.model_copy(update={"streaks": streaks}), found
+
+
+def _missing(pods: frozenset[str], scraped: set[str]) -> str | None:
     """Say which ready pods Prometheus does not know; None where it names no pods at all."""
-    scraped = {counter.pod for counter in counters}
     absent = sorted(pods - scraped)
     if not absent or (scraped and not scraped & pods):
         return None
@@ -136,12 +219,24 @@ def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
 
 
 def _verdicts(look: _Look, evidence: Evidence, questions: Sequence[Question]) -> tuple[GateStatus, ...]:
-    """Return each gate's verdict; when the gates together convict the canary, the strongest fails."""
-    analysis = look.spec.analysis
-    convicted = combine([(1 / len(questions), question.rollback_log) for question in questions])
-    strongest = max(questions, key=lambda question: question.rollback_log)
-    failed = strongest if convicted >= -math.log(analysis.false_rollback_probability) else None
-    return tuple(_gate(look, evidence, question, failed=question is failed) for question in questions)
+    """Return each gate's verdict; when the gates together convict the canary, the strongest fails.
+
+    A gate that was not asked keeps its weight and its evidence, but only one that was asked convicts.
+    A dry run is held against the bound alone, as if it were the only gate.
+    """
+    bar = -math.log(look.spec.analysis.false_rollback_probability)
+    deciding = [one for one in questions if not one.dry_run]
+    asked = [one for one in deciding if one.name not in look.troubles]
+    convicted = combine([(1 / len(deciding), one.rollback_log) for one in deciding]) if deciding else 0.0
+    strongest = max(asked, key=lambda one: one.rollback_log, default=None)
+    failed = {strongest.name} if strongest and convicted >= bar else set()
+    failed |= {one.name for one in questions if one.dry_run and one.rollback_log >= bar}
+    return tuple(
+        _kept(look.status, one.name, look.troubles[one.name], dry_run=one.dry_run)
+        if one.name in look.troubles
+        else _gate(look, evidence, one, failed=one.name in failed)
+        for one in questions
+    )
 
 
 def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) -> GateStatus:
@@ -161,11 +256,15 @@ def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) 
     promotion = min(share, _progress(question.promotion_log, analysis.false_promotion_probability))
     return GateStatus(
         name=question.name,
+        dry_run=question.dry_run,
         verdict=verdict,
         canary_total=released[0].total,
         canary_bad=released[0].bad,
+        canary_percent=_percent(released[0]),
         stable_total=released[1].total,
         stable_bad=released[1].bad,
+        stable_percent=_percent(released[1]),
+        bound=question.bound,
         evidence_for_rollback=round(_progress(question.rollback_log, analysis.false_rollback_probability), 3),
         evidence_for_promotion=round(promotion, 3),
         message=_message(look, question, verdict, released, stepped, promotion),
@@ -205,32 +304,37 @@ def _progress(log_value: float, probability: float) -> float:
     return min(1.0, max(0.0, log_value / -math.log(probability)))
 
 
+def _percent(counts: ArmCounts) -> float | None:
+    return None if counts.rate is None else round(100 * counts.rate, 4)
+
+
 def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
-    # Every stream counts the same requests; without a gate on errors there is only another.
-    stream = ERRORS.key if ERRORS.key in evidence.step else next(iter(evidence.step), ERRORS.key)
-    canary, stable = _arms(evidence.step, stream)
+    # Every stream of the predictor counts the same requests; a gate's own may count anything.
+    keys = sorted(evidence.step, key=lambda key: (key != ERRORS.key, key.startswith("counts/")))
+    canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)
     total = canary.total + stable.total
     return round(100 * canary.total / total, 1) if total else None
 
 
-def _unavailable(spec: ReleaseSpec, status: Status, why: str) -> Judgement:
-    return _held(spec, status, Verdict.UNAVAILABLE, f"metrics are unavailable, so nothing moves: {why}")
+def _unavailable(why: str) -> NoAnswer:
+    message = f"metrics are unavailable, so nothing moves: {why}"
+    return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
 
 
-def _held(spec: ReleaseSpec, status: Status, verdict: Verdict, message: str) -> Judgement:
-    """Keep every count and every e-value: what was not measured says nothing, for or against."""
-    known = {gate.name: gate for gate in status.gates}
-    gates = tuple(
-        known.get(gate.name, GateStatus(name=gate.name, verdict=verdict, message=message)).model_copy(
-            update={"verdict": verdict, "message": message}
-        )
-        for gate in spec.analysis.gates
-    )
+def _kept(status: Status, name: str, why: NoAnswer, *, dry_run: bool) -> GateStatus:
+    """Return a gate with the figures of its last look: what was not measured says nothing, for or against."""
+    known = next((gate for gate in status.gates if gate.name == name), None)
+    fresh = known or GateStatus(name=name, verdict=why.verdict, message=why.message)
+    return fresh.model_copy(update={"dry_run": dry_run, "verdict": why.verdict, "message": why.message})
+
+
+def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
+    """Keep every count and all evidence."""
     return Judgement(
         evidence=status.evidence,
-        gates=gates,
-        verdict=verdict,
-        message=message,
+        gates=tuple(_kept(status, gate.name, why, dry_run=gate.dry_run) for gate in spec.analysis.gates),
+        verdict=why.verdict,
+        message=why.message,
         effective_weight=status.canary.effective_weight if status.canary else None,
     )

@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TypeVar
 
-from modelrelease_operator.api.spec import ErrorRate, Gate, Latency, Line, Predictions, ReleaseSpec
+from modelrelease_operator.api.spec import Counts, Gate, Latency, Line, Predictions, ReleaseSpec, Share
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.evidence import (
     ArmCounts,
@@ -26,6 +26,7 @@ from modelrelease_operator.core.streams import (
     ERRORS,
     Stream,
     bounds_of,
+    own_stream,
     slow_stream,
 )
 
@@ -140,6 +141,13 @@ class Question:
     """False while a comparison cannot be set up yet."""
     unready: str | None = None
     """Why not, if it is not that stable has answered too little."""
+    dry_run: bool = False
+
+    @property
+    def bound(self) -> str:
+        """What the canary is held to, in words."""
+        limits = [self.limit.allowed] if self.limit else []
+        return "; ".join([self.allowed] * bool(self.comparisons) + limits) or self.allowed
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -268,28 +276,42 @@ def questions_of(
     if bounds != evidence.bounds:
         evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
     terms = Terms.of(spec, evidence, next_weight)
-    questions = [_question(gate, bounds.get(gate.name, []), terms, counters) for gate in spec.analysis.gates]
-    return evidence, tuple(question.from_state(evidence.processes) for question in questions)
+    questions = (_question(gate, bounds.get(gate.name, []), terms, counters) for gate in spec.analysis.gates)
+    return evidence, tuple(one.from_state(evidence.processes) for one in questions if one)
 
 
-def _question(gate: Gate, bounds: Sequence[str], terms: Terms, counters: Sequence[Counter]) -> Question:
+def _question(
+    gate: Gate, bounds: Sequence[str], terms: Terms, counters: Sequence[Counter]
+) -> Question | None:
+    """Return a gate's tests, or None for a threshold, which has none."""
     if gate.latency:
-        return _latency(gate.name, gate.latency, bounds, terms)
-    if gate.predictions:
-        return _predictions(gate.name, gate.predictions, bounds, terms, why_not(counters))
-    return _errors(gate.name, gate.error_rate or ErrorRate(), terms)
+        found = _latency(gate.name, gate.latency, bounds, terms)
+    elif gate.predictions:
+        found = _predictions(gate.name, gate.predictions, bounds, terms, why_not(counters))
+    elif gate.counts:
+        found = _counts(gate.name, gate.counts, terms)
+    elif gate.error_rate:
+        found = _share(gate.name, gate.error_rate, ERRORS, "fails", terms)
+    else:
+        return None
+    return replace(found, dry_run=gate.dry_run)
 
 
-def _errors(name: str, asked: ErrorRate, terms: Terms) -> Question:
+def _counts(name: str, asked: Counts, terms: Terms) -> Question:
+    stream = own_stream(name, asked.bad, asked.total)
+    return _share(name, asked, stream, f"is bad by gate {name} for", terms)
+
+
+def _share(name: str, asked: Share, stream: Stream, bad: str, terms: Terms) -> Question:
     comparisons: tuple[Comparison, ...] = ()
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
-        comparisons = (terms.comparison(ERRORS, _share(asked.tolerated), terms.widened(asked.margin)),)
+        comparisons = (terms.comparison(stream, _line(asked.tolerated), terms.widened(asked.margin)),)
     limit = None
     if asked.max_percent is not None:
-        limit = terms.limit(ERRORS, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+        limit = terms.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
     return Question(
-        name=name, bad="fails", allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
+        name=name, bad=bad, allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
     )
 
 
@@ -318,7 +340,7 @@ def _predictions(
 ) -> Question:
     """Compare the share of each bin, more and less. A model answers alike all day: no test starts late."""
     terms = replace(terms, planned=1, copies=1)
-    tolerated, margin = _share(asked.tolerated), _share(asked.margin)
+    tolerated, margin = _line(asked.tolerated), _line(asked.margin)
     tests = [terms.comparison(stream, tolerated, margin) for stream in bin_streams(bins)]
     allowed = f"{asked.tolerated.ratio:g} times the other's share plus {asked.tolerated.points:g} points"
     return Question(
@@ -327,7 +349,7 @@ def _predictions(
     )  # fmt: skip
 
 
-def _share(line: Line) -> Tolerance:
+def _line(line: Line) -> Tolerance:
     return Tolerance(ratio=line.ratio, points=line.points / 100)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelrelease_operator.api.status import Reason, Status, Target
+from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.drift_windows import Window
 
 
@@ -90,6 +91,8 @@ class Seen:
     routed: frozenset[str] | None = None
     """Revisions that the main Service selects; None while it does not exist."""
     metrics: Metrics = ()
+    answers: Answers = field(default_factory=dict)
+    """What the gates' own queries gave."""
     commands: Commands = Commands()
     drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """By revision: the last closed windows of its bins, the newest last."""

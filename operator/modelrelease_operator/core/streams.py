@@ -4,10 +4,12 @@ A stream is one way for a request to be bad: answered with 5xx, or slower than a
 """
 
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelrelease_operator.api.spec import Latency
+from modelrelease_operator.core.answers import Tallied
 from modelrelease_operator.core.counters import Sample, advance
 from modelrelease_operator.core.evidence import ArmCounts, Interval
 from modelrelease_operator.core.state import Counter
@@ -26,13 +28,22 @@ class Stream:
     stable_bound: str | None = None
     bin: str | None = None
     """Makes it a stream of predictions: those in this bin count as bad."""
+    own: bool = False
+    """Counted by a gate's own queries, under its key."""
 
     def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
         """Return both arms' counts of one interval."""
         return Interval(
-            canary=_arm(growth.get(canary, {}), self.canary_bound, self.bin),
-            stable=_arm(growth.get(stable, {}), self.stable_bound, self.bin),
+            canary=self._arm(growth.get(canary, {}), self.canary_bound),
+            stable=self._arm(growth.get(stable, {}), self.stable_bound),
         )
+
+    def _arm(self, kinds: Mapping[str, int], bound: str | None) -> ArmCounts:
+        if self.own:
+            total = kinds.get(f"total={self.key}", 0)
+            # Both queries are of one instant, but nothing makes a person's bad ones a part of all.
+            return ArmCounts(total=total, bad=min(total, kinds.get(f"bad={self.key}", 0)))
+        return _arm(kinds, bound, self.bin)
 
 
 Growth = Mapping[str, Mapping[str, int]]
@@ -160,6 +171,30 @@ def _series(counter: Counter) -> str:
 
 def _pod_of(series: str) -> str:
     return series.rpartition("|")[0]
+
+
+def own_stream(gate: str, bad: str, total: str) -> Stream:
+    """Return the stream of a gate's own queries: a gate that is edited counts anew."""
+    return Stream(key=f"counts/{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
+
+
+def count_own(
+    state: Mapping[str, int], stream: Stream, tallies: Iterable[Tallied], *, started: bool
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Advance the counters of a gate's own queries, as `count` does the predictor's."""
+    samples = [
+        Sample(
+            series=f"{one.revision}|{one.pod}~{one.labels}|{'bad' if one.bad else 'total'}={stream.key}",
+            value=one.value,
+        )
+        for one in tallies
+    ]
+    return advance(state, samples, known_start=started, process_of=_own_process)
+
+
+def _own_process(series: str) -> str:
+    """All counters of a pod that one gate asks for restart together."""
+    return series.rpartition("~")[0] + series.rpartition("=")[2]
 
 
 def growth_of(deltas: Mapping[str, int]) -> Growth:

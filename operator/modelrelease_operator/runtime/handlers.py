@@ -37,11 +37,13 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
         state["kube"] = await Kube.connect()
-        state["workers"] = Workers(Reconciler(kube=state["kube"], settings=own))
+        state["reconciler"] = Reconciler(kube=state["kube"], settings=own)
+        state["workers"] = Workers(state["reconciler"])
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         await state["workers"].stop()
+        state["reconciler"].sources.close()
         await state["kube"].close()
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)

@@ -26,6 +26,7 @@ RESOURCES = {
     "Service": "v1",
     "Pod": "v1",
     "Event": "v1",
+    "Secret": "v1",
 }
 
 TIMEOUT_SECONDS = 15

@@ -3,18 +3,26 @@
 Raw series, never rate() or increase(): those extrapolate, and lose the first error of a new pod.
 """
 
+import ast
 import asyncio
+import json
+import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import requests
+import urllib3
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
+from requests.auth import AuthBase
+from typing_extensions import override
 from urllib3.util import Retry
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
+from modelrelease_operator.runtime.credentials import Credentials
 
 PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
 Row = TypeVar("Row")
@@ -22,14 +30,44 @@ Bins = tuple[BinSample, ...] | MetricsUnavailable
 
 
 class MetricSource:
-    """A Prometheus server."""
+    """A Prometheus server, with one session; `trouble` stands for one that cannot even be asked."""
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        self._url = url
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        credentials: Credentials | None = None,
+        trouble: str | None = None,
+    ) -> None:
+        self._url, self._trouble = url, trouble
+        self._credentials = credentials or Credentials()
+        self._ca: Any = None
+        self._session = requests.Session()
+        self._session.verify = self._verified_by()
         # No retries inside a look: the next look is the retry, and a look must not outlast its interval.
         self._client = PrometheusConnect(
-            url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False)
-        )
+            url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False),
+            session=self._session, auth=_auth(self._credentials),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the session; what it still waits for is answered first."""
+        self._client.close()
+        if self._ca is not None:
+            self._ca.close()
+
+    def _verified_by(self) -> bool | str:
+        if not self._credentials.verify:
+            # Asked for in so many words; a warning with every request would only fill the log.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            return False
+        if self._credentials.ca is None:
+            return True
+        self._ca = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the session
+        self._ca.write(self._credentials.ca.encode())
+        self._ca.flush()
+        return str(self._ca.name)
 
     async def read(
         self, *, namespace: str, release: str, revisions: Iterable[str], predictions: bool = False
@@ -48,16 +86,68 @@ class MetricSource:
     async def _ask(
         self, query: str, read: Callable[[dict[str, Any]], Row]
     ) -> tuple[Row, ...] | MetricsUnavailable:
+        rows = await self.ask(query)
+        if isinstance(rows, MetricsUnavailable):
+            return rows
         try:
-            rows = await asyncio.to_thread(self._client.custom_query, query)
             return tuple(read(row) for row in rows)
-        except PrometheusApiClientException as problem:
-            return MetricsUnavailable(message=f"Prometheus at {self._url} answered with an error: {problem}")
-        except requests.RequestException as problem:
-            kind = type(problem).__name__
-            return MetricsUnavailable(message=f"Prometheus at {self._url} does not answer ({kind})")
         except (LookupError, ValueError, TypeError) as problem:
-            return MetricsUnavailable(message=f"Prometheus at {self._url} answered nonsense: {problem!r}")
+            return self._unavailable(f"answered nonsense: {problem!r}")
+
+    async def ask(self, query: str) -> Any:
+        """Return the result of a query as Prometheus gave it, or MetricsUnavailable."""
+        if self._trouble:
+            return MetricsUnavailable(message=self._trouble)
+        try:
+            return await asyncio.to_thread(self._client.custom_query, query)
+        except PrometheusApiClientException as problem:
+            return self._unavailable(f"answered with an error: {_said(str(problem))}")
+        except requests.JSONDecodeError:
+            return self._unavailable("answered with no JSON")
+        except requests.RequestException as problem:
+            return self._unavailable(f"does not answer ({type(problem).__name__})")
+        except (LookupError, ValueError, TypeError) as problem:
+            return self._unavailable(f"answered nonsense: {problem!r}")
+
+    def _unavailable(self, what: str) -> MetricsUnavailable:
+        """Return the sentence, without what a server may have repeated of the credentials."""
+        for secret in self._credentials.secrets:
+            what = what.replace(secret, "…")
+        return MetricsUnavailable(message=f"Prometheus at {self._url} {what}")
+
+
+class _Bearer(AuthBase):
+    """Sets the header at the last moment: a .netrc of the machine cannot replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    @override
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        r.headers["Authorization"] = f"Bearer {self._token}"
+        return r
+
+
+def _auth(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
+    if credentials.token:
+        return _Bearer(credentials.token)
+    if credentials.username and credentials.password:
+        return credentials.username.encode(), credentials.password.encode()
+    return None
+
+
+def _said(problem: str) -> str:
+    """Return Prometheus' own sentence where the client's error quotes one."""
+    quoted = re.fullmatch(r"HTTP Status Code (\d+) \((b['\"].*['\"])\)", problem, re.DOTALL)
+    if not quoted:
+        return problem[:500]
+    code, body = int(quoted[1]), ast.literal_eval(quoted[2])
+    try:
+        text = str(json.loads(body)["error"])
+    except (ValueError, LookupError, TypeError):
+        text = body.decode(errors="replace")
+    refused = "it cannot run the query, " if code == 400 else ""
+    return f"{refused}HTTP status {code}: {text[:500]}"
 
 
 def _query(namespace: str, release: str, revisions: Iterable[str], more: Sequence[str] = ()) -> str:

@@ -7,16 +7,21 @@ from datetime import UTC, datetime, timedelta
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status, Target
+from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.conditions import with_stall
 from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.queries import Place
 from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.runtime.credentials import read_credentials
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads
 from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
 
@@ -38,6 +43,7 @@ class Reconciler:
     settings: Settings
     clock: Callable[[], datetime] = _utc_now
     drift: DriftWatch = field(default_factory=DriftWatch)
+    sources: Sources = field(default_factory=Sources)
 
     async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -56,7 +62,8 @@ class Reconciler:
             return None
         status, target, trouble = await self._resolve(spec, before)
         try:
-            seen = await self._observe(release, spec, status, target, trouble)
+            source = await self._source(namespace, spec)
+            seen = await self._observe(release, spec, status, (target, trouble), source)
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now)
             return 4 * TRY_AGAIN
@@ -64,7 +71,7 @@ class Reconciler:
         decision = await self._apply(release, decision, seen, now)
         await self._write(release, before, decision.status)
         await reporter.tell(release, before, decision)
-        self._follow(spec, (namespace, name), decision.status)
+        self._follow(spec, (namespace, name), decision.status, source)
         return self._next_look(decision, trouble)
 
     async def _resolve(
@@ -87,42 +94,49 @@ class Reconciler:
         release: Object,
         spec: ReleaseSpec,
         status: Status,
-        target: Target | None,
-        trouble: Problem | None,
+        meant: tuple[Target | None, Problem | None],
+        source: MetricSource,
     ) -> Seen:
         meta = release["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         workloads = await read_workloads(self.kube, namespace, name)
         metrics: Metrics = ()
+        answers: Answers = {}
         if status.phase in MEASURED and status.canary and status.stable:
-            source = self._source(spec)
-            arms = (status.canary.revision, status.stable.revision)
-            compared = any(gate.predictions for gate in spec.analysis.gates)
-            metrics = await source.read(
-                namespace=namespace, release=name, revisions=arms, predictions=compared
-            )
+            place = Place(
+                namespace=namespace, release=name, canary=status.canary, stable=status.stable,
+                interval=spec.analysis.period,
+            )  # fmt: skip
+            metrics, answers = await measure(source, spec, place)
         return Seen(
             generation=meta["generation"],
-            target=target,
-            problem=trouble,
+            target=meant[0],
+            problem=meant[1],
             workloads=workloads,
             routed=await read_route(self.kube, release, workloads),
             metrics=metrics,
+            answers=answers,
             commands=commands_of(release),
             drift=self.drift.windows((namespace, name)),
         )
 
-    def _source(self, spec: ReleaseSpec) -> MetricSource:
-        url = spec.analysis.prometheus.url if spec.analysis.prometheus else self.settings.prometheus_url
-        return MetricSource(url, timeout_seconds=self.settings.prometheus_timeout_seconds)
+    async def _source(self, namespace: str, spec: ReleaseSpec) -> MetricSource:
+        """Return a release's Prometheus. One whose credentials cannot be had is one that does not answer."""
+        asked, own = spec.analysis.prometheus, self.settings
+        url = asked.url if asked else own.prometheus_url
+        try:
+            credentials = await read_credentials(
+                self.kube, namespace, asked, allowed=own.prometheus_allow_secret_refs
+            )
+        except Unavailable as problem:
+            return MetricSource(url, timeout_seconds=own.prometheus_timeout_seconds, trouble=str(problem))
+        return self.sources.get(url, credentials, timeout_seconds=own.prometheus_timeout_seconds)
 
-    def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status) -> None:
+    def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
         arms = [target.revision for target in (status.stable, status.canary) if target]
         revisions = arms if status.stable else []
-        followed = Followed(
-            asked=spec.drift, source=self._source(spec), revisions=revisions, status=status.drift
-        )
+        followed = Followed(asked=spec.drift, source=source, revisions=revisions, status=status.drift)
         self.drift.follow(key, followed)
 
     async def _apply(self, release: Object, decision: Decision, seen: Seen, now: datetime) -> Decision:

@@ -37,7 +37,8 @@ def log_as_json(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("kopf", "aiohttp.access"):
+    # The API server's client would log whole answers at DEBUG, Secrets among them.
+    for chatty in ("kopf", "aiohttp.access", "kubernetes", "kubernetes_asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

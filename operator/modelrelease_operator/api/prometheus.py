@@ -1,0 +1,53 @@
+"""Where a release's metrics are read, and how the operator proves itself there."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+SecretName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+KeyName = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class SecretKey(_Asked):
+    """One key of a Secret in the release's namespace."""
+
+    name: SecretName
+    key: KeyName
+
+
+class SecretPair(_Asked):
+    """A Secret in the release's namespace with the keys `username` and `password`."""
+
+    name: SecretName
+
+
+class Prometheus(_Asked):
+    """Where the metrics are read."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=2048)]
+    bearer_token_secret_ref: SecretKey | None = None
+    basic_auth_secret_ref: SecretPair | None = None
+    ca_secret_ref: SecretKey | None = None
+    insecure_skip_verify: bool = False
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if self.bearer_token_secret_ref and self.basic_auth_secret_ref:
+            msg = "set either bearerTokenSecretRef or basicAuthSecretRef, not both"
+            raise ValueError(msg)
+        if self.ca_secret_ref and self.insecure_skip_verify:
+            msg = "caSecretRef verifies what insecureSkipVerify does not: set one of them"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def names_secrets(self) -> bool:
+        """Return whether a Secret must be read."""
+        return any((self.bearer_token_secret_ref, self.basic_auth_secret_ref, self.ca_secret_ref))
