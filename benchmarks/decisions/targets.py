@@ -42,6 +42,10 @@ def _owed(results: Sequence[Measured]) -> list[Measured]:
     ]
 
 
+def _at_most(share: float) -> str:
+    return f"at most {100 * share:.1f} %"
+
+
 def targets(
     results: Sequence[Measured], releases: Mapping[Situation, Mapping[str, Ended]], silent: Mapping[str, str]
 ) -> list[Target]:
@@ -59,12 +63,12 @@ def targets(
         Target(
             text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
             met=max(at_worst, well) <= FALSE_ROLLBACKS,
-            measured=f"at most {100 * at_worst:.1f} % of the runs of a cell ({worst.strip()}); releases: at most {100 * well:.1f} %",
+            measured=f"{_at_most(at_worst)} of the runs of a cell ({worst.strip()}); releases: {_at_most(well)}",
         ),
         Target(
             text="at most 5 % promotions of a canary beyond its margin",
             met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
-            measured=f"at most {100 * at_wrong:.1f} % of the runs of a cell ({wrong.strip()}); releases: at most {100 * ill:.1f} %",
+            measured=f"{_at_most(at_wrong)} of the runs of a cell ({wrong.strip()}); releases: {_at_most(ill)}",
         ),
         Target(
             text="x5 is caught in every cell with at least 5 expected canary errors",
