@@ -63,12 +63,12 @@ def targets(
         Target(
             text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
             met=max(at_worst, well) <= FALSE_ROLLBACKS,
-            measured=f"{_at_most(at_worst)} of the runs of a cell ({worst.strip()}); releases: {_at_most(well)}",
+            measured=f"{_at_most(at_worst)} of a cell's runs ({worst.strip()}); releases: {_at_most(well)}",
         ),
         Target(
             text="at most 5 % promotions of a canary beyond its margin",
             met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
-            measured=f"{_at_most(at_wrong)} of the runs of a cell ({wrong.strip()}); releases: {_at_most(ill)}",
+            measured=f"{_at_most(at_wrong)} of a cell's runs ({wrong.strip()}); releases: {_at_most(ill)}",
         ),
         Target(
             text="x5 is caught in every cell with at least 5 expected canary errors",
