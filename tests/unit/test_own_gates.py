@@ -233,7 +233,7 @@ PARSE_ERROR = json.dumps(
 @pytest.mark.parametrize(
     ("handler", "sentence"),
     [
-        pytest.param(answering(PARSE_ERROR, 400), "it cannot run the query, HTTP status 400: 1:5: parse error",
+        pytest.param(answering(PARSE_ERROR, 400), "cannot run the query, HTTP status 400: 1:5: parse error",
                      id="a query that cannot be parsed"),
         pytest.param(answering("busy", 503), "HTTP status 503: busy", id="too busy"),
         pytest.param(never, "does not answer (", id="too slow"),
@@ -256,8 +256,8 @@ async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
     same = {"bad": "x{v='{{version}}'}", "total": "y{v='{{version}}'}"}
     spec = asking({"name": "same", "counts": same})
     twin = Place(
-        namespace="ml", release="qna", canary=a_target("2").model_copy(update={"version": "1"}), stable=STABLE,
-        interval=timedelta(seconds=10),
+        namespace="ml", release="qna", stable=STABLE, interval=timedelta(seconds=10),
+        canary=a_target("2").model_copy(update={"version": "1"}),
     )  # fmt: skip
     async with serving(answering(ZERO)) as address:
         _, answers = await measure(MetricSource(address, timeout_seconds=5), spec, twin)
