@@ -304,3 +304,18 @@ def test_the_columns_are_those_of_the_documentation():
         column["name"].upper() for column in VERSION["additionalPrinterColumns"] if "priority" not in column
     ]
     assert shown == ["PHASE", "STABLE", "CANARY", "WEIGHT", "VERDICT", "AGE"]
+
+
+def test_no_word_of_the_schema_is_read_as_something_else_than_a_word():
+    """YAML reads a bare n, y, on or off as a boolean: a field of that name needs quotes."""
+
+    def words(node: object) -> list[object]:
+        if isinstance(node, list):
+            return [word for item in node for word in words(item)]
+        if not isinstance(node, dict):
+            return []
+        required = node.get("required", [])
+        listed = required if isinstance(required, list) else []
+        return [*node, *listed, *(word for item in node.values() for word in words(item))]
+
+    assert [word for word in words(CRD) if not isinstance(word, str)] == []
