@@ -11,6 +11,7 @@ Everything works on logarithms. Nothing here knows a clock, a metric's name or a
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 from statistics import NormalDist
 from typing import Self
 
@@ -80,7 +81,14 @@ class _Mixture:
 
     def gaining(self, gains: Iterable[float]) -> Self:
         """Return the evidence with so much more for each design."""
-        return replace(self, log_e=tuple(map(sum, zip(self.log_e, gains, strict=True))))
+        return self._having(tuple(map(add, self.log_e, gains)))
+
+    def _having(self, log_e: tuple[float, ...]) -> Self:
+        """Return a copy with other evidence: `replace`, without checking again what was checked once."""
+        new = object.__new__(type(self))
+        for name in self.__dataclass_fields__:
+            object.__setattr__(new, name, log_e if name == "log_e" else getattr(self, name))
+        return new
 
     @property
     def log_value(self) -> float:
@@ -106,11 +114,12 @@ class _Mixture:
 
     def from_state(self, state: Sequence[float | None]) -> Self:
         """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
-        values = tuple(-math.inf if value is None else float(value) for value in state)
-        if len(values) != len(self.log_e) or any(math.isnan(value) or value == math.inf for value in values):
+        values = tuple([-math.inf if value is None else float(value) for value in state])
+        # A sum is infinite or not a number as soon as one of its terms is.
+        if len(values) != len(self.log_e) or not sum(values) < math.inf:
             msg = f"stored evidence must be {len(self.log_e)} numbers or nulls, got {list(state)}"
             raise ValueError(msg)
-        return replace(self, log_e=values)
+        return self._having(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +165,7 @@ class EProcess(_Mixture):
         """Return what an interval adds for each design; nothing when it lacks an arm."""
         if interval.canary.total == 0 or interval.stable.total == 0:
             return ()
-        return tuple(_gain(design, self.tolerance, interval) for design in self.designs)
+        return _gains(self.designs, self.tolerance, interval)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,11 +420,17 @@ def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
     )
 
 
-def _gain(design: float, tolerance: Tolerance, interval: Interval) -> float:
-    canary, stable = interval.canary, interval.stable
-    log_a, log_b, excess = _factors(design, tolerance.ratio, canary.total, stable.total)
-    paid = excess * tolerance.points * canary.total
-    return math.fsum((_times(canary.bad, log_a), _times(stable.bad, log_b), -paid))
+def _gains(designs: Sequence[float], tolerance: Tolerance, interval: Interval) -> tuple[float, ...]:
+    canary, stable, points = interval.canary, interval.stable, tolerance.points
+    found = []
+    for design in designs:
+        log_a, log_b, excess = _factors(design, tolerance.ratio, canary.total, stable.total)
+        gain = -excess * points * canary.total
+        # Not `count * log` where the count is 0: the logarithm may be infinite.
+        gain += canary.bad * log_a if canary.bad else 0.0
+        gain += stable.bad * log_b if stable.bad else 0.0
+        found.append(gain)
+    return tuple(found)
 
 
 def _growth(

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.answers import Tallied
@@ -124,9 +125,10 @@ def newest(counters: Iterable[Counter]) -> tuple[Counter, ...]:
     """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more."""
     found: dict[str, Counter] = {}
     for counter in counters:
-        known = found.setdefault(_series(counter), counter)
-        if counter.value > known.value:
-            found[_series(counter)] = counter
+        series = _series(counter)
+        known = found.get(series)
+        if known is None or counter.value > known.value:
+            found[series] = counter
     return tuple(found.values())
 
 
@@ -141,6 +143,7 @@ def nonsense(counters: Iterable[Counter]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _is_number(text: str) -> bool:
     try:
         return not math.isnan(float(text))
