@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
-from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.conditions import with_conditions
 from modelrelease_operator.core.deadline import decided_by_deadline, is_late, policy_at_deadline
-from modelrelease_operator.core.drift_status import heed, hold
+from modelrelease_operator.core.drift_status import heed
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.moves import (
     advance,
@@ -30,6 +30,7 @@ from modelrelease_operator.core.moves import (
     reject,
     wanted_pods,
 )
+from modelrelease_operator.core.promotion import why_not_promoted
 from modelrelease_operator.core.state import Commands, Decision, Desired, Notice, Seen
 from modelrelease_operator.core.worlds import (
     SOON,
@@ -69,10 +70,12 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
             decision = _rolling_back(spec, status, seen)
         case _:
             assert_never(status.phase)
+    # Again, because a version that became stable just now is judged by its own windows.
+    after, later = heed(spec, decision.status, seen)
     return replace(
         decision,
-        status=with_conditions(decision.status, seen, now),
-        notices=(*drift_notices, *decision.notices),
+        status=with_conditions(after, seen, now),
+        notices=(*drift_notices, *decision.notices, *later),
     )
 
 
@@ -272,7 +275,7 @@ def _why_hold(
     if unfit := _unfit(status, seen):
         return Reason.HOLDING, f"holding: {unfit}"
     if promotes:
-        return None if approved else _why_not_promoted(spec, status, seen, late=late)
+        return None if approved else why_not_promoted(spec, status, seen, late=late)
     if found.verdict is not Verdict.PASS:
         return Reason.HOLDING, found.message
     plan = spec.canary.plan
@@ -282,7 +285,7 @@ def _why_hold(
         return Reason.HOLDING, f"every gate passes; the step bakes for another {format_duration(left)}"
     if canary.step + 1 < len(plan) or approved:
         return None
-    return _why_not_promoted(spec, status, seen, late=late)
+    return why_not_promoted(spec, status, seen, late=late)
 
 
 def _unfit(status: Status, seen: Seen) -> str | None:
@@ -294,21 +297,6 @@ def _unfit(status: Status, seen: Seen) -> str | None:
         return f"not all pods of canary {canary.version} are ready"
     if not seen.ready(stable.revision, 1):
         return f"no pod of stable {stable.version} is ready"
-    return None
-
-
-def _why_not_promoted(
-    spec: ReleaseSpec, status: Status, seen: Seen, *, late: bool
-) -> tuple[Reason, str] | None:
-    """Return what the last step still waits for once every gate passes, or None."""
-    canary = canary_of(status)
-    if drift := hold(spec, status, canary, seen):
-        # Past the deadline a person is asked; when the drift ends by itself, nobody needs to answer.
-        return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
-    if spec.canary.approval is Approval.MANUAL:
-        found = "every gate passes" if status.verdict is Verdict.PASS else "no verdict in time"
-        text = f"{found}; annotate approve={canary.revision} to promote {canary.version}"
-        return Reason.WAITING_FOR_APPROVAL, text
     return None
 
 

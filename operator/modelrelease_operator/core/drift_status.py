@@ -42,6 +42,9 @@ def with_windows(
     for window in windows:
         if after.at is None or window.ended > after.at:
             after = _pushed(after, window, asked, version)
+    if after.drifted and not (before.drifted or after.windows.endswith("D")):
+        # Several at once, as after a promotion: drift that is over by now is not raised any more.
+        return after.model_copy(update={"drifted": False})
     if after is before and not before.message:
         message = f"no window of {asked.window} of version {version} is complete yet"
         return before.model_copy(update={"message": message})
@@ -78,7 +81,7 @@ def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, seen: Seen) ->
     if own and own[-1].verdict is DriftVerdict.STABLE:
         return None
     return (
-        f"every gate passes, but the promotion of canary {canary.version} is held, without blame: "
+        f"the promotion of canary {canary.version} is held, without blame: "
         f"{found.message}; annotate approve={canary.revision} to promote it all the same "
         "(spec.drift.holdPromotion)"
     )
