@@ -36,7 +36,7 @@ lint: setup ## check style, types and the layers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PACKAGES)
-	.venv/bin/lint-imports --no-timings
+	.venv/bin/lint-imports
 
 .PHONY: format
 format: setup ## put the code into its one format

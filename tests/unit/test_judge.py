@@ -10,13 +10,13 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, Phase, StableStatus, Status, Verdict
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
-from tests.support.builders import START, a_spec, a_target
+from tests.support.builders import START, a_spec, a_target, seconds
 from tests.support.world import Behaviour, a_serving_world, a_world_in
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)
 ERRORS = {"analysis": {"gates": [{"name": "errors", "errorRate": {}}]}}
-LATENCY = {"analysis": {"gates": [{"name": "latency", "latency": {}}]}}
+LATENCY = {"analysis": {"gates": [{"name": "latency", "latency": {"warmUp": "0s"}}]}}
 
 
 def codes(revision: str, total: int, bad: int = 0, pod: str = "a") -> list[Counter]:
@@ -311,6 +311,38 @@ def test_latency_is_cut_at_stables_own_quantiles_once_and_for_all():
     assert looking.status.evidence.bounds == {"latency": ["0.01>0.02", "0.02>0.05"]}
 
 
+def alike(stable: int, canary: int, *, slow: int) -> list[Counter]:
+    """Both arms of one latency, but for so many slow requests of the canary."""
+    fast = canary - slow
+    return [
+        *buckets("rev1", stable, ms10=stable // 2, ms20=stable, ms50=stable, ms100=stable),
+        *buckets("rev2", canary, ms10=fast // 2, ms20=fast, ms50=fast, ms100=canary),
+    ]
+
+
+def test_pods_that_are_new_at_a_weight_are_not_judged_by_their_latency_until_they_are_warm():
+    looking = Looks(a_spec(analysis={"gates": [{"name": "latency", "latency": {"warmUp": "15s"}}]}))
+    canary = CANARY.model_copy(update={"step_since": START})
+    looking.status = looking.status.model_copy(update={"canary": canary})
+    for n in range(1, 4):
+        found = looking.look(tuple(alike(1_000 * n, 250 * n, slow=250 * n)))
+    assert found.verdict is Verdict.INSUFFICIENT
+    assert found.message == "latency counts in 15s, from warm pods"
+    looking.now += seconds(16)
+    for n in range(4, 30):
+        found = looking.look(tuple(alike(1_000 * n, 250 * n, slow=750)))
+    assert found.verdict is Verdict.PASS, "what was slow while they were new is not held against them"
+
+
+def test_one_stall_of_a_pod_is_not_taken_for_a_slow_version():
+    looking = Looks(a_spec(**LATENCY))
+    for n in range(1, 8):
+        found = looking.look(tuple(alike(1_000 * n, 250 * n, slow=0)))
+    found = looking.look(tuple(alike(8_000, 2_000, slow=30)))
+    assert found.verdict is not Verdict.FAIL
+    assert found.gates[0].evidence_for_rollback < 1
+
+
 def test_a_latency_gate_that_cannot_be_cut_yet_waits_and_says_so():
     found = looks_at(histograms(10, 0, canary_within_50=0), histograms(50, 200, canary_within_50=200),
                      spec=LATENCY)  # fmt: skip
@@ -378,7 +410,8 @@ def test_a_frozen_limit_does_not_protect_a_canary_that_is_worse_than_stable():
 
 
 def test_a_limit_on_latency_names_the_limit():
-    gate = {"name": "slo", "latency": {"compareWithStable": False, "maxSeconds": 0.04, "maxPercent": 5}}
+    limit = {"compareWithStable": False, "maxSeconds": 0.04, "maxPercent": 5, "warmUp": "0s"}
+    gate = {"name": "slo", "latency": limit}
     looking = Looks(a_spec(analysis={"gates": [gate]}))
     for n in range(1, 4):
         found = looking.look(tuple(histograms(1_000 * n, 300 * n, canary_within_50=0)))

@@ -203,6 +203,8 @@ class Latency(_Model):
     tolerated: Slowdown = Slowdown()
     max_seconds: float | None = Field(default=None, gt=0)
     max_percent: float = Field(default=1.0, gt=0, lt=100)
+    warm_up: DurationText = "15s"
+    """Time at each weight before latency counts: pods that just started are slower than they will be."""
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:

@@ -10,10 +10,11 @@ docs/explanation/decisions.md.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Evidence, GateStatus, Status, Streak, Verdict
+from modelrelease_operator.api.status import CanaryStatus, Evidence, GateStatus, Status, Streak, Verdict
 from modelrelease_operator.core import sentences
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
@@ -84,6 +85,7 @@ def judge(
     )  # fmt: skip
     evidence = with_due_copies(status.evidence, spec.canary, status.canary, now)
     evidence, questions = questions_of(spec, evidence, mine, arms[1], next_weight)
+    questions = tuple(_warmed(question, spec, status.canary, now) for question in questions)
     evidence, questions = _advance(look, evidence, questions, mine)
     evidence, thresholds = _thresholds(look, evidence, now)
     found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
@@ -95,6 +97,19 @@ def judge(
         verdict=worst.verdict,
         message=worst.message,
         effective_weight=_effective_weight(evidence),
+    )
+
+
+def _warmed(question: Question, spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> Question:
+    """Leave a latency gate out until the step's pods are warm: they are slower while they are new."""
+    asked = next((gate.latency for gate in spec.analysis.gates if gate.name == question.name), None)
+    if asked is None:
+        return question
+    left = parse_duration(asked.warm_up) - (now - (canary.step_since or now))
+    if left <= timedelta(0):
+        return question
+    return replace(
+        question, ready=False, unready=f"latency counts in {format_duration(left)}, from warm pods"
     )
 
 
@@ -152,7 +167,7 @@ def _advance(
     release, step = dict(evidence.release), dict(evidence.step)
     updated = []
     for question in questions:
-        if question.name in look.troubles:
+        if question.name in look.troubles or question.unready:
             updated.append(question)
             continue
         intervals: dict[str, Interval] = {}

@@ -38,6 +38,10 @@ SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
 
 NO_WORSE = Tolerance(ratio=1.0, points=0.0)
 
+SLOW_TOGETHER = 10.0
+"""Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This divides
+the evidence for a rollback (A2, clustering); a canary that is slow throughout is still found at once."""
+
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
 
@@ -89,12 +93,15 @@ class Terms:
             next_weight=next_weight,
         )
 
-    def comparison(self, stream: Stream, tolerated: Tolerance, margin: Tolerance | None) -> "Comparison":
-        """Compare both arms on a stream.
+    def comparison(
+        self, stream: Stream, tolerated: Tolerance, margin: Tolerance | None, *, together: float = 1
+    ) -> "Comparison":
+        """Compare both arms on a stream, on which about `together` requests go bad at once.
 
         The test for a regression is confirmed, because the arms are not scraped at one moment.
         """
-        template = EProcess.regression(tolerated, dispersion=self.dispersion)
+        dispersion = max(self.dispersion, together)
+        template = EProcess.regression(tolerated, dispersion=dispersion)
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
         promote = EProcess.non_inferiority(margin, dispersion=self.dispersion) if margin else None
         return Comparison(stream=stream, rollback=rollback.running(self.copies), promote=promote)
@@ -321,7 +328,12 @@ def _latency(name: str, asked: Latency, bounds: Sequence[str], terms: Terms) -> 
     limits = [canary for stable, canary in pairs if stable == "limit"]
     tail = {stable for stable, _ in compared[-2:]}
     comparisons = tuple(
-        terms.comparison(slow_stream(canary, stable), NO_WORSE, SLOW_MARGIN if stable in tail else None)
+        terms.comparison(
+            slow_stream(canary, stable),
+            NO_WORSE,
+            SLOW_MARGIN if stable in tail else None,
+            together=SLOW_TOGETHER,
+        )
         for stable, canary in compared
     )
     limit = None
