@@ -22,8 +22,8 @@ def main() -> None:
         if story:
             console.print(_coloured(line), no_wrap=True, overflow="ellipsis")
     picture = console.export_svg(title="make demo")
-    # No fonts from elsewhere: a page that shows the picture should load nothing for it.
-    sys.stdout.write(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
+    # No fonts and no addresses from elsewhere: a page that shows the picture should load nothing for it.
+    sys.stdout.write(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", picture, flags=re.DOTALL))
 
 
 def _coloured(line: str) -> Text:
