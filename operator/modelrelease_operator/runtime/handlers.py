@@ -5,7 +5,6 @@ import logging
 from typing import Any
 
 import kopf
-from kopf._core.engines.peering import Identity
 from prometheus_client import start_http_server
 
 from modelrelease_operator.api import names
@@ -17,7 +16,7 @@ from modelrelease_operator.settings import Settings
 
 log = logging.getLogger("modelrelease.operator")
 
-IDENTITY = Identity(names.FIELD_MANAGER)
+IDENTITY: Any = names.FIELD_MANAGER
 """Given, because kopf would ask for the user's name, and a container's numeric user has none."""
 
 
