@@ -31,6 +31,8 @@ SPEC = {
     "analysis": {"interval": "5s"},
 }
 LIMIT_SECONDS = 1800
+PATIENCE_SECONDS = 240
+"""With both arms at 2 % errors a verdict can take a quarter of an hour; blame would come sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ class Case:
     name: str
     stable: str
     canary: str
-    promoted: bool
+    promoted: bool | None
+    """None: it may still be undecided when the patience ends, but the canary must not be blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class Result:
 
     case: Case
     promoted: bool
+    rolled_back: bool
     highest_weight: int
     seconds: float
     canary_requests: int
@@ -58,14 +62,25 @@ class Result:
     @property
     def right(self) -> bool:
         """Whether it ended as it must: a bad canary before it had half of the traffic."""
-        return self.promoted == self.case.promoted and (self.promoted or self.highest_weight < 50)
+        if self.case.promoted is None:
+            return not self.rolled_back
+        if self.case.promoted:
+            return self.promoted
+        return self.rolled_back and self.highest_weight < 50
+
+    @property
+    def end(self) -> str:
+        """How it ended, in words."""
+        if self.promoted:
+            return "promoted"
+        return "rolled back" if self.rolled_back else "not blamed"
 
 
 def cases(*, healthy: int, failing: int, shared: int) -> list[Case]:
     """Return so many releases of each kind. Versions: see `make_artifacts`."""
     good = [Case(name=f"healthy-{n}", stable="1", canary="2", promoted=True) for n in range(healthy)]
     bad = [Case(name=f"failing-{n}", stable="20", canary="40", promoted=False) for n in range(failing)]
-    both = [Case(name=f"shared-{n}", stable="20", canary="21", promoted=True) for n in range(shared)]
+    both = [Case(name=f"shared-{n}", stable="20", canary="21", promoted=None) for n in range(shared)]
     return good + bad + both
 
 
@@ -107,7 +122,9 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
         weights.append(weight if isinstance(weight, int) else 0)
         stable = status.get("stable")
         serves = isinstance(stable, dict) and stable.get("version") == case.canary
-        return rejected(case.canary)(status) or (serves and status.get("phase") == "Stable")
+        decided = rejected(case.canary)(status) or (serves and status.get("phase") == "Stable")
+        enough = case.promoted is None and time.monotonic() - began > PATIENCE_SECONDS
+        return decided or (enough and "canary" in status)
 
     status = release.wait(f"{case.name} to end", ended, within=LIMIT_SECONDS)
     seconds, stats = time.monotonic() - began, release.stats()
@@ -116,11 +133,12 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
     return Result(
         case=case,
         promoted=promoted,
+        rolled_back="rejected" in status,
         highest_weight=max(weights),
         seconds=seconds,
         canary_requests=stats.count(version=case.canary),
         bad_answers=stats.count(version=case.canary, outcome="500"),
-        sentence=status["message"] if promoted else status["rejected"]["message"],
+        sentence=status["rejected"]["message"] if "rejected" in status else status["message"],
     )
 
 
@@ -129,10 +147,9 @@ def run(cluster: Cluster, wanted: Sequence[Case], *, rps: float, at_once: int) -
 
     def one(case: Case) -> Result:
         result = run_case(cluster, case, rps)
-        verdict = "promoted" if result.promoted else "rolled back"
         mark = "" if result.right else "  WRONG"
         print(
-            f"{case.name:<12} {verdict:<12} {result.seconds:5.0f} s  up to {result.highest_weight:2} %  "
+            f"{case.name:<12} {result.end:<12} {result.seconds:5.0f} s  up to {result.highest_weight:2} %  "
             f"{result.canary_requests:6,} canary requests  {result.bad_answers:4,} bad{mark}\n"
             f"             {result.sentence}",
             flush=True,
