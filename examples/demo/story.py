@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cluster import Cluster
 from examples import kit
-from examples.waiting import NotSeenError
+from examples.waiting import wait_until
 
 WITHIN_SECONDS = 420
 """Longer than any act takes: it takes a minute or two."""
@@ -117,17 +117,16 @@ class Story:
 
     def _watch(self, done: Any, what: str) -> dict[str, Any]:
         """Show the release while it moves; return its status when it is done."""
-        began = time.monotonic()
-        lines = _Lines(self.console, began)
-        with lines:
-            while time.monotonic() - began < WITHIN_SECONDS:
+        with _Lines(self.console, time.monotonic()) as lines:
+
+            def look() -> dict[str, Any]:
                 status = self.status()
                 lines.show(status)
-                if status and done(status):
-                    return status
-                time.sleep(1)
-        msg = f"waited {WITHIN_SECONDS} s for {what}; last seen: {json.dumps(status)[:2000]}"
-        raise NotSeenError(msg)
+                return status
+
+            return wait_until(
+                what, look, lambda seen: bool(seen) and done(seen), within=WITHIN_SECONDS, every=1
+            )
 
     def _say(self, text: str) -> None:
         self.console.print(f"\n== {text}", style="bold", highlight=False, soft_wrap=True)

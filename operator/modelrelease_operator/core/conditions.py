@@ -1,5 +1,6 @@
 """Conditions as kstatus and `kubectl wait` read them, worked out from the rest of the status."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from modelrelease_operator.api.status import Condition, Phase, Reason, Status, set_condition
@@ -26,17 +27,8 @@ def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
         told.append((DRIFTED, *drifted))
     else:
         conditions = tuple(each for each in conditions if each.type != DRIFTED)
-    for kind, answer, reason, message in told:
-        new = Condition(
-            type=kind,
-            status=answer,
-            reason=reason,
-            message=message,
-            observed_generation=seen.generation,
-            last_transition_time=now,
-        )
-        conditions = set_condition(conditions, new)
-    return status.model_copy(update={"observed_generation": seen.generation, "conditions": conditions})
+    status = status.model_copy(update={"conditions": conditions})
+    return _telling(status, told, seen.generation, now)
 
 
 def _ready(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
@@ -98,17 +90,24 @@ def _reason_of_phase(status: Status) -> Reason:
 
 def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:
     """Return the status with the conditions of trouble that no decision knows of: a person must act."""
+    answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
+    told = [(kind, answer, reason, message) for kind, answer in answers]
+    return _telling(status, told, generation, now).model_copy(update={"message": message})
+
+
+def _telling(
+    status: Status, told: Iterable[tuple[str, str, Reason, str]], generation: int, now: datetime
+) -> Status:
+    """Return the status with conditions of (type, status, reason, message) about one generation."""
     conditions = status.conditions
-    for kind, holds in (("Ready", False), ("Reconciling", False), ("Stalled", True)):
+    for kind, answer, reason, message in told:
         new = Condition(
             type=kind,
-            status="True" if holds else "False",
+            status=answer,
             reason=reason,
             message=message,
             observed_generation=generation,
             last_transition_time=now,
         )
         conditions = set_condition(conditions, new)
-    return status.model_copy(
-        update={"observed_generation": generation, "conditions": conditions, "message": message}
-    )
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
