@@ -6,8 +6,10 @@ as build secrets; no layer of an image holds them.
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -103,13 +105,30 @@ def _with_docker(
 @contextmanager
 def host_settings() -> Iterator[Path]:
     """Write this machine's settings for pip into a folder that goes when the build ends."""
+    configured = pip_configuration(
+        shell.run([sys.executable, "-m", "pip", "config", "list"], check=False).stdout
+    )
+    environment = configured | os.environ
     with tempfile.TemporaryDirectory(prefix="modelrelease-build-") as name:
         folder = Path(name)
-        authority = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
-        if authority and Path(authority).is_file():
-            shutil.copy(authority, folder / "ca.crt")
-        (folder / "pip.conf").write_text(pip_settings(os.environ, certificates=(folder / "ca.crt").exists()))
+        # What this machine trusts, the build trusts: a private authority may stand in any of these.
+        for authority in (environment.get("PIP_CERT"), environment.get("SSL_CERT_FILE"), CERTIFICATES):
+            if authority and Path(authority).is_file():
+                shutil.copy(authority, folder / "ca.crt")
+                break
+        (folder / "pip.conf").write_text(pip_settings(environment, certificates=(folder / "ca.crt").exists()))
         yield folder
+
+
+def pip_configuration(listed: str) -> dict[str, str]:
+    """Turn what `pip config list` prints of pip's files into the variables that mean the same."""
+    found = {}
+    for line in listed.splitlines():
+        name, _, value = line.partition("=")
+        section, _, option = name.partition(".")
+        if section in ("global", "install"):
+            found["PIP_" + option.upper().replace("-", "_")] = str(ast.literal_eval(value))
+    return found
 
 
 def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
@@ -117,7 +136,9 @@ def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
     options = {"disable-pip-version-check": "true", "root-user-action": "ignore"}
     for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"):
         if variable in environment:
-            options[variable.removeprefix("PIP_").lower().replace("_", "-")] = environment[variable]
+            options[variable.removeprefix("PIP_").lower().replace("_", "-")] = " ".join(
+                environment[variable].split()
+            )
     if certificates:
         options["cert"] = "/run/secrets/ca.crt"
     if Path(environment.get("PIP_FIND_LINKS", "")).is_absolute():

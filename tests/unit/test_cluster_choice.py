@@ -163,3 +163,14 @@ def test_pip_inside_a_build_is_plain_where_the_host_is_plain():
     settings = builder.pip_settings({}, certificates=False)
     assert "cert" not in settings
     assert "find-links" not in settings
+
+
+def test_a_build_knows_what_the_files_of_pip_say() -> None:
+    listed = ":env:.timeout='3'\nglobal.cert='/etc/corporate.pem'\ninstall.extra-index-url='\\nhttps://a.example/\\nhttps://b.example/'\n"
+
+    variables = builder.pip_configuration(listed)
+
+    assert variables["PIP_CERT"] == "/etc/corporate.pem"
+    assert "PIP_TIMEOUT" not in variables
+    settings = builder.pip_settings(variables, certificates=False)
+    assert "extra-index-url = https://a.example/ https://b.example/" in settings
