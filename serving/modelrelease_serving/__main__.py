@@ -20,8 +20,8 @@ EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
 _EXAMPLES: Final = """\
 examples:
-  Serve the artifact in a folder, on any free port, with logs for people:
-    MODEL_PATH=artifacts/qna/1 PORT=0 LOG_FORMAT=text python -m modelrelease_serving
+  Serve an artifact that you made yourself, on any free port, with logs for people:
+    MODEL_PATH=artifacts/qna/1 ALLOW_UNPINNED=true PORT=0 LOG_FORMAT=text python -m modelrelease_serving
 
   Ask it:
     curl -s localhost:8000/predict -H 'Content-Type: application/json' -d '{"features": [0.1, ...]}'

@@ -8,22 +8,19 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-import joblib
 import numpy as np
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.artifact import check_file, read_manifest
 from modelrelease_serving.errors import ModelFailedError, RefusedError
+from modelrelease_serving.loaders import ADVICE, Rules, load_estimator
 from modelrelease_serving.logs import fields
 
 _LOG = logging.getLogger(__name__)
-
-_ADVICE = "this predictor has other libraries than training, or the artifact is wrong; export it again"
 
 Value = float | str | None
 Answer = float | str
@@ -32,19 +29,30 @@ Answer = float | str
 class Model:
     """A model that may not be loaded yet. `manifest` and `digest` are known from the start."""
 
-    __slots__ = ("_dtype", "_estimator", "digest", "folder", "manifest", "ready")
+    __slots__ = ("_dtype", "_estimator", "_pinned", "_rules", "digest", "folder", "manifest", "ready")
 
-    def __init__(self, folder: Path, manifest: ArtifactManifest, digest: str) -> None:
+    def __init__(
+        self, folder: Path, manifest: ArtifactManifest, digest: str, *, pinned: bool, rules: Rules
+    ) -> None:
         numeric = all(feature.kind is FeatureKind.NUMERIC for feature in manifest.features)
         self.folder = folder
         self.manifest = manifest
         self.digest = digest
         self.ready = False
+        self._pinned = pinned
+        self._rules = rules
         self._dtype: type = np.float64 if numeric else object
         self._estimator: Any = None
 
     @classmethod
-    def open(cls, folder: Path, *, version: str | None = None, sha256: str | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        version: str | None = None,
+        sha256: str | None = None,
+        rules: Rules = Rules(),  # noqa: B008 - frozen
+    ) -> Self:
         """Read the manifest in `folder`, which must have this version and digest where they are given.
 
         Raises RefusedError.
@@ -53,15 +61,14 @@ class Model:
         if version is not None and manifest.version != version:
             msg = f"{folder} holds version {manifest.version!r}, but MODEL_VERSION asks for {version!r}"
             raise RefusedError(msg)
-        return cls(folder, manifest, digest)
+        return cls(folder, manifest, digest, pinned=sha256 is not None, rules=rules)
 
     def load(self) -> None:
-        """Check every file, unpickle, and repeat the examples. Takes seconds; raises RefusedError."""
+        """Check every file, load, and repeat the examples. Takes seconds; raises RefusedError."""
         began = time.monotonic()
         for file in self.manifest.files:
             check_file(self.folder, file)
-        self._warn_of_other_libraries()
-        self._estimator = _unpickle(self.folder / self.manifest.model_file)
+        self._estimator = load_estimator(self.folder, self.manifest, pinned=self._pinned, rules=self._rules)
         self._repeat_examples()
         self.ready = True
         _LOG.info(
@@ -102,39 +109,15 @@ class Model:
             try:
                 (answer,) = self.predict([row])
             except Exception as error:
-                msg = f"the model fails on example row {index} ({type(error).__name__}: {error}): {_ADVICE}"
+                msg = f"the model fails on example row {index} ({type(error).__name__}: {error}): {ADVICE}"
                 raise RefusedError(msg) from error
             if not _same(answer, recorded, examples.tolerance):
                 difference = f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
-                msg = f"{difference}: {_ADVICE}"
+                msg = f"{difference}: {ADVICE}"
                 raise RefusedError(msg)
-
-    def _warn_of_other_libraries(self) -> None:
-        for library, trained in self.manifest.libraries.items():
-            here = _installed(library)
-            if here is not None and here != trained:
-                _LOG.warning(
-                    "a library differs from the one at training",
-                    extra=fields(library=library, trained=trained, here=here),
-                )
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        return joblib.load(path)
-    except Exception as error:
-        msg = f"{path.name} cannot be loaded ({type(error).__name__}: {error}): {_ADVICE}"
-        raise RefusedError(msg) from error
 
 
 def _same(answer: Answer, recorded: Answer, tolerance: float) -> bool:
     if isinstance(answer, str) or isinstance(recorded, str):
         return answer == recorded
     return abs(answer - recorded) <= tolerance
-
-
-def _installed(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

@@ -79,7 +79,12 @@ def run(settings: Settings) -> int:
     # One `_created` series for each counter would double what Prometheus stores, for no query of ours.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        model = Model.open(settings.model_path, version=settings.model_version, sha256=settings.model_sha256)
+        model = Model.open(
+            settings.model_path,
+            version=settings.model_version,
+            sha256=settings.model_sha256,
+            rules=settings.rules,
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(model, settings))
     except RefusedError as error:

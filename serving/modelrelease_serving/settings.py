@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelrelease_contract import runtime
+from modelrelease_serving.loaders import OnMismatch, Rules
 
 
 def _upper(value: object) -> object:
@@ -38,6 +39,12 @@ class Settings(BaseSettings):
     model_path: Path = Field(default=Path(runtime.MODEL_DIR), validation_alias=runtime.ENV_MODEL_PATH)
     model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)
     """When set, the manifest must say the same."""
+    allow_unpinned: bool = Field(default=False, validation_alias="ALLOW_UNPINNED")
+    """Whether a pickle is loaded whose digest nobody pinned. For work on one's own machine."""
+    skops_trusted_types: str = Field(default="", validation_alias=runtime.ENV_SKOPS_TRUSTED_TYPES)
+    """Full names of types, separated by commas, that a skops file may build beside scikit-learn's."""
+    library_mismatch: OnMismatch = Field(default="refuse", validation_alias="LIBRARY_MISMATCH")
+    """What follows from a pickle of another minor version of scikit-learn: `refuse` or `warn`."""
     api_version: str = Field(default="v1", validation_alias=runtime.ENV_API_VERSION)
     log_level: LogLevel = Field(default="INFO", validation_alias=runtime.ENV_LOG_LEVEL)
     log_format: Literal["json", "text"] = Field(default="json", validation_alias=runtime.ENV_LOG_FORMAT)
@@ -57,11 +64,23 @@ class Settings(BaseSettings):
     """How long `fetch` waits for a source that does not answer."""
     termination_log: Path = Field(default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG")
 
+    @property
+    def rules(self) -> Rules:
+        """What `serve` may load."""
+        names = (name.strip() for name in self.skops_trusted_types.split(","))
+        return Rules(
+            allow_unpinned=self.allow_unpinned,
+            trusted_types=tuple(name for name in names if name),
+            on_mismatch=self.library_mismatch,
+        )
+
 
 def variables() -> dict[str, str]:
     """Return the name of every environment variable that is read, with its default as text."""
-    fields = Settings.model_fields.values()
-    return {str(field.validation_alias): str(field.default or "") for field in fields}
+    return {
+        str(field.validation_alias): "" if field.default is None else str(field.default)
+        for field in Settings.model_fields.values()
+    }
 
 
 def explain(error: ValidationError) -> str:

@@ -16,7 +16,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def loaded(artifact: Exported) -> Model:
-    model = Model.open(artifact.path)
+    model = Model.open(artifact.path, sha256=artifact.digest)
     model.load()
     return model
 

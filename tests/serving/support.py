@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from modelrelease_contract import MANIFEST_NAME, manifest_digest
 from modelrelease_serving.settings import Settings
 from modelrelease_training.data import make_data, split
 from modelrelease_training.evaluate import evaluate
@@ -96,11 +97,14 @@ class Predictor:
 
 @contextmanager
 def predictor(artifact: Path, **environment: str) -> Iterator[Predictor]:
-    """Run `python -m modelrelease_serving` on `artifact`; kill it at the end if it still runs."""
+    """Run `python -m modelrelease_serving` on `artifact`, pinned; kill it at the end if it still runs."""
     clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    values = {"MODEL_PATH": str(artifact), "HOST": "127.0.0.1", "PORT": "0", **environment}
+    digest = manifest_digest((artifact / MANIFEST_NAME).read_bytes())
+    values = {"MODEL_PATH": str(artifact), "MODEL_SHA256": digest, "HOST": "127.0.0.1", "PORT": "0"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "modelrelease_serving"], env={**clean, **values}, stderr=subprocess.PIPE
+        [sys.executable, "-m", "modelrelease_serving"],
+        env={**clean, **values, **environment},
+        stderr=subprocess.PIPE,
     )
     running = Predictor(process)
     reader = threading.Thread(target=running.read_logs)

@@ -193,7 +193,8 @@ async def test_a_model_that_raises_gives_500_and_one_log_line_without_the_row(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     order = faulty.Order(label=Label(name="qna", version="3"), output=tmp_path, rows=400)
-    model = Model.open(faulty.failing(order).path)
+    failing = faulty.failing(order)
+    model = Model.open(failing.path, sha256=failing.digest)
     model.load()
     good = list(model.manifest.examples.rows[0])
     bad = [-123456.5, *good[1:]]

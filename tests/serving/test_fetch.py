@@ -55,7 +55,7 @@ def test_a_second_run_keeps_what_is_right_and_replaces_what_is_not(
         bring(web.url, tmp_path)
     assert web.asked.count("/qna/manifest.json") == 3
     assert web.asked.count("/qna/model.joblib") == 2
-    Model.open(tmp_path).load()
+    Model.open(tmp_path, sha256=artifact.digest).load()
 
 
 def test_errors_of_the_server_are_tried_again(web: Web, artifact: Exported, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_errors_of_the_server_are_tried_again(web: Web, artifact: Exported, tmp_
     for answers in web.script.values():
         answers[:0] = [(500, b""), (503, b""), (429, b"")]
     bring(web.url, tmp_path)
-    Model.open(tmp_path).load()
+    Model.open(tmp_path, sha256=artifact.digest).load()
 
 
 def broken_off(body: bytes) -> Any:
@@ -87,7 +87,7 @@ def test_answers_that_break_off_are_tried_again(web: Web, artifact: Exported, tm
     for path in (MANIFEST_NAME, "model.joblib"):
         web.script[f"/qna/{path}"][:0] = [broken_off((artifact.path / path).read_bytes()), cut_off]
     bring(web.url, tmp_path, model_sha256=artifact.digest)
-    Model.open(tmp_path).load()
+    Model.open(tmp_path, sha256=artifact.digest).load()
 
 
 def test_a_server_that_stays_away_is_given_up_with_its_reason(web: Web, tmp_path: Path) -> None:
@@ -174,15 +174,15 @@ def test_an_artifact_that_is_too_large_is_refused(web: Web, artifact: Exported, 
         bring(web.url, tmp_path, artifact_max_bytes=10)
 
 
-def test_a_claim_is_read_where_the_operator_mounts_it(artifact: Exported, tmp_path: Path) -> None:
-    train(tmp_path / "pvc" / "models")
+def test_a_claim_is_read_where_the_operator_mounts_it(tmp_path: Path) -> None:
+    exported = train(tmp_path / "pvc" / "models")
     bring("pvc://models/qna/1", tmp_path / "models", pvc_path=tmp_path / "pvc")
-    Model.open(tmp_path / "models").load()
+    Model.open(tmp_path / "models", sha256=exported.digest).load()
 
 
 def test_a_folder_of_the_image_is_read(artifact: Exported, tmp_path: Path) -> None:
     bring(artifact.path.as_uri(), tmp_path)
-    Model.open(tmp_path).load()
+    Model.open(tmp_path, sha256=artifact.digest).load()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A model is loaded only if it is the one exported, and trusted only if it answers as recorded."""
 
 import hashlib
-import logging
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 from examples.models import faulty
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, Examples, Feature, ModelFile, Output
 from modelrelease_serving.errors import ModelFailedError, RefusedError
+from modelrelease_serving.loaders import Rules
 from modelrelease_serving.model import Model
 from modelrelease_training.export import Exported, Label, dump
 from tests.serving.support import train
@@ -40,7 +40,8 @@ def test_it_repeats_its_examples(loaded: Model) -> None:
 
 
 def test_other_recorded_predictions_are_refused(tmp_path: Path) -> None:
-    model = Model.open(faulty.broken(order(tmp_path)).path)
+    broken = faulty.broken(order(tmp_path))
+    model = Model.open(broken.path, sha256=broken.digest)
     with pytest.raises(
         RefusedError, match=r"example row 0 is answered with .*, recorded was .*export it again"
     ):
@@ -98,19 +99,6 @@ def test_a_folder_without_a_usable_manifest_is_refused(
         Model.open(tmp_path)
 
 
-def test_another_library_version_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    exported = train(tmp_path)
-    libraries = {**exported.manifest.libraries, "scikit-learn": "0.1"}
-    manifest = exported.manifest.model_copy(update={"libraries": libraries})
-    (exported.path / MANIFEST_NAME).write_text(manifest.model_dump_json())
-    model = Model.open(exported.path)
-    with caplog.at_level(logging.WARNING):
-        model.load()
-    (warning,) = caplog.records
-    assert vars(warning)["fields"]["library"] == "scikit-learn"
-    assert model.ready
-
-
 def test_an_answer_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     rows = np.array([[1.0], [2.0], [3.0]])
     logarithm = TransformedTargetRegressor(LinearRegression(), func=np.exp, inverse_func=np.log)
@@ -136,4 +124,4 @@ def open_regression(estimator: TransformedTargetRegressor, folder: Path) -> Mode
         ),
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
-    return Model.open(folder)
+    return Model.open(folder, rules=Rules(allow_unpinned=True))

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 """Raised when an older reader could misunderstand a newer manifest."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Format = Literal["joblib", "skops"]
+"""How the model file is read: joblib is a pickle, skops builds only trusted types."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -155,8 +157,9 @@ class ArtifactManifest(_Strict):
         str,
         StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
     ]
-    format: Literal["joblib"] = "joblib"
+    format: Format = "joblib"
     model_file: str = "model.joblib"
+    """The file of `files` that is loaded. Others may hold the same model in another format."""
     features: tuple[Feature, ...] = Field(min_length=1)
     output: Output = Output()
     libraries: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,117 @@
+"""From the files of an artifact to an estimator, one loader for each format, under rules that settings make.
+
+A pickle is code: joblib artifacts are loaded only when somebody pinned their digest. skops files hold
+no code, but name the types to build: only known ones are built. The files' digests were checked before.
+"""
+
+import logging
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from modelrelease_contract import ArtifactManifest
+from modelrelease_serving.errors import RefusedError
+from modelrelease_serving.logs import fields
+
+ADVICE: Final = "this predictor has other libraries than training, or the artifact is wrong; export it again"
+
+_LOG = logging.getLogger(__name__)
+_STRICT: Final = "scikit-learn"
+"""The library whose minor versions read each other's pickles wrongly, or not at all."""
+
+OnMismatch = Literal["refuse", "warn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What may be loaded. The defaults suit a pod."""
+
+    allow_unpinned: bool = False
+    """Unpickle an artifact whose digest nobody named. For work on one's own machine."""
+    trusted_types: tuple[str, ...] = ()
+    """Full names of types that a skops file may build, beside those that skops itself trusts."""
+    on_mismatch: OnMismatch = "refuse"
+    """What follows from a pickle of another minor version of scikit-learn. Other differences warn."""
+
+
+def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, rules: Rules) -> Any:
+    """Return the estimator in `folder`. `pinned` says that a release named the manifest's digest.
+
+    Raises RefusedError for whatever the rules forbid or the libraries here cannot read.
+    """
+    path = folder / manifest.model_file
+    if manifest.format == "skops":
+        compare_libraries(manifest, pickled=False, rules=rules)
+        return _load_skops(path, rules)
+    _require_pin(path, pinned=pinned, rules=rules)
+    compare_libraries(manifest, pickled=True, rules=rules)
+    return _load_pickle(path)
+
+
+def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules) -> None:
+    """Warn of every library that differs from training's. Raises RefusedError where the rules say so."""
+    for library, trained in manifest.libraries.items():
+        here = _installed(library)
+        if here is None or here == trained:
+            continue
+        strict = pickled and library == _STRICT and rules.on_mismatch == "refuse"
+        if strict and _minor(here) != _minor(trained):
+            fact = f"the model was trained with {library} {trained}, but this predictor has {here}"
+            way_out = "train it again, choose an image with that version, or set LIBRARY_MISMATCH=warn"
+            msg = f"{fact}, and pickles do not carry over between minor versions: {way_out}"
+            raise RefusedError(msg)
+        _LOG.warning(
+            "a library differs from the one at training",
+            extra=fields(library=library, trained=trained, here=here),
+        )
+
+
+def _require_pin(path: Path, *, pinned: bool, rules: Rules) -> None:
+    if not (pinned or rules.allow_unpinned):
+        fact = f"{path.name} is a pickle, which can run any code, and nobody pinned its digest"
+        msg = f"{fact}: set MODEL_SHA256, or ALLOW_UNPINNED=true for a file that you made yourself"
+        raise RefusedError(msg)
+
+
+def _load_pickle(path: Path) -> Any:
+    import joblib  # noqa: PLC0415 - each format brings its own library
+
+    try:
+        return joblib.load(path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _load_skops(path: Path, rules: Rules) -> Any:
+    # It imports all of scikit-learn, which artifacts of other formats need not wait for.
+    from skops import io  # noqa: PLC0415
+
+    try:
+        found = io.get_untrusted_types(file=path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if refused := sorted(set(found) - set(rules.trusted_types)):
+        fact = f"{path.name} holds types that are not on the list of trusted ones: {', '.join(refused)}"
+        msg = f"{fact}; whoever runs the operator can add them to SKOPS_TRUSTED_TYPES"
+        raise RefusedError(msg)
+    try:
+        return io.load(path, trusted=found)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RefusedError:
+    return RefusedError(f"{path.name} cannot be loaded ({type(error).__name__}: {error}): {ADVICE}")
+
+
+def _installed(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _minor(release: str) -> tuple[str, ...]:
+    """Return the first two numbers of a version: 1.9 of 1.9.1."""
+    return tuple(release.split(".")[:2])
