@@ -1,0 +1,61 @@
+"""Reads artifacts back: manifest, digests, model. A model file is code, so its digest is compared first."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
+
+
+class ArtifactError(Exception):
+    """A folder holds no artifact, or one that was changed after it was exported."""
+
+
+def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
+    """Return the manifest in `folder` and its digest, after comparing the digest of every file.
+
+    Raises ArtifactError.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        raw = path.read_bytes()
+        manifest = ArtifactManifest.model_validate_json(raw)
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}): name the folder of an artifact"
+        raise ArtifactError(msg) from error
+    except ValueError as error:
+        msg = f"{path} is not a manifest ({' '.join(str(error).split())[:200]}): export the model again"
+        raise ArtifactError(msg) from error
+    for file in manifest.files:
+        _check(folder / file.path, file.sha256)
+    return manifest, manifest_digest(raw)
+
+
+def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
+    """Return the fitted model in `folder`, and its manifest. Raises ArtifactError."""
+    manifest, _ = read_artifact(folder)
+    path = folder / manifest.model_file
+    try:
+        return joblib.load(path), manifest
+    except Exception as error:
+        msg = f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs {_needs(manifest)}"
+        raise ArtifactError(msg) from error
+
+
+def _check(path: Path, sha256: str) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}), but the manifest names it: export the model again"
+        raise ArtifactError(msg) from error
+    if found != sha256:
+        msg = (
+            f"{path} has sha256 {found}, but the manifest says {sha256}: it was changed after it was exported"
+        )
+        raise ArtifactError(msg)
+
+
+def _needs(manifest: ArtifactManifest) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))
