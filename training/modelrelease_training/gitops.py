@@ -54,7 +54,7 @@ class Model:
 def edited(text: str, model: Model, *, name: str | None = None) -> str:
     """Return a manifest's text with another `spec.model`. Raises GitOpsError where no such release is."""
     try:
-        documents = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         msg = f"it is not YAML: {error}"
         raise GitOpsError(msg) from error
@@ -63,11 +63,10 @@ def edited(text: str, model: Model, *, name: str | None = None) -> str:
         wanted = f"a ModelRelease {name!r}" if name else "one ModelRelease (name it where there are several)"
         msg = f"it must hold {wanted}, found {len(found)}"
         raise GitOpsError(msg)
-    place = _entry(_entry(found[0], "spec")[1], "model")
-    if place[1] is None or place[0] is None:
+    key, value = _entry(_entry(found[0], "spec")[1], "model")
+    if key is None or value is None:
         msg = "the ModelRelease has no spec.model to change"
         raise GitOpsError(msg)
-    key, value = place
     # A block mapping's own end is where the next token starts, beyond comments; its last leaf's is exact.
     return f"{text[: key.end_mark.index]}: {model.text()}{text[_last(value).end_mark.index :]}"
 
