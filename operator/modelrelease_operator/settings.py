@@ -16,6 +16,15 @@ class Settings(BaseSettings):
     prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
     prometheus_allow_secret_refs: bool = False
     """Whether the operator may read the Secrets that releases name as credentials for Prometheus."""
+    mlflow_tracking_uri: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
+    """The MLflow tracking server that `models:/` and `runs:/` are looked up in; empty for none."""
+    mlflow_username: str = ""
+    mlflow_password: str = Field(default="", repr=False)
+    """With `mlflow_username`: basic authentication at the tracking server."""
+    mlflow_token: str = Field(default="", repr=False)
+    """Bearer token for the tracking server, instead of a user name."""
+    mlflow_interval_seconds: float = Field(default=60.0, ge=1)
+    """How often an alias that a release follows is looked at."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     log_level: str = "INFO"

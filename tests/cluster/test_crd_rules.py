@@ -143,6 +143,10 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "no uri": ({}, "spec.model.uri"),
     "an empty uri": ({"uri": ""}, "spec.model.uri must be"),
     "an unknown scheme": ({"uri": "ftp://host/model"}, "spec.model.uri must be"),
+    "an alias of nothing": ({"uri": "models:/qna"}, "spec.model.uri must be models:/name@alias"),
+    "a moving version": ({"uri": "models:/qna/latest"}, "spec.model.uri must be models:/name@alias"),
+    "a stage": ({"uri": "models:/qna/Production"}, "spec.model.uri must be models:/name@alias"),
+    "a run without a name": ({"uri": "runs:/"}, "spec.model.uri must be"),
     "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
     "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
     "a claim without a digest": ({"uri": "pvc://claim/qna", "version": "1"}, "sha256 and spec.model.version"),
@@ -203,6 +207,11 @@ def test_the_api_server_refuses_a_name_that_no_service_can_have(cluster: Cluster
     with pytest.raises(ClusterError) as refused:
         _send(cluster, {"model": {"uri": GOOD}}, name="a" * 51)
     assert "metadata.name must be at most 50 characters" in str(refused.value)
+
+
+@pytest.mark.parametrize("uri", ["models:/qna@champion", "models:/qna/7", "runs:/0a1b/artifact"])
+def test_the_api_server_accepts_a_model_of_the_registry(cluster: Cluster, uri: str) -> None:
+    _send(cluster, {"model": {"uri": uri}})
 
 
 @pytest.mark.parametrize("parts", ACCEPTED.values(), ids=ACCEPTED)

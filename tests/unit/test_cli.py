@@ -49,7 +49,7 @@ def test_every_bad_manifest_gets_its_sentence_and_the_good_ones_are_still_named(
         ("kind: ModelRelease\n", "spec.model: Field required"),
         ("kind: ModelRelease\nspec: text\n", "spec: Input should be"),
         ("kind: ModelRelease\nspec: [1]\n", "spec: Input should be"),
-        (GOOD.replace("http:", "models:"), "spec.model.uri: must be http(s)://"),
+        (GOOD.replace("http:", "models:"), "spec.model.uri: must be models:/name@alias"),
     ],
     ids=["no spec", "a text for a spec", "a list for a spec", "an unknown scheme"],
 )

@@ -50,9 +50,9 @@ WRONG: list[Any] = [
     pytest.param({"model": {}}, "spec.model.uri: Field required", id="no uri"),
     pytest.param({"model": None}, "spec.model: Input should be", id="no model"),
     *(
-        pytest.param({"model": {"uri": uri}}, "spec.model.uri: must be http(s)://", id=f"uri {uri!r}")
+        pytest.param({"model": {"uri": uri}}, "spec.model.uri: must be models:/name@alias", id=f"uri {uri!r}")
         for uri in (
-            "", "qna", "ftp://store/1", "models:/qna/7", "http://", "http://store/a b", "http://store/a?v=1",
+            "", "qna", "ftp://store/1", "models:/qna", "http://", "http://store/a b", "http://store/a?v=1",
             "http://store/a#b", "http://store/\n", "http://store/x\n", "pvc:///qna", "pvc://UPPER/x",
             "file://host/x", "file://",
         )

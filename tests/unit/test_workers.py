@@ -34,6 +34,9 @@ class Passes:
         self.gate.set()
         self.changed = asyncio.Condition()
 
+    def forget(self, namespace: str, name: str) -> None:
+        self.drift.forget((namespace, name))
+
     async def pass_over(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
         key = (namespace, name)
         assert key not in self.inside, "two tasks write the same release"

@@ -25,9 +25,13 @@ from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
 from modelrelease_operator.api.prometheus import Prometheus
 from modelrelease_operator.api.queries import CountQuery, Threshold
+from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
 from modelrelease_operator.errors import Invalid
 
-URI_PATTERN = r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+)$"
+URI_PATTERN = (
+    r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+"
+    rf"|{MODELS_PATTERN}|{RUNS_PATTERN})$"
+)
 # The operator reads what it can reach; these two only a pod can read, so a person must pin them.
 POD_ONLY_SCHEMES = ("pvc://", "file://")
 
@@ -52,7 +56,10 @@ class ModelSource(_Model):
     @classmethod
     def _known_scheme(cls, uri: str) -> str:
         if not re.fullmatch(URI_PATTERN, uri):
-            msg = f"must be http(s)://, pvc:// or file:/// with no space, ? or #, got {uri!r}"
+            msg = (
+                "must be models:/name@alias, models:/name/number, runs:/run/path, http(s)://, pvc:// or "
+                f"file:/// with no space, ? or #, got {uri!r}"
+            )
             raise ValueError(msg)
         return uri
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import DriftStatus
+from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
@@ -83,6 +84,9 @@ class Reason(StrEnum):
     NOT_DRIFTED = "NotDrifted"
     INSUFFICIENT_DATA = "InsufficientData"
     NO_BASELINE = "NoBaseline"
+    RESOLVED = "Resolved"
+    ALIAS_MISSING = "AliasMissing"
+    REGISTRY_UNAVAILABLE = "RegistryUnavailable"
 
 
 class Recipe(_Model):
@@ -102,6 +106,8 @@ class Target(_Model):
     uri: str
     sha256: str
     recipe: Recipe
+    registered: Registered | None = None
+    """The version of a registered model that this is; None where the release names no registry."""
 
     def parts(self) -> dict[str, Any]:
         """Return the revision's fields, without what a subclass adds."""
@@ -121,6 +127,9 @@ class Resolved(_Model):
     pinned_sha256: str | None = None
     version: str
     sha256: str
+    location: str | None = None
+    """Where the pods find it; None where that is `uri` itself."""
+    registered: Registered | None = None
 
 
 class Streak(_Model):

@@ -8,6 +8,7 @@ from modelrelease_operator.core import drift_status
 from modelrelease_operator.core.state import Seen
 
 DRIFTED = "Drifted"
+RESOLVED = "ModelResolved"
 WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 """Problems that may pass by themselves; any other needs a person."""
 
@@ -22,13 +23,22 @@ def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
             ("Stalled", *_stalled(status, seen)),
         )
     ]
-    conditions = status.conditions
-    if drifted := drift_status.condition(status):
-        told.append((DRIFTED, *drifted))
-    else:
-        conditions = tuple(each for each in conditions if each.type != DRIFTED)
-    status = status.model_copy(update={"conditions": conditions})
-    return _telling(status, told, seen.generation, now)
+    asked = {DRIFTED: drift_status.condition(status), RESOLVED: _resolved(seen)}
+    told += [(kind, *found) for kind, found in asked.items() if found]
+    gone = {kind for kind, found in asked.items() if not found}
+    kept = tuple(each for each in status.conditions if each.type not in gone)
+    return _telling(status.model_copy(update={"conditions": kept}), told, seen.generation, now)
+
+
+def _resolved(seen: Seen) -> tuple[str, Reason, str] | None:
+    """ModelResolved: where the alias points is known. Told only where an alias is followed."""
+    followed = seen.following
+    if followed is None:
+        return None
+    if followed.problem is None:
+        return "True", Reason.RESOLVED, f"{followed.alias} is version {followed.version}"
+    kept = f"; it goes on meaning version {followed.version}" if followed.version else ""
+    return "False", followed.problem.reason, f"{followed.problem.message}{kept}"
 
 
 def _ready(status: Status, seen: Seen) -> tuple[bool, Reason, str]:

@@ -66,6 +66,17 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """An alias of the registry that the spec follows."""
+
+    alias: str
+    version: str | None
+    """The version of the registered model that it is taken to mean; None before it was ever resolved."""
+    problem: Problem | None = None
+    """Why the last look at it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """What a person asks by annotation: each names a revision or a version."""
 
@@ -87,6 +98,7 @@ class Seen:
     target: Target | None = None
     """What the spec means now, or None with a problem."""
     problem: Problem | None = None
+    following: Following | None = None
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     routed: frozenset[str] | None = None
     """Revisions that the main Service selects; None while it does not exist."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Any
 
 import kopf
@@ -9,7 +10,9 @@ from prometheus_client import start_http_server
 
 from modelrelease_operator.api import names
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.reconcile import Reconciler
+from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.telemetry import log_as_json
 from modelrelease_operator.runtime.workers import Workers
 from modelrelease_operator.settings import Settings
@@ -36,12 +39,15 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
         state["kube"] = await Kube.connect()
-        state["reconciler"] = Reconciler(kube=state["kube"], settings=own)
+        watch = RegistryWatch(registry_of(own), timedelta(seconds=own.mlflow_interval_seconds))
+        state["reconciler"] = Reconciler(kube=state["kube"], settings=own, registry=watch)
         state["workers"] = Workers(state["reconciler"])
+        watch.wake = state["workers"].wake_known
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         await state["workers"].stop()
+        await state["reconciler"].registry.stop()
         state["reconciler"].sources.close()
         await state["kube"].close()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Phase, Reason, Status, Target
+from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.conditions import with_stall
 from modelrelease_operator.core.decide import decide
@@ -17,10 +17,11 @@ from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.runtime.credentials import read_credentials
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads
 from modelrelease_operator.runtime.prometheus import MetricSource
-from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
@@ -44,6 +45,7 @@ class Reconciler:
     clock: Callable[[], datetime] = _utc_now
     drift: DriftWatch = field(default_factory=DriftWatch)
     sources: Sources = field(default_factory=Sources)
+    registry: RegistryWatch = field(default_factory=RegistryWatch)
 
     async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -60,10 +62,17 @@ class Reconciler:
         except Invalid as problem:
             await self._refuse(release, before, Reason.SPEC_INVALID, problem, now)
             return None
-        status, target, trouble = await self._resolve(spec, before)
+        meaning = await meaning_of(
+            spec,
+            before,
+            key=(namespace, name),
+            watch=self.registry,
+            default_image=self.settings.serving_image,
+        )
+        status = before.model_copy(update={"resolved": meaning.resolved})
         try:
             source = await self._source(namespace, spec)
-            seen = await self._observe(release, spec, status, (target, trouble), source)
+            seen = await self._observe(release, spec, status, meaning, source)
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now)
             return 4 * TRY_AGAIN
@@ -72,29 +81,19 @@ class Reconciler:
         await self._write(release, before, decision.status)
         await reporter.tell(release, before, decision)
         self._follow(spec, (namespace, name), decision.status, source)
-        return self._next_look(decision, trouble)
+        return self._next_look(decision, meaning.problem or meaning.delayed)
 
-    async def _resolve(
-        self, spec: ReleaseSpec, status: Status
-    ) -> tuple[Status, Target | None, Problem | None]:
-        """Return what the spec means, looked up only when it asks for something else than before."""
-        resolved = status.resolved
-        try:
-            if resolved is None or not still_means(resolved, spec.model):
-                resolved = await resolve(spec.model)
-        except Invalid as problem:
-            return status, None, Problem(reason=Reason.MODEL_INVALID, message=str(problem))
-        except Unavailable as problem:
-            return status, None, Problem(reason=Reason.MODEL_UNAVAILABLE, message=str(problem))
-        target = target_of(spec, resolved, default_image=self.settings.serving_image)
-        return status.model_copy(update={"resolved": resolved}), target, None
+    def forget(self, namespace: str, name: str) -> None:
+        """Forget what is remembered of a release that is gone."""
+        self.drift.forget((namespace, name))
+        self.registry.forget((namespace, name))
 
     async def _observe(
         self,
         release: Object,
         spec: ReleaseSpec,
         status: Status,
-        meant: tuple[Target | None, Problem | None],
+        meaning: Meaning,
         source: MetricSource,
     ) -> Seen:
         meta = release["metadata"]
@@ -110,8 +109,9 @@ class Reconciler:
             metrics, answers = await measure(source, spec, place)
         return Seen(
             generation=meta["generation"],
-            target=meant[0],
-            problem=meant[1],
+            target=meaning.target,
+            problem=meaning.problem,
+            following=meaning.following,
             workloads=workloads,
             routed=await read_route(self.kube, release, workloads),
             metrics=metrics,

@@ -2,14 +2,25 @@
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 
 import aiohttp
 from pydantic import ValidationError
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
+from modelrelease_operator.api.registry import (
+    REGISTRY_SCHEMES,
+    TAG_DIGEST,
+    TAG_VERSION,
+    Registered,
+    model_ref,
+    run_ref,
+)
 from modelrelease_operator.api.spec import POD_ONLY_SCHEMES, ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Recipe, Resolved, Target
 from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
 
 MANIFEST_LIMIT = 8 * 1024 * 1024
 """Bytes: far above any manifest, far below what would hurt the operator."""
@@ -25,23 +36,108 @@ def still_means(resolved: Resolved | None, source: ModelSource) -> bool:
     )
 
 
-async def resolve(source: ModelSource) -> Resolved:
+async def resolve(source: ModelSource, registry: Registry | None = None) -> Resolved:
     """Find out which version and digest a source means now.
 
     Raises Unavailable when the store does not answer, Invalid when what it holds cannot be released.
     """
     if source.uri.startswith(POD_ONLY_SCHEMES):
-        version, digest = source.version or "", source.sha256 or ""
+        return _resolved(source, source.version or "", source.sha256 or "")
+    if source.uri.startswith(REGISTRY_SCHEMES):
+        return await _resolve_registered(source, registry)
+    version, digest = await _read(source, source.uri, registry)
+    return _resolved(source, version, digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """What a registry says of an artifact."""
+
+    location: str
+    """Where a pod finds it."""
+    registered: Registered | None = None
+    digest: str | None = None
+    version: str | None = None
+
+
+async def _resolve_registered(source: ModelSource, registry: Registry | None) -> Resolved:
+    if registry is None:
+        msg = (
+            f"spec.model.uri {source.uri} needs an MLflow tracking server, and the operator knows none: "
+            "install it with the chart value mlflow.trackingUri"
+        )
+        raise Invalid(msg)
+    entry = await _look_up(source, registry)
+    if entry.location.startswith(("http://", "https://")):
+        version, digest = await _read(source, entry.location, registry)
     else:
-        raw = await _download(f"{source.uri.rstrip('/')}/{MANIFEST_NAME}")
-        digest = manifest_digest(raw)
-        version = _checked(source, raw, digest).version
+        version, digest = _told(source, entry)
+    if entry.digest and entry.digest != digest:
+        msg = (
+            f"spec.model.uri {source.uri} is {entry.registered}, whose tag {TAG_DIGEST} says {entry.digest}, "
+            f"but the artifact at {entry.location} has {digest}: it was changed after it was registered"
+        )
+        raise Invalid(msg)
+    return _resolved(source, version, digest, entry)
+
+
+async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
+    if run := run_ref(source.uri):
+        return _Entry(location=registry.place(await registry.artifacts_of_run(run.run), run.path))
+    ref = model_ref(source.uri)
+    if ref is None:
+        msg = f"spec.model.uri {source.uri} is neither models:/name@alias nor models:/name/number"
+        raise Invalid(msg)
+    found = await registry.version(ref)
+    name = f"spec.model.uri {source.uri} is {found.registered}, which"
+    if found.status == FAILED:
+        msg = f"{name} failed to register"
+        raise Invalid(msg)
+    if found.status != READY:
+        msg = f"{name} is {found.status}"
+        raise Unavailable(msg)
+    digest = found.tags.get(TAG_DIGEST)
+    if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
+        msg = f"{name} has the tag {TAG_DIGEST} {digest!r}, which is no sha256"
+        raise Invalid(msg)
+    place = await registry.artifacts_of(found.registered)
+    return _Entry(
+        location=registry.place(place),
+        registered=found.registered,
+        digest=digest,
+        version=found.tags.get(TAG_VERSION),
+    )
+
+
+async def _read(source: ModelSource, place: str, registry: Registry | None) -> tuple[str, str]:
+    """Return version and digest of an artifact that the operator can read."""
+    raw = await _download(f"{place.rstrip('/')}/{MANIFEST_NAME}", registry)
+    digest = manifest_digest(raw)
+    return _checked(source, raw, digest).version, digest
+
+
+def _told(source: ModelSource, entry: _Entry) -> tuple[str, str]:
+    """Return version and digest of an artifact that only pods can read, as registered or pinned."""
+    version, digest = source.version or entry.version, source.sha256 or entry.digest
+    if not (version and digest):
+        msg = (
+            f"spec.model.uri {source.uri} is at {entry.location}, which the operator cannot read: set the "
+            f"tags {TAG_DIGEST} and {TAG_VERSION} on {entry.registered or 'a registered version'}, "
+            "or spec.model.sha256 and spec.model.version"
+        )
+        raise Invalid(msg)
+    return version, digest
+
+
+def _resolved(source: ModelSource, version: str, digest: str, entry: _Entry | None = None) -> Resolved:
     return Resolved(
         uri=source.uri,
         pinned_version=source.version,
         pinned_sha256=source.sha256,
         version=version,
         sha256=digest,
+        location=entry.location if entry else None,
+        registered=entry.registered if entry else None,
     )
 
 
@@ -53,14 +149,16 @@ def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> T
         env=spec.serving.env,
         pod_template=spec.serving.pod_template,
     )
-    identity = {"uri": resolved.uri, "sha256": resolved.sha256, "recipe": recipe.model_dump(mode="json")}
+    uri = resolved.location or resolved.uri
+    identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.model_dump(mode="json")}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return Target(
         revision=hashlib.sha256(text.encode()).hexdigest()[:10],
         version=resolved.version,
-        uri=resolved.uri,
+        uri=uri,
         sha256=resolved.sha256,
         recipe=recipe,
+        registered=resolved.registered,
     )
 
 
@@ -82,9 +180,10 @@ def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
     return manifest
 
 
-async def _download(url: str) -> bytes:
+async def _download(url: str, registry: Registry | None) -> bytes:
+    options = registry.options(url) if registry else {}
     try:
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session, session.get(url) as answer:
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session, session.get(url, **options) as answer:
             if answer.status in (401, 403, 404, 410):
                 msg = f"{url} answered {answer.status}: there is no artifact for spec.model.uri"
                 raise Invalid(msg)

@@ -94,7 +94,7 @@ class Workers:
                 PASSES.labels("done").observe(time.monotonic() - started)
             except Gone:
                 reporter.forget()
-                self._reconciler.drift.forget(key)
+                self._reconciler.forget(*key)
                 return
             except Exception as problem:
                 failures += 1

@@ -1,0 +1,77 @@
+"""What a release's model source means at this pass: kept as long as it holds, looked up when it moved."""
+
+from dataclasses import dataclass
+
+from modelrelease_operator.api.registry import ModelRef, model_ref
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Reason, Resolved, Status, Target
+from modelrelease_operator.core.state import Following, Problem
+from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.runtime.mlflow import Missing
+from modelrelease_operator.runtime.registry_watch import Key, Looked, RegistryWatch
+from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What the spec means now."""
+
+    resolved: Resolved | None
+    target: Target | None = None
+    problem: Problem | None = None
+    """Why there is no target."""
+    following: Following | None = None
+    """The alias that is followed, if any."""
+    delayed: Problem | None = None
+    """Why the alias's new version is not meant yet: it is to be looked up again."""
+
+
+async def meaning_of(
+    spec: ReleaseSpec, status: Status, *, key: Key, watch: RegistryWatch, default_image: str
+) -> Meaning:
+    """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant."""
+    ref = model_ref(spec.model.uri)
+    known = status.resolved if still_means(status.resolved, spec.model) else None
+    looked = watch.found(key, ref)
+    trouble, delayed = looked.problem if looked else None, None
+    try:
+        found = await resolve(spec.model, watch.registry) if _is_due(known, looked) else known
+    except Invalid as problem:
+        if known is None or not isinstance(problem, Missing):
+            return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
+        found, trouble = known, (delayed := _problem(Reason.ALIAS_MISSING, problem))
+    except Unavailable as problem:
+        if known is None:
+            return _without_target(status, ref, _problem(Reason.MODEL_UNAVAILABLE, problem))
+        found, trouble = known, (delayed := _problem(Reason.REGISTRY_UNAVAILABLE, problem))
+    if found is None:
+        return Meaning(resolved=status.resolved)
+    version = found.registered.version if found.registered else None
+    watch.follow(key, ref, version)
+    return Meaning(
+        resolved=found,
+        target=target_of(spec, found, default_image=default_image),
+        following=_following(ref, version, trouble),
+        delayed=delayed,
+    )
+
+
+def _is_due(known: Resolved | None, looked: Looked | None) -> bool:
+    """Return whether the source has to be resolved: never before, or its alias was seen elsewhere."""
+    if known is None or known.registered is None:
+        return known is None
+    return looked is not None and looked.version not in (None, known.registered.version)
+
+
+def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> Meaning:
+    return Meaning(resolved=status.resolved, problem=problem, following=_following(ref, None, problem))
+
+
+def _following(ref: ModelRef | None, version: str | None, problem: Problem | None) -> Following | None:
+    if ref is None or ref.alias is None:
+        return None
+    return Following(alias=f"models:/{ref.name}@{ref.alias}", version=version, problem=problem)
+
+
+def _problem(reason: Reason, problem: Exception) -> Problem:
+    return Problem(reason=reason, message=str(problem))
