@@ -51,6 +51,14 @@ bench: setup ## measure: what one decision costs
 bench-cluster: setup ## measure: many releases at once on a real cluster (about half an hour)
 	@$(PYTHON) -m benchmarks.cluster $(ARGS)
 
+.PHONY: bench-serving
+bench-serving: setup ## measure: the predictor beside other servers of scikit-learn models (about half an hour)
+	@$(PYTHON) -m benchmarks.serving $(ARGS)
+
+.PHONY: bench-soak
+bench-soak: setup ## measure: the predictor under minutes of load, and under ten times too much
+	@$(PYTHON) -m benchmarks.serving.soak $(ARGS)
+
 .PHONY: lock
 lock: setup ## lock the dependencies anew (needs uv)
 	locks/update

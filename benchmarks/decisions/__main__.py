@@ -7,19 +7,9 @@ from pathlib import Path
 
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import run
+from benchmarks.marks import between_marks
 
 QUICK_RUNS = 100
-BEGIN, END = "<!-- printed: begin -->", "<!-- printed: end -->"
-
-
-def between_marks(text: str, tables: str) -> str:
-    """Return the text with what lies between its two marks replaced; raise ValueError without them."""
-    before, _, rest = text.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        msg = f"the file must hold the lines {BEGIN} and {END}, in this order"
-        raise ValueError(msg)
-    return f"{before}{BEGIN}\n\n```text\n{tables}\n```\n\n{END}{after}"
 
 
 def main() -> int:
@@ -35,7 +25,8 @@ def main() -> int:
     report = run(runs=runs, seed=asked.seed, quick=asked.quick)
     print(json.dumps(as_json(report), indent=1) if asked.output == "json" else as_tables(report))
     if asked.into:
-        asked.into.write_text(between_marks(asked.into.read_text(), as_tables(report)))
+        tables = f"```text\n{as_tables(report)}\n```"
+        asked.into.write_text(between_marks(asked.into.read_text(), tables, mark="printed"))
     return 0 if all(target.met for target in report.targets) else 1
 
 

@@ -11,7 +11,6 @@ from scipy.optimize import brentq
 from scipy.stats import binom, poisson, rankdata
 
 from benchmarks.decisions import bounds, conditions, kayenta, product, release, rules, tuning, twin
-from benchmarks.decisions.__main__ import BEGIN, END, between_marks
 from benchmarks.decisions.cells import measure
 from benchmarks.decisions.missed import examine
 from benchmarks.decisions.report import as_json, as_tables
@@ -19,6 +18,7 @@ from benchmarks.decisions.run import Report, whole
 from benchmarks.decisions.targets import missed, targets
 from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
 from benchmarks.decisions.twin import NEVER
+from benchmarks.marks import between_marks
 from modelrelease_operator.core.evidence import ArmCounts, Confirmed, EProcess, Interval, Restarts, Tolerance
 
 LINES = [
@@ -278,17 +278,17 @@ class TestTheReport:
         assert json.loads(json.dumps(as_json(report)))["cells"][1]["ours"]["rolled_back"] == gone.caught
 
     def test_replaces_only_what_is_between_the_marks(self) -> None:
-        text = f"before {BEGIN} old {END} after"
-        once = between_marks(text, "new")
+        text = "before <!-- printed: begin --> old <!-- printed: end --> after"
+        once = between_marks(text, "new", mark="printed")
         assert once.startswith("before")
         assert "new" in once
         assert "old" not in once
         assert once.endswith(" after")
-        assert between_marks(once, "new") == once
+        assert between_marks(once, "new", mark="printed") == once
 
     def test_is_not_put_into_a_file_without_marks(self) -> None:
         with pytest.raises(ValueError, match="must hold the lines"):
-            between_marks("nothing here", "new")
+            between_marks("nothing here", "new", mark="printed")
 
 
 class TestSilence:

@@ -1,0 +1,12 @@
+"""Where printed figures lie in a document: between two marks, so that a run can replace them."""
+
+
+def between_marks(text: str, printed: str, *, mark: str) -> str:
+    """Return the text with what lies between the two marks replaced; raise ValueError without them."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        msg = f"the file must hold the lines {begin} and {end}, in this order"
+        raise ValueError(msg)
+    return f"{before}{begin}\n\n{printed}\n\n{end}{after}"
