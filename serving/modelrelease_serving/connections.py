@@ -66,26 +66,38 @@ class DatedProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, STATE_KEY: Connection()}
 
 
+class Leaving:
+    """Which answer is the last on its connection."""
+
+    __slots__ = ("_drain", "_max_age")
+
+    def __init__(self, drain: Drain, *, max_age_seconds: float) -> None:
+        self._drain = drain
+        self._max_age = max_age_seconds
+
+    def is_last(self, scope: Scope) -> bool:
+        """Say whether the connection of a request should end with its answer."""
+        if self._drain.active:
+            return True
+        if not self._max_age:
+            return False
+        connection: Any = scope.get("state", {}).get(STATE_KEY)
+        return connection is not None and bool(connection.is_older_than(self._max_age))
+
+
 class LeaveMiddleware:
     """Adds `Connection: close` to answers on connections that should end; uvicorn then closes them."""
 
-    def __init__(self, app: ASGIApp, *, max_age_seconds: float, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, *, leaving: Leaving) -> None:
         self._app = app
-        self._max_age = max_age_seconds
-        self._drain = drain
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and watch its answer leave."""
-        connection: Any = scope.get("state", {}).get(STATE_KEY)
 
         async def send_and_leave(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._is_last(connection):
+            if message["type"] == "http.response.start" and self._leaving.is_last(scope):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
         await self._app(scope, receive, send_and_leave)
-
-    def _is_last(self, connection: Connection | None) -> bool:
-        if self._drain.active:
-            return True
-        return bool(self._max_age) and connection is not None and connection.is_older_than(self._max_age)

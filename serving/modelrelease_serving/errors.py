@@ -4,6 +4,7 @@
 * `UnreachableError`: the artifact could not be brought here in time; exit with 1, try again.
 * `BadRequestError`: the client's mistake; a 4xx problem document.
 * `ModelFailedError`: the model's mistake; a 500 problem document.
+* `BusyError`: more requests than the model can answer; a 503 problem document.
 
 Every message is one sentence for the person who has to act.
 """
@@ -32,3 +33,10 @@ class BadRequestError(Exception):
         self.detail = detail
         self.row = row
         self.feature = feature
+
+
+class BusyError(Exception):
+    """So much waits for the model that more would only make memory grow; a 503 problem document."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        super().__init__(f"{rows} rows in {size} bytes wait for the model already: try again in a second")

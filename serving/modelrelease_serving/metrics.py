@@ -1,47 +1,40 @@
 """Counts what the predictor does. Names and labels are the contract's; judging them is the operator's.
 
-One registry for each app, none global, so that a process may hold many. Written from the event
-loop's thread only, which is why the bins need no lock.
+Counted in plain integers and turned into Prometheus' samples only when they are asked for: a locked
+counter a request would cost more than a small model. One registry for each app, none global, so that
+a process may hold many. Written from the event loop's thread only, so nothing here has a lock.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from typing_extensions import override
 
 from modelrelease_contract import ArtifactManifest, Baseline
 from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as names
-from modelrelease_serving.model import Answer, Value
+from modelrelease_serving.bins import BinCounts, counted_features
+
+MAX_SERIES: Final = 2000
 
 
 class Metrics:
     """The counters of one app. `registry` is what `/metrics` shows."""
 
-    def __init__(self, manifest: ArtifactManifest, *, release: str, revision: str) -> None:
+    def __init__(
+        self, manifest: ArtifactManifest, *, release: str, revision: str, max_series: int = MAX_SERIES
+    ) -> None:
         self.registry = CollectorRegistry()
         who = {names.RELEASE: release, names.REVISION: revision}
         version = {**who, names.MODEL_VERSION: manifest.version}
-        requests = Counter(
-            names.PREDICTIONS_TOTAL,
-            "Answered prediction requests by status code.",
-            [*version, names.CODE],
-            registry=self.registry,
-        )
-        # A rate needs a value before the first event: without it the first error would be lost.
-        self._answered = {code: requests.labels(**version, code=str(code)) for code in (200, 500)}
-        self._requests, self._version = requests, version
-        self._seconds = Histogram(
-            names.PREDICTION_DURATION_SECONDS,
-            "Time from the request's last byte to the answer, of requests that reached the model.",
-            [*version],
-            buckets=names.duration_buckets(),
-            registry=self.registry,
-        ).labels(**version)
+        self._requests = _Requests(version)
+        self.registry.register(self._requests)
         info = Gauge(
             names.MODEL_VERSION_INFO,
             "Always 1; the labels say what serves.",
@@ -50,30 +43,103 @@ class Metrics:
         )
         info.labels(**version).set(1)
         ProcessCollector(registry=self.registry)
-        self._bins = _BinCounts(manifest, who)
-        self.registry.register(self._bins)
-        if manifest.baseline:
-            _show_baseline(manifest.baseline, who, self.registry)
-
-    def answered(self, code: int, seconds: float | None = None) -> None:
-        """Count one answer. `seconds` only for a request that reached the model."""
-        counter = self._answered.get(code)
-        if counter is None:
-            counter = self._answered[code] = self._requests.labels(**self._version, code=str(code))
-        counter.inc()
-        if seconds is not None:
-            self._seconds.observe(seconds)
-
-    def saw(self, rows: Sequence[Sequence[Value]], answers: Sequence[Answer]) -> None:
+        self._bins = BinCounts(manifest, max_series=max_series)
+        self.registry.register(_Bins(self._bins, who))
+        self.answered = self._requests.answered
+        """Count one answer by its code; with seconds for a request that reached the model."""
+        self.saw = self._bins.add
         """Count the values of answered rows, and their answers, in the bins of the baseline."""
-        self._bins.add(rows, answers)
+        if manifest.baseline:
+            counted = {feature.name for feature in counted_features(manifest, max_series=max_series)}
+            _show_baseline(manifest.baseline, counted, who, self.registry)
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-def _show_baseline(baseline: Baseline, who: dict[str, str], registry: CollectorRegistry) -> None:
+class _Requests(Collector):
+    """Answers by code, and how long they took."""
+
+    def __init__(self, version: dict[str, str]) -> None:
+        self._version = version
+        # A rate needs a value before the first event: without it the first error would be lost.
+        self._codes = {200: 0, 500: 0}
+        self._bounds = names.duration_buckets()
+        self._buckets = [0] * (len(self._bounds) + 1)
+        self._seconds = 0.0
+
+    def answered(self, code: int, seconds: float | None = None) -> None:
+        self._codes[code] = self._codes.get(code, 0) + 1
+        if seconds is not None:
+            self._buckets[bisect_left(self._bounds, seconds)] += 1
+            self._seconds += seconds
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        version = tuple(self._version.values())
+        requests = CounterMetricFamily(
+            names.PREDICTIONS_TOTAL,
+            "Answered prediction requests by status code.",
+            labels=[*self._version, names.CODE],
+        )
+        for code, count in self._codes.items():
+            requests.add_metric([*version, str(code)], count)
+        yield requests
+        durations = HistogramMetricFamily(
+            names.PREDICTION_DURATION_SECONDS,
+            "Time from the request's last byte to the answer, of requests that reached the model.",
+            labels=[*self._version],
+        )
+        durations.add_metric(version, self._cumulated(), self._seconds)
+        yield durations
+
+    def _cumulated(self) -> list[tuple[str, float]]:
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*self._bounds, float("inf")), self._buckets, strict=True):
+            total += count
+            buckets.append((floatToGoString(bound), total))  # type: ignore[no-untyped-call]
+        return buckets
+
+
+class _Bins(Collector):
+    """Shows what was counted in the bins."""
+
+    def __init__(self, bins: BinCounts, who: dict[str, str]) -> None:
+        self._bins = bins
+        self._who = who
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        who = tuple(self._who.values())
+        features = CounterMetricFamily(
+            names.FEATURE_BIN_TOTAL,
+            "Feature values by bin of the baseline.",
+            labels=[*self._who, names.FEATURE, names.BIN],
+        )
+        for name, label, count in self._bins.features():
+            features.add_metric([*who, name, label], count)
+        yield features
+        outside = CounterMetricFamily(
+            names.FEATURE_OUTSIDE_TOTAL,
+            "Values below or above the range of training, and categories that it did not have.",
+            labels=[*self._who, names.FEATURE, names.KIND],
+        )
+        for name, kind, count in self._bins.outside():
+            outside.add_metric([*who, name, kind], count)
+        yield outside
+        predictions = CounterMetricFamily(
+            names.PREDICTION_BIN_TOTAL, "Predictions by bin of the baseline.", labels=[*self._who, names.BIN]
+        )
+        for _, label, count in self._bins.answers():
+            predictions.add_metric([*who, label], count)
+        yield predictions
+
+
+def _show_baseline(
+    baseline: Baseline, counted: set[str], who: dict[str, str], registry: CollectorRegistry
+) -> None:
     """Export what the bins are compared with: constants, so that PromQL alone can measure drift."""
     features = Gauge(
         names.FEATURE_BASELINE_ROWS,
@@ -82,7 +148,7 @@ def _show_baseline(baseline: Baseline, who: dict[str, str], registry: CollectorR
         registry=registry,
     )
     for name, bins in baseline.features.items():
-        for label, count in _labelled(bins):
+        for label, count in _labelled(bins) if name in counted else ():
             features.labels(**who, feature=name, bin=label).set(count)
     if baseline.prediction is None:
         return
@@ -106,69 +172,3 @@ def _show_baseline(baseline: Baseline, who: dict[str, str], registry: CollectorR
 def _labelled(bins: Bins) -> Iterator[tuple[str, int]]:
     yield from ((str(index), count) for index, count in enumerate(bins.counts))
     yield names.BIN_MISSING, bins.missing
-
-
-class _Cells:
-    """One count for each bin of a baseline histogram, and one for missing values."""
-
-    __slots__ = ("bins", "counts", "missing")
-
-    def __init__(self, bins: Bins) -> None:
-        self.bins = bins
-        self.counts = [0] * len(bins.counts)
-        self.missing = 0
-
-    def add(self, value: Value) -> None:
-        if value is None:
-            self.missing += 1
-        elif self.bins.labels:
-            labels = self.bins.labels
-            self.counts[labels.index(str(value)) if str(value) in labels else -1] += 1
-        else:
-            self.counts[bisect_right(self.bins.edges, float(value))] += 1
-
-    def items(self) -> Iterator[tuple[str, int]]:
-        yield from ((str(index), count) for index, count in enumerate(self.counts))
-        yield names.BIN_MISSING, self.missing
-
-
-class _BinCounts(Collector):
-    """Plain integers, turned into samples only when asked: 17 locked counters a row would be dear."""
-
-    def __init__(self, manifest: ArtifactManifest, who: dict[str, str]) -> None:
-        baseline = manifest.baseline
-        known = baseline.features if baseline else {}
-        self._who = who
-        self._features = [
-            (index, feature.name, _Cells(known[feature.name]))
-            for index, feature in enumerate(manifest.features)
-            if feature.name in known
-        ]
-        self._answers = _Cells(baseline.prediction) if baseline and baseline.prediction else None
-
-    def add(self, rows: Sequence[Sequence[Value]], answers: Sequence[Answer]) -> None:
-        for row in rows:
-            for index, _, cells in self._features:
-                cells.add(row[index])
-        if self._answers is not None:
-            for answer in answers:
-                self._answers.add(answer)
-
-    @override
-    def collect(self) -> Iterator[Metric]:
-        who = tuple(self._who.values())
-        features = CounterMetricFamily(
-            names.FEATURE_BIN_TOTAL,
-            "Feature values by bin of the baseline.",
-            labels=[*self._who, names.FEATURE, names.BIN],
-        )
-        for _, name, cells in self._features:
-            for label, count in cells.items():
-                features.add_metric([*who, name, label], count)
-        yield features
-        predictions = CounterMetricFamily(
-            names.PREDICTION_BIN_TOTAL, "Predictions by bin of the baseline.", labels=[*self._who, names.BIN]
-        )
-        for label, count in self._answers.items() if self._answers else ():
-            predictions.add_metric([*who, label], count)
-        yield predictions

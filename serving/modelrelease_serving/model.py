@@ -5,44 +5,50 @@ digest was compared.
 """
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from modelrelease_contract import ArtifactManifest
-from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.artifact import check_file, read_manifest
-from modelrelease_serving.errors import ModelFailedError, RefusedError
+from modelrelease_serving.errors import RefusedError
+from modelrelease_serving.estimator import Answer, Estimator, Pace, Row, compare, difference, measure
 from modelrelease_serving.loaders import ADVICE, Rules, load_estimator
 from modelrelease_serving.logs import fields
 
 _LOG = logging.getLogger(__name__)
 
-Value = float | str | None
-Answer = float | str
-
 
 class Model:
     """A model that may not be loaded yet. `manifest` and `digest` are known from the start."""
 
-    __slots__ = ("_dtype", "_estimator", "_pinned", "_rules", "digest", "folder", "manifest", "ready")
+    __slots__ = (
+        "_estimator",
+        "_pinned",
+        "_rules",
+        "digest",
+        "folder",
+        "manifest",
+        "mixes_rows",
+        "pace",
+        "ready",
+    )
 
     def __init__(
         self, folder: Path, manifest: ArtifactManifest, digest: str, *, pinned: bool, rules: Rules
     ) -> None:
-        numeric = all(feature.kind is FeatureKind.NUMERIC for feature in manifest.features)
         self.folder = folder
         self.manifest = manifest
         self.digest = digest
         self.ready = False
+        self.pace = Pace(0.0, 0.0)
+        """How long it takes to answer, measured when it was loaded."""
+        self.mixes_rows = False
+        """True when a row's answer depends on the rows beside it, so that requests cannot share a call."""
         self._pinned = pinned
         self._rules = rules
-        self._dtype: type = np.float64 if numeric else object
-        self._estimator: Any = None
+        self._estimator: Estimator | None = None
 
     @classmethod
     def open(
@@ -63,13 +69,21 @@ class Model:
             raise RefusedError(msg)
         return cls(folder, manifest, digest, pinned=sha256 is not None, rules=rules)
 
-    def load(self) -> None:
-        """Check every file, load, and repeat the examples. Takes seconds; raises RefusedError."""
+    def load(self, *, fast: bool = True) -> None:
+        """Check every file, load, and repeat the examples. Takes seconds; raises RefusedError.
+
+        `fast` allows a faster form of a known estimator, where it gives scikit-learn's answers.
+        """
         began = time.monotonic()
         for file in self.manifest.files:
             check_file(self.folder, file)
-        self._estimator = load_estimator(self.folder, self.manifest, pinned=self._pinned, rules=self._rules)
+        fitted = load_estimator(self.folder, self.manifest, pinned=self._pinned, rules=self._rules)
+        estimator = self._estimator = Estimator(fitted, self.manifest)
         self._repeat_examples()
+        reason = self._use_fast_form(fitted, estimator) if fast else "switched off by COMPILE_MODEL"
+        rows = self.manifest.examples.rows
+        self.mixes_rows = self._differs_in_company()
+        self.pace = measure(estimator, rows)
         self.ready = True
         _LOG.info(
             "ready",
@@ -77,30 +91,45 @@ class Model:
                 model=self.manifest.name,
                 version=self.manifest.version,
                 sha256=self.digest,
-                examples=len(self.manifest.examples.rows),
+                examples=len(rows),
+                answers_from=estimator.form,
+                because=reason,
+                microseconds_of_a_row=round(self.pace.seconds(1) * 1e6, 1),
                 seconds=round(time.monotonic() - began, 3),
             ),
         )
 
-    def predict(self, rows: Sequence[Sequence[Value]]) -> list[Answer]:
-        """Return one answer for each row of valid values: a class, a number, or a probability.
+    @property
+    def estimator(self) -> Estimator:
+        """The estimator of a loaded model."""
+        if self._estimator is None:
+            msg = "the model is not loaded"
+            raise RuntimeError(msg)
+        return self._estimator
 
-        Raises whatever the estimator raises, and ModelFailedError for an answer that is no number.
-        """
-        matrix: Any = np.array(rows, dtype=self._dtype)
-        # numpy warns of each NaN that it makes, at every call; the check below says it once.
-        with np.errstate(all="ignore"):
-            if self.manifest.output.probability:
-                answers = self._estimator.predict_proba(matrix)[:, 1].tolist()
-            else:
-                answers = self._estimator.predict(matrix).tolist()
-        if len(answers) != len(rows):
-            msg = f"the model gave {len(answers)} answers for {len(rows)} rows"
-            raise ModelFailedError(msg)
-        if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
-            msg = "the model answered with a number that is not finite"
-            raise ModelFailedError(msg)
-        return list(answers)
+    def predict(self, rows: Sequence[Row]) -> list[Answer]:
+        """Return one answer for each row of valid values. Raises as `Estimator.predict` does."""
+        return self.estimator.predict(rows)
+
+    def _use_fast_form(self, fitted: Any, estimator: Estimator) -> str:
+        """Answer through the estimator's fast form if it has an equal one. Return why, or why not."""
+        found = compare(fitted, self.manifest)
+        if found.compiled is not None:
+            estimator.use(found.compiled)
+            self._repeat_examples()
+        return found.reason
+
+    def _differs_in_company(self) -> bool:
+        """Say whether the example rows are answered otherwise together than one by one."""
+        rows, tolerance = self.manifest.examples.rows, self.manifest.examples.tolerance
+        try:
+            together = self.predict(rows)
+        except Exception:
+            return True
+        return any(
+            difference(answer, *self.predict([row])) > tolerance
+            for answer, row in zip(together, rows, strict=True)
+        )
 
     def _repeat_examples(self) -> None:
         """Answer the example rows one by one, as clients will ask. Raises RefusedError on a difference."""
@@ -111,13 +140,7 @@ class Model:
             except Exception as error:
                 msg = f"the model fails on example row {index} ({type(error).__name__}: {error}): {ADVICE}"
                 raise RefusedError(msg) from error
-            if not _same(answer, recorded, examples.tolerance):
-                difference = f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
-                msg = f"{difference}: {ADVICE}"
+            if not difference(answer, recorded) <= examples.tolerance:
+                wrong = f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
+                msg = f"{wrong}: {ADVICE}"
                 raise RefusedError(msg)
-
-
-def _same(answer: Answer, recorded: Answer, tolerance: float) -> bool:
-    if isinstance(answer, str) or isinstance(recorded, str):
-        return answer == recorded
-    return abs(answer - recorded) <= tolerance

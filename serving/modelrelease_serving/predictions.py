@@ -1,82 +1,100 @@
-"""Answers POST /predict: reads, checks, asks the model, counts. The only path that is hot.
+"""Answers prediction requests: reads, checks, asks the engine, counts. The only path that is hot.
 
 Rows and predictions are never logged.
 """
 
-import asyncio
 import json
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Final, NamedTuple, Protocol
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.types import Receive
 
-from modelrelease_serving.errors import BadRequestError
+from modelrelease_serving.engine import Engine, Outcome
+from modelrelease_serving.errors import BadRequestError, BusyError
+from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
 from modelrelease_serving.metrics import Metrics
-from modelrelease_serving.model import Answer, Model
-from modelrelease_serving.problems import problem
-from modelrelease_serving.rows import parse_rows
+from modelrelease_serving.model import Model
+from modelrelease_serving.replies import Headers, Reply, problem, reply
+from modelrelease_serving.rows import Decoder
+from modelrelease_serving.settings import Settings
 
 VERSION_HEADER: Final = "X-Model-Version"
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 _LOG = logging.getLogger(__name__)
 
+Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
+"""Takes the rows and answers of one request after it was answered, and its id if it has one."""
+
+
+class Question(NamedTuple):
+    """One request's rows, and how its answers become an answer."""
+
+    rows: Sequence[Row]
+    write: Callable[[Outcome], Reply]
+    explain: bool = False
+    """Whether probabilities are asked for, too."""
+    id: str | None = None
+
+
+class Dialect(Protocol):
+    """One way of asking for predictions."""
+
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> Question:
+        """Return what a request asks for. Raises BadRequestError."""
+        ...
+
+    def refuse(self, status: int, detail: str, headers: Headers, **members: str | int | None) -> Reply:
+        """Return the document for a request that is not answered."""
+        ...
+
 
 class Predictions:
-    """Turns a request into its answer, one model call at a time.
+    """Turns requests into answers, and counts them."""
 
-    The model runs in a thread of its own, so a slow model delays predictions but not `/health`, and
-    the time that a request waits for its turn counts as its duration.
-    """
-
-    def __init__(self, model: Model, metrics: Metrics) -> None:
+    def __init__(self, model: Model, metrics: Metrics, settings: Settings) -> None:
+        self.sampler: Sampler | None = None
+        """Called after each answer when set."""
         self._model = model
         self._metrics = metrics
-        self._features = model.manifest.features
-        self._headers = {VERSION_HEADER: model.manifest.version}
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
+        self._engine = Engine(model, max_rows=settings.max_waiting_rows, max_bytes=settings.max_waiting_bytes)
         self._failures_seen: set[str] = set()
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, dialect: Dialect, raw_headers: Headers, receive: Receive) -> Reply:
         """Return predictions or a problem document, and count it."""
-        if not self._model.ready:
-            return self._refuse(BadRequestError(503, "the model is still loading: ask /ready first"))
         try:
-            body = await _read(request)
+            if not self._model.ready:
+                raise BadRequestError(503, "the model is still loading: ask /ready first")
+            headers = dict(raw_headers)
+            body = await _read(headers, receive)
+            began = perf_counter()
+            question = dialect.read(body, headers)
         except BadRequestError as error:
-            return self._refuse(error)
-        began = time.perf_counter()
+            return self._refuse(dialect, error)
         try:
-            rows, single = parse_rows(body, self._features)
-        except BadRequestError as error:
-            return self._refuse(error)
-        try:
-            answers = await asyncio.get_running_loop().run_in_executor(
-                self._worker, self._model.predict, rows
-            )
+            outcome = await self._engine.predict(question.rows, len(body), explain=question.explain)
+        except BusyError as error:
+            self._metrics.answered(503)
+            return dialect.refuse(503, str(error), [*self._headers, (b"retry-after", b"1")])
         except Exception as error:
-            self._metrics.answered(500, time.perf_counter() - began)
-            self._report(error, len(rows))
+            self._metrics.answered(500, perf_counter() - began)
+            self._report(error, len(question.rows))
             detail = "the model failed on this request; its log names the error"
-            return problem(500, detail, headers=self._headers)
-        self._metrics.answered(200, time.perf_counter() - began)
-        self._metrics.saw(rows, answers)
-        return self._success(answers, single=single)
+            return dialect.refuse(500, detail, self._headers)
+        answer = question.write(outcome)
+        self._metrics.answered(200, perf_counter() - began)
+        self._metrics.saw(question.rows, outcome.answers)
+        if self.sampler is not None:
+            self.sampler(question.rows, outcome.answers, question.id or _id_of(headers))
+        return answer
 
-    def _success(self, answers: list[Answer], *, single: bool) -> Response:
-        answer = {"prediction": answers[0]} if single else {"predictions": answers}
-        content = json.dumps({**answer, "model_version": self._model.manifest.version}, separators=(",", ":"))
-        return Response(content, headers=self._headers, media_type="application/json")
-
-    def _refuse(self, error: BadRequestError) -> Response:
+    def _refuse(self, dialect: Dialect, error: BadRequestError) -> Reply:
         self._metrics.answered(error.status)
-        return problem(
-            error.status, error.detail, headers=self._headers, row=error.row, feature=error.feature
-        )
+        return dialect.refuse(error.status, error.detail, self._headers, row=error.row, feature=error.feature)
 
     def _report(self, error: Exception, rows: int) -> None:
         """Log one line for each failure, with the traceback only the first time that it is seen."""
@@ -88,6 +106,60 @@ class Predictions:
             exc_info=None if known else error,
             extra=fields(error=type(error).__name__, reason=_first_line(error), at=where, rows=rows),
         )
+
+
+class Plain:
+    """`/predict`: one row or many, values in the order of the features."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._decoder = Decoder(model.manifest.features)
+        version = model.manifest.version
+        self._headers: Headers = [(VERSION_HEADER.lower().encode(), version.encode())]
+        self._tail = f',"model_version":{json.dumps(version)}}}'
+
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> Question:
+        """Return what a request asks for. Raises BadRequestError."""
+        media_type = headers.get(b"content-type", b"application/json")
+        if media_type != b"application/json" and not is_json(media_type):
+            raise BadRequestError(415, "send the body as Content-Type: application/json")
+        asked = self._decoder.decode(body)
+        if asked.probabilities and not self._model.estimator.has_probabilities:
+            raise BadRequestError(422, 'this model gives no probabilities: leave "probabilities" out')
+        return Question(
+            asked.rows, self._write_one if asked.single else self._write_many, asked.probabilities
+        )
+
+    refuse = staticmethod(problem)
+
+    def _write_one(self, outcome: Outcome) -> Reply:
+        (answer,) = outcome.answers
+        text = repr(answer) if type(answer) is float else json.dumps(answer)
+        shares = self._shares(outcome)
+        chances = "" if shares is None else f',"probabilities":{json.dumps(shares[0])}'
+        return reply(200, f'{{"prediction":{text}{chances}{self._tail}'.encode(), self._headers)
+
+    def _write_many(self, outcome: Outcome) -> Reply:
+        shares = self._shares(outcome)
+        chances = "" if shares is None else f',"probabilities":{json.dumps(shares)}'
+        text = json.dumps(outcome.answers, separators=(",", ":"))
+        return reply(200, f'{{"predictions":{text}{chances}{self._tail}'.encode(), self._headers)
+
+    def _shares(self, outcome: Outcome) -> list[dict[str, float]] | None:
+        if outcome.probabilities is None:
+            return None
+        classes = self._model.estimator.classes
+        return [dict(zip(classes, shares, strict=True)) for shares in outcome.probabilities]
+
+
+def is_json(media_type: bytes) -> bool:
+    """Say whether a Content-Type is JSON, whatever its parameters."""
+    return media_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _id_of(headers: dict[bytes, bytes]) -> str | None:
+    value = headers.get(b"x-request-id")
+    return None if value is None else value.decode("latin-1")
 
 
 def _first_line(error: Exception) -> str:
@@ -103,15 +175,26 @@ def _origin(error: Exception) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
 
 
-async def _read(request: Request) -> bytes:
-    """Return the body. Raises BadRequestError when it is too large, or the client leaves in the middle."""
-    body = b""
-    try:
-        async for chunk in request.stream():
-            body = body + chunk if body else chunk
-            if len(body) > MAX_BODY_BYTES:
-                detail = f"a body may have {MAX_BODY_BYTES} bytes: send several requests"
-                raise BadRequestError(413, detail)
-    except ClientDisconnect as error:
-        raise BadRequestError(400, "the client left before the body was complete") from error
+async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    """Return the body. Raises BadRequestError: too large, compressed, or the client left in the middle."""
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise BadRequestError(415, "send the body without Content-Encoding")
+    length = headers.get(b"content-length", b"0")
+    if len(length) > 6 and int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False) and message["type"] == "http.request":
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    if message["type"] == "http.disconnect":
+        raise BadRequestError(400, "the client left before the body was complete")
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
     return body
+
+
+def _too_large() -> BadRequestError:
+    return BadRequestError(413, f"a body may have {MAX_BODY_BYTES} bytes: send several requests")

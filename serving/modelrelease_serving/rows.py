@@ -1,39 +1,123 @@
 """From a request's bytes to rows that the model can take, or to the first mistake in them.
 
-Pure: bytes and the manifest's features in, plain lists out. Written by hand rather than as a
-pydantic model because it runs for every request and its messages name the feature.
+Pure: bytes and the manifest's features in, plain lists out. A valid body is decoded and checked in
+one typed pass, by a validator that is compiled once from the features and makes no object for a
+request. Whatever that refuses goes through the checker below, written by hand, which is the
+definition: its messages name the row and the feature.
 """
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
+
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.errors import BadRequestError
-from modelrelease_serving.model import Value
+from modelrelease_serving.estimator import Value
 
 MAX_ROWS: Final = 1000
 
 
-def parse_rows(body: bytes, features: Sequence[Feature]) -> tuple[list[list[Value]], bool]:
-    """Return the rows of `{"features": [...]}`, and True when one bare row was sent instead of a list.
+class Asked(NamedTuple):
+    """What one request to `/predict` asks for."""
+
+    rows: list[list[Value]]
+    single: bool
+    """True when one bare row was sent instead of a list."""
+    probabilities: bool = False
+
+
+class Decoder:
+    """Decodes and checks the bodies of one model's requests."""
+
+    __slots__ = ("_features", "_rows", "_validator")
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        row = _row_schema(features)
+        rows = core_schema.list_schema(row, min_length=1, max_length=MAX_ROWS, fail_fast=True)
+        self._features = features
+        self._rows = SchemaValidator(rows)
+        self._validator = SchemaValidator(
+            core_schema.typed_dict_schema(
+                {
+                    "features": core_schema.typed_dict_field(
+                        core_schema.union_schema([row, rows], mode="left_to_right")
+                    ),
+                    "probabilities": core_schema.typed_dict_field(
+                        core_schema.bool_schema(strict=True), required=False
+                    ),
+                }
+            )
+        )
+
+    def decode(self, body: bytes) -> Asked:
+        """Return what a body asks for. Raises BadRequestError as `parse_rows` does."""
+        try:
+            document = self._validator.validate_json(body)
+        except ValidationError:
+            return parse_rows(body, self._features)
+        given = document["features"]
+        wanted = document.get("probabilities", False)
+        if type(given[0]) is list:
+            return Asked(given, False, wanted)
+        return Asked([given], True, wanted)
+
+    def check(self, rows: list[list[Any]]) -> list[list[Value]]:
+        """Return rows that are no longer JSON, once each value is one that its feature can have.
+
+        Raises BadRequestError: 413 for too many rows, 422 for a wrong value.
+        """
+        try:
+            checked: list[list[Value]] = self._rows.validate_python(rows)
+        except ValidationError:
+            return check_rows(rows, self._features)
+        return checked
+
+
+def parse_rows(body: bytes, features: Sequence[Feature]) -> Asked:
+    """Return the rows of `{"features": [...]}`, checked one by one.
 
     Raises BadRequestError: 400 for what is not such a document, 413 for too many rows, 422 for a
     value that the feature cannot have.
     """
-    given = _document(body)
+    given, probabilities = _document(body)
     single = not given or not isinstance(given[0], list)
-    rows = [given] if single else given
+    return Asked(check_rows([given] if single else given, features), single, probabilities)
+
+
+def check_rows(rows: Sequence[Any], features: Sequence[Feature]) -> list[list[Value]]:
+    """Return the rows as the model takes them. Raises BadRequestError, 413 or 422."""
     if len(rows) > MAX_ROWS:
         raise BadRequestError(
             413, f"a request may hold {MAX_ROWS} rows, got {len(rows)}: send several requests"
         )
-    return [_row(values, index, features) for index, values in enumerate(rows)], single
+    return [_row(values, index, features) for index, values in enumerate(rows)]
 
 
-def _document(body: bytes) -> list[Any]:
+def _row_schema(features: Sequence[Feature]) -> CoreSchema:
+    values = [_value_schema(feature) for feature in features]
+    if all(value == values[0] for value in values):
+        return core_schema.list_schema(
+            values[0], strict=True, min_length=len(values), max_length=len(values), fail_fast=True
+        )
+    # A tuple has a schema for each place; the answer is a list again, as everywhere else.
+    places = core_schema.tuple_schema(values, strict=True, fail_fast=True)
+    return core_schema.no_info_after_validator_function(list, places)
+
+
+def _value_schema(feature: Feature) -> CoreSchema:
+    value: CoreSchema
+    if feature.kind is FeatureKind.NUMERIC:
+        value = core_schema.float_schema(strict=True, allow_inf_nan=False)
+    else:
+        value = core_schema.str_schema(strict=True)
+    return core_schema.nullable_schema(value) if feature.nullable else value
+
+
+def _document(body: bytes) -> tuple[list[Any], bool]:
     try:
         document = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -41,7 +125,10 @@ def _document(body: bytes) -> list[Any]:
     if not isinstance(document, dict) or not isinstance(document.get("features"), list):
         detail = 'the body must be an object with "features": one row of values, or a list of rows'
         raise BadRequestError(400, detail)
-    return list(document["features"])
+    probabilities = document.get("probabilities", False)
+    if not isinstance(probabilities, bool):
+        raise BadRequestError(400, '"probabilities" must be true or false')
+    return list(document["features"]), probabilities
 
 
 def _no_constant(name: str) -> NoReturn:

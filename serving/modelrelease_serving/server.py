@@ -113,14 +113,14 @@ async def _serve(model: Model, settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = DrainingServer(config, drain=drain, drain_seconds=settings.drain_seconds)
-    loading = asyncio.create_task(_load(model, server))
+    loading = asyncio.create_task(_load(model, server, fast=settings.compile_model))
     await server.serve()
     await loading
 
 
-async def _load(model: Model, server: uvicorn.Server) -> None:
+async def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> None:
     try:
-        await asyncio.to_thread(model.load)
+        await asyncio.to_thread(model.load, fast=fast)
         # What lives until the end need not be looked at by every collection.
         gc.freeze()
     except BaseException:

@@ -27,12 +27,12 @@ anything = st.recursive(
 
 @given(st.lists(rows, min_size=1, max_size=5))
 def test_valid_rows_come_through_unchanged(sent: list[list[object]]) -> None:
-    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES) == (sent, False)
+    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES)[:2] == (sent, False)
 
 
 @given(rows)
 def test_a_bare_row_is_a_single_one(sent: list[object]) -> None:
-    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES) == ([sent], True)
+    assert parse_rows(json.dumps({"features": sent}).encode(), FEATURES)[:2] == ([sent], True)
 
 
 @given(st.binary() | anything.map(lambda value: json.dumps({"features": value}).encode()))
@@ -42,7 +42,7 @@ def test_anything_else_is_refused_with_a_4xx(body: bytes) -> None:
 
 def outcome(body: bytes) -> str | int:
     try:
-        parsed, _ = parse_rows(body, FEATURES)
+        parsed = parse_rows(body, FEATURES).rows
     except BadRequestError as error:
         return error.status if error.detail else "a refusal without a reason"
     return "rows" if all(len(row) == len(FEATURES) for row in parsed) else "rows of another length"

@@ -12,6 +12,9 @@ MODEL_VERSION_INFO = "model_version"
 FEATURE_BIN_TOTAL = "feature_bin_total"
 """Counter of feature values by baseline bin: labels RELEASE, REVISION, FEATURE, BIN."""
 
+FEATURE_OUTSIDE_TOTAL = "feature_outside_total"
+"""Counter of values that training never saw, counted in their bins, too: RELEASE, REVISION, FEATURE, KIND."""
+
 PREDICTION_BIN_TOTAL = "prediction_bin_total"
 """Counter of predictions by baseline bin: labels RELEASE, REVISION, BIN."""
 
@@ -33,11 +36,18 @@ CODE = "code"
 FEATURE = "feature"
 BIN = "bin"
 LAYOUT = "layout"
+KIND = "kind"
 NAMESPACE = "namespace"
 POD = "pod"
 
 BIN_MISSING = "missing"
 """Value of BIN for a missing value; the other bins are "0", "1", ... in order."""
+
+OUTSIDE_BELOW = "below"
+"""Value of KIND for a number below the range of training."""
+OUTSIDE_ABOVE = "above"
+OUTSIDE_UNSEEN = "unseen"
+"""Value of KIND for a category that training did not have."""
 
 
 def duration_buckets() -> tuple[float, ...]:

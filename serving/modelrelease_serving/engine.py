@@ -1,0 +1,170 @@
+"""Decides when, where and in whose company rows are predicted.
+
+Requests that wait at the same moment share one call of the model: 32 rows cost scikit-learn what one
+costs. Nobody waits for company: a batch is what has arrived by the next turn of the event loop, or
+while the model was busy. A model of microseconds is asked at once, on the loop; a call that takes
+milliseconds goes to a thread, so that `/health` is answered meanwhile. One call at a time.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from modelrelease_serving.errors import BusyError
+from modelrelease_serving.estimator import Answer, Row
+from modelrelease_serving.model import Model
+
+_AT_ONCE_SECONDS: Final = 200e-6
+"""A call up to here is cheaper than gathering company for it, if company would save little."""
+_COMPANY_SECONDS: Final = 20e-6
+"""What it costs a request to wait for the next turn of the loop."""
+_ON_LOOP_SECONDS: Final = 2e-3
+"""A longer call goes to a thread."""
+_BATCH_ROWS_MAX: Final = 1024
+
+
+class Outcome(NamedTuple):
+    """The answers to one request."""
+
+    answers: list[Answer]
+    probabilities: list[list[float]] | None = None
+    """For each row one of each class, where they were asked for."""
+
+
+class _Waiting:
+    """A request in the queue."""
+
+    __slots__ = ("explain", "future", "rows", "size")
+
+    def __init__(
+        self, rows: Sequence[Row], size: int, *, explain: bool, future: asyncio.Future[Outcome]
+    ) -> None:
+        self.rows = rows
+        self.size = size
+        self.explain = explain
+        self.future = future
+
+
+_Results = list[Outcome | Exception]
+
+
+class Engine:
+    """Answers requests from one model. Belongs to one event loop."""
+
+    def __init__(self, model: Model, *, max_rows: int, max_bytes: int) -> None:
+        self._model = model
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._queue: deque[_Waiting] = deque()
+        self._rows = self._bytes = 0
+        self._busy = False
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._rows_at_once: int | None = None
+
+    async def predict(self, rows: Sequence[Row], size: int, *, explain: bool = False) -> Outcome:
+        """Return the answers to one request, whose body had `size` bytes.
+
+        Raises BusyError when too much waits already, and whatever the model raises.
+        """
+        if self._rows_at_once is None:
+            self._rows_at_once = _rows_at_once(self._model)
+        if len(rows) <= self._rows_at_once and not explain and not self._busy:
+            return Outcome(self._model.predict(rows))
+        self._make_room(len(rows), size)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(rows, size, explain=explain, future=loop.create_future())
+        if not self._queue and not self._busy:
+            loop.call_soon(self._work)
+        self._queue.append(waiting)
+        return await waiting.future
+
+    def _make_room(self, rows: int, size: int) -> None:
+        """Count a request in. What comes to an empty queue is never too much."""
+        if self._queue and (self._rows + rows > self._max_rows or self._bytes + size > self._max_bytes):
+            raise BusyError(self._rows, self._bytes)
+        self._rows += rows
+        self._bytes += size
+
+    def _work(self) -> None:
+        """Predict what waits, and come back if that was not all."""
+        batch = self._take()
+        if self._model.pace.seconds(sum(len(each.rows) for each in batch)) > _ON_LOOP_SECONDS:
+            self._busy = True
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._worker, predict_together, self._model, batch)
+            running.add_done_callback(lambda done: self._resume(batch, done.result()))
+            return
+        self._resume(batch, predict_together(self._model, batch))
+
+    def _take(self) -> list[_Waiting]:
+        """Take from the queue what one call may answer, at least one request."""
+        batch = [self._queue.popleft()]
+        rows = len(batch[0].rows)
+        most = 0 if self._model.mixes_rows else _BATCH_ROWS_MAX
+        while self._queue and rows + len(self._queue[0].rows) <= most:
+            batch.append(self._queue.popleft())
+            rows += len(batch[-1].rows)
+        self._rows -= rows
+        self._bytes -= sum(each.size for each in batch)
+        return batch
+
+    def _resume(self, batch: list[_Waiting], results: _Results) -> None:
+        """Hand out results, and go on with what has come meanwhile."""
+        self._busy = False
+        for waiting, result in zip(batch, results, strict=True):
+            if waiting.future.done():
+                continue
+            if isinstance(result, Exception):
+                waiting.future.set_exception(result)
+            else:
+                waiting.future.set_result(result)
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._work)
+
+
+def predict_together(model: Model, batch: Sequence[_Waiting]) -> _Results:
+    """Return for each request its answers, or what the model raised at its rows and no other's."""
+    results: dict[int, Outcome | Exception] = {}
+    for explain in (False, True):
+        group = [index for index, each in enumerate(batch) if each.explain is explain]
+        if group:
+            found = _predict_group(model, [batch[index].rows for index in group], explain=explain)
+            results.update(zip(group, found, strict=True))
+    return [results[index] for index in range(len(batch))]
+
+
+def _predict_group(model: Model, requests: Sequence[Sequence[Row]], *, explain: bool) -> _Results:
+    try:
+        all_rows = requests[0] if len(requests) == 1 else [row for rows in requests for row in rows]
+        together = _ask(model, all_rows, explain=explain)
+    # Models raise what they like, and the neighbours of a row that fails must not fail with it.
+    except Exception as error:
+        if len(requests) == 1:
+            return [error]
+        return [_predict_group(model, [rows], explain=explain)[0] for rows in requests]
+    return _split(together, requests)
+
+
+def _ask(model: Model, rows: Sequence[Row], *, explain: bool) -> Outcome:
+    return Outcome(*model.estimator.explain(rows)) if explain else Outcome(model.predict(rows))
+
+
+def _split(together: Outcome, requests: Sequence[Sequence[Row]]) -> _Results:
+    results: _Results = []
+    start = 0
+    for rows in requests:
+        part = slice(start, start + len(rows))
+        shares = together.probabilities
+        results.append(Outcome(together.answers[part], None if shares is None else shares[part]))
+        start += len(rows)
+    return results
+
+
+def _rows_at_once(model: Model) -> int:
+    """Return up to how many rows a request is answered at once, 0 for a model that gains by company."""
+    pace = model.pace
+    gain = pace.seconds(1) - pace.seconds(32) / 32
+    if gain > _COMPANY_SECONDS or pace.seconds(1) > _AT_ONCE_SECONDS:
+        return 0
+    return max(1, int((_AT_ONCE_SECONDS - pace.call) / max(pace.row, 1e-9)))

@@ -1,0 +1,235 @@
+"""Asks a fitted estimator for answers: through scikit-learn, or through a fast form that gives the same.
+
+No files, no HTTP. Which of the two it is, and how long a call takes, is found out once, when the
+model is loaded.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelrelease_contract import ArtifactManifest
+from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.compiled import Compiled, compile_estimator
+from modelrelease_serving.errors import ModelFailedError
+
+Value = float | str | None
+Answer = float | str
+Row = Sequence[Value]
+
+_COMPARED_ROWS: Final = 256
+_FLOAT32_MAX: Final = 3e38
+_SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
+
+
+class Estimator:
+    """Answers for rows of valid values.
+
+    Raises whatever the estimator raises, and ModelFailedError for an answer that is no answer.
+    """
+
+    def __init__(self, fitted: Any, manifest: ArtifactManifest) -> None:
+        features = manifest.features
+        self.form = "scikit-learn"
+        """Who answers: `scikit-learn`, or the name of the fast form."""
+        self.classes: tuple[str, ...] = tuple(str(each) for each in getattr(fitted, "classes_", ()))
+        self.has_probabilities = hasattr(fitted, "predict_proba") and bool(self.classes)
+        self._numeric = all(feature.kind is FeatureKind.NUMERIC for feature in features)
+        self._dtype: type = np.float64 if self._numeric else object
+        self._probability = manifest.output.probability
+        self._predict: Callable[[Any], NDArray[Any]] = fitted.predict
+        self._proba: Callable[[Any], NDArray[Any]] = getattr(fitted, "predict_proba", _no_probabilities)
+        self._one: Callable[[Sequence[Any]], float | None] | None = None
+        nullable = any(feature.nullable for feature in features)
+        self._unchecked = not nullable and self._numeric and _keeps_finite(fitted)
+
+    @staticmethod
+    def _trusting() -> AbstractContextManager[None]:
+        # Not at the top: listening must not wait for scikit-learn.
+        from sklearn import config_context  # noqa: PLC0415
+
+        context: AbstractContextManager[None] = config_context(
+            assume_finite=True, skip_parameter_validation=True
+        )
+        return context
+
+    def use(self, compiled: Compiled) -> None:
+        """Answer through `compiled` from now on. The estimator itself is let go."""
+        self.form = compiled.name
+        self._unchecked = False
+        self._predict = compiled.predict
+        self._proba = compiled.predict_proba or _no_probabilities
+        regression = compiled.predict_proba is None
+        self._one = compiled.one if self._probability or regression else None
+
+    def predict(self, rows: Sequence[Row]) -> list[Answer]:
+        """Return one answer for each row: a class, a number, or the probability of the second class."""
+        if self._one is not None and len(rows) == 1:
+            number = self._one(rows[0])
+            if number is None or not math.isfinite(number):
+                raise ModelFailedError(_NOT_FINITE)
+            return [number]
+        if self._probability:
+            return _answers(self._call(self._proba, rows)[:, 1], len(rows))
+        return _answers(self._call(self._predict, rows), len(rows))
+
+    def explain(self, rows: Sequence[Row]) -> tuple[list[Answer], list[list[float]]]:
+        """Return the answers, and for each row the probability of every class, in the order of `classes`."""
+        shares = self._call(self._proba, rows)
+        if shares.shape != (len(rows), len(self.classes)) or not np.isfinite(shares).all():
+            raise ModelFailedError(_NOT_FINITE)
+        probabilities: list[list[float]] = shares.tolist()
+        if self._probability:
+            return [row[1] for row in probabilities], probabilities
+        return _answers(self._call(self._predict, rows), len(rows)), probabilities
+
+    def _call(self, method: Callable[[Any], NDArray[Any]], rows: Sequence[Row]) -> NDArray[Any]:
+        matrix: Any = np.array(rows, dtype=self._dtype)
+        # numpy warns of each NaN that it makes, at every call; the answers are checked once.
+        with np.errstate(all="ignore"):
+            if self._unchecked and matrix.min() > -_FLOAT32_MAX and matrix.max() < _FLOAT32_MAX:
+                # Rows were found finite on their way in; looking again is a fifth of a small model's time.
+                with self._trusting():
+                    return method(matrix)
+            return method(matrix)
+
+
+_NOT_FINITE: Final = "the model answered with a number that is not finite"
+
+
+def _no_probabilities(_matrix: Any) -> NDArray[Any]:
+    msg = "the model gives no probabilities"
+    raise ModelFailedError(msg)
+
+
+def _answers(found: NDArray[Any], expected: int) -> list[Answer]:
+    answers: list[Answer] = found.tolist()
+    if len(answers) != expected:
+        msg = f"the model gave {len(answers)} answers for {expected} rows"
+        raise ModelFailedError(msg)
+    if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+        raise ModelFailedError(_NOT_FINITE)
+    return answers
+
+
+def _keeps_finite(fitted: Any) -> bool:
+    """Say whether finite values stay finite up to the last step, so that its check finds nothing."""
+    steps = [step for _, step in getattr(fitted, "steps", ())][:-1]
+    ours = type(fitted).__module__.startswith("sklearn.")
+    return ours and all(type(step).__name__ in _SCALERS for step in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far a fast form is from scikit-learn."""
+
+    compiled: Compiled | None
+    reason: str
+    """Why there is no fast form, or how equal it is."""
+
+
+def compare(fitted: Any, manifest: ArtifactManifest) -> Comparison:
+    """Return a fast form of `fitted` whose answers are those of scikit-learn, if there is one.
+
+    Both answer the example rows and rows drawn from the features' ranges; numbers may differ by the
+    manifest's tolerance, classes not at all.
+    """
+    if any(feature.kind is not FeatureKind.NUMERIC for feature in manifest.features):
+        return Comparison(None, "a feature is not numeric")
+    try:
+        compiled = compile_estimator(fitted)
+        if compiled is None:
+            return Comparison(None, "no fast form of such an estimator is known")
+        distance = _distance(fitted, compiled, manifest)
+    # Whatever goes wrong with an estimator of another make: scikit-learn itself still works.
+    except Exception as error:
+        return Comparison(None, f"{type(error).__name__}: {error}"[:200])
+    if not distance <= manifest.examples.tolerance:
+        return Comparison(None, f"it differs from scikit-learn by {distance:g}")
+    return Comparison(compiled, f"it differs from scikit-learn by at most {distance:g}")
+
+
+def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> float:
+    """Return the largest difference of any number, infinite where a class differs."""
+    direct, fast = Estimator(fitted, manifest), Estimator(fitted, manifest)
+    fast.use(compiled)
+    rows = _rows_to_compare(manifest)
+    expected = direct.predict(rows)
+    distances = [
+        _between(expected, fast.predict(rows)),
+        _between(expected, [answer for row in rows for answer in fast.predict([row])]),
+    ]
+    if direct.has_probabilities:
+        (answers, shares), (fast_answers, fast_shares) = direct.explain(rows), fast.explain(rows)
+        distances += [_between(answers, fast_answers), float(np.abs(np.subtract(shares, fast_shares)).max())]
+    return max(distances)
+
+
+def _between(some: Sequence[Answer], others: Sequence[Answer]) -> float:
+    return max(difference(one, other) for one, other in zip(some, others, strict=True))
+
+
+def difference(one: Answer, other: Answer) -> float:
+    """Return how far two answers are apart; infinitely where one of them is a text and they differ."""
+    if isinstance(one, str) or isinstance(other, str):
+        return 0.0 if one == other else math.inf
+    return abs(one - other)
+
+
+def _rows_to_compare(manifest: ArtifactManifest) -> list[Row]:
+    """Return the example rows, and rows drawn from the range of each feature, with gaps where they may be."""
+    random = np.random.default_rng(0)
+    examples: Any = np.array(manifest.examples.rows, dtype=np.float64)
+    columns: list[Any] = []
+    for index, feature in enumerate(manifest.features):
+        column = examples[:, index][np.isfinite(examples[:, index])]
+        seen = (float(column.min()), float(column.max())) if len(column) else (0.0, 1.0)
+        low = seen[0] if feature.minimum is None else feature.minimum
+        high = seen[1] if feature.maximum is None else feature.maximum
+        drawn = random.uniform(low, high, _COMPARED_ROWS)
+        drawn[0], drawn[1] = low, high
+        values = drawn.tolist()
+        if feature.nullable:
+            values[2::10] = [None] * len(values[2::10])
+        columns.append(values)
+    return [*manifest.examples.rows, *(list(row) for row in zip(*columns, strict=True))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a call takes: a fixed cost, and one for each row, in seconds."""
+
+    call: float
+    row: float
+
+    def seconds(self, rows: int) -> float:
+        """Return the expected time of one call with `rows` rows."""
+        return self.call + self.row * rows
+
+
+def measure(estimator: Estimator, rows: Sequence[Row]) -> Pace:
+    """Return the pace of `estimator` on example rows. A slow model is asked only twice."""
+    many = [rows[index % len(rows)] for index in range(32)]
+    one = _fastest(lambda: estimator.predict(many[:1]))
+    all_of_them = _fastest(lambda: estimator.predict(many))
+    row = max(0.0, (all_of_them - one) / (len(many) - 1))
+    return Pace(call=max(0.0, one - row), row=row)
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """Return the shortest of several times, as many as fit in a few milliseconds, at least one."""
+    best, spent = math.inf, 0.0
+    for _ in range(20):
+        began = time.perf_counter()
+        call()
+        took = time.perf_counter() - began
+        best, spent = min(best, took), spent + took
+        if spent > 0.02:
+            break
+    return best
