@@ -37,7 +37,8 @@ class PredictorApp(FastAPI):
     def __init__(self, leaving: Leaving, **options: Any) -> None:
         super().__init__(**options)
         self._leaving = leaving
-        self._front: dict[str, Handler] = {}
+        self.front: dict[str, Handler] = {}
+        """Who answers POST to which path."""
         self.add_middleware(LeaveMiddleware, leaving=leaving)
         self.add_exception_handler(HTTPException, _http_problem)
 
@@ -48,13 +49,13 @@ class PredictorApp(FastAPI):
             return (await handler(list(request.headers.raw), request.receive)).response()
 
         self.add_api_route(path, behind, methods=["POST"], **documentation)
-        self._front[path] = handler
+        self.front[path] = handler
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            handler = self._front.get(scope["path"])
+            handler = self.front.get(scope["path"])
             if handler is not None:
                 reply = await handler(scope["headers"], receive)
                 await reply.send(send, leave=self._leaving.is_last(scope))

@@ -116,7 +116,7 @@ def counted_features(manifest: ArtifactManifest, *, max_series: int) -> list[Fea
         chosen.append(feature)
     if len(chosen) < len(candidates):
         _LOG.warning(
-            "not every feature is counted: raise DRIFT_MAX_SERIES, or put the ones that matter first",
+            "not every feature is counted: raise DRIFT_MAX_SERIES, or put those that matter first",
             extra=fields(counted=len(chosen), features=len(candidates), max_series=max_series),
         )
     return chosen

@@ -269,7 +269,9 @@ class _Sum:
 
     def of_one(self, row: Sequence[Any]) -> Floats:
         """Return the sums of one row, shape (values of a leaf,)."""
-        sums: Floats = self._sum_at_once(_narrow(self._scale(np.array([row], dtype=np.float64))))[0]
+        with np.errstate(all="ignore"):
+            narrow = _narrow(self._scale(np.array([row], dtype=np.float64)))
+        sums: Floats = self._sum_at_once(narrow)[0]
         return sums
 
     def _sum_at_once(self, narrow: NDArray[np.float32]) -> Floats:

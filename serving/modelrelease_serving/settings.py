@@ -54,13 +54,13 @@ class Settings(BaseSettings):
         default=10, ge=0, validation_alias=runtime.ENV_CONNECTION_MAX_AGE_SECONDS
     )
     """Age from which a connection's next answer is its last. 0 lets clients stay."""
-    max_waiting_rows: int = Field(default=5000, gt=0, validation_alias=runtime.ENV_MAX_WAITING_ROWS)
+    max_waiting_rows: int = Field(default=5000, gt=0, validation_alias="MAX_WAITING_ROWS")
     """Rows that may wait for the model; more requests are answered 503 until there is room."""
-    max_waiting_bytes: int = Field(default=64 * 1024**2, gt=0, validation_alias=runtime.ENV_MAX_WAITING_BYTES)
+    max_waiting_bytes: int = Field(default=64 * 1024**2, gt=0, validation_alias="MAX_WAITING_BYTES")
     """The same for the bytes of their bodies."""
-    compile_model: bool = Field(default=True, validation_alias=runtime.ENV_COMPILE_MODEL)
+    compile_model: bool = Field(default=True, validation_alias="COMPILE_MODEL")
     """Whether a known estimator may answer through a faster form with the same answers."""
-    drift_max_series: int = Field(default=2000, ge=0, validation_alias=runtime.ENV_DRIFT_MAX_SERIES)
+    drift_max_series: int = Field(default=2000, ge=0, validation_alias="DRIFT_MAX_SERIES")
     """Most series for the bins of features; features after that are not counted."""
     host: str = Field(default="0.0.0.0", validation_alias="HOST")  # noqa: S104 - a pod is called from outside
     port: int = Field(default=runtime.HTTP_PORT, ge=0, le=65535, validation_alias="PORT")

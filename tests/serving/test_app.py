@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,77 @@ async def test_a_bad_value_is_refused_by_row_and_feature(
     problem = answer.json()
     assert (answer.status_code, problem["row"], problem["feature"]) == (422, 1, "feature_03")
     assert words in problem["detail"]
+
+
+BEHIND = [
+    pytest.param({"json": {"features": "rows"}}, id="rows"),
+    pytest.param({"json": {"features": "row"}}, id="one row"),
+    pytest.param({"json": {"features": "row", "probabilities": True}}, id="probabilities"),
+    pytest.param({"content": b"{"}, id="what is not JSON"),
+    pytest.param({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, id="another type"),
+    pytest.param({"content": b" " * (MAX_BODY_BYTES + 1)}, id="too many bytes"),
+]
+
+
+@pytest.mark.parametrize("request_", BEHIND)
+async def test_the_router_answers_as_the_front_does(
+    loaded: Model, artifact: Exported, request_: dict[str, Any]
+) -> None:
+    app = create_app(loaded, settings())
+    rows = [list(row) for row in artifact.manifest.examples.rows]
+    if "json" in request_:
+        known = {"rows": rows, "row": rows[0]}
+        document = {**request_["json"], "features": known[request_["json"]["features"]]}
+        request_ = {"json": document}
+    front, behind = client_of(app), client_of(partial(FastAPI.__call__, app))  # type: ignore[arg-type]
+    async with front, behind:
+        one = await front.post("/predict", **request_)
+        other = await behind.post("/predict", **request_)
+    assert (one.status_code, one.content) == (other.status_code, other.content)
+    assert sorted(one.headers.items()) == sorted(other.headers.items())
+
+
+async def test_every_answer_in_front_of_the_router_is_documented(loaded: Model) -> None:
+    app = create_app(loaded, settings())
+    documented = {path for path, item in app.openapi()["paths"].items() if "post" in item}
+    assert set(app.front) == documented
+
+
+async def test_probabilities_of_each_class_come_on_request(
+    client: httpx.AsyncClient, row: list[Any], recorded: tuple[Any, ...]
+) -> None:
+    one = (await client.post("/predict", json={"features": row, "probabilities": True})).json()
+    assert one["probabilities"] == {"0": pytest.approx(1 - recorded[0]), "1": pytest.approx(recorded[0])}
+    assert one["prediction"] == one["probabilities"]["1"]
+    many = (await client.post("/predict", json={"features": [row], "probabilities": True})).json()
+    assert many["probabilities"] == [one["probabilities"]]
+    assert "probabilities" not in (await client.post("/predict", json={"features": row})).json()
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        pytest.param({"Content-Type": "text/csv"}, "application/json", id="another type"),
+        pytest.param({"Content-Encoding": "gzip"}, "Content-Encoding", id="a compressed body"),
+    ],
+)
+async def test_a_body_of_another_kind_gets_415(
+    client: httpx.AsyncClient, headers: dict[str, str], words: str
+) -> None:
+    answer = await client.post("/predict", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert words in answer.json()["detail"]
+
+
+async def test_a_sampler_sees_answered_requests_only(loaded: Model, row: list[Any]) -> None:
+    app = create_app(loaded, settings())
+    seen: list[Any] = []
+    async with client_of(app) as client:
+        await client.post("/predict", json={"features": row})
+        app.state.predictions.sampler = lambda *sample: seen.append(sample)
+        answer = await client.post("/predict", json={"features": row}, headers={"X-Request-Id": "7"})
+        await client.post("/predict", json={"features": []})
+    assert seen == [([row], [answer.json()["prediction"]], "7")]
 
 
 async def test_unknown_paths_and_methods_are_problem_documents(client: httpx.AsyncClient) -> None:

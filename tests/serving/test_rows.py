@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.errors import BadRequestError
-from modelrelease_serving.rows import parse_rows
+from modelrelease_serving.rows import Asked, Decoder, parse_rows
 
 FEATURES = (
     Feature(name="age"),
@@ -46,6 +46,48 @@ def outcome(body: bytes) -> str | int:
     except BadRequestError as error:
         return error.status if error.detail else "a refusal without a reason"
     return "rows" if all(len(row) == len(FEATURES) for row in parsed) else "rows of another length"
+
+
+def decoded(body: bytes) -> Asked | str:
+    try:
+        return Decoder(FEATURES).decode(body)
+    except BadRequestError as error:
+        return error.detail
+
+
+def parsed(body: bytes) -> Asked | str:
+    try:
+        return parse_rows(body, FEATURES)
+    except BadRequestError as error:
+        return error.detail
+
+
+values = st.none() | st.booleans() | numbers | st.text(max_size=3) | st.integers() | st.floats()
+near_misses = st.lists(st.lists(values, min_size=2, max_size=4) | values, max_size=4)
+
+
+@given(near_misses | rows | st.lists(rows) | anything, st.none() | st.booleans() | st.integers())
+def test_the_typed_pass_takes_and_refuses_what_the_checker_does(given_: object, wanted: object) -> None:
+    document = {"features": given_} | ({} if wanted is None else {"probabilities": wanted})
+    body = json.dumps(document).encode()
+    assert decoded(body) == parsed(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"features": [1e999, 2, "a"]}',
+        b'{"features": [1, 2, "a"], "features": [3, 4, "b"]}',
+        b'{"features": [1, 2, "\\ud800"]}',
+        b'{"features": [1, 2, "a"]} trailing',
+        b'{"features": [1, 2, "\xff"]}',
+        b'{"features": [01, 2, "a"]}',
+        b'{"features": [-0, -0.0, "a"]}',
+        b'{"features": [123456789012345678901234567890, 2, "a"]}',
+    ],
+)
+def test_both_read_odd_json_alike(body: bytes) -> None:
+    assert decoded(body) == parsed(body)
 
 
 def test_a_number_is_no_category() -> None:

@@ -1,0 +1,143 @@
+"""Requests that wait at the same moment share a call, and nothing else."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modelrelease_serving.engine import Engine, Outcome
+from modelrelease_serving.errors import BusyError, ModelFailedError
+from modelrelease_serving.estimator import Pace, Row
+
+QUICK = Pace(call=1e-6, row=1e-6)
+SHARED = Pace(call=5e-4, row=1e-7)
+SLOW = Pace(call=5e-2, row=0)
+
+
+class Scripted:
+    """A model that doubles its first value, refuses negative ones, and remembers its calls."""
+
+    def __init__(self, pace: Pace, *, mixes_rows: bool = False) -> None:
+        self.pace, self.mixes_rows = pace, mixes_rows
+        self.calls: list[int] = []
+        self.threads: set[str] = set()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.estimator = SimpleNamespace(explain=self.explain)
+
+    def predict(self, rows: Sequence[Row]) -> list[Any]:
+        assert self.may_go_on.wait(10)
+        self.calls.append(len(rows))
+        self.threads.add(threading.current_thread().name.partition("_")[0])
+        if any(float(row[0] or 0) < 0 for row in rows):
+            msg = "negative"
+            raise ModelFailedError(msg)
+        return [float(row[0] or 0) * 2 for row in rows]
+
+    def explain(self, rows: Sequence[Row]) -> tuple[list[Any], list[list[float]]]:
+        return self.predict(rows), [[0.25, 0.75]] * len(rows)
+
+
+def engine_of(model: Scripted, *, max_rows: int = 100, max_bytes: int = 1000) -> Engine:
+    return Engine(model, max_rows=max_rows, max_bytes=max_bytes)  # type: ignore[arg-type]
+
+
+async def ask(engine: Engine, *values: float, size: int = 1) -> list[Any]:
+    return (await engine.predict([[value] for value in values], size)).answers
+
+
+async def test_a_model_of_microseconds_is_asked_at_once_and_alone() -> None:
+    model = Scripted(QUICK)
+    engine = engine_of(model)
+    assert await asyncio.gather(*(ask(engine, number) for number in range(5))) == [[0], [2], [4], [6], [8]]
+    assert model.calls == [1] * 5
+    assert model.threads == {"MainThread"}
+
+
+async def test_requests_that_wait_together_share_a_call_and_get_their_own_answers() -> None:
+    model = Scripted(SHARED)
+    engine = engine_of(model)
+    answers = await asyncio.gather(ask(engine, 1), ask(engine, 2, 3), ask(engine, 4))
+    assert answers == [[2], [4, 6], [8]]
+    assert model.calls == [4]
+    assert model.threads == {"MainThread"}
+
+
+async def test_a_lonely_request_waits_for_nobody() -> None:
+    model = Scripted(SHARED)
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    asyncio.get_running_loop().call_soon(count)
+    assert await ask(engine_of(model), 1) == [2]
+    assert turns <= 3
+
+
+async def test_a_slow_model_is_asked_in_a_thread_and_its_queue_is_the_next_call() -> None:
+    model = Scripted(SLOW)
+    model.may_go_on.clear()
+    engine = engine_of(model)
+    first = asyncio.create_task(ask(engine, 1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(ask(engine, number)) for number in (2, 3)]
+    await asyncio.sleep(0)
+    # The loop still turns while the model works.
+    model.may_go_on.set()
+    assert await asyncio.gather(first, *others) == [[2], [4], [6]]
+    assert model.calls == [1, 2]
+    assert model.threads == {"model"}
+
+
+@pytest.mark.parametrize("pace", [SHARED, SLOW], ids=["on the loop", "in a thread"])
+async def test_a_row_that_fails_fails_alone(pace: Pace) -> None:
+    engine = engine_of(Scripted(pace))
+    good, bad, other = await asyncio.gather(
+        ask(engine, 1), ask(engine, -1), ask(engine, 3), return_exceptions=True
+    )
+    assert (good, other) == ([2], [6])
+    assert isinstance(bad, ModelFailedError)
+
+
+async def test_rows_that_colour_each_other_are_never_mixed() -> None:
+    model = Scripted(SHARED, mixes_rows=True)
+    engine = engine_of(model)
+    assert await asyncio.gather(ask(engine, 1), ask(engine, 2)) == [[2], [4]]
+    assert model.calls == [1, 1]
+
+
+async def test_probabilities_are_computed_only_for_those_who_asked() -> None:
+    engine = engine_of(Scripted(QUICK))
+    plain, explained = await asyncio.gather(engine.predict([[1]], 1), engine.predict([[2]], 1, explain=True))
+    assert plain == Outcome([2], None)
+    assert explained == Outcome([4], [[0.25, 0.75]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"), [(4, 10), (1, 500)], ids=["too many rows wait", "too many bytes wait"]
+)
+async def test_a_full_queue_refuses_at_once_and_takes_again_later(rows: int, size: int) -> None:
+    model = Scripted(SLOW)
+    model.may_go_on.clear()
+    engine = engine_of(model, max_rows=10, max_bytes=1000)
+    tasks = [asyncio.create_task(ask(engine, *range(rows), size=size)) for _ in range(8)]
+    refused = await asyncio.wait_for(first_failure(tasks), 5)
+    assert isinstance(refused, BusyError)
+    model.may_go_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    kept = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert kept
+    assert all(answer == [2 * value for value in range(rows)] for answer in kept)
+    assert await ask(engine, 5) == [10]
+
+
+async def first_failure(tasks: list[asyncio.Task[list[Any]]]) -> BaseException | None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    return next(task.exception() for task in done if task.exception())
