@@ -20,8 +20,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from modelrelease_contract.artifact import Examples
 from modelrelease_training.data import Data, Split, make_data, split
+from modelrelease_training.errors import ExistsError
 from modelrelease_training.evaluate import evaluate
-from modelrelease_training.export import ExistsError, Exported, Label, describe, dump, export_artifact, write
+from modelrelease_training.export import Exported, Label, describe, dump, export_artifact, write
 from modelrelease_training.train import fit
 
 FAILING_SHARE: Final = 0.1
@@ -109,13 +110,13 @@ def broken(order: Order) -> Exported:
     """Export a good model whose manifest records other predictions than it gives."""
     data = order.data()
     model = fit(data.training)
-    content = dump(model)
+    files = dump(model)
     metrics = evaluate(model, data.held_out)
-    manifest = describe(model, content, label=order.label, data=data, metrics=metrics)
+    manifest = describe(model, files, label=order.label, data=data, metrics=metrics)
     recorded = manifest.examples
     lies = Examples(rows=recorded.rows, predictions=tuple(1 - float(truth) for truth in recorded.predictions))
     return write(
-        manifest.model_copy(update={"examples": lies}), content, output=order.output, force=order.force
+        manifest.model_copy(update={"examples": lies}), files, output=order.output, force=order.force
     )
 
 

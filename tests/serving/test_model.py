@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
 
 def open_regression(estimator: TransformedTargetRegressor, folder: Path) -> Model:
     """Open an artifact whose answer is what `predict` says, written by hand."""
-    content = dump(estimator)
+    content = dump(estimator)["model.joblib"]
     (folder / "model.joblib").write_bytes(content)
     manifest = ArtifactManifest(
         name="curve",

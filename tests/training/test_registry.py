@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from modelrelease_contract import MANIFEST_NAME
+from modelrelease_training.errors import ArtifactError, RegistryError
 from modelrelease_training.export import Exported
-from modelrelease_training.load import ArtifactError
-from modelrelease_training.registry import Facts, Registry, RegistryError
+from modelrelease_training.registry import Facts, Registry
 from tests.serving.support import train
 from tests.support.mlflow_server import free_port
 

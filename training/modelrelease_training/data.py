@@ -4,28 +4,53 @@ The world that the rows come from is fixed; a seed only draws other rows of it. 
 with two seeds therefore agree on what is true. Nothing here fits, measures or writes.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from pandas.util import hash_pandas_object
 
 FEATURES: Final = 16
 HELD_OUT_SHARE: Final = 0.2
 MINIMUM_ROWS: Final = 200
 _WORLD: Final = 20_240_901
 """Seed of the world itself: means, scales, weights. Never the user's seed."""
+_CHANNELS: Final = ("web", "mobile", "partner")
+_NO_SHIFTS: Final[Mapping[str, float]] = MappingProxyType({})
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Texts = NDArray[np.str_]
+Shifts = Mapping[str, float]
+"""Feature name to how far its values move, in standard deviations of the feature."""
+
+
+def feature_names() -> tuple[str, ...]:
+    """Return the feature names in the order of the columns."""
+    return tuple(f"feature_{index:02d}" for index in range(FEATURES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Rows of shape (rows, 16) and one label, 0 or 1, for each."""
+    """Rows of shape (rows, features) and one label, 0 or 1, for each."""
 
     rows: Floats
     labels: Labels
+    names: tuple[str, ...] = field(default_factory=feature_names)
+    """Of the features, in the order of the columns."""
+    nullable: frozenset[str] = frozenset()
+    """Names of the features that may be missing (NaN)."""
+    segments: Texts | None = None
+    """Which part of the population each row belongs to, where that is known. No input of the model."""
+
+    def take(self, which: Any) -> "Data":
+        """Return the rows that a numpy index, slice or mask names."""
+        segments = None if self.segments is None else self.segments[which]
+        return replace(self, rows=self.rows[which], labels=self.labels[which], segments=segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +61,11 @@ class Split:
     held_out: Data
 
 
-def feature_names() -> tuple[str, ...]:
-    """Return the feature names in the order of the columns."""
-    return tuple(f"feature_{index:02d}" for index in range(FEATURES))
-
-
-def make_data(*, seed: int, rows: int) -> Data:
+def make_data(*, seed: int, rows: int, shifts: Shifts = _NO_SHIFTS) -> Data:
     """Draw `rows` rows of the world: correlated features on different scales, labels by a noisy rule.
 
-    Raises ValueError when there are too few rows for a baseline.
+    `shifts` moves features and leaves the rule as it is: covariate shift. Raises ValueError when there
+    are too few rows for a baseline, or a shift names no feature.
     """
     if rows < MINIMUM_ROWS:
         msg = f"rows must be at least {MINIMUM_ROWS}, to fill every decile of the held-out rows; got {rows}"
@@ -56,17 +77,48 @@ def make_data(*, seed: int, rows: int) -> Data:
     scales = 10.0 ** world.uniform(-0.5, 1.0, size=FEATURES)
 
     draw = np.random.default_rng(seed)
-    latent = draw.standard_normal((rows, FEATURES)) @ mixing
+    latent = draw.standard_normal((rows, FEATURES)) @ mixing + _moves(shifts, mixing)
     logits = latent @ weights + 0.5 * latent[:, 0] * latent[:, 1]
     labels = (draw.random(rows) < 1.0 / (1.0 + np.exp(-logits))).astype(np.int64)
     # Six digits are what a person would send, and they keep the manifest's example rows readable.
-    return Data(rows=np.round(latent * scales + centres, 6), labels=labels)
+    return Data(
+        rows=np.round(latent * scales + centres, 6),
+        labels=labels,
+        segments=draw.choice(_CHANNELS, size=rows, p=[0.6, 0.3, 0.1]),
+    )
+
+
+def _moves(shifts: Shifts, mixing: Floats) -> Floats:
+    unknown = sorted(set(shifts) - set(feature_names()))
+    if unknown:
+        first, *_, last = feature_names()
+        msg = f"a shift names {unknown[0]!r}, but the features are {first} to {last}"
+        raise ValueError(msg)
+    # The rows are independent standard normals times `mixing`, so these are the standard deviations.
+    deviations = np.linalg.norm(mixing, axis=0)
+    moves = deviations * [shifts.get(name, 0.0) for name in feature_names()]
+    return np.asarray(moves, dtype=np.float64)
 
 
 def split(data: Data) -> Split:
     """Keep the last fifth of the rows apart. They are drawn independently, so the tail is a fair sample."""
     cut = len(data.labels) - round(len(data.labels) * HELD_OUT_SHARE)
-    return Split(
-        training=Data(rows=data.rows[:cut], labels=data.labels[:cut]),
-        held_out=Data(rows=data.rows[cut:], labels=data.labels[cut:]),
-    )
+    return Split(training=data.take(slice(None, cut)), held_out=data.take(slice(cut, None)))
+
+
+def split_by_content(data: Data) -> Split:
+    """Keep about a fifth of the rows apart, chosen by a hash of each row's features.
+
+    The same row is on the same side in whichever file it appears, so a row that one version was
+    measured on was not learned by another, and duplicates never fall on both sides. The order of the
+    rows does not matter. Raises ValueError when either side would have too few rows or one class only.
+    """
+    keys = hash_pandas_object(pd.DataFrame(data.rows), index=False).to_numpy()
+    held_out = keys % round(1 / HELD_OUT_SHARE) == 0
+    parts = Split(training=data.take(~held_out), held_out=data.take(held_out))
+    for part, what in ((parts.training, "to train on"), (parts.held_out, "held out")):
+        classes = np.unique(part.labels).tolist()
+        if len(part.labels) < MINIMUM_ROWS * HELD_OUT_SHARE / 2 or len(classes) < 2:
+            msg = f"of {len(data.labels)} rows, the {len(part.labels)} {what} have the labels {classes}"
+            raise ValueError(f"{msg}: both labels are needed on both sides; bring more rows")
+    return parts

@@ -6,13 +6,15 @@ data give the same bytes. Nothing here fits or measures.
 
 import hashlib
 import io
+import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import joblib
@@ -24,21 +26,26 @@ from modelrelease_contract.artifact import (
     Baseline,
     Examples,
     Feature,
+    Format,
     Histogram,
     ModelFile,
     Output,
     manifest_digest,
 )
-from modelrelease_training.data import Floats, Split, feature_names
+from modelrelease_training.data import Data, Floats, Split
+from modelrelease_training.errors import ExistsError
+from modelrelease_training.skops_bytes import skops_bytes
 
 EXAMPLE_ROWS: Final = 8
-_MODEL_FILE: Final = "model.joblib"
+TRAINING_NAME: Final = "training.json"
+"""File of the artifact that says how the model came to be."""
 _DECILES: Final = np.linspace(0.1, 0.9, 9)
 _LIBRARIES: Final = ("joblib", "numpy", "scikit-learn")
+_MODEL_FILES: Final[dict[str, Format]] = {"model.joblib": "joblib", "model.skops": "skops"}
 
-
-class ExistsError(Exception):
-    """This version has been exported before, and versions do not change."""
+Files = Mapping[str, bytes]
+"""Contents by file name. The first one that holds a model is the one that is served."""
+_NOTHING: Final[Files] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,72 +79,99 @@ def export_artifact(
 ) -> Exported:
     """Write `model`, a fitted binary classifier with `predict_proba`, to `<output>/<name>/<version>`.
 
-    The baseline comes from `data.held_out`. `example_rows`, shape (n, 16), are the first held-out
+    The baseline comes from `data.held_out`. `example_rows`, shape (n, features), are the first held-out
     rows when left out. Raises ExistsError unless `force`, ValueError for a label that cannot be
     written, OSError when the disk refuses.
     """
-    content = dump(model)
-    manifest = describe(model, content, label=label, data=data, metrics=metrics, example_rows=example_rows)
-    return write(manifest, content, output=output, force=force)
+    files = dump(model)
+    manifest = describe(model, files, label=label, data=data, metrics=metrics, example_rows=example_rows)
+    return write(manifest, files, output=output, force=force)
 
 
-def dump(model: Any) -> bytes:
-    """Return the bytes of the model file."""
-    buffer = io.BytesIO()
-    joblib.dump(model, buffer, compress=("zlib", 3))
-    return buffer.getvalue()
+def dump(model: Any, formats: Sequence[Format] = ("joblib",)) -> dict[str, bytes]:
+    """Return the model's files, one for each format. The first format is the one that is served."""
+    return {
+        f"model.{name}": _joblib_bytes(model) if name == "joblib" else skops_bytes(model) for name in formats
+    }
 
 
 def describe(
     model: Any,
-    content: bytes,
+    files: Files,
     *,
     label: Label,
     data: Split,
     metrics: dict[str, float],
     example_rows: Floats | None = None,
 ) -> ArtifactManifest:
-    """Return the manifest of `model`, whose file has the bytes `content`. Writes nothing."""
+    """Return the manifest of `model`, whose artifact holds `files`. Writes nothing."""
     rows = data.held_out.rows[:EXAMPLE_ROWS] if example_rows is None else example_rows
+    model_file = next(name for name in files if name in _MODEL_FILES)
+    served = _MODEL_FILES[model_file]
+    libraries = _LIBRARIES if served == "joblib" else (*_LIBRARIES, served)
     return ArtifactManifest(
         name=label.name,
         version=label.version,
         created=label.created,
-        model_file=_MODEL_FILE,
-        features=_features(data.training.rows),
+        format=served,
+        model_file=model_file,
+        features=_features(data.training),
         output=Output(classes=("0", "1"), probability=True),
-        libraries={name: installed(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        libraries={name: installed(name) for name in libraries} | {"python": platform.python_version()},
         metrics=metrics,
-        baseline=_baseline(model, data.held_out.rows),
+        baseline=_baseline(model, data.held_out),
         examples=Examples(
-            rows=tuple(tuple(row) for row in rows.tolist()),
+            rows=tuple(tuple(_plain(value) for value in row) for row in rows.tolist()),
             predictions=tuple(model.predict_proba(rows)[:, 1].tolist()),
         ),
-        files=(ModelFile(path=_MODEL_FILE, sha256=hashlib.sha256(content).hexdigest(), size=len(content)),),
+        files=tuple(
+            ModelFile(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            for path, content in files.items()
+        ),
     )
 
 
-def write(manifest: ArtifactManifest, content: bytes, *, output: Path, force: bool = False) -> Exported:
-    """Put the manifest and the model file into `<output>/<name>/<version>`, both or neither."""
-    target = output / manifest.name / manifest.version
+def make_room(output: Path, label: Label, *, force: bool) -> Path:
+    """Return the folder that a version goes to, and make the one above: sooner than after a long training.
+
+    Raises ExistsError when this version was exported before, unless `force`; OSError when the disk refuses.
+    """
+    target = output / label.name / label.version
     if target.exists() and not force:
         msg = (
             f"{target} exists, and a released version never changes: "
             "choose another --version, or pass --force to replace it"
         )
         raise ExistsError(msg)
-    raw = manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
     target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def write(
+    manifest: ArtifactManifest, files: Files, *, output: Path, beside: Files = _NOTHING, force: bool = False
+) -> Exported:
+    """Put the manifest and its files into `<output>/<name>/<version>`, all or none.
+
+    `beside` are files that the manifest does not name, such as the model card, which names the digest.
+    """
+    target = make_room(output, Label(name=manifest.name, version=manifest.version), force=force)
+    raw = encode(manifest)
     fresh = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
     try:
-        (fresh / manifest.model_file).write_bytes(content)
-        (fresh / MANIFEST_NAME).write_bytes(raw)
+        for name, content in {**files, **beside, MANIFEST_NAME: raw}.items():
+            (fresh / name).parent.mkdir(exist_ok=True)
+            (fresh / name).write_bytes(content)
         # mkdtemp is for secrets; a pod with another user id has to read this folder.
         fresh.chmod(0o755)
         _swap(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return Exported(path=target, digest=manifest_digest(raw), manifest=manifest)
+
+
+def encode(manifest: ArtifactManifest) -> bytes:
+    """Return the bytes of manifest.json: what the digest is of."""
+    return manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
 
 
 def _swap(fresh: Path, target: Path) -> None:
@@ -151,20 +185,31 @@ def _swap(fresh: Path, target: Path) -> None:
         fresh.rename(target)
 
 
-def _features(rows: Floats) -> tuple[Feature, ...]:
-    lows, highs = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+def _joblib_bytes(model: Any) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer, compress=("zlib", 3))
+    return buffer.getvalue()
+
+
+def _plain(value: float) -> float | None:
+    """Return a value as a client would send it: a missing one is null, which JSON has, and not NaN."""
+    return None if math.isnan(value) else value
+
+
+def _features(data: Data) -> tuple[Feature, ...]:
+    lows, highs = np.nanmin(data.rows, axis=0).tolist(), np.nanmax(data.rows, axis=0).tolist()
     return tuple(
-        Feature(name=name, minimum=low, maximum=high)
-        for name, low, high in zip(feature_names(), lows, highs, strict=True)
+        Feature(name=name, minimum=low, maximum=high, nullable=name in data.nullable)
+        for name, low, high in zip(data.names, lows, highs, strict=True)
     )
 
 
-def _baseline(model: Any, rows: Floats) -> Baseline:
-    probabilities = model.predict_proba(rows)[:, 1]
-    deciles = np.quantile(rows, _DECILES, axis=0).T.tolist()
-    columns = zip(feature_names(), deciles, rows.T, strict=True)
+def _baseline(model: Any, data: Data) -> Baseline:
+    probabilities = model.predict_proba(data.rows)[:, 1]
+    deciles = np.nanquantile(data.rows, _DECILES, axis=0).T.tolist()
+    columns = zip(data.names, deciles, data.rows.T, strict=True)
     return Baseline(
-        rows=len(rows),
+        rows=len(data.rows),
         features={name: histogram(column, edges) for name, edges, column in columns},
         prediction=histogram(probabilities, [tenth / 10 for tenth in range(1, 10)]),
     )

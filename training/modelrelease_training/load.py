@@ -1,16 +1,16 @@
 """Reads artifacts back: manifest, digests, model. A model file is code, so its digest is compared first."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import joblib
+import skops.io
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
-
-
-class ArtifactError(Exception):
-    """A folder holds no artifact, or one that was changed after it was exported."""
+from modelrelease_contract.artifact import Format
+from modelrelease_training.errors import ArtifactError
 
 
 def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
@@ -38,10 +38,20 @@ def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
     manifest, _ = read_artifact(folder)
     path = folder / manifest.model_file
     try:
-        return joblib.load(path), manifest
+        return _LOADERS[manifest.format](path), manifest
     except Exception as error:
         msg = f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs {_needs(manifest)}"
         raise ArtifactError(msg) from error
+
+
+def _load_skops(path: Path) -> Any:
+    """Build what skops trusts, types of scikit-learn, and number types; skops refuses any other."""
+    untrusted = skops.io.get_untrusted_types(file=path)
+    ours = [name for name in untrusted if name.startswith("sklearn.") or name == "numpy.dtype"]
+    return skops.io.load(path, trusted=ours)
+
+
+_LOADERS: Final[dict[Format, Callable[[Path], Any]]] = {"joblib": joblib.load, "skops": _load_skops}
 
 
 def _check(path: Path, sha256: str) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_training.errors import RegistryError
 from modelrelease_training.load import read_artifact
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ _QUIET: Final = {
 """What MLflow does unasked: send usage figures, print to standard output, and try for minutes."""
 _BATCH: Final = 100
 """MLflow takes so many parameters at once."""
-
-
-class RegistryError(Exception):
-    """MLflow does not answer, or does not hold what was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
