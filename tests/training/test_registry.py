@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from modelrelease_contract import MANIFEST_NAME
-from modelrelease_training.errors import ArtifactError, RegistryError
+from modelrelease_training.__main__ import main
+from modelrelease_training.errors import EXIT_USAGE, ArtifactError, RegistryError
 from modelrelease_training.export import Exported
+from modelrelease_training.ingest import generate, write_table
+from modelrelease_training.load import load_model
 from modelrelease_training.registry import Facts, Registry
 from tests.serving.support import train
 from tests.support.mlflow_server import free_port
@@ -147,3 +150,56 @@ def test_a_changed_artifact_is_not_registered(registry: Registry, tmp_path: Path
     (changed.path / "model.joblib").write_bytes(b"something else")
     with pytest.raises(ArtifactError, match="changed after it was exported"):
         registry.register(changed.path)
+
+
+def command(*arguments: str | Path) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_train_registers_what_it_exported(
+    mlflow_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_table(generate(rows=600, seed=7, shifts={}), tmp_path / "data.parquet")
+    options = ["--name", "trained", "--mlflow", mlflow_url, "--experiment", "mine", "--format", "json"]
+    arguments = ["--version", "1", "--data", data.path, "--output", tmp_path, "--max_steps", "30", *options]
+    assert command("train", *arguments, "--register") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["registered"]["digest"] == answer["digest"]
+    run = ask(mlflow_url, "runs/get", run_id=answer["registered"]["run_id"])["run"]
+    parameters = {each["key"]: each["value"] for each in run["data"]["params"]}
+    assert parameters["max_steps"] == "30"
+    assert parameters["data.fingerprint"] == data.fingerprint
+    metrics = {each["key"]: each["value"] for each in run["data"]["metrics"]}
+    assert metrics["segments/web/roc_auc"] == answer["segments"]["web"]["roc_auc"]
+    version = ask(mlflow_url, "model-versions/get", name="trained", version="1")["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in version["tags"]}
+    assert tags["modelrelease.data_fingerprint"] == data.fingerprint
+    assert tags["modelrelease.data_schema_version"] == "1"
+
+
+def test_register_moves_the_aliases_that_it_was_told(
+    exported: Exported, mlflow_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["register", exported.path, "--mlflow", mlflow_url, "--alias", "one", "--alias", "two"]
+    assert command(*arguments) == 0
+    assert "Registered qna 1 as models:/qna/" in capsys.readouterr().out
+    assert {"one", "two"} <= set(Registry(mlflow_url).find("models:/qna@one").aliases)
+
+
+def test_an_artifact_outlives_an_mlflow_that_is_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    arguments = ["--version", "1", "--rows", "400", "--output", tmp_path, "--register"]
+    assert command("train", *arguments) == EXIT_USAGE
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    folder = tmp_path / "qna" / "1"
+    assert f"The artifact is kept in {folder}: `modelrelease-train register {folder}` tries again" in sentence
+    load_model(folder)
+
+
+def test_register_refuses_a_folder_that_holds_no_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("register", tmp_path) == EXIT_USAGE
+    assert "manifest.json cannot be read" in capsys.readouterr().err

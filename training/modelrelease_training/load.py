@@ -1,6 +1,7 @@
 """Reads artifacts back: manifest, digests, model. A model file is code, so its digest is compared first."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ import skops.io
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
 from modelrelease_contract.artifact import Format
 from modelrelease_training.errors import ArtifactError
+from modelrelease_training.export import TRAINING_NAME
 
 
 def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
@@ -41,6 +43,16 @@ def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
         return _LOADERS[manifest.format](path), manifest
     except Exception as error:
         msg = f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs {_needs(manifest)}"
+        raise ArtifactError(msg) from error
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return what training.json says of how a checked artifact came to be; nothing when there is none."""
+    path = folder / TRAINING_NAME
+    try:
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"{path} cannot be read ({error}): export the model again"
         raise ArtifactError(msg) from error
 
 

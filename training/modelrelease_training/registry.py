@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
@@ -43,6 +43,8 @@ _QUIET: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 """What MLflow does unasked: send usage figures, print to standard output, and try for minutes."""
+_NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_\-. ]")
+"""What MLflow takes in no name of a metric."""
 _BATCH: Final = 100
 """MLflow takes so many parameters at once."""
 
@@ -171,6 +173,24 @@ class Registry:
                 reason = " ".join(str(error).split())
                 msg = f"MLflow at {self.uri} refused: {reason}"
                 raise RegistryError(msg) from error
+
+
+def facts_of(training: dict[str, Any]) -> Facts:
+    """Return what a run should say of a training: training.json, flattened to what MLflow keeps."""
+    data = training.get("data", {})
+    parameters = {**training.get("parameters", {}), **{f"data.{key}": str(data[key]) for key in data}}
+    for key in ("training_rows", "held_out_rows"):
+        if key in training:
+            parameters[key] = str(training[key])
+    metrics = {
+        f"segments/{_NOT_A_NAME.sub('_', segment)}/{metric}": float(value)
+        for segment, figures in training.get("segments", {}).items()
+        for metric, value in figures.items()
+    }
+    tags = {"data_fingerprint": data["fingerprint"]} if "fingerprint" in data else {}
+    if "schema_version" in data:
+        tags["data_schema_version"] = str(data["schema_version"])
+    return Facts(parameters=parameters, metrics=metrics, tags=tags)
 
 
 def parse_model_uri(uri: str) -> tuple[str, str, str]:

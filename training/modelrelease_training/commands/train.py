@@ -1,6 +1,7 @@
 """`modelrelease-train train`."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from modelrelease_training.commands.common import (
     table,
     version_label,
 )
-from modelrelease_training.errors import TrainingError
+from modelrelease_training.commands.register import add_registry, register
+from modelrelease_training.commands.register import text as as_text
+from modelrelease_training.errors import RegistryError, TrainingError
 
 if TYPE_CHECKING:
     from modelrelease_training.pipeline import Order, Trained
+    from modelrelease_training.registry import Registered
 
 EPILOG = """\
 examples:
@@ -69,6 +73,8 @@ def add(commands: Commands) -> None:
     )
     _add_data(parser)
     _add_recipe(parser)
+    parser.add_argument("--register", action="store_true", help="register with MLflow, as `register` does")
+    add_registry(parser)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +134,21 @@ def run(options: argparse.Namespace) -> int:
         reason = error.strerror or error
         msg = f"cannot write to {options.output}: {reason}; choose another --output"
         raise TrainingError(msg) from error
-    answer(options, _fields(trained), _text(trained))
+    registered = _register(options, trained.exported.path)
+    fields = _fields(trained) | ({"registered": asdict(registered)} if registered else {})
+    answer(options, fields, "\n".join([_text(trained), *([as_text(registered)] if registered else [])]))
     return 0
+
+
+def _register(options: argparse.Namespace, folder: Path) -> "Registered | None":
+    """Register if that was asked for. The artifact stays on disk whatever MLflow does."""
+    if not options.register:
+        return None
+    try:
+        return register(options, folder)
+    except RegistryError as error:
+        msg = f"{error}. The artifact is kept in {folder}: `modelrelease-train register {folder}` tries again"
+        raise RegistryError(msg) from error
 
 
 def _order(options: argparse.Namespace) -> "Order":
