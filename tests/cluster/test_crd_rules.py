@@ -136,6 +136,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"drift": {"sustained": {"windows": 2, "atLeast": 3}}},
         "spec.drift.sustained.atLeast must be at most",
     ),
+    "a retraining without an image": ({"retrain": {}}, "spec.retrain.image"),
+    "a cool-down in words": ({"retrain": {"image": "i", "cooldown": "a day"}}, "spec.retrain.cooldown"),
+    "too many retries": ({"retrain": {"image": "i", "retries": 11}}, "spec.retrain.retries"),
     "an address without scheme": ({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "prometheus.url"),
 }
 
@@ -179,6 +182,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "prometheus": {"url": "https://p:9090/x", "bearerTokenSecretRef": KEY, "caSecretRef": KEY}
         }
     },
+    "a retraining": {"retrain": {"image": "i", "serviceAccountName": "trainer", "cooldown": "0s"}},
     "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
 }
 

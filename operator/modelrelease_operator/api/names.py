@@ -11,6 +11,8 @@ LABEL_RELEASE = f"{GROUP}/release"
 LABEL_REVISION = f"{GROUP}/revision"
 LABEL_TRACK = f"{GROUP}/track"
 LABEL_VERSION = f"{GROUP}/version"
+LABEL_RETRAIN = f"{GROUP}/retrain"
+"""Of a Job and its pods: the request that they answer."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "modelrelease-operator"
 
@@ -19,6 +21,7 @@ MANAGED_BY = "modelrelease-operator"
 ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_ABORT = f"{GROUP}/abort"
 ANNOTATION_RETRY = f"{GROUP}/retry"
+ANNOTATION_RETRAIN = f"{GROUP}/retrain"
 
 NO_REVISION = "none"
 """A revision that no pod has: the selector of a Service that shall have no endpoints."""
@@ -27,6 +30,12 @@ NO_REVISION = "none"
 def workload_name(release: str, revision: str) -> str:
     """Return the name of the Deployment that runs one revision."""
     return f"{release}-{revision}"
+
+
+def retrain_job_name(release: str, request: str) -> str:
+    """Return the name of a request's Job: at most 63 characters, because pods carry it as a label."""
+    tail = f"-retrain-{request}"
+    return release[: 63 - len(tail)].rstrip("-") + tail
 
 
 def service_names(release: str) -> tuple[str, str, str]:

@@ -23,9 +23,11 @@ from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
+from modelrelease_operator.api.pods import Env, PodTemplate
 from modelrelease_operator.api.prometheus import Prometheus
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
+from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.errors import Invalid
 
 URI_PATTERN = (
@@ -78,29 +80,8 @@ class Serving(_Model):
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
     replicas: int = Field(default=3, ge=1, le=1000)
     resources: dict[str, Any] = Field(default_factory=dict)
-    env: tuple[dict[str, Any], ...] = Field(default=(), max_length=100)
-    pod_template: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("env")
-    @classmethod
-    def _each_has_a_name(cls, env: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for item in env:
-            if not isinstance(item.get("name"), str):
-                msg = f"each variable needs a name, got {item!r}"
-                raise ValueError(msg)
-        return env
-
-    @field_validator("pod_template")
-    @classmethod
-    def _shaped_like_a_pod_template(cls, template: dict[str, Any]) -> dict[str, Any]:
-        for path in (("metadata",), ("spec",), ("metadata", "labels")):
-            part: Any = template
-            for key in path:
-                part = (part or {}).get(key)
-            if not isinstance(part, dict | None):
-                msg = f"{'.'.join(path)} must be a mapping, got {part!r}"
-                raise ValueError(msg)
-        return template
+    env: Env = ()
+    pod_template: PodTemplate = Field(default_factory=dict)
 
 
 class Step(_Model):
@@ -307,6 +288,7 @@ class ReleaseSpec(_Model):
     canary: Canary = Canary()
     analysis: Analysis = Analysis()
     drift: Drift = Drift()
+    retrain: Retrain | None = None
     paused: bool = False
 
     @classmethod

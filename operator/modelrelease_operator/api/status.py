@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import DriftStatus
 from modelrelease_operator.api.registry import Registered
+from modelrelease_operator.api.retrain import RetrainStatus
 from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
@@ -87,6 +88,10 @@ class Reason(StrEnum):
     RESOLVED = "Resolved"
     ALIAS_MISSING = "AliasMissing"
     REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+    RETRAIN_REQUESTED = "RetrainRequested"
+    RETRAIN_SUCCEEDED = "RetrainSucceeded"
+    RETRAIN_FAILED = "RetrainFailed"
+    RETRAIN_CANCELLED = "RetrainCancelled"
 
 
 class Recipe(_Model):
@@ -291,6 +296,7 @@ class Status(_Model):
     gates: tuple[GateStatus, ...] = ()
     evidence: Evidence = Evidence()
     drift: DriftStatus | None = None
+    retrain: RetrainStatus | None = None
     history: tuple[HistoryEntry, ...] = ()
     conditions: tuple[Condition, ...] = ()
 

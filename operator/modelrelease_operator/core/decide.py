@@ -31,6 +31,7 @@ from modelrelease_operator.core.moves import (
     wanted_pods,
 )
 from modelrelease_operator.core.promotion import why_not_promoted
+from modelrelease_operator.core.retrain import heed as heed_retrain
 from modelrelease_operator.core.state import Commands, Decision, Desired, Notice, Seen
 from modelrelease_operator.core.worlds import (
     SOON,
@@ -72,11 +73,18 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
             assert_never(status.phase)
     # Again, because a version that became stable just now is judged by its own windows.
     after, later = heed(spec, decision.status, seen)
+    retrain = heed_retrain(spec, after, seen, now)
     return replace(
         decision,
-        status=with_conditions(after, seen, now),
-        notices=(*drift_notices, *decision.notices, *later),
+        desired=replace(decision.desired, retraining=retrain.retraining),
+        status=with_conditions(retrain.status, seen, now),
+        requeue=_sooner(decision.requeue, retrain.requeue),
+        notices=(*drift_notices, *decision.notices, *later, *retrain.notices),
     )
+
+
+def _sooner(*waits: timedelta | None) -> timedelta | None:
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _pending(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:

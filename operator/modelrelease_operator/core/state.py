@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from modelrelease_operator.api.retrain import Retrain, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
 from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.drift_windows import Window
@@ -83,11 +84,23 @@ class Commands:
     approve: str | None = None
     abort: str | None = None
     retry: str | None = None
+    retrain: str | None = None
 
     @staticmethod
     def names(command: str | None, target: Target) -> bool:
         """Return whether the command names this target's revision or version (a note may follow `/`)."""
         return command is not None and command.split("/")[0] in (target.revision, target.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSeen:
+    """The Job of a retraining as it is on the cluster."""
+
+    name: str
+    outcome: RetrainOutcome | None = None
+    """Succeeded or Failed; None while it runs."""
+    message: str = ""
+    """What its container said last, or else what the cluster says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +121,8 @@ class Seen:
     commands: Commands = Commands()
     drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """By revision: the last closed windows of its bins, the newest last."""
+    jobs: Mapping[str, JobSeen] = field(default_factory=dict)
+    """By request: the Jobs of retrainings."""
 
     def ready(self, revision: str, replicas: int) -> bool:
         """Return whether a revision has at least so many ready pods."""
@@ -125,6 +140,15 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """A retraining whose Job is to be made."""
+
+    asked: Retrain
+    request: RetrainStatus
+    stable: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """The world as it should be: everything else of the release is removed."""
 
@@ -135,6 +159,7 @@ class Desired:
     canary: str | None = None
     spared: frozenset[str] = frozenset()
     """Revisions that are not touched although nothing is known of them."""
+    retraining: Retraining | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,5 +177,15 @@ class Decision:
 
     desired: Desired
     status: Status
+    requeue: timedelta | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heeded:
+    """What heeding something beside the release itself comes to."""
+
+    status: Status
+    retraining: Retraining | None = None
     requeue: timedelta | None = None
     notices: tuple[Notice, ...] = ()

@@ -114,6 +114,7 @@ def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now:
 
 def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Awaited]:
     """Return what the release waits for, the soonest first where it is known."""
+    yield from _awaited_of_retraining(status, now)
     canary, start = status.canary, parse_duration(spec.canary.start_deadline)
     match status.phase:
         case Phase.PENDING:
@@ -138,6 +139,16 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
         case _:
             # A phase that needs a canary, and somebody took it out of the status.
             return
+
+
+def _awaited_of_retraining(status: Status, now: datetime) -> Iterator[Awaited]:
+    found = status.retrain
+    if found is None:
+        return
+    if found.under_way:
+        yield Awaited(what=found.message)
+    elif found.next_allowed and found.next_allowed > now:
+        yield Awaited(what="drift may start the next retraining", until=found.next_allowed)
 
 
 def _awaited_of_canary(
@@ -205,3 +216,7 @@ def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iter
         yield Way(
             does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
         )
+    found, stable = status.retrain, status.stable
+    if spec and spec.retrain and stable and not canary and not (found and found.under_way):
+        token = f"{stable.revision}/after-{found.request}" if found else stable.revision
+        yield Way(does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token))

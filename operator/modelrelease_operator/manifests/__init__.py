@@ -3,10 +3,11 @@
 from typing import Any
 
 from modelrelease_operator.core.state import Desired
+from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services
 from modelrelease_operator.manifests.workload import Owner, deployment
 
-__all__ = ["Owner", "render"]
+__all__ = ["Owner", "render", "retrain_job"]
 
 
 def render(owner: Owner, desired: Desired) -> list[dict[str, Any]]:

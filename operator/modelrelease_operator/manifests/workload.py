@@ -31,6 +31,15 @@ LOCKED_DOWN: dict[str, Any] = {
 }
 
 
+POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "fsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """The ModelRelease that everything belongs to: deleting it deletes them."""
@@ -105,13 +114,7 @@ def _pod(owner: Owner, target: Target) -> dict[str, Any]:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": deepcopy(POD_SECURITY),
             "initContainers": [_fetch(target, mount)],
             "containers": [_predictor(owner, target)],
             "volumes": [

@@ -62,6 +62,7 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         state["workers"].changed((namespace or "", name), fingerprint)
 
     @kopf.on.event("apps", "v1", "deployments", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
+    @kopf.on.event("batch", "v1", "jobs", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
     @kopf.on.event("", "v1", "services", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
     async def owned_changed(namespace: str | None, labels: Any, **_: Any) -> None:
         state["workers"].wake_known((namespace or "", labels[names.LABEL_RELEASE]))

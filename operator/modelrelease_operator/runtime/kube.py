@@ -23,6 +23,7 @@ Object = dict[str, Any]
 RESOURCES = {
     "ModelRelease": names.API_VERSION,
     "Deployment": "apps/v1",
+    "Job": "batch/v1",
     "Service": "v1",
     "Pod": "v1",
     "Event": "v1",

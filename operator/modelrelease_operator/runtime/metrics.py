@@ -51,6 +51,7 @@ DECIDED = Gauge(
     (*LABELS, "reason"),
 )
 DRIFTED = Gauge("modelrelease_drifted", "1 while the condition Drifted is True.", LABELS)
+RETRAINING = Gauge("modelrelease_retraining", "1 while a retraining is under way.", LABELS)
 DRIFT_PSI = Gauge(
     "modelrelease_drift_psi",
     "Population stability index of the worst features in the last complete window of stable.",
@@ -71,7 +72,7 @@ ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by 
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
-    DECIDED, DRIFTED, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
+    DECIDED, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 OF_A_GATE = (EVIDENCE, VERDICT)
 OF_A_FEATURE = (DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES)
@@ -91,6 +92,7 @@ def show(key: Key, status: Status) -> None:
     STEPS.labels(*key).set(canary.steps if canary else 0)
     REJECTED.labels(*key).set(status.rejected is not None)
     DRIFTED.labels(*key).set(status.drift is not None and status.drift.drifted)
+    RETRAINING.labels(*key).set(status.retrain is not None and status.retrain.under_way)
     if status.drift is None:
         _remove(key, OF_A_FEATURE)
     _remove(key, (REVISION,))

@@ -6,10 +6,14 @@ from typing import Any
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
-from modelrelease_operator.core.state import Commands, Workload
+from modelrelease_operator.api.retrain import RetrainOutcome
+from modelrelease_operator.core.state import Commands, JobSeen, Workload
 from modelrelease_operator.errors import Gone, Invalid
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.traffic.replicas import routed_by
+
+LAST_WORDS = 500
+"""Characters of a Job's last words that are repeated: the end says most."""
 
 WAITING_IN_TROUBLE = frozenset(
     {
@@ -40,6 +44,41 @@ async def read_workloads(kube: Kube, namespace: str, release: str) -> dict[str, 
     }
 
 
+async def read_jobs(kube: Kube, namespace: str, release: str) -> dict[str, JobSeen]:
+    """Return the Jobs of the release's retrainings, by request."""
+    found = {}
+    for job in await kube.list("Job", namespace, {names.LABEL_RELEASE: release}):
+        request = job["metadata"]["labels"].get(names.LABEL_RETRAIN)
+        if request and "deletionTimestamp" not in job["metadata"]:
+            found[request] = await _job_seen(kube, namespace, job)
+    return found
+
+
+async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
+    name = job["metadata"]["name"]
+    for kind, outcome in (("Complete", RetrainOutcome.SUCCEEDED), ("Failed", RetrainOutcome.FAILED)):
+        if _condition(job, kind) != "True":
+            continue
+        said = await _last_words(kube, namespace, name)
+        cluster = next(
+            (each.get("message", "") for each in job["status"]["conditions"] if each["type"] == kind), ""
+        )
+        return JobSeen(name=name, outcome=outcome, message=said or cluster)
+    return JobSeen(name=name)
+
+
+async def _last_words(kube: Kube, namespace: str, job: str) -> str:
+    """Return what the last pod of a Job said when it ended."""
+    pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": job})
+    words = [
+        (ended.get("finishedAt", ""), (ended.get("message") or "").strip())
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses", ())
+        if (ended := container.get("state", {}).get("terminated"))
+    ]
+    return max(words, default=("", ""))[1][-LAST_WORDS:]
+
+
 async def read_route(kube: Kube, release: Object, revisions: Iterable[str]) -> frozenset[str] | None:
     """Return which revisions the main Service selects, or None while it does not exist.
 
@@ -68,6 +107,7 @@ def commands_of(release: Object) -> Commands:
         approve=annotations.get(names.ANNOTATION_APPROVE),
         abort=annotations.get(names.ANNOTATION_ABORT),
         retry=annotations.get(names.ANNOTATION_RETRY),
+        retrain=annotations.get(names.ANNOTATION_RETRAIN),
     )
 
 

@@ -11,15 +11,16 @@ from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.conditions import with_stall
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.retrain import refused
 from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
-from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.manifests import Owner, render, retrain_job
 from modelrelease_operator.runtime.credentials import read_credentials
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.measure import measure
-from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads
+from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.sources import Sources
@@ -118,6 +119,7 @@ class Reconciler:
             answers=answers,
             commands=commands_of(release),
             drift=self.drift.windows((namespace, name)),
+            jobs=await read_jobs(self.kube, namespace, name) if spec.retrain or status.retrain else {},
         )
 
     async def _source(self, namespace: str, spec: ReleaseSpec) -> MetricSource:
@@ -155,6 +157,25 @@ class Reconciler:
             return Decision(desired=decision.desired, status=status, requeue=TRY_AGAIN)
         for revision in set(seen.workloads) - kept - decision.desired.spared:
             await self.kube.delete("Deployment", owner.namespace, names.workload_name(owner.name, revision))
+        await self._clear_jobs(owner, decision, seen)
+        return await self._retrain(owner, decision, now)
+
+    async def _clear_jobs(self, owner: Owner, decision: Decision, seen: Seen) -> None:
+        """Remove the Jobs of retrainings before the last one."""
+        last = decision.status.retrain.request if decision.status.retrain else None
+        for request, job in seen.jobs.items():
+            if last and request != last and job.outcome:
+                await self.kube.delete("Job", owner.namespace, job.name)
+
+    async def _retrain(self, owner: Owner, decision: Decision, now: datetime) -> Decision:
+        """Make the Job of a retraining. One that the API server refuses failed, and stops nothing else."""
+        retraining = decision.desired.retraining
+        if retraining is None:
+            return decision
+        try:
+            await self.kube.apply(retrain_job(owner, retraining))
+        except Invalid as problem:
+            return refused(decision, retraining, str(problem), now)
         return decision
 
     async def _refuse(

@@ -1,0 +1,88 @@
+"""The Job of one retraining, named after its request."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+from modelrelease_contract import retrain as words
+from modelrelease_operator.api import names
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.core.state import Retraining
+from modelrelease_operator.manifests.overlay import merged
+from modelrelease_operator.manifests.workload import LOCKED_DOWN, POD_SECURITY, Owner, metadata
+
+DEFAULT_RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "500m", "memory": "512Mi"},
+    "limits": {"memory": "2Gi"},
+}
+
+
+def retrain_job(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+    """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
+    asked, request = retraining.asked, retraining.request
+    labels = {names.LABEL_RETRAIN: request.request}
+    pod = merged(_pod(owner, retraining), asked.pod_template)
+    pod = merged(pod, {"metadata": {"labels": {names.LABEL_RELEASE: None, **labels}}})
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(owner, names.retrain_job_name(owner.name, request.request), **labels),
+        "spec": {
+            "backoffLimit": asked.retries,
+            "activeDeadlineSeconds": round(parse_duration(asked.deadline).total_seconds()),
+            "template": pod,
+        },
+    }
+
+
+def _pod(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+    asked = retraining.asked
+    account = {"serviceAccountName": asked.service_account_name} if asked.service_account_name else {}
+    return {
+        "metadata": {"labels": {}},
+        "spec": {
+            **account,
+            "automountServiceAccountToken": bool(account),
+            "enableServiceLinks": False,
+            "restartPolicy": "Never",
+            "securityContext": deepcopy(POD_SECURITY),
+            "containers": [_container(owner, retraining)],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}],
+        },
+    }
+
+
+def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+    asked = retraining.asked
+    env = _env(owner, retraining)
+    ours = {item["name"] for item in env}
+    env += [deepcopy(item) for item in asked.env if item.get("name") not in ours]
+    given = {"command": list(asked.command), "args": list(asked.args)}
+    return {
+        "name": "retrain",
+        "image": asked.image,
+        "imagePullPolicy": "IfNotPresent",
+        **{key: value for key, value in given.items() if value},
+        "env": env,
+        "resources": deepcopy(asked.resources or DEFAULT_RESOURCES),
+        "securityContext": deepcopy(LOCKED_DOWN),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "workingDir": "/tmp",  # noqa: S108 - a path inside the container
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+
+
+def _env(owner: Owner, retraining: Retraining) -> list[dict[str, Any]]:
+    request, stable = retraining.request, retraining.stable
+    registered = stable.registered
+    values = {
+        words.ENV_RELEASE: owner.name,
+        words.ENV_NAMESPACE: owner.namespace,
+        words.ENV_REQUEST: request.request,
+        words.ENV_CAUSE: str(request.cause),
+        words.ENV_FEATURES: json.dumps(request.features),
+        words.ENV_CHAMPION_VERSION: stable.version,
+        words.ENV_CHAMPION_URI: str(registered) if registered else stable.uri,
+        words.ENV_MODEL: registered.name if registered else "",
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
