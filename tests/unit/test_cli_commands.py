@@ -170,6 +170,94 @@ def test_a_simulation_says_what_convicted_the_canary(capsys: pytest.CaptureFixtu
     assert max(map(len, out.splitlines())) <= 80
 
 
+OWN = """\
+kind: ModelRelease
+metadata: {name: own}
+spec:
+  model: {uri: "http://store/qna/7"}
+  serving: {replicas: 2}
+  canary: {weight: 50}
+  analysis:
+    gates:
+      - {name: errors, errorRate: {}}
+      - {name: refunds, counts: {bad: "x{r='{{revision}}'}", total: "y{r='{{revision}}'}"}}
+      - {name: answers, predictions: {}}
+      - {name: queue, threshold: {query: z, max: 0.5}}
+      - {name: later, threshold: {query: z, max: 0.5, consecutive: 100}, dryRun: true}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN)
+    return str(path)
+
+
+def test_a_simulation_says_what_it_assumed_of_each_gate(own: str, capsys: pytest.CaptureFixture[str]):
+    arguments = ["simulate", own, "--rps", "200", "--runs", "3", "--gate", "queue=0.4,0.5"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert (
+        "gate refunds: bad for 1 % of stable's requests, 1 % of the canary's (assumed)\n"
+        "gate answers: both versions answer alike, in 10 equal bins (assumed)\n"
+        "gate queue: 0.4, then 0.5 at every look\n"
+        "gate later: 0.5 at every look (assumed)\n"
+    ) in out
+    assert "\npromoted      100.0 %" in out
+    assert main([*arguments, "-o", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["assumed"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["refunds=0.01:0.1"], "canary new is bad by gate refunds for "),
+        (["answers=0.5"], "canary new predicts in bin "),
+        (["queue=0.4,0.9"], "gate queue: 0.9 is not at most 0.5"),
+    ],
+)
+def test_a_gate_is_given_what_a_person_expects_of_it(
+    own: str, given: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    arguments = [part for text in given for part in ("--gate", text)]
+    assert main(["simulate", own, "--rps", "200", "--runs", "3", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert f"rolled back: 3 in step 1; such as\n  {sentence}" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("orders=1", "--gate orders=1: no such gate; it may name answers, later, queue, refunds"),
+        ("errors=1", "--gate errors=1: this gate is asked of errors or latency"),
+        ("refunds=0.1", "gate refunds has counts and takes STABLE:CANARY, two shares"),
+        ("refunds=0.1:2", "must be a share between 0 and 1"),
+        ("answers=much", "gate answers has predictions and takes SHIFT"),
+        ("queue=0.1,nan", "gate queue has threshold and takes VALUE,VALUE,..."),
+    ],
+)
+def test_what_a_gate_cannot_be_given_is_refused_with_what_it_takes(
+    own: str, given: str, sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["simulate", own, "--rps", "200", "--runs", "1", "--gate", given]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", own, "--rps", "200"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "gate refunds: needs canary requests, 9151 in step 1; taken to go bad as often as" in text
+    assert "gate answers: needs canary requests, 124 in step 1; both versions are taken to" in text
+    assert "gate queue: needs 3 looks in a row, 20s after a step's first; what its query gives" in text
+    assert "gate later: only shown (dryRun), so nothing waits for it" in text
+    assert "promoted 1m 52s" in text
+    assert main(["plan", own, "--rps", "200", "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["steps"][0]["healthy_canary_requests_by_gate"]) == ["errors", "refunds", "answers"]
+    assert len(told["assumed"]) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -178,10 +266,23 @@ def test_a_simulation_says_what_convicted_the_canary(capsys: pytest.CaptureFixtu
         (["plan", STEPS, "--rps", "many"], "must be a number, got 'many'"),
         (["plan", STEPS, "--rps", "nan"], "must be a number, got 'nan'"),
         (["plan", STEPS, "--rps", "20", "--stable-error-rate", "2"], "must be a share between 0 and 1"),
+        (
+            ["simulate", STEPS, "--rps", "20", "--gate", "refunds"],
+            "must be NAME=VALUE with the name of a gate",
+        ),
         (["simulate", STEPS, "--rps", "20", "--runs", "0"], "must be a whole number above 0"),
         (["simulate", STEPS, "--rps", "20", "--onset", "soon"], "duration 'soon' must be numbers with units"),
     ],
-    ids=["no traffic", "zero", "a word", "no number", "a percentage", "no runs", "a word for a time"],
+    ids=[
+        "no traffic",
+        "zero",
+        "a word",
+        "no number",
+        "a percentage",
+        "a gate without a value",
+        "no runs",
+        "a word for a time",
+    ],
 )
 def test_a_wrong_argument_says_what_is_right(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]

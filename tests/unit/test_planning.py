@@ -183,6 +183,40 @@ def test_what_will_disappoint_is_said_with_what_to_change(
     assert sentence in warned(spec, **changes)
 
 
+QUEUE = {"name": "queue", "threshold": {"query": "z", "max": 0.5, "consecutive": 100}}
+COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}
+
+
+def test_a_threshold_makes_a_step_last_as_many_looks_as_it_needs_in_a_row():
+    made = planned(gates(ERRORS, QUEUE), rps=2000.0)
+    assert {step.limiter for step in made.steps} == {Limiter.LOOKS}
+    assert {step.time for step in made.steps[1:3]} == {timedelta(seconds=991)}
+    shown = planned(gates(ERRORS, {**QUEUE, "dryRun": True}), rps=2000.0)
+    assert Limiter.LOOKS not in {step.limiter for step in shown.steps}
+
+
+def test_predictions_that_are_alike_pass_and_are_waited_for():
+    (first, *_) = planned(gates({"name": "answers", "predictions": {}})).steps
+    assert 100 <= first.by_gate["answers"] == first.requests < math.inf
+    assert "no gate looks at errors" in warned(gates({"name": "answers", "predictions": {}}))
+
+
+def test_counts_of_ones_own_need_what_errors_need():
+    (first, *_) = planned(gates(ERRORS, COUNTS)).steps
+    assert first.by_gate["refunds"] == first.by_gate["errors"] == first.requests
+
+
+def test_a_gate_that_is_only_shown_is_waited_for_by_nothing():
+    strict = {"name": "limit", "errorRate": {"maxPercent": 0.5}, "dryRun": True}
+    assert planned(gates(ERRORS, strict)) == planned(gates(ERRORS))
+
+
+def test_a_release_of_thresholds_alone_has_a_plan():
+    made = planned(gates(QUEUE))
+    assert journey(made, 5.0).end == "promoted"
+    assert made.blind
+
+
 def test_a_plan_that_will_do_has_no_warnings():
     spec = a_spec(serving={"replicas": 9}, canary={"steps": [{"weight": 10}, {"weight": 50}]})
     assert warned(spec) == ""

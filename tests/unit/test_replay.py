@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import yaml
 from aiohttp import web
 
 from modelrelease_operator.cli import main
 from modelrelease_operator.core.chance import binomial
+from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.history import MOST_POINTS, History, Recording
-from modelrelease_operator.runtime.replay import arms_of, replay
+from modelrelease_operator.runtime.replay import Replayed, arms_of, replay, target_of
 from tests.support.builders import a_spec
 from tests.support.servers import Handler, answering, hanging_up, serving
 
@@ -39,6 +42,9 @@ class Revision:
     """Requests between two looks."""
     before: int = 0
     """Requests answered before the recording."""
+    bins: tuple[float, ...] = (0.5, 0.5)
+    queue: Callable[[int], float] = field(default=lambda _: 0.4)
+    """What a person's own query gives at a look."""
     _counts: list[tuple[int, int]] = field(default_factory=list)
 
     def counted(self, look: int) -> tuple[int, int] | None:
@@ -64,12 +70,48 @@ class Prometheus:
         given = parse_qs(request.query_string or await request.text())
         asked = {key: values[0] for key, values in given.items()}
         self.queries.append(asked)
+        if "refused" in asked["query"]:
+            return web.json_response({"status": "error", "error": "1:1: parse error"}, status=400)
         start, end, step = int(asked["start"]), int(asked["end"]), int(asked["step"].removesuffix("s"))
         if (end - start) // step > 11_000:
             return web.json_response({"status": "error", "error": "exceeded maximum resolution"}, status=400)
         moments = range(start, end + 1, step)
-        result = [row for revision in self.revisions for row in self._rows(revision, moments)]
+        result = [
+            row for revision in self.revisions for row in self._asked(revision, moments, asked["query"])
+        ]
         return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+    def _asked(self, revision: Revision, moments: range, query: str) -> Iterator[dict[str, Any]]:
+        """Answer as a real server would: the marks of a gate's queries come from their label_replace."""
+        rows = list(self._rows(revision, moments))
+        if "label_replace" in query:
+            arm = {"old": "stable", "new": "canary"}[revision.name]
+            for row in rows[:2]:
+                kind = "bad" if row["metric"]["code"] == "500" else "total"
+                marks = {"modelrelease_arm": arm, "modelrelease_kind": kind}
+                yield {"metric": {**marks, "pod": row["metric"]["pod"]}, "values": row["values"]}
+        elif "queue_length" in query:
+            if revision.name in query:
+                looks = [round((at - NOON.timestamp()) / 10) for at in moments]
+                values = zip(moments, map(revision.queue, looks), strict=True)
+                yield {"metric": {}, "values": [[at, str(value)] for at, value in values]}
+        else:
+            yield from rows
+            if "prediction_bin_total" in query:
+                yield from self._bins(revision, moments)
+
+    def _bins(self, revision: Revision, moments: range) -> Iterator[dict[str, Any]]:
+        labels = {"revision": revision.name, "pod": f"{revision.name}-a"}
+        looks = [(at, revision.counted(round((at - NOON.timestamp()) / 10))) for at in moments]
+        shown = [(at, counts[0]) for at, counts in looks if counts]
+        info = {**labels, "__name__": "prediction_bins_info", "layout": "edges"}
+        yield {"metric": info, "values": [[at, "1"] for at, _ in shown]}
+        for place, share in enumerate(revision.bins):
+            values = [[at, str(int(total * share))] for at, total in shown]
+            yield {
+                "metric": {**labels, "__name__": "prediction_bin_total", "bin": str(place)},
+                "values": values,
+            }
 
     def _rows(self, revision: Revision, moments: range) -> Iterator[dict[str, Any]]:
         looks = [(at, revision.counted(round((at - NOON.timestamp()) / 10))) for at in moments]
@@ -136,6 +178,84 @@ async def test_each_look_is_counted_once():
     told = replay(SPEC, recording, stable="old", canary="new")
     assert told.end == "undecided"
     assert told.status.gates[0].canary_total == told.status.gates[0].stable_total == 30 * 20
+
+
+ORDERS = {
+    "name": "refunds",
+    "counts": {"bad": "orders{r='{{revision}}',o='refund'}", "total": "orders{r='{{revision}}'}"},
+}
+QUEUE = {"name": "queue", "threshold": {"query": "queue_length{r='{{revision}}'}", "max": 0.5}}
+ANSWERS = {"name": "answers", "predictions": {}}
+REFUSED = {"name": "typo", "threshold": {"query": "refused)", "max": 1}}
+
+
+async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> Replayed:
+    """Replay a release with these gates beside a stable that does well."""
+    spec = a_spec(canary={"weight": 50}, analysis={"gates": list(given)})
+    server = Prometheus([Revision(*OLD, before=10**6), new])
+    async with serving(server.answer) as address:
+        history = History(address)
+        recording = await history.read(
+            namespace="ml", release="qna", start=NOON, end=NOON + looks * STEP, interval=STEP,
+            predictions=ANSWERS in given,
+        )  # fmt: skip
+        old, canary = (target_of(spec, recording, name) for name in ("old", "new"))
+        place = Place(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
+        recording = await history.asked(recording, spec, place)
+    return replay(spec, recording, stable="old", canary="new")
+
+
+ALL = (ORDERS, QUEUE, ANSWERS)
+
+
+async def test_gates_of_ones_own_pass_where_their_history_is_good():
+    told = await replayed(*ALL, new=Revision(*NEW, since=12))
+    assert told.end == "promoted"
+    assert {gate.name: gate.verdict for gate in told.status.gates} == dict.fromkeys(
+        ("refunds", "queue", "answers"), "Pass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes", "sentence"),
+    [
+        (ORDERS, {"errors": 0.05}, "canary 7 is bad by gate refunds for"),
+        (QUEUE, {"queue": lambda look: 0.4 if look < 15 else 0.9}, "gate queue: 0.9 is not at most 0.5"),
+        (ANSWERS, {"bins": (0.9, 0.1)}, "canary 7 predicts in bin 1 for 10.0 % of"),
+    ],
+    ids=["counts", "threshold", "predictions"],
+)
+async def test_a_gate_of_ones_own_rolls_back_at_the_look_that_its_history_convicts_the_canary(
+    gate: dict[str, Any], changes: dict[str, Any], sentence: str
+):
+    told = await replayed(*ALL, new=Revision(*NEW, **{"since": 12, **changes}))
+    assert told.end == "rolled_back"
+    assert told.happenings[-1].message.startswith(sentence)
+    assert next(it.verdict for it in told.status.gates if it.name == gate["name"]) == "Fail"
+    assert told.at - told.began < timedelta(minutes=2)
+
+
+async def test_every_look_has_the_value_that_a_threshold_had_then():
+    up_and_down = Revision(*NEW, since=12, queue=lambda look: 0.4 if look % 3 else 0.9)
+    told = await replayed(QUEUE, new=up_and_down)
+    assert told.end == "undecided", "three looks in a row are never on one side"
+    told = await replayed({**QUEUE, "threshold": {**QUEUE["threshold"], "consecutive": 2}}, new=up_and_down)
+    assert told.end == "promoted"
+
+
+async def test_a_query_that_prometheus_refuses_leaves_its_gate_unmeasured_and_promotes_nothing():
+    told = await replayed(REFUSED, QUEUE, new=Revision(*NEW, since=12))
+    assert told.end == "undecided"
+    refused = told.status.gates[0]
+    assert refused.verdict == "Unavailable"
+    assert "gate typo: `refused)`: Prometheus at http" in refused.message
+    assert "cannot run the query, HTTP status 400: 1:1: parse error" in refused.message
+
+
+async def test_a_history_that_a_query_lacks_is_no_pass():
+    told = await replayed(QUEUE, new=Revision(*NEW, since=12, queue=lambda _: math.nan))
+    assert told.end == "undecided"
+    assert told.status.gates[0].verdict == "Insufficient"
 
 
 async def test_a_long_recording_is_read_in_parts_that_prometheus_answers():
@@ -225,9 +345,9 @@ spec: {model: {uri: "http://store/qna/7"}, canary: {weight: 50}}
 """
 
 
-async def command(tmp_path: Path, address: str, *arguments: str) -> int:
+async def command(tmp_path: Path, address: str, *arguments: str, release: str = RELEASE) -> int:
     path = tmp_path / "release.yaml"
-    path.write_text(RELEASE)
+    path.write_text(release)
     end = (NOON + 60 * STEP).isoformat()
     given = ["replay", str(path), "--prometheus", address, "--start", "2026-11-01T12:00:00Z", "--end", end]
     return await asyncio.to_thread(main, [*given, *arguments])
@@ -249,6 +369,29 @@ async def test_the_command_says_what_would_have_been_done_and_when(
     assert told["events"][-1]["reason"] == "Regression"
     assert told["began"] == "2026-11-01T12:01:00+00:00"
     assert told["gates"][0]["verdict"] == "Fail"
+
+
+async def test_the_command_asks_the_gates_own_queries_of_that_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    gates = yaml.safe_dump({"gates": list(ALL)}, default_flow_style=True)
+    sick = Prometheus([Revision(*OLD, before=10**6), Revision(*NEW, since=6, queue=lambda _: 0.7)])
+    async with serving(sick.answer) as address:
+        release = RELEASE.replace("weight: 50}}", f"weight: 50}}, analysis: {gates.strip()}}}")
+        assert await command(tmp_path, address, release=release) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "would have been rolled back, " in text
+    assert "Regression: gate queue: 0.7 is not at most 0.5, 3 of 3 looks in a row" in text
+
+
+async def test_the_command_says_what_an_undecided_release_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    async with serving(Prometheus([Revision(*OLD, each=1), Revision(*NEW, each=1)]).answer) as address:
+        assert await command(tmp_path, address) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "It waited: canary 7 " in text
+    assert ": 60 of the 100 canary requests needed" in text
 
 
 async def test_a_release_that_was_not_recorded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

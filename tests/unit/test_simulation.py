@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from modelrelease_contract.metrics import duration_buckets
+from modelrelease_operator.core.assumptions import BINS, BadShares, Shift, Values, grown
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.evidence import ArmCounts
 from modelrelease_operator.core.forecast import forecast
@@ -185,6 +186,67 @@ def test_pods_that_take_too_long_are_given_up():
 def test_a_world_that_cannot_be_is_refused(changes: dict[str, float]):
     with pytest.raises(ValueError, match="must be"):
         a_scenario(**changes)
+
+
+COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}
+ANSWERS = {"name": "answers", "predictions": {}}
+QUEUE = {"name": "queue", "threshold": {"query": "z", "max": 0.5, "consecutive": 3}}
+OWN = a_spec(canary={"weight": 50}, serving={"replicas": 2}, analysis={"gates": [COUNTS, ANSWERS, QUEUE]})
+
+
+def own(**given: Any) -> list[Outcome]:
+    return outcomes(a_scenario(given=given), spec=OWN)
+
+
+def test_gates_of_ones_own_promote_a_canary_of_which_nothing_bad_is_said():
+    assert ends(own()) == {End.PROMOTED}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"refunds": BadShares(stable=0.01, canary=0.05)}, "canary new is bad by gate refunds for "),
+        ({"answers": Shift(share=0.3)}, "canary new predicts in bin "),
+        ({"queue": Values(values=(0.4, 0.9))}, "gate queue: 0.9 is not at most 0.5, 3 of 3 looks in a row"),
+    ],
+    ids=["counts", "predictions", "threshold"],
+)
+def test_a_gate_of_ones_own_rolls_back_for_what_it_is_given_to_see(given: Any, sentence: str):
+    found = own(**given)
+    assert ends(found) == {End.ROLLED_BACK}
+    assert all(it.message.startswith(sentence) for it in found)
+
+
+def test_counts_go_bad_as_often_as_requests_fail_unless_somebody_says_otherwise():
+    scene = a_scenario(canary_errors=0.05, given={"answers": Shift(share=0.1)})
+    assert scene.assumptions(OWN) == {
+        "refunds": BadShares(stable=0.01, canary=0.05),
+        "answers": Shift(share=0.1),
+        "queue": Values(values=(0.5,)),
+    }
+    assert ends(outcomes(a_scenario(canary_errors=0.05), spec=OWN)) == {End.ROLLED_BACK}
+
+
+def test_what_gates_are_given_sets_in_with_everything_else():
+    given = {"queue": Values(values=(0.9,))}
+    late = a_scenario(given=given, onset=timedelta(hours=5))
+    assert ends(outcomes(late, spec=OWN)) == {End.PROMOTED}
+
+
+@pytest.mark.parametrize("values", [(0.9, 0.9, 0.4), (0.4, 0.9, 0.9, 0.4)])
+def test_a_threshold_sees_one_value_a_look_and_the_last_one_stays(values: tuple[float, ...]):
+    assert ends(own(queue=Values(values=values))) == {End.PROMOTED}
+    assert ends(own(queue=Values(values=(*values[:-1], 0.9)))) == {End.ROLLED_BACK}
+
+
+def test_answers_are_dealt_to_bins_by_their_shares():
+    shift = Shift(share=0.2)
+    found = grown(Random(3), {"answers": shift}, 200_000, canary=True)
+    counts = [found["bin", str(place)] for place in range(BINS)]
+    assert sum(counts) == 200_000
+    assert stats.chisquare(counts, [200_000 * share for share in shift.bins]).pvalue > 1e-3
+    assert sum(shift.bins) == pytest.approx(1)
+    assert grown(Random(3), {"answers": Shift(share=1.0)}, 70, canary=True)["bin", "0"] == 70
 
 
 AN_END = Outcome(

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
@@ -21,6 +22,7 @@ from modelrelease_operator.cli.common import (
     table,
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of
+from modelrelease_operator.core.assumptions import BINS, kind_of
 from modelrelease_operator.core.cautions import cautions
 from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, plan
 
@@ -78,9 +80,36 @@ def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
         "From start to end, for a canary that fails",
         _journeys_table(conditions, made),
     ]
+    if own := _own_gates(release, conditions, made):
+        parts += ["", *(indented(text, first="") for text in own)]
     for caution in cautions(release.spec, conditions, made):
         parts += ["", indented(caution, first="! ")]
     return "\n".join(parts)
+
+
+def _own_gates(release: Manifest, conditions: Conditions, made: Plan) -> list[str]:
+    analysis = release.spec.analysis
+    return [_own_gate(gate, analysis.period, conditions, made) for gate in analysis.gates if kind_of(gate)]
+
+
+def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, made: Plan) -> str:
+    """Say what a gate needs whose figures nobody knows beforehand, and what is taken for them."""
+    asked = f"gate {gate.name}: "
+    if gate.dry_run:
+        return f"{asked}only shown (dryRun), so nothing waits for it"
+    if gate.threshold:
+        row = gate.threshold.consecutive
+        needs = f"needs {row} looks in a row, {format_duration((row - 1) * look)} after a step's first"
+        return f"{asked}{needs}; what its query gives is not known here"
+    steps = ", ".join(
+        f"{_count(step.by_gate[gate.name])} in step {number}"
+        for number, step in enumerate(made.steps, start=1)
+    )
+    if gate.predictions:
+        taken = f"both versions are taken to answer alike, in {BINS} equal bins"
+    else:
+        taken = f"taken to go bad as often as requests fail ({percent(conditions.stable_errors)})"
+    return f"{asked}needs canary requests, {steps}; {taken}"
 
 
 def _steps_table(made: Plan) -> str:
@@ -146,6 +175,7 @@ def _as_json(release: Manifest, conditions: Conditions, made: Plan) -> dict[str,
         "rps": conditions.rps,
         "stable_error_rate": conditions.stable_errors,
         "steps": [_step_json(number, step) for number, step in enumerate(made.steps, start=1)],
+        "assumed": _own_gates(release, conditions, made),
         "outcomes": [_journey_json(journey) for journey in made.journeys],
         "warnings": list(cautions(release.spec, conditions, made)),
     }
@@ -158,6 +188,7 @@ def _step_json(number: int, step: StepPlan) -> dict[str, Any]:
         "effective_weight": round(step.effective, 1),
         "canary_replicas": step.replicas,
         "healthy_canary_requests": _finite(step.requests),
+        "healthy_canary_requests_by_gate": {name: _finite(it) for name, it in step.by_gate.items()},
         "waits_for": step.limiter.value,
         "healthy_seconds": _seconds(step.time),
         "healthy_seconds_so_far": _seconds(step.so_far),

@@ -19,15 +19,18 @@ from modelrelease_operator.cli.common import (
     show,
 )
 from modelrelease_operator.cli.evidence import gates_table
+from modelrelease_operator.core.queries import Place
 
 if TYPE_CHECKING:
+    from modelrelease_operator.runtime.history import Recording
     from modelrelease_operator.runtime.replay import Replayed
 
 DETAILS = """\
 Reads the raw counters of a release from Prometheus, at the interval of its
-analysis, and lets the operator's own decision look at them as if it had been
-there. Useful to try gates on an incident that you remember. The weights of
-that time stay as they were.
+analysis, asks the queries of its gates for the same moments, and lets the
+operator's own decision look at them as if it had been there. Useful to try
+gates on an incident that you remember. The weights of that time stay as they
+were.
 
 The revisions are found from the labels: stable is the one that had answered
 most at --start, the canary the other one. If there were more, name them.
@@ -102,19 +105,25 @@ def _replay(parsed: argparse.Namespace) -> int:
 def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Replayed":
     # Only this command needs a client of Prometheus.
     from modelrelease_operator.runtime.history import History  # noqa: PLC0415
-    from modelrelease_operator.runtime.replay import arms_of, replay  # noqa: PLC0415
+    from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
-    recording = asyncio.run(
-        History(url).read(
-            namespace=parsed.namespace or release.namespace or "default",
-            release=release.name,
-            start=parsed.start,
-            end=parsed.end,
-            interval=release.spec.analysis.period,
-        )
-    )
-    stable, canary = arms_of(recording, parsed.stable, parsed.canary)
-    return replay(release.spec, recording, stable=stable, canary=canary)
+    spec, namespace = release.spec, parsed.namespace or release.namespace or "default"
+
+    async def recorded() -> "tuple[Recording, str, str]":
+        history = History(url)
+        recording = await history.read(
+            namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
+            interval=spec.analysis.period, predictions=any(gate.predictions for gate in spec.analysis.gates),
+        )  # fmt: skip
+        stable, canary = arms_of(recording, parsed.stable, parsed.canary)
+        place = Place(
+            namespace=namespace, release=release.name, interval=spec.analysis.period,
+            stable=target_of(spec, recording, stable), canary=target_of(spec, recording, canary),
+        )  # fmt: skip
+        return await history.asked(recording, spec, place), stable, canary
+
+    recording, stable, canary = asyncio.run(recorded())
+    return replay(spec, recording, stable=stable, canary=canary)
 
 
 def _as_text(release: Manifest, told: "Replayed") -> str:
@@ -132,6 +141,8 @@ def _as_text(release: Manifest, told: "Replayed") -> str:
             for it in told.happenings
         ),
     ]
+    if told.end == "undecided":
+        parts += ["", indented(f"It waited: {told.status.message}", first="")]
     if told.status.gates:
         parts += ["", "At the last look", gates_table(told.status.gates)]
     return "\n".join(parts)

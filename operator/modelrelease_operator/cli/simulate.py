@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any
 
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.cli.assumptions import add_gates, given_to, sentences
 from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
@@ -35,11 +37,17 @@ Runs the operator's own decisions on a fake clock against clients that come by
 chance, and says how often such a canary is promoted, rolled back or left to a
 person. The same seed gives the same answer.
 
+What a gate's own queries will give nobody knows beforehand: it is assumed, and
+said, unless --gate tells. By default counts go bad as often as requests fail,
+both versions answer alike, and a threshold's number stays at its limit.
+
 examples:
   modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.02
   modelrelease simulate release.yaml --rps 20 --latency-ratio 1.5 -o json
   modelrelease simulate release.yaml --rps 20 --canary-error-rate 0.05 \\
       --onset 30m --runs 500 --seed 1
+  modelrelease simulate release.yaml --rps 20 --gate refunds=0.01:0.03 \\
+      --gate answers=0.2 --gate queue=0.4,0.4,0.9
 """
 
 SAID = {End.PROMOTED: "promoted", End.ROLLED_BACK: "rolled back", End.INCONCLUSIVE: "inconclusive"}
@@ -60,6 +68,7 @@ def add(commands: Commands) -> None:
         "--latency-ratio", type=positive, default=1.0, metavar="RATIO",
         help="the canary takes so many times as long as stable (default: 1)",
     )  # fmt: skip
+    add_gates(made)
     made.add_argument(
         "--onset", type=duration, default="0s", metavar="DURATION",
         help="the canary is like stable until it has had clients for so long (default: 0s)",
@@ -102,13 +111,14 @@ def _simulate(parsed: argparse.Namespace) -> int:
     except NothingThere:
         return nothing_in(parsed.file)
     results = []
-    for release in found:
-        outcomes = list(_outcomes(release, scenario, runs=parsed.runs, seed=parsed.seed))
-        results.append((release, forecast(outcomes, steps=len(release.spec.canary.plan))))
+    for release, given in zip(found, given_to(found, parsed.gate), strict=True):
+        scene = replace(scenario, given=given)
+        outcomes = list(_outcomes(release, scene, runs=parsed.runs, seed=parsed.seed))
+        results.append((scene, release, forecast(outcomes, steps=len(release.spec.canary.plan))))
     if parsed.output == "json":
-        show([_as_json(parsed, release, made) for release, made in results])
+        show([_as_json(parsed, scene, release, made) for scene, release, made in results])
     else:
-        print("\n\n".join(_as_text(scenario, release, made) for release, made in results))
+        print("\n\n".join(_as_text(scene, release, made) for scene, release, made in results))
     return 0
 
 
@@ -137,6 +147,7 @@ def _as_text(scenario: Scenario, release: Manifest, made: Forecast) -> str:
         f"{release.name}: {scenario.rps:g} requests a second, {made.ends[End.PROMOTED].of} runs; medians of "
         "the canary's figures",
         _about(scenario),
+        *(indented(text, first="", then="  ") for text in _gates(scenario, release)),
         "",
         table(rows, left=frozenset({0})),
     ]
@@ -160,6 +171,10 @@ def _about(scenario: Scenario) -> str:
     return text
 
 
+def _gates(scenario: Scenario, release: Manifest) -> list[str]:
+    return sentences(scenario.assumptions(release.spec), scenario.given)
+
+
 def _figures(middle: Middle | None) -> list[str]:
     if middle is None:
         return ["", "", ""]
@@ -167,11 +182,14 @@ def _figures(middle: Middle | None) -> list[str]:
     return [time_taken, f"{middle.canary_requests:,.0f}", f"{middle.bad_answers:,.0f}"]
 
 
-def _as_json(parsed: argparse.Namespace, release: Manifest, made: Forecast) -> dict[str, Any]:
+def _as_json(
+    parsed: argparse.Namespace, scenario: Scenario, release: Manifest, made: Forecast
+) -> dict[str, Any]:
     return {
         "name": release.name,
         "runs": parsed.runs,
         "seed": parsed.seed,
+        "assumed": _gates(scenario, release),
         **{end.value: ended.share for end, ended in made.ends.items()},
         "median_seconds": made.overall.seconds,
         "median_canary_requests": made.overall.canary_requests,

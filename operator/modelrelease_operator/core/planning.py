@@ -6,7 +6,7 @@ near these figures or below; `modelrelease simulate` gives their spread.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from enum import StrEnum
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.evidence import EProcess
 from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.questions import Comparison, Question, questions_of
@@ -46,6 +47,7 @@ class Limiter(StrEnum):
 
     EVIDENCE = "evidence"
     MIN_REQUESTS = "minRequests"
+    LOOKS = "looks in a row"
     BAKE = "bake"
     NEVER = "never passes"
 
@@ -72,6 +74,8 @@ class StepPlan:
     """Pods of the canary."""
     requests: float
     """Canary requests that the gates need of a healthy canary."""
+    by_gate: Mapping[str, float]
+    """The same for each gate that counts requests."""
     limiter: Limiter
     time: timedelta | None
     so_far: timedelta | None
@@ -117,6 +121,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
                 effective=100 * stage.share,
                 replicas=stage.replicas,
                 requests=needed,
+                by_gate=stage.needed_by_gate(),
                 limiter=limiter,
                 time=time,
                 so_far=so_far,
@@ -168,10 +173,26 @@ class _Stage:
         evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
         if evidence == math.inf:
             return math.inf, Limiter.NEVER
-        least = float(self.spec.analysis.min_requests)
-        requests, limiter = max((evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS))
+        least = float(self.spec.analysis.min_requests) if self.questions else 0.0
+        requests, limiter = max(
+            (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._in_a_row(), Limiter.LOOKS)
+        )
         baked = self.bake.total_seconds() * self.canary_rps > requests
         return requests, Limiter.BAKE if baked else limiter
+
+    def needed_by_gate(self) -> dict[str, float]:
+        """Return the canary requests after which each gate passes a healthy canary."""
+        beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
+        return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.questions}
+
+    def _in_a_row(self) -> float:
+        """Return the canary requests that come while thresholds are looked at: at once, then look by look."""
+        rows = (
+            gate.threshold.consecutive
+            for gate in self.spec.analysis.gates
+            if gate.threshold and not gate.dry_run
+        )
+        return (max(rows, default=1) - 1) * self.spec.analysis.period.total_seconds() * self.canary_rps
 
     def to_catch(self, ratio: float) -> float:
         """Return the canary requests until the canary is convicted, from a fresh start."""
@@ -231,7 +252,12 @@ class _Stage:
         )
 
     def _rates(self, stream: Stream, ratio: float) -> tuple[float, float]:
-        """Return how often requests of either arm are bad in a stream."""
+        """Return how often requests of either arm are bad in a stream.
+
+        Own counts are taken to go bad as often as requests fail, predictions to be alike.
+        """
+        if stream.bin is not None:
+            return 1 / BINS, 1 / BINS
         if stream.canary_bound is None or stream.stable_bound is None:
             return _error_rates(self.conditions, ratio)
         law = self.conditions.latency
@@ -248,7 +274,7 @@ def _error_rates(conditions: Conditions, ratio: float) -> tuple[float, float]:
 
 def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
     steps, pods = spec.canary.plan, 0
-    counters = tuple(_histogram(conditions))
+    counters = (*_histogram(conditions), *_bins())
     for index, step in enumerate(steps):
         chosen = split(weight=step.weight, replicas=spec.serving.replicas)
         following = steps[index + 1].weight if index + 1 < len(steps) else 100
@@ -261,9 +287,21 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
             bake=parse_duration(step.bake),
-            questions=questions_of(spec, Evidence(), counters, "stable", following)[1],
+            questions=_deciding(questions_of(spec, Evidence(), counters, "stable", following)[1]),
         )
         pods = chosen.canary
+
+
+def _deciding(questions: Iterable[Question]) -> tuple[Question, ...]:
+    return tuple(one for one in questions if not one.dry_run)
+
+
+def _bins() -> Iterable[Counter]:
+    """What both arms show of their predictions: gates that compare them know their bins."""
+    for revision in ("stable", "canary"):
+        yield Counter(revision=revision, pod=revision, layout=LAYOUT, value=1)
+        for place in range(BINS):
+            yield Counter(revision=revision, pod=revision, bin=str(place), value=SERVED_BEFORE // BINS)
 
 
 def _histogram(conditions: Conditions) -> Iterable[Counter]:

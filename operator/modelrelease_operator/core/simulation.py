@@ -17,6 +17,18 @@ from statistics import NormalDist
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Recipe, StableStatus, Status, Target
+from modelrelease_operator.core.answers import Answer, Number, Tallied
+from modelrelease_operator.core.assumptions import (
+    LAYOUT,
+    Assumption,
+    Assumptions,
+    BadShares,
+    Values,
+    assumed,
+    at_limit,
+    grown,
+    shift_of,
+)
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import Counter, Decision, Desired, Seen, Workload
@@ -28,8 +40,10 @@ SERVED_BEFORE = 100_000
 UNSEEN = 1e-7
 """Buckets that are rarer than this in both arms are left out of the histogram: only time would be lost."""
 
+COUNTED = {"code": "code", "le": "bound", "bin": "bin"}
+"""By kind of the predictor's counters: the field of `Counter` that its value goes to."""
 Growth = dict[tuple[str, str], int]
-"""By kind of counter (`code` or `le`) and its value: how much it grew."""
+"""By kind of counter (those, or a gate's own `total` and `bad`) and its value: how much it grew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +83,13 @@ class Scenario:
     scrape_lag: timedelta = timedelta(0)
     """By how much stable's counters are older than the canary's."""
     pod_start: timedelta = timedelta(seconds=10)
+    given: Assumptions = field(default_factory=dict)
+    """What is known of gates that look at more than errors and latency; the rest is assumed."""
+
+    def assumptions(self, spec: ReleaseSpec) -> dict[str, Assumption]:
+        """Return what every such gate of a release is given to look at."""
+        default = assumed(spec, stable_errors=self.stable_errors, canary_errors=self.canary_errors)
+        return {name: self.given.get(name, one) for name, one in default.items()}
 
     def __post_init__(self) -> None:
         if not (self.rps > 0 and self.latency_ratio > 0):
@@ -181,8 +202,13 @@ class _Arm:
 
     def counters(self, revision: str) -> Iterable[Counter]:
         for (kind, value), count in self.shown.items():
-            code, bound = (value, None) if kind == "code" else (None, value)
-            yield Counter(revision=revision, pod=revision, code=code, bound=bound, value=count)
+            if kind in COUNTED:
+                yield Counter(revision=revision, pod=revision, value=count, **{COUNTED[kind]: value})
+
+    def tallied(self, revision: str, gate: str) -> Iterable[Tallied]:
+        for kind in ("total", "bad"):
+            count = self.shown.get((kind, gate), 0)
+            yield Tallied(revision=revision, bad=kind == "bad", pod=revision, labels="", value=count)
 
 
 @dataclass(kw_only=True)
@@ -198,6 +224,7 @@ class _World:
 
     def __post_init__(self) -> None:
         bounds = _telling_bounds(self.spec, self.scenario)
+        self.assumptions = self.scenario.assumptions(self.spec)
         self.arms = {
             STABLE.revision: _Arm(bounds=bounds, lag=self.scenario.scrape_lag),
             CANARY.revision: _Arm(bounds=bounds),
@@ -243,16 +270,36 @@ class _World:
 
     def _seen(self) -> Seen:
         metrics: list[Counter] = []
+        answers: dict[str, Answer] = {}
         if self.status.phase in (Phase.PROGRESSING, Phase.PAUSED):
             for name, arm in self.arms.items():
                 metrics += arm.counters(name)
+            if shift_of(self.assumptions):
+                metrics += [Counter(revision=it, pod=it, layout=LAYOUT, value=1) for it in self.arms]
+            answers = dict(self._answers())
         return Seen(
             generation=1,
             target=CANARY,
             workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.ready_at},
             routed=self.routed,
             metrics=tuple(metrics),
+            answers=answers,
         )
+
+    def _answers(self) -> Iterable[tuple[str, Answer]]:
+        """What the gates' own queries give now."""
+        for gate in self.spec.analysis.gates:
+            one = self.assumptions.get(gate.name)
+            if isinstance(one, BadShares):
+                arms = self.arms.items()
+                yield gate.name, tuple(it for name, arm in arms for it in arm.tallied(name, gate.name))
+            elif isinstance(one, Values) and gate.threshold:
+                since = self.now - (self.clients_since or self.now) - self.scenario.onset
+                like_stable = since < timedelta(0)
+                value = (
+                    at_limit(gate.threshold) if like_stable else one.at(since // self.spec.analysis.period)
+                )
+                yield gate.name, Number(value=value)
 
     def _workload(self, name: str, arm: _Arm) -> Workload:
         ready, pods = arm.ready(self.now), len(arm.ready_at)
@@ -280,7 +327,8 @@ class _World:
         worse = name == CANARY.revision and self.now - (self.clients_since or self.now) >= scene.onset
         errors = scene.canary_errors if worse else scene.stable_errors
         stretch = scene.latency_ratio if worse else 1.0
-        return self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
+        growth = self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
+        return growth | grown(self.random, self.assumptions, requests, canary=worse)
 
     def _read_less(self, evidence: Evidence) -> None:
         """Stop counting buckets that `decide` has not chosen: it fixes its bounds for the whole release."""
@@ -291,7 +339,7 @@ class _World:
                 arm.bounds = kept
                 names = {INFINITY, *map(str, kept)}
                 arm.shown = {
-                    key: count for key, count in arm.shown.items() if key[0] == "code" or key[1] in names
+                    key: count for key, count in arm.shown.items() if key[0] != "le" or key[1] in names
                 }
 
 

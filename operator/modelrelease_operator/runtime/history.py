@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +13,13 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 from modelrelease_contract import metrics as words
+from modelrelease_operator.api.spec import Gate, ReleaseSpec
+from modelrelease_operator.api.status import Verdict
+from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
+from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.runtime.prometheus import counter_names, counter_of, said
 
 MOST_POINTS = 10_000
 """Prometheus refuses to answer more than 11,000 points for each series at once."""
@@ -28,6 +33,8 @@ class Look:
 
     at: datetime
     counters: tuple[Counter, ...]
+    answers: Answers = field(default_factory=dict)
+    """What the gates' own queries gave at that moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +56,15 @@ class Recording:
     def until_last_of(self, revision: str) -> "Recording":
         """Return the recording without what comes after a revision was last seen."""
         last = max((index for index, look in enumerate(self.looks) if _shows(look, revision)), default=-1)
-        return Recording(looks=self.looks[: last + 1], versions=self.versions)
+        return replace(self, looks=self.looks[: last + 1])
 
 
 def _shows(look: Look, revision: str) -> bool:
     return any(counter.revision == revision for counter in look.counters)
+
+
+class _Refused(Unavailable):
+    """The server is there and refuses a query."""
 
 
 class History:
@@ -67,9 +78,16 @@ class History:
         )
 
     async def read(
-        self, *, namespace: str, release: str, start: datetime, end: datetime, interval: timedelta
+        self,
+        *,
+        namespace: str,
+        release: str,
+        start: datetime,
+        end: datetime,
+        interval: timedelta,
+        predictions: bool = False,
     ) -> Recording:
-        """Return the counters of every revision at every interval.
+        """Return the counters of every revision at every interval; bins of predictions where asked for.
 
         Raises Unavailable when the server does not answer, Invalid when there is nothing to be had.
         """
@@ -79,25 +97,62 @@ class History:
             raise Invalid(msg)
         table: dict[int, list[Counter]] = defaultdict(list)
         versions: dict[str, str] = {}
-        for first in range(0, looks, MOST_POINTS):
-            begin = start + first * interval
-            stop = start + min(looks - 1, first + MOST_POINTS - 1) * interval
-            rows = await self._ask(_query(namespace, release), begin, stop, interval)
+        query = _query(namespace, release, predictions=predictions)
+        moments = [start + index * interval for index in range(looks)]
+        async for first, rows in self._parts(query, moments, interval):
             try:
-                for index, counter, version in _counters(rows, begin, interval):
+                for index, counter, version in _counters(rows, moments[first], interval):
                     table[first + index].append(counter)
                     versions.setdefault(counter.revision, version)
             except (LookupError, ValueError, TypeError) as problem:
-                msg = f"Prometheus at {self._url} answered nonsense: {problem!r}"
-                raise Unavailable(msg) from problem
+                raise self._nonsense(problem) from problem
         if not versions:
             msg = (
                 f"Prometheus at {self._url} has no {words.PREDICTIONS_TOTAL} of release "
                 f"{namespace}/{release} in this time: check --namespace, --start and --end"
             )
             raise Invalid(msg)
-        kept = (Look(at=start + index * interval, counters=tuple(table[index])) for index in range(looks))
+        kept = (Look(at=at, counters=tuple(table[index])) for index, at in enumerate(moments))
         return Recording(looks=tuple(kept), versions=versions)
+
+    async def asked(self, recording: Recording, spec: ReleaseSpec, place: Place) -> Recording:
+        """Return a recording with what the gates' own queries would have given at each of its looks.
+
+        A query that Prometheus refuses leaves its gate unmeasured, as it would have been then.
+        """
+        asked = [(gate, query) for gate in spec.analysis.gates if (query := query_of(gate, place))]
+        columns = await asyncio.gather(
+            *(self._answers(gate, query, place, recording) for gate, query in asked)
+        )
+        by_gate = {gate.name: column for (gate, _), column in zip(asked, columns, strict=True)}
+        looks = (
+            replace(look, answers={name: column[index] for name, column in by_gate.items()})
+            for index, look in enumerate(recording.looks)
+        )
+        return replace(recording, looks=tuple(looks))
+
+    async def _answers(self, gate: Gate, query: str, place: Place, recording: Recording) -> list[Answer]:
+        """Return a gate's answer at every look: what is missing in a range is an empty answer."""
+        moments = [look.at for look in recording.looks]
+        found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        try:
+            async for first, rows in self._parts(query, moments, place.interval):
+                for index, row in _instants(rows, moments[first], place.interval):
+                    found[first + index].append(row)
+        except _Refused as refused:
+            unmeasured = NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}")
+            return [unmeasured] * len(moments)
+        except (LookupError, ValueError, TypeError) as problem:
+            raise self._nonsense(problem) from problem
+        return [answer_of(gate, place, found[index]) for index in range(len(moments))]
+
+    async def _parts(
+        self, query: str, moments: list[datetime], interval: timedelta
+    ) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
+        """Ask a query at every moment; yield the rows in parts, each with the number of its first moment."""
+        for first in range(0, len(moments), MOST_POINTS):
+            part = moments[first : first + MOST_POINTS]
+            yield first, await self._ask(query, part[0], part[-1], interval)
 
     async def _ask(
         self, query: str, start: datetime, end: datetime, interval: timedelta
@@ -106,37 +161,38 @@ class History:
         try:
             rows = await asyncio.to_thread(self._client.custom_query_range, query, start, end, step)
         except PrometheusApiClientException as problem:
-            msg = f"Prometheus at {self._url} answered with an error: {problem}"
-            raise Unavailable(msg) from problem
+            msg = f"Prometheus at {self._url} answered with an error: {said(str(problem))}"
+            raise _Refused(msg) from problem
         except requests.RequestException as problem:
             msg = f"Prometheus at {self._url} does not answer ({type(problem).__name__})"
             raise Unavailable(msg) from problem
         except (LookupError, ValueError, TypeError) as problem:
-            msg = f"Prometheus at {self._url} answered nonsense: {problem!r}"
-            raise Unavailable(msg) from problem
+            raise self._nonsense(problem) from problem
         return list(rows or ())
 
+    def _nonsense(self, problem: Exception) -> Unavailable:
+        return Unavailable(f"Prometheus at {self._url} answered nonsense: {problem!r}")
 
-def _query(namespace: str, release: str) -> str:
+
+def _query(namespace: str, release: str, *, predictions: bool) -> str:
     labels = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}!=""'
-    return f'{{__name__=~"{words.PREDICTIONS_TOTAL}|{words.PREDICTION_DURATION_SECONDS}_bucket",{labels}}}'
+    return f'{{__name__=~"{"|".join(counter_names(predictions=predictions))}",{labels}}}'
 
 
 def _counters(
     rows: Iterable[dict[str, Any]], start: datetime, interval: timedelta
-) -> Iterable[tuple[int, Counter, str]]:
+) -> Iterator[tuple[int, Counter, str]]:
     """Yield each value of each series with the number of its look and the version on its label."""
+    for index, row in _instants(rows, start, interval):
+        counter = counter_of(row)
+        yield index, counter, row["metric"].get(words.MODEL_VERSION, counter.revision)
+
+
+def _instants(
+    rows: Iterable[dict[str, Any]], start: datetime, interval: timedelta
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each value of each series as an instant query gives it, with the number of its look."""
     for row in rows:
-        labels = row["metric"]
-        bucket = labels["__name__"] != words.PREDICTIONS_TOTAL
-        revision = labels[words.REVISION]
-        version = labels.get(words.MODEL_VERSION, revision)
         for moment, value in row["values"]:
-            counter = Counter(
-                revision=revision,
-                pod=labels.get(words.POD) or labels["instance"],
-                code=None if bucket else labels[words.CODE],
-                bound=labels["le"] if bucket else None,
-                value=float(value),
-            )
-            yield round((float(moment) - start.timestamp()) / interval.total_seconds()), counter, version
+            index = round((float(moment) - start.timestamp()) / interval.total_seconds())
+            yield index, {"metric": row["metric"], "value": [moment, value]}

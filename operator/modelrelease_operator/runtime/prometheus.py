@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import requests
@@ -76,8 +76,8 @@ class MetricSource:
 
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
-        query = _query(namespace, release, revisions, PREDICTION_METRICS if predictions else ())
-        return await self._ask(query, _counter)
+        query = _query(namespace, release, revisions, predictions=predictions)
+        return await self._ask(query, counter_of)
 
     async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
         """Return every count of a bin of these revisions, and their baselines, or why there is none."""
@@ -101,7 +101,7 @@ class MetricSource:
         try:
             return await asyncio.to_thread(self._client.custom_query, query)
         except PrometheusApiClientException as problem:
-            return self._unavailable(f"answered with an error: {_said(str(problem))}")
+            return self._unavailable(f"answered with an error: {said(str(problem))}")
         except requests.JSONDecodeError:
             return self._unavailable("answered with no JSON")
         except requests.RequestException as problem:
@@ -136,7 +136,7 @@ def _auth(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
     return None
 
 
-def _said(problem: str) -> str:
+def said(problem: str) -> str:
     """Return Prometheus' own sentence where the client's error quotes one."""
     quoted = re.fullmatch(r"HTTP Status Code (\d+) \((b['\"].*['\"])\)", problem, re.DOTALL)
     if not quoted:
@@ -150,8 +150,14 @@ def _said(problem: str) -> str:
     return f"{refused}HTTP status {code}: {text[:500]}"
 
 
-def _query(namespace: str, release: str, revisions: Iterable[str], more: Sequence[str] = ()) -> str:
-    names = "|".join((words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more))
+def counter_names(*, predictions: bool) -> tuple[str, ...]:
+    """Return the metrics that a decision reads."""
+    more = PREDICTION_METRICS if predictions else ()
+    return (words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more)
+
+
+def _query(namespace: str, release: str, revisions: Iterable[str], *, predictions: bool) -> str:
+    names = "|".join(counter_names(predictions=predictions))
     return f'{{__name__=~"{names}",{_labels(namespace, release, revisions)}}}'
 
 
@@ -169,7 +175,8 @@ def _labels(namespace: str, release: str, revisions: Iterable[str]) -> str:
     return f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}=~"{which}"'
 
 
-def _counter(row: dict[str, Any]) -> Counter:
+def counter_of(row: dict[str, Any]) -> Counter:
+    """Return the counter of a row; raise LookupError or ValueError for what is none of the predictor's."""
     labels = row["metric"]
     name = labels["__name__"]
     return Counter(

@@ -13,7 +13,7 @@ from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import Counter, Seen, Workload
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.runtime.history import Recording
+from modelrelease_operator.runtime.history import Look, Recording
 
 MOVES = 6
 """Most passes at one look: starting, opening, entering a step and promoting take seconds, not looks."""
@@ -86,16 +86,17 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     if first is None:
         msg = f"revision {canary} was not recorded in this time"
         raise Invalid(msg)
-    arms = tuple(_target(spec, recording, revision) for revision in (stable, canary))
+    arms = [target_of(spec, recording, revision) for revision in (stable, canary)]
     run = _Run(spec=spec, stable=arms[0], canary=arms[1], began=kept.looks[first].at)
     for look in kept.looks[first:]:
-        run.look(look.at, look.counters)
+        run.look(look)
         if run.end:
             break
     return run.told()
 
 
-def _target(spec: ReleaseSpec, recording: Recording, revision: str) -> Target:
+def target_of(spec: ReleaseSpec, recording: Recording, revision: str) -> Target:
+    """Return a recorded revision as a target; what was not recorded of it decides nothing."""
     return Target(
         revision=revision,
         version=recording.versions[revision],
@@ -126,11 +127,11 @@ class _Run:
             return "promoted"
         return None
 
-    def look(self, now: datetime, counters: tuple[Counter, ...]) -> None:
+    def look(self, look: Look) -> None:
         """Pass until the counters of this moment were judged; a second judgement would count a look twice."""
-        self._now = now
+        self._now = look.at
         for _ in range(MOVES):
-            if self._pass(counters) or self.end:
+            if self._pass(look) or self.end:
                 return
 
     def told(self) -> Replayed:
@@ -144,14 +145,15 @@ class _Run:
             status=self._status,
         )
 
-    def _pass(self, counters: tuple[Counter, ...]) -> bool:
+    def _pass(self, look: Look) -> bool:
         """Make one pass; return whether there is nothing more to do before the next look."""
         seen = Seen(
             generation=1,
             target=self._canary,
-            workloads=dict(self._workloads(counters)),
+            workloads=dict(self._workloads(look.counters)),
             routed=self._routed,
-            metrics=counters,
+            metrics=look.counters,
+            answers=look.answers,
         )
         decision = decide(spec=self._spec, status=self._status, seen=seen, now=self._now)
         self._status, self._routed = decision.status, decision.desired.routed

@@ -1,0 +1,99 @@
+"""What a person knows of the gates that look at more than errors and latency, and what is assumed instead."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+
+from modelrelease_operator.api.spec import Gate
+from modelrelease_operator.cli.common import Manifest, number, percent, share
+from modelrelease_operator.core.assumptions import (
+    BINS,
+    Assumption,
+    Assumptions,
+    BadShares,
+    Shift,
+    Values,
+    kind_of,
+)
+from modelrelease_operator.errors import Invalid
+
+FORMS = {
+    "counts": "STABLE:CANARY, two shares of requests that are bad, such as 0.01:0.02",
+    "predictions": "SHIFT, the share of the canary's answers that move to one bin, such as 0.1",
+    "threshold": "VALUE,VALUE,..., a number for each look, of which the last stays, such as 0.4,0.6",
+}
+
+
+def add_gates(parser: argparse.ArgumentParser) -> None:
+    """Add the argument."""
+    parser.add_argument(
+        "--gate", type=_named, action="append", default=[], metavar="NAME=VALUE",
+        help="what a gate sees: STABLE:CANARY for counts (two shares that are bad), a share of answers "
+        "that move for predictions, VALUE,VALUE,... look by look for a threshold; may be repeated",
+    )  # fmt: skip
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        msg = f"must be NAME=VALUE with the name of a gate, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return name, value
+
+
+def given_to(releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]) -> list[dict[str, Assumption]]:
+    """Return for each release what its gates are given; raise Invalid for a gate that none of them has."""
+    gates = [{gate.name: gate for gate in release.spec.analysis.gates} for release in releases]
+    for name, value in texts:
+        owners = [one[name] for one in gates if name in one]
+        if not any(kind_of(gate) for gate in owners):
+            raise Invalid(_no_such_gate(name, value, gates, known=bool(owners)))
+    return [
+        {name: _read(one[name], value) for name, value in texts if name in one and kind_of(one[name])}
+        for one in gates
+    ]
+
+
+def _no_such_gate(name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool) -> str:
+    open_ones = sorted({it.name for one in gates for it in one.values() if kind_of(it)})
+    said = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
+    why = (
+        "this gate is asked of errors or latency, which have options of their own"
+        if known
+        else "no such gate"
+    )
+    return f"--gate {name}={value}: {why}; it may name {said}"
+
+
+def _read(gate: Gate, text: str) -> Assumption:
+    kind = kind_of(gate)
+    try:
+        if kind == "counts":
+            stable, _, canary = text.partition(":")
+            return BadShares(stable=share(stable), canary=share(canary))
+        if kind == "predictions":
+            return Shift(share=share(text))
+        return Values(values=tuple(number(part) for part in text.split(",")))
+    except argparse.ArgumentTypeError as problem:
+        msg = (
+            f"--gate {gate.name}={text}: gate {gate.name} has {kind} and takes {FORMS[str(kind)]}; {problem}"
+        )
+        raise Invalid(msg) from problem
+
+
+def sentences(assumptions: Assumptions, given: Assumptions) -> list[str]:
+    """Say what each gate is given to look at, and which of that nobody said."""
+    return [
+        f"gate {name}: {_shown(one)}" + ("" if name in given else " (assumed)")
+        for name, one in assumptions.items()
+    ]
+
+
+def _shown(one: Assumption) -> str:
+    if isinstance(one, BadShares):
+        return f"bad for {percent(one.stable)} of stable's requests, {percent(one.canary)} of the canary's"
+    if isinstance(one, Shift):
+        if one.share:
+            return f"{percent(one.share)} of the canary's answers move to one of {BINS} equal bins"
+        return f"both versions answer alike, in {BINS} equal bins"
+    *first, last = (f"{value:g}" for value in one.values)
+    return f"{', '.join(first)}, then {last} at every look" if first else f"{last} at every look"
