@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
@@ -12,6 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST = timedelta(days=365)
 
 
+@lru_cache(maxsize=1024)
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as `1h30m`; raise ValueError with the rule when it is not one."""
     if not re.fullmatch(DURATION_PATTERN, text):

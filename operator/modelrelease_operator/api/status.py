@@ -149,7 +149,11 @@ class Evidence(_Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
     counters: dict[str, int] = Field(default_factory=dict)
-    """Last raw value of each series."""
+    """Last raw value of each series; those of pods that are long gone are dropped (core/absence.py)."""
+    absent: dict[str, datetime] = Field(default_factory=dict)
+    """By process that the newest look did not show: since when."""
+    forgotten: list[str] = Field(default_factory=list)
+    """Marks of processes whose counters were dropped: they are not counted from 0 if they come back."""
     started: bool = False
     """Whether a look has set the start of the counters; the first look of a step only records."""
     release: dict[str, list[int]] = Field(default_factory=dict)

@@ -5,11 +5,11 @@ appears with value 1, typically a canary's first error (prometheus issue 3746). 
 the last raw value of every series and subtracts by itself.
 
 The state is a mapping from series to its last raw value. It grows with every pod that ever
-answered: the caller drops the series of pods that no longer exist with `forget`.
+answered: the caller drops the series of pods that no longer exist with `forget` (core/absence.py).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from modelrelease_operator.core.evidence import ArmCounts
@@ -48,16 +48,33 @@ def advance(
     Raises ValueError, naming the series, for a value that is no whole number of events and for a
     series given twice.
     """
-    values = _whole_numbers(samples)
+    return advance_to(state, _whole_numbers(samples), known_start=known_start, process_of=process_of)
+
+
+def advance_to(
+    state: Mapping[str, int],
+    values: Mapping[str, int],
+    *,
+    known_start: bool,
+    process_of: Callable[[str], str] = _itself,
+    returned: Collection[str] = (),
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Do what `advance` does, for values that are known to be whole numbers.
+
+    `returned` are processes that were forgotten and are back: what they had counted by then may have been
+    counted already, so the first values of their series are only recorded.
+    """
     if not known_start:
         return {**state, **values}, {}
     restarted = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
-    last = {
-        series: 0 if restarted and process_of(series) in restarted else value
-        for series, value in state.items()
-    }
+    last = dict(state)
+    if restarted:
+        last.update({series: 0 for series in state if process_of(series) in restarted})
+    if returned:
+        last.update({series: values[series] for series in values if process_of(series) in returned})
     deltas = {series: value - last.get(series, 0) for series, value in values.items()}
-    return {**last, **values}, deltas
+    last.update(values)
+    return last, deltas
 
 
 def forget(state: Mapping[str, int], keep: Callable[[str], bool]) -> dict[str, int]:

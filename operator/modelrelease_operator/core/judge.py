@@ -8,7 +8,7 @@ docs/explanation/decisions.md.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,12 +16,26 @@ from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, GateStatus, Status, Streak, Verdict
 from modelrelease_operator.core import sentences
-from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer
+from modelrelease_operator.core.absence import returned, without_absent
+from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
+from modelrelease_operator.core.counters import advance_to
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.streams import ERRORS, Growth, count, count_own, growth_of, newest, nonsense
+from modelrelease_operator.core.streams import (
+    ERRORS,
+    INFINITY,
+    PREDICTOR,
+    Growth,
+    Stream,
+    growth_of,
+    newest,
+    nonsense,
+    own_values_of,
+    process_of,
+    values_of,
+)
 from modelrelease_operator.core.thresholds import key_of, look_at
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
@@ -76,7 +90,7 @@ def judge(
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
     arms = (status.canary.revision, status.stable.revision)
-    mine, trouble = _usable(metrics, arms, pods)
+    mine, trouble = _usable(metrics, arms, pods, _bounds_read(spec, status.evidence))
     if trouble and not _own_gates(spec):
         return _held(spec, status, trouble)
     look = _Look(
@@ -84,9 +98,9 @@ def judge(
         troubles=_troubles(spec, trouble, pods, answers or {}), answers=answers or {},
     )  # fmt: skip
     evidence = with_due_copies(status.evidence, spec.canary, status.canary, now)
-    evidence, questions = questions_of(spec, evidence, mine, arms[1], next_weight)
+    evidence, questions = questions_of(spec, evidence, tuple(mine.values()), arms[1], next_weight)
     questions = tuple(_warmed(question, spec, status.canary, now) for question in questions)
-    evidence, questions = _advance(look, evidence, questions, mine)
+    evidence, questions = _advance(look, evidence, questions, mine, now)
     evidence, thresholds = _thresholds(look, evidence, now)
     found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
     gates = tuple(found[gate.name] for gate in spec.analysis.gates)
@@ -117,17 +131,27 @@ def _own_gates(spec: ReleaseSpec) -> bool:
     return any(gate.counts or gate.threshold for gate in spec.analysis.gates)
 
 
+def _bounds_read(spec: ReleaseSpec, evidence: Evidence) -> frozenset[str] | None:
+    """Return the buckets that this release reads; None while a gate must still choose from all of them."""
+    chosen = [evidence.bounds.get(gate.name) for gate in spec.analysis.gates if gate.latency]
+    if not all(chosen):
+        return None
+    return frozenset(
+        {INFINITY, *(part for pairs in chosen for pair in pairs or () for part in pair.split(">"))}
+    )
+
+
 def _usable(
-    metrics: Metrics, arms: tuple[str, str], pods: frozenset[str]
-) -> tuple[tuple[Counter, ...], NoAnswer | None]:
-    """Return the predictor's counters, or why this look at them is not used."""
+    metrics: Metrics, arms: tuple[str, str], pods: frozenset[str], bounds: frozenset[str] | None
+) -> tuple[Mapping[str, Counter], NoAnswer | None]:
+    """Return the predictor's counters by series, or why this look at them is not used."""
     if isinstance(metrics, MetricsUnavailable):
-        return (), _unavailable(metrics.message)
-    mine = newest(counter for counter in metrics if counter.revision in arms)
-    if trouble := nonsense(mine):
-        return (), _unavailable(trouble)
-    if trouble := _missing(pods, {counter.pod for counter in mine}):
-        return (), NoAnswer(verdict=Verdict.INSUFFICIENT, message=trouble)
+        return {}, _unavailable(metrics.message)
+    mine = newest(metrics, arms, bounds)
+    if trouble := nonsense(mine.values()):
+        return {}, _unavailable(trouble)
+    if trouble := _missing(pods, {counter.pod for counter in mine.values()}):
+        return {}, NoAnswer(verdict=Verdict.INSUFFICIENT, message=trouble)
     return mine, None
 
 
@@ -160,10 +184,14 @@ def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
 
 
 def _advance(
-    look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Sequence[Counter]
+    look: _Look,
+    evidence: Evidence,
+    questions: Sequence[Question],
+    counters: Mapping[str, Counter],
+    now: datetime,
 ) -> tuple[Evidence, tuple[Question, ...]]:
     """Count what is new since the last look and let every test that could be asked see it once."""
-    evidence, growth = _counted(look, evidence, questions, counters)
+    evidence, growth = _counted(look, evidence, questions, counters, now)
     release, step = dict(evidence.release), dict(evidence.step)
     updated = []
     for question in questions:
@@ -183,27 +211,50 @@ def _advance(
 
 
 def _counted(
-    look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Sequence[Counter]
+    look: _Look,
+    evidence: Evidence,
+    questions: Sequence[Question],
+    counters: Mapping[str, Counter],
+    now: datetime,
 ) -> tuple[Evidence, Growth]:
     """Advance the raw counters. A gate's own are recorded apart: their first look may be another."""
     state, started, begun = evidence.counters, evidence.started, list(evidence.begun)
     deltas: dict[str, int] = {}
+    shown: set[str] = set()
+    unasked = set()
+
+    def take(values: Mapping[str, int], *, known: bool) -> None:
+        nonlocal state
+        back = returned(evidence, values)
+        state, grown = advance_to(state, values, known_start=known, process_of=process_of, returned=back)
+        deltas.update(grown)
+        shown.update(values)
+
     if counters:
         bounds = frozenset(bound for question in questions for bound in question.bounds)
-        state, deltas = count(state, counters, bounds, started=started)
+        take(values_of(counters, bounds), known=started)
         started = True
-    for question in questions:
-        answer = look.answers.get(question.name)
-        if question.name in look.troubles or not isinstance(answer, tuple):
-            continue
-        for stream in question.streams:
-            if not stream.own:
-                continue
-            state, grown = count_own(state, stream, answer, started=stream.key in begun)
-            deltas.update(grown)
+    else:
+        unasked.add(PREDICTOR)
+    for stream, answer in _own_answers(look, questions):
+        if answer is None:
+            unasked.add(stream.key)
+        else:
+            take(own_values_of(answer, stream), known=stream.key in begun)
             begun += [stream.key] if stream.key not in begun else []
     update = {"counters": state, "started": started, "begun": begun}
-    return evidence.model_copy(update=update), growth_of(deltas)
+    evidence = without_absent(evidence.model_copy(update=update), shown, unasked=unasked, now=now)
+    return evidence, growth_of(deltas)
+
+
+def _own_answers(
+    look: _Look, questions: Sequence[Question]
+) -> Iterator[tuple[Stream, tuple[Tallied, ...] | None]]:
+    """Yield every stream of a gate's own queries with what they gave; None where they could not be asked."""
+    for question in questions:
+        answer = look.answers.get(question.name)
+        usable = answer if isinstance(answer, tuple) and question.name not in look.troubles else None
+        yield from ((stream, usable) for stream in question.streams if stream.own)
 
 
 def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidence, list[GateStatus]]:

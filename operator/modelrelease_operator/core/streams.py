@@ -5,17 +5,20 @@ A stream is one way for a request to be bad: answered with 5xx, or slower than a
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.answers import Tallied
-from modelrelease_operator.core.counters import Sample, advance
 from modelrelease_operator.core.evidence import ArmCounts, Interval
 from modelrelease_operator.core.state import Counter
 
 INFINITY = "+Inf"
+OWN = "counts/"
+"""Begins the key of a stream that a gate's own queries count."""
+PREDICTOR = ""
+"""The source of every other counter."""
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 """Of stable's own latency: where the canary's is compared with it."""
 
@@ -121,26 +124,43 @@ def bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> lis
     return found
 
 
-def newest(counters: Iterable[Counter]) -> tuple[Counter, ...]:
-    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more."""
+def newest(
+    counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None
+) -> dict[str, Counter]:
+    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more.
+
+    `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are used, and
+    those are left out unless they are nonsense.
+    """
     found: dict[str, Counter] = {}
     for counter in counters:
+        if counter.revision not in revisions:
+            continue
+        bound = counter.bound
+        if bound is not None and bounds is not None and bound not in bounds and not _is_nonsense(counter):
+            continue
         series = _series(counter)
         known = found.get(series)
         if known is None or counter.value > known.value:
             found[series] = counter
-    return tuple(found.values())
+    return found
+
+
+def _is_nonsense(counter: Counter) -> bool:
+    value, bound = counter.value, counter.bound
+    whole = value >= 0 and float(value).is_integer()
+    return not whole or (bound is not None and not _is_number(bound))
 
 
 def nonsense(counters: Iterable[Counter]) -> str | None:
     """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
-    for counter in counters:
-        where = f"pod {counter.pod} of revision {counter.revision}"
-        if not (counter.value >= 0 and float(counter.value).is_integer()):
-            return f"a counter of {where} is {counter.value}, which is no number of requests"
-        if counter.bound is not None and not _is_number(counter.bound):
-            return f"a histogram of {where} has a bucket le={counter.bound!r}, which is no number"
-    return None
+    wrong = next((counter for counter in counters if _is_nonsense(counter)), None)
+    if wrong is None:
+        return None
+    where = f"pod {wrong.pod} of revision {wrong.revision}"
+    if wrong.bound is not None and not _is_number(wrong.bound):
+        return f"a histogram of {where} has a bucket le={wrong.bound!r}, which is no number"
+    return f"a counter of {where} is {wrong.value}, which is no number of requests"
 
 
 @lru_cache(maxsize=1024)
@@ -151,62 +171,63 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def count(
-    state: Mapping[str, int], counters: Sequence[Counter], bounds: frozenset[str], *, started: bool
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Advance the raw counters; return the new state and each series' growth (empty at a first look)."""
+def values_of(counters: Mapping[str, Counter], bounds: frozenset[str]) -> dict[str, int]:
+    """Return the values that count, of counters that are no nonsense: buckets only where they are read."""
     wanted = (*bounds, INFINITY) if bounds else ()
-    samples = [
-        Sample(series=_series(counter), value=counter.value)
-        for counter in counters
+    return {
+        series: int(counter.value)
+        for series, counter in counters.items()
         if counter.layout is None and (counter.bound is None or counter.bound in wanted)
-    ]
-    return advance(state, samples, known_start=started, process_of=_pod_of)
+    }
 
 
 def _series(counter: Counter) -> str:
-    if counter.bin is not None or counter.layout is not None:
-        kind = f"bin={counter.bin}" if counter.bin is not None else f"layout={counter.layout}"
-    else:
-        kind = f"code={counter.code}" if counter.bound is None else f"le={counter.bound}"
-    return f"{counter.revision}|{counter.pod}|{kind}"
-
-
-def _pod_of(series: str) -> str:
-    return series.rpartition("|")[0]
+    if counter.bound is not None:
+        return f"{counter.revision}|{counter.pod}|le={counter.bound}"
+    if counter.bin is not None:
+        return f"{counter.revision}|{counter.pod}|bin={counter.bin}"
+    if counter.layout is not None:
+        return f"{counter.revision}|{counter.pod}|layout={counter.layout}"
+    return f"{counter.revision}|{counter.pod}|code={counter.code}"
 
 
 def own_stream(gate: str, bad: str, total: str) -> Stream:
     """Return the stream of a gate's own queries: a gate that is edited counts anew."""
-    return Stream(key=f"counts/{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
+    return Stream(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
 
 
-def count_own(
-    state: Mapping[str, int], stream: Stream, tallies: Iterable[Tallied], *, started: bool
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Advance the counters of a gate's own queries, as `count` does the predictor's."""
-    samples = [
-        Sample(
-            series=f"{one.revision}|{one.pod}~{one.labels}|{'bad' if one.bad else 'total'}={stream.key}",
-            value=one.value,
-        )
+def own_values_of(tallies: Iterable[Tallied], stream: Stream) -> dict[str, int]:
+    """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
+    return {
+        f"{one.revision}|{one.pod}~{one.labels}|{'bad' if one.bad else 'total'}={stream.key}": int(one.value)
         for one in tallies
-    ]
-    return advance(state, samples, known_start=started, process_of=_own_process)
+    }
 
 
-def _own_process(series: str) -> str:
-    """All counters of a pod that one gate asks for restart together."""
-    return series.rpartition("~")[0] + series.rpartition("=")[2]
+def process_of(series: str) -> str:
+    """Return whose counter a series is: all of a process restart together.
+
+    Of one pod there are several: the predictor, and what each gate's own queries count of it.
+    """
+    pod, _, kind = series.rpartition("|")
+    source = source_of(kind)
+    return pod if source == PREDICTOR else f"{pod.rpartition('~')[0]}|{source}"
+
+
+def source_of(name: str) -> str:
+    """Return the stream whose queries give a series or a process; nothing for the predictor's own."""
+    at = name.find(OWN)
+    return name[at:] if at >= 0 else PREDICTOR
 
 
 def growth_of(deltas: Mapping[str, int]) -> Growth:
     """Sum each revision's growth over its pods, by kind of series."""
     found: dict[str, dict[str, int]] = {}
     for series, grown in deltas.items():
-        revision, _, kind = series.split("|", 2)
-        kinds = found.setdefault(revision, {})
-        kinds[kind] = kinds.get(kind, 0) + grown
+        if grown:
+            revision, _, kind = series.split("|", 2)
+            kinds = found.setdefault(revision, {})
+            kinds[kind] = kinds.get(kind, 0) + grown
     return found
 
 
