@@ -23,6 +23,9 @@ class Turn:
     restarts: bool
 
 
+Story = list[tuple[timedelta, tuple[Turn, ...]]]
+
+
 def turns(*, restarts: st.SearchStrategy[bool]) -> st.SearchStrategy[Story]:
     turn = st.builds(Turn, st.booleans(), st.integers(0, 9), st.integers(0, 3), restarts)
     return st.lists(st.tuples(SPANS, st.tuples(*[turn] * len(PODS))), min_size=1, max_size=25)

@@ -61,6 +61,7 @@ class World:
     target: Target | None
     rps: float = 100.0
     seed: int = 1
+    bounds: tuple[float, ...] = BOUNDS
     start_seconds: float = 3.0
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     status: Status = field(default_factory=Status)
@@ -245,7 +246,7 @@ class World:
         bad = binomial(self.random, requests, behaviour.error_rate)
         self.served[name] = self.served.get(name, 0) + requests
         grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
-        for bound in BOUNDS:
+        for bound in self.bounds:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
         for key, count in grown.items():
             pod.counters[key] = pod.counters.get(key, 0) + count

@@ -10,16 +10,23 @@ Everything works on logarithms. Nothing here knows a clock, a metric's name or a
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from operator import add
 from statistics import NormalDist
 from typing import Self
+
+from typing_extensions import override
 
 REGRESSION_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """How much worse than the tolerance each design supposes the canary to be."""
 
 NON_INFERIORITY_GRID = (0.95, 0.9, 0.8, 0.65, 0.5, 0.3, 0.1, 0.0)
 """How much better than the margin each design supposes the canary to be; 0 supposes no bad request."""
+
+
+_blank, _set = object.__new__, object.__setattr__
+"""How a frozen dataclass fills itself: a decision makes hundreds of copies of its tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +92,7 @@ class _Mixture:
 
     def _having(self, log_e: tuple[float, ...]) -> Self:
         """Return a copy with other evidence: `replace`, without checking again what was checked once."""
-        new = object.__new__(type(self))
-        for name in self.__dataclass_fields__:
-            object.__setattr__(new, name, log_e if name == "log_e" else getattr(self, name))
-        return new
+        raise NotImplementedError
 
     @property
     def log_value(self) -> float:
@@ -102,6 +106,8 @@ class _Mixture:
     @property
     def divided(self) -> list[float]:
         """Natural logarithm of each design's e-value, as the dispersion allows it."""
+        if self.dispersion == 1:
+            return list(self.log_e)
         return [value / self.dispersion for value in self.log_e]
 
     def progress(self, threshold: float) -> float:
@@ -140,6 +146,15 @@ class EProcess(_Mixture):
 
     def __post_init__(self) -> None:
         _check_dispersion(self.dispersion)
+
+    @override
+    def _having(self, log_e: tuple[float, ...]) -> Self:
+        new = _blank(type(self))
+        _set(new, "log_e", log_e)
+        _set(new, "dispersion", self.dispersion)
+        _set(new, "tolerance", self.tolerance)
+        _set(new, "designs", self.designs)
+        return new
 
     @classmethod
     def regression(cls, tolerance: Tolerance, *, dispersion: float = 1.0) -> Self:
@@ -185,16 +200,27 @@ class Guardrail(_Mixture):
             msg = f"a guardrail's limit must be a share between 0 and 1, both excluded, got {self.limit}"
             raise ValueError(msg)
 
+    @override
+    def _having(self, log_e: tuple[float, ...]) -> Self:
+        new = _blank(type(self))
+        _set(new, "log_e", log_e)
+        _set(new, "dispersion", self.dispersion)
+        _set(new, "limit", self.limit)
+        return new
+
     def update(self, counts: ArmCounts) -> Self:
         """Return the evidence with one more interval of this arm."""
         if not counts.total:
             return self
         good = counts.total - counts.bad
-        designs = (min(q * self.limit, (1 + self.limit) / 2) for q in REGRESSION_GRID)
-        return self.gaining(
-            counts.bad * math.log(p1 / self.limit) + good * (math.log1p(-p1) - math.log1p(-self.limit))
-            for p1 in designs
-        )
+        return self.gaining([counts.bad * bad + good * fine for bad, fine in _odds(self.limit)])
+
+
+@lru_cache(maxsize=256)
+def _odds(limit: float) -> tuple[tuple[float, float], ...]:
+    """Return what a bad and a good request add to the logarithm of each design's evidence."""
+    designs = (min(q * limit, (1 + limit) / 2) for q in REGRESSION_GRID)
+    return tuple((math.log(p1 / limit), math.log1p(-p1) - math.log1p(-limit)) for p1 in designs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,23 +262,24 @@ class Restarts:
         if not self.remaining:
             msg = f"all {self.planned} planned copies have started"
             raise ValueError(msg)
-        return replace(self, copies=(*self.copies, self.template))
+        return self._having((*self.copies, self.template))
+
+    def _having(self, copies: tuple[EProcess, ...]) -> Self:
+        return type(self)(template=self.template, planned=self.planned, copies=copies)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval given to every running copy."""
         gains = self.template.gains(interval)
-        return replace(self, copies=tuple(copy.gaining(gains) for copy in self.copies)) if gains else self
+        return self._having(tuple([copy.gaining(gains) for copy in self.copies])) if gains else self
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
         weights, designs = self.weights, len(self.template.log_e)
-        terms = [
-            value + shift
-            for weight, copy in zip(weights, self.copies, strict=False)
-            for shift in (math.log(weight / designs),)
-            for value in copy.divided
-        ]
+        terms: list[float] = []
+        for weight, copy in zip(weights, self.copies, strict=False):
+            shift = math.log(weight / designs)
+            terms += [value + shift for value in copy.divided]
         waiting = sum(weights[len(self.copies) :])
         return _log_sum_exp([*terms, math.log(waiting)] if waiting else terms)
 
@@ -272,7 +299,7 @@ class Restarts:
             msg = f"between 1 and {self.planned} stored copies of {size} expected, got {len(state)} values"
             raise ValueError(msg)
         chunks = (state[start : start + size] for start in range(0, len(state), size))
-        return replace(self, copies=tuple(map(self.template.from_state, chunks)))
+        return self._having(tuple(map(self.template.from_state, chunks)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,13 +337,13 @@ class Confirmed:
 
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
-        return replace(self, plan=self.plan.start_next(), shifted=self.shifted.start_next())
+        return type(self)(plan=self.plan.start_next(), shifted=self.shifted.start_next(), last=self.last)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval."""
         late = Interval(canary=self.last, stable=interval.stable)
-        return replace(
-            self, plan=self.plan.update(interval), shifted=self.shifted.update(late), last=interval.canary
+        return type(self)(
+            plan=self.plan.update(interval), shifted=self.shifted.update(late), last=interval.canary
         )
 
     @property
@@ -336,8 +363,7 @@ class Confirmed:
         """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
         total, bad = (int(count or 0) for count in (*state[:2], 0, 0)[:2])
         middle = len(state) // 2 + 1
-        return replace(
-            self,
+        return type(self)(
             plan=self.plan.from_state(state[2:middle]),
             shifted=self.shifted.from_state(state[middle:]),
             last=ArmCounts(total=total, bad=bad),
@@ -420,15 +446,18 @@ def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
     )
 
 
-def _gains(designs: Sequence[float], tolerance: Tolerance, interval: Interval) -> tuple[float, ...]:
-    canary, stable, points = interval.canary, interval.stable, tolerance.points
+def _gains(designs: tuple[float, ...], tolerance: Tolerance, interval: Interval) -> tuple[float, ...]:
+    canary, stable = interval.canary, interval.stable
+    n_c, x, n_s, y = canary.total, canary.bad, stable.total, stable.bad
+    points, null = tolerance.points, tolerance.ratio
     found = []
-    for design in designs:
-        log_a, log_b, excess = _factors(design, tolerance.ratio, canary.total, stable.total)
-        gain = -excess * points * canary.total
+    for log_a, log_b, excess in _factors(designs, null, n_c, n_s):
+        gain = -excess * points * n_c
         # Not `count * log` where the count is 0: the logarithm may be infinite.
-        gain += canary.bad * log_a if canary.bad else 0.0
-        gain += stable.bad * log_b if stable.bad else 0.0
+        if x:
+            gain += x * log_a
+        if y:
+            gain += y * log_b
         found.append(gain)
     return tuple(found)
 
@@ -437,17 +466,26 @@ def _growth(
     design: float, tolerance: Tolerance, canary_rate: float, stable_rate: float, weight: float
 ) -> float:
     """Expected gain for each canary request."""
-    log_a, log_b, excess = _factors(design, tolerance.ratio, weight, 1 - weight)
+    ((log_a, log_b, excess),) = _factors((design,), tolerance.ratio, weight, 1 - weight)
     stable_bad = stable_rate * (1 - weight) / weight
     return math.fsum((_times(canary_rate, log_a), _times(stable_bad, log_b), -excess * tolerance.points))
 
 
-def _factors(design: float, null: float, n_c: float, n_s: float) -> tuple[float, float, float]:
-    """Return log a, log b and a - 1, without the cancellation of computing them one from the other."""
-    mixed = design * n_c + n_s
-    excess = (design - null) * n_s / (null * mixed)
-    log_a = math.log1p(excess) if design else -math.inf
-    return log_a, math.log1p((null - design) * n_c / mixed), excess
+@lru_cache(maxsize=64)
+def _factors(
+    designs: tuple[float, ...], null: float, n_c: float, n_s: float
+) -> tuple[tuple[float, float, float], ...]:
+    """Return log a, log b and a - 1 of each design, without the cancellation of making one from the other.
+
+    Kept, because the streams of one look count the same requests: errors, and latency at every bound.
+    """
+    found = []
+    for design in designs:
+        mixed = design * n_c + n_s
+        excess = (design - null) * n_s / (null * mixed)
+        log_a = math.log1p(excess) if design else -math.inf
+        found.append((log_a, math.log1p((null - design) * n_c / mixed), excess))
+    return tuple(found)
 
 
 def _times(count: float, log_factor: float) -> float:

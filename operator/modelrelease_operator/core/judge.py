@@ -268,7 +268,9 @@ def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidenc
                 evidence.streaks.get(key, Streak()), now=now, interval=look.spec.analysis.period,
             )  # fmt: skip
             found.append(status)
-    return evidence.model_copy(update={"streaks": streaks}), found
+    if streaks != evidence.streaks:
+        evidence = evidence.model_copy(update={"streaks": streaks})
+    return evidence, found
 
 
 def _missing(pods: frozenset[str], scraped: set[str]) -> str | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import TypeVar
 
@@ -59,6 +59,15 @@ class Comparison:
     def arms(self, interval: Interval) -> Interval:
         """Return an interval as this comparison sees it."""
         return Interval(canary=interval.stable, stable=interval.canary) if self.exchanged else interval
+
+    def update(self, interval: Interval) -> "Comparison":
+        """Let both directions see one interval."""
+        seen = self.arms(interval)
+        return self.having(self.rollback.update(seen), self.promote and self.promote.update(seen))
+
+    def having(self, rollback: Confirmed, promote: EProcess | None) -> "Comparison":
+        """Return the comparison with other evidence."""
+        return Comparison(stream=self.stream, rollback=rollback, promote=promote, exchanged=self.exchanged)
 
     def keys(self, gate: str) -> tuple[str, str]:
         """Return where the evidence of both directions is kept.
@@ -170,14 +179,7 @@ class Question:
 
     def update(self, intervals: Mapping[str, Interval]) -> "Question":
         """Let every test see one interval."""
-        comparisons = tuple(
-            replace(
-                test,
-                rollback=test.rollback.update(test.arms(intervals[test.stream.key])),
-                promote=test.promote and test.promote.update(test.arms(intervals[test.stream.key])),
-            )
-            for test in self.comparisons
-        )
+        comparisons = tuple(test.update(intervals[test.stream.key]) for test in self.comparisons)
         limit = self.limit
         if limit:
             interval = intervals[limit.stream.key]
@@ -190,9 +192,14 @@ class Question:
         return replace(self, comparisons=comparisons, limit=limit)
 
     @cached_property
+    def _rollback_logs(self) -> list[float]:
+        return [test.rollback.log_value for test in self.comparisons]
+
+    @cached_property
     def _telling(self) -> tuple[float, Stream, str]:
         """The strongest evidence against the canary, its stream, and the line that was crossed."""
-        found = [(test.rollback.log_value, test.stream, self.allowed) for test in self.comparisons]
+        logs = zip(self._rollback_logs, self.comparisons, strict=True)
+        found = [(log, test.stream, self.allowed) for log, test in logs]
         if self.limit and not (found and self.frozen):
             found.append((self.limit.canary.log_value, self.limit.stream, self.limit.allowed))
         return max(found, key=itemgetter(0), default=(0.0, ERRORS, self.allowed))
@@ -215,7 +222,7 @@ class Question:
     @cached_property
     def rollback_log(self) -> float:
         """Logarithm of the evidence that the canary is worse than tolerated: the mean over the tests."""
-        logs = [test.rollback.log_value for test in self.comparisons]
+        logs = list(self._rollback_logs)
         if self.limit:
             logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
         return combine([(1 / len(logs), log) for log in logs]) if logs else 0.0
@@ -254,9 +261,7 @@ class Question:
             copies = len(test.rollback.plan.copies)
             # A restart may be due since the state was stored.
             rollback = stored(test.rollback, back).running(copies)
-            comparisons.append(
-                replace(test, rollback=rollback, promote=test.promote and stored(test.promote, on))
-            )
+            comparisons.append(test.having(rollback, test.promote and stored(test.promote, on)))
         limit = self.limit and replace(
             self.limit,
             canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
@@ -283,18 +288,24 @@ def questions_of(
     if bounds != evidence.bounds:
         evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
     terms = Terms.of(spec, evidence, next_weight)
-    questions = (_question(gate, bounds.get(gate.name, []), terms, counters) for gate in spec.analysis.gates)
+    unready = why_not(counters) if any(gate.predictions for gate in spec.analysis.gates) else None
+    questions = (
+        _question(gate, tuple(bounds.get(gate.name, ())), terms, unready if gate.predictions else None)
+        for gate in spec.analysis.gates
+    )
     return evidence, tuple(one.from_state(evidence.processes) for one in questions if one)
 
 
-def _question(
-    gate: Gate, bounds: Sequence[str], terms: Terms, counters: Sequence[Counter]
-) -> Question | None:
-    """Return a gate's tests, or None for a threshold, which has none."""
+@lru_cache(maxsize=1024)
+def _question(gate: Gate, bounds: tuple[str, ...], terms: Terms, unready: str | None) -> Question | None:
+    """Return a gate's tests without evidence, or None for a threshold, which has none.
+
+    Kept, because they are the same look after look, and the same for releases that are alike.
+    """
     if gate.latency:
         found = _latency(gate.name, gate.latency, bounds, terms)
     elif gate.predictions:
-        found = _predictions(gate.name, gate.predictions, bounds, terms, why_not(counters))
+        found = _predictions(gate.name, gate.predictions, bounds, terms, unready)
     elif gate.counts:
         found = _counts(gate.name, gate.counts, terms)
     elif gate.error_rate:

@@ -137,7 +137,7 @@ def newest(
         if counter.revision not in revisions:
             continue
         bound = counter.bound
-        if bound is not None and bounds is not None and bound not in bounds and not _is_nonsense(counter):
+        if bound is not None and bounds is not None and bound not in bounds and not nonsense((counter,)):
             continue
         series = _series(counter)
         known = found.get(series)
@@ -146,21 +146,19 @@ def newest(
     return found
 
 
-def _is_nonsense(counter: Counter) -> bool:
-    value, bound = counter.value, counter.bound
-    whole = value >= 0 and float(value).is_integer()
-    return not whole or (bound is not None and not _is_number(bound))
-
-
 def nonsense(counters: Iterable[Counter]) -> str | None:
     """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
-    wrong = next((counter for counter in counters if _is_nonsense(counter)), None)
-    if wrong is None:
-        return None
-    where = f"pod {wrong.pod} of revision {wrong.revision}"
-    if wrong.bound is not None and not _is_number(wrong.bound):
-        return f"a histogram of {where} has a bucket le={wrong.bound!r}, which is no number"
-    return f"a counter of {where} is {wrong.value}, which is no number of requests"
+    for counter in counters:
+        value, bound = counter.value, counter.bound
+        if not (value >= 0 and float(value).is_integer()):
+            return f"a counter of {_place(counter)} is {value}, which is no number of requests"
+        if bound is not None and not _is_number(bound):
+            return f"a histogram of {_place(counter)} has a bucket le={bound!r}, which is no number"
+    return None
+
+
+def _place(counter: Counter) -> str:
+    return f"pod {counter.pod} of revision {counter.revision}"
 
 
 @lru_cache(maxsize=1024)
