@@ -15,13 +15,23 @@ setup: .venv/ready ## make the Python environment (.venv) from the lock file
 .venv/ready: locks/dev.txt pyproject.toml tools/setup
 	@tools/setup
 
+.PHONY: setup-text
+setup-text: .venv-text/ready ## make the environment of the text tests (.venv-text: torch, 5 GB)
+
+.venv-text/ready: locks/text.txt pyproject.toml tools/setup
+	@tools/setup .venv-text text
+
 .PHONY: demo
 demo: setup ## see it work: a real cluster, real traffic, a good version promoted, bad ones rolled back
 	@$(PYTHON) -m examples.demo $(ARGS)
 
 .PHONY: test
-test: lint ## check everything: style, types, layers, unit, property, contract and cluster tests
+test: lint test-text ## check everything: style, types, layers, unit, property, contract, text and cluster tests
 	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: test-text
+test-text: setup-text ## the tests with a real sentence encoder, in an environment of their own
+	.venv-text/bin/python -m pytest tests/text
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster
@@ -78,4 +88,4 @@ cluster-status: setup ## show what runs of a cluster (NAME=dev)
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

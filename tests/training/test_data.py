@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelrelease_training.bins import histogram
 from modelrelease_training.data import feature_names, make_data, split
 from modelrelease_training.evaluate import evaluate
-from modelrelease_training.export import histogram
 from modelrelease_training.train import fit
 
 

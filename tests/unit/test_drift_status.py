@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.drift import WORST_FEATURES, Drift, DriftStatus, Sustained
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.decide import decide
-from modelrelease_operator.core.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.core.drift_status import condition, is_news, with_windows
 from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
 from modelrelease_operator.core.state import Commands, Decision

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
+from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift, DriftStatus
-from modelrelease_operator.core.drift import DriftVerdict
 from modelrelease_operator.core.drift_windows import PREDICTIONS
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift
-from modelrelease_operator.core.drift import DriftVerdict
 from modelrelease_operator.core.drift_windows import (
     KEPT_WINDOWS,
     PREDICTIONS,

@@ -21,6 +21,7 @@ a whole way from data to a released model:
   modelrelease-train train --version 1 --data data/monday.parquet --output artifacts
   modelrelease-train register artifacts/qna/1 --alias candidate --alias champion
 
+`modelrelease-train drift` is the command modelrelease-drift: whether data moved away from a baseline.
 `modelrelease-train COMMAND --help` shows examples of each command.
 exit codes: 0 done, 2 the request cannot be met, 3 the data breaks its schema, 4 the challenger is refused
 """
@@ -28,7 +29,12 @@ exit codes: 0 done, 2 the request cannot be met, 3 the data breaks its schema, 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["drift"]:
+        from modelrelease_training.drift.__main__ import main as drift  # noqa: PLC0415 - its own imports
+
+        return drift(given[1:])
+    options = _parser().parse_args(given)
     try:
         return int(options.run(options))
     except TrainingError as error:

@@ -27,11 +27,11 @@ from modelrelease_contract.artifact import (
     Examples,
     Feature,
     Format,
-    Histogram,
     ModelFile,
     Output,
     manifest_digest,
 )
+from modelrelease_training.bins import deciles, histogram
 from modelrelease_training.data import Data, Floats, Split
 from modelrelease_training.errors import ExistsError
 from modelrelease_training.skops_bytes import skops_bytes
@@ -39,7 +39,6 @@ from modelrelease_training.skops_bytes import skops_bytes
 EXAMPLE_ROWS: Final = 8
 TRAINING_NAME: Final = "training.json"
 """File of the artifact that says how the model came to be."""
-_DECILES: Final = np.linspace(0.1, 0.9, 9)
 _LIBRARIES: Final = ("joblib", "numpy", "scikit-learn")
 _MODEL_FILES: Final[dict[str, Format]] = {"model.joblib": "joblib", "model.skops": "skops"}
 
@@ -206,23 +205,9 @@ def _features(data: Data) -> tuple[Feature, ...]:
 
 def _baseline(model: Any, data: Data) -> Baseline:
     probabilities = model.predict_proba(data.rows)[:, 1]
-    deciles = np.nanquantile(data.rows, _DECILES, axis=0).T.tolist()
-    columns = zip(data.names, deciles, data.rows.T, strict=True)
+    columns = zip(data.names, data.rows.T, strict=True)
     return Baseline(
         rows=len(data.rows),
-        features={name: histogram(column, edges) for name, edges, column in columns},
+        features={name: histogram(column, deciles(column)) for name, column in columns},
         prediction=histogram(probabilities, [tenth / 10 for tenth in range(1, 10)]),
     )
-
-
-def histogram(values: Floats, edges: Sequence[float]) -> Histogram:
-    """Count `values`, shape (n,), between the inner `edges`; NaN counts as missing.
-
-    Equal edges collapse into one, so a feature with few values has fewer bins.
-    """
-    inner = sorted(set(edges))
-    missing = np.isnan(values)
-    # side="right" is bisect_right, the rule of the contract.
-    bins = np.searchsorted(inner, values[~missing], side="right")
-    counts = np.bincount(bins, minlength=len(inner) + 1).tolist()
-    return Histogram(edges=tuple(inner), counts=tuple(counts), missing=int(missing.sum()))

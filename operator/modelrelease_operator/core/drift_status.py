@@ -8,10 +8,10 @@ here blames a canary.
 
 from collections.abc import Iterable
 
+from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.drift import WORST_FEATURES, Drift, DriftStatus, FeatureStatus
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Reason, Status
-from modelrelease_operator.core.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
 from modelrelease_operator.core.state import Notice, Seen
 

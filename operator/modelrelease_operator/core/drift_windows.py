@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from modelrelease_contract.drift import Calibration, DriftVerdict, FeatureDrift, assess
 from modelrelease_contract.metrics import BIN_MISSING
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.core.counters import Sample, advance, forget
-from modelrelease_operator.core.drift import Calibration, DriftVerdict, FeatureDrift, assess
 
 PREDICTIONS = "(predictions)"
 """Name of the model's own answers among the features: no feature is spelled like this."""

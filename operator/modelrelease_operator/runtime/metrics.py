@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from modelrelease_contract.drift import FeatureDrift
 from modelrelease_operator.api.status import Phase, Status, Target, Verdict
-from modelrelease_operator.core.drift import FeatureDrift
 
 LABELS = ("release_namespace", "release")
 """Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2, chi2_contingency
 
-from modelrelease_operator.core.drift import (
+from modelrelease_contract.drift import (
     Calibration,
     DriftVerdict,
     assess,

@@ -1,0 +1,7 @@
+"""What can go wrong, with one sentence that says what to do next."""
+
+from modelrelease_training.errors import TrainingError
+
+
+class DriftError(TrainingError):
+    """A request that cannot be met: a bad file, a baseline of another encoder, a setting that is wrong."""

@@ -1,0 +1,116 @@
+"""Whether rows of numbers are distributed as those of a baseline: the operator's own test, on a file."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelrelease_contract.artifact import Baseline, Histogram
+from modelrelease_contract.drift import PRACTICAL_PSI, Calibration, DriftVerdict, FeatureDrift, assess
+from modelrelease_training.bins import deciles, histogram
+from modelrelease_training.drift.errors import DriftError
+
+Columns = Mapping[str, NDArray[np.float64] | list[str | None]]
+
+ALPHA: Final = 0.01
+"""Probability that one check of rows without drift says drift, all features together."""
+MINIMUM_ROWS: Final = 100
+"""Rows of a batch, and of a baseline, below which nothing is said."""
+MOST_CATEGORIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericDrift:
+    """What one batch of rows says."""
+
+    n: int
+    features: tuple[FeatureDrift, ...]
+    extra: tuple[str, ...]
+    """Columns that the baseline does not know."""
+
+    @property
+    def found_by(self) -> tuple[str, ...]:
+        """The features that drifted, those furthest beyond their limit first."""
+        drifted = [each for each in self.features if each.verdict is DriftVerdict.DRIFTED]
+        return tuple(each.name for each in sorted(drifted, key=lambda each: -each.psi / each.threshold))
+
+    @property
+    def insufficient(self) -> bool:
+        """Whether too few rows came to say anything."""
+        return all(each.verdict is DriftVerdict.INSUFFICIENT for each in self.features)
+
+
+def make(columns: Columns) -> Baseline:
+    """Return the histograms of `columns`: deciles of numbers, the commonest values of texts.
+
+    Raises DriftError for fewer than MINIMUM_ROWS rows, or a column without a value.
+    """
+    rows = max(len(values) for values in columns.values())
+    if rows < MINIMUM_ROWS:
+        raise DriftError(f"a baseline needs at least {MINIMUM_ROWS} rows, got {rows}: give more of them")
+    return Baseline(rows=rows, features={name: _histogram(name, values) for name, values in columns.items()})
+
+
+def compare(
+    known: Baseline, columns: Columns, *, alpha: float = ALPHA, practical: float = PRACTICAL_PSI
+) -> NumericDrift:
+    """Compare a batch with the baseline.
+
+    Raises DriftError for a column that is missing, or holds no numbers where the baseline has them.
+    """
+    if absent := [name for name in known.features if name not in columns]:
+        there = ", ".join(columns)
+        msg = f"the rows lack {', '.join(absent[:5])}, which the baseline has; their columns: {there}"
+        raise DriftError(msg)
+    counted = {name: _bins(_counted(name, columns[name], bins)) for name, bins in known.features.items()}
+    baselines = {name: _bins(bins) for name, bins in known.features.items()}
+    calibration = Calibration(alpha=alpha, windows=1, practical=practical, minimum_sample=MINIMUM_ROWS)
+    return NumericDrift(
+        n=max(len(values) for values in columns.values()),
+        features=assess(counted, baselines, calibration),
+        extra=tuple(name for name in columns if name not in known.features),
+    )
+
+
+def _histogram(name: str, values: NDArray[np.float64] | list[str | None]) -> Histogram:
+    if isinstance(values, list):
+        common = Counter(value for value in values if value is not None).most_common(MOST_CATEGORIES)
+        return _of_labels(values, (*(label for label, _ in common if label != "other"), "other"))
+    if np.isnan(values).all():
+        raise DriftError(f"column {name} has no value at all: leave it out, or give rows with values")
+    return histogram(values, deciles(values))
+
+
+def _counted(name: str, values: NDArray[np.float64] | list[str | None], bins: Histogram) -> Histogram:
+    if bins.labels:
+        return _of_labels(values if isinstance(values, list) else _spelled(values), bins.labels)
+    return histogram(_numbers(name, values) if isinstance(values, list) else values, bins.edges)
+
+
+def _spelled(values: NDArray[np.float64]) -> list[str | None]:
+    return [None if np.isnan(each) else f"{each:g}" for each in values]
+
+
+def _numbers(name: str, values: list[str | None]) -> NDArray[np.float64]:
+    found = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        try:
+            found[row] = float(value) if value is not None else np.nan
+        except ValueError as error:
+            msg = f"column {name} must hold numbers, got {value!r} in row {row + 1}"
+            raise DriftError(msg) from error
+    return found
+
+
+def _of_labels(values: list[str | None], labels: tuple[str, ...]) -> Histogram:
+    """Count texts by label; what is none of them is counted with the last, "other"."""
+    found = Counter(value if value in labels else labels[-1] for value in values if value is not None)
+    missing = sum(value is None for value in values)
+    return Histogram(labels=labels, counts=tuple(found[label] for label in labels), missing=missing)
+
+
+def _bins(counted: Histogram) -> list[int]:
+    return [*counted.counts, counted.missing]

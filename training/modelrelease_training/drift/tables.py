@@ -1,0 +1,158 @@
+"""Reads texts and columns of numbers from files. Every mistake in a file becomes one sentence."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from modelrelease_training.drift.errors import DriftError
+
+TEXT_COLUMN: Final = "text"
+SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Texts of a file that say something."""
+
+    texts: list[str]
+    empty: int
+    """Texts without a letter, digit or sign: left out."""
+    column: str | None = None
+
+
+def read_texts(path: Path, *, column: str | None = None, encoding: str = "utf-8") -> Texts:
+    """Read texts: a line each from .txt, or one column of .csv, .jsonl or .parquet. Raises DriftError.
+
+    The column is `column`, else `text`, else the only one that holds texts.
+    """
+    if path.suffix == ".txt":
+        found: Sequence[Any] = _decoded(path, encoding).split("\n")
+    else:
+        columns = _json_columns(path, encoding) if path.suffix == ".jsonl" else _table_columns(path, encoding)
+        column = _text_column(path, columns, column)
+        found = columns[column]
+    kept = [text.strip() for text in found if isinstance(text, str) and text.strip()]
+    if not kept:
+        msg = f"{path} holds no texts ({len(found)} lines or rows, all empty): give one text a line or row"
+        raise DriftError(msg)
+    return Texts(texts=kept, empty=len(found) - len(kept), column=column)
+
+
+def read_columns(path: Path, *, encoding: str = "utf-8") -> dict[str, Floats | list[str | None]]:
+    """Read a .csv or .parquet file: columns of numbers as floats with NaN for missing, others as texts.
+
+    Raises DriftError for a file without rows, or that is no such file.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise DriftError(f"{path}: numbers are read from .csv and .parquet files")
+    table = _table(path, encoding)
+    if not table.num_rows:
+        raise DriftError(f"{path} has columns but no rows: give a file with rows")
+    return {name: _values(table.column(name)) for name in table.column_names}
+
+
+def _values(column: Any) -> Floats | list[str | None]:
+    kinds = pa.types
+    numeric = (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_null, kinds.is_decimal)
+    if not any(test(column.type) for test in numeric):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    whole = pc.cast(column, pa.int8()) if kinds.is_boolean(column.type) else column
+    numbers: Floats = pc.cast(whole, pa.float64()).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _table(path: Path, encoding: str) -> Any:
+    """Return a table of at least one column, whose names differ."""
+    if path.suffix not in SUFFIXES:
+        raise DriftError(f"{path}: cannot tell what is in it; name it one of {', '.join(SUFFIXES)}")
+    try:
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, encoding)
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise DriftError(f"{path} is no readable {path.suffix} file: {reason}") from error
+    names = table.column_names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DriftError(f"{path} has several columns called {twice[0]!r}: rename all but one")
+    return table
+
+
+def _parquet(path: Path) -> Any:
+    return pyarrow.parquet.read_table(io.BytesIO(_bytes(path)))
+
+
+def _csv(path: Path, encoding: str) -> Any:
+    source = io.BytesIO(_decoded(path, encoding).encode())
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    converting = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return pyarrow.csv.read_csv(source, parse_options=parsing, convert_options=converting)
+
+
+def _table_columns(path: Path, encoding: str) -> dict[str, list[Any]]:
+    table = _table(path, encoding)
+    return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def _json_columns(path: Path, encoding: str) -> dict[str, list[Any]]:
+    """Return the columns of a file of JSON objects, or of JSON texts, one a line."""
+    rows = []
+    for number, line in enumerate(_decoded(path, encoding).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DriftError(f"{path}: line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict | str):
+            raise DriftError(f"{path}: line {number} must be a JSON object or a JSON text")
+        rows.append({TEXT_COLUMN: row} if isinstance(row, str) else row)
+    return {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)}
+
+
+def _text_column(path: Path, columns: dict[str, list[Any]], asked: str | None) -> str:
+    """Return the name of the column that holds the texts."""
+    named = [name for name, values in columns.items() if any(isinstance(value, str) for value in values)]
+    every = ", ".join(columns) or "none"
+    if asked is not None:
+        if asked not in named:
+            raise DriftError(f"{path} has no column {asked!r} with texts; its columns: {every}")
+        return asked
+    if TEXT_COLUMN in named or len(named) == 1:
+        return TEXT_COLUMN if TEXT_COLUMN in named else named[0]
+    fault = f"several hold texts: {', '.join(named)}" if named else f"none holds texts; its columns: {every}"
+    raise DriftError(f"{path} has no column {TEXT_COLUMN!r}, and {fault}; name one with --column")
+
+
+def _decoded(path: Path, encoding: str) -> str:
+    raw = _bytes(path)
+    try:
+        # A byte order mark, as spreadsheets write it, is not part of the first column's name.
+        return raw.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    except LookupError as error:
+        raise DriftError(f"there is no encoding {encoding!r}: try utf-8, latin-1 or cp1252") from error
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        fault = f"{path} is not {encoding}: line {line} holds byte 0x{raw[error.start]:02x}"
+        msg = f"{fault}; save it as UTF-8, or pass --encoding"
+        raise DriftError(msg) from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DriftError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not raw.strip():
+        raise DriftError(f"{path} is empty: give a file with at least one line")
+    return raw
