@@ -8,27 +8,28 @@ does. FastAPI has the same routes with the same handlers: it documents them, and
 front does not take, such as another method.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from modelrelease_serving import documentation as docs
+from modelrelease_serving import routes_v2 as v2
 from modelrelease_serving.connections import Drain, LeaveMiddleware, Leaving
+from modelrelease_serving.inference import Inference
 from modelrelease_serving.metrics import Metrics
 from modelrelease_serving.model import Model
-from modelrelease_serving.predictions import VERSION_HEADER, Plain, Predictions
-from modelrelease_serving.replies import Headers, Reply, as_headers, problem
+from modelrelease_serving.predictions import VERSION_HEADER, Handler, Plain, Predictions
+from modelrelease_serving.replies import as_headers, problem
 from modelrelease_serving.settings import Settings
 
 SERVICE: Final = "modelrelease-predictor"
-
-Handler = Callable[[Headers, Receive], Awaitable[Reply]]
 
 
 class PredictorApp(FastAPI):
@@ -42,14 +43,18 @@ class PredictorApp(FastAPI):
         self.add_middleware(LeaveMiddleware, leaving=leaving)
         self.add_exception_handler(HTTPException, _http_problem)
 
-    def answer(self, path: str, handler: Handler, **documentation: Any) -> None:
-        """Answer POST to `path` by `handler`, in front of the router and behind it."""
+    def answer(self, path: str, handler: Handler, *, at: Sequence[str] = (), **documentation: Any) -> None:
+        """Answer POST to `path` by `handler`: documented and routed there, and in front of the router.
+
+        `at` are the paths in front where `path` has parameters.
+        """
 
         async def behind(request: Request) -> Response:
+            v2.require_known(self.state.model, **request.path_params)
             return (await handler(list(request.headers.raw), request.receive)).response()
 
         self.add_api_route(path, behind, methods=["POST"], **documentation)
-        self.front[path] = handler
+        self.front |= dict.fromkeys(at or [path], handler)
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,53 +72,82 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
     """Return the app for `model`. Predictions get 503 until it is ready; `/ready` gets 503 in a drain too."""
     drain = drain or Drain()
     manifest = model.manifest
-    metrics = Metrics(
-        manifest,
-        release=settings.release,
-        revision=settings.revision,
-        max_series=settings.drift_max_series,
-    )
     app = PredictorApp(
         Leaving(drain, max_age_seconds=settings.connection_max_age_seconds),
         title=f"{manifest.name}, version {manifest.version}",
         version=settings.api_version,
         description="Predictions of one version of one model.",
     )
-    app.state.metrics = metrics
-    predictions = Predictions(model, metrics, settings)
-    app.state.predictions = predictions
-    plain = Plain(model)
-
-    async def predict(headers: Headers, receive: Receive) -> Reply:
-        return await predictions.answer(plain, headers, receive)
-
-    app.answer(
-        "/predict",
-        predict,
-        openapi_extra=_predict_schema(model),
-        responses=_PROBLEMS,
-        summary="Predict rows",
+    metrics = Metrics(
+        manifest,
+        release=settings.release,
+        revision=settings.revision,
+        max_series=settings.drift_max_series,
     )
+    app.state.model, app.state.metrics = model, metrics
+    app.state.predictions = Predictions(model, metrics, settings)
+    _add_predictions(app, model)
+    _add_state(app, model, drain)
 
-    @app.get("/health", summary="The process works")
-    async def health() -> Response:
-        return JSONResponse({"status": "ok"})
-
-    @app.get("/ready", summary="The model may be asked")
-    async def ready() -> Response:
-        if drain.active:
-            return JSONResponse({"status": "draining"}, 503)
-        return JSONResponse({"status": "ready"}) if model.ready else JSONResponse({"status": "loading"}, 503)
-
-    @app.get("/metrics", summary="Counters for Prometheus")
-    async def show_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/version", summary="What serves here")
+    @app.get(
+        "/version", summary="What serves here", responses=docs.answer(docs.text(*_version(model, settings)))
+    )
     async def version() -> Response:
         return JSONResponse(_version(model, settings), headers={VERSION_HEADER: manifest.version})
 
     return app
+
+
+def _add_predictions(app: PredictorApp, model: Model) -> None:
+    """Answer predictions in both protocols."""
+    predictions: Predictions = app.state.predictions
+    app.answer(
+        "/predict",
+        predictions.handler(Plain(model)),
+        summary="Predict rows",
+        responses=docs.answer(docs.predict_answer(model.manifest))
+        | docs.problems(400, 413, 415, 422, 500, 503),
+        openapi_extra=docs.predict_request(model.manifest),
+    )
+    inference = Inference(model)
+    handler = predictions.handler(inference)
+    for template, path in v2.infer_paths(model).items():
+        app.answer(
+            template,
+            handler,
+            at=[path],
+            summary="Predict rows, by the Open Inference Protocol",
+            description="Also takes and gives tensors as bytes, with Inference-Header-Content-Length.",
+            responses=docs.answer(docs.infer_answer()) | docs.problems(400, 404, 413, 415, 422, 500, 503),
+            openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
+        )
+    app.state.inference = inference
+
+
+def _add_state(app: PredictorApp, model: Model, drain: Drain) -> None:
+    """Answer what a kubelet, Prometheus and clients ask about this process."""
+
+    def is_ready() -> bool:
+        return model.ready and not drain.active
+
+    state = docs.answer(docs.text("status"))
+    not_ready = docs.answer(docs.text("status"), "Not now", code=503)
+
+    @app.get("/health", summary="The process works", responses=state)
+    async def health() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/ready", summary="The model may be asked", responses=state | not_ready)
+    async def ready() -> Response:
+        if is_ready():
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "draining" if drain.active else "loading"}, 503)
+
+    @app.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
+    async def show_metrics() -> Response:
+        return Response(app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(v2.router(model, app.state.inference, is_ready=is_ready, service=SERVICE))
 
 
 def _version(model: Model, settings: Settings) -> dict[str, str]:
@@ -128,44 +162,10 @@ def _version(model: Model, settings: Settings) -> dict[str, str]:
     }
 
 
-async def _http_problem(_request: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     """Give the framework's own refusals (404, 405) the shape of ours."""
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), as_headers(error.headers)).response()
-
-
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"description": text, "content": {"application/problem+json": {}}}
-    for code, text in (
-        (400, "The body is not such a document"),
-        (413, "Too many bytes or rows"),
-        (422, "A value that the feature cannot have; `row` and `feature` name it"),
-        (500, "The model failed"),
-        (503, "The model is still loading"),
-    )
-}
-
-
-def _predict_schema(model: Model) -> dict[str, Any]:
-    """Describe the request by the artifact's own features, with its first example row."""
-    manifest = model.manifest
-    row = list(manifest.examples.rows[0])
-    value = {"type": ["number", "string", "null"]}
-    one = {"type": "array", "items": value, "minItems": len(row), "maxItems": len(row)}
-    names = ", ".join(feature.name for feature in manifest.features)
-    schema = {
-        "type": "object",
-        "required": ["features"],
-        "properties": {"features": {"description": names, "oneOf": [one, {"type": "array", "items": one}]}},
-    }
-    examples = {
-        "one row": {"value": {"features": row}},
-        "two rows": {"value": {"features": [list(some) for some in manifest.examples.rows[:2]]}},
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "examples": examples}},
-        }
-    }
+    detail = str(error.detail)
+    of_protocol = {"error": detail} if request.url.path.startswith("/v2") else {}
+    return problem(error.status_code, detail, as_headers(error.headers), **of_protocol).response()

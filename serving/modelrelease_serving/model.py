@@ -27,6 +27,7 @@ class Model:
         "_estimator",
         "_pinned",
         "_rules",
+        "answer_type",
         "digest",
         "folder",
         "manifest",
@@ -46,6 +47,8 @@ class Model:
         """How long it takes to answer, measured when it was loaded."""
         self.mixes_rows = False
         """True when a row's answer depends on the rows beside it, so that requests cannot share a call."""
+        self.answer_type: type[Answer] = float
+        """What an answer is, seen when it was loaded."""
         self._pinned = pinned
         self._rules = rules
         self._estimator: Estimator | None = None
@@ -82,6 +85,7 @@ class Model:
         self._repeat_examples()
         reason = self._use_fast_form(fitted, estimator) if fast else "switched off by COMPILE_MODEL"
         rows = self.manifest.examples.rows
+        self.answer_type = type(self.predict(rows[:1])[0])
         self.mixes_rows = self._differs_in_company()
         self.pace = measure(estimator, rows)
         self.ready = True

@@ -5,7 +5,7 @@ Rows and predictions are never logged.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
@@ -28,6 +28,9 @@ _LOG = logging.getLogger(__name__)
 
 Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
 """Takes the rows and answers of one request after it was answered, and its id if it has one."""
+
+Handler = Callable[[Headers, Receive], Awaitable[Reply]]
+"""Answers one request, given its headers as ASGI has them and where its body comes from."""
 
 
 class Question(NamedTuple):
@@ -63,6 +66,14 @@ class Predictions:
         self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
         self._engine = Engine(model, max_rows=settings.max_waiting_rows, max_bytes=settings.max_waiting_bytes)
         self._failures_seen: set[str] = set()
+
+    def handler(self, dialect: Dialect) -> Handler:
+        """Return what answers the requests of one dialect."""
+
+        async def handle(headers: Headers, receive: Receive) -> Reply:
+            return await self.answer(dialect, headers, receive)
+
+        return handle
 
     async def answer(self, dialect: Dialect, raw_headers: Headers, receive: Receive) -> Reply:
         """Return predictions or a problem document, and count it."""

@@ -37,7 +37,7 @@ def settings(**values: Any) -> Settings:
     return Settings(**values)
 
 
-def wait_until(what: str, predicate: Callable[[], Any], *, within: float = 15.0) -> Any:
+def wait_until(what: str, predicate: Callable[[], Any], *, within: float = 60.0) -> Any:
     """Return the first true answer of `predicate`."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -91,7 +91,7 @@ class Predictor:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, within: float = 15.0) -> int:
+    def wait(self, within: float = 60.0) -> int:
         return self.process.wait(timeout=within)
 
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from examples.models import faulty
 from modelrelease_serving.app import create_app
 from modelrelease_serving.connections import Drain
+from modelrelease_serving.documentation import infer_example
 from modelrelease_serving.model import Model
 from modelrelease_serving.predictions import MAX_BODY_BYTES
 from modelrelease_training.export import Exported, Label
@@ -151,10 +152,24 @@ async def test_the_router_answers_as_the_front_does(
     assert sorted(one.headers.items()) == sorted(other.headers.items())
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"inputs": []}', None], ids=["empty", "no tensor", "good"])
+async def test_the_router_answers_inference_as_the_front_does(loaded: Model, body: bytes | None) -> None:
+    app = create_app(loaded, settings())
+    content = body or json.dumps(infer_example(loaded.manifest)).encode()
+    front, behind = client_of(app), client_of(partial(FastAPI.__call__, app))  # type: ignore[arg-type]
+    async with front, behind:
+        for path in set(app.front) - {"/predict"}:
+            one = await front.post(path, content=content)
+            other = await behind.post(path, content=content)
+            assert (one.status_code, one.content) == (other.status_code, other.content)
+            assert one.status_code == (400 if body else 200)
+
+
 async def test_every_answer_in_front_of_the_router_is_documented(loaded: Model) -> None:
     app = create_app(loaded, settings())
     documented = {path for path, item in app.openapi()["paths"].items() if "post" in item}
-    assert set(app.front) == documented
+    forms = {path.format(name="qna", version="1") for path in documented}
+    assert set(app.front) == forms
 
 
 async def test_probabilities_of_each_class_come_on_request(
