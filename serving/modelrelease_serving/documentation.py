@@ -4,17 +4,16 @@ JSON Schema as plain data. Ranges of training are descriptions here, for a value
 counted and not refused.
 """
 
-import sys
 from typing import Any, Final
 
 from modelrelease_contract import ArtifactManifest, Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.inference import DATATYPES, FEATURES, PROBABILITIES
-from modelrelease_serving.rows import MAX_ROWS
+from modelrelease_serving.rows import MAX_ROWS, NUMBER_MAX
 
 Schema = dict[str, Any]
 
-_NUMBER: Final[Schema] = {"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}
+_NUMBER: Final[Schema] = {"type": "number", "minimum": -NUMBER_MAX, "maximum": NUMBER_MAX}
 _ANSWER: Final[Schema] = {"type": ["number", "string"]}
 _SHARES: Final[Schema] = {"type": "object", "additionalProperties": {"type": "number"}}
 _PROBLEM: Final[Schema] = {

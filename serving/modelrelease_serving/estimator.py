@@ -24,7 +24,6 @@ Answer = float | str
 Row = Sequence[Value]
 
 _COMPARED_ROWS: Final = 256
-_FLOAT32_MAX: Final = 3e38
 _SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
 
 
@@ -93,7 +92,7 @@ class Estimator:
         matrix: Any = np.array(rows, dtype=self._dtype)
         # numpy warns of each NaN that it makes, at every call; the answers are checked once.
         with np.errstate(all="ignore"):
-            if self._unchecked and matrix.min() > -_FLOAT32_MAX and matrix.max() < _FLOAT32_MAX:
+            if self._unchecked:
                 # Rows were found finite on their way in; looking again is a fifth of a small model's time.
                 with self._trusting():
                     return method(matrix)
@@ -120,9 +119,13 @@ def _answers(found: NDArray[Any], expected: int) -> list[Answer]:
 
 def _keeps_finite(fitted: Any) -> bool:
     """Say whether finite values stay finite up to the last step, so that its check finds nothing."""
-    steps = [step for _, step in getattr(fitted, "steps", ())][:-1]
-    ours = type(fitted).__module__.startswith("sklearn.")
-    return ours and all(type(step).__name__ in _SCALERS for step in steps)
+    *before, last = [step for _, step in getattr(fitted, "steps", [("", fitted)])]
+    kind = type(last)
+    if not kind.__module__.startswith("sklearn."):
+        return False
+    # Trees take 32-bit floats, which a scaled value may not fit.
+    trees = kind.__module__.startswith(("sklearn.ensemble", "sklearn.tree"))
+    return not before or (not trees and all(type(step).__name__ in _SCALERS for step in before))
 
 
 @dataclass(frozen=True, slots=True)

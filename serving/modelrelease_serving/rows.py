@@ -19,6 +19,8 @@ from modelrelease_serving.errors import BadRequestError
 from modelrelease_serving.estimator import Value
 
 MAX_ROWS: Final = 1000
+NUMBER_MAX: Final = 3.4028234663852886e38
+"""The largest 32-bit float: beyond it trees cannot compare, and the sums of other models overflow."""
 
 
 class Asked(NamedTuple):
@@ -111,7 +113,7 @@ def _row_schema(features: Sequence[Feature]) -> CoreSchema:
 def _value_schema(feature: Feature) -> CoreSchema:
     value: CoreSchema
     if feature.kind is FeatureKind.NUMERIC:
-        value = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        value = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-NUMBER_MAX, le=NUMBER_MAX)
     else:
         value = core_schema.str_schema(strict=True)
     return core_schema.nullable_schema(value) if feature.nullable else value
@@ -148,13 +150,10 @@ def _value(value: Any, row: int, feature: Feature) -> Value:
     """Return the value as the model takes it. A number out of the range of training is not refused."""
     if feature.kind is FeatureKind.NUMERIC:
         # type() and not isinstance(): True is an int, and no client means 1.0 by it.
-        if type(value) is float and math.isfinite(value):
-            return value
-        if type(value) is int:
-            try:
+        if type(value) is int or (type(value) is float and math.isfinite(value)):
+            if -NUMBER_MAX <= value <= NUMBER_MAX:
                 return float(value)
-            except OverflowError:
-                _refuse(row, feature, "a number that fits a 64-bit float", "one that is too large")
+            _refuse(row, feature, "a number that fits a 32-bit float", "one that is too large")
         rule = "a finite number"
     else:
         if isinstance(value, str):

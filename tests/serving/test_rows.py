@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.errors import BadRequestError
-from modelrelease_serving.rows import Asked, Decoder, parse_rows
+from modelrelease_serving.rows import NUMBER_MAX, Asked, Decoder, parse_rows
 
 FEATURES = (
     Feature(name="age"),
@@ -17,7 +17,7 @@ FEATURES = (
     Feature(name="city", kind=FeatureKind.CATEGORICAL, categories=("a", "b")),
 )
 
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+numbers = st.floats(-NUMBER_MAX, NUMBER_MAX) | st.integers(-(2**53), 2**53)
 rows = st.tuples(numbers, numbers | st.none(), st.text()).map(list)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
