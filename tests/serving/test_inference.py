@@ -203,7 +203,7 @@ def city(tmp_path: Path) -> Model:
     rows: Any = np.array([[1.0, "a"], [2.0, "b"], [3.0, "a"], [4.0, "b"]] * 5, dtype=object)
     labels = ["low", "low", "high", "high"] * 5
     encode = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [1]), remainder="passthrough")
-    content = dump(make_pipeline(encode, LogisticRegression()).fit(rows, labels))
+    content = dump(make_pipeline(encode, LogisticRegression()).fit(rows, labels))["model.joblib"]
     (tmp_path / "model.joblib").write_bytes(content)
     manifest = ArtifactManifest(
         name="city",
