@@ -9,12 +9,12 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import DriftStatus
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.retrain import Retrain, RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, StableStatus, Status
-from modelrelease_operator.core.drift import DriftVerdict
 from modelrelease_operator.core.state import Commands, Decision, Heeded, JobSeen, Notice, Retraining, Seen
 from modelrelease_operator.core.worlds import SOON
 
