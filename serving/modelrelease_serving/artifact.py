@@ -1,14 +1,28 @@
 """Reads and checks an artifact on disk. Shared by `fetch`, which writes it, and `serve`, which loads it.
 
+An artifact is a folder with a manifest, or one that MLflow wrote, from which a manifest is made.
+
 Nothing here unpickles, and nothing here talks to a network.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, ModelFile, manifest_digest
+from modelrelease_contract import (
+    MANIFEST_NAME,
+    MLMODEL_NAME,
+    ArtifactManifest,
+    ModelFile,
+    listing_digest,
+    manifest_digest,
+    mlflow_manifest,
+    named_files,
+)
+from modelrelease_contract.mlflow import example_file
 from modelrelease_serving.errors import RefusedError
 
 _CHUNK = 1024 * 1024
@@ -19,11 +33,7 @@ def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactMa
 
     Raises RefusedError when its digest is not `sha256`, or it is not a manifest this predictor knows.
     """
-    digest = manifest_digest(raw)
-    if sha256 is not None and digest != sha256:
-        fact = f"{origin} has sha256 {digest}, but the release pins {sha256}"
-        msg = f"{fact}: the artifact was changed after it was pinned"
-        raise RefusedError(msg)
+    check_pin(manifest_digest(raw), origin=origin, sha256=sha256)
     try:
         return ArtifactManifest.model_validate_json(raw)
     except ValidationError as error:
@@ -34,15 +44,78 @@ def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactMa
         raise RefusedError(msg) from error
 
 
-def read_manifest(folder: Path, *, sha256: str | None) -> tuple[ArtifactManifest, str]:
-    """Return the manifest in `folder` and its digest. Raises RefusedError when there is none to use."""
+def check_pin(digest: str, *, origin: str, sha256: str | None) -> None:
+    """Raise RefusedError when the artifact at `origin` has another digest than the pinned one."""
+    if sha256 is not None and digest != sha256:
+        fact = f"{origin} has sha256 {digest}, but the release pins {sha256}"
+        msg = f"{fact}: the artifact was changed after it was pinned"
+        raise RefusedError(msg)
+
+
+def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
+    """Return what an `MLmodel` file says. Raises RefusedError when it is none that can be served."""
+    import yaml  # noqa: PLC0415 - only for folders that MLflow wrote
+
+    try:
+        found = yaml.safe_load(raw)
+        if not isinstance(found, Mapping):
+            msg = "it holds no mapping"
+            raise ValueError(msg)
+        named_files(found)
+    except (yaml.YAMLError, ValueError) as error:
+        raise _no_mlmodel(origin, error) from error
+    return found
+
+
+def read_manifest(
+    folder: Path, *, sha256: str | None, name: str = "model", version: str | None = None
+) -> tuple[ArtifactManifest, str]:
+    """Return the manifest in `folder` and its digest. Raises RefusedError when there is none to use.
+
+    `name` and `version` are for a folder that MLflow wrote, which has neither.
+    """
     path = folder / MANIFEST_NAME
+    if not path.exists() and (folder / MLMODEL_NAME).is_file():
+        return _read_mlflow(folder, sha256=sha256, name=name, version=version)
     try:
         raw = path.read_bytes()
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror}): point MODEL_PATH at the folder of an artifact"
         raise RefusedError(msg) from error
     return parse_manifest(raw, origin=str(path), sha256=sha256), manifest_digest(raw)
+
+
+def _read_mlflow(
+    folder: Path, *, sha256: str | None, name: str, version: str | None
+) -> tuple[ArtifactManifest, str]:
+    path = folder / MLMODEL_NAME
+    mlmodel = parse_mlmodel(path.read_bytes(), origin=str(path))
+    files = [describe_file(folder, named) for named in named_files(mlmodel)]
+    digest = listing_digest(files)
+    check_pin(digest, origin=str(folder), sha256=sha256)
+    example = example_file(mlmodel)
+    try:
+        content = (folder / example).read_bytes() if example else None
+        return mlflow_manifest(mlmodel, files, name=name, version=version, example=content), digest
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # MLflow's format is not ours: whatever is not where it should be ends here.
+        raise _no_mlmodel(str(path), error) from error
+
+
+def _no_mlmodel(origin: str, error: Exception) -> RefusedError:
+    if isinstance(error, ValidationError):
+        error = ValueError(error.errors(include_url=False)[0]["msg"])
+    return RefusedError(f"{origin} describes no model that this predictor can use: {error}")
+
+
+def describe_file(folder: Path, path: str) -> ModelFile:
+    """Return path, size and digest of a file in `folder`. Raises RefusedError when there is none."""
+    place = folder / path
+    try:
+        return ModelFile(path=path, sha256=file_digest(place), size=place.stat().st_size)
+    except OSError as error:
+        msg = f"{place} cannot be read ({error.strerror}), but {MLMODEL_NAME} names it: save the model again"
+        raise RefusedError(msg) from error
 
 
 def file_digest(path: Path) -> str:

@@ -1,26 +1,28 @@
 """Copies an artifact to the volume that the predictor reads: the init container's whole work.
 
 The manifest's digest pins every other digest, so it is read first and written last: a folder with a
-manifest is a complete artifact. Nothing here unpickles. Standard library and contract only, because
-this process should start in a moment.
+manifest is a complete artifact. What MLflow wrote has no manifest: there one digest over all files says
+at the end whether they are right. A file that broke off is gone on with, by the next try or the next
+process. Nothing here unpickles, and little is imported, because this process should start in a moment.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, ModelFile
-from modelrelease_serving.artifact import is_right, parse_manifest
+from modelrelease_contract import MANIFEST_NAME, MLMODEL_NAME, ArtifactManifest, ModelFile, named_files
+from modelrelease_serving.artifact import is_right, parse_manifest, parse_mlmodel, read_manifest
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.logs import fields
 from modelrelease_serving.settings import Settings
 from modelrelease_serving.sources import (
     TIMEOUT_SECONDS,
+    MissingError,
     Source,
     TransientError,
     read_small,
@@ -30,6 +32,7 @@ from modelrelease_serving.sources import (
 _LOG = logging.getLogger(__name__)
 _MANIFEST_LIMIT: Final = 8 * 1024 * 1024
 _PROGRESS_SECONDS: Final = 5.0
+_CHUNK: Final = 1024 * 1024
 
 T = TypeVar("T")
 
@@ -71,23 +74,57 @@ def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactMa
         msg = "MODEL_URI is not set: it must name the folder of the artifact to fetch"
         raise RefusedError(msg)
     patience = patience or Patience(settings.fetch_patience_seconds)
-    source, folder = source_of(settings.model_uri, pvc_path=settings.pvc_path), settings.model_path
+    source, folder = source_of(settings), settings.model_path
     _LOG.info("fetching", extra=fields(uri=settings.model_uri, to=str(folder)))
-    raw = patience.run(lambda: read_small(source, MANIFEST_NAME, limit=_MANIFEST_LIMIT))
-    origin = f"{settings.model_uri.rstrip('/')}/{MANIFEST_NAME}"
-    manifest = parse_manifest(raw, origin=origin, sha256=settings.model_sha256)
     if settings.model_sha256 is None:
-        _LOG.warning("MODEL_SHA256 is not set: whatever is at MODEL_URI will be loaded")
-    _check_size(manifest, settings.artifact_max_bytes)
-    for file in manifest.files:
-        patience.run(lambda file=file: _bring(source, file, folder))  # type: ignore[misc]
-    _put(folder / MANIFEST_NAME, iter([raw]))
+        _LOG.warning("MODEL_SHA256 is not set: whatever is at MODEL_URI is fetched")
+    try:
+        raw = patience.run(lambda: read_small(source, MANIFEST_NAME, limit=_MANIFEST_LIMIT))
+    except MissingError as error:
+        manifest = _fetch_mlflow(source, folder, settings, patience)
+        if manifest is None:
+            raise error from None
+    else:
+        manifest = _fetch_files(source, raw, folder, settings, patience)
     _LOG.info("fetched", extra=fields(model=manifest.name, version=manifest.version))
     return manifest
 
 
-def _check_size(manifest: ArtifactManifest, limit: int) -> None:
-    total = sum(file.size for file in manifest.files)
+def _fetch_files(
+    source: Source, raw: bytes, folder: Path, settings: Settings, patience: Patience
+) -> ArtifactManifest:
+    """Copy what a manifest names, then the manifest."""
+    origin = f"{str(settings.model_uri).rstrip('/')}/{MANIFEST_NAME}"
+    manifest = parse_manifest(raw, origin=origin, sha256=settings.model_sha256)
+    _check_size(sum(file.size for file in manifest.files), settings.artifact_max_bytes)
+    for file in manifest.files:
+        patience.run(lambda file=file: _bring(source, file, folder))  # type: ignore[misc]
+    _put(folder / MANIFEST_NAME, raw)
+    return manifest
+
+
+def _fetch_mlflow(
+    source: Source, folder: Path, settings: Settings, patience: Patience
+) -> ArtifactManifest | None:
+    """Copy what an `MLmodel` names, and itself; None where there is none. All is checked by one digest."""
+    try:
+        raw = patience.run(lambda: read_small(source, MLMODEL_NAME, limit=_MANIFEST_LIMIT))
+    except MissingError:
+        return None
+    mlmodel = parse_mlmodel(raw, origin=f"{str(settings.model_uri).rstrip('/')}/{MLMODEL_NAME}")
+    room = settings.artifact_max_bytes
+    for path in named_files(mlmodel):
+        if path != MLMODEL_NAME:
+            plain = ModelFile(path=path, sha256="0" * 64, size=room)
+            room -= patience.run(lambda plain=plain: _bring_unknown(source, plain, folder))  # type: ignore[misc]
+    _put(folder / MLMODEL_NAME, raw)
+    # A manifest of an artifact that was here before would hide this one.
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    manifest, _ = read_manifest(folder, sha256=settings.model_sha256, version=settings.model_version)
+    return manifest
+
+
+def _check_size(total: int, limit: int) -> None:
     if total > limit:
         msg = f"the artifact has {total} bytes, more than the {limit} that ARTIFACT_MAX_BYTES allows"
         raise RefusedError(msg)
@@ -100,40 +137,107 @@ def _bring(source: Source, file: ModelFile, folder: Path) -> None:
         _LOG.info("already here", extra=fields(file=file.path, bytes=file.size))
         return
     began = time.monotonic()
-    with closing(source.chunks(file.path)) as chunks:
-        _put(target, _checked(chunks, file))
+    part = _part_of(target)
+    copied = Part(part, file)
+    resumed = copied.size > 0
+    try:
+        copied.fill(source)
+        copied.check()
+    except WrongError as error:
+        part.unlink(missing_ok=True)
+        if resumed:
+            # The first half may be of another artifact: the whole file has to speak for itself.
+            msg = f"{error}; it is fetched again from its beginning"
+            raise TransientError(msg) from error
+        raise RefusedError(str(error)) from error
+    part.replace(target)
     seconds = round(time.monotonic() - began, 3)
     _LOG.info("copied", extra=fields(file=file.path, bytes=file.size, seconds=seconds))
 
 
-def _checked(chunks: Iterator[bytes], file: ModelFile) -> Iterator[bytes]:
-    """Pass the bytes on, and raise at the end unless they are the ones that the manifest names."""
-    digest, size, spoke = hashlib.sha256(), 0, time.monotonic()
-    for chunk in chunks:
-        size += len(chunk)
-        if size > file.size:
-            msg = f"{file.path} is longer than the {file.size} bytes in the manifest: export the model again"
-            raise RefusedError(msg)
-        digest.update(chunk)
-        yield chunk
-        if time.monotonic() - spoke > _PROGRESS_SECONDS:
-            spoke = time.monotonic()
-            _LOG.info("copying", extra=fields(file=file.path, bytes=size, of=file.size))
-    if size < file.size:
-        msg = f"{file.path} broke off after {size} of {file.size} bytes"
-        raise TransientError(msg)
-    if digest.hexdigest() != file.sha256:
-        msg = f"{file.path} has sha256 {digest.hexdigest()}, but the manifest says {file.sha256}"
-        raise RefusedError(f"{msg}: it was changed after the manifest was written")
-
-
-def _put(target: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file that appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+def _bring_unknown(source: Source, room: ModelFile, folder: Path) -> int:
+    """Copy a file whose digest is not known, from its beginning. Return its size, at most that of `room`."""
+    part = _part_of(folder / room.path)
+    part.unlink(missing_ok=True)
+    copied = Part(part, room)
     try:
-        with part.open("wb") as stream:
-            stream.writelines(chunks)
+        copied.fill(source)
+    except WrongError:
+        part.unlink(missing_ok=True)
+        _check_size(copied.size, room.size)
+        raise
+    part.replace(folder / room.path)
+    _LOG.info("copied", extra=fields(file=room.path, bytes=copied.size))
+    return copied.size
+
+
+class WrongError(Exception):
+    """The bytes that came are not those that the manifest names."""
+
+
+class Part:
+    """A file that is being copied. It stays where a try breaks off, and the next goes on at its end."""
+
+    def __init__(self, path: Path, file: ModelFile) -> None:
+        self.path = path
+        self.file = file
+        self.size = 0
+        self._digest = hashlib.sha256()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size <= file.size:
+            with path.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    self._count(chunk)
+
+    def fill(self, source: Source) -> None:
+        """Copy what is missing. Raises WrongError when there is more than there should be."""
+        if self.size and self.size == self.file.size:
+            return
+        reading = source.read(self.file.path, self.size)
+        if reading.start != self.size:
+            self.size, self._digest = 0, hashlib.sha256()
+        if self.size:
+            _LOG.info("going on", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size))
+        spoke = time.monotonic()
+        with closing(reading.chunks) as chunks, self.path.open("ab" if self.size else "wb") as stream:
+            for chunk in chunks:
+                self._count(chunk)
+                if self.size > self.file.size:
+                    fact = f"{self.file.path} is longer than the {self.file.size} bytes in the manifest"
+                    msg = f"{fact}: export the model again"
+                    raise WrongError(msg)
+                stream.write(chunk)
+                if time.monotonic() - spoke > _PROGRESS_SECONDS:
+                    spoke = time.monotonic()
+                    _LOG.info(
+                        "copying", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size)
+                    )
+
+    def check(self) -> None:
+        """Raise TransientError when bytes are missing, WrongError when they are others than expected."""
+        file, found = self.file, self._digest.hexdigest()
+        if self.size < file.size:
+            msg = f"{file.path} broke off after {self.size} of {file.size} bytes"
+            raise TransientError(msg)
+        if found != file.sha256:
+            msg = f"{file.path} has sha256 {found}, but the manifest says {file.sha256}"
+            raise WrongError(f"{msg}: it was changed after the manifest was written")
+
+    def _count(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._digest.update(chunk)
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _put(target: Path, content: bytes) -> None:
+    """Write a small file that appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(target)
+    try:
+        part.write_bytes(content)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -5,12 +5,16 @@ no code, but name the types to build: only known ones are built. The files' dige
 """
 
 import logging
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from modelrelease_contract import ArtifactManifest
+from modelrelease_contract.artifact import Format
+from modelrelease_contract.mlflow import flavor
+from modelrelease_serving.artifact import parse_mlmodel
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields
 
@@ -40,13 +44,18 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
 
     Raises RefusedError for whatever the rules forbid or the libraries here cannot read.
     """
-    path = folder / manifest.model_file
-    if manifest.format == "skops":
+    path, form = folder / manifest.model_file, manifest.format
+    if form == "mlflow":
+        path, form = _model_file_of_mlflow(folder, manifest)
+    if form == "skops":
         compare_libraries(manifest, pickled=False, rules=rules)
-        return _load_skops(path, rules)
-    _require_pin(path, pinned=pinned, rules=rules)
-    compare_libraries(manifest, pickled=True, rules=rules)
-    return _load_pickle(path)
+        estimator = _load_skops(path, rules)
+    else:
+        _require_pin(path, pinned=pinned, rules=rules)
+        compare_libraries(manifest, pickled=True, rules=rules)
+        estimator = _load_pickle(path)
+    _check_names(estimator, manifest)
+    return estimator
 
 
 def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules) -> None:
@@ -65,6 +74,18 @@ def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules
             "a library differs from the one at training",
             extra=fields(library=library, trained=trained, here=here),
         )
+
+
+def _model_file_of_mlflow(folder: Path, manifest: ArtifactManifest) -> tuple[Path, Format]:
+    """Return the model file that an `MLmodel` names, and its format. What it trusts does not count."""
+    description = folder / manifest.model_file
+    named, form = flavor(parse_mlmodel(description.read_bytes(), origin=str(description)))
+    inside = (PurePosixPath(manifest.model_file).parent / named).as_posix()
+    # Only listed files had their digests checked.
+    if inside not in {file.path for file in manifest.files}:
+        msg = f"{description} names the model file {named!r}, which is not among the artifact's files"
+        raise RefusedError(msg)
+    return folder / inside, "skops" if form == "skops" else "joblib"
 
 
 def _require_pin(path: Path, *, pinned: bool, rules: Rules) -> None:
@@ -99,6 +120,20 @@ def _load_skops(path: Path, rules: Rules) -> Any:
         return io.load(path, trusted=found)
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
+    """Refuse an estimator that was fitted to a table whose columns the manifest names or orders otherwise."""
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if fitted is None:
+        return
+    names = [feature.name for feature in manifest.features]
+    if list(fitted) != names:
+        fact = f"the model was fitted to the columns {list(fitted)}, but the manifest says {names}"
+        msg = f"{fact}: their order decides what a row means, so export the model again"
+        raise RefusedError(msg)
+    # Rows come without names, and were just found to be in the right order: no need to say it each time.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
 
 def _unreadable(path: Path, error: Exception) -> RefusedError:

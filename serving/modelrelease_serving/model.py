@@ -60,13 +60,15 @@ class Model:
         *,
         version: str | None = None,
         sha256: str | None = None,
+        name: str = "model",
         rules: Rules = Rules(),  # noqa: B008 - frozen
     ) -> Self:
         """Read the manifest in `folder`, which must have this version and digest where they are given.
 
+        A folder that MLflow wrote does not tell its name and version, so it takes those that are given.
         Raises RefusedError.
         """
-        manifest, digest = read_manifest(folder, sha256=sha256)
+        manifest, digest = read_manifest(folder, sha256=sha256, name=name, version=version)
         if version is not None and manifest.version != version:
             msg = f"{folder} holds version {manifest.version!r}, but MODEL_VERSION asks for {version!r}"
             raise RefusedError(msg)
@@ -82,6 +84,7 @@ class Model:
             check_file(self.folder, file)
         fitted = load_estimator(self.folder, self.manifest, pinned=self._pinned, rules=self._rules)
         estimator = self._estimator = Estimator(fitted, self.manifest)
+        self._record_examples()
         self._repeat_examples()
         reason = self._use_fast_form(fitted, estimator) if fast else "switched off by COMPILE_MODEL"
         rows = self.manifest.examples.rows
@@ -134,6 +137,20 @@ class Model:
             difference(answer, *self.predict([row])) > tolerance
             for answer, row in zip(together, rows, strict=True)
         )
+
+    def _record_examples(self) -> None:
+        """Take this model's own answers where training recorded none. Raises RefusedError if it has none."""
+        examples = self.manifest.examples
+        if examples.predictions:
+            return
+        _LOG.warning("training recorded no answers, so the example rows only have to be answered")
+        try:
+            answers = [self.predict([row])[0] for row in examples.rows]
+        except Exception as error:
+            msg = f"the model fails on its example rows ({type(error).__name__}: {error}): {ADVICE}"
+            raise RefusedError(msg) from error
+        recorded = examples.model_copy(update={"predictions": tuple(answers)})
+        self.manifest = self.manifest.model_copy(update={"examples": recorded})
 
     def _repeat_examples(self) -> None:
         """Answer the example rows one by one, as clients will ask. Raises RefusedError on a difference."""

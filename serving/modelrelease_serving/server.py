@@ -83,6 +83,7 @@ def run(settings: Settings) -> int:
             settings.model_path,
             version=settings.model_version,
             sha256=settings.model_sha256,
+            name=settings.release,
             rules=settings.rules,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

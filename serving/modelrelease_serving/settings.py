@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelrelease_contract import runtime
@@ -31,7 +31,12 @@ class Settings(BaseSettings):
     release: str = Field(default="local", validation_alias=runtime.ENV_RELEASE)
     revision: str = Field(default="local", validation_alias=runtime.ENV_REVISION)
     model_uri: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_URI)
-    """Folder of the artifact for `fetch`: http(s)://, pvc://claim/path or file:///path."""
+    """Folder of the artifact for `fetch`: http(s)://, s3://, gs://, az://, pvc:// or file://."""
+    http_token: SecretStr | None = Field(default=None, validation_alias="HTTP_TOKEN")
+    """Bearer token that `fetch` shows to an http(s):// source."""
+    http_username: str | None = Field(default=None, validation_alias="HTTP_USERNAME")
+    """With `http_password`: basic authentication."""
+    http_password: SecretStr | None = Field(default=None, validation_alias="HTTP_PASSWORD")
     model_sha256: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{64}$", validation_alias=runtime.ENV_MODEL_SHA256
     )

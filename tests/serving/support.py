@@ -186,6 +186,8 @@ class Handler(BaseHTTPRequestHandler):
         status, body = answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", self.date_time_string())
+        self.send_header("ETag", f'"{hash(body)}"')
         self.end_headers()
         self.wfile.write(body)
 

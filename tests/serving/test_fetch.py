@@ -93,7 +93,7 @@ def test_answers_that_break_off_are_tried_again(web: Web, artifact: Exported, tm
 def test_a_server_that_stays_away_is_given_up_with_its_reason(web: Web, tmp_path: Path) -> None:
     web.script["/qna/manifest.json"] = [(500, b"")]
     with pytest.raises(UnreachableError, match=r"gave up after \d+ tries: .*/qna/manifest\.json answers 500"):
-        bring(web.url, tmp_path, patience=0.1)
+        bring(web.url, tmp_path, patience=1.0)
     assert len(web.asked) > 2
 
 
@@ -105,7 +105,7 @@ def test_a_port_where_nobody_listens_is_given_up(tmp_path: Path) -> None:
 def test_what_does_not_exist_is_refused_at_once(web: Web, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"/qna/manifest\.json answers 404: check MODEL_URI"):
         bring(web.url, tmp_path)
-    assert len(web.asked) == 1
+    assert web.asked == ["/qna/manifest.json", "/qna/MLmodel"]
 
 
 def test_another_manifest_than_the_pinned_one_is_refused(
@@ -188,7 +188,11 @@ def test_a_folder_of_the_image_is_read(artifact: Exported, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "uri",
     [
-        "s3://bucket/qna",
+        "ftp://host/qna",
+        "s3:///qna",
+        "s3://bucket/../other",
+        "gs://bucket/a/%2e%2e/b",
+        "az:///qna",
         "pvc:///qna",
         "pvc://../qna",
         "pvc://a/../../etc",

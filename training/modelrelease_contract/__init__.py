@@ -16,9 +16,11 @@ from modelrelease_contract.artifact import (
     Output,
     manifest_digest,
 )
+from modelrelease_contract.mlflow import MLMODEL_NAME, listing_digest, mlflow_manifest, named_files
 
 __all__ = [
     "MANIFEST_NAME",
+    "MLMODEL_NAME",
     "ArtifactManifest",
     "Baseline",
     "Examples",
@@ -26,5 +28,8 @@ __all__ = [
     "Histogram",
     "ModelFile",
     "Output",
+    "listing_digest",
     "manifest_digest",
+    "mlflow_manifest",
+    "named_files",
 ]

@@ -22,8 +22,9 @@ SCHEMA_VERSION = 1
 """Raised when an older reader could misunderstand a newer manifest."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["joblib", "skops"]
-"""How the model file is read: joblib is a pickle, skops builds only trusted types."""
+Format = Literal["joblib", "skops", "mlflow"]
+"""How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an `MLmodel`
+whose scikit-learn flavour names the one or the other."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -118,12 +119,13 @@ class Examples(_Strict):
 
     rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
     predictions: tuple[float | str, ...]
+    """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
     """Largest absolute difference allowed between a recorded and a repeated number."""
 
     @model_validator(mode="after")
     def _one_prediction_per_row(self) -> Self:
-        if len(self.rows) != len(self.predictions):
+        if self.predictions and len(self.rows) != len(self.predictions):
             msg = f"{len(self.rows)} example rows need as many predictions, got {len(self.predictions)}"
             raise ValueError(msg)
         return self
@@ -179,6 +181,9 @@ class ArtifactManifest(_Strict):
             raise ValueError(msg)
         if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
             msg = f"file paths must differ, and none may be {MANIFEST_NAME}, got {paths}"
+            raise ValueError(msg)
+        if self.format != "mlflow" and not self.examples.predictions:
+            msg = "the example rows need predictions: one for each"
             raise ValueError(msg)
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
