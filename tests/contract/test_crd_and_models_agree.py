@@ -168,7 +168,10 @@ def test_the_places_of_models_agree():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("spec.model", ["pvc://", "file://", "has(self.sha256) && has(self.version)"]),
+        (
+            "spec.model",
+            ["pvc://", "file://", "s3://", "gs://", "az://", "has(self.sha256) && has(self.version)"],
+        ),
         ("spec.canary", ["has(self.weight) && has(self.steps)"]),
         ("spec.canary.steps", ["isSorted()"]),
         ("spec.analysis.gates[]", ["has(self.errorRate), has(self.latency), has(self.predictions)", "== 1"]),

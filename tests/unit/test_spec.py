@@ -38,6 +38,9 @@ def test_one_weight_is_a_plan_of_one_step():
         "https://store.example:8443/a/b%20c/",
         "pvc://models/qna/1",
         "pvc://models",
+        "s3://models/qna/1",
+        "gs://my.bucket_1",
+        "az://models/qna/",
         "file:///models/qna",
     ],
 )
@@ -54,9 +57,12 @@ WRONG: list[Any] = [
         for uri in (
             "", "qna", "ftp://store/1", "models:/qna", "http://", "http://store/a b", "http://store/a?v=1",
             "http://store/a#b", "http://store/\n", "http://store/x\n", "pvc:///qna", "pvc://UPPER/x",
+            "s3:///qna", "s3://Bucket/x", "gs://b/x?y", "abfs://c/x",
             "file://host/x", "file://",
         )
     ),
+    pytest.param({"model": {"uri": "s3://c/x"}}, "spec.model: sha256 and version are required with s3://",
+                 id="an object that is not pinned"),
     pytest.param({"model": {"uri": "pvc://c/x"}}, "spec.model: sha256 and version are required with pvc://",
                  id="pvc without a digest"),
     pytest.param({"model": {"uri": "file:///x", "version": "1"}}, "required with file://",

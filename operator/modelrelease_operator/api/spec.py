@@ -32,10 +32,11 @@ from modelrelease_operator.errors import Invalid
 
 URI_PATTERN = (
     r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+"
+    r"|(s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?(/[^\s?#]*)?"
     rf"|{MODELS_PATTERN}|{RUNS_PATTERN})$"
 )
-# The operator reads what it can reach; these two only a pod can read, so a person must pin them.
-POD_ONLY_SCHEMES = ("pvc://", "file://")
+# The operator reads what it can reach; these only a pod can read, so a person must pin them.
+POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
 
 class _Model(BaseModel):
@@ -59,8 +60,8 @@ class ModelSource(_Model):
     def _known_scheme(cls, uri: str) -> str:
         if not re.fullmatch(URI_PATTERN, uri):
             msg = (
-                "must be models:/name@alias, models:/name/number, runs:/run/path, http(s)://, pvc:// or "
-                f"file:/// with no space, ? or #, got {uri!r}"
+                "must be models:/name@alias, models:/name/number, runs:/run/path, http(s)://, s3://, gs://, "
+                f"az://, pvc:// or file:/// with no space, ? or #, got {uri!r}"
             )
             raise ValueError(msg)
         return uri
