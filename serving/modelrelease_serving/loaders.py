@@ -114,7 +114,7 @@ def _load_skops(path: Path, rules: Rules) -> Any:
         raise _unreadable(path, error) from error
     if refused := sorted(set(found) - set(rules.trusted_types)):
         fact = f"{path.name} holds types that are not on the list of trusted ones: {', '.join(refused)}"
-        msg = f"{fact}; whoever runs the operator can add them to SKOPS_TRUSTED_TYPES"
+        msg = f"{fact}; if you do trust them, add them to SKOPS_TRUSTED_TYPES"
         raise RefusedError(msg)
     try:
         return io.load(path, trusted=found)

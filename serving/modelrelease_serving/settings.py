@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """When set, the manifest must say the same."""
     allow_unpinned: bool = Field(default=False, validation_alias="ALLOW_UNPINNED")
     """Whether a pickle is loaded whose digest nobody pinned. For work on one's own machine."""
-    skops_trusted_types: str = Field(default="", validation_alias=runtime.ENV_SKOPS_TRUSTED_TYPES)
+    skops_trusted_types: str = Field(default="", validation_alias="SKOPS_TRUSTED_TYPES")
     """Full names of types, separated by commas, that a skops file may build beside scikit-learn's."""
     library_mismatch: OnMismatch = Field(default="refuse", validation_alias="LIBRARY_MISMATCH")
     """What follows from a pickle of another minor version of scikit-learn: `refuse` or `warn`."""

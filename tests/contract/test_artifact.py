@@ -154,7 +154,6 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
         runtime.ENV_MODEL_SHA256: "0" * 64,
         runtime.ENV_MODEL_PATH: "/somewhere",
         runtime.ENV_MODEL_VERSION: "7",
-        runtime.ENV_SKOPS_TRUSTED_TYPES: "my.Encoder, my.Scaler",
         runtime.ENV_API_VERSION: "v2",
         runtime.ENV_LOG_LEVEL: "warning",
         runtime.ENV_LOG_FORMAT: "text",
@@ -167,7 +166,6 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert (read.release, read.revision, read.model_uri) == ("qna", "abc", "pvc://claim/path")
     assert (read.model_sha256, read.model_path, read.model_version) == ("0" * 64, Path("/somewhere"), "7")
     assert (read.api_version, read.log_level, read.log_format) == ("v2", "WARNING", "text")
-    assert read.rules.trusted_types == ("my.Encoder", "my.Scaler")
     assert (read.drain_seconds, read.connection_max_age_seconds) == (3.5, 4.5)
     assert len(values) == sum(name.startswith("ENV_") for name in vars(runtime))
 

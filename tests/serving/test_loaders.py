@@ -17,7 +17,7 @@ from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.loaders import Rules, load_estimator
 from modelrelease_serving.model import Model
 from modelrelease_training.export import Exported, Label, manifest_digest
-from tests.serving.support import predictor, train, wait_until
+from tests.serving.support import predictor, settings, train, wait_until
 
 HERE = version("scikit-learn")
 MAJOR, MINOR, PATCH = HERE.split(".")[:3]
@@ -99,6 +99,11 @@ def test_a_type_on_the_list_is_built(tmp_path: Path) -> None:
         exported.path, manifest, pinned=False, rules=Rules(trusted_types=("pathlib.Path", "unused.Type"))
     )
     assert found.func is Path
+
+
+def test_the_list_of_trusted_types_is_read_from_one_variable() -> None:
+    rules = settings(skops_trusted_types="my.Encoder, my.Scaler,").rules
+    assert rules == Rules(trusted_types=("my.Encoder", "my.Scaler"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
