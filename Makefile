@@ -21,17 +21,31 @@ setup-text: .venv-text/ready ## make the environment of the text tests (.venv-te
 .venv-text/ready: locks/text.txt pyproject.toml tools/setup
 	@tools/setup .venv-text text
 
+.PHONY: setup-flow
+setup-flow: .venv-flow/ready ## make the environment of the retrain flow's tests (.venv-flow: Prefect)
+
+.venv-flow/ready: locks/flow.txt pyproject.toml tools/setup
+	@tools/setup .venv-flow flow
+
 .PHONY: demo
 demo: setup ## see it work: a real cluster, real traffic, a good version promoted, bad ones rolled back
 	@$(PYTHON) -m examples.demo $(ARGS)
 
+.PHONY: demo-loop
+demo-loop: setup ## see the loop close: drift, a retraining in a Job, the registry's alias, a canary, no drift
+	@$(PYTHON) -m examples.loop $(ARGS)
+
 .PHONY: test
-test: lint test-text ## check everything: style, types, layers, unit, property, contract, text and cluster tests
+test: lint test-text test-flow ## check everything: style, types, layers, unit, property, contract, text, flow and cluster tests
 	$(PYTHON) -m pytest $(ARGS)
 
 .PHONY: test-text
 test-text: setup-text ## the tests with a real sentence encoder, in an environment of their own
 	.venv-text/bin/python -m pytest tests/text
+
+.PHONY: test-flow
+test-flow: setup-flow ## the tests of the retrain flow on real Prefect and MLflow servers, in an environment of their own
+	.venv-flow/bin/python -m pytest tests/flow
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster
@@ -88,4 +102,4 @@ cluster-status: setup ## show what runs of a cluster (NAME=dev)
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .venv-text .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .venv-flow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cluster.cluster import Cluster, cluster_for
 from cluster.errors import ClusterError
+from cluster.imageset import IMAGES, USUAL
 from cluster.providers import PROVIDERS
 
 
@@ -46,9 +47,9 @@ def _existing_kubeconfig(cluster: Cluster) -> Path:
     raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
 
 
-def images(cluster: Cluster, _: argparse.Namespace) -> int:
+def images(cluster: Cluster, options: argparse.Namespace) -> int:
     """Build and load the images."""
-    cluster.build_images()
+    cluster.build_images(*options.images)
     return 0
 
 
@@ -76,7 +77,11 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "down": (down, "remove everything of a cluster, and nothing else", "down --name demo"),
     "status": (status, "show what runs where; exit code 0 if the API server is ready", "status"),
     "kubeconfig": (kubeconfig, "print the path of the kubeconfig", "kubeconfig"),
-    "images": (images, "build the operator's and the predictor's images and load what changed", "images"),
+    "images": (
+        images,
+        f"build images ({', '.join(IMAGES)}; default: {' and '.join(USUAL)}) and load what changed",
+        "images serving operator training",
+    ),
     "operator": (operator, "build, load and install the operator by its Helm chart", "operator"),
     "load": (load, "load an image archive of your own", "load app.tar docker.io/library/app:dev"),
     "run": (run, "run a command with KUBECONFIG set", "run -- kubectl get pods -A"),
@@ -102,6 +107,8 @@ def parser() -> argparse.ArgumentParser:
             )
         elif name == "operator":
             command.add_argument("--set", action="append", default=[], help="another chart value, KEY=VALUE")
+        elif name == "images":
+            command.add_argument("images", nargs="*", metavar="IMAGE", help=f"any of {', '.join(IMAGES)}")
         elif name == "load":
             command.add_argument("archive", type=Path, help="file written by docker save")
             command.add_argument("reference", help="name of the image in it")
@@ -125,10 +132,18 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--registry", default="", help="with --context: push images to this prefix")
 
 
+def _check_images(options: argparse.Namespace) -> None:
+    """Refuse an image that there is none of. argparse's own choices would refuse an empty list, too."""
+    unknown = [name for name in getattr(options, "images", []) if name not in IMAGES]
+    if unknown:
+        raise ClusterError(f"there is no image {unknown[0]!r}", f"choose from {', '.join(IMAGES)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an error is one sentence and what to do next."""
     options = parser().parse_args(arguments)
     try:
+        _check_images(options)
         cluster = cluster_for(options.name, options.provider, options.context, options.registry)
         return COMMANDS[options.what][0](cluster, options)
     except ClusterError as error:

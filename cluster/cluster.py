@@ -131,13 +131,13 @@ class Cluster:
 
     # -- images ----------------------------------------------------------------------------------------------
 
-    def build_images(self) -> None:
-        """Build the images of the operator and the predictor, and load what changed into the cluster."""
-        if self._done_by_root("images"):
+    def build_images(self, *names: str) -> None:
+        """Build images, those of the operator and the predictor by default, and load what changed."""
+        if self._done_by_root("images", *names):
             return
         with cache.lock(f"cluster-{self.name}"):
-            for image in (imageset.SERVING, imageset.OPERATOR):
-                self._load(image)
+            for name in names or imageset.USUAL:
+                self._load(imageset.IMAGES[name])
 
     def load_image(self, archive_path: Path, reference: str) -> None:
         """Load an image that someone else built, from a `docker save` archive."""

@@ -52,6 +52,13 @@ SERVING = Image(
     "modelrelease-serving:dev", "Dockerfile.serving", ("locks/serving.txt", "locks/build.txt", *SOURCES)
 )
 
+TRAINING = Image(
+    "modelrelease-training:dev", "Dockerfile.training", ("locks/training.txt", "locks/build.txt", *SOURCES)
+)
+IMAGES = {"serving": SERVING, "operator": OPERATOR, "training": TRAINING}
+USUAL = ("serving", "operator")
+"""What every cluster with the operator needs."""
+
 
 def _wanted(file: Path) -> bool:
     return file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"

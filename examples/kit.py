@@ -6,6 +6,7 @@ makes a model store that works on any cluster.
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from modelrelease_training.data import make_data
 SERVING_IMAGE = "modelrelease-serving:dev"
 OPERATOR_IMAGE = "modelrelease-operator:dev"
 STORE = "model-store"
+CALLERS_ROWS = 2000
+"""So many that chance alone does not look like drift, and so few that they fit into a ConfigMap."""
 GENERATOR = Path(__file__).parent / "load" / "generator.py"
 
 POD_SECURITY: dict[str, Any] = {
@@ -76,7 +79,7 @@ def model_store(space: str, folders: list[Path]) -> list[Object]:
     ]
     command = ["python", "-m", "http.server", "8080", "--directory", "/store"]
     container = {"name": STORE, "image": SERVING_IMAGE, "command": command, "volumeMounts": mounts}
-    return [_deployment(STORE, space, _pod(container, 8080, "/", volumes)), _service(STORE, space, 8080)]
+    return [deployment(STORE, space, pod(container, 8080, "/", volumes)), service(STORE, space, 8080)]
 
 
 def store_uri(space: str, model: str, version: str) -> str:
@@ -84,9 +87,20 @@ def store_uri(space: str, model: str, version: str) -> str:
     return f"http://{STORE}.{space}/{model}/{version}"
 
 
-def load_generator(space: str, *, url: str, rps: float, seconds: float, name: str = "load") -> list[Object]:
-    """Return a pod that calls `url`, with rows drawn from the world that the models were trained in."""
-    rows = make_data(seed=4242, rows=400).rows.round(6).tolist()
+def load_generator(
+    space: str,
+    *,
+    url: str,
+    rps: float,
+    seconds: float,
+    name: str = "load",
+    shifts: Mapping[str, float] | None = None,
+) -> list[Object]:
+    """Return a pod that calls `url`, with rows drawn from the world that the models were trained in.
+
+    `shifts` moves features by so many standard deviations.
+    """
+    rows = make_data(seed=4242, rows=CALLERS_ROWS, shifts=shifts or {}).rows.round(4).tolist()
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -98,7 +112,7 @@ def load_generator(space: str, *, url: str, rps: float, seconds: float, name: st
     volumes = [{"name": "load", "configMap": {"name": name}}]
     mounts = [{"name": "load", "mountPath": "/load"}]
     container = {"name": name, "image": OPERATOR_IMAGE, "command": command, "volumeMounts": mounts}
-    return [config, _deployment(name, space, _pod(container, 8000, "/stats", volumes))]
+    return [config, deployment(name, space, pod(container, 8000, "/stats", volumes))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +159,12 @@ class LoadStats:
         return found
 
 
+def restart(cluster: Kubectl, space: str, name: str = "load") -> None:
+    """Let a Deployment's pod read its ConfigMap anew, and wait until it is ready."""
+    cluster.kubectl("rollout", "restart", "-n", space, f"deployment/{name}")
+    cluster.kubectl("rollout", "status", "-n", space, f"deployment/{name}", "--timeout=120s")
+
+
 def apply(cluster: Kubectl, *objects: Object) -> None:
     """Apply objects as a user does."""
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
@@ -152,7 +172,8 @@ def apply(cluster: Kubectl, *objects: Object) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=document)
 
 
-def _deployment(name: str, space: str, pod: Object) -> Object:
+def deployment(name: str, space: str, template: Object) -> Object:
+    """Return a Deployment of one pod, found by the label `app`."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -161,12 +182,13 @@ def _deployment(name: str, space: str, pod: Object) -> Object:
             "replicas": 1,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": template},
         },
     }
 
 
-def _pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Object:
+def pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Object:
+    """Return a pod's spec with one container that has no rights; it is ready when `probe` answers."""
     whole = {
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"containerPort": port}],
@@ -183,7 +205,8 @@ def _pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Obj
     }
 
 
-def _service(name: str, space: str, port: int) -> Object:
+def service(name: str, space: str, port: int) -> Object:
+    """Return a Service on port 80 before the pods of a Deployment."""
     return {
         "apiVersion": "v1",
         "kind": "Service",

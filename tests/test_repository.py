@@ -196,6 +196,8 @@ each_part = pytest.mark.parametrize(("extra", "folder", "own"), PARTS, ids=[it[1
 
 OF_DRIFT = ROOT / "training/modelrelease_training/drift"
 """Has an extra of its own, installed for tests/text alone: tests/text/test_extra.py looks after it."""
+OF_FLOW = ROOT / "training/modelrelease_training/flow"
+"""Has an extra of its own, installed for tests/flow alone, which import and run all of it."""
 
 
 OPTIONAL = {"wandb"}
@@ -206,7 +208,7 @@ def third_parties(folder: Path) -> dict[str, Path]:
     """Return what a part imports that is neither Python's own nor of this distribution."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
-        if OF_DRIFT in path.parents and folder != OF_DRIFT:
+        if {OF_DRIFT, OF_FLOW} & set(path.parents) and folder not in (OF_DRIFT, OF_FLOW):
             continue
         for name in imported(path):
             top = name.partition(".")[0]

@@ -38,6 +38,10 @@ class RegistryError(TrainingError):
     """MLflow does not answer, or does not hold what was asked for."""
 
 
+class NotRegisteredError(RegistryError):
+    """MLflow answers, and there is no such model, version or alias."""
+
+
 class RefusedError(TrainingError):
     """The challenger was measured, and may not take the champion's place."""
 

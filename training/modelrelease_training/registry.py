@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
-from modelrelease_training.errors import RegistryError
+from modelrelease_training.errors import NotRegisteredError, RegistryError
 from modelrelease_training.load import read_artifact
 
 if TYPE_CHECKING:
@@ -172,7 +172,9 @@ class Registry:
             except MlflowException as error:
                 reason = " ".join(str(error).split())
                 msg = f"MLflow at {self.uri} refused: {reason}"
-                raise RegistryError(msg) from error
+                # A missing alias is an invalid parameter to MLflow; only its words tell it from others.
+                missing = error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in reason
+                raise (NotRegisteredError if missing else RegistryError)(msg) from error
 
 
 def facts_of(training: dict[str, Any]) -> Facts:

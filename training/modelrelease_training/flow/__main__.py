@@ -1,0 +1,206 @@
+"""`python -m modelrelease_training.flow`: run one retraining, or serve the deployment to a Prefect server."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from modelrelease_contract import retrain as words
+from modelrelease_training.commands.common import Parser
+from modelrelease_training.errors import EXIT_REFUSED, EXIT_USAGE, TrainingError
+from modelrelease_training.flow.request import Request
+from modelrelease_training.gitops import GitOpsError
+from modelrelease_training.ingest import parse_shift
+
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+"""Kubernetes shows what a container leaves here; the operator repeats it in status."""
+_PREFECT: Final = {
+    # No account, nothing sent anywhere; and a slow machine gets the time that it needs.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+}
+
+_EPILOG = """\
+examples:
+  Retrain on a file, compare with the champion, and let the alias `candidate` move:
+    export MLFLOW_TRACKING_URI=http://localhost:5000
+    python -m modelrelease_training.flow run --id monday --data data/monday.parquet
+
+  The same, released by a commit to the repository that holds the ModelRelease:
+    python -m modelrelease_training.flow run --id monday --data data/monday.parquet \\
+      --git-repository git@git.example:models.git --git-file releases/qna.yaml
+
+  Try it with rows drawn from a seed, of a world whose feature_03 moved by two deviations:
+    python -m modelrelease_training.flow run --id try-1 --drawn 5000 --shift feature_03=+2
+
+  Stopped in the middle? The same command goes on after the last step that was finished.
+
+  As a Prefect deployment, `retrain-flow/production-retrain`, of the server at PREFECT_API_URL:
+    python -m modelrelease_training.flow serve
+    prefect deployment run retrain-flow/production-retrain --param request='{"id": "monday"}'
+
+exit codes: 0 released (or registered), 2 the request cannot be met, 3 the data breaks its schema,
+4 the challenger is refused.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Return the exit code."""
+    options = _parser().parse_args(arguments)
+    for name, value in _PREFECT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _serve() if options.command == "serve" else _run(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the request"
+        return _give_up(f"{where}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
+    except TrainingError as error:
+        return _give_up(str(error), error.exit_code)
+    except (GitOpsError, OSError) as error:
+        return _give_up(str(error), EXIT_USAGE)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m modelrelease_training.flow",
+        description="Retrain a model, compare it with the champion, and release it as a canary.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser(
+        "serve", help="serve the deployment production-retrain to the server at PREFECT_API_URL"
+    )
+    run = commands.add_parser(
+        "run", help="run one retraining", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    run.add_argument(
+        "--id",
+        default=os.environ.get(words.ENV_REQUEST) or time.strftime("%Y%m%d-%H%M%S", time.gmtime()),
+        help=f"names the request and the new version (default: ${words.ENV_REQUEST}, else the time)",
+    )
+    run.add_argument(
+        "--model",
+        default=os.environ.get(words.ENV_MODEL) or "qna",
+        help=f"name of the registered model (default: ${words.ENV_MODEL}, else qna)",
+    )
+    run.add_argument("--version", help="of the new artifact (default: the id)")
+    run.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
+    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
+    _add_data(run.add_argument_group("data"))
+    _add_how(run.add_argument_group("how the model is fitted, and when it is accepted"))
+    _add_release(run.add_argument_group("release"))
+    return parser
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", type=Path, metavar="FILE", help="a .parquet or .csv file")
+    group.add_argument("--drawn", type=int, metavar="ROWS", help="draw so many rows instead")
+    group.add_argument(
+        "--seed", type=int, default=7, help="of drawn rows and of the fit (default: %(default)s)"
+    )
+    group.add_argument(
+        "--shift", action="append", default=[], metavar="FEATURE=DEVIATIONS", help="move a drawn feature"
+    )
+    group.add_argument("--schema", type=Path, metavar="FILE", help="data schema in YAML")
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--estimator", choices=("logistic", "sgd", "forest"))
+    group.add_argument("--regularization", type=float, default=1.0, metavar="C")
+    group.add_argument("--max-steps", "--max_steps", type=int, metavar="N")
+    group.add_argument("--batch-size", "--batch_size", type=int, metavar="N")
+    group.add_argument("--metric", choices=("roc_auc", "accuracy", "log_loss"), default="roc_auc")
+    group.add_argument(
+        "--margin", type=float, default=0.01, help="how much worse than the champion it may be"
+    )
+    group.add_argument("--floor", type=float, help="the worst that is accepted whatever the champion does")
+
+
+def _add_release(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--release",
+        choices=("alias", "git", "none"),
+        help="move the alias candidate, commit, or only register (default: alias, or git with its options)",
+    )
+    group.add_argument("--git-repository", metavar="URL")
+    group.add_argument("--git-file", metavar="PATH", help="of the ModelRelease in the repository")
+    group.add_argument("--git-branch", default="main", metavar="NAME")
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """Return the request that the options mean. Raises pydantic's ValidationError, ValueError for a shift."""
+    shifts = dict(parse_shift(text) for text in options.shift)
+    drawn = options.drawn is not None or bool(shifts)
+    git = options.git_repository is not None or options.git_file is not None
+    fields = {
+        "id": options.id,
+        "model": options.model,
+        "version": options.version,
+        "data": options.data,
+        "drawn": {"rows": options.drawn or 5000, "seed": options.seed, "shifts": shifts} if drawn else None,
+        "schema_file": options.schema,
+        "how": {
+            name: getattr(options, name)
+            for name in ("estimator", "regularization", "max_steps", "batch_size")
+        }
+        | {"seed": options.seed},
+        "accept": {"metric": options.metric, "margin": options.margin, "floor": options.floor},
+        "release": options.release or ("git" if git else "alias"),
+        "git": {"repository": options.git_repository, "file": options.git_file, "branch": options.git_branch}
+        if git
+        else None,
+        "workdir": options.workdir,
+    }
+    return Request.model_validate(fields)
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        request = request_of(options)
+    except ValueError as error:
+        if isinstance(error, ValidationError):
+            raise
+        return _give_up(str(error), EXIT_USAGE)
+    # What was finished is remembered beside the files that it made.
+    home = request.workdir.resolve() / ".prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    from modelrelease_training.flow.flow import retrain  # noqa: PLC0415 - reads the environment when imported
+
+    found = retrain(request)
+    text = f"{request.model} {request.label}: {found['reason']}"
+    print(json.dumps(found) if options.format == "json" else text)
+    _leave_word(text)
+    return 0 if found["accepted"] else EXIT_REFUSED
+
+
+def _serve() -> int:
+    from modelrelease_training.flow.flow import DEPLOYMENT, retrain  # noqa: PLC0415
+
+    retrain.serve(name=DEPLOYMENT, description="Retrain, compare, register, release. One at a time.", limit=1)
+    return 0
+
+
+def _give_up(message: str, code: int) -> int:
+    print(f"retrain: {message}", file=sys.stderr)
+    _leave_word(message)
+    return code
+
+
+def _leave_word(text: str) -> None:
+    if TERMINATION_LOG.exists():
+        TERMINATION_LOG.write_text(text[:4000])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
