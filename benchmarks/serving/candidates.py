@@ -111,21 +111,21 @@ _QUIET: Final = (
 )
 
 
-def _ours(name: str, work: Work, artifact: str, note: str, **variables: str) -> Candidate:
+def _ours(work: Work, note: str, *, untouched: bool = False) -> Candidate:
     return Candidate(
-        name=name,
+        name=f"ours-{work}{'-opaque' if untouched else ''}",
         role=Role.OURS,
         work=work,
         environment=OWN,
         command=("{env}/bin/python", "-m", "modelrelease_serving", "serve"),
         variables={
-            "MODEL_PATH": f"{{models}}/artifacts/{artifact}/1",
-            "MODEL_SHA256": f"{{sha256[{artifact}]}}",
+            "MODEL_PATH": f"{{models}}/artifacts/{work}/1",
+            "MODEL_SHA256": f"{{sha256[{work}]}}",
             "HOST": "127.0.0.1",
             "PORT": "{port}",
             "DRAIN_SECONDS": "0",
             "TERMINATION_LOG": "/dev/null",
-            **variables,
+            **({"COMPILE_MODEL": "false"} if untouched else {}),
         },
         wire=OURS,
         imports="modelrelease_serving.server, sklearn.pipeline, sklearn.linear_model",
@@ -250,12 +250,10 @@ def _rivals(work: Work) -> list[Candidate]:
 
 
 CANDIDATES: Final[tuple[Candidate, ...]] = (
-    _ours(
-        "ours-logistic", Work.LOGISTIC, "logistic", "StandardScaler and LogisticRegression, default settings"
-    ),
-    _ours("ours-logistic-opaque", Work.LOGISTIC, "logistic-opaque", "the same maths, scikit-learn untouched"),
-    _ours("ours-forest", Work.FOREST, "forest", "RandomForestClassifier of 100 trees, default settings"),
-    _ours("ours-forest-opaque", Work.FOREST, "forest-opaque", "the same trees, scikit-learn untouched"),
+    _ours(Work.LOGISTIC, "StandardScaler and LogisticRegression, default settings"),
+    _ours(Work.LOGISTIC, "the same, and scikit-learn itself answers (COMPILE_MODEL=false)", untouched=True),
+    _ours(Work.FOREST, "RandomForestClassifier of 100 trees, default settings"),
+    _ours(Work.FOREST, "the same, and scikit-learn itself answers (COMPILE_MODEL=false)", untouched=True),
     *_rivals(Work.LOGISTIC),
     *_rivals(Work.FOREST),
     _ceiling("raw-asgi", "raw", "a constant answer from a bare ASGI function in uvicorn"),

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import joblib
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import Pipeline
 
 from benchmarks.serving.candidates import Candidate, Row, Work
 from cluster.console import step
@@ -52,9 +51,7 @@ def prepared(candidates: Iterable[Candidate], environment: Callable[[str], Path]
                     data.training.rows, data.training.labels
                 ),
             }
-        digests: dict[str, str] = {}
-        for work, model in fitted.items():
-            digests |= _write(folder, work, model, data)
+        digests = {str(work): _write(folder, work, model, data) for work, model in fitted.items()}
         for candidate in wanted:
             if candidate.environment.startswith("mlflow"):
                 _save_for_mlflow(folder, candidate.work, environment(candidate.environment))
@@ -63,8 +60,8 @@ def prepared(candidates: Iterable[Candidate], environment: Callable[[str], Path]
         yield Prepared(folder=folder, rows=rows.tolist(), answers=answers, digests=digests)
 
 
-def _write(folder: Path, work: Work, model: Any, data: Split) -> dict[str, str]:
-    """Write a joblib file, MLServer's folders and our artifacts; return the digests of the last."""
+def _write(folder: Path, work: Work, model: Any, data: Split) -> str:
+    """Write a joblib file, MLServer's folders and our artifact; return the digest of the last."""
     file = folder / work / "model.joblib"
     file.parent.mkdir()
     joblib.dump(model, file)
@@ -78,14 +75,8 @@ def _write(folder: Path, work: Work, model: Any, data: Split) -> dict[str, str]:
         place = folder / variant / work
         place.mkdir(parents=True)
         (place / "model-settings.json").write_text(json.dumps(settings))
-    # A pipeline inside a pipeline does the same sums, and has no fast form in the predictor.
-    untouched = Pipeline([("inner", Pipeline([("model", model)]))])
-    digests = {}
-    for name, one in ((str(work), model), (f"{work}-opaque", untouched)):
-        label = Label(name=name, version="1")
-        artifact = export_artifact(one, label=label, data=data, metrics={}, output=folder / "artifacts")
-        digests[name] = artifact.digest
-    return digests
+    label = Label(name=work, version="1")
+    return export_artifact(model, label=label, data=data, metrics={}, output=folder / "artifacts").digest
 
 
 def _save_for_mlflow(folder: Path, work: Work, environment: Path) -> None:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -37,7 +38,8 @@ from cluster.errors import ClusterError
 
 MOST_PER_SECOND: Final = 8000
 """What one core of client can send and time."""
-_CONNECTIONS: Final = 2000
+CONNECTIONS: Final = 10_000
+"""More than the rows that may wait in the predictor (MAX_WAITING_ROWS), or nothing would be refused."""
 _SAMPLE_SECONDS: Final = 5.0
 _CALIBRATION_SECONDS: Final = 5.0
 
@@ -78,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done: list[tuple[Phase, list[Goal]]] = []
     try:
         ensure_wrk()
+        _allow_connections()
         with prepared([], Path) as models:
             for wanted in phases:
                 if wanted.minutes > 0:
@@ -89,6 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped; what is shown are the phases that were over")
     return _show(done, asked)
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files for the client, and for the server, which inherits it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = CONNECTIONS + 1000
+    if most != resource.RLIM_INFINITY and most < needed:
+        fact = f"this shell may open {most} files, and {needed} are needed"
+        raise ClusterError(fact, f"allow more (ulimit -Hn {needed}, as root) and run this again")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _show(done: Sequence[tuple[Phase, list[Goal]]], asked: argparse.Namespace) -> int:
@@ -115,7 +128,7 @@ def _run(wanted: Wanted, models: Prepared) -> Phase:
             say(f"{wanted.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending {rate:,.0f}")
             before = server.usage().resident_bytes / 1e6
             bodies = [candidate.wire.body(row) for row in models.rows]
-            client = OpenLoop(port, candidate.wire.path, bodies, connections=_CONNECTIONS)
+            client = OpenLoop(port, candidate.wire.path, bodies, connections=CONNECTIONS)
             samples = _send(client, server, rate, 60 * wanted.minutes)
             return Phase(
                 name=wanted.name,

@@ -153,7 +153,7 @@ class TestCandidates:
 
     @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
     def test_fills_its_templates_and_has_its_pins(self, candidate):
-        sha256 = dict.fromkeys(("logistic", "logistic-opaque", "forest", "forest-opaque"), "0" * 64)
+        sha256 = dict.fromkeys(("logistic", "forest"), "0" * 64)
         where = {"env": "/e", "models": "/m", "apps": "/a", "port": "1", "port2": "2", "port3": "3"}
         for word in (*candidate.command, *candidate.variables.values(), candidate.folder):
             assert "{" not in word.format_map({**where, "sha256": sha256})
