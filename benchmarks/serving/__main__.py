@@ -26,6 +26,7 @@ from benchmarks.serving.figures import MANY, ONE, Visit
 from benchmarks.serving.load import ensure_wrk
 from benchmarks.serving.measure import LOAD_CORE, Plan, visit
 from benchmarks.serving.models import prepared
+from benchmarks.serving.processes import end_well_on_sigterm
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
 from cluster.console import say
 from cluster.errors import ClusterError
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(candidates: Sequence[Candidate], asked: argparse.Namespace) -> tuple[Report, bool]:
     """Measure round by round. Return what there is, and whether Ctrl-C ended it."""
     ensure_wrk()
+    end_well_on_sigterm()
     # All that is not a server stays away from the servers' core.
     os.sched_setaffinity(0, {LOAD_CORE})
     visits: list[Visit] = []

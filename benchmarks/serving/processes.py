@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ def start(
             start_new_session=True,
         )
     return Server(process, log)
+
+
+def end_well_on_sigterm() -> None:
+    """Let a SIGTERM to this program end it as an exception does, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def free_ports(count: int) -> list[int]:

@@ -32,7 +32,7 @@ from benchmarks.serving.load import ensure_wrk, script, shoot
 from benchmarks.serving.measure import LOAD_CORE, launch, places, wait_for_answer
 from benchmarks.serving.models import Prepared, prepared
 from benchmarks.serving.openloop import OpenLoop
-from benchmarks.serving.processes import Server
+from benchmarks.serving.processes import Server, end_well_on_sigterm
 from cluster.console import say
 from cluster.errors import ClusterError
 
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both phases and print; 1 when one of their goals is missed."""
     asked = _parser().parse_args(arguments)
     os.sched_setaffinity(0, {LOAD_CORE})
+    end_well_on_sigterm()
     ours = {one.name: one for one in chosen([]) if one.role is Role.OURS}
     phases = (
         Wanted(
