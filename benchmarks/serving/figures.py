@@ -158,5 +158,6 @@ def quickest_rival(found: Mapping[str, Summary], work: Work) -> Summary | None:
 
 
 def _rivals(found: Mapping[str, Summary], work: Work) -> list[Summary]:
+    """Return those who answered at all: one that starved has no latency to compare with."""
     wanted = (summary for summary in found.values() if summary.candidate.role is Role.RIVAL)
-    return [summary for summary in wanted if summary.candidate.work is work]
+    return [one for one in wanted if one.candidate.work is work and one.rate(MANY).middle > 0]

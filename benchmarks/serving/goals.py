@@ -73,7 +73,7 @@ def _rate(
     text: str, ours: Summary | None, other: Summary | None, needed: float, connections: int = MANY
 ) -> Goal:
     """Compare answers a second."""
-    if ours is None or other is None:
+    if ours is None or other is None or not other.rate(connections).middle:
         return Goal(text=text, met=None, measured="")
     mine, theirs = ours.rate(connections), other.rate(connections)
     ratio = mine.middle / theirs.middle

@@ -79,6 +79,12 @@ class TestSummaries:
         assert best is not None
         assert best.candidate.name == "kserve-logistic"
 
+    def test_a_rival_that_starved_is_nobody_to_compare_with(self):
+        every = found(visit("kserve-forest", 0, p99=0), visit("tutorial-forest", 60, p99=900))
+        best = quickest_rival(every, Work.FOREST)
+        assert best is not None
+        assert best.candidate.name == "tutorial-forest"
+
 
 class TestGoals:
     def verdicts(self, *visits):
