@@ -1,8 +1,8 @@
 """Who takes part: how each server is started, asked and read. Data only; nothing runs here.
 
 Commands and variables are templates: `{env}` is the folder of the candidate's environment, `{models}`
-the folder of prepared models, `{apps}` that of the rivals' few lines, `{port}`, `{port2}` and `{port3}`
-free ports, `{sha256[NAME]}` the digest of one of our artifacts.
+the folder of prepared models, `{root}` that of the sources, `{apps}` that of the rivals' few lines,
+`{port}`, `{port2}` and `{port3}` free ports, `{sha256[NAME]}` the digest of one of our artifacts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 Row = Sequence[float]
 
-OWN: Final = "own"
-"""The environment that this benchmark itself runs in."""
+OWN: Final = "ours"
+"""The environment with what the serving image has."""
 
 
 class Role(StrEnum):
@@ -125,6 +125,7 @@ def _ours(work: Work, note: str, *, untouched: bool = False) -> Candidate:
             "PORT": "{port}",
             "DRAIN_SECONDS": "0",
             "TERMINATION_LOG": "/dev/null",
+            "PYTHONPATH": "{root}/serving:{root}/training",
             **({"COMPILE_MODEL": "false"} if untouched else {}),
         },
         wire=OURS,

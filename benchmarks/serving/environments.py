@@ -1,4 +1,8 @@
-"""One Python environment for each rival, made once from its pinned requirements and kept in the cache."""
+"""One Python environment for each server, made once from pinned requirements and kept in the cache.
+
+Ours gets what the serving image has, and nothing else: what else is installed changes what scikit-learn
+imports (with pandas beside it, it takes 90 MB more).
+"""
 
 import sys
 from pathlib import Path
@@ -9,15 +13,19 @@ from cluster import cache
 from cluster.console import step
 from cluster.shell import has, run
 
-REQUIREMENTS: Final = Path(__file__).parent / "rivals"
+ROOT: Final = Path(__file__).parents[2]
+RIVALS: Final = Path(__file__).parent / "rivals"
 _READY: Final = "ready"
+
+
+def requirements_of(name: str) -> Path:
+    """Return the file with the exact versions of an environment."""
+    return ROOT / "locks" / "serving.txt" if name == OWN else RIVALS / f"{name}.txt"
 
 
 def folder_of(name: str) -> Path:
     """Return where the environment called `name` is or will be: its path names its Python and its pins."""
-    if name == OWN:
-        return Path(sys.prefix)
-    pins = (REQUIREMENTS / f"{name}.txt").read_bytes()
+    pins = requirements_of(name).read_bytes()
     return cache.root() / "serving" / f"{name}-{cache.digest(pins, sys.version, sys.base_prefix)}"
 
 
@@ -27,10 +35,10 @@ def make(name: str) -> Path:
     Raises ClusterError with the installer's last words when that fails.
     """
     folder = folder_of(name)
-    if name == OWN or (folder / _READY).exists():
+    if (folder / _READY).exists():
         return folder
-    requirements = REQUIREMENTS / f"{name}.txt"
-    count = len(requirements.read_text().splitlines())
+    requirements = requirements_of(name)
+    count = requirements.read_text().count("==")
     with (
         cache.lock(f"serving-{name}"),
         step(f"making the environment `{name}` ({count} packages, once) in {folder}"),

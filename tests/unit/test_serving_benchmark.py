@@ -102,7 +102,10 @@ class TestGoals:
     def test_tell_both_figures_and_the_worst_pair_of_rounds(self):
         every = found(visit("ours-logistic", 9000), visit("ours-logistic", 12_000), visit("raw-asgi", 14_000))
         goal = next(goal for goal in goals(every) if "bare ASGI" in goal.text)
-        assert goal.measured == "0.75 times (10,500 and 14,000 of raw-asgi; worst pair of rounds 0.64)"
+        assert (
+            goal.measured
+            == "0.75 times (10,500 and 14,000 of raw-asgi; worst pair of rounds 0.64; by CPU time 1.00)"
+        )
 
     def test_the_tail_must_be_under_a_third_not_at_it(self):
         rival, text = visit("kserve-logistic", 500, p99=30), "p99 under a third of the best rival's"
@@ -160,14 +163,22 @@ class TestCandidates:
     @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
     def test_fills_its_templates_and_has_its_pins(self, candidate):
         sha256 = dict.fromkeys(("logistic", "forest"), "0" * 64)
-        where = {"env": "/e", "models": "/m", "apps": "/a", "port": "1", "port2": "2", "port3": "3"}
+        where = {
+            "env": "/e",
+            "models": "/m",
+            "apps": "/a",
+            "root": "/r",
+            "port": "1",
+            "port2": "2",
+            "port3": "3",
+        }
         for word in (*candidate.command, *candidate.variables.values(), candidate.folder):
             assert "{" not in word.format_map({**where, "sha256": sha256})
-        assert candidate.environment == OWN or environments.folder_of(candidate.environment).name
+        assert environments.folder_of(candidate.environment).name
 
     @pytest.mark.parametrize("name", sorted({one.environment for one in CANDIDATES} - {OWN}))
     def test_every_rival_has_exact_versions_and_our_scikit_learn(self, name):
-        pins = (environments.REQUIREMENTS / f"{name}.txt").read_text().splitlines()
+        pins = (environments.requirements_of(name)).read_text().splitlines()
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", pin) for pin in pins)
         assert f"scikit-learn=={version('scikit-learn')}" in pins
 
