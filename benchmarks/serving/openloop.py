@@ -45,7 +45,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send what this connection was opened for."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._client.next_request())
+        if self.due is None:
+            self._transport.close()
+        else:
+            self._transport.write(self._client.next_request())
 
     def ask(self, due: float) -> None:
         """Send one request, now or as soon as the connection stands."""
@@ -55,9 +58,10 @@ class _Connection(asyncio.Protocol):
 
     def give_up(self, now: float) -> None:
         """End a connection whose answer has not come in time."""
-        if self.due is not None and now - self.due > PATIENCE_SECONDS and self._transport is not None:
+        if self.due is not None and now - self.due > PATIENCE_SECONDS:
             self._done("timeout")
-            self._transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
 
     def close(self) -> None:
         """Leave."""
@@ -106,13 +110,19 @@ class OpenLoop:
         self.tally = Tally()
 
     async def run(self, rate: float, seconds: float) -> None:
-        """Send `rate` requests a second for so long; then wait for the last answers and leave."""
-        began = time.monotonic()
-        due, swept = began, began
-        while (now := time.monotonic()) - began < seconds:
-            while due <= now:
-                self._send(due)
-                due += 1 / rate
+        """Send `rate` requests a second for so long; then wait for the last answers and leave.
+
+        Every request that is due is sent, late if need be, and at least one.
+        """
+        total = max(1, round(rate * seconds))
+        began = swept = time.monotonic()
+        done = 0
+        while done < total:
+            now = time.monotonic()
+            due = min(total, int((now - began) * rate) + 1)
+            for index in range(done, due):
+                self._send(began + index / rate)
+            done = due
             if now - swept > 1:
                 self._sweep(swept := now)
             await asyncio.sleep(_TICK_SECONDS)
@@ -127,6 +137,8 @@ class OpenLoop:
                     await self._changed.wait()
         for one in list(self._open):
             one.give_up(math.inf)
+        for opening in self._opening:
+            opening.cancel()
         with suppress(TimeoutError):
             for one in list(self._open):
                 one.close()
@@ -181,9 +193,12 @@ class OpenLoop:
         try:
             await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self._port)
         except OSError:
-            self._open.discard(connection)
             if connection.due is not None:
                 self.count("refused", connection.due)
+            self.lost(connection)
+        except asyncio.CancelledError:
+            self.lost(connection)
+            raise
 
     def _sweep(self, now: float) -> None:
         for one in list(self._open):
