@@ -8,6 +8,8 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -17,7 +19,7 @@ import uvloop
 from typing_extensions import override
 
 from modelrelease_contract.runtime import EXIT_REFUSED
-from modelrelease_serving.app import create_app
+from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import DatedProtocol, Drain
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields, give_up
@@ -100,8 +102,9 @@ def run(settings: Settings) -> int:
 async def _serve(model: Model, settings: Settings) -> None:
     """Listen and load side by side. Raises RefusedError when the model must not serve."""
     drain = Drain()
+    app = create_app(model, settings, drain=drain)
     config = uvicorn.Config(
-        create_app(model, settings, drain=drain),
+        app,
         host=settings.host,
         port=settings.port,
         http=DatedProtocol,
@@ -115,8 +118,39 @@ async def _serve(model: Model, settings: Settings) -> None:
     )
     server = DrainingServer(config, drain=drain, drain_seconds=settings.drain_seconds)
     loading = asyncio.create_task(_load(model, server, fast=settings.compile_model))
-    await server.serve()
+    with _sampling(app, model, settings):
+        await server.serve()
     await loading
+
+
+@contextmanager
+def _sampling(app: PredictorApp, model: Model, settings: Settings) -> Iterator[None]:
+    """Sample answered requests while the block runs, if that is asked for."""
+    if settings.sample_url is None:
+        yield
+        return
+    # Most predictors sample nothing, and start sooner without an HTTP client.
+    from modelrelease_serving.sampling import Origin, PayloadSampler  # noqa: PLC0415
+
+    origin = Origin(
+        release=settings.release,
+        revision=settings.revision,
+        version=model.manifest.version,
+        features=tuple(feature.name for feature in model.manifest.features),
+    )
+    sampler = PayloadSampler(
+        settings.sample_url,
+        share=settings.sample_share,
+        waiting=settings.sample_queue,
+        origin=origin,
+        registry=app.state.metrics.registry,
+    )
+    app.state.predictions.sampler = sampler
+    sampler.start()
+    try:
+        yield
+    finally:
+        sampler.close()
 
 
 async def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelrelease_contract import runtime
@@ -15,6 +16,19 @@ def _upper(value: object) -> object:
 
 
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+
+
+def _http_url(url: str) -> str:
+    """Return `url` if a request can be sent there."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or any(sign.isspace() or not sign.isprintable() for sign in url):
+        msg = "must be an http:// or https:// address, such as http://drift:8000/events"
+        raise ValueError(msg)
+    return url
 
 
 class Settings(BaseSettings):
@@ -67,6 +81,14 @@ class Settings(BaseSettings):
     """Whether a known estimator may answer through a faster form with the same answers."""
     drift_max_series: int = Field(default=2000, ge=0, validation_alias="DRIFT_MAX_SERIES")
     """Most series for the bins of features; features after that are not counted."""
+    sample_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        default=None, validation_alias="SAMPLE_URL"
+    )
+    """Where sampled requests are posted as CloudEvents. Without it nothing is sampled."""
+    sample_share: float = Field(default=0.1, ge=0, le=1, validation_alias="SAMPLE_SHARE")
+    """Share of the answered requests that is sampled."""
+    sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
+    """Sampled requests that may wait to be sent; more are dropped and counted."""
     host: str = Field(default="0.0.0.0", validation_alias="HOST")  # noqa: S104 - a pod is called from outside
     port: int = Field(default=runtime.HTTP_PORT, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port; the log names it."""

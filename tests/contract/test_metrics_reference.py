@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as words
 from modelrelease_operator.runtime import metrics as operators
 from modelrelease_serving.metrics import Metrics
+from modelrelease_serving.sampling import Origin, PayloadSampler
 from modelrelease_training.data import make_data, split
+from modelrelease_training.drift.exported import Exported
+from modelrelease_training.drift.text import CentroidTest, TextDrift
 from modelrelease_training.export import Label, describe, dump
 from modelrelease_training.train import fit
 
@@ -47,32 +51,59 @@ def of_the_predictor() -> dict[str, Row]:
     model = fit(data.training)
     manifest = describe(model, dump(model), label=Label(name="qna", version="1"), data=data, metrics={})
     registry = Metrics(manifest, release="qna", revision="abc").registry
+    origin = Origin(release="qna", revision="abc", version="1", features=())
+    PayloadSampler("http://nobody", share=0, waiting=1, origin=origin, registry=registry)
+    return exported(registry)
+
+
+@pytest.fixture(scope="module")
+def of_the_drift_service() -> dict[str, Row]:
+    bins = Bins(labels=("0", "1"), counts=(3, 4))
+    service = Exported({"text:topic": bins})
+    centroid = CentroidTest(distance=0.1, expected=0.01, limit=0.02, p_value=0.5, drifted=False)
+    service.counted(("qna", "abc"), {"text:topic": [1, 2]}, 3, 3)
+    service.judged(("qna", "abc"), TextDrift(n=3, threshold=0.12, centroid=centroid, features=()), now=0.0)
+    return exported(service.registry)
+
+
+def exported(registry: CollectorRegistry) -> dict[str, Row]:
     found = {}
     for family in registry.collect():
         if family.name.startswith("process_"):
             continue
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels: Iterable[str] = {label for sample in family.samples for label in sample.labels}
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        labels: Iterable[str] = {label for sample in samples for label in sample.labels}
         found[name] = (family.type, frozenset(labels) - {"le"}, family.documentation)
     return found
 
 
-def test_every_metric_is_documented_and_no_other(of_the_predictor: dict[str, Row]) -> None:
-    assert set(documented()) == {*of_the_operator(), *of_the_predictor}
+def test_every_metric_is_documented_and_no_other(
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+) -> None:
+    assert set(documented()) == {*of_the_operator(), *of_the_predictor, *of_the_drift_service}
 
 
-def test_types_labels_and_meanings_are_those_of_the_code(of_the_predictor: dict[str, Row]) -> None:
-    for name, row in (of_the_operator() | of_the_predictor).items():
-        assert documented()[name] == row, f"{name} should be {row}"
+def test_types_labels_and_meanings_are_those_of_the_code(
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+) -> None:
+    for found in (of_the_operator(), of_the_predictor, of_the_drift_service):
+        for name, row in found.items():
+            assert documented()[name] == row, f"{name} should be {row}"
 
 
-def test_every_metric_of_the_contract_is_exported(of_the_predictor: dict[str, Row]) -> None:
+def test_every_metric_of_the_contract_is_exported(
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+) -> None:
     spelled = {
         value
         for name, value in vars(words).items()
         if name.endswith(("_TOTAL", "_ROWS", "_INFO", "_SECONDS"))
     }
     assert spelled == set(of_the_predictor)
+    assert {value for name, value in vars(words).items() if name.startswith("TEXT_")} <= set(
+        of_the_drift_service
+    )
 
 
 @pytest.mark.parametrize("name", of_the_operator())

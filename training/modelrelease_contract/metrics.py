@@ -29,6 +29,21 @@ PREDICTION_BASELINE_ROWS = "prediction_baseline_rows"
 PREDICTION_BINS_INFO = "prediction_bins_info"
 """Gauge, always 1: labels RELEASE, REVISION, LAYOUT. Bins compare only between equal layouts."""
 
+SAMPLED_REQUESTS_TOTAL = "sampled_requests_total"
+"""Counter of requests that the predictor sampled, where it does: labels RELEASE, REVISION, OUTCOME."""
+
+TEXT_DRIFT_SCORE = "text_drift_score"
+"""Gauge of the drift service: cosine distance of the newest window's centroid: labels RELEASE, REVISION."""
+
+TEXT_DRIFT_LIMIT = "text_drift_limit"
+"""Gauge: distance that chance gives a window of that size: labels RELEASE, REVISION."""
+
+TEXT_DRIFT_P_VALUE = "text_drift_p_value"
+"""Gauge: how often chance gives the newest window's distance or more: labels RELEASE, REVISION."""
+
+TEXT_DRIFTED = "text_drifted"
+"""Gauge: 1 while the newest window drifted by a calibrated test, otherwise 0: labels RELEASE, REVISION."""
+
 RELEASE = "release"
 REVISION = "revision"
 MODEL_VERSION = "model_version"
@@ -36,6 +51,7 @@ CODE = "code"
 FEATURE = "feature"
 BIN = "bin"
 LAYOUT = "layout"
+OUTCOME = "outcome"
 KIND = "kind"
 NAMESPACE = "namespace"
 POD = "pod"

@@ -44,6 +44,9 @@ examples:
     modelrelease-drift check --baseline baseline.npz --input-texts new.txt --format json \\
       | jq .centroid_distance
 
+  Watch the texts that predictors sample (docs/reference/drift.md has the settings):
+    TEXT_BASELINE=baseline.npz modelrelease-drift serve
+
 exit codes: 0 no drift; 1 drift; 2 the request cannot be met. An alert that fails changes none of them.
 """
 
@@ -160,6 +163,12 @@ def _tell(options: argparse.Namespace, figures: dict[str, Any], sentence: str) -
     return problems
 
 
+def _serve(_options: argparse.Namespace) -> int:
+    from modelrelease_training.drift.server import run  # noqa: PLC0415 - the other commands need no FastAPI
+
+    return run()
+
+
 def _holds_texts(path: Path) -> bool:
     """Return whether a baseline is of texts (a zip of arrays) and not of numbers (JSON)."""
     try:
@@ -203,6 +212,8 @@ def _parser() -> Parser:
     check.set_defaults(run=_check)
     _add_check(check)
     _add_common(check)
+    serve = commands.add_parser("serve", help="watch the texts that predictors sample", **shape)
+    serve.set_defaults(run=_serve)
     return parser
 
 
