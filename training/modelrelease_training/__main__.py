@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from modelrelease_training.commands import compare, ingest, register, train, validate
+from modelrelease_training.commands import compare, feedback, ingest, register, train, validate
 from modelrelease_training.commands.common import Parser
 from modelrelease_training.errors import EXIT_USAGE, TrainingError
 
-_COMMANDS: Final = (ingest, validate, train, compare, register)
+_COMMANDS: Final = (ingest, validate, train, compare, register, feedback)
 _EPILOG = """\
 a whole way from data to a released model:
   modelrelease-train ingest --generate --rows 20000 --seed 7 --output data/monday.parquet
@@ -21,6 +21,7 @@ a whole way from data to a released model:
   modelrelease-train train --version 1 --data data/monday.parquet --output artifacts
   modelrelease-train register artifacts/qna/1 --alias candidate --alias champion
 
+`modelrelease-train feedback` joins late labels with predictions, and says whether the model got worse.
 `modelrelease-train drift` is the command modelrelease-drift: whether data moved away from a baseline.
 `modelrelease-train COMMAND --help` shows examples of each command.
 exit codes: 0 done, 2 the request cannot be met, 3 the data breaks its schema, 4 the challenger is refused

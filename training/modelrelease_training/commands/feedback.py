@@ -1,0 +1,182 @@
+"""`modelrelease-train feedback`."""
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from modelrelease_contract import ArtifactManifest
+from modelrelease_contract.events import SampledEvent
+from modelrelease_training.commands.common import Commands, add_command, answer, say
+from modelrelease_training.decay import MARGIN, MINIMUM, Key, join, judge
+from modelrelease_training.errors import DataError, TrainingError
+
+if TYPE_CHECKING:
+    from modelrelease_training.decay import Decay
+
+EXIT_DECAYED = 1
+_EPILOG = """\
+The predictor samples its answers as CloudEvents (SAMPLE_URL, SAMPLE_SHARE). Keep them one a line, and join
+the labels when they come: by the X-Request-ID that clients sent, and by the row where a request had several.
+
+examples:
+  printf 'id,label\\norder-1,0\\norder-2,1\\n' > labels.csv
+  modelrelease-train feedback --predictions events.jsonl --labels labels.csv --artifact models:/qna@champion
+  modelrelease-train feedback --predictions events.jsonl --labels labels.csv --artifact artifacts/qna/1 \\
+    --slack-webhook "$SLACK_WEBHOOK_URL" -o json
+
+Exit codes: 0 no decay (or too few labels to say), 1 decayed, 2 the request cannot be met.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "feedback",
+        run,
+        what="join late labels with predictions, and say whether the model got worse",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="sampled events, one JSON object a line",
+    )
+    parser.add_argument(
+        "--labels",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="CSV with the columns id and label, and maybe row",
+    )
+    parser.add_argument(
+        "--artifact",
+        required=True,
+        metavar="FOLDER",
+        help="of the model, or models:/name@alias: what was recorded",
+    )
+    parser.add_argument("--mlflow", metavar="URI", help="tracking server (default: $MLFLOW_TRACKING_URI)")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        help="accuracy that may be lost, as a share (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--minimum", type=int, default=MINIMUM, help="labels needed to say anything (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slack-webhook",
+        "--slack_webhook",
+        metavar="URL",
+        help="to tell of decay (default: $SLACK_WEBHOOK_URL)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Join, judge, and tell."""
+    from modelrelease_training.alerts import Alert, notify, webhooks  # noqa: PLC0415 (see the package)
+
+    manifest = _manifest(options.artifact, options.mlflow)
+    recorded = manifest.metrics.get("accuracy")
+    if recorded is None:
+        msg = f"{options.artifact} records no accuracy to compare with: train it with this version, or newer"
+        raise TrainingError(msg)
+    answers = read_answers(options.predictions, manifest)
+    joined = join(answers, read_labels(options.labels))
+    found = judge(joined, recorded=recorded, margin=options.margin, minimum=options.minimum)
+    answer(
+        options,
+        {"model": manifest.name, "version": manifest.version, **asdict(found)},
+        _text(manifest, found),
+    )
+    if not found.decayed:
+        return 0
+    text = f"{manifest.name} {manifest.version} answers worse than at training: {found.reason}"
+    alert = Alert(kind="decay", subject=f"{manifest.name}/{manifest.version}", text=text)
+    for problem in notify(alert, webhooks(options.slack_webhook)):
+        say(problem)
+    return EXIT_DECAYED
+
+
+def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
+    """Return the class that was answered, by prediction id and row, for this model's version.
+
+    Raises DataError, with the line, for a file that holds something else.
+    """
+    found: dict[Key, str] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            event = SampledEvent.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the line"
+            msg = f"{path}, line {number} is no sampled prediction: {place}: {first['msg']}"
+            raise DataError(msg) from error
+        if event.modelversion in ("", manifest.version):
+            name = event.predictionid or event.id
+            for row, value in enumerate(event.data.predictions):
+                found[(name, row)] = _class(value, manifest)
+    return found
+
+
+def read_labels(path: Path) -> Iterator[tuple[Key, str]]:
+    """Yield prediction id, row and true class of each line. Raises DataError, with the line."""
+    reader = csv.DictReader(_lines(path))
+    missing = {"id", "label"} - set(reader.fieldnames or ())
+    if missing:
+        msg = f"{path} lacks the column {min(missing)!r}: it must have id and label, and may have row"
+        raise DataError(msg)
+    for line in reader:
+        row = line.get("row") or "0"
+        if not row.isdecimal() or not line["id"] or not line["label"]:
+            rule = "needs an id, a label and a whole row number"
+            msg = f"{path}, line {reader.line_num}: {rule}, got {dict(line)}"
+            raise DataError(msg)
+        yield (line["id"], int(row)), line["label"]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from stream
+    except UnicodeError as error:
+        msg = f"{path} is not UTF-8: {error}"
+        raise DataError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or error}"
+        raise DataError(msg) from error
+
+
+def _class(value: float | str, manifest: ArtifactManifest) -> str:
+    """Return the class that an answer means: a probability is of the second of two."""
+    if manifest.output.probability and not isinstance(value, str):
+        return manifest.output.classes[int(value > 0.5)]
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _manifest(artifact: str, uri: str | None) -> ArtifactManifest:
+    from modelrelease_training.load import read_artifact  # noqa: PLC0415
+
+    if not artifact.startswith("models:"):
+        return read_artifact(Path(artifact))[0]
+    from modelrelease_training.registry import Registry  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="modelrelease-") as scratch:
+        return read_artifact(Registry(uri).download(artifact, Path(scratch)))[0]
+
+
+def _text(manifest: ArtifactManifest, found: "Decay") -> str:
+    verdict = "decayed" if found.decayed else "no decay" if found.enough else "too few labels"
+    left = f"; {found.unanswered} labels without a prediction" if found.unanswered else ""
+    return f"{manifest.name} {manifest.version}: {verdict}: {found.reason}{left}"
