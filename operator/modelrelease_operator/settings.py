@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """Bearer token for the tracking server, instead of a user name."""
     mlflow_interval_seconds: float = Field(default=60.0, ge=1)
     """How often an alias that a release follows is looked at."""
+    mlflow_record_outcomes: bool = False
+    """Whether model versions are tagged with what became of them, and `champion` is moved on promotion."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     log_level: str = "INFO"

@@ -1,7 +1,8 @@
 """One cluster for all cluster tests, and one namespace for each.
 
 If the cluster cannot start, the tests fail: nothing is skipped. A context that neither we made nor
-a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run.
+a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run, and TEST_CLUSTER names
+another one than `tests`.
 """
 
 import os
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The tests' own cluster, with the operator installed by its chart."""
-    ours = cluster_for("tests")
+    ours = cluster_for(os.environ.get("TEST_CLUSTER", "tests"))
     ours.up()
     ours.require_ours()
     ours.install_operator()

@@ -16,6 +16,8 @@ WHO = f"system:serviceaccount:{OPERATOR_SPACE}:modelrelease"
     [
         ("patch", "deployments.apps", "yes"),
         ("patch", "modelreleases.modelrelease.dev/status", "yes"),
+        ("patch", "jobs.batch", "yes"),
+        ("update", "cronjobs.batch", "no"),
         ("get", "secrets", "no"),
         ("list", "configmaps", "no"),
         ("patch", "modelreleases.modelrelease.dev", "no"),

@@ -1,9 +1,13 @@
 """Registers models with a real MLflow server over REST: to import mlflow takes seconds."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import requests
+
+from modelrelease_contract import manifest_digest
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -71,3 +75,31 @@ class Registering:
         found = requests.post(f"{self.url}{API}/{path}", json=body, timeout=20)
         assert found.status_code in accept, found.text
         return found.json()
+
+
+def a_manifest(version: str) -> bytes:
+    """Return the smallest manifest that is valid."""
+    return json.dumps(
+        {
+            "name": "qna",
+            "version": version,
+            "features": [{"name": "x"}],
+            "examples": {"rows": [[1.0]], "predictions": ["yes"]},
+            "files": [{"path": "model.joblib", "sha256": "0" * 64, "size": 1}],
+        }
+    ).encode()
+
+
+def digest_tag(content: bytes) -> dict[str, str]:
+    """Return the tag that pins an artifact."""
+    return {"modelrelease.digest": manifest_digest(content)}
+
+
+def a_registered_model(url: str) -> Registering:
+    """Return a model of the test's own, with two versions; `champion` is the first."""
+    made = Registering(url, name=f"qna-{uuid4().hex[:8]}")
+    for version in ("2026-11-01", "2026-11-02"):
+        content = a_manifest(version)
+        made.version(content, tags=digest_tag(content))
+    made.alias("champion", "1")
+    return made

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -22,53 +21,24 @@ from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolve import resolve, target_of
 from modelrelease_operator.settings import Settings
 from tests.support.builders import a_spec
-from tests.support.mlflow_server import mlflow_server
-from tests.support.registering import Registering
+from tests.support.registering import Registering, a_manifest, a_registered_model, digest_tag
 from tests.support.servers import answering, never, serving
 
 KEY = ("ml", "qna")
-
-
-def manifest(version: str) -> bytes:
-    return json.dumps(
-        {
-            "name": "qna",
-            "version": version,
-            "features": [{"name": "x"}],
-            "examples": {"rows": [[1.0]], "predictions": ["yes"]},
-            "files": [{"path": "model.joblib", "sha256": "0" * 64, "size": 1}],
-        }
-    ).encode()
-
-
-def digest_tag(content: bytes) -> dict[str, str]:
-    return {"modelrelease.digest": manifest_digest(content)}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
-        yield url
-
-
-@pytest.fixture
-def model(server: str) -> Registering:
-    """A model of the test's own, with two versions; `champion` is the first."""
-    made = Registering(server, name=f"qna-{uuid4().hex[:8]}")
-    for version in ("2026-11-01", "2026-11-02"):
-        content = manifest(version)
-        made.version(content, tags=digest_tag(content))
-    made.alias("champion", "1")
-    return made
 
 
 def source(uri: str, **pins: Any) -> ModelSource:
     return ModelSource(uri=uri, **pins)
 
 
+@pytest.fixture
+def model(mlflow_url: str) -> Registering:
+    return a_registered_model(mlflow_url)
+
+
 async def test_an_alias_means_one_version_with_its_digest_and_a_place_that_a_pod_can_read(model: Registering):
     found = await resolve(source(f"models:/{model.name}@champion"), Registry(model.url))
-    assert (found.version, found.sha256) == ("2026-11-01", manifest_digest(manifest("2026-11-01")))
+    assert (found.version, found.sha256) == ("2026-11-01", manifest_digest(a_manifest("2026-11-01")))
     assert str(found.registered) == f"models:/{model.name}/1"
     assert found.location == model.place("1")
 
@@ -95,19 +65,19 @@ async def test_a_folder_of_a_run_is_resolved_too(model: Registering):
 
 
 async def test_an_artifact_that_was_changed_after_it_was_registered_is_refused(model: Registering):
-    version = model.version(manifest("3"), tags=digest_tag(b"what was registered"))
+    version = model.version(a_manifest("3"), tags=digest_tag(b"what was registered"))
     with pytest.raises(Invalid, match="it was changed after it was registered"):
         await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
 
 
 async def test_a_version_without_a_digest_is_pinned_by_what_is_there_now(model: Registering):
-    version = model.version(manifest("3"))
+    version = model.version(a_manifest("3"))
     found = await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
-    assert found.sha256 == manifest_digest(manifest("3"))
+    assert found.sha256 == manifest_digest(a_manifest("3"))
 
 
 async def test_a_digest_that_is_none_is_refused(model: Registering):
-    version = model.version(manifest("3"), tags={"modelrelease.digest": "abc"})
+    version = model.version(a_manifest("3"), tags={"modelrelease.digest": "abc"})
     with pytest.raises(Invalid, match="which is no sha256"):
         await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
 
@@ -137,9 +107,9 @@ async def test_what_the_registry_does_not_have_is_refused_in_its_own_words(model
         await resolve(source(uri.format(name=model.name)), Registry(model.url))
 
 
-async def test_a_run_that_does_not_exist_is_refused(server: str):
+async def test_a_run_that_does_not_exist_is_refused(mlflow_url: str):
     with pytest.raises(Invalid, match="Run with id=nope not found"):
-        await resolve(source("runs:/nope/artifact"), Registry(server))
+        await resolve(source("runs:/nope/artifact"), Registry(mlflow_url))
 
 
 async def test_a_version_without_a_manifest_is_refused(model: Registering):
@@ -344,7 +314,7 @@ async def test_a_new_version_that_cannot_be_released_is_a_problem_and_is_not_mea
     follower: Follower, model: Registering
 ):
     await follower.pass_over()
-    model.alias("champion", model.version(manifest("3"), tags=digest_tag(b"other")))
+    model.alias("champion", model.version(a_manifest("3"), tags=digest_tag(b"other")))
     found = await follower.woken_pass()
     assert found.target is None
     assert found.problem
@@ -358,7 +328,7 @@ async def test_a_registry_that_dies_changes_nothing_and_is_said(tmp_path: Path, 
 
     async def alive(request: Any) -> Any:
         if request.path.endswith("manifest.json"):
-            return await answering(manifest("1"))(request)
+            return await answering(a_manifest("1"))(request)
         uri = {"artifact_uri": "mlflow-artifacts:/1"}
         body = uri if "download" in request.path else {"model_version": content}
         return await answering(json.dumps(body))(request)

@@ -88,6 +88,8 @@ class Reason(StrEnum):
     RESOLVED = "Resolved"
     ALIAS_MISSING = "AliasMissing"
     REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+    OUTCOME_RECORDED = "OutcomeRecorded"
+    OUTCOME_NOT_RECORDED = "OutcomeNotRecorded"
     RETRAIN_REQUESTED = "RetrainRequested"
     RETRAIN_SUCCEEDED = "RetrainSucceeded"
     RETRAIN_FAILED = "RetrainFailed"
@@ -266,6 +268,31 @@ class HistoryEntry(_Model):
     at: datetime
 
 
+class Fate(StrEnum):
+    """What became of a version of a registered model."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+
+class Outcome(_Model):
+    """Something that the registry is still to be told of a version."""
+
+    registered: Registered
+    fate: Fate
+    reason: ReasonOrNewer
+    message: str
+    at: datetime
+    moves_champion: bool = False
+    champion_before: str | None = None
+    """The version that served before: `champion` is moved from there, and from nowhere else."""
+
+    @property
+    def key(self) -> str:
+        """What tells this outcome from every other of its release."""
+        return f"{self.registered} {self.fate} {self.at.isoformat()}"
+
+
 class Condition(_Model):
     """A condition as the Kubernetes API conventions and kstatus read it."""
 
@@ -301,6 +328,8 @@ class Status(_Model):
     evidence: Evidence = Evidence()
     drift: DriftStatus | None = None
     retrain: RetrainStatus | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    """What the registry has not been told yet."""
     history: tuple[HistoryEntry, ...] = ()
     conditions: tuple[Condition, ...] = ()
 

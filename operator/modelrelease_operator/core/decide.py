@@ -30,6 +30,7 @@ from modelrelease_operator.core.moves import (
     reject,
     wanted_pods,
 )
+from modelrelease_operator.core.outcomes import heed as heed_outcomes
 from modelrelease_operator.core.promotion import why_not_promoted
 from modelrelease_operator.core.retrain import heed as heed_retrain
 from modelrelease_operator.core.state import Commands, Decision, Desired, Notice, Seen
@@ -74,12 +75,13 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
     # Again, because a version that became stable just now is judged by its own windows.
     after, later = heed(spec, decision.status, seen)
     retrain = heed_retrain(spec, after, seen, now)
+    outcomes = heed_outcomes(spec, status, retrain.status, seen)
     return replace(
         decision,
         desired=replace(decision.desired, retraining=retrain.retraining),
-        status=with_conditions(retrain.status, seen, now),
+        status=with_conditions(outcomes.status, seen, now),
         requeue=_sooner(decision.requeue, retrain.requeue),
-        notices=(*drift_notices, *decision.notices, *later, *retrain.notices),
+        notices=(*drift_notices, *decision.notices, *later, *retrain.notices, *outcomes.notices),
     )
 
 

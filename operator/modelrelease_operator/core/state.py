@@ -104,6 +104,15 @@ class JobSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of telling the registry an outcome, for good."""
+
+    message: str
+    done: bool = True
+    """False: it could not be done as asked, and will not be tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """Everything that is known of the world at one moment."""
 
@@ -123,6 +132,8 @@ class Seen:
     """By revision: the last closed windows of its bins, the newest last."""
     jobs: Mapping[str, JobSeen] = field(default_factory=dict)
     """By request: the Jobs of retrainings."""
+    recorded: Mapping[str, Told] | None = None
+    """By key: outcomes that the registry was told since the last pass. None: it is told nothing."""
 
     def ready(self, revision: str, replicas: int) -> bool:
         """Return whether a revision has at least so many ready pods."""

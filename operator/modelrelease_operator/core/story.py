@@ -115,6 +115,8 @@ def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now:
 def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Awaited]:
     """Return what the release waits for, the soonest first where it is known."""
     yield from _awaited_of_retraining(status, now)
+    for outcome in status.outcomes:
+        yield Awaited(what=f"MLflow is told that {outcome.registered} was {outcome.fate}")
     canary, start = status.canary, parse_duration(spec.canary.start_deadline)
     match status.phase:
         case Phase.PENDING:

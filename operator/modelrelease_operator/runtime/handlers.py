@@ -8,9 +8,12 @@ from typing import Any
 import kopf
 from prometheus_client import start_http_server
 
+from modelrelease_operator import __version__
 from modelrelease_operator.api import names
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.metrics import INFO
 from modelrelease_operator.runtime.mlflow import registry_of
+from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.telemetry import log_as_json
@@ -39,15 +42,18 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
         state["kube"] = await Kube.connect()
-        watch = RegistryWatch(registry_of(own), timedelta(seconds=own.mlflow_interval_seconds))
-        state["reconciler"] = Reconciler(kube=state["kube"], settings=own, registry=watch)
+        mlflow, interval = registry_of(own), timedelta(seconds=own.mlflow_interval_seconds)
+        watch = RegistryWatch(mlflow, interval)
+        recorder = OutcomeRecorder(mlflow if own.mlflow_record_outcomes else None, interval)
+        state["reconciler"] = Reconciler(kube=state["kube"], settings=own, registry=watch, outcomes=recorder)
         state["workers"] = Workers(state["reconciler"])
-        watch.wake = state["workers"].wake_known
+        watch.wake = recorder.wake = state["workers"].wake_known
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         await state["workers"].stop()
         await state["reconciler"].registry.stop()
+        await state["reconciler"].outcomes.stop()
         state["reconciler"].sources.close()
         await state["kube"].close()
 
@@ -75,6 +81,7 @@ def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
     log_as_json(settings.log_level)
     start_http_server(settings.metrics_port)
+    INFO.labels(__version__).set(1)
     namespaces = [part.strip() for part in settings.namespaces.split(",") if part.strip()]
     asyncio.run(
         kopf.operator(

@@ -15,6 +15,7 @@ LABELS = ("release_namespace", "release")
 """Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""
 SHOWN_FEATURES = 10
 
+INFO = Gauge("modelrelease_operator_info", "Always 1: missing where no operator runs.", ("version",))
 PHASE = Gauge(
     "modelrelease_phase", "1 for the phase that a release is in, 0 for the others.", (*LABELS, "phase")
 )
@@ -69,6 +70,12 @@ DRIFT_VALUES = Gauge(
 )
 PASSES = Histogram("modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",))
 ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
+
+REGISTRY_WRITES = Counter(
+    "modelrelease_registry_writes_total",
+    "Outcomes that the model registry was told, or not yet.",
+    ("outcome",),
+)
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,

@@ -21,6 +21,7 @@ from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
+from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.sources import Sources
@@ -47,6 +48,7 @@ class Reconciler:
     drift: DriftWatch = field(default_factory=DriftWatch)
     sources: Sources = field(default_factory=Sources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
+    outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
 
     async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -82,12 +84,14 @@ class Reconciler:
         await self._write(release, before, decision.status)
         await reporter.tell(release, before, decision)
         self._follow(spec, (namespace, name), decision.status, source)
+        self.outcomes.record((namespace, name), decision.status.outcomes)
         return self._next_look(decision, meaning.problem or meaning.delayed)
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what is remembered of a release that is gone."""
         self.drift.forget((namespace, name))
         self.registry.forget((namespace, name))
+        self.outcomes.forget((namespace, name))
 
     async def _observe(
         self,
@@ -120,6 +124,7 @@ class Reconciler:
             commands=commands_of(release),
             drift=self.drift.windows((namespace, name)),
             jobs=await read_jobs(self.kube, namespace, name) if spec.retrain or status.retrain else {},
+            recorded=self.outcomes.recorded((namespace, name)),
         )
 
     async def _source(self, namespace: str, spec: ReleaseSpec) -> MetricSource:

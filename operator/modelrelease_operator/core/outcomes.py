@@ -1,0 +1,66 @@
+"""What became of a version of a registered model, to be told to the registry.
+
+An outcome is written to status together with the decision that made it, and stays there until the
+registry was told. So a crash loses none; telling one twice writes the same words again.
+"""
+
+from modelrelease_operator.api.registry import CHAMPION, followed_alias
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Fate, Outcome, Reason, Status
+from modelrelease_operator.core.state import Heeded, Notice, Seen, Told
+
+MOST = 10
+"""Outcomes that wait for a registry that is away; older ones are dropped."""
+
+
+def heed(spec: ReleaseSpec, before: Status, after: Status, seen: Seen) -> Heeded:
+    """Take in what was recorded since, and note what this decision made of a version."""
+    if seen.recorded is None:
+        return Heeded(status=after.model_copy(update={"outcomes": ()}))
+    told = [seen.recorded[each.key] for each in after.outcomes if each.key in seen.recorded]
+    kept = [each for each in after.outcomes if each.key not in seen.recorded]
+    kept += [each for each in (_promoted(spec, before, after), _rejected(before, after)) if each]
+    status = after.model_copy(update={"outcomes": tuple(kept[-MOST:])})
+    return Heeded(status=status, notices=tuple(_notice(each) for each in told))
+
+
+def _notice(told: Told) -> Notice:
+    reason = Reason.OUTCOME_RECORDED if told.done else Reason.OUTCOME_NOT_RECORDED
+    return Notice(reason=reason, message=told.message, warning=not told.done)
+
+
+def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | None:
+    """Return the outcome of a version that serves now and did not before."""
+    stable, previous = after.stable, before.stable
+    if stable is None or stable.registered is None:
+        return None
+    served = previous.registered if previous else None
+    if served == stable.registered:
+        # Another image or other settings: nothing was found out about the model.
+        return None
+    last = after.history[0] if after.history else None
+    return Outcome(
+        registered=stable.registered,
+        fate=Fate.PROMOTED,
+        reason=last.outcome if last else Reason.PROMOTED,
+        message=last.message if last else after.message,
+        at=stable.since,
+        moves_champion=followed_alias(spec.model.uri) not in (None, CHAMPION),
+        champion_before=served.version if served and served.name == stable.registered.name else None,
+    )
+
+
+def _rejected(before: Status, after: Status) -> Outcome | None:
+    """Return the outcome of a version that was rolled back and is not tried again."""
+    rejected, canary, stable = after.rejected, before.canary, after.stable
+    if rejected is None or rejected == before.rejected or canary is None or canary.registered is None:
+        return None
+    if rejected.revision != canary.revision or (stable and stable.registered == canary.registered):
+        return None
+    return Outcome(
+        registered=canary.registered,
+        fate=Fate.ROLLED_BACK,
+        reason=rejected.reason,
+        message=rejected.message,
+        at=rejected.at,
+    )
