@@ -1,7 +1,10 @@
 """What the operator is told by its environment: the only reader of it."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NOTIFY_TOPICS = ("RolledBack", "Promoted", "Drifted", "DriftEnded", "RetrainFailed", "NeedsPerson")
+"""What a webhook may be told of."""
 
 
 class Settings(BaseSettings):
@@ -27,6 +30,10 @@ class Settings(BaseSettings):
     """How often an alias that a release follows is looked at."""
     mlflow_record_outcomes: bool = False
     """Whether model versions are tagged with what became of them, and `champion` is moved on promotion."""
+    notify_webhook_url: str = Field(default="", repr=False)
+    """A webhook, of Slack or of anything that takes `{"text": …}`; empty for none."""
+    notify_on: str = "RolledBack,Promoted,Drifted,RetrainFailed"
+    """What it is told of, separated by commas."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     log_level: str = "INFO"
@@ -34,3 +41,21 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9090, gt=0, lt=65536)
     resync_seconds: float = Field(default=600.0, gt=0)
     """How often a release in trouble (a model that cannot be reached) is looked at again at the latest."""
+
+    @field_validator("notify_on")
+    @classmethod
+    def _known_topics(cls, text: str) -> str:
+        unknown = sorted(set(_words(text)) - set(NOTIFY_TOPICS))
+        if unknown:
+            msg = f"{', '.join(unknown)} must be of {', '.join(NOTIFY_TOPICS)}"
+            raise ValueError(msg)
+        return text
+
+    @property
+    def notify_topics(self) -> tuple[str, ...]:
+        """What the webhook is told of."""
+        return _words(self.notify_on)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

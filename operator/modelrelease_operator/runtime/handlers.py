@@ -13,6 +13,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.metrics import INFO
 from modelrelease_operator.runtime.mlflow import registry_of
+from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
@@ -46,7 +47,8 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         watch = RegistryWatch(mlflow, interval)
         recorder = OutcomeRecorder(mlflow if own.mlflow_record_outcomes else None, interval)
         state["reconciler"] = Reconciler(kube=state["kube"], settings=own, registry=watch, outcomes=recorder)
-        state["workers"] = Workers(state["reconciler"])
+        state["notifier"] = Notifier(own.notify_webhook_url, own.notify_topics)
+        state["workers"] = Workers(state["reconciler"], state["notifier"])
         watch.wake = recorder.wake = state["workers"].wake_known
 
     @kopf.on.cleanup(registry=registry)
@@ -54,6 +56,7 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
         await state["workers"].stop()
         await state["reconciler"].registry.stop()
         await state["reconciler"].outcomes.stop()
+        await state["notifier"].stop()
         state["reconciler"].sources.close()
         await state["kube"].close()
 

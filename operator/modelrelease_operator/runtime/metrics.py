@@ -77,6 +77,10 @@ REGISTRY_WRITES = Counter(
     ("outcome",),
 )
 
+NOTIFICATIONS = Counter(
+    "modelrelease_notifications_total", "Messages to the webhook: sent, failed or dropped.", ("outcome",)
+)
+
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
     DECIDED, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,

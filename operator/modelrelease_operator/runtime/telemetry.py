@@ -11,6 +11,7 @@ from modelrelease_operator.core.state import Decision
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.notify import Notifier
 
 log = logging.getLogger("modelrelease.operator")
 
@@ -45,8 +46,8 @@ def log_as_json(level: str) -> None:
 class Reporter:
     """Tells the world about decisions about one release."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, namespace: str, name: str, notifier: Notifier | None = None) -> None:
+        self._kube, self._notifier = kube, notifier or Notifier()
         self._fields = {"namespace": namespace, "release": name}
         self._key = (namespace, name)
 
@@ -59,6 +60,7 @@ class Reporter:
             log.log(
                 logging.WARNING if notice.warning else logging.INFO, notice.message, extra={"fields": fields}
             )
+            self._notifier.tell(self._key, notice)
             try:
                 await self._kube.event(release, notice.reason, notice.message, warning=notice.warning)
             except ReleaseError as problem:

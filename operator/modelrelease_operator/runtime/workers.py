@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from modelrelease_operator.errors import Gone, ReleaseError
 from modelrelease_operator.runtime.metrics import ERRORS, PASSES
+from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.telemetry import Reporter
 
@@ -38,8 +39,8 @@ class _Worker:
 class Workers:
     """The tasks of all releases."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
-        self._reconciler = reconciler
+    def __init__(self, reconciler: Reconciler, notifier: Notifier | None = None) -> None:
+        self._reconciler, self._notifier = reconciler, notifier
         self._workers: dict[Key, _Worker] = {}
         self._seen: dict[Key, object] = {}
 
@@ -82,7 +83,7 @@ class Workers:
 
     async def _work(self, key: Key, wake: asyncio.Event) -> None:
         """Pass over one release until it is gone. No error ends this loop: a release must not be orphaned."""
-        reporter = Reporter(self._reconciler.kube, *key)
+        reporter = Reporter(self._reconciler.kube, *key, self._notifier)
         failures = 0
         while True:
             wake.clear()
