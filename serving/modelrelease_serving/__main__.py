@@ -1,4 +1,4 @@
-"""The predictor's command line: which of its two jobs to do, and with which exit code it ends."""
+"""The predictor's command line: which of its jobs to do, and with which exit code it ends."""
 
 import argparse
 import signal
@@ -30,6 +30,10 @@ examples:
     MODEL_URI=https://models.example.com/qna/1/ MODEL_SHA256=... MODEL_PATH=/models \\
       python -m modelrelease_serving fetch
 
+  Compare two predictors on the example rows of their artifacts, and show the counts on port 8001:
+    MODEL_PATH=probing PROBE_STABLE_URL=http://localhost:8000 PROBE_CANARY_URL=http://localhost:8010 \\
+      PORT=8001 python -m modelrelease_serving probe    # manifests in probing/stable and probing/canary
+
 exit codes:
   0 stopped as asked; 1 the artifact could not be fetched in time; 2 a setting is wrong;
   65 the artifact can never work. Every failure is one sentence in the log and the termination log.
@@ -37,7 +41,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `serve` or `fetch`. Return the exit code."""
+    """Run `serve`, `fetch` or `probe`. Return the exit code."""
     command = _parser().parse_args(arguments).command
     # As the first process of a container nothing else would make this one end on SIGTERM.
     signal.signal(signal.SIGTERM, _terminate)
@@ -48,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         give_up(explain(error), termination_log=Settings.model_fields["termination_log"].default)
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
-    return _fetch(settings) if command == "fetch" else _serve(settings)
+    jobs = {"serve": _serve, "fetch": _fetch, "probe": _probe}
+    return jobs[command](settings)
 
 
 def _serve(settings: Settings) -> int:
@@ -74,6 +79,12 @@ def _fetch(settings: Settings) -> int:
     return 0
 
 
+def _probe(settings: Settings) -> int:
+    from modelrelease_serving.probe import run  # noqa: PLC0415 - needs neither numpy nor FastAPI
+
+    return run(settings)
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(EXIT_TERMINATED)
 
@@ -82,12 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     lines = [f"  {name:<28} {default}".rstrip() for name, default in sorted(variables().items())]
     parser = argparse.ArgumentParser(
         prog="modelrelease_serving",
-        description="Serve one model artifact over HTTP, or fetch it first. Settings: the environment.",
+        description="Serve one model artifact over HTTP, fetch it first, or probe two that serve. "
+        "Settings: the environment.",
         epilog="\n".join(["environment variables and their defaults:", *lines, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "command", nargs="?", choices=("serve", "fetch"), default="serve", help="default: serve"
+        "command", nargs="?", choices=("serve", "fetch", "probe"), default="serve", help="default: serve"
     )
     return parser
 

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from modelrelease_contract.runtime import PROBE_PATH
 from modelrelease_serving import documentation as docs
 from modelrelease_serving import routes_v2 as v2
 from modelrelease_serving.connections import Drain, LeaveMiddleware, Leaving
@@ -101,14 +102,20 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
 def _add_predictions(app: PredictorApp, model: Model) -> None:
     """Answer predictions in both protocols."""
     predictions: Predictions = app.state.predictions
-    app.answer(
-        "/predict",
-        predictions.handler(Plain(model)),
-        summary="Predict rows",
-        responses=docs.answer(docs.predict_answer(model.manifest))
-        | docs.problems(400, 413, 415, 422, 500, 503),
-        openapi_extra=docs.predict_request(model.manifest),
-    )
+    probes = predictions.counted_by(app.state.metrics.probes)
+    plain = Plain(model)
+    for path, answering, summary in (
+        ("/predict", predictions, "Predict rows"),
+        (PROBE_PATH, probes, "Predict rows, counted apart from users' requests"),
+    ):
+        app.answer(
+            path,
+            answering.handler(plain),
+            summary=summary,
+            responses=docs.answer(docs.predict_answer(model.manifest))
+            | docs.problems(400, 413, 415, 422, 500, 503),
+            openapi_extra=docs.predict_request(model.manifest),
+        )
     inference = Inference(model)
     handler = predictions.handler(inference)
     for template, path in v2.infer_paths(model).items():

@@ -18,6 +18,7 @@ from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.compiled import Compiled, compile_estimator
 from modelrelease_serving.errors import ModelFailedError
+from modelrelease_serving.records import difference
 
 Value = float | str | None
 Answer = float | str
@@ -176,13 +177,6 @@ def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> fl
 
 def _between(some: Sequence[Answer], others: Sequence[Answer]) -> float:
     return max(difference(one, other) for one, other in zip(some, others, strict=True))
-
-
-def difference(one: Answer, other: Answer) -> float:
-    """Return how far two answers are apart; infinitely where one of them is a text and they differ."""
-    if isinstance(one, str) or isinstance(other, str):
-        return 0.0 if one == other else math.inf
-    return abs(one - other)
 
 
 def _rows_to_compare(manifest: ArtifactManifest) -> list[Row]:

@@ -93,11 +93,12 @@ def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactMa
 def _fetch_files(
     source: Source, raw: bytes, folder: Path, settings: Settings, patience: Patience
 ) -> ArtifactManifest:
-    """Copy what a manifest names, then the manifest."""
+    """Copy what a manifest names, unless it alone is wanted, then the manifest."""
     origin = f"{str(settings.model_uri).rstrip('/')}/{MANIFEST_NAME}"
     manifest = parse_manifest(raw, origin=origin, sha256=settings.model_sha256)
-    _check_size(sum(file.size for file in manifest.files), settings.artifact_max_bytes)
-    for file in manifest.files:
+    files = () if settings.manifest_only else manifest.files
+    _check_size(sum(file.size for file in files), settings.artifact_max_bytes)
+    for file in files:
         patience.run(lambda file=file: _bring(source, file, folder))  # type: ignore[misc]
     _put(folder / MANIFEST_NAME, raw)
     return manifest

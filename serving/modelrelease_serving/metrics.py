@@ -6,10 +6,10 @@ a process may hold many. Written from the event loop's thread only, so nothing h
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -20,6 +20,7 @@ from modelrelease_contract import ArtifactManifest, Baseline
 from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as names
 from modelrelease_serving.bins import BinCounts, counted_features
+from modelrelease_serving.estimator import Answer, Row
 
 MAX_SERIES: Final = 2000
 
@@ -42,6 +43,7 @@ class Metrics:
             registry=self.registry,
         )
         info.labels(**version).set(1)
+        self.probes = ProbeCounts(self.registry, version)
         ProcessCollector(registry=self.registry)
         self._bins = BinCounts(manifest, max_series=max_series)
         self.registry.register(_Bins(self._bins, who))
@@ -56,6 +58,27 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class ProbeCounts:
+    """Takes the place of `Metrics` for probes: no user's count and no bin learns of them."""
+
+    def __init__(self, registry: CollectorRegistry, version: dict[str, str]) -> None:
+        self._answered = Counter(
+            names.PROBE_PREDICTIONS_TOTAL,
+            "Answered probes by status code; they are in no other count.",
+            [*version, names.CODE],
+            registry=registry,
+        )
+        self._version = version
+        self._answered.labels(**version, code="200")
+
+    def answered(self, code: int, seconds: float | None = None) -> None:  # noqa: ARG002 - as of Metrics
+        """Count one answer; the prober has its time."""
+        self._answered.labels(**self._version, code=str(code)).inc()
+
+    def saw(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+        """Count nothing: reference rows are not the data of today."""
 
 
 class _Requests(Collector):

@@ -13,9 +13,10 @@ from typing import Any, Self
 from modelrelease_contract import ArtifactManifest
 from modelrelease_serving.artifact import check_file, read_manifest
 from modelrelease_serving.errors import RefusedError
-from modelrelease_serving.estimator import Answer, Estimator, Pace, Row, compare, difference, measure
+from modelrelease_serving.estimator import Answer, Estimator, Pace, Row, compare, measure
 from modelrelease_serving.loaders import ADVICE, Rules, load_estimator
 from modelrelease_serving.logs import fields
+from modelrelease_serving.records import difference
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ Rows and predictions are never logged.
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from modelrelease_serving.engine import Engine, Outcome
 from modelrelease_serving.errors import BadRequestError, BusyError
 from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
-from modelrelease_serving.metrics import Metrics
+from modelrelease_serving.metrics import Metrics, ProbeCounts
 from modelrelease_serving.model import Model
 from modelrelease_serving.replies import Headers, Reply, problem, reply
 from modelrelease_serving.rows import Decoder
@@ -62,10 +63,16 @@ class Predictions:
         self.sampler: Sampler | None = None
         """Called after each answer when set."""
         self._model = model
-        self._metrics = metrics
+        self._metrics: Metrics | ProbeCounts = metrics
         self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
         self._engine = Engine(model, max_rows=settings.max_waiting_rows, max_bytes=settings.max_waiting_bytes)
         self._failures_seen: set[str] = set()
+
+    def counted_by(self, counts: ProbeCounts) -> "Predictions":
+        """Return what answers by the same engine, with counts of its own and no sampler."""
+        other = copy(self)
+        other._metrics, other.sampler = counts, None
+        return other
 
     def handler(self, dialect: Dialect) -> Handler:
         """Return what answers the requests of one dialect."""

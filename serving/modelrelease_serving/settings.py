@@ -97,6 +97,19 @@ class Settings(BaseSettings):
     """Largest artifact that `fetch` copies, all files together."""
     fetch_patience_seconds: float = Field(default=120, ge=0, validation_alias="FETCH_PATIENCE_SECONDS")
     """How long `fetch` waits for a source that does not answer."""
+    manifest_only: bool = Field(default=False, validation_alias=runtime.ENV_MANIFEST_ONLY)
+    """Whether `fetch` leaves the model's files where they are: a prober needs only the manifest."""
+    probe_stable_revision: str = Field(default="stable", validation_alias=runtime.ENV_PROBE_STABLE_REVISION)
+    """Revision that `probe` compares this one with."""
+    probe_stable_url: str = Field(default="", validation_alias=runtime.ENV_PROBE_STABLE_URL)
+    """Where `probe` asks stable, such as http://qna-stable."""
+    probe_canary_url: str = Field(default="", validation_alias=runtime.ENV_PROBE_CANARY_URL)
+    probe_rate: float = Field(default=10, gt=0, le=1000, validation_alias=runtime.ENV_PROBE_RATE)
+    """Probes a second, half of them to each revision."""
+    probe_timeout_seconds: float = Field(
+        default=5, gt=0, le=3600, validation_alias=runtime.ENV_PROBE_TIMEOUT_SECONDS
+    )
+    """After which a probe counts as an error."""
     termination_log: Path = Field(default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG")
 
     @property

@@ -97,6 +97,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             ("a password in the address", {"url": "https://me:secret@p"}, "prometheus.url"),
         )
     },
+    "probes that never come": ({"analysis": {"probe": {"rate": 0}}}, "spec.analysis.probe.rate"),
+    "probes for no gate": (
+        {"analysis": {"probe": {}, "gates": [{"name": "x", "predictions": {}}]}},
+        "probe answers gates with errorRate or latency",
+    ),
     "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
     "a gate that asks nothing": (
         {"analysis": {"gates": [{"name": "x"}]}},
@@ -175,6 +180,10 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False, "maxPercent": 5}}]}
     },
     "a gate on predictions": {"analysis": {"gates": [{"name": "x", "predictions": {}}]}},
+    "probes": {"analysis": {"probe": {"rate": 20, "timeout": "2s"}}},
+    "probes for one of two gates": {
+        "analysis": {"probe": {}, "gates": [{"name": "x", "predictions": {}}, {"name": "y", "latency": {}}]}
+    },
     "windows of an hour": {"drift": {"window": "1h", "sustained": {"windows": 3}}},
     "gates of one's own": {
         "analysis": {

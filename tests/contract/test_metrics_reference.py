@@ -11,6 +11,7 @@ from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as words
 from modelrelease_operator.runtime import metrics as operators
 from modelrelease_serving.metrics import Metrics
+from modelrelease_serving.probe import ProbeMetrics
 from modelrelease_serving.sampling import Origin, PayloadSampler
 from modelrelease_training.data import make_data, split
 from modelrelease_training.drift.exported import Exported
@@ -78,29 +79,35 @@ def exported(registry: CollectorRegistry) -> dict[str, Row]:
     return found
 
 
+@pytest.fixture(scope="module")
+def of_the_prober() -> dict[str, Row]:
+    return exported(ProbeMetrics(release="qna", revisions=("old", "new")).registry)
+
+
 def test_every_metric_is_documented_and_no_other(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
 ) -> None:
-    assert set(documented()) == {*of_the_operator(), *of_the_predictor, *of_the_drift_service}
+    every = {*of_the_operator(), *of_the_predictor, *of_the_drift_service, *of_the_prober}
+    assert set(documented()) == every
 
 
 def test_types_labels_and_meanings_are_those_of_the_code(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
 ) -> None:
-    for found in (of_the_operator(), of_the_predictor, of_the_drift_service):
+    for found in (of_the_operator(), of_the_predictor, of_the_drift_service, of_the_prober):
         for name, row in found.items():
             assert documented()[name] == row, f"{name} should be {row}"
 
 
 def test_every_metric_of_the_contract_is_exported(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row]
+    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
 ) -> None:
     spelled = {
         value
         for name, value in vars(words).items()
         if name.endswith(("_TOTAL", "_ROWS", "_INFO", "_SECONDS"))
     }
-    assert spelled == set(of_the_predictor)
+    assert spelled == {*of_the_predictor, *of_the_prober}
     assert {value for name, value in vars(words).items() if name.startswith("TEXT_")} <= set(
         of_the_drift_service
     )

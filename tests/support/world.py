@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Target
 from modelrelease_operator.core.chance import binomial
@@ -22,6 +23,7 @@ from modelrelease_operator.core.state import (
     Decision,
     Desired,
     MetricsUnavailable,
+    Probing,
     Problem,
     Seen,
     Workload,
@@ -38,6 +40,8 @@ class Behaviour:
     """How a version behaves."""
 
     error_rate: float = 0.0
+    probe_error_rate: float = 0.0
+    probes_refused: bool = False
     latency: float = 0.015
     starts: bool = True
     refuses: str | None = None
@@ -71,6 +75,9 @@ class World:
     strangers: dict[str, int] = field(default_factory=dict)
     """By revision: ready pods of the release that no Deployment of ours owns."""
     selector: dict[str, str] | None = None
+    probing: Probing | None = None
+    probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    """By revision: what the prober's counters are, one pod for each canary."""
     prometheus_up: bool = True
     unscraped: set[str] = field(default_factory=set)
     """Names of pods that Prometheus does not show."""
@@ -181,6 +188,8 @@ class World:
                 due = pod.ready_at is not None and self.now >= pod.ready_at
                 pod.ready = pod.ready or (due and behaviour.starts and not behaviour.refuses)
         self._serve(round(self.rps * seconds))
+        if self.probing:
+            self._probe(round(self.probing.asked.rate / 2 * seconds))
 
     def _revisions(self) -> list[str]:
         return [*self.pods, *(name for name in self.strangers if name not in self.pods)]
@@ -211,7 +220,14 @@ class World:
             for pod in pods
             if pod.ready and pod.name not in self.unscraped
             for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
-        )
+        ) + tuple(
+            Counter(
+                revision=revision, pod="prober", probe=True, value=count,
+                code=value if kind == "code" else None, bound=value if kind == "le" else None,
+            )
+            for revision, counters in self.probed.items()
+            for (kind, value), count in counters.items()
+        )  # fmt: skip
 
     def _apply(self, desired: Desired) -> None:
         wanted = {running.target.revision: running.replicas for running in desired.running}
@@ -223,6 +239,9 @@ class World:
             pods.sort(key=lambda pod: not pod.ready)
             del pods[replicas:]
             pods += [self._new_pod(name) for _ in range(replicas - len(pods))]
+        if desired.probing is None or desired.probing != self.probing:
+            self.probed.clear()
+        self.probing = desired.probing
         if desired.routed:
             self.selector = selector_for(RELEASE, desired.routed)
 
@@ -250,6 +269,21 @@ class World:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
         for key, count in grown.items():
             pod.counters[key] = pod.counters.get(key, 0) + count
+
+    def _probe(self, pairs: int) -> None:
+        assert self.probing
+        for revision in (self.probing.stable.revision, self.probing.canary.revision):
+            behaviour = self.behaviour(revision)
+            bad = binomial(self.random, pairs, behaviour.probe_error_rate)
+            if behaviour.probes_refused:
+                grown = {("code", words.PROBE_REFUSED): pairs}
+            else:
+                grown = {("code", words.PROBE_SAME): pairs - bad, ("code", words.PROBE_ERROR): bad}
+                grown |= {("le", str(at)): pairs if behaviour.latency <= at else 0 for at in BOUNDS}
+                grown["le", "+Inf"] = pairs
+            counters = self.probed.setdefault(revision, {})
+            for key, count in grown.items():
+                counters[key] = counters.get(key, 0) + count
 
 
 QUICK: dict[str, Any] = {

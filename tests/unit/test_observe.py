@@ -161,11 +161,20 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
     cluster = Cluster(
         Deployment=[a_deployment("rev1")], Pod=[a_pod("a"), a_pod("b", revision="rev2"), leaving, stray]
     )
-    found = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
+    found, probers = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
+    assert not probers
     assert {name: (it.pods, it.current) for name, it in found.items()} == {
         "rev1": (1, True),
         "rev2": (1, False),
     }, "a pod that is on its way out is out of every Service already"
+
+
+async def test_a_deployment_that_probes_is_no_revision():
+    prober = a_deployment("rev2")
+    prober["metadata"] = {"name": "qna-rev2-probe", "labels": {names.LABEL_PROBER: "qna"}}
+    cluster = Cluster(Deployment=[a_deployment("rev1"), prober], Pod=[])
+    found, probers = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
+    assert (set(found), probers) == ({"rev1"}, {"qna-rev2-probe"})
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,15 @@ def warned(spec: Any = None, **changes: Any) -> str:
     return "\n".join(cautions(spec, given, plan(spec, given)))
 
 
+def test_probes_are_announced_as_traffic_and_share_the_probability_of_a_false_rollback():
+    probed = a_spec(analysis={"probe": {"rate": 20}})
+    assert "probes add 20 requests a second to the 20 of users" in warned(probed)
+    assert "probes" not in warned()
+    with_probes, without = planned(probed).steps[0], planned().steps[0]
+    assert with_probes.requests == without.requests
+    assert with_probes.catches[0].requests > without.catches[0].requests
+
+
 def journey(made: Plan, ratio: float) -> Journey:
     return next(it for it in made.journeys if it.ratio == ratio)
 

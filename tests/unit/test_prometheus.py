@@ -51,6 +51,31 @@ async def test_counters_are_read_with_their_pod_and_what_they_count():
     )
 
 
+async def test_probes_are_asked_for_only_when_wanted_and_are_never_taken_for_users():
+    asked: list[str] = []
+    common = {"revision": "rev2", "pod": "prober"}
+    rows = (
+        ({"__name__": "probe_answers_total", "result": "error", **common}, "3"),
+        ({"__name__": "probe_duration_seconds_bucket", "le": "0.05", **common}, "41"),
+    )
+
+    async def handler(request: web.Request) -> web.Response:
+        body = parse_qs((await request.text()) or request.query_string)
+        asked.extend(body.get("query", ()))
+        return web.Response(text=answer(*rows), content_type="application/json")
+
+    async with serving(handler) as address:
+        source = MetricSource(address, timeout_seconds=5)
+        for probes in (False, True):
+            found = await source.read(namespace="ml", release="qna", revisions=["rev2"], probes=probes)
+        source.close()
+    assert ["probe_answers_total" in query for query in asked] == [False, True]
+    assert found == (
+        Counter(revision="rev2", pod="prober", code="error", probe=True, value=3.0),
+        Counter(revision="rev2", pod="prober", bound="0.05", probe=True, value=41.0),
+    )
+
+
 async def test_a_series_without_a_pod_is_known_by_its_address():
     labels = {key: value for key, value in COUNT.items() if key != "pod"} | {"instance": "10.0.0.1:8000"}
     async with serving(answering(answer((labels, "3")))) as address:

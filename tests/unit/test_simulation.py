@@ -249,6 +249,23 @@ def test_answers_are_dealt_to_bins_by_their_shares():
     assert grown(Random(3), {"answers": Shift(share=1.0)}, 70, canary=True)["bin", "0"] == 70
 
 
+PROBED = a_spec(
+    canary={"weight": 50, "progressDeadline": "30m"},
+    serving={"replicas": 2},
+    analysis={"probe": {"rate": 40}, "gates": [{"name": "errors", "errorRate": {}}]},
+)
+
+
+def test_without_users_a_release_ends_by_its_probes():
+    assert ends(outcomes(a_scenario(rps=0.001), spec=PROBED)) == {End.PROMOTED}
+    assert ends(outcomes(a_scenario(rps=0.001, canary_errors=0.05), spec=PROBED)) == {End.ROLLED_BACK}
+
+
+def test_probes_are_no_requests_of_a_simulated_canary():
+    (found,) = outcomes(a_scenario(rps=0.001), spec=PROBED, runs=1)
+    assert found.canary_requests < 10
+
+
 AN_END = Outcome(
     end=End.PROMOTED, seconds=10.0, canary_requests=100, bad_answers=1, step=1, message="version 2 serves"
 )

@@ -44,6 +44,15 @@ TEXT_DRIFT_P_VALUE = "text_drift_p_value"
 TEXT_DRIFTED = "text_drifted"
 """Gauge: 1 while the newest window drifted by a calibrated test, otherwise 0: labels RELEASE, REVISION."""
 
+PROBE_PREDICTIONS_TOTAL = "probe_predictions_total"
+"""Counter of probes that a predictor answered, which no other count holds: labels as PREDICTIONS_TOTAL."""
+
+PROBE_ANSWERS_TOTAL = "probe_answers_total"
+"""Counter of a prober's probes: labels RELEASE, REVISION (the one that was asked), RESULT."""
+
+PROBE_DURATION_SECONDS = "probe_duration_seconds"
+"""Histogram of the time that a probe's answer took to come: labels RELEASE, REVISION."""
+
 RELEASE = "release"
 REVISION = "revision"
 MODEL_VERSION = "model_version"
@@ -53,8 +62,21 @@ BIN = "bin"
 LAYOUT = "layout"
 OUTCOME = "outcome"
 KIND = "kind"
+RESULT = "result"
 NAMESPACE = "namespace"
 POD = "pod"
+
+PROBE_SAME = "same"
+"""Value of RESULT for an answer that is the one recorded at training."""
+PROBE_ANSWERED = "answered"
+"""For an answer to a row of the other revision's artifact: there is no record to compare it with."""
+PROBE_DIFFERENT = "different"
+"""For an answer other than the recorded one."""
+PROBE_ERROR = "error"
+"""For HTTP 5xx, no answer in time, no connection, or an answer that is none."""
+PROBE_REFUSED = "refused"
+"""For HTTP 4xx: the row does not fit. It is evidence for nothing."""
+PROBE_RESULTS = (PROBE_SAME, PROBE_ANSWERED, PROBE_DIFFERENT, PROBE_ERROR, PROBE_REFUSED)
 
 BIN_MISSING = "missing"
 """Value of BIN for a missing value; the other bins are "0", "1", ... in order."""

@@ -1,7 +1,7 @@
 """What the operator hands to the predictor's containers, and what they answer with.
 
-The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it. Both are the same
-image: `python -m modelrelease_serving fetch` and `python -m modelrelease_serving serve`.
+The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks two
+predictors. All are the same image: `python -m modelrelease_serving fetch`, `serve` and `probe`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"
@@ -15,9 +15,22 @@ ENV_LOG_LEVEL = "LOG_LEVEL"
 ENV_LOG_FORMAT = "LOG_FORMAT"
 ENV_DRAIN_SECONDS = "DRAIN_SECONDS"
 ENV_CONNECTION_MAX_AGE_SECONDS = "CONNECTION_MAX_AGE_SECONDS"
+ENV_MANIFEST_ONLY = "MANIFEST_ONLY"
+ENV_PROBE_STABLE_REVISION = "PROBE_STABLE_REVISION"
+ENV_PROBE_STABLE_URL = "PROBE_STABLE_URL"
+ENV_PROBE_CANARY_URL = "PROBE_CANARY_URL"
+ENV_PROBE_RATE = "PROBE_RATE"
+ENV_PROBE_TIMEOUT_SECONDS = "PROBE_TIMEOUT_SECONDS"
 
 MODEL_DIR = "/models"
 """Where the fetch container puts the artifact and the predictor finds it, read-only."""
+
+PROBE_STABLE_DIR = f"{MODEL_DIR}/stable"
+PROBE_CANARY_DIR = f"{MODEL_DIR}/canary"
+"""Where the fetch containers of a prober put the manifests of both artifacts."""
+
+PROBE_PATH = "/probe"
+"""Answers as `/predict` does, and is counted apart: users' requests and probes are never mixed."""
 
 PVC_DIR = "/pvc"
 """Where the fetch container of `pvc://claim/path` finds the claim, read-only: `PVC_DIR/claim`."""

@@ -13,6 +13,8 @@ LABEL_TRACK = f"{GROUP}/track"
 LABEL_VERSION = f"{GROUP}/version"
 LABEL_RETRAIN = f"{GROUP}/retrain"
 """Of a Job and its pods: the request that they answer."""
+LABEL_PROBER = f"{GROUP}/prober"
+"""On pods of a prober instead of the release's own label: no Service of the release may select them."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "modelrelease-operator"
 
@@ -36,6 +38,11 @@ def retrain_job_name(release: str, request: str) -> str:
     """Return the name of a request's Job: at most 63 characters, because pods carry it as a label."""
     tail = f"-retrain-{request}"
     return release[: 63 - len(tail)].rstrip("-") + tail
+
+
+def prober_name(release: str, canary: str) -> str:
+    """Return the name of the Deployment that probes while a revision is the canary."""
+    return f"{workload_name(release, canary)}-probe"
 
 
 def service_names(release: str) -> tuple[str, str, str]:

@@ -24,6 +24,7 @@ from pydantic.alias_generators import to_camel
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
 from modelrelease_operator.api.pods import Env, PodTemplate
+from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
@@ -262,6 +263,7 @@ class Analysis(_Model):
     min_requests: int = Field(default=100, ge=1, le=10**9)
     dispersion: float = Field(default=1, ge=1, le=1000)
     on_insufficient_evidence: OnInsufficientEvidence = OnInsufficientEvidence.PAUSE
+    probe: Probe | None = None
     gates: tuple[Gate, ...] = Field(default=DEFAULT_GATES, min_length=1, max_length=10)
 
     @model_validator(mode="after")
@@ -272,6 +274,9 @@ class Analysis(_Model):
             raise ValueError(msg)
         if all(gate.dry_run for gate in self.gates):
             msg = "at least one gate must decide: not every gate can be a dryRun"
+            raise ValueError(msg)
+        if self.probe and not any(gate.error_rate or gate.latency for gate in self.gates):
+            msg = "probe answers gates with errorRate or latency, and there is none"
             raise ValueError(msg)
         return self
 

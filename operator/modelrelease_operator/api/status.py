@@ -208,6 +208,8 @@ class CanaryStatus(Target):
     inconclusive: bool = False
     unproven: str | None = None
     """Why it is promoted although no gate proved it, if it is."""
+    probed_steps: tuple[int, ...] = ()
+    """Steps, from 1, that were passed on probes because users were too few."""
     note: str | None = None
     """Why the effective weight cannot be the requested one."""
 

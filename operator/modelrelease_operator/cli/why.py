@@ -13,6 +13,7 @@ from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, 
 from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.story import Awaited, Story, story_of
+from modelrelease_operator.core.worlds import probed_steps
 from modelrelease_operator.errors import Gone, Invalid
 
 DETAILS = """\
@@ -121,8 +122,8 @@ def _arms(status: Status, now: datetime) -> list[str]:
     if canary := status.canary:
         rows.append(["", "canary", _revision(canary), _where(canary, status.phase)])
     lines = [table(rows, left=frozenset({0, 1, 2, 3}))] if rows else []
-    if status.canary and status.canary.note:
-        lines.append(indented(status.canary.note))
+    told = (status.canary.note, probed_steps(status.canary)) if status.canary else ()
+    lines += [indented(text) for text in told if text]
     return lines
 
 

@@ -21,6 +21,7 @@ def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str
     """Return a sentence for everything that is likely to disappoint."""
     return (
         *_about_settings(spec, plan),
+        *_about_probes(spec, conditions),
         *_about_weights(spec, plan),
         *_about_time(spec, conditions, plan),
         *_about_regressions(spec, conditions, plan),
@@ -32,6 +33,16 @@ def _about_settings(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
         yield "spec.paused is true: nothing goes on until it is taken out"
     if plan.blind:
         yield "no gate looks at errors: a canary that fails is not noticed; add a gate with errorRate"
+
+
+def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
+    if probe := spec.analysis.probe:
+        yield (
+            f"probes add {probe.rate:g} requests a second to the {conditions.rps:g} of users, half to "
+            "each revision at every weight. The times above are of users alone: a step in which they send "
+            f"the canary fewer than {spec.analysis.min_requests} requests passes on probes, and `simulate` "
+            "shows when. Probes know the example rows and no others"
+        )
 
 
 def _about_weights(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:

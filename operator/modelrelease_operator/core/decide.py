@@ -43,6 +43,8 @@ from modelrelease_operator.core.worlds import (
     only,
     others_of,
     pair_of,
+    probed_steps,
+    probing_of,
     say,
     side_by_side,
     split_of,
@@ -78,7 +80,7 @@ def decide(*, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
     outcomes = heed_outcomes(spec, status, retrain.status, seen)
     return replace(
         decision,
-        desired=replace(decision.desired, retraining=retrain.retraining),
+        desired=replace(decision.desired, retraining=retrain.retraining, probing=probing_of(spec, after)),
         status=with_conditions(outcomes.status, seen, now),
         requeue=_sooner(decision.requeue, retrain.requeue),
         notices=(*drift_notices, *decision.notices, *later, *retrain.notices, *outcomes.notices),
@@ -249,7 +251,7 @@ def _act_on(
     if hold is None and policy is OnInsufficientEvidence.PROMOTE:
         return promote_unproven(spec, status, decided_by_deadline(found, spec), now)
     if hold is None:
-        return advance(spec, status, now)
+        return advance(spec, status, now, by_probes=found.by_probes)
     reason, message = hold
     inconclusive = canary.inconclusive or reason is Reason.INCONCLUSIVE
     phase = Phase.PAUSED if reason in PERSON_NEEDED else Phase.PROGRESSING
@@ -292,7 +294,8 @@ def _why_hold(
     step = plan[min(canary.step, len(plan) - 1)]
     left = parse_duration(step.bake) - (now - (canary.step_since or now))
     if left > timedelta(0):
-        return Reason.HOLDING, f"every gate passes; the step bakes for another {format_duration(left)}"
+        passed = found.by_probes or "every gate passes"
+        return Reason.HOLDING, f"{passed}; the step bakes for another {format_duration(left)}"
     if canary.step + 1 < len(plan) or approved:
         return None
     return why_not_promoted(spec, status, seen, late=late)
@@ -326,6 +329,7 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
         return reject(spec, status, seen, Reason.CANARY_NOT_READY, message, now)
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     passed = "is promoted by the deadline" if canary.unproven else "passed"
+    passed = f"{passed} ({told})" if (told := probed_steps(canary)) else passed
     message = f"canary {canary.version} {passed}; it grows to {replicas} pods before it becomes stable"
     return Decision(desired=desired, status=say(status, message), requeue=WATCH)
 

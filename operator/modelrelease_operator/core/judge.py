@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, GateStatus, Status, Streak, Verdict
@@ -20,6 +21,7 @@ from modelrelease_operator.core.absence import returned, without_absent
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
 from modelrelease_operator.core.counters import advance_to
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
+from modelrelease_operator.core.probes import gates_of, is_of_probes, settle
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
@@ -27,6 +29,7 @@ from modelrelease_operator.core.streams import (
     ERRORS,
     INFINITY,
     PREDICTOR,
+    PROBE,
     Growth,
     Stream,
     growth_of,
@@ -34,12 +37,15 @@ from modelrelease_operator.core.streams import (
     nonsense,
     own_values_of,
     process_of,
+    refused_probes,
     values_of,
 )
 from modelrelease_operator.core.thresholds import key_of, look_at
 
-ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
-"""Worst first: a release's verdict is the worst of its gates'."""
+REFUSED = f"{PROBE}refused"
+"""Key of the counts of probes that were refused."""
+DOUBT = 0.5
+"""Share of the evidence for a rollback from which probes do not answer for users any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,8 @@ class Judgement:
     verdict: Verdict
     message: str
     effective_weight: float | None = None
+    by_probes: str | None = None
+    """Says so, where it passes on probes because users are too few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +111,29 @@ def judge(
     evidence, questions = _advance(look, evidence, questions, mine, now)
     evidence, thresholds = _thresholds(look, evidence, now)
     found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
-    gates = tuple(found[gate.name] for gate in spec.analysis.gates)
-    worst = min((gate for gate in gates if not gate.dry_run), key=lambda gate: ORDER.index(gate.verdict))
+    settled = settle(
+        spec, found,
+        doubtful=frozenset(one.name for one in questions if one.frozen or _leaning(spec, one) >= DOUBT),
+        users=_arms(evidence.step, ERRORS.key)[0].total,
+    )  # fmt: skip
     return Judgement(
         evidence=evidence,
-        gates=gates,
-        verdict=worst.verdict,
-        message=worst.message,
+        gates=tuple(found[gate.name] for gate in gates_of(spec)),
+        verdict=settled.verdict,
+        message=settled.message,
         effective_weight=_effective_weight(evidence),
+        by_probes=settled.by_probes,
     )
+
+
+def _leaning(spec: ReleaseSpec, question: Question) -> float:
+    """Return how much of the evidence for a rollback a gate has by itself."""
+    return _progress(question.rollback_log, spec.analysis.false_rollback_probability)
 
 
 def _warmed(question: Question, spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> Question:
     """Leave a latency gate out until the step's pods are warm: they are slower while they are new."""
-    asked = next((gate.latency for gate in spec.analysis.gates if gate.name == question.name), None)
+    asked = next((gate.latency for gate in gates_of(spec) if gate.name == question.name), None)
     if asked is None:
         return question
     left = parse_duration(asked.warm_up) - (now - (canary.step_since or now))
@@ -133,7 +150,7 @@ def _own_gates(spec: ReleaseSpec) -> bool:
 
 def _bounds_read(spec: ReleaseSpec, evidence: Evidence) -> frozenset[str] | None:
     """Return the buckets that this release reads; None while a gate must still choose from all of them."""
-    chosen = [evidence.bounds.get(gate.name) for gate in spec.analysis.gates if gate.latency]
+    chosen = [evidence.bounds.get(gate.name) for gate in gates_of(spec) if gate.latency]
     if not all(chosen):
         return None
     return frozenset(
@@ -150,7 +167,7 @@ def _usable(
     mine = newest(metrics, arms, bounds)
     if trouble := nonsense(mine.values()):
         return {}, _unavailable(trouble)
-    if trouble := _missing(pods, {counter.pod for counter in mine.values()}):
+    if trouble := _missing(pods, {counter.pod for counter in mine.values() if not counter.probe}):
         return {}, NoAnswer(verdict=Verdict.INSUFFICIENT, message=trouble)
     return mine, None
 
@@ -160,7 +177,7 @@ def _troubles(
 ) -> dict[str, NoAnswer]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
     found = {}
-    for gate in spec.analysis.gates:
+    for gate in gates_of(spec):
         if gate.threshold:
             continue
         answer = answers.get(gate.name, NOT_ASKED)
@@ -192,7 +209,11 @@ def _advance(
 ) -> tuple[Evidence, tuple[Question, ...]]:
     """Count what is new since the last look and let every test that could be asked see it once."""
     evidence, growth = _counted(look, evidence, questions, counters, now)
-    release, step = dict(evidence.release), dict(evidence.step)
+    counted: dict[str, Interval] = {}
+    if look.spec.analysis.probe and counters:
+        arms = {"canary": look.canary, "stable": look.stable}
+        # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
+        counted = {ERRORS.key: ERRORS.interval(growth, **arms), REFUSED: refused_probes(growth, **arms)}
     updated = []
     for question in questions:
         if question.name in look.troubles or question.unready:
@@ -203,8 +224,9 @@ def _advance(
             interval = stream.interval(growth, canary=look.canary, stable=look.stable)
             intervals[stream.key] = interval
         updated.append(question.update(intervals))
-        release.update({key: _add(release.get(key), interval) for key, interval in intervals.items()})
-        step.update({key: _add(step.get(key), interval) for key, interval in intervals.items()})
+        # Two gates may read one stream; its requests are counted once.
+        counted |= intervals
+    release, step = (_added(known, counted) for known in (evidence.release, evidence.step))
     processes = {key: value for question in updated for key, value in question.to_state().items()}
     update = {"release": release, "step": step, "processes": processes}
     return evidence.model_copy(update=update), tuple(updated)
@@ -281,6 +303,10 @@ def _missing(pods: frozenset[str], scraped: set[str]) -> str | None:
     return f"waiting for Prometheus to scrape {len(absent)} of {len(pods)} ready pods ({absent[0]})"
 
 
+def _added(known: Mapping[str, list[int]], counted: Mapping[str, Interval]) -> dict[str, list[int]]:
+    return {**known, **{key: _add(known.get(key), interval) for key, interval in counted.items()}}
+
+
 def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
     new = (interval.canary.total, interval.canary.bad, interval.stable.total, interval.stable.bad)
     return [old + grown for old, grown in zip(before or (0, 0, 0, 0), new, strict=True)]
@@ -335,18 +361,27 @@ def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) 
         bound=question.bound,
         evidence_for_rollback=round(_progress(question.rollback_log, analysis.false_rollback_probability), 3),
         evidence_for_promotion=round(promotion, 3),
-        message=_message(look, question, verdict, released, stepped, promotion),
+        message=_message(
+            look,
+            question,
+            verdict,
+            released,
+            stepped,
+            promotion=promotion,
+            refused=_refused(evidence, question),
+        ),
     )
 
 
 def _message(
     look: _Look, question: Question, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
-    stepped: tuple[ArmCounts, ArmCounts], promotion: float,
+    stepped: tuple[ArmCounts, ArmCounts], *, promotion: float, refused: str,
 ) -> str:  # fmt: skip
     if question.unready:
         return question.unready
     version = look.status.canary.version if look.status.canary else "?"
     facts = sentences.facts(version, question.bad, question.telling_stream, released)
+    facts = f"{facts}{refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
         sure = 100 * (1 - analysis.false_rollback_probability)
@@ -356,11 +391,24 @@ def _message(
     if verdict is Verdict.PASS:
         sure = 100 * (1 - analysis.false_promotion_probability)
         return f"{facts}: within the margin with {sure:g} % confidence"
+    if is_of_probes(question.name) and not stepped[0].total:
+        return f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
     if stepped[0].total < analysis.min_requests:
-        return f"{facts}: {stepped[0].total} of the {analysis.min_requests} canary requests needed"
+        what = "probes of the canary" if is_of_probes(question.name) else "canary requests"
+        return f"{facts}: {stepped[0].total} of the {analysis.min_requests} {what} needed"
     if not question.ready:
         return f"{facts}: stable has answered too little to compare with"
     return f"{facts}: {100 * promotion:.0f} % of the evidence needed to go on"
+
+
+def _refused(evidence: Evidence, question: Question) -> str:
+    """Say that probes found no answer because they do not fit, where there are such."""
+    if not is_of_probes(question.name):
+        return ""
+    canary, stable = _arms(evidence.release, REFUSED)
+    if not canary.bad + stable.bad:
+        return ""
+    return f" ({canary.bad:,} and {stable.bad:,} more were refused with 4xx, and say nothing)"
 
 
 def _arms(counts: Mapping[str, list[int]], key: str) -> tuple[ArmCounts, ArmCounts]:
@@ -379,7 +427,8 @@ def _percent(counts: ArmCounts) -> float | None:
 def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
     # Every stream of the predictor counts the same requests; a gate's own may count anything.
-    keys = sorted(evidence.step, key=lambda key: (key != ERRORS.key, key.startswith("counts/")))
+    users = [key for key in evidence.step if not key.startswith(PROBE)]
+    keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith("counts/")))
     canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)
     total = canary.total + stable.total
     return round(100 * canary.total / total, 1) if total else None
@@ -401,7 +450,7 @@ def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
     """Keep every count and all evidence."""
     return Judgement(
         evidence=status.evidence,
-        gates=tuple(_kept(status, gate.name, why, dry_run=gate.dry_run) for gate in spec.analysis.gates),
+        gates=tuple(_kept(status, gate.name, why, dry_run=gate.dry_run) for gate in gates_of(spec)),
         verdict=why.verdict,
         message=why.message,
         effective_weight=status.canary.effective_weight if status.canary else None,

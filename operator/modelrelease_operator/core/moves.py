@@ -23,6 +23,7 @@ from modelrelease_operator.core.worlds import (
     canary_of,
     entry,
     only,
+    probed_steps,
     side_by_side,
     split_of,
     stable_of,
@@ -69,7 +70,9 @@ def begin_canary(spec: ReleaseSpec, status: Status, target: Target, now: datetim
     )
 
 
-def enter_step(spec: ReleaseSpec, status: Status, index: int, now: datetime) -> Decision:
+def enter_step(
+    spec: ReleaseSpec, status: Status, index: int, now: datetime, *, why: str | None = None
+) -> Decision:
     """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
     step = spec.canary.plan[index]
     chosen = split(weight=step.weight, replicas=spec.serving.replicas)
@@ -86,6 +89,7 @@ def enter_step(spec: ReleaseSpec, status: Status, index: int, now: datetime) -> 
         }
     )
     message = f"step {index + 1} of {len(spec.canary.plan)}: {step.weight} % to canary {canary.version}"
+    message = f"{message}; {why}" if why else message
     status = status.model_copy(
         update={
             "phase": Phase.PROGRESSING,
@@ -103,12 +107,17 @@ def enter_step(spec: ReleaseSpec, status: Status, index: int, now: datetime) -> 
     )
 
 
-def advance(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
-    """Go to the next step, or to promotion after the last."""
+def advance(spec: ReleaseSpec, status: Status, now: datetime, *, by_probes: str | None = None) -> Decision:
+    """Go to the next step, or to promotion after the last; `by_probes` says that users did not prove it."""
     canary = canary_of(status)
+    if by_probes:
+        steps = tuple(sorted({*canary.probed_steps, canary.step + 1}))
+        canary = canary.model_copy(update={"probed_steps": steps})
+    status = status.model_copy(update={"canary": canary})
     if canary.step + 1 < len(spec.canary.plan):
-        return enter_step(spec, status, canary.step + 1, now)
+        return enter_step(spec, status, canary.step + 1, now, why=by_probes)
     message = f"canary {canary.version} passed every gate at {canary.requested_weight} %"
+    message = f"{message}; {by_probes}" if by_probes else message
     status = status.model_copy(update={"canary": canary.model_copy(update={"unproven": None})})
     return _grow(spec, status, message, now)
 
@@ -136,8 +145,8 @@ def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     canary, stable = canary_of(status), stable_of(status)
     kept = format_duration(parse_duration(spec.canary.keep_previous))
     message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
-    if canary.unproven:
-        message = f"{message}; {canary.unproven}"
+    if told := canary.unproven or probed_steps(canary):
+        message = f"{message}; {told}"
     return _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
 
 

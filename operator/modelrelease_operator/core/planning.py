@@ -17,6 +17,7 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.evidence import EProcess
 from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.probes import is_of_probes
 from modelrelease_operator.core.questions import Comparison, Question, questions_of
 from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
 from modelrelease_operator.core.split import split
@@ -147,6 +148,8 @@ class _Stage:
     settling: timedelta
     bake: timedelta
     questions: tuple[Question, ...]
+    asked: int
+    """Questions that share the probability of a false rollback, those asked of probes among them."""
 
     @property
     def canary_rps(self) -> float:
@@ -199,7 +202,7 @@ class _Stage:
         alpha = self.spec.analysis.false_rollback_probability
         return min(
             (
-                self._to_convict(question, ratio, alpha / len(self.questions))
+                self._to_convict(question, ratio, alpha / self.asked)
                 for question in self.questions
             ),
             default=math.inf,
@@ -279,6 +282,7 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
         chosen = split(weight=step.weight, replicas=spec.serving.replicas)
         following = steps[index + 1].weight if index + 1 < len(steps) else 100
         grows = pods and chosen.canary > pods
+        questions = _deciding(questions_of(spec, Evidence(), counters, "stable", following)[1])
         yield _Stage(
             spec=spec,
             conditions=conditions,
@@ -287,7 +291,8 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
             bake=parse_duration(step.bake),
-            questions=_deciding(questions_of(spec, Evidence(), counters, "stable", following)[1]),
+            questions=tuple(one for one in questions if not is_of_probes(one.name)),
+            asked=len(questions),
         )
         pods = chosen.canary
 

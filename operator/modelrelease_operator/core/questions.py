@@ -20,6 +20,7 @@ from modelrelease_operator.core.evidence import (
     combine,
 )
 from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
+from modelrelease_operator.core.probes import gates_of, is_of_probes
 from modelrelease_operator.core.restarts import planned_copies
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
@@ -160,6 +161,13 @@ class Question:
     dry_run: bool = False
 
     @property
+    def of_probes(self) -> "Question":
+        """The same tests, on the same streams of the prober's counts."""
+        comparisons = tuple(replace(test, stream=test.stream.of_probes) for test in self.comparisons)
+        limit = self.limit and replace(self.limit, stream=self.limit.stream.of_probes)
+        return replace(self, comparisons=comparisons, limit=limit)
+
+    @property
     def bound(self) -> str:
         """What the canary is held to, in words."""
         limits = [self.limit.allowed] if self.limit else []
@@ -202,7 +210,11 @@ class Question:
         found = [(log, test.stream, self.allowed) for log, test in logs]
         if self.limit and not (found and self.frozen):
             found.append((self.limit.canary.log_value, self.limit.stream, self.limit.allowed))
-        return max(found, key=itemgetter(0), default=(0.0, ERRORS, self.allowed))
+        return max(found, key=itemgetter(0), default=(0.0, self._idle_stream, self.allowed))
+
+    @property
+    def _idle_stream(self) -> Stream:
+        return ERRORS.of_probes if is_of_probes(self.name) else ERRORS
 
     @property
     def telling_stream(self) -> Stream:
@@ -279,19 +291,20 @@ def questions_of(
     Bounds of latency are fixed at the first look at which stable's histogram can be cut. Counting
     then starts anew, because a series first seen later would be taken to have started at 0.
     """
-    bounds = dict(evidence.bounds)
-    for gate in spec.analysis.gates:
+    bounds, gates = dict(evidence.bounds), gates_of(spec)
+    for gate in gates:
         if gate.latency and not bounds.get(gate.name):
-            bounds[gate.name] = bounds_of(gate.latency, counters, stable)
+            mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
+            bounds[gate.name] = bounds_of(gate.latency, mine, stable)
         elif gate.predictions and not bounds.get(gate.name):
             bounds[gate.name] = prediction_bins(counters)
     if bounds != evidence.bounds:
         evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
     terms = Terms.of(spec, evidence, next_weight)
-    unready = why_not(counters) if any(gate.predictions for gate in spec.analysis.gates) else None
+    unready = why_not(counters) if any(gate.predictions for gate in gates) else None
     questions = (
         _question(gate, tuple(bounds.get(gate.name, ())), terms, unready if gate.predictions else None)
-        for gate in spec.analysis.gates
+        for gate in gates
     )
     return evidence, tuple(one.from_state(evidence.processes) for one in questions if one)
 
@@ -312,6 +325,7 @@ def _question(gate: Gate, bounds: tuple[str, ...], terms: Terms, unready: str | 
         found = _share(gate.name, gate.error_rate, ERRORS, "fails", terms)
     else:
         return None
+    found = found.of_probes if is_of_probes(gate.name) else found
     return replace(found, dry_run=gate.dry_run)
 
 

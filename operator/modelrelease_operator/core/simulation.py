@@ -14,6 +14,7 @@ from enum import StrEnum
 from random import Random
 from statistics import NormalDist
 
+from modelrelease_contract import metrics as words
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Recipe, StableStatus, Status, Target
@@ -31,12 +32,14 @@ from modelrelease_operator.core.assumptions import (
 )
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.decide import decide
-from modelrelease_operator.core.state import Counter, Decision, Desired, Seen, Workload
+from modelrelease_operator.core.state import Counter, Decision, Desired, Probing, Seen, Workload
 from modelrelease_operator.core.streams import INFINITY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
 """Requests that stable answered before the release: its latency is cut at quantiles of these."""
+PROBED = {"200": words.PROBE_SAME, "500": words.PROBE_ERROR}
+"""What the prober calls it."""
 UNSEEN = 1e-7
 """Buckets that are rarer than this in both arms are left out of the histogram: only time would be lost."""
 
@@ -165,6 +168,8 @@ class _Arm:
     lag: timedelta = timedelta(0)
     ready_at: list[datetime] = field(default_factory=list)
     shown: Growth = field(default_factory=dict)
+    probed: Growth = field(default_factory=dict)
+    """What the prober's counters of this revision are."""
     unscraped: deque[tuple[datetime, Growth]] = field(default_factory=deque)
     requests: int = 0
     bad: int = 0
@@ -182,7 +187,6 @@ class _Arm:
     ) -> Growth:
         """Return by how much the counters grow with so many requests."""
         bad = binomial(random, requests, errors)
-        self.requests, self.bad = self.requests + requests, self.bad + bad
         grown = {("code", "200"): requests - bad, ("code", "500"): bad}
         within, below = 0, 0.0
         for bound in self.bounds:
@@ -200,10 +204,20 @@ class _Arm:
             for key, count in self.unscraped.popleft()[1].items():
                 self.shown[key] = self.shown.get(key, 0) + count
 
+    def probe(self, growth: Growth) -> None:
+        """Count probes as the prober does; their rows are taken to be as hard as users' are."""
+        for (kind, value), count in growth.items():
+            if kind in ("code", "le"):
+                key = (kind, PROBED.get(value, value))
+                self.probed[key] = self.probed.get(key, 0) + count
+
     def counters(self, revision: str) -> Iterable[Counter]:
-        for (kind, value), count in self.shown.items():
-            if kind in COUNTED:
-                yield Counter(revision=revision, pod=revision, value=count, **{COUNTED[kind]: value})
+        for pod, probe, series in ((revision, False, self.shown), ("prober", True, self.probed)):
+            for (kind, value), count in series.items():
+                if kind in COUNTED:
+                    yield Counter(
+                        revision=revision, pod=pod, probe=probe, value=count, **{COUNTED[kind]: value}
+                    )
 
     def tallied(self, revision: str, gate: str) -> Iterable[Tallied]:
         for kind in ("total", "bad"):
@@ -221,6 +235,9 @@ class _World:
     now: datetime = START
     clients_since: datetime | None = None
     """When the canary got its first clients."""
+    probing: Probing | None = None
+    unsent: float = 0.0
+    """The part of a pair of probes that is due and not sent yet."""
 
     def __post_init__(self) -> None:
         bounds = _telling_bounds(self.spec, self.scenario)
@@ -253,6 +270,7 @@ class _World:
         for part in parts:
             self.now += part
             self._serve(part.total_seconds())
+            self._probe(part.total_seconds())
         for arm in self.arms.values():
             arm.scrape(self.now)
 
@@ -309,7 +327,7 @@ class _World:
     def _apply(self, desired: Desired) -> None:
         for running in desired.running:
             self.arms[running.target.revision].scale(running.replicas, self.now + self.scenario.pod_start)
-        self.routed = desired.routed
+        self.routed, self.probing = desired.routed, desired.probing
 
     def _serve(self, seconds: float) -> None:
         requests = poisson(self.random, self.scenario.rps * seconds)
@@ -320,7 +338,19 @@ class _World:
             self.clients_since = self.now - timedelta(seconds=seconds)
         to_canary = binomial(self.random, requests, canary / pods) if pods else 0
         for name, count in ((CANARY.revision, to_canary), (STABLE.revision, requests - to_canary)):
-            self.arms[name].unscraped.append((self.now, self._growth(name, count)))
+            arm, growth = self.arms[name], self._growth(name, count)
+            arm.requests, arm.bad = arm.requests + count, arm.bad + growth["code", "500"]
+            arm.unscraped.append((self.now, growth))
+
+    def _probe(self, seconds: float) -> None:
+        """Let the prober ask both arms alike, while there is one."""
+        if (probing := self.probing) is None:
+            return
+        self.unsent += probing.asked.rate / 2 * seconds
+        pairs = int(self.unsent)
+        self.unsent -= pairs
+        for name, arm in self.arms.items():
+            arm.probe(self._growth(name, pairs))
 
     def _growth(self, name: str, requests: int) -> Growth:
         scene = self.scenario
@@ -338,9 +368,10 @@ class _World:
             if kept and len(kept) < len(arm.bounds):
                 arm.bounds = kept
                 names = {INFINITY, *map(str, kept)}
-                arm.shown = {
-                    key: count for key, count in arm.shown.items() if key[0] != "le" or key[1] in names
-                }
+                arm.shown, arm.probed = (
+                    {key: count for key, count in series.items() if key[0] != "le" or key[1] in names}
+                    for series in (arm.shown, arm.probed)
+                )
 
 
 def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:

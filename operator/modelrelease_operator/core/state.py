@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
 from modelrelease_operator.core.answers import Answers
@@ -33,18 +34,20 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
-    """One series of the predictor's counters at the newest scrape."""
+    """One series of the predictor's counters, or of the prober's, at the newest scrape."""
 
     revision: str
     pod: str
     code: str | None = None
-    """HTTP status code, for a series of answered requests."""
+    """HTTP status code, for a series of answered requests; what came of it, for one of probes."""
     bound: str | None = None
     """Upper bound `le` in seconds, for a series of a duration histogram."""
     bin: str | None = None
     """Bin of the baseline, for a series of predictions."""
     layout: str | None = None
     """Where the bins begin and end: says it once for each pod and counts nothing."""
+    probe: bool = False
+    """Counted by the prober: no user sent these."""
     value: float
 
 
@@ -134,6 +137,8 @@ class Seen:
     """By request: the Jobs of retrainings."""
     recorded: Mapping[str, Told] | None = None
     """By key: outcomes that the registry was told since the last pass. None: it is told nothing."""
+    probers: frozenset[str] = frozenset()
+    """Names of the Deployments that probe."""
 
     def ready(self, revision: str, replicas: int) -> bool:
         """Return whether a revision has at least so many ready pods."""
@@ -160,6 +165,15 @@ class Retraining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probing:
+    """A prober that should exist."""
+
+    stable: Target
+    canary: Target
+    asked: Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """The world as it should be: everything else of the release is removed."""
 
@@ -171,6 +185,7 @@ class Desired:
     spared: frozenset[str] = frozenset()
     """Revisions that are not touched although nothing is known of them."""
     retraining: Retraining | None = None
+    probing: Probing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

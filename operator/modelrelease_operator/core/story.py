@@ -12,7 +12,7 @@ from typing import Any
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Status
+from modelrelease_operator.api.status import CanaryStatus, Phase, Status, Verdict
 from modelrelease_operator.errors import Invalid
 
 LATE = timedelta(minutes=2)
@@ -170,7 +170,8 @@ def _awaited_of_canary(
         until = canary.unready_since + parse_duration(spec.canary.start_deadline)
         yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
     short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
-    if short:
+    # A gate without users stays open when its probes answered for it.
+    if short and status.verdict is not Verdict.PASS:
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
     if not canary.inconclusive:
         until = canary.since + parse_duration(spec.canary.progress_deadline)

@@ -6,9 +6,10 @@ A stream is one way for a request to be bad: answered with 5xx, or slower than a
 import math
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.answers import Tallied
 from modelrelease_operator.core.evidence import ArmCounts, Interval
@@ -34,6 +35,13 @@ class Stream:
     """Makes it a stream of predictions: those in this bin count as bad."""
     own: bool = False
     """Counted by a gate's own queries, under its key."""
+    probe: bool = False
+    """Counted by the prober: its probes instead of users' requests."""
+
+    @property
+    def of_probes(self) -> "Stream":
+        """The same stream of the prober's counts."""
+        return replace(self, key=f"{PROBE}{self.key}", probe=True)
 
     def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
         """Return both arms' counts of one interval."""
@@ -47,8 +55,13 @@ class Stream:
             total = kinds.get(f"total={self.key}", 0)
             # Both queries are of one instant, but nothing makes a person's bad ones a part of all.
             return ArmCounts(total=total, bad=min(total, kinds.get(f"bad={self.key}", 0)))
+        if self.probe:
+            return _probed(kinds, bound)
         return _arm(kinds, bound, self.bin)
 
+
+PROBE = "probe/"
+"""Begins the key of everything that is counted of probes: streams, gates, kinds of series."""
 
 Growth = Mapping[str, Mapping[str, int]]
 """By revision and kind of series: how much it grew, over all pods."""
@@ -182,13 +195,14 @@ def values_of(counters: Mapping[str, Counter], bounds: frozenset[str]) -> dict[s
 
 
 def _series(counter: Counter) -> str:
+    probe = PROBE if counter.probe else ""
     if counter.bound is not None:
-        return f"{counter.revision}|{counter.pod}|le={counter.bound}"
+        return f"{counter.revision}|{counter.pod}|{probe}le={counter.bound}"
     if counter.bin is not None:
         return f"{counter.revision}|{counter.pod}|bin={counter.bin}"
     if counter.layout is not None:
         return f"{counter.revision}|{counter.pod}|layout={counter.layout}"
-    return f"{counter.revision}|{counter.pod}|code={counter.code}"
+    return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
 
 
 def own_stream(gate: str, bad: str, total: str) -> Stream:
@@ -229,6 +243,27 @@ def growth_of(deltas: Mapping[str, int]) -> Growth:
             kinds = found.setdefault(revision, {})
             kinds[kind] = kinds.get(kind, 0) + grown
     return found
+
+
+def refused_probes(growth: Growth, *, canary: str, stable: str) -> Interval:
+    """Count the probes of each arm, and as bad those that were refused."""
+
+    def arm(revision: str) -> ArmCounts:
+        kinds = growth.get(revision, {})
+        results = [kinds.get(f"{PROBE}code={result}", 0) for result in words.PROBE_RESULTS]
+        return ArmCounts(total=sum(results), bad=kinds.get(f"{PROBE}code={words.PROBE_REFUSED}", 0))
+
+    return Interval(canary=arm(canary), stable=arm(stable))
+
+
+def _probed(kinds: Mapping[str, int], bound: str | None) -> ArmCounts:
+    """Count probes: bad is an error, and another answer than recorded; a refused one is no evidence."""
+    mine = {kind.removeprefix(PROBE): grown for kind, grown in kinds.items() if kind.startswith(PROBE)}
+    if bound is not None:
+        return _arm(mine, bound, None)
+    bad = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_DIFFERENT, words.PROBE_ERROR))
+    good = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_SAME, words.PROBE_ANSWERED))
+    return ArmCounts(total=good + bad, bad=bad)
 
 
 def _arm(kinds: Mapping[str, int], bound: str | None, place: str | None) -> ArmCounts:

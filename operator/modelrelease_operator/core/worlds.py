@@ -5,9 +5,17 @@ from datetime import datetime, timedelta
 
 from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, HistoryEntry, Reason, StableStatus, Status, Target
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    HistoryEntry,
+    Phase,
+    Reason,
+    StableStatus,
+    Status,
+    Target,
+)
 from modelrelease_operator.core.split import Split, split
-from modelrelease_operator.core.state import Desired, Running, Seen
+from modelrelease_operator.core.state import Desired, Probing, Running, Seen
 
 SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""
@@ -42,6 +50,22 @@ def side_by_side(spec: ReleaseSpec, status: Status, *, canary_replicas: int, ope
         stable=stable.revision,
         canary=canary.revision,
     )
+
+
+def probing_of(spec: ReleaseSpec, status: Status) -> Probing | None:
+    """Return the prober that should exist: where the release asks for one, while its canary is judged."""
+    if spec.analysis.probe is None or status.phase not in (Phase.PROGRESSING, Phase.PAUSED):
+        return None
+    stable, canary = stable_of(status).target, canary_of(status).target
+    return Probing(stable=stable, canary=canary, asked=spec.analysis.probe)
+
+
+def probed_steps(canary: CanaryStatus) -> str | None:
+    """Say which steps were passed without users, or return None."""
+    if not canary.probed_steps:
+        return None
+    which = ", ".join(map(str, canary.probed_steps))
+    return f"probes and not users proved step{'s' * (len(canary.probed_steps) > 1)} {which} of {canary.steps}"
 
 
 def pair_of(status: Status) -> frozenset[str]:

@@ -24,6 +24,12 @@ DEFAULT_RESOURCES: dict[str, Any] = {
     "limits": {"memory": "512Mi"},
 }
 
+SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(runtime.HTTP_PORT),
+    "prometheus.io/path": "/metrics",
+}
+
 LOCKED_DOWN: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -100,22 +106,15 @@ def deployment(owner: Owner, running: Running) -> dict[str, Any]:
 
 
 def _pod(owner: Owner, target: Target) -> dict[str, Any]:
-    claim, volume, mount = _claim_of(target.uri)
+    claim, volume, mount = claim_of(target.uri)
     return {
-        "metadata": {
-            "labels": {},
-            "annotations": {
-                "prometheus.io/scrape": "true",
-                "prometheus.io/port": str(runtime.HTTP_PORT),
-                "prometheus.io/path": "/metrics",
-            },
-        },
+        "metadata": {"labels": {}, "annotations": dict(SCRAPED)},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": deepcopy(POD_SECURITY),
-            "initContainers": [_fetch(target, mount)],
+            "initContainers": [fetcher(target, mount)],
             "containers": [_predictor(owner, target)],
             "volumes": [
                 {"name": "model", "emptyDir": {"sizeLimit": "10Gi"}},
@@ -126,7 +125,7 @@ def _pod(owner: Owner, target: Target) -> dict[str, Any]:
     }
 
 
-def _fetch(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
+def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
     """Return the container that brings the artifact and checks its digest, before the predictor starts."""
     return {
         "name": "fetch",
@@ -190,7 +189,7 @@ def _predictor(owner: Owner, target: Target) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+def claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
     """Return the claim that a `pvc://claim/path` names, its volume and its mount for the fetch container."""
     parts = urlsplit(uri)
     if parts.scheme != "pvc":

@@ -20,6 +20,7 @@ async def measure(source: MetricSource, spec: ReleaseSpec, place: Place) -> tupl
             release=place.release,
             revisions=arms,
             predictions=any(gate.predictions for gate in spec.analysis.gates),
+            probes=spec.analysis.probe is not None,
         ),
         asyncio.gather(*(_answer(source, gate, query, place) for gate, query in asked)),
     )

@@ -29,19 +29,26 @@ WAITING_IN_TROUBLE = frozenset(
 )
 
 
-async def read_workloads(kube: Kube, namespace: str, release: str) -> dict[str, Workload]:
-    """Return every revision that has a Deployment or pods."""
+async def read_workloads(
+    kube: Kube, namespace: str, release: str
+) -> tuple[dict[str, Workload], frozenset[str]]:
+    """Return every revision that has a Deployment or pods, and the names of Deployments that probe."""
     labels = {names.LABEL_RELEASE: release}
-    deployments = {_revision(item): item for item in await kube.list("Deployment", namespace, labels)}
+    found = await kube.list("Deployment", namespace, labels)
+    probers = frozenset(
+        item["metadata"]["name"] for item in found if names.LABEL_PROBER in item["metadata"].get("labels", {})
+    )
+    deployments = {_revision(item): item for item in found if item["metadata"]["name"] not in probers}
     pods: dict[str, list[Object]] = defaultdict(list)
     for pod in await kube.list("Pod", namespace, labels):
         if "deletionTimestamp" not in pod["metadata"]:
             pods[_revision(pod)].append(pod)
-    return {
+    workloads = {
         revision: workload_of(revision, deployments.get(revision), pods.get(revision, []))
         for revision in {*deployments, *pods}
         if revision
     }
+    return workloads, probers
 
 
 async def read_jobs(kube: Kube, namespace: str, release: str) -> dict[str, JobSeen]:

@@ -25,6 +25,10 @@ from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailabl
 from modelrelease_operator.runtime.credentials import Credentials
 
 PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
+PROBE_BUCKETS = f"{words.PROBE_DURATION_SECONDS}_bucket"
+PROBE_METRICS = (words.PROBE_ANSWERS_TOTAL, PROBE_BUCKETS)
+CODES = {words.PREDICTIONS_TOTAL: words.CODE, words.PROBE_ANSWERS_TOTAL: words.RESULT}
+"""Where a counter says what came of its requests."""
 Row = TypeVar("Row")
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 
@@ -70,13 +74,19 @@ class MetricSource:
         return str(self._ca.name)
 
     async def read(
-        self, *, namespace: str, release: str, revisions: Iterable[str], predictions: bool = False
+        self,
+        *,
+        namespace: str,
+        release: str,
+        revisions: Iterable[str],
+        predictions: bool = False,
+        probes: bool = False,
     ) -> Metrics:
         """Return every counter of these revisions, or why there is none to be had.
 
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
-        query = _query(namespace, release, revisions, predictions=predictions)
+        query = _query(namespace, release, revisions, counter_names(predictions=predictions, probes=probes))
         return await self._ask(query, counter_of)
 
     async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
@@ -150,15 +160,14 @@ def said(problem: str) -> str:
     return f"{refused}HTTP status {code}: {text[:500]}"
 
 
-def counter_names(*, predictions: bool) -> tuple[str, ...]:
+def counter_names(*, predictions: bool, probes: bool = False) -> tuple[str, ...]:
     """Return the metrics that a decision reads."""
-    more = PREDICTION_METRICS if predictions else ()
+    more = (*(PREDICTION_METRICS if predictions else ()), *(PROBE_METRICS if probes else ()))
     return (words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more)
 
 
-def _query(namespace: str, release: str, revisions: Iterable[str], *, predictions: bool) -> str:
-    names = "|".join(counter_names(predictions=predictions))
-    return f'{{__name__=~"{names}",{_labels(namespace, release, revisions)}}}'
+def _query(namespace: str, release: str, revisions: Iterable[str], names: Iterable[str]) -> str:
+    return f'{{__name__=~"{"|".join(names)}",{_labels(namespace, release, revisions)}}}'
 
 
 def _bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
@@ -182,10 +191,11 @@ def counter_of(row: dict[str, Any]) -> Counter:
     return Counter(
         revision=labels[words.REVISION],
         pod=labels.get(words.POD) or labels["instance"],
-        code=labels[words.CODE] if name == words.PREDICTIONS_TOTAL else None,
-        bound=labels["le"] if name == f"{words.PREDICTION_DURATION_SECONDS}_bucket" else None,
+        code=labels[CODES[name]] if name in CODES else None,
+        bound=labels["le"] if name.endswith("_bucket") else None,
         bin=labels[words.BIN] if name == words.PREDICTION_BIN_TOTAL else None,
         layout=labels[words.LAYOUT] if name == words.PREDICTION_BINS_INFO else None,
+        probe=name in PROBE_METRICS,
         value=float(row["value"][1]),
     )
 

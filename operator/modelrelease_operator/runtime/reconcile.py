@@ -103,7 +103,7 @@ class Reconciler:
     ) -> Seen:
         meta = release["metadata"]
         namespace, name = meta["namespace"], meta["name"]
-        workloads = await read_workloads(self.kube, namespace, name)
+        workloads, probers = await read_workloads(self.kube, namespace, name)
         metrics: Metrics = ()
         answers: Answers = {}
         if status.phase in MEASURED and status.canary and status.stable:
@@ -125,6 +125,7 @@ class Reconciler:
             drift=self.drift.windows((namespace, name)),
             jobs=await read_jobs(self.kube, namespace, name) if spec.retrain or status.retrain else {},
             recorded=self.outcomes.recorded((namespace, name)),
+            probers=probers,
         )
 
     async def _source(self, namespace: str, spec: ReleaseSpec) -> MetricSource:
@@ -162,8 +163,16 @@ class Reconciler:
             return Decision(desired=decision.desired, status=status, requeue=TRY_AGAIN)
         for revision in set(seen.workloads) - kept - decision.desired.spared:
             await self.kube.delete("Deployment", owner.namespace, names.workload_name(owner.name, revision))
+        await self._clear_probers(owner, decision, seen)
         await self._clear_jobs(owner, decision, seen)
         return await self._retrain(owner, decision, now)
+
+    async def _clear_probers(self, owner: Owner, decision: Decision, seen: Seen) -> None:
+        """Remove probers of canaries that are judged no more."""
+        probing = decision.desired.probing
+        wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
+        for name in seen.probers - wanted:
+            await self.kube.delete("Deployment", owner.namespace, name)
 
     async def _clear_jobs(self, owner: Owner, decision: Decision, seen: Seen) -> None:
         """Remove the Jobs of retrainings before the last one."""

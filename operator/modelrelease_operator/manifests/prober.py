@@ -1,0 +1,151 @@
+"""The Deployment that asks both revisions their reference rows while a canary is judged.
+
+It is no part of either revision: its pod has none of the labels that Services select by, no token, and only
+the manifests of both artifacts. It is placed as the canary's pods are.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from modelrelease_contract import runtime
+from modelrelease_operator.api import names
+from modelrelease_operator.api.status import Target
+from modelrelease_operator.core.state import Probing
+from modelrelease_operator.manifests.overlay import merged
+from modelrelease_operator.manifests.workload import (
+    LOCKED_DOWN,
+    POD_SECURITY,
+    SCRAPED,
+    Owner,
+    claim_of,
+    fetcher,
+    metadata,
+)
+
+GRACE_SECONDS = 10
+RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "20m", "memory": "64Mi"},
+    "limits": {"memory": "256Mi"},
+}
+FROM_TEMPLATE = (
+    "affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "nodeSelector",
+    "priorityClassName", "runtimeClassName", "securityContext", "serviceAccountName", "tolerations",
+)  # fmt: skip
+"""What of the canary's pod template decides where a pod may run and what it may reach."""
+
+
+def prober(owner: Owner, probing: Probing) -> dict[str, Any]:
+    """Return the Deployment of the prober; a new canary has a new one."""
+    labels = {names.LABEL_PROBER: owner.name, names.LABEL_REVISION: probing.canary.revision}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(
+            owner, names.prober_name(owner.name, probing.canary.revision),
+            **{names.LABEL_PROBER: owner.name},
+        ),
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": dict(SCRAPED)},
+                "spec": _pod(owner, probing),
+            },
+        },
+    }  # fmt: skip
+
+
+def _pod(owner: Owner, probing: Probing) -> dict[str, Any]:
+    arms = ((probing.stable, runtime.PROBE_STABLE_DIR), (probing.canary, runtime.PROBE_CANARY_DIR))
+    sources = {volume["name"]: volume for target, _ in arms for volume in _sources(target)}
+    ours = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": deepcopy(POD_SECURITY),
+        "initContainers": [_fetcher(target, folder) for target, folder in arms],
+        "containers": [_container(owner, probing)],
+        "volumes": [
+            {"name": "model", "emptyDir": {"sizeLimit": "64Mi"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            *sources.values(),
+        ],
+    }
+    template = _template(probing.canary)
+    pod: dict[str, Any] = merged(ours, {key: template[key] for key in FROM_TEMPLATE if key in template})
+    return pod
+
+
+def _template(target: Target) -> dict[str, Any]:
+    spec: dict[str, Any] = target.recipe.pod_template.get("spec") or {}
+    return spec
+
+
+def _fetch_of(target: Target) -> dict[str, Any]:
+    """Return how the artifact is reached, which a pod template may say for the container `fetch`."""
+    containers: list[dict[str, Any]] = _template(target).get("initContainers") or []
+    theirs: dict[str, Any] = next((it for it in containers if it.get("name") == "fetch"), {})
+    return {key: theirs[key] for key in ("env", "envFrom", "volumeMounts") if key in theirs}
+
+
+def _sources(target: Target) -> Iterator[dict[str, Any]]:
+    """Yield the volumes that an artifact is read from, and those that its container `fetch` mounts."""
+    claim, volume, _ = claim_of(target.uri)
+    if claim:
+        yield {**volume, "name": _volume_of(claim)}
+    mounted = {mount.get("name") for mount in _fetch_of(target).get("volumeMounts") or ()}
+    yield from (volume for volume in _template(target).get("volumes") or () if volume.get("name") in mounted)
+
+
+def _fetcher(target: Target, folder: str) -> dict[str, Any]:
+    """Return the container that brings one manifest: as the revision's own, without the model's files."""
+    claim, _, mount = claim_of(target.uri)
+    if claim:
+        mount = {**mount, "name": _volume_of(claim)}
+    ours = fetcher(target, mount)
+    env = {item["name"]: item for item in ours["env"]}
+    env[runtime.ENV_MODEL_PATH] = {"name": runtime.ENV_MODEL_PATH, "value": folder}
+    env[runtime.ENV_MANIFEST_ONLY] = {"name": runtime.ENV_MANIFEST_ONLY, "value": "true"}
+    ours |= {"env": list(env.values()), "resources": deepcopy(RESOURCES)}
+    return {**merged(ours, _fetch_of(target)), "name": f"fetch-{folder.rpartition('/')[2]}"}
+
+
+def _container(owner: Owner, probing: Probing) -> dict[str, Any]:
+    _, stable, canary = names.service_names(owner.name)
+    env = {
+        runtime.ENV_RELEASE: owner.name,
+        runtime.ENV_REVISION: probing.canary.revision,
+        runtime.ENV_MODEL_PATH: runtime.MODEL_DIR,
+        runtime.ENV_PROBE_STABLE_REVISION: probing.stable.revision,
+        runtime.ENV_PROBE_STABLE_URL: f"http://{stable}",
+        runtime.ENV_PROBE_CANARY_URL: f"http://{canary}",
+        runtime.ENV_PROBE_RATE: f"{probing.asked.rate:g}",
+        runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.asked.patience.total_seconds():g}",
+    }
+    return {
+        "name": "prober",
+        "image": probing.canary.recipe.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["probe"],
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+        "ports": [{"name": "http", "containerPort": runtime.HTTP_PORT, "protocol": "TCP"}],
+        "resources": deepcopy(RESOURCES),
+        "securityContext": deepcopy(LOCKED_DOWN),
+        "terminationMessagePath": runtime.TERMINATION_LOG,
+        "readinessProbe": {
+            "httpGet": {"path": "/metrics", "port": "http", "scheme": "HTTP"}, "periodSeconds": 5,
+            "timeoutSeconds": 2,
+        },
+        "volumeMounts": [
+            {"name": "model", "mountPath": runtime.MODEL_DIR, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
+        ],
+    }  # fmt: skip
+
+
+def _volume_of(claim: str) -> str:
+    """Return a volume name for a claim: two artifacts may be on two claims."""
+    return f"source-{claim}".replace(".", "-")[:63]
