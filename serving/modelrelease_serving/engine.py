@@ -115,7 +115,10 @@ class Engine:
         for waiting, result in zip(batch, results, strict=True):
             if waiting.future.done():
                 continue
-            if isinstance(result, Exception):
+            if isinstance(result, StopIteration):
+                # No future can hold this one.
+                waiting.future.set_exception(RuntimeError("the model raised StopIteration"))
+            elif isinstance(result, Exception):
                 waiting.future.set_exception(result)
             else:
                 waiting.future.set_result(result)
