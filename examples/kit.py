@@ -60,7 +60,9 @@ def release(name: str, space: str, uri: str, **parts: Any) -> Object:
 
 def artifact_configmap(space: str, folder: Path) -> Object:
     """Return an artifact as a ConfigMap: it must be below 1 MiB."""
-    files = {item.name: base64.b64encode(item.read_bytes()).decode() for item in folder.iterdir()}
+    # Without the model card, which is a folder: nothing fetches it.
+    names = [item for item in folder.iterdir() if item.is_file()]
+    files = {item.name: base64.b64encode(item.read_bytes()).decode() for item in names}
     meta = {"name": artifact_name(folder), "namespace": space}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": files}
 

@@ -17,7 +17,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     for name, seed, shifts in (("old", 7, {}), ("new", 8, {"feature_00": 2.0})):
         data = write_table(generate(rows=4000, seed=seed, shifts=shifts), folder / f"{name}.parquet").path
-        assert main(["train", "--version", name, "--data", str(data), "--output", str(folder)]) == 0
+        assert (
+            main(["train", "--version", name, "--data", str(data), "--output", str(folder), "--no-card"]) == 0
+        )
     return folder
 
 

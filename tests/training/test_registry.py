@@ -175,6 +175,9 @@ def test_train_registers_what_it_exported(
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}
     assert tags["modelrelease.data_fingerprint"] == data.fingerprint
     assert tags["modelrelease.data_schema_version"] == "1"
+    folder = answer["registered"]["source"].removeprefix("mlflow-artifacts:/")
+    with get(f"{mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{folder}/card/model-card.md") as card:
+        assert answer["digest"].encode() in card.read()
 
 
 def test_register_moves_the_aliases_that_it_was_told(
@@ -190,7 +193,7 @@ def test_an_artifact_outlives_an_mlflow_that_is_away(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    arguments = ["--version", "1", "--rows", "400", "--output", tmp_path, "--register"]
+    arguments = ["--version", "1", "--rows", "400", "--no-card", "--output", tmp_path, "--register"]
     assert command("train", *arguments) == EXIT_USAGE
     sentence = capsys.readouterr().err.splitlines()[-1]
     folder = tmp_path / "qna" / "1"

@@ -37,7 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(output: Path, *arguments: str | Path) -> int:
-    return main(["train", "--version", "1", "--output", str(output), *map(str, arguments)])
+    return main(["train", "--version", "1", "--no-card", "--output", str(output), *map(str, arguments)])
 
 
 def read(output: Path) -> ArtifactManifest:
@@ -149,6 +149,7 @@ def test_training_on_a_file_says_which_file_it_was(
 def test_training_on_a_file_gives_the_same_bytes_in_another_process(table: Path, tmp_path: Path) -> None:
     assert train(tmp_path / "here", "--data", table) == 0
     command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--data", str(table)]
+    command += ["--no-card"]
     subprocess.run([*command, "--output", str(tmp_path / "there")], check=True, capture_output=True)
     names = [file.path for file in read(tmp_path / "here").files]
     assert names == ["model.joblib", "model.skops", "training.json"]

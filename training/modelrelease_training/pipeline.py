@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from modelrelease_contract import ArtifactManifest, manifest_digest
 from modelrelease_contract.artifact import Format
 from modelrelease_training.data import Data, Split, Texts, make_data, split, split_by_content
 from modelrelease_training.errors import DataError
@@ -16,6 +17,7 @@ from modelrelease_training.export import (
     Label,
     describe,
     dump,
+    encode,
     make_room,
     write,
 )
@@ -68,6 +70,7 @@ class Order:
     """A feature whose quartiles are the segments; None: the segments that the data brings."""
     model_format: Format = "joblib"
     """The format that is served. The artifact has both."""
+    card: bool = True
     force: bool = False
 
 
@@ -108,9 +111,23 @@ def run(order: Order, *, say: Say, progress: Progress | None = None) -> Trained:
     files = dump(model, _FORMATS[order.model_format])
     files[TRAINING_NAME] = json.dumps(training, indent=1, sort_keys=True).encode() + b"\n"
     manifest = describe(model, files, label=order.label, data=data, metrics=metrics)
+    card = _card(manifest, model, data, training, say) if order.card else {}
     say(f"writing version {order.label.version}")
-    exported = write(manifest, files, output=order.output, force=order.force)
+    exported = write(manifest, files, beside=card, output=order.output, force=order.force)
     return Trained(exported=exported, metrics=metrics, segments=segments, training=training)
+
+
+def _card(
+    manifest: ArtifactManifest, model: Any, data: Split, training: dict[str, Any], say: Say
+) -> dict[str, bytes]:
+    from modelrelease_training.card import Subject, make_card  # noqa: PLC0415 - plots take long to import
+
+    say("drawing the model card")
+    digest = manifest_digest(encode(manifest))
+    subject = Subject(
+        manifest=manifest, digest=digest, model=model, held_out=data.held_out, training=training
+    )
+    return make_card(subject)
 
 
 def _segments(model: Any, data: Data, by: str | None) -> dict[str, dict[str, float]]:

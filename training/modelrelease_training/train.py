@@ -55,8 +55,11 @@ class Recipe:
                 raise ValueError(msg)
 
     def parameters(self) -> dict[str, str]:
-        """Return what was decided, as texts, without what was left open."""
-        return {name: str(value) for name, value in asdict(self).items() if value is not None}
+        """Return what was decided, as texts, without what was left open or says nothing of a forest."""
+        idle = {"regularization"} if self.estimator == "forest" else set()
+        return {
+            name: str(value) for name, value in asdict(self).items() if value is not None and name not in idle
+        }
 
 
 def fit(data: Data, *, regularization: float = REGULARIZATION, seed: int = 0) -> Any:

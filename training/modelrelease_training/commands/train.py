@@ -71,6 +71,7 @@ def add(commands: Commands) -> None:
         default="joblib",
         help="of the file that is served; the artifact has both (default: %(default)s)",
     )
+    parser.add_argument("--no-card", action="store_true", help="write no model card: it takes a few seconds")
     _add_data(parser)
     _add_recipe(parser)
     parser.add_argument("--register", action="store_true", help="register with MLflow, as `register` does")
@@ -172,6 +173,7 @@ def _order(options: argparse.Namespace) -> "Order":
         ),
         segment_by=options.segment_by,
         model_format=options.model_format,
+        card=not options.no_card,
         force=options.force,
     )
 
