@@ -1,36 +1,80 @@
-"""Figures to Weights & Biases, where the extra `wandb` is installed. A run that fails fails no command."""
+"""Figures to Weights & Biases, where the extra `wandb` is installed. What fails there fails no command."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from typing import Any, Final
 
-KEY_VARIABLE = "WANDB_API_KEY"
-MODE_VARIABLE = "WANDB_MODE"
+KEY_VARIABLE: Final = "WANDB_API_KEY"
+MODE_VARIABLE: Final = "WANDB_MODE"
+PROJECT_VARIABLE: Final = "WANDB_PROJECT"
+DEFAULT_PROJECT: Final = "modelrelease"
+_PATIENCE_SECONDS: Final = 15
+
+Figures = Mapping[str, float | bool | str]
 
 
-def log(project: str, *, job: str, figures: Mapping[str, float | bool | str]) -> str | None:
-    """Record `figures` as one run of `project`. Return None, or a sentence that says why they are not there.
+def wanted(project: str | None) -> str | None:
+    """Return the project to log to: the one that was named, or a default where there is a key. Else None."""
+    if project or not os.environ.get(KEY_VARIABLE):
+        return project
+    return os.environ.get(PROJECT_VARIABLE) or DEFAULT_PROJECT
+
+
+def log(project: str, *, job: str, figures: Figures) -> str | None:
+    """Record `figures` as one run of `project`. Return None, or a sentence that says why they are not."""
+    run = Run(project, job=job, recipe={})
+    run.log(figures)
+    return run.finish()
+
+
+class Run:
+    """One run. After the first failure it does nothing more; `finish` says what failed.
 
     Without `WANDB_API_KEY` the run is kept on this machine, where `wandb sync` finds it.
     """
-    # What it says belongs beside the answer of a command, not into it.
-    with redirect_stdout(sys.stderr):
-        return _logged(project, job, dict(figures))
 
+    def __init__(self, project: str, *, job: str, recipe: Figures) -> None:
+        self._failure: str | None = None
+        self._run: Any = None
+        self._guarded(lambda: self._start(project, job, dict(recipe)))
 
-def _logged(project: str, job: str, figures: dict[str, float | bool | str]) -> str | None:
-    try:
+    def log(self, figures: Figures, *, step: int | None = None) -> None:
+        """Record figures, of a step where one is given."""
+        self._guarded(lambda: self._run.log(dict(figures), step=step))
+
+    def finish(self) -> str | None:
+        """Send what is left. Return None, or a sentence that says why not all is there."""
+        self._guarded(self._end)
+        return self._failure
+
+    def _end(self) -> None:
+        self._run.finish()
+
+    def _start(self, project: str, job: str, recipe: dict[str, Any]) -> None:
         import wandb  # noqa: PLC0415 - optional, and slow to import
-    except ImportError as error:
-        return f"nothing was sent to Weights & Biases ({error}): pip install 'modelrelease[wandb]'"
-    mode = os.environ.get(MODE_VARIABLE) or ("online" if os.environ.get(KEY_VARIABLE) else "offline")
-    settings = wandb.Settings(silent=True, console="off", init_timeout=15)
-    try:
-        run = wandb.init(project=project, job_type=job, mode=mode, settings=settings)  # type: ignore[arg-type]
-        run.log(figures)
-        run.finish()
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        return f"nothing was sent to Weights & Biases ({type(error).__name__}: {reason})"
-    return None
+
+        mode = os.environ.get(MODE_VARIABLE) or ("online" if os.environ.get(KEY_VARIABLE) else "offline")
+        settings = wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE_SECONDS)
+        self._run = wandb.init(
+            project=project,
+            job_type=job,
+            config=recipe,
+            mode=mode,  # type: ignore[arg-type]
+            settings=settings,
+        )
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        if self._failure is not None:
+            return
+        try:
+            # What it prints belongs beside the answer of a command, not into it.
+            with redirect_stdout(sys.stderr):
+                action()
+        except ImportError as error:
+            advice = "pip install 'modelrelease[wandb]'"
+            self._failure = f"nothing was sent to Weights & Biases ({error}): {advice}"
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            self._failure = f"not all was sent to Weights & Biases ({type(error).__name__}: {reason})"

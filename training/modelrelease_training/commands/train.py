@@ -1,6 +1,8 @@
 """`modelrelease-train train`."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from modelrelease_training.errors import RegistryError, TrainingError
 if TYPE_CHECKING:
     from modelrelease_training.pipeline import Order, Trained
     from modelrelease_training.registry import Registered
+    from modelrelease_training.wandb_runs import Run
 
 EPILOG = """\
 examples:
@@ -76,6 +79,12 @@ def add(commands: Commands) -> None:
     _add_recipe(parser)
     parser.add_argument("--register", action="store_true", help="register with MLflow, as `register` does")
     add_registry(parser)
+    parser.add_argument(
+        "--wandb-project",
+        "--wandb_project",
+        metavar="PROJECT",
+        help="log to Weights & Biases (default: only where WANDB_API_KEY is set)",
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +137,10 @@ def run(options: argparse.Namespace) -> int:
     from modelrelease_training import pipeline  # noqa: PLC0415 (see the package)
 
     try:
-        trained = pipeline.run(_order(options), say=say, progress=_progress)
+        order = _order(options)
+        with _watched(options, order) as watch:
+            trained = pipeline.run(order, say=say, progress=watch.progress)
+            watch.done(trained)
     except ValueError as error:
         raise TrainingError(str(error)) from error
     except OSError as error:
@@ -178,8 +190,39 @@ def _order(options: argparse.Namespace) -> "Order":
     )
 
 
-def _progress(done: int, steps: int, loss: float) -> None:
-    say(f"step {done} of {steps}, log loss {loss:.4f}")
+class _Watch:
+    """Tells a person of progress, and Weights & Biases where that was asked for."""
+
+    def __init__(self, run: "Run | None") -> None:
+        self._run = run
+
+    def progress(self, done: int, steps: int, loss: float) -> None:
+        """Tell of a step."""
+        say(f"step {done} of {steps}, log loss {loss:.4f}")
+        if self._run:
+            self._run.log({"training/log_loss": loss}, step=done)
+
+    def done(self, trained: "Trained") -> None:
+        """Tell of the end."""
+        if self._run:
+            self._run.log({**trained.metrics, "digest": trained.exported.digest})
+
+
+@contextmanager
+def _watched(options: argparse.Namespace, order: "Order") -> Iterator[_Watch]:
+    from modelrelease_training.wandb_runs import Run, wanted  # noqa: PLC0415
+
+    project = wanted(options.wandb_project)
+    if project is None:
+        yield _Watch(None)
+        return
+    recipe = {**order.recipe.parameters(), "name": order.label.name, "version": order.label.version}
+    run = Run(project, job="train", recipe=recipe)
+    try:
+        yield _Watch(run)
+    finally:
+        if failure := run.finish():
+            say(failure)
 
 
 def _fields(trained: "Trained") -> dict[str, object]:
