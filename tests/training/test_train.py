@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -223,3 +224,17 @@ def test_a_nullable_feature_is_filled_and_null_in_the_examples(tmp_path: Path) -
     assert [feature.name for feature in manifest.features if feature.nullable] == ["feature_02"]
     loaded, _ = load_model(write(manifest, files, output=tmp_path).path)
     assert np.array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
+
+
+def test_a_training_that_is_interrupted_leaves_nothing_half_made(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
+    command += ["--max-steps", "2000000", "--output", str(tmp_path), "--no-card"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "fitting sgd" in line:
+                break
+        running.send_signal(signal.SIGINT)
+        assert "stopped; what was not finished was not written" in running.stderr.read()
+    assert running.returncode == 130
+    assert list((tmp_path / "qna").iterdir()) == []
