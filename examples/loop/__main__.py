@@ -34,7 +34,8 @@ def main() -> int:
     try:
         cluster.up()
         cluster.build_images("serving", "operator", "training")
-        cluster.install_operator(f"mlflow.trackingUri={objects.registry_url(SPACE)}")
+        registry = f"mlflow.trackingUri={objects.registry_url(SPACE)}"
+        cluster.install_operator(registry, "mlflow.recordOutcomes=true", "mlflow.intervalSeconds=10")
         loop.stage()
         loop.closes(MOVED, DEVIATIONS)
         loop.refuses(MOVED_NEXT, DEVIATIONS)

@@ -28,6 +28,7 @@ OPERATIONS = [
     "GET /v2/models/{name}/versions/{version}/ready",
     "GET /version",
     "POST /predict",
+    "POST /probe",
     "POST /v2/models/{name}/infer",
     "POST /v2/models/{name}/versions/{version}/infer",
 ]
