@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,8 +106,8 @@ def start(
 
 
 def end_well_on_sigterm() -> None:
-    """Let a SIGTERM to this program end it as an exception does, so that no server stays behind."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """Let a SIGTERM to this program end it as Ctrl-C does, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def free_ports(count: int) -> list[int]:
