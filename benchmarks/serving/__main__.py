@@ -14,6 +14,7 @@ import platform
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stopped = False
     if asked.show:
         report = from_json(json.loads(asked.show.read_text()))
+        if asked.note:
+            report = replace(report, about={**report.about, "note": asked.note})
     else:
         try:
             report, stopped = _run(candidates, asked)

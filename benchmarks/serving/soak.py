@@ -23,8 +23,9 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.marks import between_marks
+from benchmarks.serving import environments
 from benchmarks.serving.agree import DisagreesError, worst_difference
-from benchmarks.serving.candidates import Candidate, Role, chosen
+from benchmarks.serving.candidates import OWN, Candidate, Role, chosen
 from benchmarks.serving.endurance import Phase, Sample, as_json, as_markdown, overload_goals, steady_goals
 from benchmarks.serving.figures import MANY
 from benchmarks.serving.goals import Goal
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ensure_wrk()
         _allow_connections()
+        environments.make(OWN)
         with prepared([], Path) as models:
             for wanted in phases:
                 if wanted.minutes > 0:

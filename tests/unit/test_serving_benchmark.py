@@ -140,6 +140,11 @@ class TestReports:
         assert "| MISSED | 0.64 times" in text
         assert "- kserve-logistic: gave no answer" in text
 
+    def test_tell_how_many_rounds_there_were_when_a_run_was_stopped(self):
+        visits = [visit("ours-logistic", 1), visit("ours-logistic", 1), visit("raw-asgi", 1)]
+        assert "- rounds that were done: 1 to 2" in as_markdown(Report(visits=visits))
+        assert "- rounds that were done: 1\n" in as_markdown(Report(visits=visits[1:]))
+
     def test_a_failure_alone_is_enough_to_end_with_1(self):
         report = Report(visits=[], failures={"kserve-logistic": "gave no answer"})
         assert report.missed
