@@ -142,7 +142,8 @@ def as_markdown(phase: Phase, goals: Sequence[Goal]) -> str:
     """Return a phase as a table of its minutes, and its verdicts."""
     lines = [
         f"**{phase.name}**: `{phase.server}`, {phase.rate:,.0f} requests a second for {phase.minutes:.1f} "
-        f"minutes; it sustained {phase.sustainable:,.0f} at 32 connections just before.",
+        f"minutes, {phase.rate / phase.sustainable:.2g} times the {phase.sustainable:,.0f} that it sustained "
+        "at 32 connections just before.",
         "",
         "| goal | | measured |",
         "|---|---|---|",
