@@ -1,10 +1,7 @@
 """The prober beside real predictors: what it asks, how it counts, and that no user's count learns of it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +20,7 @@ from modelrelease_serving.fetch import fetch
 from modelrelease_serving.probe import Probe, Reference, ask
 from modelrelease_training.export import Exported, Label
 from tests.serving.support import Predictor, Web, predictor, settings, train, wait_until
+from tests.support.predictors import process
 
 Counts = dict[tuple[str, str], float]
 
@@ -45,29 +43,13 @@ def manifests(folder: Path, stable: Exported, canary: Exported) -> Path:
 
 @contextmanager
 def prober(folder: Path, stable: str, canary: str, **environment: str) -> Iterator[Predictor]:
-    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     values = {
-        "MODEL_PATH": str(folder), "HOST": "127.0.0.1", "PORT": "0", "MODELRELEASE_RELEASE": "qna",
-        "MODELRELEASE_REVISION": "new", "PROBE_STABLE_REVISION": "old", "PROBE_STABLE_URL": stable,
-        "PROBE_CANARY_URL": canary, "PROBE_RATE": "200", "TERMINATION_LOG": str(folder / "last-words"),
+        "MODEL_PATH": str(folder), "MODELRELEASE_RELEASE": "qna", "MODELRELEASE_REVISION": "new",
+        "PROBE_STABLE_REVISION": "old", "PROBE_STABLE_URL": stable, "PROBE_CANARY_URL": canary,
+        "PROBE_RATE": "200", "TERMINATION_LOG": str(folder / "last-words"),
     }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelrelease_serving", "probe"],
-        env={**clean, **values, **environment},
-        stderr=subprocess.PIPE,
-    )
-    running = Predictor(process)
-    reader = threading.Thread(target=running.read_logs)
-    reader.start()
-    try:
+    with process("probe", **{**values, **environment}) as running:
         yield running
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        reader.join()
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 def counted(running: Predictor) -> Counts:

@@ -78,23 +78,29 @@ class Predictor:
 @contextmanager
 def predictor(artifact: Path, **environment: str) -> Iterator[Predictor]:
     """Run `python -m modelrelease_serving` on `artifact`, pinned; kill it at the end if it still runs."""
-    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     digest = manifest_digest((artifact / MANIFEST_NAME).read_bytes())
-    values = {"MODEL_PATH": str(artifact), "MODEL_SHA256": digest, "HOST": "127.0.0.1", "PORT": "0"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelrelease_serving"],
-        env={**clean, **values, **environment},
+    with process(**{"MODEL_PATH": str(artifact), "MODEL_SHA256": digest, **environment}) as running:
+        yield running
+
+
+@contextmanager
+def process(*arguments: str, **environment: str) -> Iterator[Predictor]:
+    """Run `python -m modelrelease_serving` on any free port; kill it at the end if it still runs."""
+    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "modelrelease_serving", *arguments],
+        env={**clean, "HOST": "127.0.0.1", "PORT": "0", **environment},
         stderr=subprocess.PIPE,
     )
-    running = Predictor(process)
+    running = Predictor(child)
     reader = threading.Thread(target=running.read_logs)
     reader.start()
     try:
         yield running
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        if child.poll() is None:
+            child.kill()
+        child.wait()
         reader.join()
-        assert process.stderr is not None
-        process.stderr.close()
+        assert child.stderr is not None
+        child.stderr.close()
