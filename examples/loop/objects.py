@@ -94,7 +94,8 @@ def retraining(space: str, *arguments: str) -> kit.Object:
         "command": ["python", "-m", "modelrelease_training.flow", "run"],
         "args": list(arguments),
         "env": environment(space),
-        "cooldown": "10s",
+        # Longer than the operator needs to see the moved alias: else the same drift would ask again.
+        "cooldown": "2m",
         "deadline": "15m",
     }
 
