@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
 from modelrelease_training.skops_bytes import skops_bytes
 from modelrelease_training.train import Recipe, fit_recipe
+from tests.support.signals import hear_interrupts
 
 DATA = split(make_data(seed=7, rows=2000))
 ESTIMATORS = [
@@ -230,13 +230,11 @@ def test_a_nullable_feature_is_filled_and_null_in_the_examples(tmp_path: Path) -
 def test_a_training_that_is_interrupted_leaves_nothing_half_made(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
     command += ["--max-steps", "2000000", "--output", str(tmp_path), "--no-card"]
-    # A shell's background job, which these tests may be, ignores SIGINT, and its children would too.
-    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listening,  # noqa: PLW1509 - one thread
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - one thread
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
