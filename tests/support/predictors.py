@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from modelrelease_contract import MANIFEST_NAME, manifest_digest
-from tests.support.signals import hear_interrupts
 
 
 def wait_until(what: str, predicate: Callable[[], Any], *, within: float = 60.0) -> Any:
@@ -92,7 +91,6 @@ def process(*arguments: str, **environment: str) -> Iterator[Predictor]:
         [sys.executable, "-m", "modelrelease_serving", *arguments],
         env={**clean, "HOST": "127.0.0.1", "PORT": "0", **environment},
         stderr=subprocess.PIPE,
-        preexec_fn=hear_interrupts,  # noqa: PLW1509 - before any thread of ours
     )
     running = Predictor(child)
     reader = threading.Thread(target=running.read_logs)

@@ -22,7 +22,6 @@ from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
 from modelrelease_training.skops_bytes import skops_bytes
 from modelrelease_training.train import Recipe, fit_recipe
-from tests.support.signals import hear_interrupts
 
 DATA = split(make_data(seed=7, rows=2000))
 ESTIMATORS = [
@@ -230,12 +229,7 @@ def test_a_nullable_feature_is_filled_and_null_in_the_examples(tmp_path: Path) -
 def test_a_training_that_is_interrupted_leaves_nothing_half_made(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
     command += ["--max-steps", "2000000", "--output", str(tmp_path), "--no-card"]
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_interrupts,  # noqa: PLW1509 - one thread
-    ) as running:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         for line in running.stderr:
             if "fitting sgd" in line:
