@@ -29,7 +29,7 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     assert {each["type"]: each["status"] for each in found["conditions"]}["Ready"] == "True"
 
     release.load(rps=60)
-    restart(release)
+    kit.restart(release.cluster, release.space)
     release.wait("drift to end", lambda status: condition(status).get("status") == "False")
     assert "DriftEnded" in release.reasons()
 
@@ -47,12 +47,7 @@ def shift(release: Release, feature: int) -> None:
         row[feature] = round(row[feature] + 0.75 * deviation, 6)
     objects[0]["data"]["rows.json"] = json.dumps(rows)
     kit.apply(release.cluster, *objects)
-    restart(release)
-
-
-def restart(release: Release) -> None:
-    release.cluster.kubectl("rollout", "restart", "-n", release.space, "deployment/load")
-    release.cluster.kubectl("rollout", "status", "-n", release.space, "deployment/load", "--timeout=120s")
+    kit.restart(release.cluster, release.space)
 
 
 def condition(status: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,11 @@ Progress = Callable[[int, int, float], None]
 """Called with steps done, steps in all, and the log loss on the training rows."""
 
 
+def usual_estimator(*, max_steps: int | None, batch_size: int | None) -> Estimator:
+    """Return what is fitted where nobody named an estimator: only `sgd` learns in steps."""
+    return "logistic" if max_steps is None and batch_size is None else "sgd"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How to fit. Everything that decides the model, apart from the data."""

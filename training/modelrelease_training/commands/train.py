@@ -168,16 +168,16 @@ def _order(options: argparse.Namespace) -> "Order":
     from modelrelease_training.export import Label  # noqa: PLC0415
     from modelrelease_training.pipeline import Order, Source  # noqa: PLC0415
     from modelrelease_training.schema import load_schema  # noqa: PLC0415
-    from modelrelease_training.train import Recipe  # noqa: PLC0415
+    from modelrelease_training.train import Recipe, usual_estimator  # noqa: PLC0415
 
-    in_steps = options.max_steps is not None or options.batch_size is not None
+    usual = usual_estimator(max_steps=options.max_steps, batch_size=options.batch_size)
     schema = load_schema(options.schema) if options.data else None
     return Order(
         label=Label(name=options.name, version=options.version, created=options.created),
         output=options.output,
         source=Source(path=options.data, schema=schema, seed=options.seed, rows=options.rows),
         recipe=Recipe(
-            estimator=options.estimator or ("sgd" if in_steps else "logistic"),
+            estimator=options.estimator or usual,
             regularization=options.regularization,
             max_steps=options.max_steps,
             batch_size=options.batch_size,

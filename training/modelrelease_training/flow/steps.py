@@ -19,7 +19,7 @@ from modelrelease_training.flow.request import Drawn, Request
 from modelrelease_training.ingest import Ingested, generate, ingest, write_table
 from modelrelease_training.registry import CANDIDATE, CHAMPION, Registry, facts_of
 from modelrelease_training.schema import DataSchema, load_schema, validate
-from modelrelease_training.train import Recipe
+from modelrelease_training.train import Recipe, usual_estimator
 
 Fields = dict[str, Any]
 
@@ -49,9 +49,8 @@ def check(request: Request, data: Fields) -> Fields:
 def train(request: Request, data: Fields) -> Fields:
     """Fit, measure and export the challenger."""
     how = request.how
-    in_steps = how.max_steps is not None or how.batch_size is not None
     recipe = Recipe(
-        estimator=how.estimator or ("sgd" if in_steps else "logistic"),
+        estimator=how.estimator or usual_estimator(max_steps=how.max_steps, batch_size=how.batch_size),
         regularization=how.regularization,
         max_steps=how.max_steps,
         batch_size=how.batch_size,
