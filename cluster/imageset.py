@@ -49,7 +49,9 @@ OPERATOR = Image(
     "modelrelease-operator:dev", "Dockerfile.operator", ("locks/operator.txt", "locks/build.txt", *SOURCES)
 )
 SERVING = Image(
-    "modelrelease-serving:dev", "Dockerfile.serving", ("locks/serving.txt", "locks/build.txt", *SOURCES)
+    "modelrelease-serving:dev",
+    "Dockerfile.serving",
+    ("locks/serving.txt", "locks/build.txt", "tools/slim", *SOURCES),
 )
 
 TRAINING = Image(

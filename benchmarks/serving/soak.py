@@ -55,6 +55,8 @@ class Wanted:
     times: float
     """Rate, in multiples of what the server sustains."""
     judge: Callable[[Phase], list[Goal]]
+    rows: int = 1
+    """Rows of each request."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             minutes=asked.overload_minutes,
             times=10,
             judge=overload_goals,
+            rows=asked.overload_rows,
         ),
     )
     done: list[tuple[Phase, list[Goal]]] = []
@@ -126,11 +129,11 @@ def _run(wanted: Wanted, models: Prepared) -> Phase:
         server = launch(candidate, where, Path(name) / "log")
         try:
             wait_for_answer(server, port, candidate, models)
-            sustainable = _sustainable(candidate, port, models, Path(name) / "request.lua")
+            bodies = _bodies(models, wanted.rows)
+            sustainable = _sustainable(candidate, port, bodies[0], Path(name) / "request.lua")
             rate = min(wanted.times * sustainable, MOST_PER_SECOND)
             say(f"{wanted.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending {rate:,.0f}")
             before = server.usage().resident_bytes / 1e6
-            bodies = [candidate.wire.body(row) for row in models.rows]
             client = OpenLoop(port, candidate.wire.path, bodies, connections=CONNECTIONS)
             samples = _send(client, server, rate, 60 * wanted.minutes)
             return Phase(
@@ -147,8 +150,15 @@ def _run(wanted: Wanted, models: Prepared) -> Phase:
             server.stop()
 
 
-def _sustainable(candidate: Candidate, port: int, models: Prepared, lua: Path) -> float:
-    lua.write_text(script(candidate.wire.body(models.rows[0])))
+def _bodies(models: Prepared, rows: int) -> list[dict[str, Any]]:
+    """Return requests of so many rows each."""
+    asked = models.rows * rows
+    chunks = [asked[at : at + rows] for at in range(0, len(asked), rows)]
+    return [{"features": chunk if rows > 1 else chunk[0]} for chunk in chunks]
+
+
+def _sustainable(candidate: Candidate, port: int, body: dict[str, Any], lua: Path) -> float:
+    lua.write_text(script(body))
     url = f"http://127.0.0.1:{port}{candidate.wire.path}"
     seen = shoot(url, lua, core=LOAD_CORE, connections=MANY, seconds=_CALIBRATION_SECONDS)
     return seen.requests / seen.seconds
@@ -205,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--share", type=float, default=0.5, help="the steady rate, as a share of what it sustains (0.5)")
     add("--steady", choices=servers, default="ours-logistic", help="server of the steady phase")
     add("--overload", choices=servers, default="ours-forest-opaque", help="server of the overload phase")
+    add("--overload-rows", type=int, default=16, help="rows of each request of the overload phase (16)")
     add("--json", type=Path, default=Path("build/soak.json"), help="every sample (build/soak.json)")
     add("--into", type=Path, help="put the tables between the marks of this file as well")
     return parser

@@ -52,7 +52,7 @@ class PredictorApp(FastAPI):
 
         async def behind(request: Request) -> Response:
             v2.require_known(self.state.model, **request.path_params)
-            return (await handler(list(request.headers.raw), request.receive)).response()
+            return (await handler(request.scope, request.receive)).response()
 
         self.add_api_route(path, behind, methods=["POST"], **documentation)
         self.front |= dict.fromkeys(at or [path], handler)
@@ -63,7 +63,7 @@ class PredictorApp(FastAPI):
         if scope["type"] == "http" and scope["method"] == "POST":
             handler = self.front.get(scope["path"])
             if handler is not None:
-                reply = await handler(scope["headers"], receive)
+                reply = await handler(scope, receive)
                 await reply.send(send, leave=self._leaving.is_last(scope))
                 return
         await super().__call__(scope, receive, send)

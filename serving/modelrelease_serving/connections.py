@@ -6,9 +6,10 @@ with an answer that says so, never under a request. Nothing here knows about mod
 """
 
 import asyncio
+import math
 import random
 import time
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
@@ -45,9 +46,11 @@ class Drain:
 class Connection:
     """Since when a connection stands, with a factor of its own so that many do not end together."""
 
-    __slots__ = ("opened", "stretch")
+    __slots__ = ("is_surplus", "opened", "stretch")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_surplus: bool = False) -> None:
+        self.is_surplus = is_surplus
+        """True when as many stood already as are served: its first answer is its last."""
         self.opened = time.monotonic()
         self.stretch = random.uniform(1 - _JITTER, 1 + _JITTER)
 
@@ -59,11 +62,26 @@ class Connection:
 class DatedProtocol(HttpToolsProtocol):
     """Tells the app, in `scope["state"]`, which connection a request came on."""
 
+    MOST: ClassVar[float] = math.inf
+    """Connections that are served at the same time."""
+
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note the time."""
+        """Note the time, and whether there are too many."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, STATE_KEY: Connection()}
+        connection = Connection(is_surplus=len(self.connections) > self.MOST)
+        self.app_state = {**self.app_state, STATE_KEY: connection}
+
+
+def protocol(max_connections: int) -> type[DatedProtocol]:
+    """Return the protocol for a server that serves so many connections."""
+    return type("BoundedProtocol", (DatedProtocol,), {"MOST": max_connections})
+
+
+def connection_of(scope: Scope) -> Connection | None:
+    """Return the connection that a request came on, None where nobody noted it."""
+    found: Connection | None = scope.get("state", {}).get(STATE_KEY)
+    return found
 
 
 class Leaving:
@@ -79,10 +97,10 @@ class Leaving:
         """Say whether the connection of a request should end with its answer."""
         if self._drain.active:
             return True
-        if not self._max_age:
+        connection = connection_of(scope)
+        if connection is None:
             return False
-        connection: Any = scope.get("state", {}).get(STATE_KEY)
-        return connection is not None and bool(connection.is_older_than(self._max_age))
+        return connection.is_surplus or (self._max_age > 0 and connection.is_older_than(self._max_age))
 
 
 class LeaveMiddleware:

@@ -53,9 +53,9 @@ _Results = list[Outcome | Exception]
 class Engine:
     """Answers requests from one model. Belongs to one event loop."""
 
-    def __init__(self, model: Model, *, max_rows: int, max_bytes: int) -> None:
+    def __init__(self, model: Model, *, max_rows: int, max_bytes: int, max_seconds: float) -> None:
         self._model = model
-        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._max_rows, self._max_bytes, self._max_seconds = max_rows, max_bytes, max_seconds
         self._queue: deque[_Waiting] = deque()
         self._rows = self._bytes = 0
         self._busy = False
@@ -81,8 +81,13 @@ class Engine:
 
     def _make_room(self, rows: int, size: int) -> None:
         """Count a request in. What comes to an empty queue is never too much."""
-        if self._queue and (self._rows + rows > self._max_rows or self._bytes + size > self._max_bytes):
-            raise BusyError(self._rows, self._bytes)
+        if self._queue and (
+            self._rows + rows > self._max_rows
+            or self._bytes + size > self._max_bytes
+            or self._model.pace.seconds(self._rows + rows) > self._max_seconds
+        ):
+            msg = f"{self._rows} rows in {self._bytes} bytes wait for the model already"
+            raise BusyError(msg)
         self._rows += rows
         self._bytes += size
 

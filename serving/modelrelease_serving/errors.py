@@ -36,7 +36,7 @@ class BadRequestError(Exception):
 
 
 class BusyError(Exception):
-    """So much waits for the model that more would only make memory grow; a 503 problem document."""
+    """More came than can be answered soon, and memory must not grow by it; a 503 problem document."""
 
-    def __init__(self, rows: int, size: int) -> None:
-        super().__init__(f"{rows} rows in {size} bytes wait for the model already: try again in a second")
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: try again in a second")

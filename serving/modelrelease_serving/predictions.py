@@ -10,8 +10,9 @@ from copy import copy
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
+from modelrelease_serving.connections import connection_of
 from modelrelease_serving.engine import Engine, Outcome
 from modelrelease_serving.errors import BadRequestError, BusyError
 from modelrelease_serving.estimator import Answer, Row
@@ -30,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
 """Takes the rows and answers of one request after it was answered, and its id if it has one."""
 
-Handler = Callable[[Headers, Receive], Awaitable[Reply]]
-"""Answers one request, given its headers as ASGI has them and where its body comes from."""
+Handler = Callable[[Scope, Receive], Awaitable[Reply]]
+"""Answers one request, given as ASGI has it."""
 
 
 class Question(NamedTuple):
@@ -65,7 +66,12 @@ class Predictions:
         self._model = model
         self._metrics: Metrics | ProbeCounts = metrics
         self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
-        self._engine = Engine(model, max_rows=settings.max_waiting_rows, max_bytes=settings.max_waiting_bytes)
+        self._engine = Engine(
+            model,
+            max_rows=settings.max_waiting_rows,
+            max_bytes=settings.max_waiting_bytes,
+            max_seconds=settings.max_waiting_seconds,
+        )
         self._failures_seen: set[str] = set()
 
     def counted_by(self, counts: ProbeCounts) -> "Predictions":
@@ -77,23 +83,24 @@ class Predictions:
     def handler(self, dialect: Dialect) -> Handler:
         """Return what answers the requests of one dialect."""
 
-        async def handle(headers: Headers, receive: Receive) -> Reply:
-            return await self.answer(dialect, headers, receive)
+        async def handle(scope: Scope, receive: Receive) -> Reply:
+            return await self.answer(dialect, scope, receive)
 
         return handle
 
-    async def answer(self, dialect: Dialect, raw_headers: Headers, receive: Receive) -> Reply:
+    async def answer(self, dialect: Dialect, scope: Scope, receive: Receive) -> Reply:
         """Return predictions or a problem document, and count it."""
         try:
             if not self._model.ready:
                 raise BadRequestError(503, "the model is still loading: ask /ready first")
-            headers = dict(raw_headers)
+            headers = dict(scope["headers"])
             body = await _read(headers, receive)
             began = perf_counter()
             question = dialect.read(body, headers)
         except BadRequestError as error:
             return self._refuse(dialect, error)
         try:
+            _refuse_surplus(scope)
             outcome = await self._engine.predict(question.rows, len(body), explain=question.explain)
         except BusyError as error:
             self._metrics.answered(503)
@@ -191,6 +198,13 @@ def _origin(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
+
+
+def _refuse_surplus(scope: Scope) -> None:
+    """Raise BusyError on a connection too many. Its body was read, so that the answer meets no reset."""
+    connection = connection_of(scope)
+    if connection is not None and connection.is_surplus:
+        raise BusyError("as many connections stand as this server takes")
 
 
 async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_serving.app import PredictorApp, create_app
-from modelrelease_serving.connections import DatedProtocol, Drain
+from modelrelease_serving.connections import Drain, protocol
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields, give_up
 from modelrelease_serving.model import Model
@@ -107,7 +107,7 @@ async def _serve(model: Model, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=DatedProtocol,
+        http=protocol(settings.max_connections),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     """Rows that may wait for the model; more requests are answered 503 until there is room."""
     max_waiting_bytes: int = Field(default=64 * 1024**2, gt=0, validation_alias="MAX_WAITING_BYTES")
     """The same for the bytes of their bodies."""
+    max_waiting_seconds: float = Field(default=2, gt=0, validation_alias="MAX_WAITING_SECONDS")
+    """The same for the time that the model needs for the rows that wait."""
+    max_connections: int = Field(default=4000, gt=0, validation_alias="MAX_CONNECTIONS")
+    """Connections that are served; a request on one more is answered 503, and ends it."""
     compile_model: bool = Field(default=True, validation_alias="COMPILE_MODEL")
     """Whether a known estimator may answer through a faster form with the same answers."""
     drift_max_series: int = Field(default=2000, ge=0, validation_alias="DRIFT_MAX_SERIES")

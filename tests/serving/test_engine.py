@@ -41,8 +41,10 @@ class Scripted:
         return self.predict(rows), [[0.25, 0.75]] * len(rows)
 
 
-def engine_of(model: Scripted, *, max_rows: int = 100, max_bytes: int = 1000) -> Engine:
-    return Engine(model, max_rows=max_rows, max_bytes=max_bytes)  # type: ignore[arg-type]
+def engine_of(
+    model: Scripted, *, max_rows: int = 100, max_bytes: int = 1000, max_seconds: float = 10
+) -> Engine:
+    return Engine(model, max_rows=max_rows, max_bytes=max_bytes, max_seconds=max_seconds)  # type: ignore[arg-type]
 
 
 async def ask(engine: Engine, *values: float, size: int = 1) -> list[Any]:
@@ -136,6 +138,18 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_later(rows: int, siz
     assert kept
     assert all(answer == [2 * value for value in range(rows)] for answer in kept)
     assert await ask(engine, 5) == [10]
+
+
+async def test_what_would_wait_too_long_for_the_model_is_refused() -> None:
+    model = Scripted(Pace(call=0.05, row=0.1))
+    model.may_go_on.clear()
+    engine = engine_of(model, max_seconds=1)
+    tasks = [asyncio.create_task(ask(engine, 1, 2, 3)) for _ in range(8)]
+    assert isinstance(await asyncio.wait_for(first_failure(tasks), 5), BusyError)
+    model.may_go_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    # Nine rows take 0.95 seconds, and twelve 1.25.
+    assert [answer for answer in answers if not isinstance(answer, BaseException)] == [[2, 4, 6]] * 3
 
 
 async def first_failure(tasks: list[asyncio.Task[list[Any]]]) -> BaseException | None:

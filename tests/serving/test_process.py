@@ -1,5 +1,6 @@
 """The real process over real sockets: how it starts, how connections end, and how it leaves."""
 
+import json
 import signal
 import socket
 import time
@@ -148,6 +149,35 @@ def test_an_old_connection_ends_with_an_answer_that_says_so(artifact: Exported) 
             assert is_closed_by_peer(connection)
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             assert not is_last(connection), "a new connection is young again"
+
+
+def test_a_connection_too_many_is_answered_503_and_ends(artifact: Exported, body: bytes) -> None:
+    with predictor(artifact.path, MAX_CONNECTIONS="2", DRAIN_SECONDS="0") as running:
+        running.wait_ready()
+        first, second, third = (running.connect() for _ in range(3))
+        assert ask(first) == (200, False)
+        assert ask(second) == (200, False)
+        third.request("POST", "/predict", body)
+        refused = third.getresponse()
+        problem = json.loads(refused.read())
+        assert (refused.status, refused.getheader("Retry-After"), refused.will_close) == (503, "1", True)
+        assert problem["detail"] == "as many connections stand as this server takes: try again in a second"
+        assert ask(third) == (200, True), "a kubelet that asks for health is answered all the same"
+        first.close()
+        wait_until("a new connection is served", lambda: asks_for_a_prediction(running, body) == 200)
+        assert ask(second) == (200, False)
+        counted = [line for line in running.get("/metrics")[1].splitlines() if 'code="503"' in line]
+        second.close()
+        third.close()
+        assert any(line.startswith("predictions_total") and line.endswith(" 1.0") for line in counted)
+
+
+def asks_for_a_prediction(running: Predictor, body: bytes) -> int:
+    connection = running.connect()
+    connection.request("POST", "/predict", body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 def test_callers_move_on_without_a_failed_request(artifact: Exported, body: bytes) -> None:

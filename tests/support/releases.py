@@ -4,7 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+from kubernetes.client import CustomObjectsApi
+from kubernetes.config import new_client_from_config
 
 from cluster import Cluster
 from examples import kit
@@ -78,7 +82,21 @@ class Release:
         return status if fresh else {}
 
     def get(self) -> Object:
-        return self.read("modelrelease", self.name)
+        """Return the release as the API server has it."""
+        found = self._api.get_namespaced_custom_object(
+            group="modelrelease.dev",
+            version="v1alpha1",
+            namespace=self.space,
+            plural="modelreleases",
+            name=self.name,
+        )
+        assert isinstance(found, dict), found
+        return found
+
+    @cached_property
+    def _api(self) -> CustomObjectsApi:
+        """A client of our own: a kubectl for each look of many waiting threads would take a core."""
+        return CustomObjectsApi(new_client_from_config(str(self.cluster.kubeconfig)))  # type: ignore[no-untyped-call]
 
     def read(self, kind: str, name: str) -> Object:
         found: Object = json.loads(self.cluster.kubectl("get", kind, name, "-n", self.space, "-o", "json"))
