@@ -38,7 +38,9 @@ class Prepared:
 
 
 @contextmanager
-def prepared(candidates: Iterable[Candidate], environment: Callable[[str], Path]) -> Iterator[Prepared]:
+def prepared(
+    candidates: Iterable[Candidate], environment: Callable[[str], Path], *, trees: int = 100
+) -> Iterator[Prepared]:
     """Fit the models and write what these candidates need into a folder that is removed at the end."""
     wanted = list(candidates)
     data = split(make_data(seed=1, rows=_ROWS))
@@ -47,7 +49,7 @@ def prepared(candidates: Iterable[Candidate], environment: Callable[[str], Path]
         with step("fitting the models"):
             fitted = {
                 Work.LOGISTIC: fit(data.training),
-                Work.FOREST: RandomForestClassifier(n_estimators=100, random_state=0).fit(
+                Work.FOREST: RandomForestClassifier(n_estimators=trees, random_state=0).fit(
                     data.training.rows, data.training.labels
                 ),
             }

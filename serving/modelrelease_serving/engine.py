@@ -79,8 +79,8 @@ class Engine:
         self._queue.append(waiting)
         return await waiting.future
 
-    def _make_room(self, rows: int, size: int) -> None:
-        """Count a request in. What comes to an empty queue is never too much."""
+    def require_room(self, rows: int, size: int) -> None:
+        """Raise BusyError when a request is too much. What comes to an empty queue never is."""
         if self._queue and (
             self._rows + rows > self._max_rows
             or self._bytes + size > self._max_bytes
@@ -88,6 +88,10 @@ class Engine:
         ):
             msg = f"{self._rows} rows in {self._bytes} bytes wait for the model already"
             raise BusyError(msg)
+
+    def _make_room(self, rows: int, size: int) -> None:
+        """Count a request in."""
+        self.require_room(rows, size)
         self._rows += rows
         self._bytes += size
 

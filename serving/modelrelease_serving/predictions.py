@@ -95,16 +95,19 @@ class Predictions:
                 raise BadRequestError(503, "the model is still loading: ask /ready first")
             headers = dict(scope["headers"])
             body = await _read(headers, receive)
+            # Before it is decoded: a server with too much to do must not do that, too.
+            _refuse_surplus(scope)
+            self._engine.require_room(1, len(body))
             began = perf_counter()
             question = dialect.read(body, headers)
         except BadRequestError as error:
             return self._refuse(dialect, error)
+        except BusyError as error:
+            return self._refuse_for_now(dialect, error)
         try:
-            _refuse_surplus(scope)
             outcome = await self._engine.predict(question.rows, len(body), explain=question.explain)
         except BusyError as error:
-            self._metrics.answered(503)
-            return dialect.refuse(503, str(error), [*self._headers, (b"retry-after", b"1")])
+            return self._refuse_for_now(dialect, error)
         except Exception as error:
             self._metrics.answered(500, perf_counter() - began)
             self._report(error, len(question.rows))
@@ -120,6 +123,10 @@ class Predictions:
     def _refuse(self, dialect: Dialect, error: BadRequestError) -> Reply:
         self._metrics.answered(error.status)
         return dialect.refuse(error.status, error.detail, self._headers, row=error.row, feature=error.feature)
+
+    def _refuse_for_now(self, dialect: Dialect, error: BusyError) -> Reply:
+        self._metrics.answered(503)
+        return dialect.refuse(503, str(error), [*self._headers, (b"retry-after", b"1")])
 
     def _report(self, error: Exception, rows: int) -> None:
         """Log one line for each failure, with the traceback only the first time that it is seen."""
