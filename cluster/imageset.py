@@ -57,7 +57,8 @@ SERVING = Image(
 TRAINING = Image(
     "modelrelease-training:dev", "Dockerfile.training", ("locks/training.txt", "locks/build.txt", *SOURCES)
 )
-IMAGES = {"serving": SERVING, "operator": OPERATOR, "training": TRAINING}
+DRIFT = Image("modelrelease-drift:dev", "Dockerfile.drift", ("locks/drift.txt", "locks/build.txt", *SOURCES))
+IMAGES = {"serving": SERVING, "operator": OPERATOR, "training": TRAINING, "drift": DRIFT}
 USUAL = ("serving", "operator")
 """What every cluster with the operator needs."""
 

@@ -194,7 +194,7 @@ def _averaged(estimator: Any, total: "_Sum", members: int) -> Compiled:
         return Compiled(
             name="trees",
             predict=lambda rows: total(rows)[:, 0] / members,
-            one=lambda row: float(total.of_one(row)[0] / members),
+            one=lambda row: total.of_one(row, 0) / members,
         )
     classes = estimator.classes_
 
@@ -205,7 +205,7 @@ def _averaged(estimator: Any, total: "_Sum", members: int) -> Compiled:
         name="trees",
         predict=lambda rows: classes[shares(rows).argmax(axis=1)],
         predict_proba=shares,
-        one=(lambda row: float(total.of_one(row)[1] / members)) if len(classes) == 2 else None,
+        one=(lambda row: total.of_one(row, 1) / members) if len(classes) == 2 else None,
     )
 
 
@@ -222,7 +222,7 @@ def _boosted(estimator: Any, total: "_Sum") -> Compiled:
         return result
 
     def score(row: Sequence[Any]) -> float:
-        return start + rate * float(total.of_one(row)[0])
+        return start + rate * total.of_one(row, 0)
 
     if not classifies:
         return Compiled(name="trees", predict=scores, one=score)
@@ -249,6 +249,9 @@ class _Sum:
         self._scale = scale
         self._tree, self._values = _merge(trees)
         self._numbers = np.arange(self._count, dtype=np.float32)[:, None]
+        self._form = np.concatenate([np.zeros((self._count, self.width), np.float32), self._numbers], axis=1)
+        """The columns for one row, which is still to be filled in."""
+        self._columns = np.ascontiguousarray(self._values.T)
 
     def __call__(self, rows: Floats) -> Floats:
         """Return the sums, shape (rows, values of a leaf)."""
@@ -267,12 +270,17 @@ class _Sum:
             sums += self._values.take(self._tree.apply(columns), axis=0)
         return sums
 
-    def of_one(self, row: Sequence[Any]) -> Floats:
-        """Return the sums of one row, shape (values of a leaf,)."""
-        with np.errstate(all="ignore"):
-            narrow = _narrow(self._scale(np.array([row], dtype=np.float64)))
-        sums: Floats = self._sum_at_once(narrow)[0]
-        return sums
+    def of_one(self, row: Sequence[Any], value: int) -> float:
+        """Return the sum over one row's leaves of the value with this number."""
+        columns = self._form.copy()
+        if self._scale.identity:
+            # Requests with numbers beyond 32 bits were refused, and gaps are no infinity.
+            columns[:, :-1] = row
+        else:
+            with np.errstate(all="ignore"):
+                columns[:, :-1] = _narrow(self._scale(np.array(row, dtype=np.float64)))
+        # `cumsum` adds in order, as the estimator does; `sum` would not.
+        return float(self._columns[value].take(self._tree.apply(columns)).cumsum()[-1])
 
     def _sum_at_once(self, narrow: NDArray[np.float32]) -> Floats:
         rows = len(narrow)

@@ -1,13 +1,12 @@
 """Drifting data is found with the feature's name; the same traffic without drift is not."""
 
-import json
 from typing import Any
 
 from examples import kit
 from tests.support.releases import Release
 
 QUICK = {"window": "20s", "minSamples": 300, "sustained": {"windows": 3, "atLeast": 2}}
-MOVED = 3
+MOVED = {"feature_03": 0.75}
 
 
 def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_the_drift(
@@ -19,7 +18,8 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     calm = release.wait("windows without drift", windows("SS"), within=180)
     assert condition(calm)["status"] == "False"
 
-    shift(release, MOVED)
+    release.load(rps=60, shifts=MOVED)
+    kit.restart(release.cluster, release.space)
     found = release.wait("drift to be raised", lambda status: condition(status).get("status") == "True")
     assert found["drift"]["features"][0]["name"] == "feature_03"
     assert "feature_03" in condition(found)["message"]
@@ -32,22 +32,6 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     kit.restart(release.cluster, release.space)
     release.wait("drift to end", lambda status: condition(status).get("status") == "False")
     assert "DriftEnded" in release.reasons()
-
-
-def shift(release: Release, feature: int) -> None:
-    """Move one feature of every row that is sent by three quarters of its standard deviation."""
-    objects = kit.load_generator(
-        release.space, url=f"http://{release.name}.{release.space}/predict", rps=60, seconds=1200
-    )
-    rows = json.loads(objects[0]["data"]["rows.json"])
-    column = [row[feature] for row in rows]
-    mean = sum(column) / len(column)
-    deviation = (sum((value - mean) ** 2 for value in column) / len(column)) ** 0.5
-    for row in rows:
-        row[feature] = round(row[feature] + 0.75 * deviation, 6)
-    objects[0]["data"]["rows.json"] = json.dumps(rows)
-    kit.apply(release.cluster, *objects)
-    kit.restart(release.cluster, release.space)
 
 
 def condition(status: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,14 @@
-"""Gates in a person's own PromQL on a real Prometheus."""
+"""Gates in a person's own PromQL on a real Prometheus, and one that wants to know who asks."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cluster import Cluster
+from examples import kit
+from tests.support import guard
 from tests.support.releases import Object, Release, rejected
 
 MINE = 'predictions_total{namespace="{{namespace}}",revision="{{revision}}"'
@@ -12,6 +19,8 @@ COUNTS: dict[str, Any] = {
 }
 """The share of 5xx once more, as a person would write it for counters of their own."""
 CANARY_EXISTS = 'count(model_version{namespace="{{namespace}}",revision="{{revision}}"})'
+GUARD = "prometheus-guard"
+TOKEN = "only-for-this-test"
 
 
 def analysis(*gates: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -55,5 +64,67 @@ def test_a_version_beyond_a_threshold_is_rolled_back_after_looks_in_a_row(releas
     assert "gate none: 1 is not at most 0, 2 of 2 looks in a row" in status["rejected"]["message"]
 
 
+@pytest.fixture
+def allowed(cluster: Cluster) -> Iterator[None]:
+    """Let the operator read the Secrets that releases name, for one test."""
+    cluster.install_operator("prometheus.allowSecretRefs=true")
+    yield
+    cluster.install_operator()
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release: Release) -> None:
+    kit.apply(release.cluster, *_guarded_prometheus(release.space))
+    release.cluster.kubectl("rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=120s")
+    release.begins("1")
+    release.load(rps=80)
+    prometheus = {
+        "url": f"http://{GUARD}.{release.space}", "bearerTokenSecretRef": {"name": GUARD, "key": "token"},
+    }  # fmt: skip
+    kit.apply(release.cluster, _secret(release.space, "another"))
+    release.apply("2", analysis=analysis({"name": "own-errors", "counts": COUNTS}, prometheus=prometheus))
+    status = release.wait("the refusal to be told", lambda found: found.get("verdict") == "Unavailable")
+    assert "401" in status["message"]
+    assert TOKEN not in str(release.get())
+    assert status["phase"] == "Progressing"
+
+    kit.apply(release.cluster, _secret(release.space, TOKEN))
+    release.serves("2")
+    assert TOKEN not in str(release.get())
+    assert TOKEN not in release.operator_log()
+
+
+def test_without_the_right_to_read_secrets_the_message_names_the_charts_value(release: Release) -> None:
+    release.begins("1")
+    kit.apply(release.cluster, _secret(release.space, TOKEN))
+    prometheus = {"url": "http://elsewhere", "bearerTokenSecretRef": {"name": GUARD, "key": "token"}}
+    release.apply("2", analysis=analysis({"name": "errors", "errorRate": {}}, prometheus=prometheus))
+    status = release.wait("that to be told", lambda found: found.get("verdict") == "Unavailable")
+    assert "prometheus.allowSecretRefs=true" in status["message"]
+
+
 def _gate(status: Object, name: str) -> Object:
     return next((gate for gate in status.get("gates", []) if gate["name"] == name), {})
+
+
+def _secret(space: str, token: str) -> Object:
+    meta = {"name": GUARD, "namespace": space}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"token": token}}
+
+
+def _guarded_prometheus(space: str) -> list[Object]:
+    """Return a proxy that passes requests on to the cluster's Prometheus when they carry the token."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": GUARD, "namespace": space},
+        "data": {"guard.py": Path(guard.__file__).read_text()},
+    }
+    command = ["python", "/guard/guard.py", TOKEN, "http://prometheus.monitoring:9090"]
+    container = {
+        "name": GUARD, "image": kit.OPERATOR_IMAGE, "command": command,
+        "volumeMounts": [{"name": "guard", "mountPath": "/guard"}],
+    }  # fmt: skip
+    volumes = [{"name": "guard", "configMap": {"name": GUARD}}]
+    pod = kit.pod(container, 8080, "/-/open", volumes)
+    return [config, kit.deployment(GUARD, space, pod), kit.service(GUARD, space, 8080)]

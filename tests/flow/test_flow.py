@@ -226,3 +226,25 @@ def test_it_is_a_deployment_of_a_prefect_server(
         )
     assert ended == "COMPLETED", log.read_text()
     assert alias(mlflow, "deployed", "candidate") is not None
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_help_of_each_command_shows_an_example(command: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "modelrelease_training.flow", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    assert f"python -m modelrelease_training.flow {command}" in done.stdout
+
+
+def test_an_mlflow_that_is_away_is_one_sentence_and_loses_nothing(workdir: Path, quiet: dict[str, str]):
+    away = f"http://127.0.0.1:{free_port()}"
+    done = run(workdir, {**quiet, "MLFLOW_TRACKING_URI": away}, "--model", "away", "--id", "one", "--drawn", "3000")
+    assert done.returncode == 2
+    complaint = done.stderr.strip().splitlines()[-1]
+    assert away in complaint
+    assert "Traceback" not in complaint
+    assert list(workdir.rglob("manifest.json")), "what was trained is there for the next try"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -22,25 +23,13 @@ BROUGHT: Final = {
     "numpy", "scipy", "threadpoolctl", "narwhals",
 }  # fmt: skip
 OURS: Final = {"modelrelease_serving", "modelrelease_contract"}
-# Other extras install these beside the predictor; scikit-learn and others look whether they can be had.
-ELSEWHERE: Final = {
-    "pandas", "pyarrow", "dateutil", "six", "pytz", "yaml", "httpx", "certifi", "rich", "orjson", "ujson",
-    "charset_normalizer", "pydantic_extra_types",
-}  # fmt: skip
 NEVER: Final = {"obstore", "mlflow", "torch", "skops", "boto3", "kubernetes", "kopf", "aiohttp", "requests"}
+ROOT: Final = Path(__file__).parents[2]
 
 PROGRAM: Final = """
-import json, sys
+import asyncio, json, sys
 from pathlib import Path
 
-class OnlyServing:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[2].split(","):
-            raise ModuleNotFoundError(name, name=name)
-
-# As in an image with only the serving extra.
-sys.meta_path.insert(0, OnlyServing)
 from modelrelease_serving import server
 from modelrelease_serving.app import create_app
 from modelrelease_serving.loaders import Rules
@@ -49,21 +38,47 @@ from modelrelease_serving.settings import Settings
 
 model = Model.open(Path(sys.argv[1]), rules=Rules(allow_unpinned=True))
 model.load()
-create_app(model, Settings())
+app = create_app(model, Settings())
+answer = []
+
+async def receive():
+    body = json.dumps({"features": model.manifest.examples.rows[0]}).encode()
+    return {"type": "http.request", "body": body, "more_body": False}
+
+async def send(message):
+    answer.append(message)
+
+asyncio.run(app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send))
 found = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
-print(json.dumps(sorted(found - sys.stdlib_module_names)))
+print(json.dumps({"status": answer[0]["status"], "modules": sorted(found - sys.stdlib_module_names)}))
 """
 
 
 @pytest.fixture(scope="module")
-def imported(artifact: Exported) -> set[str]:
-    """Top-level modules of a predictor that has loaded its model, where other extras are not installed."""
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with what the `serving` extra's lock file holds, and nothing else."""
+    folder = tmp_path_factory.mktemp("only-serving")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    install = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet"]
+    subprocess.run([*install, "--require-hashes", "-r", ROOT / "locks" / "serving.txt"], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def imported(artifact: Exported, python: Path) -> set[str]:
+    """Top-level modules of a predictor that has answered a request."""
     clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    arguments = [str(artifact.path), ",".join(sorted(ELSEWHERE))]
+    ours = os.pathsep.join(str(ROOT / folder) for folder in ("serving", "training"))
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], env=clean, check=True, capture_output=True, text=True
+        [python, "-c", PROGRAM, artifact.path],
+        env=clean | {"PYTHONPATH": ours},
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    return set(json.loads(done.stdout))
+    seen = json.loads(done.stdout)
+    assert seen["status"] == 200
+    return set(seen["modules"])
 
 
 def test_nothing_is_imported_beyond_the_stack(imported: set[str]) -> None:

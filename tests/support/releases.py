@@ -1,7 +1,7 @@
 """A release on a real cluster, as a test speaks of it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,10 +148,15 @@ class Release:
             check=False,
         )  # fmt: skip
 
-    def load(self, rps: float = 50) -> None:
-        """Start clients that call the main Service, and wait until they do."""
+    def load(self, rps: float = 50, shifts: Mapping[str, float] | None = None) -> None:
+        """Start clients that call the main Service, and wait until they do.
+
+        `shifts` moves features by so many standard deviations. Clients that run already read it after
+        `kit.restart`.
+        """
         url = f"http://{self.name}.{self.space}/predict"
-        kit.apply(self.cluster, *kit.load_generator(self.space, url=url, rps=rps, seconds=1200))
+        clients = kit.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
+        kit.apply(self.cluster, *clients)
         self.cluster.kubectl("rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s")
 
     def stats(self) -> kit.LoadStats:

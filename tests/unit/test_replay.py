@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import yaml
-from aiohttp import web
+from aiohttp import encode_basic_auth, web
 
 from modelrelease_operator.cli import main
 from modelrelease_operator.core.chance import binomial
@@ -418,4 +418,41 @@ async def test_wrong_usage_says_what_is_right(
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2
+    assert sentence in capsys.readouterr().err
+
+
+async def test_a_prometheus_that_asks_who_is_there_is_shown_what_stands_in_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sick = Prometheus([Revision(*OLD, before=10**6), Revision(*NEW, errors=0.2, since=6)])
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        known = ("Bearer s3cret", encode_basic_auth("ann", "s3cret"))
+        if request.headers.get("Authorization") in known:
+            return await sick.answer(request)
+        return web.Response(status=401, text="who are you?")
+
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    async with serving(guarded) as address:
+        assert await command(tmp_path, address) == 1
+        assert "HTTP status 401: who are you?" in " ".join(capsys.readouterr().err.split())
+        assert await command(tmp_path, address, "--token-file", str(secret)) == 0
+        assert await command(tmp_path, address, "--user", "ann", "--password-file", str(secret)) == 0
+    assert "s3cret" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--token-file", "gone"], "gone cannot be read"),
+        (["--user", "ann"], "--user and --password-file belong together"),
+        (["--password-file", "gone"], "--user and --password-file belong together"),
+    ],
+    ids=["no such file", "no password", "no name"],
+)
+async def test_wrong_credentials_say_what_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+):
+    assert await command(tmp_path, "http://nowhere", *arguments) == 1
     assert sentence in capsys.readouterr().err

@@ -20,8 +20,10 @@ from modelrelease_operator.cli.common import (
 )
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.queries import Place
+from modelrelease_operator.errors import Invalid
 
 if TYPE_CHECKING:
+    from modelrelease_operator.runtime.credentials import Credentials
     from modelrelease_operator.runtime.history import Recording
     from modelrelease_operator.runtime.replay import Replayed
 
@@ -41,6 +43,8 @@ examples:
   modelrelease replay release.yaml --prometheus http://localhost:9090 \\
       --start 2026-11-01T12:00:00Z --end 2026-11-01T14:00:00Z -o json \\
       --stable 5f0c2a91be --canary 77d01e4c3a
+  modelrelease replay release.yaml --prometheus https://prometheus.example.com \\
+      --token-file token --start 2026-11-01T12:00:00Z --end 2026-11-01T14:00:00Z
 """
 
 SAID = {
@@ -61,8 +65,33 @@ def add(commands: Commands) -> None:
     made.add_argument("-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)")
     made.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
     made.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
+    made.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
+    made.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
+    made.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
+    made.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help="certificates, PEM, to trust (default: the system's)"
+    )
     made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
     made.set_defaults(run=_replay)
+
+
+def _credentials(parsed: argparse.Namespace) -> "Credentials":
+    """Read what Prometheus is to be shown. From files: what stands in a command line, everybody may read."""
+    from modelrelease_operator.runtime.credentials import Credentials  # noqa: PLC0415
+
+    if bool(parsed.user) != bool(parsed.password_file):
+        msg = "--user and --password-file belong together"
+        raise Invalid(msg)
+    token, password, ca = (_text(file) for file in (parsed.token_file, parsed.password_file, parsed.ca_file))
+    return Credentials(token=token, username=parsed.user, password=password, ca=ca)
+
+
+def _text(file: Path | None) -> str | None:
+    try:
+        return None if file is None else file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        msg = f"{file} cannot be read: {problem}"
+        raise Invalid(msg) from problem
 
 
 def _moment(text: str) -> datetime:
@@ -108,9 +137,10 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
     spec, namespace = release.spec, parsed.namespace or release.namespace or "default"
+    credentials = _credentials(parsed)
 
     async def recorded() -> "tuple[Recording, str, str]":
-        history = History(url)
+        history = History(url, credentials=credentials)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
             interval=spec.analysis.period, predictions=any(gate.predictions for gate in spec.analysis.gates),

@@ -27,56 +27,85 @@ IDENTITY: Any = names.FIELD_MANAGER
 """Given, because kopf would ask for the user's name, and a container's numeric user has none."""
 
 
-def registry_for(settings: Settings) -> kopf.OperatorRegistry:
-    """Return kopf's registrations, joined to one set of workers."""
-    registry = kopf.OperatorRegistry()
-    state: dict[str, Any] = {}
+class Connected:
+    """What lives as long as the connection to the API server."""
 
-    @kopf.on.login(registry=registry)
+    def __init__(self, kube: Kube, settings: Settings) -> None:
+        mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
+        watch = RegistryWatch(mlflow, interval)
+        recorder = OutcomeRecorder(mlflow if settings.mlflow_record_outcomes else None, interval)
+        self.kube = kube
+        self.reconciler = Reconciler(kube=kube, settings=settings, registry=watch, outcomes=recorder)
+        self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
+        self.workers = Workers(self.reconciler, self.notifier)
+        watch.wake = recorder.wake = self.workers.wake_known
+
+    async def stop(self) -> None:
+        """Stop everything, the workers first: they use the rest."""
+        await self.workers.stop()
+        await self.reconciler.registry.stop()
+        await self.reconciler.outcomes.stop()
+        await self.notifier.stop()
+        self.reconciler.sources.close()
+        await self.kube.close()
+
+
+class Handlers:
+    """What kopf calls."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connected: Connected | None = None
+
+    @property
+    def _workers(self) -> Workers:
+        assert self._connected is not None, "kopf watches nothing before its start-up handlers have ended"
+        return self._connected.workers
+
+    @staticmethod
     def log_in(**kwargs: Any) -> Any:
+        """Find the API server: the pod's own account, or a kubeconfig."""
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.on.startup(registry=registry)
-    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+    async def start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
+        """Set kopf up, and connect."""
         settings.posting.enabled = False  # Events are ours to write
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        state["kube"] = await Kube.connect()
-        mlflow, interval = registry_of(own), timedelta(seconds=own.mlflow_interval_seconds)
-        watch = RegistryWatch(mlflow, interval)
-        recorder = OutcomeRecorder(mlflow if own.mlflow_record_outcomes else None, interval)
-        state["reconciler"] = Reconciler(kube=state["kube"], settings=own, registry=watch, outcomes=recorder)
-        state["notifier"] = Notifier(own.notify_webhook_url, own.notify_topics)
-        state["workers"] = Workers(state["reconciler"], state["notifier"])
-        watch.wake = recorder.wake = state["workers"].wake_known
+        self._connected = Connected(await Kube.connect(), self._settings)
 
-    @kopf.on.cleanup(registry=registry)
-    async def stop(**_: Any) -> None:
-        await state["workers"].stop()
-        await state["reconciler"].registry.stop()
-        await state["reconciler"].outcomes.stop()
-        await state["notifier"].stop()
-        state["reconciler"].sources.close()
-        await state["kube"].close()
+    async def stop(self, **_: Any) -> None:
+        """End what `start` began."""
+        if self._connected is not None:
+            await self._connected.stop()
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def release_changed(namespace: str | None, name: str, meta: Any, **_: Any) -> None:
+    async def release_changed(self, namespace: str | None, name: str, meta: Any, **_: Any) -> None:
+        """Tell the workers of a release and of what it is now."""
         fingerprint = (
             meta.get("uid"),
             meta.get("generation"),
             tuple(sorted((meta.get("annotations") or {}).items())),
             meta.get("deletionTimestamp"),
         )
-        state["workers"].changed((namespace or "", name), fingerprint)
+        self._workers.changed((namespace or "", name), fingerprint)
 
-    @kopf.on.event("apps", "v1", "deployments", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
-    @kopf.on.event("batch", "v1", "jobs", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
-    @kopf.on.event("", "v1", "services", labels={names.LABEL_RELEASE: kopf.PRESENT}, registry=registry)
-    async def owned_changed(namespace: str | None, labels: Any, **_: Any) -> None:
-        state["workers"].wake_known((namespace or "", labels[names.LABEL_RELEASE]))
+    async def owned_changed(self, namespace: str | None, labels: Any, **_: Any) -> None:
+        """Wake the worker of the release that owns a changed object."""
+        self._workers.wake_known((namespace or "", labels[names.LABEL_RELEASE]))
 
-    own = settings
+
+def registry_for(settings: Settings) -> kopf.OperatorRegistry:
+    """Return kopf's registrations, joined to one set of workers."""
+    registry = kopf.OperatorRegistry()
+    handlers = Handlers(settings)
+    ours = {names.LABEL_RELEASE: kopf.PRESENT}
+    kopf.on.login(registry=registry)(handlers.log_in)
+    kopf.on.startup(registry=registry)(handlers.start)
+    kopf.on.cleanup(registry=registry)(handlers.stop)
+    kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(handlers.release_changed)
+    for kind in (("apps", "v1", "deployments"), ("batch", "v1", "jobs"), ("", "v1", "services")):
+        kopf.on.event(*kind, labels=ours, registry=registry)(handlers.owned_changed)
     return registry
 
 

@@ -19,7 +19,8 @@ from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
 from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.errors import Invalid, Unavailable
-from modelrelease_operator.runtime.prometheus import counter_names, counter_of, said
+from modelrelease_operator.runtime.credentials import Credentials
+from modelrelease_operator.runtime.prometheus import Session, auth_of, counter_names, counter_of, said
 
 MOST_POINTS = 10_000
 """Prometheus refuses to answer more than 11,000 points for each series at once."""
@@ -70,12 +71,16 @@ class _Refused(Unavailable):
 class History:
     """A Prometheus server that is asked for the past."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self, url: str, *, credentials: Credentials | None = None, timeout_seconds: float = 60.0
+    ) -> None:
         self._url = url
+        shown = credentials or Credentials()
         # A person waits: they are told at once, and try again by themselves.
         self._client = PrometheusConnect(
-            url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False)
-        )
+            url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False),
+            session=Session(shown), auth=auth_of(shown),
+        )  # fmt: skip
 
     async def read(
         self,

@@ -33,6 +33,34 @@ Row = TypeVar("Row")
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 
 
+class Session(requests.Session):
+    """Believes of a server what the credentials say."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._ca: Any = None
+        self.verify = self._verified_by(credentials)
+
+    @override
+    def close(self) -> None:
+        """Close what is open."""
+        super().close()
+        if self._ca is not None:
+            self._ca.close()
+
+    def _verified_by(self, credentials: Credentials) -> bool | str:
+        if not credentials.verify:
+            # Asked for in so many words; a warning with every request would only fill the log.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            return False
+        if credentials.ca is None:
+            return True
+        self._ca = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the session
+        self._ca.write(credentials.ca.encode())
+        self._ca.flush()
+        return str(self._ca.name)
+
+
 class MetricSource:
     """A Prometheus server, with one session; `trouble` stands for one that cannot even be asked."""
 
@@ -46,32 +74,17 @@ class MetricSource:
     ) -> None:
         self._url, self._trouble = url, trouble
         self._credentials = credentials or Credentials()
-        self._ca: Any = None
-        self._session = requests.Session()
-        self._session.verify = self._verified_by()
+        self._session = Session(self._credentials)
         # No retries inside a look: the next look is the retry, and a look must not outlast its interval.
         self._client = PrometheusConnect(
             url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False),
-            session=self._session, auth=_auth(self._credentials),
+            session=self._session, auth=auth_of(self._credentials),
         )  # fmt: skip
 
     def close(self) -> None:
         """Close the session; what it still waits for is answered first."""
         self._client.close()
-        if self._ca is not None:
-            self._ca.close()
-
-    def _verified_by(self) -> bool | str:
-        if not self._credentials.verify:
-            # Asked for in so many words; a warning with every request would only fill the log.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            return False
-        if self._credentials.ca is None:
-            return True
-        self._ca = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the session
-        self._ca.write(self._credentials.ca.encode())
-        self._ca.flush()
-        return str(self._ca.name)
+        self._session.close()
 
     async def read(
         self,
@@ -138,7 +151,8 @@ class _Bearer(AuthBase):
         return r
 
 
-def _auth(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
+def auth_of(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
+    """Return how requests are to prove themselves; None where nothing is asked."""
     if credentials.token:
         return _Bearer(credentials.token)
     if credentials.username and credentials.password:

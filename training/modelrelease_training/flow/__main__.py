@@ -78,7 +78,10 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser(
-        "serve", help="serve the deployment production-retrain to the server at PREFECT_API_URL"
+        "serve",
+        help="serve the deployment production-retrain to the server at PREFECT_API_URL",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run = commands.add_parser(
         "run", help="run one retraining", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
