@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from functools import partial
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol
 
@@ -82,11 +83,7 @@ class Predictions:
 
     def handler(self, dialect: Dialect) -> Handler:
         """Return what answers the requests of one dialect."""
-
-        async def handle(scope: Scope, receive: Receive) -> Reply:
-            return await self.answer(dialect, scope, receive)
-
-        return handle
+        return partial(self.answer, dialect)
 
     async def answer(self, dialect: Dialect, scope: Scope, receive: Receive) -> Reply:
         """Return predictions or a problem document, and count it."""

@@ -13,7 +13,8 @@ from cluster.imageset import Image
 
 SERVING_BYTES_MAX: Final = 350_000_000
 STACKS: Final = {
-    "mlflow", "mlflow-skinny", "pandas", "pandera", "prefect", "pyarrow", "sentence-transformers", "torch", "wandb",
+    "mlflow", "mlflow-skinny", "pandas", "pandera", "prefect", "pyarrow", "sentence-transformers", "torch",
+    "wandb",
 }  # fmt: skip
 """Distributions of the training and drift stacks."""
 
@@ -32,7 +33,9 @@ def files(cluster: Cluster, image: Image) -> Iterator[tarfile.TarInfo]:
 
 
 def distributions(cluster: Cluster, image: Image) -> set[str]:
-    found = (re.search(r"/([^/]+)-[^-/]+\.dist-info/METADATA$", entry.name) for entry in files(cluster, image))
+    found = (
+        re.search(r"/([^/]+)-[^-/]+\.dist-info/METADATA$", entry.name) for entry in files(cluster, image)
+    )
     return {match[1].lower().replace("_", "-") for match in found if match}
 
 
@@ -48,6 +51,8 @@ def test_no_training_or_drift_stack_leaks_into_an_image(cluster: Cluster, image:
 
 
 def test_the_predictor_brings_no_package_manager_and_no_perl(cluster: Cluster) -> None:
-    programs = {entry.name.rpartition("/")[2] for entry in files(cluster, imageset.SERVING) if "bin/" in entry.name}
+    programs = {
+        entry.name.rpartition("/")[2] for entry in files(cluster, imageset.SERVING) if "bin/" in entry.name
+    }
     assert "python3" in programs, "or nothing is found at all"
     assert not programs & {"apt", "apt-get", "dpkg", "perl", "pip", "pip3"}

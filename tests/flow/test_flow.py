@@ -242,7 +242,9 @@ def test_help_of_each_command_shows_an_example(command: str):
 
 def test_an_mlflow_that_is_away_is_one_sentence_and_loses_nothing(workdir: Path, quiet: dict[str, str]):
     away = f"http://127.0.0.1:{free_port()}"
-    done = run(workdir, {**quiet, "MLFLOW_TRACKING_URI": away}, "--model", "away", "--id", "one", "--drawn", "3000")
+    done = run(
+        workdir, {**quiet, "MLFLOW_TRACKING_URI": away}, "--model", "away", "--id", "one", "--drawn", "3000"
+    )
     assert done.returncode == 2
     complaint = done.stderr.strip().splitlines()[-1]
     assert away in complaint

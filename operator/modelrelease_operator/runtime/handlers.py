@@ -59,7 +59,9 @@ class Handlers:
 
     @property
     def _workers(self) -> Workers:
-        assert self._connected is not None, "kopf watches nothing before its start-up handlers have ended"
+        if self._connected is None:
+            msg = "kopf watches nothing before its start-up handlers have ended"
+            raise RuntimeError(msg)
         return self._connected.workers
 
     @staticmethod
