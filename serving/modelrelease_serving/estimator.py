@@ -220,16 +220,12 @@ def measure(estimator: Estimator, rows: Sequence[Row]) -> Pace:
 
 
 def _fastest(call: Callable[[], object]) -> float:
-    """Return the shortest of several times, as many as fit in a few milliseconds, at least one.
-
-    A pod starts beside others that want the same core. What they take from a call is no property of
-    the model, so a call counts with the processor time it used where that is less than what passed.
-    """
+    """Return the shortest of several times, as many as fit in a few milliseconds, at least one."""
     best, spent = math.inf, 0.0
     for _ in range(20):
-        began, used = time.perf_counter(), time.process_time()
+        began = time.perf_counter()
         call()
-        took = min(time.perf_counter() - began, time.process_time() - used)
+        took = time.perf_counter() - began
         best, spent = min(best, took), spent + took
         if spent > 0.02:
             break
