@@ -72,7 +72,7 @@ bench: setup ## measure: what one decision costs
 	$(PYTHON) -m benchmarks.decide
 
 .PHONY: bench-cluster
-bench-cluster: setup ## measure: many releases at once on a real cluster (about half an hour)
+bench-cluster: setup ## measure: many releases at once on a real cluster (a quarter of an hour)
 	@$(PYTHON) -m benchmarks.cluster $(ARGS)
 
 .PHONY: bench-serving

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import modelrelease_operator
+from cluster.imageset import IMAGES
 from modelrelease_contract import runtime
 from modelrelease_operator.settings import Settings
 from modelrelease_serving.settings import variables
@@ -250,3 +251,9 @@ def test_each_lock_holds_all_that_its_extra_needs(extra: str):
     }
     assert declared <= locked
     assert needed_by(extra) - {"modelrelease"} <= locked
+
+
+def test_docker_is_given_everything_that_an_image_is_built_from():
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    needed = {name for image in IMAGES.values() for name in image.inputs}
+    assert {name for name in needed if not {name, name.partition("/")[0]} & allowed} == set()

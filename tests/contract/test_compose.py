@@ -1,6 +1,6 @@
 """compose.yaml names files that exist, pins what it pulls, and runs everything with as few rights as it can.
 
-There is no engine here that could start it, so this is all that is known of it from tests.
+No engine is needed for this. CONTRIBUTING.md says how the whole was started.
 """
 
 from pathlib import Path
@@ -50,3 +50,10 @@ def test_every_file_and_volume_that_is_mounted_exists():
 
 def test_the_predictor_knows_every_variable_that_it_is_given():
     assert set(SERVICES["api"]["environment"]) <= set(variables())
+
+
+def test_the_model_is_registered_with_an_mlflow_that_answers():
+    train, mlflow = SERVICES["train"], SERVICES["mlflow"]
+    assert "--register" in train["command"]
+    assert train["depends_on"]["mlflow"] == {"condition": "service_healthy"}
+    assert "http://localhost:5000/health" in mlflow["healthcheck"]["test"][-1]
