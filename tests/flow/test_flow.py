@@ -97,7 +97,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_stopped(mlflow: str, workdir: P
     request = ("--model", "resumed", "--id", "one", "--drawn", "3000")
     broken = run(workdir, {**quiet, "MLFLOW_TRACKING_URI": dead}, *request)
     assert broken.returncode == 2
-    assert dead in broken.stderr
+    (complaint,) = (line for line in broken.stderr.splitlines() if line.startswith("retrain: "))
+    assert dead in complaint
     artifact = workdir / "one" / "artifacts" / "resumed" / "one" / "manifest.json"
     before = artifact.stat().st_mtime_ns
 
@@ -238,15 +239,3 @@ def test_help_of_each_command_shows_an_example(command: str):
         timeout=PATIENCE,
     )
     assert f"python -m modelrelease_training.flow {command}" in done.stdout
-
-
-def test_an_mlflow_that_is_away_is_one_sentence_and_loses_nothing(workdir: Path, quiet: dict[str, str]):
-    away = f"http://127.0.0.1:{free_port()}"
-    done = run(
-        workdir, {**quiet, "MLFLOW_TRACKING_URI": away}, "--model", "away", "--id", "one", "--drawn", "3000"
-    )
-    assert done.returncode == 2
-    complaint = done.stderr.strip().splitlines()[-1]
-    assert away in complaint
-    assert "Traceback" not in complaint
-    assert list(workdir.rglob("manifest.json")), "what was trained is there for the next try"
