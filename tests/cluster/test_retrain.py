@@ -5,7 +5,7 @@ from typing import Any
 
 from examples import kit
 from examples.waiting import wait_until
-from tests.cluster.test_drift import MOVED, QUICK, shift
+from tests.cluster.test_drift import MOVED, QUICK
 from tests.support.releases import OPERATOR_SPACE, Release
 
 TELL = """
@@ -28,8 +28,7 @@ def retrain(code: str, **parts: Any) -> dict[str, Any]:
 def test_drift_starts_one_job_although_the_operator_dies_at_that_moment(release: Release) -> None:
     release.apply("1", drift=QUICK, retrain=retrain(TELL))
     release.serves("1")
-    release.load(rps=60)
-    shift(release, MOVED)
+    release.load(rps=60, shifts=MOVED)
     request = release.wait("a retraining to be asked for", lambda status: bool(asked(status)))
     kill_the_operator(release)
     ended = release.wait("the retraining to end", lambda status: "outcome" in asked(status), within=240)
