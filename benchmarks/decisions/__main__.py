@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import run
-from benchmarks.marks import between_marks
+from benchmarks.marks import put
 
 QUICK_RUNS = 100
 
@@ -26,7 +26,7 @@ def main() -> int:
     print(json.dumps(as_json(report), indent=1) if asked.output == "json" else as_tables(report))
     if asked.into:
         tables = f"```text\n{as_tables(report)}\n```"
-        asked.into.write_text(between_marks(asked.into.read_text(), tables, mark="printed"))
+        put(asked.into, tables, mark="printed")
     return 0 if all(target.met for target in report.targets) else 1
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.marks import between_marks
+from benchmarks.marks import put
 from benchmarks.serving import environments
 from benchmarks.serving.agree import DisagreesError
 from benchmarks.serving.candidates import Candidate, UnknownError, chosen
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     print(as_markdown(report))
     if asked.into:
-        asked.into.write_text(between_marks(asked.into.read_text(), as_markdown(report), mark="serving"))
+        put(asked.into, as_markdown(report), mark="serving")
     return 130 if stopped else int(report.missed)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
-from benchmarks.marks import between_marks
+from benchmarks.marks import put
 from benchmarks.serving import environments
 from benchmarks.serving.candidates import OWN
 from cluster.errors import ClusterError
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(text)
     if asked.into:
-        asked.into.write_text(between_marks(asked.into.read_text(), text, mark="footprint"))
+        put(asked.into, text, mark="footprint")
     return 0
 
 

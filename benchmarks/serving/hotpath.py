@@ -21,7 +21,7 @@ from typing import Any, Final
 import uvloop
 from starlette.types import Message, Scope
 
-from benchmarks.marks import between_marks
+from benchmarks.marks import put
 from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import STATE_KEY, Connection
 from modelrelease_serving.loaders import Rules
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = measure()
     print(text)
     if asked.into:
-        asked.into.write_text(between_marks(asked.into.read_text(), text, mark="hotpath"))
+        put(asked.into, text, mark="hotpath")
     return 0
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import uvloop
 
-from benchmarks.marks import between_marks
+from benchmarks.marks import put
 from benchmarks.serving import environments
 from benchmarks.serving.agree import DisagreesError, worst_difference
 from benchmarks.serving.candidates import OWN, Candidate, Role, chosen
@@ -119,7 +119,7 @@ def _show(done: Sequence[tuple[Phase, list[Goal]]], asked: argparse.Namespace) -
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(json.dumps([as_json(phase, goals) for phase, goals in done], indent=1) + "\n")
     if asked.into:
-        asked.into.write_text(between_marks(asked.into.read_text(), text, mark="soak"))
+        put(asked.into, text, mark="soak")
     return int(not done or any(goal.met is False for _, goals in done for goal in goals))
 
 

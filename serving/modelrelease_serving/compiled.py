@@ -251,7 +251,8 @@ class _Sum:
         self._numbers = np.arange(self._count, dtype=np.float32)[:, None]
         self._form = np.concatenate([np.zeros((self._count, self.width), np.float32), self._numbers], axis=1)
         """The columns for one row, which is still to be filled in."""
-        self._columns = np.ascontiguousarray(self._values.T)
+        # One row is asked for its first or second value, and leaves may have a hundred.
+        self._columns = np.ascontiguousarray(self._values.T[:2])
 
     def __call__(self, rows: Floats) -> Floats:
         """Return the sums, shape (rows, values of a leaf)."""
