@@ -76,6 +76,32 @@ async def test_probes_are_asked_for_only_when_wanted_and_are_never_taken_for_use
     )
 
 
+async def test_counters_tell_when_their_target_was_scraped_and_when_its_process_began():
+    target = {"namespace": "ml", "pod": "p", "job": "pods", "instance": "10.0.0.1:8000"}
+    twice = {**target, "job": "monitor"}
+    rows = (
+        ({**COUNT, **target}, "3"),
+        ({**COUNT, **twice}, "2"),
+        ({"__name__": "process_start_time_seconds", **target}, "1600000000.5"),
+        ({"modelrelease_kind": "sample_time", **target}, "1699999990.25"),
+        ({"modelrelease_kind": "sample_time", **twice}, "1699999970"),
+    )
+    async with serving(answering(answer(*rows))) as address:
+        first, second = await read(address)  # type: ignore[misc]
+    assert (first.pod, first.value, first.at, first.started) == ("p", 3, 1699999990.25, 1600000000.5)
+    assert (second.pod, second.value, second.at, second.started) == ("p", 2, 1699999970, None)
+    assert first.source != second.source, "two jobs that scrape one pod"
+
+
+@pytest.mark.parametrize("moment", ["NaN", "+Inf", "soon"])
+async def test_a_time_that_is_none_makes_the_look_useless(moment: str):
+    time = ({"modelrelease_kind": "sample_time", "pod": "p"}, moment)
+    async with serving(answering(answer((COUNT, "3"), time))) as address:
+        found = await read(address)
+    assert isinstance(found, MetricsUnavailable)
+    assert "answered nonsense" in found.message
+
+
 async def test_a_series_without_a_pod_is_known_by_its_address():
     labels = {key: value for key, value in COUNT.items() if key != "pod"} | {"instance": "10.0.0.1:8000"}
     async with serving(answering(answer((labels, "3")))) as address:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from random import Random
 from statistics import NormalDist
+from typing import Any
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api.durations import parse_duration
@@ -215,9 +216,8 @@ class _Arm:
         for pod, probe, series in ((revision, False, self.shown), ("prober", True, self.probed)):
             for (kind, value), count in series.items():
                 if kind in COUNTED:
-                    yield Counter(
-                        revision=revision, pod=pod, probe=probe, value=count, **{COUNTED[kind]: value}
-                    )
+                    told: dict[str, Any] = {COUNTED[kind]: value}
+                    yield Counter(revision=revision, pod=pod, probe=probe, value=count, **told)
 
     def tallied(self, revision: str, gate: str) -> Iterable[Tallied]:
         for kind in ("total", "bad"):

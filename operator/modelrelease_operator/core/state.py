@@ -48,6 +48,12 @@ class Counter:
     """Where the bins begin and end: says it once for each pod and counts nothing."""
     probe: bool = False
     """Counted by the prober: no user sent these."""
+    source: str = ""
+    """Tells the target that was scraped (job, instance, replica) from others of the same pod."""
+    at: float | None = None
+    """Unix time of the sample; None where the source tells none."""
+    started: float | None = None
+    """Unix time at which the process that counts began, if told."""
     value: float
 
 

@@ -20,7 +20,14 @@ from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.prometheus import Session, auth_of, counter_names, counter_of, said
+from modelrelease_operator.runtime.prometheus import (
+    Session,
+    auth_of,
+    counter_names,
+    counters_of,
+    counters_query,
+    said,
+)
 
 MOST_POINTS = 10_000
 """Prometheus refuses to answer more than 11,000 points for each series at once."""
@@ -100,15 +107,18 @@ class History:
         if looks > MOST_LOOKS:
             msg = f"{looks:,} looks lie between --start and --end, more than {MOST_LOOKS:,}: replay less"
             raise Invalid(msg)
-        table: dict[int, list[Counter]] = defaultdict(list)
+        table: dict[int, tuple[Counter, ...]] = {}
         versions: dict[str, str] = {}
         query = _query(namespace, release, predictions=predictions)
         moments = [start + index * interval for index in range(looks)]
         async for first, rows in self._parts(query, moments, interval):
             try:
-                for index, counter, version in _counters(rows, moments[first], interval):
-                    table[first + index].append(counter)
-                    versions.setdefault(counter.revision, version)
+                by_moment: dict[int, list[dict[str, Any]]] = defaultdict(list)
+                for index, row in _instants(rows, moments[first], interval):
+                    by_moment[first + index].append(row)
+                table.update({index: counters_of(shown) for index, shown in by_moment.items()})
+                for revision, version in _versions(rows):
+                    versions.setdefault(revision, version)
             except (LookupError, ValueError, TypeError) as problem:
                 raise self._nonsense(problem) from problem
         if not versions:
@@ -117,7 +127,7 @@ class History:
                 f"{namespace}/{release} in this time: check --namespace, --start and --end"
             )
             raise Invalid(msg)
-        kept = (Look(at=at, counters=tuple(table[index])) for index, at in enumerate(moments))
+        kept = (Look(at=at, counters=table.get(index, ())) for index, at in enumerate(moments))
         return Recording(looks=tuple(kept), versions=versions)
 
     async def asked(self, recording: Recording, spec: ReleaseSpec, place: Place) -> Recording:
@@ -181,16 +191,15 @@ class History:
 
 def _query(namespace: str, release: str, *, predictions: bool) -> str:
     labels = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}!=""'
-    return f'{{__name__=~"{"|".join(counter_names(predictions=predictions))}",{labels}}}'
+    return counters_query(counter_names(predictions=predictions), namespace=namespace, labels=labels)
 
 
-def _counters(
-    rows: Iterable[dict[str, Any]], start: datetime, interval: timedelta
-) -> Iterator[tuple[int, Counter, str]]:
-    """Yield each value of each series with the number of its look and the version on its label."""
-    for index, row in _instants(rows, start, interval):
-        counter = counter_of(row)
-        yield index, counter, row["metric"].get(words.MODEL_VERSION, counter.revision)
+def _versions(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield each revision with the version on its label."""
+    for row in rows:
+        labels = row["metric"]
+        if words.REVISION in labels:
+            yield labels[words.REVISION], labels.get(words.MODEL_VERSION, labels[words.REVISION])
 
 
 def _instants(

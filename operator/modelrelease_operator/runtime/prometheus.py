@@ -6,9 +6,11 @@ Raw series, never rate() or increase(): those extrapolate, and lose the first er
 import ast
 import asyncio
 import json
+import math
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import requests
@@ -21,6 +23,7 @@ from urllib3.util import Retry
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
+from modelrelease_operator.core.queries import KIND
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.runtime.credentials import Credentials
 
@@ -29,7 +32,16 @@ PROBE_BUCKETS = f"{words.PROBE_DURATION_SECONDS}_bucket"
 PROBE_METRICS = (words.PROBE_ANSWERS_TOTAL, PROBE_BUCKETS)
 CODES = {words.PREDICTIONS_TOTAL: words.CODE, words.PROBE_ANSWERS_TOTAL: words.RESULT}
 """Where a counter says what came of its requests."""
+TIMED_METRICS = (words.PREDICTIONS_TOTAL, words.PROBE_ANSWERS_TOTAL)
+"""Series by which it is told when a target was scraped and when its process began: each has one of them."""
+PROCESS_START = "process_start_time_seconds"
+SAMPLE_TIME = "sample_time"
+"""Value of the label KIND on the rows that tell when a target was scraped."""
+OWN_LABELS = (words.RELEASE, words.REVISION, words.MODEL_VERSION, words.CODE, words.RESULT)
+"""Labels that a counter brings by itself; the others are its target's, the same on all of its series."""
+NOT_OF_TARGET = frozenset((*OWN_LABELS, words.BIN, words.LAYOUT, "le", "__name__", KIND))
 Row = TypeVar("Row")
+_Target = frozenset[tuple[str, str]]
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 
 
@@ -99,21 +111,22 @@ class MetricSource:
 
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
-        query = _query(namespace, release, revisions, counter_names(predictions=predictions, probes=probes))
-        return await self._ask(query, counter_of)
+        names = counter_names(predictions=predictions, probes=probes)
+        query = counters_query(names, namespace=namespace, labels=_labels(namespace, release, revisions))
+        return await self._ask(query, counters_of)
 
     async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
         """Return every count of a bin of these revisions, and their baselines, or why there is none."""
-        return await self._ask(_bins_query(namespace, release, revisions), _bin_sample)
+        return await self._ask(_bins_query(namespace, release, revisions), _bin_samples)
 
     async def _ask(
-        self, query: str, read: Callable[[dict[str, Any]], Row]
+        self, query: str, read: Callable[[list[dict[str, Any]]], tuple[Row, ...]]
     ) -> tuple[Row, ...] | MetricsUnavailable:
         rows = await self.ask(query)
         if isinstance(rows, MetricsUnavailable):
             return rows
         try:
-            return tuple(read(row) for row in rows)
+            return read(rows)
         except (LookupError, ValueError, TypeError) as problem:
             return self._unavailable(f"answered nonsense: {problem!r}")
 
@@ -180,8 +193,27 @@ def counter_names(*, predictions: bool, probes: bool = False) -> tuple[str, ...]
     return (words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more)
 
 
-def _query(namespace: str, release: str, revisions: Iterable[str], names: Iterable[str]) -> str:
-    return f'{{__name__=~"{"|".join(names)}",{_labels(namespace, release, revisions)}}}'
+def counters_query(names: Sequence[str], *, namespace: str, labels: str) -> str:
+    """Return the question for counters, when each target was scraped, and when its process began.
+
+    One question, so that one server answers all of it from one state: of two replicas that are asked one
+    after the other, each would tell the times of its own scrapes. `timestamp()` gives a sample's own time
+    only around a plain selector; around anything else it gives the time of the question.
+    """
+    told = _named([name for name in TIMED_METRICS if name in names], labels)
+    targets = f"{words.NAMESPACE}, {words.POD}, instance, job"
+    times = f"max without ({', '.join(OWN_LABELS)}) (timestamp({told}))"
+    return "\nor\n".join(
+        (
+            _named(names, labels),
+            f'({PROCESS_START}{{{words.NAMESPACE}="{namespace}"}} and on ({targets}) {told})',
+            f'label_replace({times}, "{KIND}", "{SAMPLE_TIME}", "", "")',
+        )
+    )
+
+
+def _named(names: Iterable[str], labels: str) -> str:
+    return f'{{__name__=~"{"|".join(names)}",{labels}}}'
 
 
 def _bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
@@ -198,8 +230,45 @@ def _labels(namespace: str, release: str, revisions: Iterable[str]) -> str:
     return f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}=~"{which}"'
 
 
-def counter_of(row: dict[str, Any]) -> Counter:
-    """Return the counter of a row; raise LookupError or ValueError for what is none of the predictor's."""
+def counters_of(rows: Iterable[dict[str, Any]]) -> tuple[Counter, ...]:
+    """Return the counters of an answer, each with the times that the answer tells of its target.
+
+    Raises LookupError or ValueError for what is none of the predictor's.
+    """
+    counted: list[tuple[dict[str, Any], _Target]] = []
+    times: dict[_Target, float] = {}
+    starts: dict[_Target, float] = {}
+    for row in rows:
+        labels = row["metric"]
+        target = frozenset(item for item in labels.items() if item[0] not in NOT_OF_TARGET)
+        if labels.get(KIND) == SAMPLE_TIME:
+            times[target] = _moment(row)
+        elif labels["__name__"] == PROCESS_START:
+            starts[target] = _moment(row)
+        else:
+            counted.append((row, target))
+    names = {target: _short_name(target) for _, target in counted}
+    return tuple(
+        _counter(row, source=names[target], at=times.get(target), started=starts.get(target))
+        for row, target in counted
+    )
+
+
+def _moment(row: dict[str, Any]) -> float:
+    moment = float(row["value"][1])
+    if not math.isfinite(moment):
+        msg = f"{moment} is no time"
+        raise ValueError(msg)
+    return moment
+
+
+def _short_name(target: _Target) -> str:
+    """Return what tells a target from others of its pod, in eight characters; nothing where nothing does."""
+    told = sorted(item for item in target if item[0] not in (words.NAMESPACE, words.POD))
+    return f"{zlib.crc32(repr(told).encode()):08x}" if told else ""
+
+
+def _counter(row: dict[str, Any], *, source: str, at: float | None, started: float | None) -> Counter:
     labels = row["metric"]
     name = labels["__name__"]
     return Counter(
@@ -210,8 +279,15 @@ def counter_of(row: dict[str, Any]) -> Counter:
         bin=labels[words.BIN] if name == words.PREDICTION_BIN_TOTAL else None,
         layout=labels[words.LAYOUT] if name == words.PREDICTION_BINS_INFO else None,
         probe=name in PROBE_METRICS,
+        source=source,
+        at=at,
+        started=started,
         value=float(row["value"][1]),
     )
+
+
+def _bin_samples(rows: Iterable[dict[str, Any]]) -> tuple[BinSample, ...]:
+    return tuple(_bin_sample(row) for row in rows)
 
 
 def _bin_sample(row: dict[str, Any]) -> BinSample:
