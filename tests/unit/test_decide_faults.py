@@ -111,13 +111,24 @@ def test_prometheus_away_before_the_first_look_is_not_needed_to_serve():
     assert a_world(prometheus_up=False).run().stable.version == "1"
 
 
-def test_a_look_that_misses_a_ready_pod_is_not_used():
+def test_a_stable_pod_that_is_not_shown_is_left_out_and_said_so():
     world = a_world_in(Phase.PROGRESSING).steps(2)
-    world.unscraped = {world.pods["rev1"][0].name}
-    evidence = world.status.evidence
+    unseen = world.pods["rev1"][0].name
+    world.unscraped = {unseen}
+    before = world.status.evidence.release["errors"]
     world.step()
-    assert world.status.evidence == evidence
-    assert world.status.message == "waiting for Prometheus to scrape 1 of 4 ready pods (rev1-1)"
+    assert world.status.evidence.release["errors"][2] > before[2], "the other pods are judged"
+    assert world.status.samples and world.status.samples.left_out == (unseen,)
+    assert world.run().stable.version == "2"
+
+
+def test_a_canary_with_a_pod_that_is_not_shown_does_not_go_on():
+    world = a_world_in(Phase.PROGRESSING).steps(2)
+    world.unscraped = {world.pods["rev2"][0].name}
+    world.steps(40)
+    assert world.status.phase is Phase.PROGRESSING
+    assert world.canary.step == 0
+    assert "waiting for Prometheus to scrape 1 of 4 ready pods (rev2-1)" in world.status.message
     world.unscraped.clear()
     assert world.run().stable.version == "2"
 

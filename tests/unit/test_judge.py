@@ -32,6 +32,13 @@ def buckets(revision: str, total: int, **within: int) -> list[Counter]:
     return [Counter(revision=revision, pod=f"{revision}-a", bound=b, value=v) for b, v in bounds.items()]
 
 
+def by_revision(pods: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Sort pods by their names, which begin with their revision's."""
+    names = list(pods)
+    revisions = {name.partition("-")[0] for name in names}
+    return {each: frozenset(it for it in names if it.startswith(f"{each}-")) for each in revisions}
+
+
 class Looks:
     """Looks one after the other, remembering through JSON as the operator does."""
 
@@ -46,7 +53,7 @@ class Looks:
             metrics=metrics,
             next_weight=self.next_weight,
             now=self.now,
-            pods=frozenset(pods),
+            pods=by_revision(pods),
         )
         status = self.status.model_copy(update={"evidence": found.evidence, "gates": found.gates})
         self.status = Status.parse(json.loads(json.dumps(status.to_dict())))

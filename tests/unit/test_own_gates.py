@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -71,7 +71,12 @@ class Looks:
         self.spec, self.status, self.now = spec, Status(stable=STABLE, canary=CANARY), START
 
     async def look(
-        self, address: str, *, after: float = 10, pods: frozenset[str] = frozenset(), patience: float = 5
+        self,
+        address: str,
+        *,
+        after: float = 10,
+        pods: Mapping[str, Collection[str]] | None = None,
+        patience: float = 5,
     ) -> Judgement:
         self.now += timedelta(seconds=after)
         source = MetricSource(address, timeout_seconds=patience)
@@ -267,7 +272,7 @@ async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
 async def test_a_ready_pod_that_is_not_scraped_yet_is_waited_for():
     looking = Looks(asking(COUNTS))
     async with serving(answering(ZERO)) as address:
-        found = await looking.look(address, pods=frozenset({"stable-a", "canary-a", "canary-b"}))
+        found = await looking.look(address, pods={"rev1": {"stable-a"}, "rev2": {"canary-a", "canary-b"}})
     assert found.message == "gate refunds: waiting for Prometheus to scrape 1 of 3 ready pods (canary-b)"
 
 

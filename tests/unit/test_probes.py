@@ -134,7 +134,7 @@ class Looks:
         self.now += seconds(5)
         found = judge(
             spec=self.spec, status=self.status, metrics=metrics, next_weight=100, now=self.now,
-            pods=frozenset({"rev1", "rev2"}),
+            pods={"rev1": {"rev1"}, "rev2": {"rev2"}},
         )  # fmt: skip
         status = self.status.model_copy(update={"evidence": found.evidence, "gates": found.gates})
         self.status = Status.parse(json.loads(json.dumps(status.to_dict())))

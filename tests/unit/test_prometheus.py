@@ -32,13 +32,20 @@ async def read(address: str, timeout_seconds: float = 5.0) -> Metrics:
     return await source.read(namespace="ml", release="qna", revisions=["rev2", "rev1"])
 
 
-def judged(metrics: Metrics, pods: Iterable[str] = ("p", "q")) -> Judgement:
+def judged(
+    metrics: Metrics, pods: Iterable[str] = ("p", "q"), revisions: Iterable[str] = ("rev2", "rev1")
+) -> Judgement:
     status = Status(
         stable=StableStatus(**a_target("1").parts(), since=START),
         canary=CanaryStatus(**a_target("2").parts(), since=START),
     )
     return judge(
-        spec=a_spec(), status=status, metrics=metrics, next_weight=50, now=START, pods=frozenset(pods)
+        spec=a_spec(),
+        status=status,
+        metrics=metrics,
+        next_weight=50,
+        now=START,
+        pods={revision: {pod} for revision, pod in zip(revisions, pods, strict=False)},
     )
 
 

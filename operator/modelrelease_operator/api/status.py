@@ -157,7 +157,27 @@ class Evidence(_Model):
     forgotten: list[str] = Field(default_factory=list)
     """Marks of processes whose counters were dropped: they are not counted from 0 if they come back."""
     started: bool = False
-    """Whether a look has set the start of the counters; the first look of a step only records."""
+    """Whether counting has begun at this step: what the first looks show is only recorded."""
+    scraped: dict[str, float] = Field(default_factory=dict)
+    """By process: when its newest sample that was counted was taken, in unix seconds."""
+    born: dict[str, float] = Field(default_factory=dict)
+    """By process: when it began, in unix seconds. Another time is another process of the same pod."""
+    counts_from: float | None = None
+    """The newest sample when counting began at this step: a process that is older is not new."""
+    horizon: float | None = None
+    """The newest sample of any process when the open interval began, in unix seconds."""
+    pending: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """By revision and kind of series: what was counted since the open interval began."""
+    uneven: bool = False
+    """Whether one arm had no ready pod in the open interval: it compares nothing."""
+    opened: dict[str, datetime] = Field(default_factory=dict)
+    """By gate with counters of its own: when its open interval began."""
+    recut: list[str] = Field(default_factory=list)
+    """Gates whose bounds were fixed in the open interval, which they therefore leave out."""
+    scrape_seconds: float | None = None
+    """Time between two samples of one process, as measured."""
+    resets: list[int] = Field(default_factory=list)
+    """[canary, stable]: processes that began anew; what they counted since their last sample is lost."""
     release: dict[str, list[int]] = Field(default_factory=dict)
     """By stream: [canary total, canary bad, stable total, stable bad] since the canary began."""
     step: dict[str, list[int]] = Field(default_factory=dict)
@@ -185,7 +205,31 @@ class Evidence(_Model):
         kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
         copies = min(self.copies + 1, self.planned)
         update = {"started": False, "step": {}, "processes": kept, "copies": copies, "copy_since": None}
-        return self.model_copy(update={**update, "begun": [], "streaks": {}})
+        # The open interval straddles two weights: its counts stay in the totals and compare nothing.
+        closed: dict[str, Any] = {
+            "horizon": None,
+            "counts_from": None,
+            "pending": {},
+            "uneven": False,
+            "opened": {},
+            "recut": [],
+        }
+        return self.model_copy(update={**update, **closed, "begun": [], "streaks": {}})
+
+
+class Samples(_Model):
+    """Of whom the newest look had samples, and when Prometheus took them."""
+
+    oldest: datetime | None = None
+    """Of the pods that are judged, the one that was scraped longest ago; None where that is not told."""
+    newest: datetime | None = None
+    scrape_seconds: float | None = None
+    """Time between two samples of one pod, as measured."""
+    canary_pods: int = 0
+    stable_pods: int = 0
+    """How many pods are judged."""
+    left_out: tuple[str, ...] = ()
+    """Ready pods that Prometheus does not show, or shows nothing new of; the first few."""
 
 
 class CanaryStatus(Target):
@@ -327,6 +371,8 @@ class Status(_Model):
     previous: Previous | None = None
     rejected: Rejected | None = None
     gates: tuple[GateStatus, ...] = ()
+    samples: Samples | None = None
+    """What the newest look at a canary saw."""
     evidence: Evidence = Evidence()
     drift: DriftStatus | None = None
     retrain: RetrainStatus | None = None

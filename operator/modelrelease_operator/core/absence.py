@@ -31,7 +31,7 @@ def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
     unknown = fresh and fresh - {process_of(one) for one in evidence.counters}
     if EVERYBODY in evidence.forgotten:
         return frozenset(unknown)
-    return frozenset(one for one in unknown if _mark(one) in evidence.forgotten)
+    return frozenset(one for one in unknown if mark(one) in evidence.forgotten)
 
 
 def without_absent(
@@ -52,18 +52,24 @@ def without_absent(
     if not gone:
         return evidence.model_copy(update={"absent": since})
     counters = {one: value for one, value in evidence.counters.items() if process_of(one) not in gone}
-    update = {"counters": counters, "forgotten": _remembered(evidence.forgotten, gone)}
+    kept = {process_of(one) for one in counters}
+    times = {
+        "scraped": {one: at for one, at in evidence.scraped.items() if one in kept},
+        "born": {one: at for one, at in evidence.born.items() if one in kept},
+    }
+    update = {**times, "counters": counters, "forgotten": remembered(evidence.forgotten, gone)}
     waiting = {one: at for one, at in since.items() if one not in gone}
     return evidence.model_copy(update={**update, "absent": waiting})
 
 
-def _remembered(before: list[str], gone: Iterable[str]) -> list[str]:
+def remembered(before: list[str], gone: Iterable[str]) -> list[str]:
+    """Return the marks with those of some more processes, or the one that stands for everybody."""
     if EVERYBODY in before:
         return before
-    marks = sorted({*before, *map(_mark, gone)})
+    marks = sorted({*before, *map(mark, gone)})
     return marks if len(marks) <= MOST_REMEMBERED else [EVERYBODY]
 
 
-def _mark(process: str) -> str:
+def mark(process: str) -> str:
     """Return a name in eight characters; that two share one costs the second its first values, no more."""
     return f"{zlib.crc32(process.encode()):08x}"

@@ -9,7 +9,7 @@ answered: the caller drops the series of pods that no longer exist with `forget`
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from modelrelease_operator.core.evidence import ArmCounts
@@ -21,6 +21,23 @@ class Sample:
 
     series: str
     value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lives:
+    """What is known of processes beside the values of their counters."""
+
+    returned: frozenset[str] = frozenset()
+    """Processes whose past is not to be counted, or was already: their first values are recorded."""
+    restarted: frozenset[str] = frozenset()
+    """Processes that began anew, although no value may have fallen."""
+    steady: frozenset[str] = frozenset()
+    """Processes that did not: a value of theirs that fell adds nothing."""
+    first_seen: frozenset[str] = frozenset()
+    """Series that are read for the first time, and may be old: their first values are recorded."""
+
+
+NOT_TOLD = Lives()
 
 
 def _itself(series: str) -> str:
@@ -57,22 +74,21 @@ def advance_to(
     *,
     known_start: bool,
     process_of: Callable[[str], str] = _itself,
-    returned: Collection[str] = (),
+    lives: Lives = NOT_TOLD,
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Do what `advance` does, for values that are known to be whole numbers.
-
-    `returned` are processes that were forgotten and are back: what they had counted by then may have been
-    counted already, so the first values of their series are only recorded.
-    """
+    """Do what `advance` does, for values that are known to be whole numbers, and with what else is known."""
     if not known_start:
         return {**state, **values}, {}
-    restarted = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
+    fell = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
+    anew = (fell - lives.steady) | lives.restarted
     last = dict(state)
-    if restarted:
-        last.update({series: 0 for series in state if process_of(series) in restarted})
-    if returned:
-        last.update({series: values[series] for series in values if process_of(series) in returned})
-    deltas = {series: value - last.get(series, 0) for series, value in values.items()}
+    if anew:
+        last.update({series: 0 for series in state if process_of(series) in anew})
+    if lives.returned:
+        last.update({series: values[series] for series in values if process_of(series) in lives.returned})
+    if lives.first_seen:
+        last.update({series: values[series] for series in lives.first_seen})
+    deltas = {series: max(0, value - last.get(series, 0)) for series, value in values.items()}
     last.update(values)
     return last, deltas
 

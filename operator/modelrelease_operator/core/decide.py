@@ -201,11 +201,7 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         answers=seen.answers,
         next_weight=next_weight(spec, canary),
         now=now,
-        pods=frozenset(
-            name
-            for revision in pair_of(status)
-            for name in (seen.workloads[revision].ready_names if revision in seen.workloads else ())
-        ),
+        pods={name: each.ready_names for name, each in seen.workloads.items()},
     )
     return _act_on(found, spec, status, seen, now, desired)
 
@@ -231,8 +227,9 @@ def _act_on(
     found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime, desired: Desired
 ) -> Decision:
     """Turn a judgement into a move, or into waiting."""
+    wait = min(spec.analysis.period, found.look_in or spec.analysis.period)
     canary = canary_of(status).model_copy(
-        update={"effective_weight": found.effective_weight, "next_look": now + spec.analysis.period}
+        update={"effective_weight": found.effective_weight, "next_look": now + wait}
     )
     status = status.model_copy(
         update={
@@ -240,6 +237,7 @@ def _act_on(
             "evidence": found.evidence,
             "gates": found.gates,
             "verdict": found.verdict,
+            "samples": found.samples or status.samples,
         }
     )
     if found.verdict is Verdict.FAIL:
@@ -264,7 +262,7 @@ def _act_on(
         }
     )
     notices = (Notice(reason=reason, message=message),) if entered else ()
-    return Decision(desired=desired, status=status, requeue=spec.analysis.period, notices=notices)
+    return Decision(desired=desired, status=status, requeue=wait, notices=notices)
 
 
 def _why_hold(

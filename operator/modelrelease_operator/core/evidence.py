@@ -10,7 +10,7 @@ Everything works on logarithms. Nothing here knows a clock, a metric's name or a
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import add
 from statistics import NormalDist
@@ -272,6 +272,11 @@ class Restarts:
         gains = self.template.gains(interval)
         return self._having(tuple([copy.gaining(gains) for copy in self.copies])) if gains else self
 
+    def having_seen(self, intervals: Sequence[Interval]) -> Self:
+        """Return the plan as if each running copy had seen one interval only."""
+        gains = (self.template.gains(interval) for interval in intervals)
+        return self._having(tuple([self.template.gaining(each) if each else self.template for each in gains]))
+
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
@@ -302,6 +307,61 @@ class Restarts:
         return self._having(tuple(map(self.template.from_state, chunks)))
 
 
+NO_COUNTS = ArmCounts(total=0, bad=0)
+
+WITH_SUMS = -1.0
+"""Begins the stored evidence that has sums: no count is below 0."""
+
+POOLED_SHARE = 3.0
+"""The pooled counts must hold one part in so many of the evidence: they only have to point the same way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """Both arms' counts of many intervals as if they were one, since one copy of a test started.
+
+    Where scrapes are rare, the two windows of an interval overlap in part only, and a rate that rises
+    twentyfold in a minute makes one pair of windows look guilty and the next one innocent. The pairs
+    differ in their sizes, so the two do not cancel. In the sums they do.
+    """
+
+    before: ArmCounts = NO_COUNTS
+    """Stable's counts of the interval before."""
+    canary: ArmCounts = NO_COUNTS
+    stable: ArmCounts = NO_COUNTS
+
+    def adding(self, interval: Interval) -> Self:
+        """Return the counts with those of one more interval."""
+        return type(self)(
+            before=self.before,
+            canary=_sum(self.canary, interval.canary),
+            stable=_sum(self.stable, interval.stable),
+        )
+
+    def covers(self, last: ArmCounts) -> tuple[Interval, Interval]:
+        """Return two comparisons in which stable's window reaches beyond the canary's: at its end, and start.
+
+        `last` are the canary's counts of the newest interval.
+        """
+        total = max(0, self.canary.total - last.total)
+        earlier = ArmCounts(total=total, bad=min(total, max(0, self.canary.bad - last.bad)))
+        later = _sum(self.before, self.stable)
+        return (
+            Interval(canary=earlier, stable=self.stable),
+            Interval(canary=self.canary, stable=later),
+        )
+
+    def to_state(self) -> list[float]:
+        """Return what must be stored."""
+        arms = (self.before, self.canary, self.stable)
+        return [float(count) for arm in arms for count in (arm.total, arm.bad)]
+
+    @classmethod
+    def from_state(cls, state: Sequence[float | None]) -> Self:
+        """Return stored counts."""
+        return cls(before=_counts(state[:2]), canary=_counts(state[2:4]), stable=_counts(state[4:6]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed:
     """A plan of restarts that a second one must confirm, for arms that are not scraped at one moment.
@@ -311,17 +371,23 @@ class Confirmed:
     interval of the canary against stable's next one, and the smaller of the two e-values counts. That
     costs one interval's delay and cannot raise the probability of a false alarm. An interval that was
     left out must be given as an empty one, so that no pair reaches across it.
+
+    Neither may say much more than the sums of all counts do (`Pooled`).
     """
 
     plan: Restarts
     shifted: Restarts
-    last: ArmCounts = ArmCounts(total=0, bad=0)
+    last: ArmCounts = NO_COUNTS
     """The canary's newest counts, which wait for stable's next ones."""
+    before: ArmCounts = NO_COUNTS
+    """Stable's newest counts: those before whatever starts next."""
+    pooled: tuple[Pooled, ...] | None = None
+    """For each running copy; None for evidence of an operator that kept none."""
 
     @classmethod
     def by_shift(cls, plan: Restarts) -> Self:
         """Have a fresh plan confirmed by its own copy, one interval late."""
-        return cls(plan=plan, shifted=plan)
+        return cls(plan=plan, shifted=plan, pooled=(Pooled(),) * len(plan.copies))
 
     @property
     def remaining(self) -> int:
@@ -337,36 +403,84 @@ class Confirmed:
 
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
-        return type(self)(plan=self.plan.start_next(), shifted=self.shifted.start_next(), last=self.last)
+        pooled = None if self.pooled is None else (*self.pooled, Pooled(before=self.before))
+        return replace(self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), pooled=pooled)
+
+    def preceded_by(self, stable: ArmCounts) -> Self:
+        """Return the test knowing what stable did before the next interval, at whatever weight."""
+        pooled = self.pooled
+        if pooled is not None:
+            fresh = (each if each.canary.total else Pooled(before=stable) for each in pooled)
+            pooled = tuple(fresh)
+        return replace(self, before=stable, pooled=pooled)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval."""
         late = Interval(canary=self.last, stable=interval.stable)
-        return type(self)(
-            plan=self.plan.update(interval), shifted=self.shifted.update(late), last=interval.canary
-        )
+        new = _blank(type(self))
+        _set(new, "plan", self.plan.update(interval))
+        _set(new, "shifted", self.shifted.update(late))
+        _set(new, "last", interval.canary)
+        _set(new, "before", interval.stable)
+        pooled = self.pooled
+        _set(new, "pooled", pooled and tuple([each.adding(interval) for each in pooled]))
+        return new
 
     @property
     def log_value(self) -> float:
-        """Natural logarithm of the smaller e-value."""
-        return min(self.plan.log_value, self.shifted.log_value)
+        """Natural logarithm of the smaller e-value, as far as the sums bear it out."""
+        found = min(self.plan.log_value, self.shifted.log_value)
+        if found <= 0 or self.pooled is None:
+            return found
+        return min(found, POOLED_SHARE * self._pooled_log(0), POOLED_SHARE * self._pooled_log(1))
+
+    def _pooled_log(self, side: int) -> float:
+        """Return the logarithm of the evidence in the sums, mixed over the copies as that of the plan."""
+        intervals = [each.covers(self.last)[side] for each in self.pooled or ()]
+        return self.plan.having_seen(intervals).log_value
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
         return progress(self.log_value, threshold)
 
     def to_state(self) -> list[float | None]:
-        """Return what must be stored, JSON-safe: the canary's counts that wait, then both plans."""
-        return [self.last.total, self.last.bad, *self.plan.to_state(), *self.shifted.to_state()]
+        """Return what must be stored, JSON-safe: counts that wait, each copy's sums, then both plans."""
+        plans = [*self.plan.to_state(), *self.shifted.to_state()]
+        if self.pooled is None:
+            return [self.last.total, self.last.bad, *plans]
+        waiting = (self.last.total, self.last.bad, self.before.total, self.before.bad)
+        sums = [count for each in self.pooled for count in each.to_state()]
+        return [WITH_SUMS, len(self.pooled), *waiting, *sums, *plans]
 
     def from_state(self, state: Sequence[float | None]) -> Self:
-        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
-        total, bad = (int(count or 0) for count in (*state[:2], 0, 0)[:2])
-        middle = len(state) // 2 + 1
+        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own.
+
+        An operator that kept no sums stored two counts and both plans.
+        """
+        numbers = list(state)
+        if numbers[:1] != [WITH_SUMS]:
+            return self._with(numbers[:2], numbers[2:], before=NO_COUNTS, pooled=None)
+        copies = int(numbers[1] or 0)
+        sums, plans = numbers[6 : 6 + 6 * copies], numbers[6 + 6 * copies :]
+        chunks = (sums[start : start + 6] for start in range(0, len(sums), 6))
+        pooled = tuple([Pooled.from_state(chunk) for chunk in chunks])
+        return self._with(numbers[2:4], plans, before=_counts(numbers[4:6]), pooled=pooled)
+
+    def _with(
+        self,
+        last: Sequence[float | None],
+        plans: Sequence[float | None],
+        *,
+        before: ArmCounts,
+        pooled: tuple[Pooled, ...] | None,
+    ) -> Self:
+        middle = len(plans) // 2
         return type(self)(
-            plan=self.plan.from_state(state[2:middle]),
-            shifted=self.shifted.from_state(state[middle:]),
-            last=ArmCounts(total=total, bad=bad),
+            plan=self.plan.from_state(plans[:middle]),
+            shifted=self.shifted.from_state(plans[middle:]),
+            last=_counts(last),
+            before=before,
+            pooled=pooled,
         )
 
 
@@ -376,6 +490,15 @@ class RateInterval:
 
     lower: float
     upper: float
+
+
+def _counts(stored: Sequence[float | None]) -> ArmCounts:
+    total, bad = (int(count or 0) for count in (*stored, 0, 0)[:2])
+    return ArmCounts(total=total, bad=bad)
+
+
+def _sum(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
 
 
 def progress(log_value: float, threshold: float) -> float:

@@ -8,22 +8,22 @@ docs/explanation/decisions.md.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration, parse_duration
-from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Evidence, GateStatus, Status, Streak, Verdict
+from modelrelease_operator.api.spec import Gate, ReleaseSpec
+from modelrelease_operator.api.status import Evidence, GateStatus, Samples, Status, Streak, Verdict
 from modelrelease_operator.core import sentences
-from modelrelease_operator.core.absence import returned, without_absent
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
-from modelrelease_operator.core.counters import advance_to
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
+from modelrelease_operator.core.intervals import Counted, Moment, count, unready_arms, with_horizon
 from modelrelease_operator.core.probes import gates_of, is_of_probes, settle
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
+from modelrelease_operator.core.samples import MAY_MISS, STABLE_MAY_MISS, Arm, Sight, sight_of
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.core.streams import (
     ERRORS,
@@ -32,18 +32,23 @@ from modelrelease_operator.core.streams import (
     PROBE,
     Growth,
     Stream,
-    growth_of,
     newest,
     nonsense,
-    own_values_of,
-    process_of,
     refused_probes,
-    values_of,
+    why_not_cut,
 )
 from modelrelease_operator.core.thresholds import key_of, look_at
 
 REFUSED = f"{PROBE}refused"
 """Key of the counts of probes that were refused."""
+EARLY = timedelta(seconds=2)
+"""Until the second look of a step: where scrapes are frequent, counting can begin then."""
+OFTEN = timedelta(seconds=5)
+"""Between the looks of a young step."""
+YOUNG = 4
+"""Intervals that a step is young for: one to begin in, one to count, one to confirm, and one to spare."""
+MOST_NAMED = 5
+"""Pods that status names at most."""
 DOUBT = 0.5
 """Share of the evidence for a rollback from which probes do not answer for users any more."""
 
@@ -59,6 +64,12 @@ class Judgement:
     effective_weight: float | None = None
     by_probes: str | None = None
     """Says so, where it passes on probes because users are too few."""
+    sighted: bool = False
+    """Whether this look brought something new of the canary, in all of its pods but a few."""
+    samples: Samples | None = None
+    """How old the samples are, and of whom; None where there was none."""
+    look_in: timedelta | None = None
+    """When the next look is of use, if that is sooner than `analysis.interval`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +80,22 @@ class _Look:
     status: Status
     canary: str
     stable: str
+    sight: Sight
     troubles: Mapping[str, NoAnswer]
     """By gate: why it could not be asked at this look."""
     answers: Answers
+    now: datetime
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Canary and stable."""
+        return self.canary, self.stable
+
+    @property
+    def waited(self) -> timedelta:
+        """How long the present weight has been in effect."""
+        canary = self.status.canary
+        return self.now - (canary.step_since or self.now) if canary else timedelta(0)
 
 
 def judge(
@@ -81,13 +105,13 @@ def judge(
     metrics: Metrics,
     next_weight: int,
     now: datetime,
-    pods: frozenset[str] = frozenset(),
+    pods: Mapping[str, Collection[str]] | None = None,
     answers: Answers | None = None,
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
 
-    `pods` are the ready pods of both arms: a look in which one is missing is not used, because what
-    one arm did would be held against what only part of the other did.
+    `pods` are the names of the ready pods of each revision: what Prometheus does not show of them is
+    left out of the counts and said, and a canary does not go on while it is more than a few.
 
     `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
     the smaller the excess that may go unseen.
@@ -97,18 +121,27 @@ def judge(
     if status.canary is None or status.stable is None:
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
-    arms = (status.canary.revision, status.stable.revision)
-    mine, trouble = _usable(metrics, arms, pods, _bounds_read(spec, status.evidence))
+    arms, pods = (status.canary.revision, status.stable.revision), pods or {}
+    mine, trouble = _usable(metrics, arms, _bounds_read(spec, status.evidence))
+    sight = sight_of(status.evidence, mine, arms, pods)
+    canary, evidence = status.canary, status.evidence
+    if unready_arms(pods, arms):
+        evidence = evidence.model_copy(update={"uneven": True})
+    evidence = with_horizon(evidence, sight)
+    trouble = trouble or _unseen(sight)
     if trouble and not _own_gates(spec):
-        return _held(spec, status, trouble)
+        held = _held(spec, status, trouble)
+        return replace(held, evidence=evidence, samples=_samples(sight, evidence), look_in=OFTEN)
+    evidence = with_due_copies(evidence, spec.canary, canary, now)
+    counters = tuple(mine.values())
+    evidence, questions = questions_of(spec, evidence, counters, arms, next_weight)
     look = _Look(
-        spec=spec, status=status, canary=arms[0], stable=arms[1],
-        troubles=_troubles(spec, trouble, pods, answers or {}), answers=answers or {},
+        spec=spec, status=status, canary=arms[0], stable=arms[1], sight=sight,
+        troubles=_troubles(spec, trouble, counters, evidence, pods, answers or {}, arms),
+        answers=answers or {}, now=now,
     )  # fmt: skip
-    evidence = with_due_copies(status.evidence, spec.canary, status.canary, now)
-    evidence, questions = questions_of(spec, evidence, tuple(mine.values()), arms[1], next_weight)
-    questions = tuple(_warmed(question, spec, status.canary, now) for question in questions)
-    evidence, questions = _advance(look, evidence, questions, mine, now)
+    questions = tuple(_warmed(question, look) for question in questions)
+    evidence, questions, saw_canary = _advance(look, evidence, questions, {} if trouble else mine)
     evidence, thresholds = _thresholds(look, evidence, now)
     found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
     settled = settle(
@@ -123,7 +156,32 @@ def judge(
         message=settled.message,
         effective_weight=_effective_weight(evidence),
         by_probes=settled.by_probes,
+        sighted=saw_canary and sight.canary.may_go_on,
+        samples=_samples(sight, evidence),
+        look_in=_look_in(look, evidence),
     )
+
+
+def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
+    """Look more often while a step is young: what is wrong from the start should be found at once."""
+    if not evidence.started:
+        return min(OFTEN, max(EARLY, look.waited))
+    return OFTEN if look.waited < YOUNG * _between_scrapes(look, evidence) else None
+
+
+def _samples(sight: Sight, evidence: Evidence) -> Samples:
+    return Samples(
+        oldest=_moment(sight.oldest),
+        newest=_moment(sight.newest),
+        scrape_seconds=evidence.scrape_seconds,
+        canary_pods=len(sight.canary.judged),
+        stable_pods=len(sight.stable.judged),
+        left_out=(*sight.canary.left_out, *sight.stable.left_out)[:MOST_NAMED],
+    )
+
+
+def _moment(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(round(at), UTC)
 
 
 def _leaning(spec: ReleaseSpec, question: Question) -> float:
@@ -131,12 +189,13 @@ def _leaning(spec: ReleaseSpec, question: Question) -> float:
     return _progress(question.rollback_log, spec.analysis.false_rollback_probability)
 
 
-def _warmed(question: Question, spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> Question:
+def _warmed(question: Question, look: _Look) -> Question:
     """Leave a latency gate out until the step's pods are warm: they are slower while they are new."""
-    asked = next((gate.latency for gate in gates_of(spec) if gate.name == question.name), None)
+    gates = gates_of(look.spec)
+    asked = next((gate.latency for gate in gates if gate.name == question.name), None)
     if asked is None:
         return question
-    left = parse_duration(asked.warm_up) - (now - (canary.step_since or now))
+    left = parse_duration(asked.warm_up) - look.waited
     if left <= timedelta(0):
         return question
     return replace(
@@ -159,7 +218,7 @@ def _bounds_read(spec: ReleaseSpec, evidence: Evidence) -> frozenset[str] | None
 
 
 def _usable(
-    metrics: Metrics, arms: tuple[str, str], pods: frozenset[str], bounds: frozenset[str] | None
+    metrics: Metrics, arms: tuple[str, str], bounds: frozenset[str] | None
 ) -> tuple[Mapping[str, Counter], NoAnswer | None]:
     """Return the predictor's counters by series, or why this look at them is not used."""
     if isinstance(metrics, MetricsUnavailable):
@@ -167,13 +226,31 @@ def _usable(
     mine = newest(metrics, arms, bounds)
     if trouble := nonsense(mine.values()):
         return {}, _unavailable(trouble)
-    if trouble := _missing(pods, {counter.pod for counter in mine.values() if not counter.probe}):
-        return {}, NoAnswer(verdict=Verdict.INSUFFICIENT, message=trouble)
     return mine, None
 
 
+def _unseen(sight: Sight) -> NoAnswer | None:
+    """Say that one arm is not shown at all, or return None."""
+    if sight.both or not (sight.canary.missing or sight.stable.missing):
+        return None
+    return NoAnswer(verdict=Verdict.INSUFFICIENT, message=_missing(sight.canary, sight.stable))
+
+
+def _missing(*arms: Arm) -> str:
+    """Say which ready pods Prometheus does not show."""
+    absent = sorted(pod for arm in arms for pod in arm.left_out)
+    ready = sum(arm.ready for arm in arms)
+    return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
+
+
 def _troubles(
-    spec: ReleaseSpec, trouble: NoAnswer | None, pods: frozenset[str], answers: Answers
+    spec: ReleaseSpec,
+    trouble: NoAnswer | None,
+    counters: Sequence[Counter],
+    evidence: Evidence,
+    pods: Mapping[str, Collection[str]],
+    answers: Answers,
+    arms: tuple[str, str],
 ) -> dict[str, NoAnswer]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
     found = {}
@@ -182,15 +259,52 @@ def _troubles(
             continue
         answer = answers.get(gate.name, NOT_ASKED)
         if not gate.counts:
-            if trouble:
-                found[gate.name] = trouble
+            said = trouble or _uncut(gate, counters, evidence, arms)
+            if said:
+                found[gate.name] = said
         elif not isinstance(answer, tuple):
             said = answer if isinstance(answer, NoAnswer) else NOT_ASKED
             found[gate.name] = _of_gate(gate.name, said)
-        elif missing := _missing(pods, {one.pod for one in answer if not one.bad}):
+        elif missing := _uncounted(pods, answer, arms):
             said = NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing)
             found[gate.name] = _of_gate(gate.name, said)
     return found
+
+
+def _uncut(
+    gate: Gate, counters: Sequence[Counter], evidence: Evidence, arms: tuple[str, str]
+) -> NoAnswer | None:
+    """Say why latencies do not compare at this look, or return None."""
+    if gate.latency is None:
+        return None
+    mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
+    pairs = evidence.bounds.get(gate.name, [])
+    why = why_not_cut(mine, pairs, canary=arms[0], stable=arms[1])
+    if why is None or not mine:
+        return None
+    passes, message = why
+    return NoAnswer(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)
+
+
+def _uncounted(
+    pods: Mapping[str, Collection[str]], answer: Sequence[Tallied], arms: tuple[str, str]
+) -> str | None:
+    """Say which ready pods a gate's own query does not count, if it is more than a few of an arm."""
+    ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
+    counted = {revision: set[str]() for revision in arms}
+    for one in answer:
+        if not one.bad and one.revision in counted:
+            counted[one.revision].add(one.pod)
+    absent = {revision: ready[revision] - counted[revision] for revision in arms}
+    share = {arms[0]: MAY_MISS, arms[1]: STABLE_MAY_MISS}
+    if not any(len(absent[it]) > share[it] * len(ready[it]) for it in arms):
+        return None
+    if not any(counted[it] & ready[it] for it in arms):
+        # Its pods are named by another label, such as the address.
+        return None
+    names = sorted(pod for revision in arms for pod in absent[revision])
+    of = sum(len(each) for each in ready.values())
+    return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
 
 
 def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
@@ -201,72 +315,60 @@ def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
 
 
 def _advance(
-    look: _Look,
-    evidence: Evidence,
-    questions: Sequence[Question],
-    counters: Mapping[str, Counter],
-    now: datetime,
-) -> tuple[Evidence, tuple[Question, ...]]:
-    """Count what is new since the last look and let every test that could be asked see it once."""
-    evidence, growth = _counted(look, evidence, questions, counters, now)
-    counted: dict[str, Interval] = {}
-    if look.spec.analysis.probe and counters:
-        arms = {"canary": look.canary, "stable": look.stable}
+    look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Mapping[str, Counter]
+) -> tuple[Evidence, tuple[Question, ...], bool]:
+    """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
+    bounds = frozenset(bound for question in questions for bound in question.bounds)
+    moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
+    counted = count(evidence, counters, look.sight, _own_answers(look, questions), moment)
+    evidence = counted.evidence
+    left_out = frozenset(evidence.recut)
+    tested = tuple(_tested(look, one, counted, left_out=one.name in left_out) for one in questions)
+    growth = _growth(look, questions, counted, left_out)
+    release, step = (_added(known, growth) for known in (evidence.release, evidence.step))
+    processes = {key: value for question in tested for key, value in question.to_state().items()}
+    ended = {*counted.closed, *counted.left_out}
+    whole = {question.name for question in questions if question.source in ended}
+    recut = [name for name in evidence.recut if name not in whole]
+    update = {"release": release, "step": step, "processes": processes, "recut": recut}
+    return evidence.model_copy(update=update), tested, counted.saw_canary
+
+
+def _tested(look: _Look, question: Question, counted: Counted, *, left_out: bool) -> Question:
+    """Return a gate's tests after this look: they see an interval when it closes, and whole."""
+    source = question.source
+    if source in counted.left_out:
+        return question.without_an_interval().preceded_by(_intervals(look, question, counted.before))
+    growth = counted.closed.get(source)
+    if growth is None:
+        return question
+    if question.unready or left_out or question.name in look.troubles:
+        return question.without_an_interval()
+    intervals = _intervals(look, question, growth)
+    return question.update(intervals, stable_is_later=look.sight.stable_is_later)
+
+
+def _intervals(look: _Look, question: Question, counted: Growth) -> dict[str, Interval]:
+    """Return what was counted as the intervals that a gate's tests see."""
+    arms = {"canary": look.canary, "stable": look.stable}
+    return {stream.key: stream.interval(counted, **arms) for stream in question.streams}
+
+
+def _growth(
+    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
+) -> dict[str, Interval]:
+    """Return what every stream that is read grew by at this look; two gates may read one stream."""
+    arms = {"canary": look.canary, "stable": look.stable}
+    found: dict[str, Interval] = {}
+    if look.spec.analysis.probe and look.sight.shown:
         # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
-        counted = {ERRORS.key: ERRORS.interval(growth, **arms), REFUSED: refused_probes(growth, **arms)}
-    updated = []
+        refused = refused_probes(counted.growth, **arms)
+        found = {ERRORS.key: ERRORS.interval(counted.growth, **arms), REFUSED: refused}
     for question in questions:
-        if question.name in look.troubles or question.unready:
-            updated.append(question)
-            continue
-        intervals: dict[str, Interval] = {}
-        for stream in question.streams:
-            interval = stream.interval(growth, canary=look.canary, stable=look.stable)
-            intervals[stream.key] = interval
-        updated.append(question.update(intervals))
-        # Two gates may read one stream; its requests are counted once.
-        counted |= intervals
-    release, step = (_added(known, counted) for known in (evidence.release, evidence.step))
-    processes = {key: value for question in updated for key, value in question.to_state().items()}
-    update = {"release": release, "step": step, "processes": processes}
-    return evidence.model_copy(update=update), tuple(updated)
-
-
-def _counted(
-    look: _Look,
-    evidence: Evidence,
-    questions: Sequence[Question],
-    counters: Mapping[str, Counter],
-    now: datetime,
-) -> tuple[Evidence, Growth]:
-    """Advance the raw counters. A gate's own are recorded apart: their first look may be another."""
-    state, started, begun = evidence.counters, evidence.started, list(evidence.begun)
-    deltas: dict[str, int] = {}
-    shown: set[str] = set()
-    unasked = set()
-
-    def take(values: Mapping[str, int], *, known: bool) -> None:
-        nonlocal state
-        back = returned(evidence, values)
-        state, grown = advance_to(state, values, known_start=known, process_of=process_of, returned=back)
-        deltas.update(grown)
-        shown.update(values)
-
-    if counters:
-        bounds = frozenset(bound for question in questions for bound in question.bounds)
-        take(values_of(counters, bounds), known=started)
-        started = True
-    else:
-        unasked.add(PREDICTOR)
-    for stream, answer in _own_answers(look, questions):
-        if answer is None:
-            unasked.add(stream.key)
-        else:
-            take(own_values_of(answer, stream), known=stream.key in begun)
-            begun += [stream.key] if stream.key not in begun else []
-    update = {"counters": state, "started": started, "begun": begun}
-    evidence = without_absent(evidence.model_copy(update=update), shown, unasked=unasked, now=now)
-    return evidence, growth_of(deltas)
+        asked = question.name not in look.troubles and not question.unready
+        if asked and question.name not in left_out:
+            found |= {one.key: one.interval(counted.growth, **arms) for one in question.streams}
+    return found
 
 
 def _own_answers(
@@ -287,7 +389,7 @@ def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidenc
             key = key_of(gate.name, gate.threshold)
             status, streaks[key] = look_at(
                 gate, gate.threshold, look.answers.get(gate.name, NOT_ASKED),
-                evidence.streaks.get(key, Streak()), now=now, interval=look.spec.analysis.period,
+                evidence.streaks.get(key, Streak()), now=now, interval=_between_scrapes(look, evidence),
             )  # fmt: skip
             found.append(status)
     if streaks != evidence.streaks:
@@ -295,12 +397,9 @@ def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidenc
     return evidence, found
 
 
-def _missing(pods: frozenset[str], scraped: set[str]) -> str | None:
-    """Say which ready pods Prometheus does not know; None where it names no pods at all."""
-    absent = sorted(pods - scraped)
-    if not absent or (scraped and not scraped & pods):
-        return None
-    return f"waiting for Prometheus to scrape {len(absent)} of {len(pods)} ready pods ({absent[0]})"
+def _between_scrapes(look: _Look, evidence: Evidence) -> timedelta:
+    """Return how far apart two looks must be to see two scrapes."""
+    return max(look.spec.analysis.period, timedelta(seconds=evidence.scrape_seconds or 0.0))
 
 
 def _added(known: Mapping[str, list[int]], counted: Mapping[str, Interval]) -> dict[str, list[int]]:
@@ -342,7 +441,7 @@ def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) 
     proven = question.promotion_log >= -math.log(analysis.false_promotion_probability)
     if failed:
         verdict = Verdict.FAIL
-    elif proven and enough and not question.frozen:
+    elif proven and enough and not question.frozen and _is_covered(look, question):
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INSUFFICIENT
@@ -373,6 +472,11 @@ def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) 
     )
 
 
+def _is_covered(look: _Look, question: Question) -> bool:
+    """Return whether what was counted speaks for all of the canary's pods but a few."""
+    return question.source != PREDICTOR or look.sight.canary.may_go_on
+
+
 def _message(
     look: _Look, question: Question, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
     stepped: tuple[ArmCounts, ArmCounts], *, promotion: float, refused: str,
@@ -391,6 +495,8 @@ def _message(
     if verdict is Verdict.PASS:
         sure = 100 * (1 - analysis.false_promotion_probability)
         return f"{facts}: within the margin with {sure:g} % confidence"
+    if not _is_covered(look, question) and look.sight.canary.left_out:
+        return f"{facts}; {_missing(look.sight.canary)}"
     if is_of_probes(question.name) and not stepped[0].total:
         return f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
     if stepped[0].total < analysis.min_requests:

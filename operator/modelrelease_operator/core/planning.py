@@ -282,7 +282,7 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
         chosen = split(weight=step.weight, replicas=spec.serving.replicas)
         following = steps[index + 1].weight if index + 1 < len(steps) else 100
         grows = pods and chosen.canary > pods
-        questions = _deciding(questions_of(spec, Evidence(), counters, "stable", following)[1])
+        questions = _deciding(questions_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
         yield _Stage(
             spec=spec,
             conditions=conditions,

@@ -25,6 +25,7 @@ from modelrelease_operator.core.restarts import planned_copies
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     ERRORS,
+    PREDICTOR,
     Stream,
     bounds_of,
     own_stream,
@@ -36,6 +37,10 @@ BLAST_RADIUS = 0.0025
 
 SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
 """Promotion: the share of slow requests may be so much larger (A4)."""
+
+NOTHING = ArmCounts(total=0, bad=0)
+EMPTY = Interval(canary=NOTHING, stable=NOTHING)
+"""An interval that was left out: nothing is paired across it."""
 
 NO_WORSE = Tolerance(ratio=1.0, points=0.0)
 
@@ -140,6 +145,28 @@ class Limit:
     promote: EProcess
     """Evidence that the canary is below the limit: stable stands in as an arm that never fails."""
     allowed: str
+    waiting: ArmCounts = NOTHING
+    """The canary's newest counts, until stable's next ones show whether it breaks the limit too."""
+
+    def update(self, interval: Interval, *, stable_is_later: bool) -> "Limit":
+        """Return the evidence with one more interval.
+
+        Where stable's samples are older than the canary's, an outage of both shows in the canary first.
+        """
+        told, waiting = _added(self.waiting, interval.canary), NOTHING
+        if not stable_is_later:
+            told, waiting = self.waiting, interval.canary
+        return replace(
+            self,
+            canary=self.canary.update(told),
+            stable=self.stable.update(interval.stable),
+            promote=self.promote.update(_beside_a_flawless_arm(interval)),
+            waiting=waiting,
+        )
+
+    def cut_off(self) -> "Limit":
+        """Return the evidence without the counts that wait: nothing follows on them."""
+        return replace(self, waiting=NOTHING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,19 +212,31 @@ class Question:
         pairs = ((stream.canary_bound, stream.stable_bound) for stream in self.streams)
         return frozenset(bound for pair in pairs for bound in pair if bound)
 
-    def update(self, intervals: Mapping[str, Interval]) -> "Question":
+    @property
+    def source(self) -> str:
+        """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
+        return next((stream.source for stream in self.streams), PREDICTOR)
+
+    def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "Question":
         """Let every test see one interval."""
         comparisons = tuple(test.update(intervals[test.stream.key]) for test in self.comparisons)
         limit = self.limit
         if limit:
-            interval = intervals[limit.stream.key]
-            limit = replace(
-                limit,
-                canary=limit.canary.update(interval.canary),
-                stable=limit.stable.update(interval.stable),
-                promote=limit.promote.update(_beside_a_flawless_arm(interval)),
-            )
+            limit = limit.update(intervals[limit.stream.key], stable_is_later=stable_is_later)
         return replace(self, comparisons=comparisons, limit=limit)
+
+    def preceded_by(self, intervals: Mapping[str, Interval]) -> "Question":
+        """Tell every comparison what stable did before the next interval."""
+        comparisons = tuple(
+            replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.stream.key]).stable))
+            for test in self.comparisons
+        )
+        return replace(self, comparisons=comparisons)
+
+    def without_an_interval(self) -> "Question":
+        """Leave one interval out, so that nothing is paired across it."""
+        comparisons = tuple(test.update(EMPTY) for test in self.comparisons)
+        return replace(self, comparisons=comparisons, limit=self.limit and self.limit.cut_off())
 
     @cached_property
     def _rollback_logs(self) -> list[float]:
@@ -259,6 +298,9 @@ class Question:
             state[f"rollback/{self.name}/limit"] = self.limit.canary.to_state()
             state[f"stable/{self.name}/limit"] = self.limit.stable.to_state()
             state[f"promote/{self.name}/limit"] = self.limit.promote.to_state()
+            if self.limit.waiting.total:
+                counts = self.limit.waiting
+                state[f"waiting/{self.name}/limit"] = [float(counts.total), float(counts.bad)]
         return state
 
     def from_state(self, state: Mapping[str, Sequence[float | None]]) -> "Question":
@@ -279,27 +321,34 @@ class Question:
             canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
             stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
             promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
+            waiting=_waiting(state.get(f"waiting/{self.name}/limit", ())),
         )
         return replace(self, comparisons=tuple(comparisons), limit=limit)
 
 
 def questions_of(
-    spec: ReleaseSpec, evidence: Evidence, counters: Sequence[Counter], stable: str, next_weight: int
+    spec: ReleaseSpec,
+    evidence: Evidence,
+    counters: Sequence[Counter],
+    arms: tuple[str, str],
+    next_weight: int,
 ) -> tuple[Evidence, tuple[Question, ...]]:
-    """Set up every gate's tests with the evidence stored so far.
+    """Set up every gate's tests with the evidence stored so far; `arms` are canary and stable.
 
-    Bounds of latency are fixed at the first look at which stable's histogram can be cut. Counting
-    then starts anew, because a series first seen later would be taken to have started at 0.
+    Bounds of latency are fixed at the first look at which stable's histogram can be cut. Its buckets
+    are read from then on, so the gate leaves out the interval that is open.
     """
     bounds, gates = dict(evidence.bounds), gates_of(spec)
     for gate in gates:
         if gate.latency and not bounds.get(gate.name):
             mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
-            bounds[gate.name] = bounds_of(gate.latency, mine, stable)
+            bounds[gate.name] = bounds_of(gate.latency, mine, canary=arms[0], stable=arms[1])
         elif gate.predictions and not bounds.get(gate.name):
             bounds[gate.name] = prediction_bins(counters)
     if bounds != evidence.bounds:
-        evidence = evidence.model_copy(update={"bounds": bounds, "started": False})
+        fixed = {name for name, chosen in bounds.items() if chosen and not evidence.bounds.get(name)}
+        recut = sorted({*evidence.recut, *fixed})
+        evidence = evidence.model_copy(update={"bounds": bounds, "recut": recut})
     terms = Terms.of(spec, evidence, next_weight)
     unready = why_not(counters) if any(gate.predictions for gate in gates) else None
     questions = (
@@ -388,6 +437,15 @@ def _predictions(
 
 def _line(line: Line) -> Tolerance:
     return Tolerance(ratio=line.ratio, points=line.points / 100)
+
+
+def _added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
+
+
+def _waiting(stored: Sequence[float | None]) -> ArmCounts:
+    total, bad = (int(count or 0) for count in (*stored, 0, 0)[:2])
+    return ArmCounts(total=total, bad=bad)
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:

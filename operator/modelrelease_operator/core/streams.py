@@ -39,6 +39,13 @@ class Stream:
     """Counted by the prober: its probes instead of users' requests."""
 
     @property
+    def source(self) -> str:
+        """Whose counters it reads: the predictor's, the prober's, or a gate's own."""
+        if self.own:
+            return self.key
+        return PROBE if self.probe else PREDICTOR
+
+    @property
     def of_probes(self) -> "Stream":
         """The same stream of the prober's counts."""
         return replace(self, key=f"{PROBE}{self.key}", probe=True)
@@ -85,14 +92,15 @@ class BoundPair:
 
 
 def choose_bounds(
-    counters: Iterable[Counter], stable: str, *, ratio: float, seconds: float
+    counters: Sequence[Counter], stable: str, *, ratio: float, seconds: float
 ) -> tuple[BoundPair, ...]:
-    """Cut latency at stable's own quantiles, as the histogram's bounds allow; fixed for the whole release.
+    """Cut latency at stable's own quantiles, as the bounds that both arms have allow; fixed for the release.
 
     The canary is held to the first bound that is at least `ratio` times and `seconds` above stable's:
     "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
     (reference: statistics, A2 latency). Empty while stable has answered too little to be cut.
     """
+    common = common_bounds(counters)
     sums: dict[str, float] = {}
     for counter in counters:
         if counter.revision == stable and counter.bound is not None:
@@ -100,7 +108,7 @@ def choose_bounds(
     total = sums.pop(INFINITY, 0.0)
     if total < 100 or not sums:
         return ()
-    ordered = sorted(sums, key=float)
+    ordered = sorted(common & sums.keys(), key=float)
     pairs = {}
     for quantile in QUANTILES:
         cut = next((bound for bound in ordered if sums[bound] >= quantile * total), None)
@@ -114,13 +122,56 @@ def choose_bounds(
 
 
 def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
-    """Return the smallest bound that is not below `seconds`, or None when the histogram ends before."""
-    bounds = {counter.bound for counter in counters if counter.bound not in (None, INFINITY)}
-    return min((bound for bound in bounds if bound and float(bound) >= seconds), key=float, default=None)
+    """Return the smallest common bound that is not below `seconds`, or None when there is none."""
+    bounds = (bound for bound in common_bounds(counters) if float(bound) >= seconds)
+    return min(bounds, key=float, default=None)
 
 
-def bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> list[str]:
+def common_bounds(counters: Iterable[Counter]) -> frozenset[str]:
+    """Return the bounds that every process with a histogram has, without the last one."""
+    shown = bounds_shown(counters)
+    return frozenset.intersection(*shown.values()) - {INFINITY} if shown else frozenset()
+
+
+def bounds_shown(counters: Iterable[Counter]) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the bounds of each process that shows a histogram, by revision and pod."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for counter in counters:
+        if counter.bound is not None:
+            found.setdefault((counter.revision, counter.pod), set()).add(counter.bound)
+    return {process: frozenset(bounds) for process, bounds in found.items()}
+
+
+def why_not_cut(
+    counters: Sequence[Counter], pairs: Sequence[str], *, canary: str, stable: str
+) -> tuple[bool, str] | None:
+    """Say why latencies do not compare, and whether that may pass by itself; None where they do.
+
+    `pairs` are the bounds that were chosen (`bounds_of`), empty before. Two versions of a server may
+    have different buckets: a bucket that one lacks would count as if no request had been within it.
+    """
+    shown = bounds_shown(counters)
+    if not any(revision == canary for revision, _ in shown):
+        return True, "latency is not compared: the canary shows no latency histogram yet"
+    if not pairs:
+        if len(common_bounds(counters)) > 0:
+            return None
+        return False, "latency cannot be compared: the two versions' histograms have no bucket in common"
+    held = frozenset(pair.split(">")[1] for pair in pairs)
+    cut = frozenset(part for pair in pairs for part in pair.split(">")[:1]) - {"limit"}
+    limits = frozenset(pair.split(">")[1] for pair in pairs if pair.startswith("limit>"))
+    wanted = {canary: held, stable: cut | limits}
+    for (revision, pod), bounds in shown.items():
+        lacking = sorted(wanted.get(revision, frozenset()) - bounds, key=float)
+        if lacking:
+            return False, f"latency cannot be compared: pod {pod} has no bucket le={lacking[0]}"
+    return None
+
+
+def bounds_of(latency: Latency, counters: Sequence[Counter], *, canary: str, stable: str) -> list[str]:
     """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
+    if not any(revision == canary for revision, _ in bounds_shown(counters)):
+        return []
     found = []
     if latency.compare_with_stable:
         pairs = choose_bounds(
@@ -140,13 +191,13 @@ def bounds_of(latency: Latency, counters: Sequence[Counter], stable: str) -> lis
 def newest(
     counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None
 ) -> dict[str, Counter]:
-    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw more.
+    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw it last.
 
     `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are used, and
     those are left out unless they are nonsense.
     """
     found: dict[str, Counter] = {}
-    for counter in counters:
+    for counter in map(_spelled, counters):
         if counter.revision not in revisions:
             continue
         bound, value = counter.bound, counter.value
@@ -156,9 +207,19 @@ def newest(
             continue
         series = _series(counter)
         known = found.get(series)
-        if known is None or value > known.value:
+        if known is None or _age_and_value(counter) > _age_and_value(known):
             found[series] = counter
     return found
+
+
+def _spelled(counter: Counter) -> Counter:
+    if counter.bound is None or (bound := canonical(counter.bound)) == counter.bound:
+        return counter
+    return replace(counter, bound=bound)
+
+
+def _age_and_value(counter: Counter) -> tuple[float, float]:
+    return counter.at or 0.0, counter.value
 
 
 def nonsense(counters: Iterable[Counter]) -> str | None:
@@ -174,6 +235,16 @@ def nonsense(counters: Iterable[Counter]) -> str | None:
 
 def _place(counter: Counter) -> str:
     return f"pod {counter.pod} of revision {counter.revision}"
+
+
+@lru_cache(maxsize=1024)
+def canonical(bound: str) -> str:
+    """Return a bound as Prometheus 3 spells it: `1` and `1.0` are the same bucket."""
+    try:
+        number = float(bound)
+    except ValueError:
+        return bound
+    return bound if math.isnan(number) else INFINITY if number == math.inf else repr(number)
 
 
 @lru_cache(maxsize=1024)
@@ -203,6 +274,19 @@ def _series(counter: Counter) -> str:
     if counter.layout is not None:
         return f"{counter.revision}|{counter.pod}|layout={counter.layout}"
     return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
+
+
+def kinds_of(source: str, counted: Growth) -> dict[str, dict[str, int]]:
+    """Return the part of what was counted that comes from one source (`Stream.source`)."""
+    return {
+        revision: {kind: grown for kind, grown in kinds.items() if source_of_kind(kind) == source}
+        for revision, kinds in counted.items()
+    }
+
+
+def source_of_kind(kind: str) -> str:
+    """Return whose counter a kind of series is (`Stream.source`)."""
+    return PROBE if kind.startswith(PROBE) else source_of(kind)
 
 
 def own_stream(gate: str, bad: str, total: str) -> Stream:
