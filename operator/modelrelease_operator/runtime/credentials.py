@@ -37,6 +37,12 @@ class Credentials:
         coded = base64.b64encode(pair.encode()).decode() if pair else ""
         return tuple(text for text in (coded, self.token, self.password) if text)
 
+    def hidden_in(self, sentence: str) -> str:
+        """Return a sentence without what a server may have repeated of them."""
+        for secret in self.secrets:
+            sentence = sentence.replace(secret, "…")
+        return sentence
+
 
 async def read_credentials(
     kube: Kube, namespace: str, asked: Prometheus | None, *, allowed: bool

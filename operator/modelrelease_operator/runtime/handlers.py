@@ -46,7 +46,7 @@ class Connected:
         await self.reconciler.registry.stop()
         await self.reconciler.outcomes.stop()
         await self.notifier.stop()
-        self.reconciler.sources.close()
+        await self.reconciler.sources.close()
         await self.kube.close()
 
 
