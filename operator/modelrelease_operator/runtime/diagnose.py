@@ -47,6 +47,10 @@ def meaning_of(
         for labels, _ in found:
             if labels.get("__name__") == words.PREDICTIONS_TOTAL and pod in labels.values():
                 return _misnamed(labels, wanted)
+    for labels, _ in found:
+        if words.POD not in labels and labels.get(words.NAMESPACE) == namespace:
+            wanted = {words.POD: asked[0], words.RELEASE: release}
+            return _misnamed(labels, wanted)
     ups = [value for labels, value in found if labels.get("__name__") == "up"]
     name = f"pod {asked[0]}"
     if not ups:

@@ -53,6 +53,10 @@ class Trouble(Exception):
     """A server cannot be used: what it did, for a sentence that begins with its name. Shows no secret."""
 
 
+class TooLarge(Trouble):
+    """A server answers more than is read."""
+
+
 class NotAllowed(Trouble):
     """A server may not be asked: no later time will change that."""
 
@@ -152,7 +156,7 @@ class Answer:
             if seen > most:
                 how = f" ({setting})" if setting else ""
                 msg = f"answered with more than {most:,} bytes, which is the limit{how}"
-                raise Trouble(msg)
+                raise TooLarge(msg)
             yield piece
             # What has come already is given without a pause, and others want their turn.
             await asyncio.sleep(0)
@@ -244,7 +248,7 @@ class Web:
                         f"answered with a redirect (HTTP status {response.status}), which is not followed: "
                         "name the address that it leads to"
                     )
-                    raise Trouble(msg)
+                    raise NotAllowed(msg)
                 yield Answer(response)
         except TimeoutError as problem:
             msg = f"does not answer (not all of it within {seconds:g} s)"
