@@ -29,10 +29,10 @@ RENAMED = {**RIGHT, "release": "prod", "exported_release": "qna"}
         ([({**SERIES, "namespace": "ml"}, 4)], "not under the label `pod` (nothing has it): relabel"),
         ([({**SERIES, "namespace": "other", "pod": "theirs"}, 4)], f"has no target for pod {POD} (yet)"),
         ([({"__name__": "up", **RIGHT}, 0)], f"cannot scrape pod {POD}: its `up` is 0"),
-        ([({"__name__": "up", **RIGHT}, 1)], f"scrapes pod {POD}, which shows no predictions_total of revision rev2"),
+        ([({"__name__": "up", **RIGHT}, 1)], f"scrapes pod {POD}, which shows no predictions_total of"),
         ([], f"has no target for pod {POD} (yet)"),
     ],
-    ids=["a common job", "a label of the pod", "no pod", "another tenant", "down", "another server", "no target"],
+    ids=["a common job", "a pod's label", "no pod", "another tenant", "down", "another server", "no target"],
 )  # fmt: skip
 def test_what_is_wrong_is_told(rows: Any, sentence: str):
     found = [{"metric": labels, "value": [1, str(value)]} for labels, value in rows]
@@ -54,7 +54,8 @@ async def test_it_is_asked_when_a_ready_pod_is_missing_and_once_a_minute_at_most
         return web.Response(text=json.dumps({"status": "success", "data": {"result": rows}}))
 
     place = Place(
-        namespace="ml", release="qna", canary=a_target("2"), stable=a_target("1"), interval=a_spec().analysis.period,
+        namespace="ml", release="qna", canary=a_target("2"), stable=a_target("1"),
+        interval=a_spec().analysis.period,
     )  # fmt: skip
     async with serving(handler) as address, asking(address) as source:
         found = [await measure(source, a_spec(), place, pods=[POD]) for _ in range(3)]

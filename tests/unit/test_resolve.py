@@ -145,7 +145,7 @@ async def test_a_private_store_is_shown_what_the_operator_was_told_for_it(
     async with serving(private_to(authorization)) as address:
         assert (await resolve(source(address), stores=stores)).version == "7"
         file.write_text("machine 127.0.0.1 login s3cr3t oops")
-        with pytest.raises(Unavailable, match="CREDENTIALS_FILE .* must be like a .netrc") as caught:
+        with pytest.raises(Unavailable, match=r"CREDENTIALS_FILE .* must be like a \.netrc") as caught:
             await resolve(source(address), stores=stores)
     assert "s3cr3t" not in str(caught.value)
 
