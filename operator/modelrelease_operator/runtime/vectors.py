@@ -1,6 +1,6 @@
 """Reading Prometheus' answer while it comes, one series at a time.
 
-A whole answer as Python's objects takes ten times its bytes, and reading it in one go holds everybody
+A whole answer as Python's objects takes eight times its bytes, and reading it in one go holds everybody
 else up. So each series is handed on as soon as it is complete, and only the envelope is kept.
 """
 
