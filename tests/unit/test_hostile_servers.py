@@ -113,11 +113,11 @@ async def test_a_healthy_releases_look_ends_before_those_of_all_servers_that_do_
     """Not one of the harmful looks is over when three looks in a row at a healthy server are."""
     async with AsyncExitStack() as stack:
         healthy = await stack.enter_async_context(serving(answering(an_answer("3"))))
-        good = await stack.enter_async_context(asking(healthy))
+        good = await stack.enter_async_context(asking(healthy, timeout_seconds=60))
         harmful = []
         for handler in (dripping, never) * 10:
             address = await stack.enter_async_context(serving(handler))
-            source = await stack.enter_async_context(asking(address, timeout_seconds=5))
+            source = await stack.enter_async_context(asking(address, timeout_seconds=60))
             harmful.append(asyncio.create_task(source.read(**ASKED)))
         await asyncio.sleep(0)
         for _ in range(3):
@@ -277,6 +277,38 @@ async def test_slow_queries_of_people_leave_room_for_counters_of_the_same_server
             await asyncio.gather(*slow, return_exceptions=True)
     assert isinstance(refused, MetricsUnavailable)
     assert "is slow: it has more questions open" in refused.message
+
+
+async def test_only_so_many_large_answers_are_in_memory_at_once_and_small_ones_are_read_beside_them():
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def large(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(HEAD + ROW * (3 * MEGABYTE // len(ROW)))
+        begun.set()
+        await go_on.wait()
+        await answer.write(ROW[:-1] + b"]}}")
+        return answer
+
+    room = asyncio.Semaphore(1)
+    async with (
+        serving(large) as address,
+        serving(answering(an_answer("3"))) as small,
+        asking(address, lane=Lane(large=room), timeout_seconds=60) as first,
+        asking(address, lane=Lane(large=room), timeout_seconds=60) as second,
+        asking(small, lane=Lane(large=room)) as third,
+    ):
+        reading = asyncio.create_task(first.read(**ASKED))
+        await begun.wait()
+        while not room.locked():  # noqa: ASYNC110 - a semaphore has no event
+            await asyncio.sleep(0)
+        refused = await second.read(**ASKED)
+        assert len(await third.read(**ASKED)) == 1  # type: ignore[arg-type]
+        go_on.set()
+        assert len(await reading) == 3 * MEGABYTE // len(ROW) + 1  # type: ignore[arg-type]
+    assert isinstance(refused, MetricsUnavailable)
+    assert "answered with more than 2,097,152 bytes, as 4 others do at this moment" in refused.message
 
 
 # --- where a release may send the operator

@@ -8,7 +8,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from modelrelease_operator.core.drift_windows import BinSample
@@ -29,6 +29,10 @@ from modelrelease_operator.runtime.web import Answer, Trouble, Web
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 MAX_BYTES = 32 * 1024 * 1024
 SETTING = "MODELRELEASE_PROMETHEUS_MAX_BYTES, chart value prometheus.maxBytes"
+LARGE = 2 * 1024 * 1024
+"""Bytes from which an answer is large: some 60 pods."""
+MOST_LARGE = 4
+"""Large answers that are read at the same time, from all servers: together they must fit into memory."""
 LEAST_ROW = 256
 """Bytes of a series with the labels of a pod: so many series fit into the limit on bytes."""
 MOST_OWN_ROWS = 10_000
@@ -53,23 +57,32 @@ class Lane:
     Counters and people's own queries wait apart: those may be slow, and everybody needs the counters.
     """
 
-    def __init__(self, *, counters: int = 20, own: int = 12) -> None:
+    def __init__(self, *, counters: int = 20, own: int = 12, large: asyncio.Semaphore | None = None) -> None:
         self._counters = asyncio.Semaphore(counters)
         self._own = asyncio.Semaphore(own)
+        self.large = large or asyncio.Semaphore(MOST_LARGE)
+        """Places for large answers, shared by all servers."""
 
     @asynccontextmanager
     async def slot(self, *, own: bool) -> AsyncIterator[None]:
         """Wait for room; raises Trouble when there is none for long."""
         room = self._own if own else self._counters
-        try:
-            await asyncio.wait_for(room.acquire(), QUEUE_SECONDS)
-        except TimeoutError as problem:
-            msg = f"is slow: it has more questions open than it answers within {QUEUE_SECONDS:g} s"
-            raise Trouble(msg) from problem
-        try:
+        slow = f"is slow: it has more questions open than it answers within {QUEUE_SECONDS:g} s"
+        async with _place_in(room, slow):
             yield
-        finally:
-            room.release()
+
+
+@asynccontextmanager
+async def _place_in(room: asyncio.Semaphore, full: str) -> AsyncIterator[None]:
+    """Take a place; raises Trouble with a sentence when none gets free for long."""
+    try:
+        await asyncio.wait_for(room.acquire(), QUEUE_SECONDS)
+    except TimeoutError as problem:
+        raise Trouble(full) from problem
+    try:
+        yield
+    finally:
+        room.release()
 
 
 class MetricSource:
@@ -209,8 +222,16 @@ class MetricSource:
     async def _read(self, answer: Answer, rows: Rows) -> dict[str, Any]:
         if answer.status != 200:
             raise Trouble(await self._refusal(answer))
-        async for piece in answer.pieces(self._max_bytes, SETTING):
-            rows.feed(piece)
+        seen = 0
+        async with AsyncExitStack() as large:
+            async for piece in answer.pieces(self._max_bytes, SETTING):
+                if seen <= LARGE < seen + len(piece):
+                    full = (
+                        f"answered with more than {LARGE:,} bytes, as {MOST_LARGE} others do at this moment"
+                    )
+                    await large.enter_async_context(_place_in(self._lane.large, full))
+                seen += len(piece)
+                rows.feed(piece)
         return rows.end()
 
     async def _refusal(self, answer: Answer) -> str:

@@ -10,7 +10,7 @@ from modelrelease_operator.api.prometheus import Prometheus
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_credentials
 from modelrelease_operator.runtime.kube import Kube
-from modelrelease_operator.runtime.prometheus import Lane, MetricSource
+from modelrelease_operator.runtime.prometheus import MOST_LARGE, Lane, MetricSource
 from modelrelease_operator.runtime.web import Reach, Web
 from modelrelease_operator.settings import Settings
 
@@ -26,6 +26,7 @@ class Sources:
         self._sources: OrderedDict[tuple[str, Credentials], MetricSource] = OrderedDict()
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
         """By address: however many ways to prove oneself there are, a server is asked so much and no more."""
+        self._large = asyncio.Semaphore(MOST_LARGE)
         self._closing: set[asyncio.Task[None]] = set()
 
     async def of(
@@ -67,7 +68,7 @@ class Sources:
 
     def _lane(self, url: str) -> Lane:
         address = str(URL(url).origin())
-        lane = self._lanes.get(address) or Lane()
+        lane = self._lanes.get(address) or Lane(large=self._large)
         self._lanes[address] = lane
         return lane
 

@@ -43,8 +43,8 @@ NEVER: tuple[Network, ...] = tuple(
 """What tells a machine's secrets, or is the machine itself, and has no class of its own."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 NO_ADDRESS = "is no address of a server"
-PIECE = 64 * 1024
-"""Bytes that are looked at in one go."""
+PIECE = 16 * 1024
+"""Bytes that are looked at in one go: a few milliseconds, and then it is somebody else's turn."""
 LONGEST_ERROR = 16 * 1024
 """Bytes of an answer that is an error: enough for a sentence."""
 
