@@ -17,8 +17,19 @@ class Settings(BaseSettings):
     prometheus_url: str = "http://prometheus.monitoring:9090"
     """Where metrics are read, for releases that name no other."""
     prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
+    """For the whole of an answer, from the connection to the last byte."""
+    prometheus_max_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
+    """Largest answer that is read."""
     prometheus_allow_secret_refs: bool = False
     """Whether the operator may read the Secrets that releases name as credentials for Prometheus."""
+    allowed_hosts: str = ""
+    """Servers that releases may name: host names (with `*`) and networks, separated by commas; empty for all.
+
+    Addresses of the machine itself, link-local and multicast ones only where a network holds them."""
+    ca_file: str = ""
+    """Certificates, PEM, that are trusted beside the system's."""
+    credentials_file: str = Field(default="", repr=False)
+    """Logins at stores of models, in the form of a .netrc; the login `bearer` has a token for a password."""
     mlflow_tracking_uri: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
     """The MLflow tracking server that `models:/` and `runs:/` are looked up in; empty for none."""
     mlflow_username: str = ""

@@ -26,11 +26,20 @@ def write(tmp_path: Path, *documents: str, name: str = "release.yaml") -> str:
 
 
 def test_a_good_manifest_is_called_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    path = write(tmp_path, GOOD)
+    path = write(tmp_path, GOOD.replace("http://", "https://"))
     assert main(["validate", path]) == 0
     out, err = capsys.readouterr()
     assert out == f"{path}: ModelRelease qna is valid\n"
     assert err == ""
+
+
+@pytest.mark.parametrize(("pin", "remarks"), [("", 1), (f', sha256: "{"0" * 64}"', 0)])
+def test_an_unpinned_model_over_http_is_valid_and_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pin: str, remarks: int
+):
+    path = write(tmp_path, GOOD.replace('qna/7"', f'qna/7"{pin}'))
+    assert main(["validate", path]) == 0
+    assert capsys.readouterr().err.count("remark: spec.model.uri is http:// and spec.model.sha256") == remarks
 
 
 def test_every_bad_manifest_gets_its_sentence_and_the_good_ones_are_still_named(

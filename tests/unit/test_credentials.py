@@ -1,7 +1,10 @@
 """How the operator proves itself to Prometheus, and that no Secret is ever seen where it must not be."""
 
+import asyncio
 import base64
 import logging
+import ssl
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from modelrelease_operator.runtime.credentials import Credentials, read_credenti
 from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import log_as_json
-from tests.support.servers import serving
+from modelrelease_operator.settings import Settings
+from tests.support.asking import asking
+from tests.support.servers import answering, serving
 
 TOKEN = "s3cr3t-t0k3n"
 CHART = Path(__file__).parents[2] / "charts/modelrelease"
@@ -40,7 +45,7 @@ class Secrets:
         return {"data": coded}
 
 
-def asked(**parts: Any) -> Prometheus:
+def naming(**parts: Any) -> Prometheus:
     return Prometheus.model_validate({"url": "http://p:9090", **parts})
 
 
@@ -54,21 +59,21 @@ async def read(secrets: Secrets, prometheus: Prometheus | None, *, allowed: bool
 
 async def test_a_release_that_names_no_secret_has_none_read():
     secrets = Secrets()
-    for prometheus in (None, asked(), asked(insecureSkipVerify=True)):
+    for prometheus in (None, naming(), naming(insecureSkipVerify=True)):
         await read(secrets, prometheus, allowed=False)
     assert secrets.asked == []
 
 
 async def test_only_the_secret_that_is_named_is_read_and_only_in_the_releases_namespace():
     secrets = Secrets(token=f"{TOKEN}\n", other="x")
-    assert (await read(secrets, asked(**BEARER))).token == TOKEN, "the line break of an editor is left out"
+    assert (await read(secrets, naming(**BEARER))).token == TOKEN, "the line break of an editor is left out"
     assert secrets.asked == [("Secret", "ml", "prometheus")]
 
 
 async def test_without_the_right_no_secret_is_asked_for_and_the_value_to_set_is_named():
     secrets = Secrets(token=TOKEN)
     with pytest.raises(Unavailable, match=r"chart value prometheus\.allowSecretRefs=true"):
-        await read(secrets, asked(**BEARER), allowed=False)
+        await read(secrets, naming(**BEARER), allowed=False)
     assert secrets.asked == []
 
 
@@ -93,7 +98,7 @@ async def test_a_secret_that_cannot_be_used_gets_a_sentence_that_does_not_hold_i
     secrets: Secrets, sentence: str
 ):
     with pytest.raises(Unavailable, match=sentence) as caught:
-        await read(secrets, asked(**BEARER))
+        await read(secrets, naming(**BEARER))
     assert TOKEN not in repr(caught.value)
     assert TOKEN not in repr(caught.value.__cause__)
 
@@ -103,22 +108,20 @@ async def headers_seen_by_a_server(credentials: Credentials) -> str | None:
 
     async def handler(request: web.Request) -> web.Response:
         seen.append(request.headers.get("Authorization"))
-        return web.json_response({"status": "success", "data": {"result": []}})
+        return web.Response(text=NO_ROWS)
 
-    async with serving(handler) as address:
-        source = MetricSource(address, timeout_seconds=5, credentials=credentials)
+    async with serving(handler) as address, asking(address, credentials=credentials) as source:
         assert await source.ask("up") == []
-        source.close()
     return seen[0]
 
 
 async def test_a_token_is_shown_to_the_server():
-    credentials = await read(Secrets(token=TOKEN), asked(**BEARER))
+    credentials = await read(Secrets(token=TOKEN), naming(**BEARER))
     assert await headers_seen_by_a_server(credentials) == f"Bearer {TOKEN}"
 
 
 async def test_a_name_and_a_password_are_shown_to_the_server_whatever_letters_they_have():
-    credentials = await read(Secrets(username="me", password="pässwörd…"), asked(**BASIC))
+    credentials = await read(Secrets(username="me", password="pässwörd…"), naming(**BASIC))
     coded = base64.b64encode("me:pässwörd…".encode()).decode()
     assert await headers_seen_by_a_server(credentials) == f"Basic {coded}"
 
@@ -140,8 +143,7 @@ async def test_a_server_that_repeats_a_secret_does_not_bring_it_into_any_sentenc
         shown = request.headers["Authorization"]
         return web.json_response({"error": f"{shown} {TOKEN}", "data": f"{shown} {TOKEN}"}, status=status)
 
-    async with serving(echo) as address:
-        source = MetricSource(address, timeout_seconds=5, credentials=credentials)
+    async with serving(echo) as address, asking(address, credentials=credentials) as source:
         found = await source.ask("up")
     assert isinstance(found, MetricsUnavailable)
     for secret in credentials.secrets:
@@ -167,21 +169,53 @@ def test_the_client_of_the_api_server_does_not_log_answers_even_when_asked_for_e
         root.setLevel(level)
 
 
-def test_certificates_are_checked_with_those_that_are_given_and_forgotten_with_the_session():
-    source = MetricSource("https://p", timeout_seconds=1, credentials=Credentials(ca="PEM"))
-    path = Path(str(source._session.verify))
-    assert path.read_text() == "PEM"
-    source.close()
-    assert not path.exists()
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """Return a server's side, and the certificate by which it is believed."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-days", "2", "-subj", "/CN=p", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))  # fmt: skip
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context, (folder / "cert.pem").read_text()
 
 
-@pytest.mark.parametrize(
-    ("credentials", "verify"), [(Credentials(), True), (Credentials(verify=False), False)]
-)
-def test_certificates_are_checked_unless_a_person_says_otherwise(credentials: Credentials, verify: bool):
-    source = MetricSource("https://p", timeout_seconds=1, credentials=credentials)
-    assert source._session.verify is verify
-    source.close()
+NO_ROWS = '{"status": "success", "data": {"resultType": "vector", "result": []}}'
+
+
+async def test_certificates_are_checked_with_those_that_are_given_or_not_at_all_when_asked(
+    tls: tuple[ssl.SSLContext, str],
+):
+    context, certificate = tls
+    async with serving(answering(NO_ROWS), tls=context) as address:
+
+        async def found(credentials: Credentials) -> Any:
+            async with asking(address, credentials=credentials) as source:
+                return await source.ask("up")
+
+        assert await found(Credentials(ca=certificate)) == []
+        assert await found(Credentials(verify=False)) == []
+        assert await found(Credentials()) == MetricsUnavailable(
+            message=f"Prometheus at {address} does not answer (its certificate is not trusted)"
+        )
+        unreadable = await found(Credentials(ca=f"PEM {TOKEN}"))
+    assert isinstance(unreadable, MetricsUnavailable)
+    assert "the certificates to trust cannot be read" in unreadable.message
+    assert TOKEN not in unreadable.message
+
+
+async def test_the_operators_own_certificates_are_trusted_beside_the_systems(
+    tls: tuple[ssl.SSLContext, str], tmp_path: Path
+):
+    context, certificate = tls
+    (tmp_path / "ca.crt").write_text(certificate)
+    async with serving(answering(NO_ROWS), tls=context) as address:
+        sources = Sources()
+        settings = Settings(prometheus_url=address, ca_file=str(tmp_path / "ca.crt"))
+        assert await sources.get(address, Credentials(), settings).ask("up") == []
+        await sources.close()
 
 
 async def test_a_server_that_cannot_even_be_asked_says_why():
@@ -189,26 +223,33 @@ async def test_a_server_that_cannot_even_be_asked_says_why():
     assert await source.ask("up") == MetricsUnavailable(message="no right to read Secrets")
 
 
-def test_one_session_is_used_again_for_one_address_and_one_way_to_prove_oneself():
-    sources = Sources()
-    one = sources.get("http://p", Credentials(), timeout_seconds=1)
-    assert sources.get("http://p", Credentials(), timeout_seconds=1) is one
-    assert sources.get("http://q", Credentials(), timeout_seconds=1) is not one
-    assert sources.get("http://p", Credentials(token=TOKEN), timeout_seconds=1) is not one
-    sources.close()
+async def test_one_source_is_used_again_for_one_address_and_one_way_to_prove_oneself():
+    sources, settings = Sources(), Settings()
+    one = sources.get("http://p", Credentials(), settings)
+    assert sources.get("http://p", Credentials(), settings) is one
+    assert sources.get("http://q", Credentials(), settings) is not one
+    assert sources.get("http://p", Credentials(token=TOKEN), settings) is not one
+    await sources.close()
 
 
-def test_the_session_that_was_unused_for_longest_is_closed_when_there_are_too_many():
-    closed: list[str] = []
-    sources = Sources(most=2)
-    for url in ("http://a", "http://b"):
-        source = sources.get(url, Credentials(), timeout_seconds=1)
-        source.close = lambda url=url: closed.append(url)  # type: ignore[method-assign,misc]
-    sources.get("http://a", Credentials(), timeout_seconds=1)
-    sources.get("http://c", Credentials(), timeout_seconds=1)
-    assert closed == ["http://b"]
-    sources.close()
-    assert closed == ["http://b", "http://a"]
+async def test_a_source_that_is_crowded_out_answers_what_it_was_asked_and_may_be_asked_again():
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.Request) -> web.Response:
+        begun.set()
+        await go_on.wait()
+        return web.Response(text=NO_ROWS)
+
+    async with serving(slowly) as address:
+        sources, settings = Sources(most=1), Settings(allowed_hosts="127.0.0.0/8")
+        source = sources.get(address, Credentials(), settings)
+        asked = asyncio.create_task(source.ask("up"))
+        await begun.wait()
+        assert sources.get("http://another", Credentials(), settings) is not source
+        go_on.set()
+        assert await asked == []
+        assert await source.ask("up") == [], "who holds it, as drift does, may go on"
+        await sources.close()
 
 
 def test_the_chart_gives_the_right_to_read_secrets_only_when_told_to():

@@ -1,7 +1,7 @@
 """Looks at drift beside the passes, against a real server: what is asked, what is kept, what is news."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -64,9 +64,20 @@ class Clock:
         return self.now
 
 
+SOURCES: list[MetricSource] = []
+
+
+@pytest.fixture(autouse=True)
+async def everything_closed() -> AsyncIterator[None]:
+    yield
+    while SOURCES:
+        await SOURCES.pop().close()
+
+
 def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, Followed]:
     clock = Clock()
     source = MetricSource(address, timeout_seconds=5)
+    SOURCES.append(source)
     asked = {"asked": Drift(), "source": source, "revisions": ("rev1",), "status": None}
     followed = Followed(**(asked | changes))
     watch = DriftWatch(clock)

@@ -57,7 +57,7 @@ def answers_in_turn(*bodies: str) -> Handler:
     waiting = list(bodies)
 
     async def handler(request: web.Request) -> web.Response:
-        query = request.query["query"]
+        query = str((await request.post())["query"])
         body = vector() if "predictions_total" in query else waiting.pop(0) if waiting else bodies[-1]
         return web.Response(text=body, content_type="application/json")
 
@@ -80,11 +80,11 @@ class Looks:
     ) -> Judgement:
         self.now += timedelta(seconds=after)
         source = MetricSource(address, timeout_seconds=patience)
-        metrics, answers = await measure(source, self.spec, PLACE)
-        source.close()
+        measured = await measure(source, self.spec, PLACE)
+        await source.close()
         found = judge(
-            spec=self.spec, status=self.status, metrics=metrics, answers=answers, next_weight=50,
-            now=self.now, pods=pods,
+            spec=self.spec, status=self.status, metrics=measured.metrics, answers=measured.answers,
+            next_weight=50, now=self.now, pods=pods,
         )  # fmt: skip
         status = self.status.model_copy(update={"evidence": found.evidence, "gates": found.gates})
         self.status = Status.parse(json.loads(json.dumps(status.to_dict())))
@@ -180,7 +180,7 @@ async def test_both_arms_and_both_queries_are_asked_at_once_with_every_placehold
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
-        asked.append(request.query["query"])
+        asked.append(str((await request.post())["query"]))
         return web.Response(text=vector(), content_type="application/json")
 
     every = "x{a='{{release}}',b='{{namespace}}',c='{{revision}}',d='{{version}}'}[{{interval}}]"
@@ -240,9 +240,9 @@ PARSE_ERROR = json.dumps(
     [
         pytest.param(answering(PARSE_ERROR, 400), "cannot run the query, HTTP status 400: 1:5: parse error",
                      id="a query that cannot be parsed"),
-        pytest.param(answering("busy", 503), "HTTP status 503: busy", id="too busy"),
+        pytest.param(answering("busy", 503), "HTTP status 503", id="too busy"),
         pytest.param(never, "does not answer (", id="too slow"),
-        pytest.param(hanging_up, "does not answer (ConnectionError)", id="hangs up"),
+        pytest.param(hanging_up, "does not answer (it hangs up)", id="hangs up"),
     ],
 )  # fmt: skip
 async def test_a_server_in_trouble_leaves_a_gate_unmeasured_with_its_name_its_query_and_the_reason(
@@ -265,8 +265,11 @@ async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
         canary=a_target("2").model_copy(update={"version": "1"}),
     )  # fmt: skip
     async with serving(answering(ZERO)) as address:
-        _, answers = await measure(MetricSource(address, timeout_seconds=5), spec, twin)
-    assert "asks the same of both arms, which both have version 1; use {{revision}}" in str(answers["same"])
+        source = MetricSource(address, timeout_seconds=5)
+        measured = await measure(source, spec, twin)
+        await source.close()
+    same_of_both = "asks the same of both arms, which both have version 1; use {{revision}}"
+    assert same_of_both in str(measured.answers["same"])
 
 
 async def test_a_ready_pod_that_is_not_scraped_yet_is_waited_for():
@@ -370,7 +373,7 @@ async def looks_at_each(bodies: dict[str, list[str]], *gates: dict[str, Any]) ->
     waiting = {word: list(answers) for word, answers in bodies.items()}
 
     async def handler(request: web.Request) -> web.Response:
-        query = request.query["query"]
+        query = str((await request.post())["query"])
         word = next((word for word in waiting if word in query), None)
         return web.Response(text=waiting[word].pop(0) if word else vector(), content_type="application/json")
 

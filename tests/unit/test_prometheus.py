@@ -15,6 +15,7 @@ from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status,
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.runtime.prometheus import MetricSource
+from tests.support.asking import asking
 from tests.support.builders import START, a_spec, a_target
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
@@ -28,8 +29,8 @@ def answer(*rows: tuple[dict[str, str], Any]) -> str:
 
 
 async def read(address: str, timeout_seconds: float = 5.0) -> Metrics:
-    source = MetricSource(address, timeout_seconds=timeout_seconds)
-    return await source.read(namespace="ml", release="qna", revisions=["rev2", "rev1"])
+    async with asking(address, timeout_seconds=timeout_seconds) as source:
+        return await source.read(namespace="ml", release="qna", revisions=["rev2", "rev1"])
 
 
 def judged(
@@ -75,7 +76,7 @@ async def test_probes_are_asked_for_only_when_wanted_and_are_never_taken_for_use
         source = MetricSource(address, timeout_seconds=5)
         for probes in (False, True):
             found = await source.read(namespace="ml", release="qna", revisions=["rev2"], probes=probes)
-        source.close()
+        await source.close()
     assert ["probe_answers_total" in query for query in asked] == [False, True]
     assert found == (
         Counter(revision="rev2", pod="prober", code="error", probe=True, value=3.0),
@@ -183,11 +184,12 @@ async def test_a_server_that_is_not_there_is_named():
     async with serving(answering("")) as address:
         pass
     found = await read(address)
-    assert found == MetricsUnavailable(message=f"Prometheus at {address} does not answer (ConnectionError)")
+    assert found == MetricsUnavailable(message=f"Prometheus at {address} does not answer (no connection)")
 
 
 async def test_a_refused_question_quotes_the_server():
-    async with serving(answering("query: too many series", 422)) as address:
+    said = json.dumps({"status": "error", "errorType": "execution", "error": "query: too many series"})
+    async with serving(answering(said, 422)) as address:
         found = await read(address)
     assert isinstance(found, MetricsUnavailable)
     assert found.message.startswith(f"Prometheus at {address} answered with an error: ")

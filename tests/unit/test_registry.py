@@ -101,6 +101,21 @@ async def test_a_version_in_an_object_store_without_a_digest_is_refused(model: R
         await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
 
 
+@pytest.mark.parametrize("tag", ["feature/login", "-1", "1" * 64, "v 1"])
+async def test_a_version_tag_that_cannot_be_a_label_of_pods_is_refused(model: Registering, tag: str):
+    tags = {**digest_tag(b"x"), "modelrelease.version": tag}
+    version = model.version(b"{}", tags=tags, source="s3://bucket/qna/5")
+    with pytest.raises(Invalid, match=r"tag modelrelease\.version .* which cannot be a label of pods"):
+        await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
+
+
+async def test_a_registered_version_that_is_pinned_is_not_read(model: Registering):
+    version = model.version(b"not a manifest")
+    pins = {"version": "9", "sha256": "a" * 64}
+    found = await resolve(source(f"models:/{model.name}/{version}", **pins), Registry(model.url))
+    assert (found.version, found.sha256, found.location) == ("9", "a" * 64, model.place(version))
+
+
 @pytest.mark.parametrize("uri", ["models:/{name}@nobody", "models:/{name}/99", "models:/no-such-model/1"])
 async def test_what_the_registry_does_not_have_is_refused_in_its_own_words(model: Registering, uri: str):
     with pytest.raises(Invalid, match="not found"):
@@ -194,15 +209,15 @@ async def test_credentials_are_shown_to_this_server_alone_and_to_nobody_who_read
             await resolve(source("models:/qna@champion"), registry)
     assert "t0ken" not in str(caught.value)
     assert "bWU6czNjcmV0" not in str(caught.value)
-    assert registry.options("http://elsewhere/x") == {}
-    assert registry.options(f"{url}.evil.example/x") == {}
+    assert registry.credentials_for("http://elsewhere/x") is None
+    assert registry.credentials_for(f"{url}.evil.example/x") is None
 
 
 def test_settings_give_the_server_and_its_credentials_without_showing_them():
     settings = Settings(mlflow_tracking_uri="http://mlflow:5000", mlflow_token="t0ken")
     registry = registry_of(settings)
     assert registry is not None
-    assert registry.options("http://mlflow:5000/api")["headers"] == {"Authorization": "Bearer t0ken"}
+    assert registry.credentials_for("http://mlflow:5000/api") == Credentials(token="t0ken")
     assert "t0ken" not in repr(settings)
 
 

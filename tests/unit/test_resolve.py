@@ -1,9 +1,10 @@
 """From a model source to one version, against a real server that answers well, badly, or not at all."""
 
+import base64
 import json
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -12,6 +13,8 @@ from modelrelease_operator.api.spec import ModelSource
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime import resolve as module
 from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.stores import Stores
+from modelrelease_operator.settings import Settings
 from tests.support.builders import a_spec
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
@@ -54,10 +57,115 @@ async def test_a_manifest_that_comes_in_many_pieces_is_read_whole():
         assert (await resolve(source(address))).sha256 == DIGEST
 
 
-async def test_a_pinned_version_and_digest_that_are_right_change_nothing():
-    async with serving(answering(GOOD)) as address:
+async def test_what_is_pinned_by_version_and_digest_is_not_read():
+    asked: list[str] = []
+
+    async def private(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=401)
+
+    async with serving(private) as address:
         found = await resolve(source(address, version="7", sha256=DIGEST))
     assert (found.version, found.sha256) == ("7", DIGEST)
+    assert asked == []
+
+
+class Secrets:
+    """Gives one Secret, as the API server does."""
+
+    def __init__(self, **values: str) -> None:
+        self.values, self.asked = values, []  # type: tuple[dict[str, str], list[tuple[str, str, str]]]
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        self.asked.append((kind, namespace, name))
+        return {
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in self.values.items()}
+        }
+
+
+PRIVATE = {"credentialsSecretRef": {"name": "store"}}
+ALLOWED = Settings(prometheus_allow_secret_refs=True)
+
+
+def private_to(authorization: str) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        right = request.headers.get("Authorization") == authorization
+        return web.Response(body=GOOD) if right else web.Response(status=401)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("values", "authorization"),
+    [({"token": "t0k3n\n"}, "Bearer t0k3n"), ({"username": "me", "password": "pw"}, "Basic bWU6cHc=")],
+    ids=["a token", "a name and a password"],
+)
+async def test_a_private_store_is_shown_the_secret_that_the_release_names(
+    values: dict[str, str], authorization: str
+):
+    secrets = Secrets(**values)
+    stores = Stores(settings=ALLOWED, kube=secrets)  # type: ignore[arg-type]
+    async with serving(private_to(authorization)) as address:
+        found = await resolve(source(address, **PRIVATE), stores=stores, namespace="ml")
+    assert found.version == "7"
+    assert secrets.asked == [("Secret", "ml", "store")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "error", "sentence"),
+    [
+        (Settings(), {"token": "x"}, Unavailable, "pin spec.model.version and spec.model.sha256"),
+        (ALLOWED, {}, Unavailable, "has neither the key token nor the keys username and password"),
+        (ALLOWED, {"token": "wr0ng"}, Invalid, "401: it does not take the credentials"),
+        (ALLOWED, {"token": "a b"}, Unavailable, "is no bearer token"),
+        (ALLOWED, {"username": "a:b", "password": "x"}, Unavailable, "key username holds a colon"),
+    ],
+    ids=["no right to read Secrets", "an empty Secret", "a wrong token", "a token with a space", "a colon"],
+)
+async def test_credentials_that_do_not_help_are_told_without_their_values(
+    settings: Settings, values: dict[str, str], error: type[Exception], sentence: str
+):
+    stores = Stores(settings=settings, kube=Secrets(**values))  # type: ignore[arg-type]
+    async with serving(private_to("Bearer t0k3n")) as address:
+        with pytest.raises(error, match=sentence) as caught:
+            await resolve(source(address, **PRIVATE), stores=stores, namespace="ml")
+    assert "wr0ng" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("login", "authorization"),
+    [("login bearer password t0k3n", "Bearer t0k3n"), ("login me password pw", "Basic bWU6cHc=")],
+)
+async def test_a_private_store_is_shown_what_the_operator_was_told_for_it(
+    login: str, authorization: str, tmp_path: Path
+):
+    file = tmp_path / "logins"
+    file.write_text(f"machine elsewhere login x password y\nmachine 127.0.0.1 {login}\n")
+    stores = Stores(settings=Settings(credentials_file=str(file)))
+    async with serving(private_to(authorization)) as address:
+        assert (await resolve(source(address), stores=stores)).version == "7"
+        file.write_text("machine 127.0.0.1 login s3cr3t oops")
+        with pytest.raises(Unavailable, match=r"CREDENTIALS_FILE .* must be like a \.netrc") as caught:
+            await resolve(source(address), stores=stores)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:1/qna", "http://localhost:1/qna", "http://169.254.169.254/x"]
+)
+async def test_a_release_cannot_have_the_operator_read_its_own_machine(place: str):
+    stores = Stores.of(Settings(), Secrets())  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="which releases may not name"):
+        await resolve(source(place), stores=stores)
+
+
+async def test_another_secret_is_another_revision_and_none_leaves_it_as_it_was():
+    resolved = await a_resolved()
+    plain = target_of(a_spec(), resolved, default_image="i:1")
+    asked = a_spec(model={"uri": "http://store/qna/1", **PRIVATE})
+    private = target_of(asked, resolved, default_image="i:1")
+    assert (plain.credentials_secret, private.credentials_secret) == (None, "store")
+    assert private.revision != plain.revision
 
 
 def manifest(**changes: Any) -> Handler:
@@ -65,12 +173,18 @@ def manifest(**changes: Any) -> Handler:
 
 
 GONE = "there is no artifact for spec.model.uri"
+WANTS = "it wants credentials: name a Secret in spec.model.credentialsSecretRef, or pin spec.model.version"
 OTHER = "f" * 64
+
+
+async def redirecting(_: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+
+
 REFUSED: list[Any] = [
-    *(
-        pytest.param(answering("", code), {}, f"{code}: {GONE}", id=str(code))
-        for code in (401, 403, 404, 410)
-    ),
+    *(pytest.param(answering("", code), {}, f"{code}: {GONE}", id=str(code)) for code in (404, 410)),
+    *(pytest.param(answering("", code), {}, f"{code}: {WANTS}", id=str(code)) for code in (401, 403)),
+    pytest.param(redirecting, {}, "redirect (HTTP status 302), which is not followed", id="elsewhere"),
     pytest.param(answering("<html>"), {}, "manifest.json is not valid at ''", id="no JSON"),
     pytest.param(answering("{}"), {}, "manifest.json is not valid at 'name': Field required", id="no name"),
     pytest.param(answering(""), {}, "manifest.json is not valid", id="empty"),
@@ -107,18 +221,16 @@ async def test_a_store_that_hangs_up_is_asked_again_later():
             await resolve(source(address))
 
 
-async def test_a_store_that_never_answers_does_not_hold_the_operator_up(monkeypatch: pytest.MonkeyPatch):
-    # A shorter time, so that the test does not wait: nothing of what is tested is replaced.
-    monkeypatch.setattr(module, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+async def test_a_store_that_never_answers_does_not_hold_the_operator_up():
     async with serving(never) as address:
-        with pytest.raises(Unavailable, match=r"does not answer \(.*Timeout"):
-            await resolve(source(address))
+        with pytest.raises(Unavailable, match=r"does not answer \(not all of it within 0.2 s"):
+            await resolve(source(address), stores=Stores(seconds=0.2))
 
 
 async def test_a_store_that_is_not_there_is_asked_again_later():
     async with serving(answering(GOOD)) as address:
         pass
-    with pytest.raises(Unavailable, match=r"does not answer \(ClientConnectorError\)"):
+    with pytest.raises(Unavailable, match=r"does not answer \(no connection\)"):
         await resolve(source(address))
 
 

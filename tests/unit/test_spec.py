@@ -57,6 +57,7 @@ WRONG: list[Any] = [
         for uri in (
             "", "qna", "ftp://store/1", "models:/qna", "http://", "http://store/a b", "http://store/a?v=1",
             "http://store/a#b", "http://store/\n", "http://store/x\n", "pvc:///qna", "pvc://UPPER/x",
+            "https://me:secret@store/a", "http://@store/a",
             "s3:///qna", "s3://Bucket/x", "gs://b/x?y", "abfs://c/x",
             "file://host/x", "file://",
         )
@@ -152,6 +153,8 @@ WRONG: list[Any] = [
             ("a Secret of no name", {"caSecretRef": {"name": "", "key": "x"}}, "caSecretRef.name"),
             ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}}, "caSecretRef.name"),
             ("a password in the address", {"url": "https://me:secret@p"}, "spec.analysis.prometheus.url"),
+            ("a path that ends early", {"url": "http://p/secret?x=#"}, "spec.analysis.prometheus.url"),
+            ("a fragment", {"url": "http://169.254.169.254/latest/#"}, "spec.analysis.prometheus.url"),
         )
     ),
     pytest.param({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "spec.analysis.prometheus.url:",

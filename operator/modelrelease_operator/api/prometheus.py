@@ -31,7 +31,7 @@ class SecretPair(_Asked):
 class Prometheus(_Asked):
     """Where the metrics are read."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=2048)]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@?#]+$", max_length=2048)]
     bearer_token_secret_ref: SecretKey | None = None
     basic_auth_secret_ref: SecretPair | None = None
     ca_secret_ref: SecretKey | None = None

@@ -25,17 +25,19 @@ from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
 from modelrelease_operator.api.pods import Env, PodTemplate
 from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.errors import Invalid
 
 URI_PATTERN = (
-    r"^(https?://[^\s?#]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+"
+    r"^(https?://[^\s?#@/]+(/[^\s?#]*)?|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+"
     r"|(s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?(/[^\s?#]*)?"
     rf"|{MODELS_PATTERN}|{RUNS_PATTERN})$"
 )
+VERSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+"""A version is a label of pods."""
 # The operator reads what it can reach; these only a pod can read, so a person must pin them.
 POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
@@ -44,17 +46,25 @@ class _Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
+class StoreSecret(_Model):
+    """A Secret in the release's namespace with the key `token`, or with `username` and `password`."""
+
+    name: SecretName
+
+
 class ModelSource(_Model):
     """Where the model artifact is."""
 
     uri: Annotated[str, StringConstraints(max_length=2048)]
-    version: (
-        Annotated[
-            str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)
-        ]
-        | None
-    ) = None
+    version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN, max_length=63)] | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    credentials_secret_ref: StoreSecret | None = None
+    """What an http(s) store is shown, by the operator and by the pods that fetch the artifact."""
+
+    @property
+    def pinned(self) -> bool:
+        """Return whether a person said which version and digest it is: then nothing is looked up."""
+        return bool(self.sha256 and self.version)
 
     @field_validator("uri")
     @classmethod
@@ -62,14 +72,14 @@ class ModelSource(_Model):
         if not re.fullmatch(URI_PATTERN, uri):
             msg = (
                 "must be models:/name@alias, models:/name/number, runs:/run/path, http(s)://, s3://, gs://, "
-                f"az://, pvc:// or file:/// with no space, ? or #, got {uri!r}"
+                f"az://, pvc:// or file:/// with no space, ? or #, and no user name, got {uri!r}"
             )
             raise ValueError(msg)
         return uri
 
     @model_validator(mode="after")
     def _pinned_where_unreadable(self) -> Self:
-        if self.uri.startswith(POD_ONLY_SCHEMES) and not (self.sha256 and self.version):
+        if self.uri.startswith(POD_ONLY_SCHEMES) and not self.pinned:
             scheme = self.uri.split("://")[0]
             msg = f"sha256 and version are required with {scheme}://, which the operator cannot read"
             raise ValueError(msg)

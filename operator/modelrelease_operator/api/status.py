@@ -115,6 +115,8 @@ class Target(_Model):
     recipe: Recipe
     registered: Registered | None = None
     """The version of a registered model that this is; None where the release names no registry."""
+    credentials_secret: str | None = None
+    """Name of the Secret that the store of the artifact is shown by the pods that fetch it."""
 
     def parts(self) -> dict[str, Any]:
         """Return the revision's fields, without what a subclass adds."""

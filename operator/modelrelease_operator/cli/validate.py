@@ -7,12 +7,13 @@ from pathlib import Path
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli.common import Commands, command, name_of, releases_in
+from modelrelease_operator.core.cautions import about_trust
 from modelrelease_operator.errors import Invalid
 
 DETAILS = """\
 Every ModelRelease in the files is checked by the rules of the API server;
-other kinds are left alone. Ends with 1 when one is invalid, with 2 when there
-was none.
+other kinds are left alone. Remarks, on standard error, change nothing. Ends
+with 1 when one is invalid, with 2 when there was none.
 
 example:
   modelrelease validate examples/releases/*.yaml
@@ -47,8 +48,10 @@ def _validate(parsed: argparse.Namespace) -> int:
             checked += 1
             name = name_of(document)
             try:
-                ReleaseSpec.parse(document.get("spec") or {})
+                spec = ReleaseSpec.parse(document.get("spec") or {})
                 print(f"{file}: {names.KIND} {name} is valid")
+                for remark in about_trust(spec):
+                    print(f"{file}: {names.KIND} {name}: remark: {remark}", file=sys.stderr)
             except Invalid as problem:
                 wrong += 1
                 print(f"{file}: {names.KIND} {name}: {problem}", file=sys.stderr)

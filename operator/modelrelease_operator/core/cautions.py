@@ -28,6 +28,15 @@ def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str
     )
 
 
+def about_trust(spec: ReleaseSpec) -> Iterator[str]:
+    """Say whom a release trusts without saying so."""
+    if spec.model.uri.startswith("http://") and not spec.model.sha256:
+        yield (
+            "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the first answer "
+            "chooses the model, and a joblib pickle runs code; set sha256, or use https://"
+        )
+
+
 def _about_settings(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
     if spec.paused:
         yield "spec.paused is true: nothing goes on until it is taken out"

@@ -136,6 +136,8 @@ class Seen:
     metrics: Metrics = ()
     answers: Answers = field(default_factory=dict)
     """What the gates' own queries gave."""
+    hint: str | None = None
+    """Why Prometheus does not show a ready pod of the canary, where that could be told."""
     commands: Commands = Commands()
     drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """By revision: the last closed windows of its bins, the newest last."""

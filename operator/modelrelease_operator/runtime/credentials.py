@@ -1,4 +1,4 @@
-"""How the operator proves itself to a Prometheus: read from Secrets of the release's own namespace.
+"""How the operator proves itself to servers: read from Secrets of the release's own namespace.
 
 Only Secrets that the release names, and only where the person who installed the operator allowed it:
 whoever may create a release could otherwise send a Secret of the namespace to a server of their own.
@@ -17,11 +17,16 @@ NOT_ALLOWED = (
     "the operator may not read Secrets, which spec.analysis.prometheus names: "
     "install it with the chart value prometheus.allowSecretRefs=true"
 )
+STORE_NOT_ALLOWED = (
+    "the operator may not read Secrets, which spec.model.credentialsSecretRef names: pin spec.model.version "
+    "and spec.model.sha256, with which it does not read the store, or install it with the chart value "
+    "prometheus.allowSecretRefs=true"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What is shown to one Prometheus, and what is believed of it."""
+    """What is shown to one server, and what is believed of it."""
 
     token: str | None = field(default=None, repr=False)
     username: str | None = field(default=None, repr=False)
@@ -37,6 +42,12 @@ class Credentials:
         coded = base64.b64encode(pair.encode()).decode() if pair else ""
         return tuple(text for text in (coded, self.token, self.password) if text)
 
+    def hidden_in(self, sentence: str) -> str:
+        """Return a sentence without what a server may have repeated of them."""
+        for secret in self.secrets:
+            sentence = sentence.replace(secret, "…")
+        return sentence
+
 
 async def read_credentials(
     kube: Kube, namespace: str, asked: Prometheus | None, *, allowed: bool
@@ -48,11 +59,8 @@ async def read_credentials(
         raise Unavailable(NOT_ALLOWED)
     token = ca = username = password = None
     if asked.bearer_token_secret_ref:
-        token = await _value(kube, namespace, asked.bearer_token_secret_ref)
-        if not (token.isascii() and token.isprintable() and " " not in token):
-            ref = asked.bearer_token_secret_ref
-            msg = f"Secret {namespace}/{ref.name}: key {ref.key} is no bearer token (spaces or line breaks)"
-            raise Unavailable(msg)
+        ref = asked.bearer_token_secret_ref
+        token = _bearer(await _value(kube, namespace, ref), ref.name, ref.key, namespace)
     if asked.basic_auth_secret_ref:
         name = asked.basic_auth_secret_ref.name
         username = await _value(kube, namespace, SecretKey(name=name, key="username"))
@@ -64,23 +72,59 @@ async def read_credentials(
     )
 
 
+async def read_store_credentials(kube: Kube, namespace: str, name: str, *, allowed: bool) -> Credentials:
+    """Read the Secret that spec.model.credentialsSecretRef names: a token, or a user name and a password."""
+    if not allowed:
+        raise Unavailable(STORE_NOT_ALLOWED)
+    data = await _data(kube, namespace, name, "spec.model.credentialsSecretRef", STORE_NOT_ALLOWED)
+    what = f"Secret {namespace}/{name}, which spec.model.credentialsSecretRef names,"
+    if data.get("token"):
+        return Credentials(token=_bearer(_decoded(data, name, "token", namespace), name, "token", namespace))
+    if not (data.get("username") and data.get("password")):
+        msg = f"{what} has neither the key token nor the keys username and password"
+        raise Unavailable(msg)
+    username, password = (_decoded(data, name, key, namespace) for key in ("username", "password"))
+    return Credentials(username=username, password=password)
+
+
 async def _value(kube: Kube, namespace: str, ref: SecretKey) -> str:
-    """Return one value; line breaks at its end, which editors leave, are not part of it."""
-    what = f"Secret {namespace}/{ref.name}"
+    """Return one value of a Secret that spec.analysis.prometheus names."""
+    asked_by = "spec.analysis.prometheus"
+    data = await _data(kube, namespace, ref.name, asked_by, NOT_ALLOWED)
+    if not data.get(ref.key):
+        msg = f"Secret {namespace}/{ref.name} has no key {ref.key}, which {asked_by} needs"
+        raise Unavailable(msg)
+    return _decoded(data, ref.name, ref.key, namespace)
+
+
+async def _data(kube: Kube, namespace: str, name: str, asked_by: str, not_allowed: str) -> dict[str, str]:
     try:
-        secret = await kube.get("Secret", namespace, ref.name)
+        secret = await kube.get("Secret", namespace, name)
     except Gone as problem:
-        msg = f"{what}, which spec.analysis.prometheus names, does not exist"
+        msg = f"Secret {namespace}/{name}, which {asked_by} names, does not exist"
         raise Unavailable(msg) from problem
     except Invalid as problem:
-        raise Unavailable(NOT_ALLOWED) from problem
-    coded = (secret.get("data") or {}).get(ref.key)
-    if not coded:
-        msg = f"{what} has no key {ref.key}, which spec.analysis.prometheus needs"
-        raise Unavailable(msg)
+        raise Unavailable(not_allowed) from problem
+    data: dict[str, str] = secret.get("data") or {}
+    return data
+
+
+def _decoded(data: dict[str, str], name: str, key: str, namespace: str) -> str:
+    """Return one value; line breaks at its end, which editors leave, are not part of it."""
     try:
-        return base64.b64decode(coded, validate=True).decode().rstrip("\r\n")
+        text = base64.b64decode(data[key], validate=True).decode().rstrip("\r\n")
     except (binascii.Error, UnicodeDecodeError):
-        msg = f"{what}: key {ref.key} is no text"
+        msg = f"Secret {namespace}/{name}: key {key} is no text"
         # The cause would quote the value.
         raise Unavailable(msg) from None
+    if key == "username" and ":" in text:
+        msg = f"Secret {namespace}/{name}: key username holds a colon, which basic authentication cannot send"
+        raise Unavailable(msg)
+    return text
+
+
+def _bearer(token: str, name: str, key: str, namespace: str) -> str:
+    if token.isascii() and token.isprintable() and " " not in token:
+        return token
+    msg = f"Secret {namespace}/{name}: key {key} is no bearer token (spaces or line breaks)"
+    raise Unavailable(msg)

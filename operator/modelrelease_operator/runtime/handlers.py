@@ -17,6 +17,7 @@ from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
+from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.runtime.telemetry import log_as_json
 from modelrelease_operator.runtime.workers import Workers
 from modelrelease_operator.settings import Settings
@@ -32,7 +33,7 @@ class Connected:
 
     def __init__(self, kube: Kube, settings: Settings) -> None:
         mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
-        watch = RegistryWatch(mlflow, interval)
+        watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube))
         recorder = OutcomeRecorder(mlflow if settings.mlflow_record_outcomes else None, interval)
         self.kube = kube
         self.reconciler = Reconciler(kube=kube, settings=settings, registry=watch, outcomes=recorder)
@@ -46,7 +47,7 @@ class Connected:
         await self.reconciler.registry.stop()
         await self.reconciler.outcomes.stop()
         await self.notifier.stop()
-        self.reconciler.sources.close()
+        await self.reconciler.sources.close()
         await self.kube.close()
 
 

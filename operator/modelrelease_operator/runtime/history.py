@@ -1,6 +1,10 @@
 """What Prometheus remembers of a release: its raw counters at every look of a span of time."""
 
+import ast
 import asyncio
+import json
+import re
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -8,8 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import requests
+import urllib3
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
+from requests.auth import AuthBase
+from typing_extensions import override
 from urllib3.util import Retry
 
 from modelrelease_contract import metrics as words
@@ -20,14 +27,7 @@ from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.prometheus import (
-    Session,
-    auth_of,
-    counter_names,
-    counters_of,
-    counters_query,
-    said,
-)
+from modelrelease_operator.runtime.series import counter_names, counters_of, counters_query
 
 MOST_POINTS = 10_000
 """Prometheus refuses to answer more than 11,000 points for each series at once."""
@@ -86,7 +86,7 @@ class History:
         # A person waits: they are told at once, and try again by themselves.
         self._client = PrometheusConnect(
             url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False),
-            session=Session(shown), auth=auth_of(shown),
+            session=_Session(shown), auth=_auth_of(shown),
         )  # fmt: skip
 
     async def read(
@@ -176,7 +176,7 @@ class History:
         try:
             rows = await asyncio.to_thread(self._client.custom_query_range, query, start, end, step)
         except PrometheusApiClientException as problem:
-            msg = f"Prometheus at {self._url} answered with an error: {said(str(problem))}"
+            msg = f"Prometheus at {self._url} answered with an error: {_said(str(problem))}"
             raise _Refused(msg) from problem
         except requests.RequestException as problem:
             msg = f"Prometheus at {self._url} does not answer ({type(problem).__name__})"
@@ -187,6 +187,69 @@ class History:
 
     def _nonsense(self, problem: Exception) -> Unavailable:
         return Unavailable(f"Prometheus at {self._url} answered nonsense: {problem!r}")
+
+
+class _Session(requests.Session):
+    """Believes of a server what the credentials say."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._ca: Any = None
+        self.verify = self._verified_by(credentials)
+
+    @override
+    def close(self) -> None:
+        """Close what is open."""
+        super().close()
+        if self._ca is not None:
+            self._ca.close()
+
+    def _verified_by(self, credentials: Credentials) -> bool | str:
+        if not credentials.verify:
+            # Asked for in so many words; a warning with every request would only fill the log.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            return False
+        if credentials.ca is None:
+            return True
+        self._ca = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the session
+        self._ca.write(credentials.ca.encode())
+        self._ca.flush()
+        return str(self._ca.name)
+
+
+class _Bearer(AuthBase):
+    """Sets the header at the last moment: a .netrc of the machine cannot replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    @override
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        r.headers["Authorization"] = f"Bearer {self._token}"
+        return r
+
+
+def _auth_of(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
+    """Return how requests are to prove themselves; None where nothing is asked."""
+    if credentials.token:
+        return _Bearer(credentials.token)
+    if credentials.username and credentials.password:
+        return credentials.username.encode(), credentials.password.encode()
+    return None
+
+
+def _said(problem: str) -> str:
+    """Return Prometheus' own sentence where the client's error quotes one."""
+    quoted = re.fullmatch(r"HTTP Status Code (\d+) \((b['\"].*['\"])\)", problem, re.DOTALL)
+    if not quoted:
+        return problem[:500]
+    code, body = int(quoted[1]), ast.literal_eval(quoted[2])
+    try:
+        text = str(json.loads(body)["error"])
+    except (ValueError, LookupError, TypeError):
+        text = body.decode(errors="replace")
+    refused = "it cannot run the query, " if code == 400 else ""
+    return f"{refused}HTTP status {code}: {text[:500]}"
 
 
 def _query(namespace: str, release: str, *, predictions: bool) -> str:

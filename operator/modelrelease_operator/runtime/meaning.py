@@ -35,7 +35,9 @@ async def meaning_of(
     looked = watch.found(key, ref)
     trouble, delayed = looked.problem if looked else None, None
     try:
-        found = await resolve(spec.model, watch.registry) if _is_due(known, looked) else known
+        found = known
+        if _is_due(known, looked):
+            found = await resolve(spec.model, watch.registry, stores=watch.stores, namespace=key[0])
     except Invalid as problem:
         if known is None or not isinstance(problem, Missing):
             return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))

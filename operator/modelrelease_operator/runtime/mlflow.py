@@ -1,27 +1,28 @@
 """What we ask of an MLflow tracking server, by its REST API: mlflow itself is far too large for an operator.
 
-Every call is one request with a short time-out. Nothing here retries: who calls comes back later.
+Every call is one request with a short time-out and a limit on bytes. Nothing here retries: who calls
+comes back later.
 """
 
 import json
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import aiohttp
-
 from modelrelease_operator.api.registry import ModelRef, Registered
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
+from modelrelease_operator.runtime.web import Trouble, Web
 from modelrelease_operator.settings import Settings
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 READY = "READY"
 FAILED = "FAILED_REGISTRATION"
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes: far above any version's tags."""
 LONGEST_ANSWER = 500
 """Characters of a server's own words that are repeated."""
 
@@ -43,11 +44,17 @@ class Registry:
     """One tracking server."""
 
     def __init__(
-        self, url: str, *, credentials: Credentials | None = None, timeout_seconds: float = 10.0
+        self,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        timeout_seconds: float = 10.0,
+        ca_file: str = "",
     ) -> None:
         self.url = url.rstrip("/")
         self._credentials = credentials or Credentials()
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._seconds = timeout_seconds
+        self._ca_file = ca_file
 
     async def version(self, ref: ModelRef) -> ModelVersion:
         """Return the version that a reference means now; raise Missing when there is none."""
@@ -110,45 +117,31 @@ class Registry:
         )
         raise Invalid(msg)
 
-    def options(self, url: str) -> dict[str, Any]:
-        """Return how to prove oneself at an address; at any other server than this one, not at all."""
-        if not url.startswith(f"{self.url}/"):
-            return {}
-        return {"headers": self._headers(), "ssl": self._ssl()}
-
-    def _headers(self) -> dict[str, str]:
-        own = self._credentials
-        if own.token:
-            return {"Authorization": f"Bearer {own.token}"}
-        if own.username and own.password:
-            return {"Authorization": aiohttp.encode_basic_auth(own.username, own.password)}
-        return {}
-
-    def _ssl(self) -> ssl.SSLContext | bool:
-        if not self._credentials.verify:
-            return False
-        return ssl.create_default_context(cadata=self._credentials.ca) if self._credentials.ca else True
+    def credentials_for(self, url: str) -> Credentials | None:
+        """Return how to prove oneself at an address of this server; None at any other."""
+        return self._credentials if url.startswith(f"{self.url}/") else None
 
     async def _get(self, path: str, **params: str) -> Any:
         return await self._call("GET", path, params=params)
 
     async def _call(self, method: str, path: str, **what: Any) -> Any:
         """Make one call. Raises Missing, or Unavailable with a sentence that shows no secret."""
-        url = f"{self.url}{API}/{path}"
+        web = Web(credentials=self._credentials, ca_file=self._ca_file)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=self._timeout) as session,
-                session.request(method, url, **what, **self.options(url)) as answer,
-            ):
-                said = await answer.json(content_type=None) if answer.status == 200 else await answer.text()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
-            raise self._unavailable(f"does not answer ({type(problem).__name__})") from problem
-        if answer.status == 200 and isinstance(said, dict):
+            async with web.ask(method, f"{self.url}{API}/{path}", seconds=self._seconds, **what) as answer:
+                status, body = answer.status, await answer.body(LARGEST_ANSWER)
+        except Trouble as problem:
+            raise self._unavailable(str(problem)) from problem
+        finally:
+            await web.close()
+        said = _json(body)
+        if status == 200 and isinstance(said, dict):
             return said
-        if answer.status in (400, 404) and ("RESOURCE_DOES_NOT_EXIST" in said or "not found" in said):
-            msg = f"MLflow at {self.url}: {self._hidden(_message(said))}"
+        if status in (400, 404) and (b"RESOURCE_DOES_NOT_EXIST" in body or b"not found" in body):
+            msg = f"MLflow at {self.url}: {self._credentials.hidden_in(_message(said))[:LONGEST_ANSWER]}"
             raise Missing(msg)
-        raise self._unavailable(f"answered {answer.status} to {path}: {_message(said)}")
+        told = self._credentials.hidden_in(_message(said))[:LONGEST_ANSWER]
+        raise self._unavailable(f"answered {status} to {path}{f': {told}' if told else ''}")
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -158,13 +151,7 @@ class Registry:
             raise self._unavailable(f"answered nonsense: {problem!r}") from problem
 
     def _unavailable(self, what: str) -> Unavailable:
-        return Unavailable(f"MLflow at {self.url} {self._hidden(what)}")
-
-    def _hidden(self, what: str) -> str:
-        """Return the sentence without what a server may have repeated of the credentials."""
-        for secret in self._credentials.secrets:
-            what = what.replace(secret, "…")
-        return what
+        return Unavailable(f"MLflow at {self.url} {self._credentials.hidden_in(what)}")
 
 
 def registry_of(settings: Settings) -> Registry | None:
@@ -176,12 +163,17 @@ def registry_of(settings: Settings) -> Registry | None:
         username=settings.mlflow_username or None,
         password=settings.mlflow_password or None,
     )
-    return Registry(settings.mlflow_tracking_uri, credentials=credentials)
+    return Registry(settings.mlflow_tracking_uri, credentials=credentials, ca_file=settings.ca_file)
+
+
+def _json(body: bytes) -> Any:
+    """Return what an answer holds, or None for one that is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _message(said: Any) -> str:
-    """Return the server's own sentence where there is one."""
-    try:
-        return str(json.loads(said)["message"])[:LONGEST_ANSWER]
-    except (ValueError, LookupError, TypeError):
-        return str(said)[:LONGEST_ANSWER]
+    """Return the server's own sentence where there is one: what is no MLflow's is not repeated."""
+    return str(said["message"]) if isinstance(said, dict) and "message" in said else ""

@@ -1,80 +1,92 @@
 """Questions to Prometheus: the newest raw counters of a release's two revisions, or of their bins.
 
-Raw series, never rate() or increase(): those extrapolate, and lose the first error of a new pod.
+Nothing here raises for what a server does: whatever it answers, or does not, becomes a sentence.
 """
 
-import ast
 import asyncio
 import json
-import math
-import re
-import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
-import requests
-import urllib3
-from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests.auth import AuthBase
-from typing_extensions import override
-from urllib3.util import Retry
-
-from modelrelease_contract import metrics as words
-from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
-from modelrelease_operator.core.queries import KIND
-from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
+from modelrelease_operator.core.drift_windows import BinSample
+from modelrelease_operator.core.state import Metrics, MetricsUnavailable
+from modelrelease_operator.runtime import diagnose
 from modelrelease_operator.runtime.credentials import Credentials
+from modelrelease_operator.runtime.series import (
+    CounterRows,
+    bin_sample,
+    bins_query,
+    counter_names,
+    counters_query,
+    labels_of,
+)
+from modelrelease_operator.runtime.vectors import Rows
+from modelrelease_operator.runtime.web import Answer, Trouble, Web
 
-PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
-PROBE_BUCKETS = f"{words.PROBE_DURATION_SECONDS}_bucket"
-PROBE_METRICS = (words.PROBE_ANSWERS_TOTAL, PROBE_BUCKETS)
-CODES = {words.PREDICTIONS_TOTAL: words.CODE, words.PROBE_ANSWERS_TOTAL: words.RESULT}
-"""Where a counter says what came of its requests."""
-TIMED_METRICS = (words.PREDICTIONS_TOTAL, words.PROBE_ANSWERS_TOTAL)
-"""Series by which it is told when a target was scraped and when its process began: each has one of them."""
-PROCESS_START = "process_start_time_seconds"
-SAMPLE_TIME = "sample_time"
-"""Value of the label KIND on the rows that tell when a target was scraped."""
-OWN_LABELS = (words.RELEASE, words.REVISION, words.MODEL_VERSION, words.CODE, words.RESULT)
-"""Labels that a counter brings by itself; the others are its target's, the same on all of its series."""
-NOT_OF_TARGET = frozenset((*OWN_LABELS, words.BIN, words.LAYOUT, "le", "__name__", KIND))
-Row = TypeVar("Row")
-_Target = frozenset[tuple[str, str]]
 Bins = tuple[BinSample, ...] | MetricsUnavailable
+MAX_BYTES = 32 * 1024 * 1024
+SETTING = "MODELRELEASE_PROMETHEUS_MAX_BYTES, chart value prometheus.maxBytes"
+LARGE = 2 * 1024 * 1024
+"""Bytes from which an answer is large: some 60 pods."""
+MOST_LARGE = 4
+"""Large answers that are read at the same time, from all servers: together they must fit into memory."""
+LEAST_ROW = 256
+"""Bytes of a series with the labels of a pod: so many series fit into the limit on bytes."""
+MOST_OWN_ROWS = 10_000
+"""Series that a person's own query may give: they are kept whole until they are understood."""
+MANY = 5_000
+"""Counters that take a thread to put together: fewer take no longer than the thread."""
+QUEUE_SECONDS = 1.0
+"""A question that finds no room at its server for so long is given up: the next look asks again."""
+REFUSED = (400, 422)
+"""Status codes with which Prometheus refuses a query, and says why."""
+NO_POST = (405, 501)
+"""Status codes of servers that take questions in the address only."""
+LONGEST_SENTENCE = 200
+"""Characters of a server's own words that are repeated."""
+ASK_WHY_EVERY = 60.0
+"""Seconds between two questions why a release's pods are not shown."""
 
 
-class Session(requests.Session):
-    """Believes of a server what the credentials say."""
+class Lane:
+    """How many questions one server is asked at the same time.
 
-    def __init__(self, credentials: Credentials) -> None:
-        super().__init__()
-        self._ca: Any = None
-        self.verify = self._verified_by(credentials)
+    Counters and people's own queries wait apart: those may be slow, and everybody needs the counters.
+    """
 
-    @override
-    def close(self) -> None:
-        """Close what is open."""
-        super().close()
-        if self._ca is not None:
-            self._ca.close()
+    def __init__(self, *, counters: int = 20, own: int = 12, large: asyncio.Semaphore | None = None) -> None:
+        self._counters = asyncio.Semaphore(counters)
+        self._own = asyncio.Semaphore(own)
+        self.large = large or asyncio.Semaphore(MOST_LARGE)
+        """Places for large answers, shared by all servers."""
 
-    def _verified_by(self, credentials: Credentials) -> bool | str:
-        if not credentials.verify:
-            # Asked for in so many words; a warning with every request would only fill the log.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            return False
-        if credentials.ca is None:
-            return True
-        self._ca = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - lives as long as the session
-        self._ca.write(credentials.ca.encode())
-        self._ca.flush()
-        return str(self._ca.name)
+    @asynccontextmanager
+    async def slot(self, *, own: bool) -> AsyncIterator[None]:
+        """Wait for room; raises Trouble when there is none for long."""
+        room = self._own if own else self._counters
+        slow = f"is slow: it has more questions open than it answers within {QUEUE_SECONDS:g} s"
+        async with _place_in(room, slow):
+            yield
+
+
+@asynccontextmanager
+async def _place_in(room: asyncio.Semaphore, full: str) -> AsyncIterator[None]:
+    """Take a place; raises Trouble with a sentence when none gets free for long."""
+    try:
+        await asyncio.wait_for(room.acquire(), QUEUE_SECONDS)
+    except TimeoutError as problem:
+        raise Trouble(full) from problem
+    try:
+        yield
+    finally:
+        room.release()
 
 
 class MetricSource:
-    """A Prometheus server, with one session; `trouble` stands for one that cannot even be asked."""
+    """A Prometheus server; `trouble` stands for one that cannot even be asked."""
 
     def __init__(
         self,
@@ -83,20 +95,23 @@ class MetricSource:
         timeout_seconds: float,
         credentials: Credentials | None = None,
         trouble: str | None = None,
+        web: Web | None = None,
+        lane: Lane | None = None,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._url, self._trouble = url, trouble
+        self.seconds = timeout_seconds
+        """For the whole of one answer."""
         self._credentials = credentials or Credentials()
-        self._session = Session(self._credentials)
-        # No retries inside a look: the next look is the retry, and a look must not outlast its interval.
-        self._client = PrometheusConnect(
-            url=url.rstrip("/"), timeout=timeout_seconds, retry=Retry(total=0, raise_on_status=False),
-            session=self._session, auth=auth_of(self._credentials),
-        )  # fmt: skip
+        self._web = web or Web(credentials=self._credentials)
+        self._lane = lane or Lane()
+        self._max_bytes = max_bytes
+        self._why: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
+        """By release and revision: when it was asked last why nothing is shown, and what was found."""
 
-    def close(self) -> None:
-        """Close the session; what it still waits for is answered first."""
-        self._client.close()
-        self._session.close()
+    async def close(self) -> None:
+        """Close the connections; what is being asked is answered first."""
+        await self._web.close()
 
     async def read(
         self,
@@ -112,192 +127,146 @@ class MetricSource:
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
         names = counter_names(predictions=predictions, probes=probes)
-        query = counters_query(names, namespace=namespace, labels=_labels(namespace, release, revisions))
-        return await self._ask(query, counters_of)
+        query = counters_query(names, namespace=namespace, labels=labels_of(namespace, release, revisions))
+        found = CounterRows()
+        problem = await self._ask(query, found.take)
+        if isinstance(problem, MetricsUnavailable):
+            return problem
+        return await asyncio.to_thread(found.counters) if len(found) > MANY else found.counters()
 
     async def read_bins(self, *, namespace: str, release: str, revisions: Iterable[str]) -> Bins:
         """Return every count of a bin of these revisions, and their baselines, or why there is none."""
-        return await self._ask(_bins_query(namespace, release, revisions), _bin_samples)
-
-    async def _ask(
-        self, query: str, read: Callable[[list[dict[str, Any]]], tuple[Row, ...]]
-    ) -> tuple[Row, ...] | MetricsUnavailable:
-        rows = await self.ask(query)
-        if isinstance(rows, MetricsUnavailable):
-            return rows
-        try:
-            return read(rows)
-        except (LookupError, ValueError, TypeError) as problem:
-            return self._unavailable(f"answered nonsense: {problem!r}")
+        found: list[BinSample] = []
+        query = bins_query(namespace, release, revisions)
+        problem = await self._ask(query, lambda row: found.append(bin_sample(row)))
+        return problem if isinstance(problem, MetricsUnavailable) else tuple(found)
 
     async def ask(self, query: str) -> Any:
-        """Return the result of a query as Prometheus gave it, or MetricsUnavailable."""
+        """Return the result of a person's own query as Prometheus gave it, or MetricsUnavailable.
+
+        An answer that may lack a part is none: what is missing may be what is bad.
+        """
+        found: list[Any] = []
+        envelope = await self._ask(query, found.append, own=True)
+        if isinstance(envelope, MetricsUnavailable):
+            return envelope
+        if partial := _partial(envelope):
+            told = self._credentials.hidden_in(partial)[:LONGEST_SENTENCE]
+            return self._unavailable(f"answered in part only, so its answer is not used: {told}")
+        return found
+
+    async def diagnose(
+        self, *, namespace: str, release: str, revision: str, pods: Collection[str]
+    ) -> str | None:
+        """Return why no counters of these ready pods are shown, or None where that cannot be told.
+
+        Asked once a minute at most for each release; in between the last sentence holds.
+        """
+        key, now = (namespace, release, revision), time.monotonic()
+        known = self._why.get(key)
+        if known and now - known[0] < ASK_WHY_EVERY:
+            return known[1]
+        query = diagnose.query_of(namespace=namespace, revision=revision, pods=pods)
+        rows = await self.ask(query)
+        why: str | None
+        if isinstance(rows, MetricsUnavailable):
+            why = rows.message
+        else:
+            why = self._understood(
+                lambda: diagnose.meaning_of(
+                    rows, namespace=namespace, release=release, revision=revision, pods=pods
+                )
+            )
+        self._why[key] = (now, why)
+        while len(self._why) > 1000:
+            self._why.popitem(last=False)
+        return why
+
+    def _understood(self, read: Callable[[], str]) -> str | None:
+        try:
+            return read()
+        except (LookupError, ValueError, TypeError, AttributeError):
+            return None
+
+    async def _ask(
+        self, query: str, take: Callable[[Any], None], *, own: bool = False
+    ) -> dict[str, Any] | MetricsUnavailable:
+        """Give each series of an answer to `take`; return the answer without them."""
         if self._trouble:
             return MetricsUnavailable(message=self._trouble)
         try:
-            return await asyncio.to_thread(self._client.custom_query, query)
-        except PrometheusApiClientException as problem:
-            return self._unavailable(f"answered with an error: {said(str(problem))}")
-        except requests.JSONDecodeError:
-            return self._unavailable("answered with no JSON")
-        except requests.RequestException as problem:
-            return self._unavailable(f"does not answer ({type(problem).__name__})")
-        except (LookupError, ValueError, TypeError) as problem:
-            return self._unavailable(f"answered nonsense: {problem!r}")
+            async with self._lane.slot(own=own):
+                return await self._answer_to(query, self._rows(take, own=own))
+        except Trouble as problem:
+            return self._unavailable(str(problem))
+        except (LookupError, ValueError, TypeError, AttributeError) as problem:
+            # Not its text, which may quote the answer.
+            return self._unavailable(f"answered nonsense ({type(problem).__name__})")
+
+    def _rows(self, take: Callable[[Any], None], *, own: bool) -> Rows:
+        most = MOST_OWN_ROWS if own else self._max_bytes // LEAST_ROW
+        too_many = f"answered with more than {most:,} series" + ("" if own else f" ({SETTING})")
+        return Rows(take, most=most, too_many=too_many)
+
+    async def _answer_to(self, query: str, rows: Rows) -> dict[str, Any]:
+        """Ask in the body, where a query may be long, or in the address, where a server wants that."""
+        # Prometheus gives up when nobody waits any more.
+        asked = {"query": query, "timeout": f"{max(1, round(self.seconds * 1000))}ms"}
+        url = f"{self._url.rstrip('/')}/api/v1/query"
+        async with self._web.ask("POST", url, seconds=self.seconds, data=asked) as answer:
+            if answer.status not in NO_POST:
+                return await self._read(answer, rows)
+        async with self._web.ask("GET", url, seconds=self.seconds, params=asked) as answer:
+            return await self._read(answer, rows)
+
+    async def _read(self, answer: Answer, rows: Rows) -> dict[str, Any]:
+        if answer.status != 200:
+            raise Trouble(await self._refusal(answer))
+        seen = 0
+        async with AsyncExitStack() as large:
+            async for piece in answer.pieces(self._max_bytes, SETTING):
+                if seen <= LARGE < seen + len(piece):
+                    full = (
+                        f"answered with more than {LARGE:,} bytes, as {MOST_LARGE} others do at this moment"
+                    )
+                    await large.enter_async_context(_place_in(self._lane.large, full))
+                seen += len(piece)
+                rows.feed(piece)
+        return rows.end()
+
+    async def _refusal(self, answer: Answer) -> str:
+        """Return what an error means. Only Prometheus' own reason for refusing a query is repeated."""
+        status = f"HTTP status {answer.status}"
+        if answer.status in REFUSED and (reason := _reason(await answer.error())):
+            # Hidden before it is cut: half of a secret would not be found.
+            told = self._credentials.hidden_in(reason)[:LONGEST_SENTENCE]
+            return f"answered with an error: it cannot run the query, {status}: {told}"
+        if answer.status in (401, 403):
+            return f"answered with an error: {status}: it wants other credentials (spec.analysis.prometheus)"
+        return f"answered with an error: {status}"
 
     def _unavailable(self, what: str) -> MetricsUnavailable:
         """Return the sentence, without what a server may have repeated of the credentials."""
-        for secret in self._credentials.secrets:
-            what = what.replace(secret, "…")
-        return MetricsUnavailable(message=f"Prometheus at {self._url} {what}")
+        return MetricsUnavailable(message=f"Prometheus at {self._url} {self._credentials.hidden_in(what)}")
 
 
-class _Bearer(AuthBase):
-    """Sets the header at the last moment: a .netrc of the machine cannot replace it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    @override
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        r.headers["Authorization"] = f"Bearer {self._token}"
-        return r
-
-
-def auth_of(credentials: Credentials) -> AuthBase | tuple[bytes, bytes] | None:
-    """Return how requests are to prove themselves; None where nothing is asked."""
-    if credentials.token:
-        return _Bearer(credentials.token)
-    if credentials.username and credentials.password:
-        return credentials.username.encode(), credentials.password.encode()
-    return None
-
-
-def said(problem: str) -> str:
-    """Return Prometheus' own sentence where the client's error quotes one."""
-    quoted = re.fullmatch(r"HTTP Status Code (\d+) \((b['\"].*['\"])\)", problem, re.DOTALL)
-    if not quoted:
-        return problem[:500]
-    code, body = int(quoted[1]), ast.literal_eval(quoted[2])
+def _reason(body: bytes) -> str | None:
     try:
-        text = str(json.loads(body)["error"])
-    except (ValueError, LookupError, TypeError):
-        text = body.decode(errors="replace")
-    refused = "it cannot run the query, " if code == 400 else ""
-    return f"{refused}HTTP status {code}: {text[:500]}"
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    match said:
+        case {"status": "error", "error": str(reason)}:
+            return " ".join(reason.split())
+        case _:
+            return None
 
 
-def counter_names(*, predictions: bool, probes: bool = False) -> tuple[str, ...]:
-    """Return the metrics that a decision reads."""
-    more = (*(PREDICTION_METRICS if predictions else ()), *(PROBE_METRICS if probes else ()))
-    return (words.PREDICTIONS_TOTAL, f"{words.PREDICTION_DURATION_SECONDS}_bucket", *more)
-
-
-def counters_query(names: Sequence[str], *, namespace: str, labels: str) -> str:
-    """Return the question for counters, when each target was scraped, and when its process began.
-
-    One question, so that one server answers all of it from one state: of two replicas that are asked one
-    after the other, each would tell the times of its own scrapes. `timestamp()` gives a sample's own time
-    only around a plain selector; around anything else it gives the time of the question.
-    """
-    told = _named([name for name in TIMED_METRICS if name in names], labels)
-    targets = f"{words.NAMESPACE}, {words.POD}, instance, job"
-    times = f"max without ({', '.join(OWN_LABELS)}) (timestamp({told}))"
-    return "\nor\n".join(
-        (
-            _named(names, labels),
-            f'({PROCESS_START}{{{words.NAMESPACE}="{namespace}"}} and on ({targets}) {told})',
-            f'label_replace({times}, "{KIND}", "{SAMPLE_TIME}", "", "")',
-        )
-    )
-
-
-def _named(names: Iterable[str], labels: str) -> str:
-    return f'{{__name__=~"{"|".join(names)}",{labels}}}'
-
-
-def _bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
-    """Every pod says the same baseline, so one copy of it is enough; the counts are wanted from each."""
-    labels = _labels(namespace, release, revisions)
-    counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{labels}}}'
-    baselines = f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{labels}}}'
-    by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
-    return f"{counts} or max by ({by}) ({baselines})"
-
-
-def _labels(namespace: str, release: str, revisions: Iterable[str]) -> str:
-    which = "|".join(sorted(revisions))
-    return f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}=~"{which}"'
-
-
-def counters_of(rows: Iterable[dict[str, Any]]) -> tuple[Counter, ...]:
-    """Return the counters of an answer, each with the times that the answer tells of its target.
-
-    Raises LookupError or ValueError for what is none of the predictor's.
-    """
-    counted: list[tuple[dict[str, Any], _Target]] = []
-    times: dict[_Target, float] = {}
-    starts: dict[_Target, float] = {}
-    for row in rows:
-        labels = row["metric"]
-        target = frozenset(item for item in labels.items() if item[0] not in NOT_OF_TARGET)
-        if labels.get(KIND) == SAMPLE_TIME:
-            times[target] = _moment(row)
-        elif labels["__name__"] == PROCESS_START:
-            starts[target] = _moment(row)
-        else:
-            counted.append((row, target))
-    names = {target: _short_name(target) for _, target in counted}
-    return tuple(
-        _counter(row, source=names[target], at=times.get(target), started=starts.get(target))
-        for row, target in counted
-    )
-
-
-def _moment(row: dict[str, Any]) -> float:
-    moment = float(row["value"][1])
-    if not math.isfinite(moment):
-        msg = f"{moment} is no time"
-        raise ValueError(msg)
-    return moment
-
-
-def _short_name(target: _Target) -> str:
-    """Return what tells a target from others of its pod, in eight characters; nothing where nothing does."""
-    told = sorted(item for item in target if item[0] not in (words.NAMESPACE, words.POD))
-    return f"{zlib.crc32(repr(told).encode()):08x}" if told else ""
-
-
-def _counter(row: dict[str, Any], *, source: str, at: float | None, started: float | None) -> Counter:
-    labels = row["metric"]
-    name = labels["__name__"]
-    return Counter(
-        revision=labels[words.REVISION],
-        pod=labels.get(words.POD) or labels["instance"],
-        code=labels[CODES[name]] if name in CODES else None,
-        bound=labels["le"] if name.endswith("_bucket") else None,
-        bin=labels[words.BIN] if name == words.PREDICTION_BIN_TOTAL else None,
-        layout=labels[words.LAYOUT] if name == words.PREDICTION_BINS_INFO else None,
-        probe=name in PROBE_METRICS,
-        source=source,
-        at=at,
-        started=started,
-        value=float(row["value"][1]),
-    )
-
-
-def _bin_samples(rows: Iterable[dict[str, Any]]) -> tuple[BinSample, ...]:
-    return tuple(_bin_sample(row) for row in rows)
-
-
-def _bin_sample(row: dict[str, Any]) -> BinSample:
-    labels = row["metric"]
-    counted = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.PREDICTION_BIN_TOTAL)
-    of_feature = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.FEATURE_BASELINE_ROWS)
-    return BinSample(
-        revision=labels[words.REVISION],
-        pod=(labels.get(words.POD) or labels["instance"]) if counted else None,
-        feature=labels[words.FEATURE] if of_feature else PREDICTIONS,
-        bin=labels[words.BIN],
-        value=float(row["value"][1]),
-    )
+def _partial(envelope: dict[str, Any]) -> str | None:
+    """Return why an answer may lack a part, or None. Remarks on the query itself are no reason."""
+    if envelope.get("isPartial") is True:
+        return "it says isPartial"
+    warnings = envelope.get("warnings") or []
+    said = [str(one) for one in warnings] if isinstance(warnings, list) else [str(warnings)]
+    real = [one for one in said if not one.startswith(("PromQL info:", "PromQL warning:"))]
+    return " ".join(real[0].split()) if real else None

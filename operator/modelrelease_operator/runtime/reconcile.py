@@ -7,19 +7,17 @@ from datetime import UTC, datetime, timedelta
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.conditions import with_stall
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.core.retrain import refused
-from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
+from modelrelease_operator.core.state import Decision, Problem, Seen
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
-from modelrelease_operator.runtime.credentials import read_credentials
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
-from modelrelease_operator.runtime.measure import measure
+from modelrelease_operator.runtime.measure import Measured, measure
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.prometheus import MetricSource
@@ -74,7 +72,7 @@ class Reconciler:
         )
         status = before.model_copy(update={"resolved": meaning.resolved})
         try:
-            source = await self._source(namespace, spec)
+            source = await self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings)
             seen = await self._observe(release, spec, status, meaning, source)
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now)
@@ -104,14 +102,15 @@ class Reconciler:
         meta = release["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         workloads, probers = await read_workloads(self.kube, namespace, name)
-        metrics: Metrics = ()
-        answers: Answers = {}
+        measured = Measured(metrics=())
         if status.phase in MEASURED and status.canary and status.stable:
             place = Place(
                 namespace=namespace, release=name, canary=status.canary, stable=status.stable,
                 interval=spec.analysis.period,
             )  # fmt: skip
-            metrics, answers = await measure(source, spec, place)
+            canary = workloads.get(status.canary.revision)
+            pods = canary.ready_names if canary else ()
+            measured = await measure(source, spec, place, pods=pods)
         return Seen(
             generation=meta["generation"],
             target=meaning.target,
@@ -119,26 +118,15 @@ class Reconciler:
             following=meaning.following,
             workloads=workloads,
             routed=await read_route(self.kube, release, workloads),
-            metrics=metrics,
-            answers=answers,
+            metrics=measured.metrics,
+            answers=measured.answers,
+            hint=measured.hint,
             commands=commands_of(release),
             drift=self.drift.windows((namespace, name)),
             jobs=await read_jobs(self.kube, namespace, name) if spec.retrain or status.retrain else {},
             recorded=self.outcomes.recorded((namespace, name)),
             probers=probers,
         )
-
-    async def _source(self, namespace: str, spec: ReleaseSpec) -> MetricSource:
-        """Return a release's Prometheus. One whose credentials cannot be had is one that does not answer."""
-        asked, own = spec.analysis.prometheus, self.settings
-        url = asked.url if asked else own.prometheus_url
-        try:
-            credentials = await read_credentials(
-                self.kube, namespace, asked, allowed=own.prometheus_allow_secret_refs
-            )
-        except Unavailable as problem:
-            return MetricSource(url, timeout_seconds=own.prometheus_timeout_seconds, trouble=str(problem))
-        return self.sources.get(url, credentials, timeout_seconds=own.prometheus_timeout_seconds)
 
     def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""

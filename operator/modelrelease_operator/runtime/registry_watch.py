@@ -16,6 +16,7 @@ from modelrelease_operator.api.status import Reason
 from modelrelease_operator.core.state import Problem
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.runtime.mlflow import Missing, Registry
+from modelrelease_operator.runtime.stores import Stores
 
 Key = tuple[str, str]
 INTERVAL = timedelta(minutes=1)
@@ -39,8 +40,15 @@ class _Followed:
 class RegistryWatch:
     """What is known of the aliases that releases follow."""
 
-    def __init__(self, registry: Registry | None = None, interval: timedelta = INTERVAL) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        interval: timedelta = INTERVAL,
+        stores: Stores | None = None,
+    ) -> None:
         self.registry = registry
+        self.stores = stores or Stores()
+        """Where artifacts are read that an alias, or a release itself, names."""
         self.wake: Callable[[Key], None] = lambda _: None
         """Called when a release has to be passed over."""
         self._interval = interval

@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import dataclass
 
-import aiohttp
 from pydantic import ValidationError
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
@@ -17,14 +16,14 @@ from modelrelease_operator.api.registry import (
     model_ref,
     run_ref,
 )
-from modelrelease_operator.api.spec import POD_ONLY_SCHEMES, ModelSource, ReleaseSpec
+from modelrelease_operator.api.spec import POD_ONLY_SCHEMES, VERSION_PATTERN, ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Recipe, Resolved, Target
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
+from modelrelease_operator.runtime.stores import Stores
 
 MANIFEST_LIMIT = 8 * 1024 * 1024
 """Bytes: far above any manifest, far below what would hurt the operator."""
-TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 def still_means(resolved: Resolved | None, source: ModelSource) -> bool:
@@ -36,16 +35,23 @@ def still_means(resolved: Resolved | None, source: ModelSource) -> bool:
     )
 
 
-async def resolve(source: ModelSource, registry: Registry | None = None) -> Resolved:
-    """Find out which version and digest a source means now.
+async def resolve(
+    source: ModelSource,
+    registry: Registry | None = None,
+    *,
+    stores: Stores | None = None,
+    namespace: str = "",
+) -> Resolved:
+    """Find out which version and digest a source means now; what is pinned is not read.
 
     Raises Unavailable when the store does not answer, Invalid when what it holds cannot be released.
     """
-    if source.uri.startswith(POD_ONLY_SCHEMES):
-        return _resolved(source, source.version or "", source.sha256 or "")
+    reader = _Reader(source=source, registry=registry, stores=stores or Stores(), namespace=namespace)
     if source.uri.startswith(REGISTRY_SCHEMES):
-        return await _resolve_registered(source, registry)
-    version, digest = await _read(source, source.uri, registry)
+        return await _resolve_registered(source, registry, reader)
+    if source.uri.startswith(POD_ONLY_SCHEMES) or source.pinned:
+        return _resolved(source, source.version or "", source.sha256 or "")
+    version, digest = await reader.read(source.uri)
     return _resolved(source, version, digest)
 
 
@@ -60,7 +66,25 @@ class _Entry:
     version: str | None = None
 
 
-async def _resolve_registered(source: ModelSource, registry: Registry | None) -> Resolved:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """Reads the manifest of an artifact that the operator can reach."""
+
+    source: ModelSource
+    registry: Registry | None
+    stores: Stores
+    namespace: str
+
+    async def read(self, place: str) -> tuple[str, str]:
+        """Return version and digest."""
+        url = f"{place.rstrip('/')}/{MANIFEST_NAME}"
+        own = self.registry.credentials_for(url) if self.registry else None
+        raw = await self.stores.read(url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own)
+        digest = manifest_digest(raw)
+        return _checked(self.source, raw, digest).version, digest
+
+
+async def _resolve_registered(source: ModelSource, registry: Registry | None, reader: _Reader) -> Resolved:
     if registry is None:
         msg = (
             f"spec.model.uri {source.uri} needs an MLflow tracking server, and the operator knows none: "
@@ -68,8 +92,8 @@ async def _resolve_registered(source: ModelSource, registry: Registry | None) ->
         )
         raise Invalid(msg)
     entry = await _look_up(source, registry)
-    if entry.location.startswith(("http://", "https://")):
-        version, digest = await _read(source, entry.location, registry)
+    if entry.location.startswith(("http://", "https://")) and not source.pinned:
+        version, digest = await reader.read(entry.location)
     else:
         version, digest = _told(source, entry)
     if entry.digest and entry.digest != digest:
@@ -100,20 +124,20 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         msg = f"{name} has the tag {TAG_DIGEST} {digest!r}, which is no sha256"
         raise Invalid(msg)
+    version = found.tags.get(TAG_VERSION)
+    if version is not None and not (len(version) <= 63 and re.fullmatch(VERSION_PATTERN, version)):
+        msg = (
+            f"{name} has the tag {TAG_VERSION} {version[:80]!r}, which cannot be a label of pods: at most 63 "
+            "letters, digits, '-', '_' and '.', with a letter or a digit at both ends"
+        )
+        raise Invalid(msg)
     place = await registry.artifacts_of(found.registered)
     return _Entry(
         location=registry.place(place),
         registered=found.registered,
         digest=digest,
-        version=found.tags.get(TAG_VERSION),
+        version=version,
     )
-
-
-async def _read(source: ModelSource, place: str, registry: Registry | None) -> tuple[str, str]:
-    """Return version and digest of an artifact that the operator can read."""
-    raw = await _download(f"{place.rstrip('/')}/{MANIFEST_NAME}", registry)
-    digest = manifest_digest(raw)
-    return _checked(source, raw, digest).version, digest
 
 
 def _told(source: ModelSource, entry: _Entry) -> tuple[str, str]:
@@ -150,7 +174,11 @@ def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> T
         pod_template=spec.serving.pod_template,
     )
     uri = resolved.location or resolved.uri
+    secret = spec.model.credentials_secret_ref
     identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.model_dump(mode="json")}
+    if secret:
+        # Only where there is one: the revisions of all others stay what they were.
+        identity["credentials"] = secret.name
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return Target(
         revision=hashlib.sha256(text.encode()).hexdigest()[:10],
@@ -159,6 +187,7 @@ def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> T
         sha256=resolved.sha256,
         recipe=recipe,
         registered=resolved.registered,
+        credentials_secret=secret.name if secret else None,
     )
 
 
@@ -178,25 +207,3 @@ def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
         msg = f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is {found!r}"
         raise Invalid(msg)
     return manifest
-
-
-async def _download(url: str, registry: Registry | None) -> bytes:
-    options = registry.options(url) if registry else {}
-    try:
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session, session.get(url, **options) as answer:
-            if answer.status in (401, 403, 404, 410):
-                msg = f"{url} answered {answer.status}: there is no artifact for spec.model.uri"
-                raise Invalid(msg)
-            if answer.status != 200:
-                msg = f"{url} answered {answer.status}"
-                raise Unavailable(msg)
-            raw = await answer.content.read(MANIFEST_LIMIT + 1)
-            while len(raw) <= MANIFEST_LIMIT and (more := await answer.content.read(MANIFEST_LIMIT)):
-                raw += more
-    except (TimeoutError, aiohttp.ClientError, OSError) as problem:
-        msg = f"{url} does not answer ({type(problem).__name__})"
-        raise Unavailable(msg) from problem
-    if len(raw) > MANIFEST_LIMIT:
-        msg = f"{url} is larger than {MANIFEST_LIMIT} bytes: that is no manifest"
-        raise Invalid(msg)
-    return raw

@@ -1,32 +1,85 @@
-"""The Prometheus servers that releases name: one session for each address and each way to prove oneself."""
+"""The Prometheus servers that releases name: kept open, each shared by all that name it in the same way."""
 
+import asyncio
 from collections import OrderedDict
+from weakref import WeakValueDictionary
 
-from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.prometheus import MetricSource
+from yarl import URL
+
+from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.errors import Unavailable
+from modelrelease_operator.runtime.credentials import Credentials, read_credentials
+from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.prometheus import MOST_LARGE, Lane, MetricSource
+from modelrelease_operator.runtime.web import Reach, Web
+from modelrelease_operator.settings import Settings
 
 MOST = 64
-"""Sessions that are kept; rotated tokens and addresses that nobody names any more fall out."""
+"""Servers that are kept open; rotated tokens and addresses that nobody names any more fall out."""
 
 
 class Sources:
-    """Sessions, the one that was used last at the end."""
+    """Servers, the one that was used last at the end."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._sources: OrderedDict[tuple[str, float, Credentials], MetricSource] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, Credentials], MetricSource] = OrderedDict()
+        self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
+        """By address: however many ways to prove oneself there are, a server is asked so much and no more."""
+        self._large = asyncio.Semaphore(MOST_LARGE)
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def get(self, url: str, credentials: Credentials, *, timeout_seconds: float) -> MetricSource:
-        """Return the session with a server, made at the first use."""
-        key = (url, timeout_seconds, credentials)
+    async def of(
+        self, kube: Kube, namespace: str, asked: Prometheus | None, settings: Settings
+    ) -> MetricSource:
+        """Return a release's server. One whose credentials cannot be had is one that does not answer."""
+        url = asked.url if asked else settings.prometheus_url
+        try:
+            credentials = await read_credentials(
+                kube, namespace, asked, allowed=settings.prometheus_allow_secret_refs
+            )
+        except Unavailable as problem:
+            seconds = settings.prometheus_timeout_seconds
+            return MetricSource(url, timeout_seconds=seconds, trouble=str(problem))
+        return self.get(url, credentials, settings)
+
+    def get(self, url: str, credentials: Credentials, settings: Settings) -> MetricSource:
+        """Return a server, made at the first use."""
+        key = (url, credentials)
         if key not in self._sources:
-            self._sources[key] = MetricSource(url, timeout_seconds=timeout_seconds, credentials=credentials)
+            self._sources[key] = self._new(url, credentials, settings)
         self._sources.move_to_end(key)
         while len(self._sources) > self._most:
-            self._sources.popitem(last=False)[1].close()
+            self._retire(self._sources.popitem(last=False)[1])
         return self._sources[key]
 
-    def close(self) -> None:
-        """Close every session."""
+    def _new(self, url: str, credentials: Credentials, settings: Settings) -> MetricSource:
+        # Whoever installed the operator may send it anywhere; whoever makes a release may not.
+        trusted = url.rstrip("/") == settings.prometheus_url.rstrip("/")
+        reach = None if trusted else Reach.of(settings.allowed_hosts)
+        return MetricSource(
+            url,
+            timeout_seconds=settings.prometheus_timeout_seconds,
+            credentials=credentials,
+            web=Web(reach=reach, credentials=credentials, ca_file=settings.ca_file),
+            lane=self._lane(url),
+            max_bytes=settings.prometheus_max_bytes,
+        )
+
+    def _lane(self, url: str) -> Lane:
+        address = str(URL(url).origin())
+        lane = self._lanes.get(address) or Lane(large=self._large)
+        self._lanes[address] = lane
+        return lane
+
+    def _retire(self, source: MetricSource) -> None:
+        """Close a server that may still be asked something, or be asked again by who holds it."""
+        task = asyncio.get_running_loop().create_task(source.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close every server."""
         while self._sources:
-            self._sources.popitem()[1].close()
+            await self._sources.popitem()[1].close()
+        await asyncio.gather(*self._closing)
