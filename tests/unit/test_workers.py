@@ -12,6 +12,7 @@ import pytest
 from modelrelease_operator.errors import Gone, Unavailable
 from modelrelease_operator.runtime import workers as module
 from modelrelease_operator.runtime.drift_watch import DriftWatch
+from modelrelease_operator.runtime.memory import Trouble
 from modelrelease_operator.runtime.metrics import PHASE
 from modelrelease_operator.runtime.workers import Workers
 
@@ -28,6 +29,7 @@ class Passes:
     def __init__(self, *outcomes: Outcome) -> None:
         self.drift = DriftWatch()
         self.outcomes = list(outcomes)
+        self.shown: list[str] = []
         self.made: list[tuple[str, str]] = []
         self.inside: list[tuple[str, str]] = []
         self.gate = asyncio.Event()
@@ -36,6 +38,13 @@ class Passes:
 
     def forget(self, namespace: str, name: str) -> None:
         self.drift.forget((namespace, name))
+
+    def is_failing(self, key: tuple[str, str]) -> bool:
+        return False
+
+    async def show_trouble(self, namespace: str, name: str, trouble: Trouble, reporter: Any) -> None:
+        self.shown.append(trouble.message)
+        await self._tell()
 
     async def pass_over(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
         key = (namespace, name)

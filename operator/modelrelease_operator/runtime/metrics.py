@@ -51,6 +51,12 @@ DECIDED = Gauge(
     "When something was last decided for this reason: what a dashboard marks.",
     (*LABELS, "reason"),
 )
+CONDITION = Gauge(
+    "modelrelease_condition",
+    "1 while a condition is True, 0 while it is not, with the reason that it gives.",
+    (*LABELS, "type", "reason"),
+)
+FAILING = Gauge("modelrelease_failing", "1 while something about a release fails again and again.", LABELS)
 DRIFTED = Gauge("modelrelease_drifted", "1 while the condition Drifted is True.", LABELS)
 RETRAINING = Gauge("modelrelease_retraining", "1 while a retraining is under way.", LABELS)
 DRIFT_PSI = Gauge(
@@ -71,6 +77,15 @@ DRIFT_VALUES = Gauge(
 PASSES = Histogram("modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",))
 ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
 
+OVERDUE = Gauge(
+    "modelrelease_overdue_seconds", "By how much the most overdue look at any release is late; 0 for none."
+)
+WATCH_SILENCE = Gauge(
+    "modelrelease_watch_silence_seconds",
+    "Since when the quietest watch of the API server has said nothing; bookmarks come about once a minute.",
+)
+EVENTS_LOST = Counter("modelrelease_events_lost_total", "Events that the API server refused to record.")
+
 REGISTRY_WRITES = Counter(
     "modelrelease_registry_writes_total",
     "Outcomes that the model registry was told, or not yet.",
@@ -83,7 +98,7 @@ NOTIFICATIONS = Counter(
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
-    DECIDED, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
+    DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 OF_A_GATE = (EVIDENCE, VERDICT)
 OF_A_FEATURE = (DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES)
@@ -109,6 +124,9 @@ def show(key: Key, status: Status) -> None:
     _remove(key, (REVISION,))
     for track, target in (("stable", status.stable), ("canary", canary)):
         _show_revision(key, track, target)
+    _remove(key, (CONDITION,))
+    for condition in status.conditions:
+        CONDITION.labels(*key, condition.type, condition.reason).set(condition.status == "True")
     _remove(key, OF_A_GATE)
     # The gates of the last release stay in status until the next begins; here they would look alive.
     for gate in status.gates if canary else ():
