@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """What it is told of, separated by commas."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
+    lease_namespace: str = ""
+    """Where the Lease is that the acting operator holds; empty for none, where nobody else can run."""
     log_level: str = "INFO"
     liveness_port: int = Field(default=8080, gt=0, lt=65536)
     metrics_port: int = Field(default=9090, gt=0, lt=65536)

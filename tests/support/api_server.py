@@ -10,8 +10,6 @@ makes the pods of Deployments.
 import asyncio
 import itertools
 import json
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -36,7 +34,10 @@ KINDS = {
     "events": ("v1", "Event"),
     "secrets": ("v1", "Secret"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "namespaces": ("v1", "Namespace"),
+    "customresourcedefinitions": ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 }
+WHOLE_CLUSTER = ("namespaces", "customresourcedefinitions")
 BY_KIND = {kind: plural for plural, (_, kind) in KINDS.items()}
 
 
@@ -225,11 +226,14 @@ class ApiServer:
             return _refused(
                 409, "uid mismatch: the provided object specified uid, and no existing object was found"
             )
-        live = before["metadata"]["uid"] if before else None
-        if live and meta.get("uid", live) != live:
+        read = meta.get("resourceVersion")
+        if before and read and read != before["metadata"]["resourceVersion"]:
             return _refused(
-                409, f"Precondition failed: UID in precondition: {meta['uid']}, in object: {live}"
+                409, "the object has been modified; please apply your changes to the latest version"
             )
+        if before and not status and meta.get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
+            # As a real API server has it. To the uid in what is applied to a status it pays no heed.
+            return _refused(422, f'metadata.uid: Invalid value: "{meta["uid"]}": field is immutable')
         if status:
             after = {**(before or {}), "status": body["status"]}
         else:
@@ -379,7 +383,13 @@ def _group(group_version: str) -> Object:
 def _resources(group_version: str) -> list[Object]:
     verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
     return [
-        {"name": plural, "singularName": kind.lower(), "namespaced": True, "kind": kind, "verbs": verbs}
+        {
+            "name": plural,
+            "singularName": kind.lower(),
+            "namespaced": plural not in WHOLE_CLUSTER,
+            "kind": kind,
+            "verbs": verbs,
+        }
         for plural, (version, kind) in KINDS.items()
         if version == group_version
     ]
@@ -420,17 +430,3 @@ def _missing(key: Key) -> web.Response:
 def _refused(code: int, message: str) -> web.Response:
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
     return web.json_response(status, status=code)
-
-
-async def _main() -> None:
-    """Serve until standard input ends; print where the kubeconfig is."""
-    server = await ApiServer().start()
-    with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(f"{server.kubeconfig(Path(folder))}\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.read)
-    await server.stop()
-
-
-if __name__ == "__main__":
-    asyncio.run(_main())

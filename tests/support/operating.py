@@ -200,9 +200,12 @@ async def operating(**settings: Any) -> AsyncIterator[Operating]:
         clock=clock,
         sources=OneSource(measured),  # type: ignore[arg-type]
     )
+    world = Operating(server, kube, reconciler, clock, measured)
     try:
-        yield Operating(server, kube, reconciler, clock, measured)
+        yield world
     finally:
+        for reporter in world.reporters.values():
+            reporter.forget()
         await kube.stop()
         await kube.close()
         await server.stop()

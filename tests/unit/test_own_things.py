@@ -97,8 +97,29 @@ async def test_a_status_never_lands_on_a_namesake(world: Operating):
     world.server.remove("ModelRelease", "qna")
     world.release("7")
     with pytest.raises(Conflict):
-        await world.kube.apply_status("ml", "qna", {"phase": "Stable"}, uid=release["metadata"]["uid"])
+        await world.kube.apply_status(release, {"phase": "Stable"})
     assert "status" not in world.server.get("ModelRelease", "qna")
+
+
+async def test_a_release_that_is_made_anew_during_a_pass_gets_no_status_of_the_old_one(world: Operating):
+    await world.with_canary()
+    old = world.server.get("ModelRelease", "qna")["metadata"]["uid"]
+
+    def made_anew(method: str, plural: str, obj: Any) -> None:
+        if (
+            plural == "modelreleases/status"
+            and world.server.get("ModelRelease", "qna")["metadata"]["uid"] == old
+        ):
+            world.server.remove("ModelRelease", "qna")
+            world.release("7")
+
+    world.server.refuse = made_anew
+    with pytest.raises(Conflict):
+        await world.once()
+    assert world.server.get("ModelRelease", "qna")["metadata"]["uid"] != old
+    assert "status" not in world.server.get("ModelRelease", "qna")
+    status = await world.until(lambda it: "stable" in it or it.get("phase") == "Pending")
+    assert status.get("canary") is None
 
 
 async def test_a_release_made_anew_begins_anew(world: Operating):

@@ -25,7 +25,7 @@ from typing import Any
 from typing_extensions import override
 
 from modelrelease_operator.api import names
-from modelrelease_operator.errors import Gone, ReleaseError, Unavailable
+from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 
 log = logging.getLogger("modelrelease.operator")
@@ -110,19 +110,22 @@ class Store:
         before = self._entries.get(key)
         if before is None or before.obj["metadata"]["uid"] != meta["uid"]:
             return False
-        self._unlink(key, before)
-        del self._entries[key]
+        self.forget(key)
         return True
 
     def deleted(self, key: Key, uid: str) -> None:
         """Forget an object that we deleted, before the watch tells it."""
         entry = self._entries.get(key)
         if entry and entry.obj["metadata"]["uid"] == uid:
-            self._unlink(key, entry)
-            del self._entries[key]
+            self.forget(key)
         now = time.monotonic()
         self._deleted = {name: at for name, at in self._deleted.items() if now - at < BELIEVED_SECONDS}
         self._deleted[uid] = now
+
+    def forget(self, key: Key) -> None:
+        """Forget an object that is not what it was."""
+        if entry := self._entries.pop(key, None):
+            self._unlink(key, entry)
 
     def replace(self, scope: str | None, objects: Iterable[Object]) -> set[Key]:
         """Take in a list; return the releases that it told something new of."""
@@ -274,8 +277,10 @@ class Cached(Kube):
             return live
         try:
             found = await super().apply(obj)
-        except Gone:
+        except (Gone, Conflict):
+            # It was deleted, or is another: what is here is old, and the next look asks.
             self._applied.pop((kind, key), None)
+            store.forget(key)
             raise
         store.put(found)
         if (digest := store.digest(key)) is not None:
@@ -291,9 +296,9 @@ class Cached(Kube):
         return found
 
     @override
-    async def apply_status(self, namespace: str, name: str, status: Object, *, uid: str) -> Object:
-        """Replace the status of a release, as far as it is ours."""
-        found = await super().apply_status(namespace, name, status, uid=uid)
+    async def apply_status(self, release: Object, status: Object) -> Object:
+        """Replace the status of a release as it was read."""
+        found = await super().apply_status(release, status)
         self.release_told(found)
         return found
 

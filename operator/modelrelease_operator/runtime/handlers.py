@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from modelrelease_operator import __version__
 from modelrelease_operator.api import names
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.lease import Lease
 from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
 from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.notify import Notifier
@@ -35,12 +38,15 @@ PATIENCE_SECONDS = 20.0
 class Connected:
     """What lives as long as the connection to the API server."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
         mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
         watch = RegistryWatch(mlflow, interval)
         recorder = OutcomeRecorder(mlflow if settings.mlflow_record_outcomes else None, interval)
         self.kube = kube
         self.cache = Cached(kube, settings.watched_namespaces)
+        self.lease = Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
+        self.lost = lost
+        self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
         self.reconciler = Reconciler(kube=self.cache, settings=settings, registry=watch, outcomes=recorder)
         self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
@@ -54,6 +60,16 @@ class Connected:
         self.cache.start()
         await self.cache.filled(PATIENCE_SECONDS)
         self.workers.keep_in_step(self.resync, self._listed)
+        if self.lease:
+            self.cache.may_write = self.lease.is_held
+            self.workers.hold()
+            self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
+
+    async def _lead(self, lease: Lease) -> None:
+        """Act from when the Lease is ours until it is lost; then end the process."""
+        await lease.acquire()
+        self.workers.let_go()
+        await lease.keep(self.lost.set)
 
     async def _listed(self) -> list[tuple[str, str]]:
         return [(it["metadata"]["namespace"], it["metadata"]["name"]) for it in await self.cache.releases()]
@@ -64,6 +80,11 @@ class Connected:
     async def stop(self) -> None:
         """Stop everything, the workers first: they use the rest."""
         await self.workers.stop()
+        if self._leading:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
+        if self.lease:
+            await self.lease.give_back()
         await self.cache.stop()
         await self.reconciler.registry.stop()
         await self.reconciler.outcomes.stop()
@@ -77,6 +98,8 @@ class Handlers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.lost = asyncio.Event()
+        """Set when this operator may act no more: kopf ends then, and with it the process."""
         self._connected: Connected | None = None
 
     @property
@@ -97,7 +120,7 @@ class Handlers:
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        self._connected = Connected(await Kube.connect(), self._settings)
+        self._connected = Connected(await Kube.connect(), self._settings, self.lost)
         await self._connected.start()
 
     async def stop(self, **_: Any) -> None:
@@ -135,10 +158,14 @@ class Handlers:
         return len(late)
 
 
-def registry_for(settings: Settings) -> kopf.OperatorRegistry:
+def identity() -> str:
+    """Return what tells this process from every other: the pod's name, and something of its own."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
     """Return kopf's registrations, joined to one set of workers."""
     registry = kopf.OperatorRegistry()
-    handlers = Handlers(settings)
     kopf.on.login(registry=registry)(handlers.log_in)
     kopf.on.startup(registry=registry)(handlers.start)
     kopf.on.cleanup(registry=registry)(handlers.stop)
@@ -153,9 +180,11 @@ def run(settings: Settings) -> None:
     start_http_server(settings.metrics_port)
     INFO.labels(__version__).set(1)
     namespaces = settings.watched_namespaces
+    handlers = Handlers(settings)
     asyncio.run(
         kopf.operator(
-            registry=registry_for(settings),
+            registry=registry_for(handlers),
+            stop_flag=handlers.lost,
             standalone=True,
             identity=IDENTITY,
             clusterwide=not namespaces,

@@ -11,7 +11,7 @@ left out: they turn every answer into objects and back, which took more of a pas
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -54,6 +54,8 @@ REFUSED = (
     HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )  # fmt: skip
+ANOTHER_OBJECT = "metadata.uid: Invalid value"
+"""What the API server says, with 422, of an apply to another object than was read."""
 REFUSED_AS_500 = (
     "failed to create typed patch object",
     "failed to convert new object",
@@ -70,6 +72,8 @@ class Kube:
     def __init__(self, api: Any) -> None:
         self.api = api
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
+        self.may_write: Callable[[], bool] = lambda: True
+        """Looked at before every write but those of the Lease itself."""
 
     @classmethod
     async def connect(cls) -> "Kube":
@@ -166,12 +170,17 @@ class Kube:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._ask("PATCH", path, query=query, body=body, content=MERGE, what=what)
 
-    async def apply_status(self, namespace: str, name: str, status: Object, *, uid: str) -> Object:
-        """Replace the status of a release, as far as it is ours. Raises Conflict on a namesake's."""
+    async def apply_status(self, release: Object, status: Object) -> Object:
+        """Replace the status of a release as it was read. Raises Conflict on anything newer, or a namesake's.
+
+        By the version: the API server takes no notice of a uid in what is applied to a status.
+        """
+        meta = release["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "metadata": {"name": name, "namespace": namespace, "resourceVersion": meta["resourceVersion"]},
             "status": status,
         }
         return await self._ask(
@@ -239,6 +248,9 @@ class Kube:
         body: Object | None = None, content: str = JSON,
     ) -> Object:  # fmt: skip
         """Ask once, when it is this request's turn; return the answer's object."""
+        if method != "GET" and not self.may_write():
+            msg = f"{what}: not written, because another operator may act by now"
+            raise Unavailable(msg)
         limit = asyncio.timeout(TIMEOUT_SECONDS + 1)
         opened = self._open(method, path, query, body, content, TIMEOUT_SECONDS)
         async with self._turn, _errors_of(what), limit, opened as answer:
@@ -293,7 +305,7 @@ def _problem(code: int, said: Object, what: str) -> Exception:
         return Gone(
             f"{what} does not exist ({message})" if "namespaces" in message else f"{what} does not exist"
         )
-    if code == HTTPStatus.CONFLICT:
+    if code == HTTPStatus.CONFLICT or ANOTHER_OBJECT in message:
         return Conflict(text)
     refused = code == HTTPStatus.INTERNAL_SERVER_ERROR and any(part in message for part in REFUSED_AS_500)
     return Invalid(text) if code in REFUSED or refused else Unavailable(text)

@@ -77,6 +77,9 @@ DRIFT_VALUES = Gauge(
 PASSES = Histogram("modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",))
 ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
 
+LEADER = Gauge(
+    "modelrelease_operator_leader", "1 for the operator that acts, 0 for one that waits for the Lease."
+)
 OVERDUE = Gauge(
     "modelrelease_overdue_seconds", "By how much the most overdue look at any release is late; 0 for none."
 )

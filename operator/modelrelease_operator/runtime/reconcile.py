@@ -397,7 +397,7 @@ class Reconciler:
         if after == before and release.get("status") and self._memory_of(release).unwritten is None:
             return
         try:
-            await self.kube.apply_status(meta["namespace"], meta["name"], after.to_dict(), uid=meta["uid"])
+            await self.kube.apply_status(release, after.to_dict())
         except Conflict:
             if isinstance(self.kube, Cached):
                 await self.kube.read_again(meta["namespace"], meta["name"])

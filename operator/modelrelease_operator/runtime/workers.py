@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from modelrelease_operator.errors import Gone, ReleaseError, Unavailable
+from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
 from modelrelease_operator.runtime.memory import Troubles
 from modelrelease_operator.runtime.metrics import ERRORS, PASSES
 from modelrelease_operator.runtime.notify import Notifier
@@ -31,6 +31,8 @@ Key = tuple[str, str]
 QUIET_SECONDS = 0.2
 """Events that come together are looked at together."""
 LONGEST_PAUSE_SECONDS = 60.0
+CONFLICTS = 2
+"""So many in a row are tried again at once: a person edits while a pass is made."""
 LONGEST_PASS_SECONDS = 180.0
 """After which a pass is broken off: more than the time-outs of all that it asks."""
 OVERDUE_SECONDS = 300.0
@@ -53,6 +55,18 @@ class Workers:
         self._workers: dict[Key, _Worker] = {}
         self._seen: dict[Key, object] = {}
         self._resync: asyncio.Task[None] | None = None
+        self._held: set[Key] | None = None
+        """Releases that would have been woken while this operator may not act; None where it may."""
+
+    def hold(self) -> None:
+        """Make no pass until `let_go`."""
+        self._held = set()
+
+    def let_go(self) -> None:
+        """Look at everything that was told meanwhile."""
+        held, self._held = self._held, None
+        for key in held or ():
+            self.wake(key)
 
     def changed(self, key: Key, fingerprint: object) -> None:
         """Wake a release's task if what a person can change is not what it was."""
@@ -62,6 +76,9 @@ class Workers:
 
     def wake(self, key: Key) -> None:
         """Have a release looked at now; start its task if there is none."""
+        if self._held is not None:
+            self._held.add(key)
+            return
         worker = self._workers.get(key)
         if worker is None or worker.task.done():
             wake = asyncio.Event()
@@ -167,9 +184,12 @@ class Workers:
     async def _failed(self, key: Key, problem: Exception, troubles: Troubles, reporter: Reporter) -> float:
         """Count and log a failure, and show one that lasts; return when to try again."""
         trouble = troubles.note(problem)
-        delay = _pause(troubles.count)
-        ERRORS.labels(type(problem).__name__).inc()
-        _log_failure(key, problem, delay)
+        # What was read is old, and has been read again: the next try is the first with the new.
+        again = isinstance(problem, Conflict) and troubles.count <= CONFLICTS
+        delay = 0.0 if again else _pause(troubles.count)
+        if not again:
+            ERRORS.labels(type(problem).__name__).inc()
+            _log_failure(key, problem, delay)
         if trouble:
             reporter.failing(True)
         if trouble and trouble.new:
