@@ -272,7 +272,9 @@ class Cached(Kube):
         key, store = (meta["namespace"], meta["name"]), self.stores.get(kind)
         if store is None or dry_run:
             return await super().apply(obj, dry_run=dry_run)
-        asked, live = _hash(obj), store.get(key)
+        # Without the uid: what was made just now is applied with it from the next look on.
+        asked = _hash({**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}})
+        live = store.get(key)
         if live is not None and self._applied.get((kind, key)) == (asked, store.digest(key)):
             return live
         try:

@@ -10,6 +10,7 @@ left out: they turn every answer into objects and back, which took more of a pas
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -49,6 +50,9 @@ QUIET_WATCH_SECONDS = 90
 WATCH_SECONDS = 300
 """After which the API server ends a watch, and the next begins where it ended."""
 
+PROOF_SECONDS = 10.0
+"""For which a token is used before it is looked up again."""
+
 APPLY, MERGE, JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 REFUSED = (
     HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -72,6 +76,7 @@ class Kube:
     def __init__(self, api: Any) -> None:
         self.api = api
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
+        self._proven: tuple[float, dict[str, str]] = (float("-inf"), {})
         self.may_write: Callable[[], bool] = lambda: True
         """Looked at before every write but those of the Lease itself."""
 
@@ -258,14 +263,23 @@ class Kube:
             found: Object = json.loads(await answer.read())
             return found
 
+    async def _proof(self) -> dict[str, str]:
+        """Return the headers that prove who asks: looked up now and then, because tokens are rotated."""
+        until, headers = self._proven
+        if time.monotonic() > until:
+            headers = {}
+            await self.api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+            self._proven = (time.monotonic() + PROOF_SECONDS, headers)
+        return headers
+
     @asynccontextmanager
     async def _open(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None,
         content: str, seconds: float | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
         settings = self.api.configuration
-        headers = {"Accept": JSON, "Content-Type": content, "User-Agent": names.FIELD_MANAGER}
-        await self.api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        proof = await self._proof()
+        headers = {"Accept": JSON, "Content-Type": content, "User-Agent": names.FIELD_MANAGER, **proof}
         url = f"{settings.host}{path}{'?' + urlencode(query) if query else ''}"
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)
         answer = await self.api.rest_client.request(
