@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client as kube_client
@@ -89,6 +90,8 @@ class Kube:
         except kube_config.ConfigException:
             await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         settings.connection_pool_maxsize = 0  # No limit: watches hold theirs, requests take turns.
+        # Trusting the environment has aiohttp look for a netrc file, in a thread, at every request.
+        settings.client_session_kwargs = {"trust_env": bool(getproxies())}
         return cls(kube_client.ApiClient(settings))
 
     async def close(self) -> None:
