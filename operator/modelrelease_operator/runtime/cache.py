@@ -198,8 +198,9 @@ class Cached(Kube):
         meta = obj["metadata"]
         key, before = (meta["namespace"], meta["name"]), self._releases.get((meta["namespace"], meta["name"]))
         if before is None or _is_newer(meta, before["metadata"]):
-            slim = {name: value for name, value in meta.items() if name != "managedFields"}
-            self._releases[key] = {**obj, "metadata": slim}
+            # Who wrote an annotation is kept; what is remembered of a status is as large as the status.
+            fields = [each for each in meta.get("managedFields") or () if not each.get("subresource")]
+            self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
 
     def release_gone(self, key: Key, uid: str | None) -> None:
         """Forget a release that was deleted."""

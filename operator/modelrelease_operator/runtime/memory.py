@@ -66,8 +66,8 @@ class Patience:
             return requeue
         self.looks += 1
         grown = min(PATIENT, requeue * float(2 ** min(self.looks, 10)))
-        left = [due - now for due in _deadlines(spec, status) if due > now]
-        return max(requeue, min(grown, *left)) if left else grown
+        left = _until_judged(spec, status, now)
+        return grown if left is None else max(requeue, min(grown, left))
 
 
 @dataclass(slots=True)
@@ -102,10 +102,9 @@ def _awaits(status: Status) -> bool:
     return status.phase is not Phase.STABLE
 
 
-def _deadlines(spec: ReleaseSpec, status: Status) -> list[datetime]:
-    canary = status.canary
-    if canary is None:
-        return []
-    began = [at for at in (canary.since, canary.asked_since, canary.unready_since) if at]
-    limits = [parse_duration(text) for text in (spec.canary.start_deadline, spec.canary.progress_deadline)]
-    return [at + limit for at in began for limit in limits]
+def _until_judged(spec: ReleaseSpec, status: Status, now: datetime) -> timedelta | None:
+    """Return how long until a canary has had its time to start; None where that is over, or without one."""
+    if status.canary is None:
+        return None
+    left = status.canary.since + parse_duration(spec.canary.start_deadline) - now
+    return left if left > timedelta(0) else None

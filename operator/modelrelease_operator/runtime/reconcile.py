@@ -93,6 +93,12 @@ def begins(obj: Object, before: Status, seen: Seen) -> bool:
     )
 
 
+def gist(status: Status) -> tuple[object, ...]:
+    """Return what of a status says that something has moved: not the clocks that it keeps."""
+    canary = status.canary
+    return (status.phase, status.weight, status.message, canary and (canary.revision, canary.step))
+
+
 def goes_back_unmeasured(decision: Decision) -> bool:
     """Return whether a decision takes the canary back for a reason that needs no measurement."""
     reasons = {notice.reason for notice in decision.notices}
@@ -158,7 +164,7 @@ class Reconciler:
         await self._remember(release, before, decision, reporter)
         self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
-        moved = done.wrote or decision.status != before
+        moved = done.wrote or gist(decision.status) != gist(before)
         requeue = self._next_look(decision, meaning.problem or meaning.delayed)
         return memory.patience.stretched(spec, decision.status, requeue, moved=moved, now=now)
 
