@@ -281,14 +281,21 @@ class Cached(Kube):
         try:
             found = await super().apply(obj)
         except (Gone, Conflict):
-            # It was deleted, or is another: what is here is old, and the next look asks.
+            # It was deleted, or is another: what is here is old.
             self._applied.pop((kind, key), None)
-            store.forget(key)
+            await self._look_again(store, key)
             raise
         store.put(found)
         if (digest := store.digest(key)) is not None:
             self._applied[kind, key] = (asked, digest)
         return found
+
+    async def _look_again(self, store: Store, key: Key) -> None:
+        """Read an object of which a write said that it is not what it was."""
+        try:
+            store.put({**await super().get(store.kind, *key), "kind": store.kind})
+        except Gone:
+            store.forget(key)
 
     @override
     async def adopt(self, obj: Object, owner: Object) -> Object:
