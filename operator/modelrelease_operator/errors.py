@@ -3,6 +3,7 @@
 ReleaseError
   Invalid        a person must act: shown as a condition, looked at again when something changes
   Unavailable    the world must act: tried again with growing pauses
+    Conflict     what was read is no longer what is there: read it again
   Gone           the release was deleted: there is nothing left to do
 """
 
@@ -17,6 +18,10 @@ class Invalid(ReleaseError):
 
 class Unavailable(ReleaseError):
     """Something that is needed does not answer now."""
+
+
+class Conflict(Unavailable):
+    """What was read has changed, or has become another object of the same name."""
 
 
 class Gone(ReleaseError):

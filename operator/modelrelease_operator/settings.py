@@ -47,11 +47,13 @@ class Settings(BaseSettings):
     """What it is told of, separated by commas."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
+    lease_namespace: str = ""
+    """Where the Lease is that the acting operator holds; empty for none, where nobody else can run."""
     log_level: str = "INFO"
     liveness_port: int = Field(default=8080, gt=0, lt=65536)
     metrics_port: int = Field(default=9090, gt=0, lt=65536)
     resync_seconds: float = Field(default=600.0, gt=0)
-    """How often a release in trouble (a model that cannot be reached) is looked at again at the latest."""
+    """How often every release is looked at, whatever the watches tell or do not tell."""
 
     @field_validator("notify_on")
     @classmethod
@@ -61,6 +63,11 @@ class Settings(BaseSettings):
             msg = f"{', '.join(unknown)} must be of {', '.join(NOTIFY_TOPICS)}"
             raise ValueError(msg)
         return text
+
+    @property
+    def watched_namespaces(self) -> tuple[str, ...]:
+        """The namespaces to watch; none for all of them."""
+        return _words(self.namespaces)
 
     @property
     def notify_topics(self) -> tuple[str, ...]:

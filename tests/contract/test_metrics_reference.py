@@ -32,9 +32,11 @@ def documented() -> dict[str, Row]:
         if line.startswith("| `")
     ]
     assert len({row[0] for row in cells}) == len(cells), "a metric is listed twice"
-    return {
-        row[0].strip("`"): (row[1], frozenset(row[2].replace("`", "").split(", ")), row[3]) for row in cells
-    }
+    return {row[0].strip("`"): (row[1], _labels(row[2]), row[3]) for row in cells}
+
+
+def _labels(cell: str) -> frozenset[str]:
+    return frozenset(cell.replace("`", "").split(", ")) - {"none"}
 
 
 def of_the_operator() -> dict[str, Row]:

@@ -7,12 +7,19 @@ import pytest
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.state import Commands
-from modelrelease_operator.errors import Gone, Invalid, Unavailable
+from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
 
 
 def a_deployment(revision: str = "rev1", **changes: Any) -> dict[str, Any]:
-    meta = {"name": f"qna-{revision}", "generation": 2, "labels": {names.LABEL_REVISION: revision}}
+    meta = {
+        "name": f"qna-{revision}",
+        "uid": f"uid-of-{revision}",
+        "generation": 2,
+        "labels": {names.LABEL_REVISION: revision},
+        "ownerReferences": [{"uid": "uid-of-qna"}],
+    }
     status = {"observedGeneration": changes.pop("observed", 2)}
     return {"metadata": meta, "spec": {"replicas": 3}, "status": {**status, **changes}}
 
@@ -139,7 +146,7 @@ class Cluster:
         assert (namespace, labels) == ("ml", {names.LABEL_RELEASE: "qna"})
         return list(self.objects.get(kind, []))
 
-    async def get(self, kind: str, namespace: str, name: str) -> Any:
+    async def known(self, kind: str, namespace: str, name: str) -> Any:
         found = self.objects.get(kind)
         if isinstance(found, Exception):
             raise found
@@ -147,11 +154,12 @@ class Cluster:
         return found
 
 
-RELEASE = {"metadata": {"namespace": "ml", "name": "qna", "uid": "uid-of-qna"}}
+OWNER = Owner(namespace="ml", name="qna", uid="uid-of-qna")
 
 
 def a_service(selector: Any, owner: str = "uid-of-qna") -> dict[str, Any]:
-    return {"metadata": {"ownerReferences": [{"uid": owner}]}, "spec": {"selector": selector}}
+    meta = {"namespace": "ml", "name": "qna", "ownerReferences": [{"uid": owner}]}
+    return {"metadata": meta, "spec": {"selector": selector}}
 
 
 async def test_every_revision_with_a_deployment_or_pods_is_found():
@@ -161,9 +169,9 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
     cluster = Cluster(
         Deployment=[a_deployment("rev1")], Pod=[a_pod("a"), a_pod("b", revision="rev2"), leaving, stray]
     )
-    found, probers = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
-    assert not probers
-    assert {name: (it.pods, it.current) for name, it in found.items()} == {
+    found = await read_workloads(cluster, OWNER)  # type: ignore[arg-type]
+    assert not found.probers
+    assert {name: (it.pods, it.current) for name, it in found.workloads.items()} == {
         "rev1": (1, True),
         "rev2": (1, False),
     }, "a pod that is on its way out is out of every Service already"
@@ -171,10 +179,19 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
 
 async def test_a_deployment_that_probes_is_no_revision():
     prober = a_deployment("rev2")
-    prober["metadata"] = {"name": "qna-rev2-probe", "labels": {names.LABEL_PROBER: "qna"}}
+    prober["metadata"] |= {"name": "qna-rev2-probe", "labels": {names.LABEL_PROBER: "qna"}}
     cluster = Cluster(Deployment=[a_deployment("rev1"), prober], Pod=[])
-    found, probers = await read_workloads(cluster, "ml", "qna")  # type: ignore[arg-type]
-    assert (set(found), probers) == ({"rev1"}, {"qna-rev2-probe"})
+    found = await read_workloads(cluster, OWNER)  # type: ignore[arg-type]
+    assert (set(found.workloads), found.probers) == ({"rev1"}, {"qna-rev2-probe"})
+    assert found.uids == {"qna-rev1": "uid-of-rev1", "qna-rev2-probe": "uid-of-rev2"}
+
+
+async def test_a_deployment_without_our_uid_is_no_workload():
+    foreign = a_deployment("rev2")
+    foreign["metadata"]["ownerReferences"] = [{"uid": "another"}]
+    cluster = Cluster(Deployment=[a_deployment("rev1"), foreign], Pod=[])
+    found = await read_workloads(cluster, OWNER)  # type: ignore[arg-type]
+    assert (set(found.workloads), set(found.uids)) == ({"rev1"}, {"qna-rev1"})
 
 
 @pytest.mark.parametrize(
@@ -188,16 +205,16 @@ async def test_a_deployment_that_probes_is_no_revision():
 )
 async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
     cluster = Cluster(Service=a_service(selector))
-    assert await read_route(cluster, RELEASE, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+    assert await read_route(cluster, OWNER, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
 
 
 async def test_a_service_of_somebody_else_is_not_taken_over():
     foreign = a_service({"app": "qna"}, owner="another")
     with pytest.raises(Invalid, match="Service ml/qna exists and belongs to somebody else"):
-        await read_route(Cluster(Service=foreign), RELEASE, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=foreign), OWNER, [])  # type: ignore[arg-type]
 
 
 async def test_no_service_is_no_route_and_trouble_is_trouble():
-    assert await read_route(Cluster(Service=Gone("x")), RELEASE, []) is None  # type: ignore[arg-type]
+    assert await read_route(Cluster(), OWNER, []) is None  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
-        await read_route(Cluster(Service=Unavailable("x")), RELEASE, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=Unavailable("x")), OWNER, [])  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import pytest
 from modelrelease_operator.errors import Gone, Unavailable
 from modelrelease_operator.runtime import workers as module
 from modelrelease_operator.runtime.drift_watch import DriftWatch
+from modelrelease_operator.runtime.memory import Trouble
 from modelrelease_operator.runtime.metrics import PHASE
 from modelrelease_operator.runtime.workers import Workers
 
@@ -28,6 +29,7 @@ class Passes:
     def __init__(self, *outcomes: Outcome) -> None:
         self.drift = DriftWatch()
         self.outcomes = list(outcomes)
+        self.shown: list[str] = []
         self.made: list[tuple[str, str]] = []
         self.inside: list[tuple[str, str]] = []
         self.gate = asyncio.Event()
@@ -36,6 +38,13 @@ class Passes:
 
     def forget(self, namespace: str, name: str) -> None:
         self.drift.forget((namespace, name))
+
+    def is_failing(self, key: tuple[str, str]) -> bool:
+        return False
+
+    async def show_trouble(self, namespace: str, name: str, trouble: Trouble, reporter: Any) -> None:
+        self.shown.append(trouble.message)
+        await self._tell()
 
     async def pass_over(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
         key = (namespace, name)
@@ -254,3 +263,118 @@ async def test_stopping_ends_every_task_even_in_the_middle_of_a_pass(started: St
     assert passes.made == []
     gc.collect()
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("release ")]
+
+
+class FailingLooks:
+    """Stands where the watch of drift does: always due, and every look fails."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def wait(self, key: tuple[str, str]) -> timedelta | None:
+        return SOON if self.made < 3 else None
+
+    async def look(self, key: tuple[str, str]) -> bool:
+        self.made += 1
+        msg = "cannot convert float infinity to integer"
+        raise OverflowError(msg)
+
+
+async def test_a_look_at_drift_that_fails_ends_nothing(started: Start, caplog: pytest.LogCaptureFixture):
+    passes, workers = started()
+    passes.drift = looks = FailingLooks()  # type: ignore[assignment]
+    workers.wake(KEY)
+    await passes.count(1)
+    await settled()
+    workers.wake_known(KEY)
+    await passes.count(2)
+    assert looks.made == 3
+    assert "drift was not looked at" in caplog.text
+
+
+async def test_an_error_while_it_sleeps_ends_nothing(started: Start):
+    passes, workers = started()
+
+    class Broken:
+        def wait(self, key: tuple[str, str]) -> timedelta | None:
+            raise RuntimeError("no clock")
+
+    workers.wake(KEY)
+    await passes.count(1)
+    whole, passes.drift = passes.drift, Broken()  # type: ignore[assignment]
+    workers.wake_known(KEY)
+    await settled()
+    passes.drift = whole
+    workers.wake_known(KEY)
+    await passes.count(2)
+
+
+async def test_a_release_made_anew_while_the_old_one_is_found_to_be_gone_is_looked_at(started: Start):
+    passes, workers = started(Gone("deleted"))
+    passes.gate.clear()
+    workers.changed(KEY, "old")
+    await passes.until(lambda: passes.inside == [KEY])
+    workers.changed(KEY, "new")
+    passes.gate.set()
+    await passes.count(2)
+
+
+async def test_failures_that_last_are_shown_once(started: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_pause", lambda failures: 0.0)
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
+    passes, workers = started(*[Unavailable("down")] * 6)
+    workers.wake(KEY)
+    await passes.count(7)
+    assert len(passes.shown) == 1
+    assert passes.shown[0].startswith("down")
+
+
+async def test_every_release_is_looked_at_now_and_then_whatever_is_told(started: Start):
+    passes, workers = started()
+    workers.wake(KEY)
+    await passes.count(1)
+
+    async def listed() -> list[tuple[str, str]]:
+        return [OTHER]
+
+    workers.keep_in_step(timedelta(seconds=0.3), listed)
+    await passes.until(lambda: OTHER in passes.made and passes.made.count(KEY) >= 2)
+
+
+async def test_a_list_that_fails_does_not_end_the_looks(started: Start):
+    passes, workers = started()
+    workers.wake(KEY)
+    await passes.count(1)
+
+    async def listed() -> list[tuple[str, str]]:
+        raise Unavailable("down")
+
+    workers.keep_in_step(timedelta(seconds=0.3), listed)
+    await passes.count(3)
+
+
+async def test_a_pass_that_hangs_is_overdue_and_then_broken_off(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LONGEST_PASS_SECONDS", 0.3)
+    passes, workers = started()
+    passes.gate.clear()
+    workers.wake(KEY)
+    await passes.until(lambda: passes.inside == [KEY])
+    assert workers.overdue() == {}
+    await asyncio.sleep(0.35)
+    passes.inside.clear()
+    passes.gate.set()
+    workers.wake_known(KEY)
+    await passes.count(1)
+
+
+async def test_a_look_that_does_not_come_is_overdue(started: Start):
+    _, workers = started(timedelta(seconds=30))
+    workers.wake(KEY)
+    await settled()
+    assert workers.overdue() == {}
+    worker = workers._workers[KEY]
+    assert worker.due is not None
+    worker.due -= 1000
+    assert 900 < workers.overdue()[KEY] < 1000

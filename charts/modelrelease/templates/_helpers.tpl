@@ -11,6 +11,13 @@ app.kubernetes.io/name: modelrelease-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* Where the Lease is: a place that every install knows which watches the same namespaces. */ -}}
+{{- define "modelrelease.leaseNamespace" -}}
+{{- if .Values.lease.namespace }}{{ .Values.lease.namespace }}
+{{- else if .Values.watchNamespaces }}{{ first (sortAlpha .Values.watchNamespaces) }}
+{{- else }}kube-system{{ end }}
+{{- end }}
+
 {{- define "modelrelease.rules" -}}
 - apiGroups: [modelrelease.dev]
   resources: [modelreleases]
@@ -34,7 +41,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

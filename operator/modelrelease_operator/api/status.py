@@ -80,6 +80,7 @@ class Reason(StrEnum):
     FIRST_VERSION_SERVES = "FirstVersionServes"
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
+    FAILING = "Failing"
     DRIFTED = "Drifted"
     DRIFT_ENDED = "DriftEnded"
     NOT_DRIFTED = "NotDrifted"
@@ -258,6 +259,8 @@ class CanaryStatus(Target):
     """Steps, from 1, that were passed on probes because users were too few."""
     note: str | None = None
     """Why the effective weight cannot be the requested one."""
+    last_good_spec: dict[str, Any] = Field(default_factory=dict)
+    """What of the last spec that could be followed the canary is judged by, while a newer one cannot be."""
 
 
 class GateStatus(_Model):

@@ -105,6 +105,13 @@ def with_stall(status: Status, reason: Reason, message: str, generation: int, no
     return _telling(status, told, generation, now).model_copy(update={"message": message})
 
 
+def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
+    """Return the status with the conditions of passes that fail: the world must act, and they go on."""
+    answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
+    told = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
+    return _telling(status, told, generation, now).model_copy(update={"message": message})
+
+
 def _telling(
     status: Status, told: Iterable[tuple[str, str, Reason, str]], generation: int, now: datetime
 ) -> Status:

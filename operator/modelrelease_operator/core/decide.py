@@ -12,7 +12,7 @@ from typing import assert_never
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
-from modelrelease_operator.api.status import Evidence, Phase, Reason, Status, Verdict
+from modelrelease_operator.api.status import CanaryStatus, Evidence, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.conditions import with_conditions
 from modelrelease_operator.core.deadline import decided_by_deadline, is_late, policy_at_deadline
 from modelrelease_operator.core.drift_status import heed
@@ -33,7 +33,7 @@ from modelrelease_operator.core.moves import (
 from modelrelease_operator.core.outcomes import heed as heed_outcomes
 from modelrelease_operator.core.promotion import why_not_promoted
 from modelrelease_operator.core.retrain import heed as heed_retrain
-from modelrelease_operator.core.state import Commands, Decision, Desired, Notice, Seen
+from modelrelease_operator.core.state import Commands, Decision, Desired, NotDue, Notice, Seen
 from modelrelease_operator.core.worlds import (
     SOON,
     WATCH,
@@ -194,6 +194,8 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     if canary.step_since is None:
         return _await_effect(spec, status, seen, now, desired)
+    if isinstance(seen.metrics, NotDue):
+        return Decision(desired=desired, status=status, requeue=_until_next_look(spec, canary, now))
     found = judge(
         spec=spec,
         status=status,
@@ -204,6 +206,12 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
         pods={name: each.ready_names for name, each in seen.workloads.items()},
     )
     return _act_on(found, spec, status, seen, now, desired)
+
+
+def _until_next_look(spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> timedelta:
+    """Return the time that is left: whoever wakes a pass, a look comes when it is due."""
+    left = (canary.next_look or now) - now
+    return max(timedelta(0), min(left, spec.analysis.period))
 
 
 def _await_effect(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime, desired: Desired) -> Decision:

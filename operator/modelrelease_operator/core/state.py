@@ -64,6 +64,11 @@ class MetricsUnavailable:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDue:
+    """It was not time to look: what is known stays, and the next look keeps its time."""
+
+
 Metrics = tuple[Counter, ...] | MetricsUnavailable
 
 
@@ -133,7 +138,7 @@ class Seen:
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     routed: frozenset[str] | None = None
     """Revisions that the main Service selects; None while it does not exist."""
-    metrics: Metrics = ()
+    metrics: Metrics | NotDue = ()
     answers: Answers = field(default_factory=dict)
     """What the gates' own queries gave."""
     hint: str | None = None

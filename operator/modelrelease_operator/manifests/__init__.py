@@ -6,9 +6,9 @@ from modelrelease_operator.core.state import Desired
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services
-from modelrelease_operator.manifests.workload import Owner, deployment
+from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 
-__all__ = ["Owner", "render", "retrain_job"]
+__all__ = ["Owner", "reference_to", "render", "retrain_job"]
 
 
 def render(owner: Owner, desired: Desired) -> list[dict[str, Any]]:

@@ -67,16 +67,19 @@ def metadata(owner: Owner, name: str, **labels: str) -> dict[str, Any]:
             "app.kubernetes.io/instance": owner.name,
             **labels,
         },
-        "ownerReferences": [
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
-                "name": owner.name,
-                "uid": owner.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ],
+        "ownerReferences": [reference_to(owner)],
+    }
+
+
+def reference_to(owner: Owner) -> dict[str, Any]:
+    """Return what makes the release an object's owner, and deletes the object with it."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 

@@ -90,6 +90,8 @@ class DriftWatch:
         if release is None:
             return False
         asked, followed = release.followed.asked, release.followed
+        # Before anything can fail: a look that does costs one look, and is not repeated without end.
+        release.due = self._clock() + asked.span / LOOKS_PER_WINDOW
         found = await followed.source.read_bins(
             namespace=key[0], release=key[1], revisions=followed.revisions
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +12,10 @@ from prometheus_client import start_http_server
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
+from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.kube import Kube
-from modelrelease_operator.runtime.metrics import INFO
+from modelrelease_operator.runtime.lease import Lease
+from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
 from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
@@ -19,7 +23,7 @@ from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.runtime.telemetry import log_as_json
-from modelrelease_operator.runtime.workers import Workers
+from modelrelease_operator.runtime.workers import OVERDUE_SECONDS, Workers
 from modelrelease_operator.settings import Settings
 
 log = logging.getLogger("modelrelease.operator")
@@ -28,22 +32,61 @@ IDENTITY: Any = names.FIELD_MANAGER
 """Given, because kopf would ask for the user's name, and a container's numeric user has none."""
 
 
+PATIENCE_SECONDS = 20.0
+"""For the first lists of what releases own. After it, passes fail and say what cannot be read."""
+
+
 class Connected:
     """What lives as long as the connection to the API server."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
         mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
         watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube))
         recorder = OutcomeRecorder(mlflow if settings.mlflow_record_outcomes else None, interval)
         self.kube = kube
-        self.reconciler = Reconciler(kube=kube, settings=settings, registry=watch, outcomes=recorder)
+        self.cache = Cached(kube, settings.watched_namespaces)
+        self.lease = Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
+        self.lost = lost
+        self._leading: asyncio.Task[None] | None = None
+        self.resync = timedelta(seconds=settings.resync_seconds)
+        self.reconciler = Reconciler(kube=self.cache, settings=settings, registry=watch, outcomes=recorder)
         self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
         self.workers = Workers(self.reconciler, self.notifier)
-        watch.wake = recorder.wake = self.workers.wake_known
+        self.cache.wake = watch.wake = recorder.wake = self.workers.wake_known
+        OVERDUE.set_function(self._most_overdue)
+        WATCH_SILENCE.set_function(self.cache.silence)
+
+    async def start(self) -> None:
+        """Begin to watch, and wait until everything was listed once: no pass is made on half a picture."""
+        self.cache.start()
+        await self.cache.filled(PATIENCE_SECONDS)
+        self.workers.keep_in_step(self.resync, self._listed)
+        if self.lease:
+            self.cache.may_write = self.lease.is_held
+            self.workers.hold()
+            self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
+
+    async def _lead(self, lease: Lease) -> None:
+        """Act from when the Lease is ours until it is lost; then end the process."""
+        await lease.acquire()
+        self.workers.let_go()
+        await lease.keep(self.lost.set)
+
+    async def _listed(self) -> list[tuple[str, str]]:
+        return [(it["metadata"]["namespace"], it["metadata"]["name"]) for it in await self.cache.releases()]
+
+    def _most_overdue(self) -> float:
+        return max(self.workers.overdue().values(), default=0.0)
 
     async def stop(self) -> None:
         """Stop everything, the workers first: they use the rest."""
         await self.workers.stop()
+        if self._leading:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
+        if self.lease:
+            await self.lease.give_back()
+        await self.cache.stop()
         await self.reconciler.registry.stop()
         await self.reconciler.outcomes.stop()
         await self.notifier.stop()
@@ -56,14 +99,16 @@ class Handlers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.lost = asyncio.Event()
+        """Set when this operator may act no more: kopf ends then, and with it the process."""
         self._connected: Connected | None = None
 
     @property
-    def _workers(self) -> Workers:
+    def _current(self) -> Connected:
         if self._connected is None:
             msg = "kopf watches nothing before its start-up handlers have ended"
             raise RuntimeError(msg)
-        return self._connected.workers
+        return self._connected
 
     @staticmethod
     def log_in(**kwargs: Any) -> Any:
@@ -76,39 +121,57 @@ class Handlers:
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        self._connected = Connected(await Kube.connect(), self._settings)
+        self._connected = Connected(await Kube.connect(), self._settings, self.lost)
+        await self._connected.start()
 
     async def stop(self, **_: Any) -> None:
         """End what `start` began."""
         if self._connected is not None:
             await self._connected.stop()
 
-    async def release_changed(self, namespace: str | None, name: str, meta: Any, **_: Any) -> None:
+    async def release_changed(self, event: Any, **_: Any) -> None:
         """Tell the workers of a release and of what it is now."""
+        told, release = event["type"], event["object"]
+        meta = release["metadata"]
+        key = (meta["namespace"], meta["name"])
+        cache = self._current.cache
+        if told == "DELETED":
+            cache.release_gone(key, meta["uid"])
+        else:
+            cache.release_told(release)
+        # The type, too: a deletion changes nothing else of an object that nothing held back.
         fingerprint = (
-            meta.get("uid"),
+            told == "DELETED",
+            meta["uid"],
             meta.get("generation"),
             tuple(sorted((meta.get("annotations") or {}).items())),
             meta.get("deletionTimestamp"),
         )
-        self._workers.changed((namespace or "", name), fingerprint)
+        self._current.workers.changed(key, fingerprint)
 
-    async def owned_changed(self, namespace: str | None, labels: Any, **_: Any) -> None:
-        """Wake the worker of the release that owns a changed object."""
-        self._workers.wake_known((namespace or "", labels[names.LABEL_RELEASE]))
+    async def no_look_is_overdue(self, **_: Any) -> int:
+        """Tell the kubelet to start the process again when a look does not come any more."""
+        late = self._current.workers.overdue()
+        lost = [f"{space}/{name}" for (space, name), seconds in late.items() if seconds > OVERDUE_SECONDS]
+        if lost:
+            msg = f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
+            raise kopf.PermanentError(msg)
+        return len(late)
 
 
-def registry_for(settings: Settings) -> kopf.OperatorRegistry:
+def identity() -> str:
+    """Return what tells this process from every other: the pod's name, and something of its own."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
     """Return kopf's registrations, joined to one set of workers."""
     registry = kopf.OperatorRegistry()
-    handlers = Handlers(settings)
-    ours = {names.LABEL_RELEASE: kopf.PRESENT}
     kopf.on.login(registry=registry)(handlers.log_in)
     kopf.on.startup(registry=registry)(handlers.start)
     kopf.on.cleanup(registry=registry)(handlers.stop)
+    kopf.on.probe(registry=registry, id="overdue")(handlers.no_look_is_overdue)
     kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(handlers.release_changed)
-    for kind in (("apps", "v1", "deployments"), ("batch", "v1", "jobs"), ("", "v1", "services")):
-        kopf.on.event(*kind, labels=ours, registry=registry)(handlers.owned_changed)
     return registry
 
 
@@ -117,10 +180,12 @@ def run(settings: Settings) -> None:
     log_as_json(settings.log_level)
     start_http_server(settings.metrics_port)
     INFO.labels(__version__).set(1)
-    namespaces = [part.strip() for part in settings.namespaces.split(",") if part.strip()]
+    namespaces = settings.watched_namespaces
+    handlers = Handlers(settings)
     asyncio.run(
         kopf.operator(
-            registry=registry_for(settings),
+            registry=registry_for(handlers),
+            stop_flag=handlers.lost,
             standalone=True,
             identity=IDENTITY,
             clusterwide=not namespaces,

@@ -1,124 +1,241 @@
-"""The six things that we ask of the API server, with its errors mapped to ours.
+"""What we ask of the API server, with its errors mapped to ours.
 
-Every write is a server-side apply with one field manager: the same call creates, changes and
-repairs. Nothing outside this module knows which client library is used.
+Every write of an object is a server-side apply with one field manager: the same call creates, changes
+and repairs. It names the uid that was read wherever there was one, so that it never lands on a namesake
+made meanwhile. Nothing outside this module knows which client library is used.
+
+The official client gives the connection, the TLS and the tokens. Its models and its dynamic client are
+left out: they turn every answer into objects and back, which took more of a pass than the decision.
 """
 
 import asyncio
+import json
+import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
-from kubernetes.aio.dynamic import DynamicClient
 
 from modelrelease_operator.api import names
-from modelrelease_operator.errors import Gone, Invalid, Unavailable
+from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
 
 Object = dict[str, Any]
+Objects = list[Object]
 
 RESOURCES = {
-    "ModelRelease": names.API_VERSION,
-    "Deployment": "apps/v1",
-    "Job": "batch/v1",
-    "Service": "v1",
-    "Pod": "v1",
-    "Event": "v1",
-    "Secret": "v1",
+    "ModelRelease": (names.API_VERSION, names.PLURAL),
+    "Deployment": ("apps/v1", "deployments"),
+    "Job": ("batch/v1", "jobs"),
+    "Service": ("v1", "services"),
+    "Pod": ("v1", "pods"),
+    "Event": ("v1", "events"),
+    "Secret": ("v1", "secrets"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
 }
 
 TIMEOUT_SECONDS = 15
+MOST_AT_ONCE = 16
+"""Requests that are under way together, watches apart: a thousand releases ask as politely as one."""
+PAGE = 500
+"""Objects in one answer to a list."""
+QUIET_WATCH_SECONDS = 90
+"""A watch is bookmarked about once a minute; one that is silent for longer is dead."""
+WATCH_SECONDS = 300
+"""After which the API server ends a watch, and the next begins where it ended."""
+
+PROOF_SECONDS = 10.0
+"""For which a token is used before it is looked up again."""
+
+APPLY, MERGE, JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
+REFUSED = (
+    HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)  # fmt: skip
+ANOTHER_OBJECT = "metadata.uid: Invalid value"
+"""What the API server says, with 422, of an apply to another object than was read."""
+REFUSED_AS_500 = (
+    "failed to create typed patch object",
+    "failed to convert new object",
+    "convert new object",
+    "request is too large",
+)
+"""What the API server says with status 500 of input that can never work: that an applied object does not fit
+its schema (structured-merge-diff), and that it is too large (etcd)."""
 
 
 class Kube:
     """A client of the API server for the kinds of objects that a release is made of."""
 
-    def __init__(self, dynamic: Any, api: Any) -> None:
-        self._dynamic = dynamic
-        self._api = api
-        self._resources: dict[str, Any] = {}
+    def __init__(self, api: Any) -> None:
+        self.api = api
+        self._turn = asyncio.Semaphore(MOST_AT_ONCE)
+        self._proven: tuple[float, dict[str, str]] = (float("-inf"), {})
+        self.may_write: Callable[[], bool] = lambda: True
+        """Looked at before every write but those of the Lease itself."""
 
     @classmethod
     async def connect(cls) -> "Kube":
         """Connect as the pod's service account, or by the user's kubeconfig outside a cluster."""
+        settings = kube_client.Configuration()
         try:
-            kube_config.load_incluster_config()  # type: ignore[no-untyped-call]
+            kube_config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except kube_config.ConfigException:
-            await kube_config.load_kube_config()  # type: ignore[no-untyped-call]
-        api = kube_client.ApiClient()
-        return cls(await DynamicClient(api), api)  # type: ignore[no-untyped-call]
+            await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        settings.connection_pool_maxsize = 0  # No limit: watches hold theirs, requests take turns.
+        # Trusting the environment has aiohttp look for a netrc file, in a thread, at every request.
+        settings.client_session_kwargs = {"trust_env": bool(getproxies())}
+        return cls(kube_client.ApiClient(settings))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._api.close()
+        await self.api.close()
 
     async def get(self, kind: str, namespace: str, name: str) -> Object:
         """Return an object; raise Gone when there is none."""
-        resource = await self._resource(kind)
-        return await self._call(
-            self._dynamic.get(resource, name=name, namespace=namespace), f"{kind} {namespace}/{name}"
-        )
+        return await self._ask("GET", _path(kind, namespace, name), what=f"{kind} {namespace}/{name}")
 
-    async def list(self, kind: str, namespace: str, labels: dict[str, str]) -> list[Object]:
+    async def known(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object, or None when there is none."""
+        try:
+            return await self.get(kind, namespace, name)
+        except Gone:
+            return None
+
+    async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> Objects:
         """Return the objects that carry all the labels."""
-        resource = await self._resource(kind)
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        found = await self._call(
-            self._dynamic.get(resource, namespace=namespace, label_selector=selector),
-            f"{kind} list in {namespace}",
-        )
-        items: list[Object] = found.get("items", [])
-        return items
+        return (await self.list_all(kind, namespace, selector))[0]
 
-    async def apply(self, obj: Object) -> Object:
-        """Create or change an object so that every field given is as given."""
+    async def list_all(self, kind: str, namespace: str | None, selector: str) -> tuple[Objects, str]:
+        """Return every object of a namespace (None: of all) that a selector takes, and the list's version."""
+        path, what = _path(kind, namespace), f"{kind} list in {namespace or 'all namespaces'}"
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        items: Objects = []
+        while True:
+            found = await self._ask("GET", path, query=query, what=what)
+            items += found.get("items") or []
+            version = found.get("metadata", {}).get("resourceVersion", "")
+            if not (token := found.get("metadata", {}).get("continue")):
+                return items, version
+            query["continue"] = token
+
+    async def watch(
+        self, kind: str, namespace: str | None, selector: str, since: str
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """Yield what happens to the objects that a selector takes, until the API server ends the watch.
+
+        Raises Unavailable when it breaks off, says an error, or is silent for longer than bookmarks are.
+        """
+        what = f"watch of {kind} in {namespace or 'all namespaces'}"
+        query = {
+            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since,
+            "timeoutSeconds": str(WATCH_SECONDS), **({"labelSelector": selector} if selector else {}),
+        }  # fmt: skip
+        path = _path(kind, namespace)
+        async with _errors_of(what), self._open("GET", path, query, None, JSON, None) as answer:
+            await _raise_refusal(answer, what)
+            lines = answer.content
+            while True:
+                async with asyncio.timeout(QUIET_WATCH_SECONDS):
+                    line = await lines.readline()
+                if not line:
+                    return
+                told = json.loads(line)
+                if told["type"] == "ERROR":
+                    raise _problem(told["object"].get("code", 500), told["object"], what)
+                yield told["type"], told["object"]
+
+    async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Create or change an object so that every field given is as given.
+
+        With a uid in its metadata it changes that object and no other: raises Conflict if it is gone.
+        """
         meta, kind = obj["metadata"], obj["kind"]
-        resource = await self._resource(kind)
-        call = self._dynamic.server_side_apply(
-            resource, body=obj, name=meta["name"], namespace=meta["namespace"],
-            field_manager=names.FIELD_MANAGER, force_conflicts=True, _request_timeout=TIMEOUT_SECONDS,
-        )  # fmt: skip
-        return await self._call(call, f"{kind} {meta['namespace']}/{meta['name']}")
+        query = {
+            "fieldManager": names.FIELD_MANAGER,
+            "force": "true",
+            **({"dryRun": "All"} if dry_run else {}),
+        }
+        what = f"{kind} {meta['namespace']}/{meta['name']}"
+        path = _path(kind, meta["namespace"], meta["name"])
+        return await self._ask("PATCH", path, query=query, body=obj, content=APPLY, what=what)
 
-    async def apply_status(self, namespace: str, name: str, status: Object) -> Object:
-        """Replace the status of a release, as far as it is ours."""
-        resource = await self._resource(names.KIND)
+    async def adopt(self, obj: Object, owner: Object) -> Object:
+        """Make one owner the only one of an object, as it was read and not as anybody changed it since."""
+        meta, kind = obj["metadata"], obj["kind"]
+        read = {key: meta[key] for key in ("uid", "resourceVersion")}
+        body = {"metadata": {**read, "ownerReferences": [owner]}}
+        what = f"{kind} {meta['namespace']}/{meta['name']}"
+        path = _path(kind, meta["namespace"], meta["name"])
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._ask("PATCH", path, query=query, body=body, content=MERGE, what=what)
+
+    async def apply_status(self, release: Object, status: Object) -> Object:
+        """Replace the status of a release as it was read. Raises Conflict on anything newer, or a namesake's.
+
+        By the version: the API server takes no notice of a uid in what is applied to a status.
+        """
+        meta = release["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "resourceVersion": meta["resourceVersion"]},
             "status": status,
         }
-        path = resource.path(name=name, namespace=namespace) + "/status"
-        call = self._dynamic.request(
-            "patch", path, body=body, content_type="application/apply-patch+yaml",
-            field_manager=names.FIELD_MANAGER, force_conflicts=True, _request_timeout=TIMEOUT_SECONDS,
+        return await self._ask(
+            "PATCH", _path(names.KIND, namespace, name) + "/status", body=body, content=APPLY,
+            query={"fieldManager": names.FIELD_MANAGER, "force": "true"},
+            what=f"status of {names.KIND} {namespace}/{name}",
         )  # fmt: skip
-        return await self._call(call, f"status of {names.KIND} {namespace}/{name}")
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and what it owns; one that is gone already is fine."""
-        resource = await self._resource(kind)
-        call = self._dynamic.delete(
-            resource, name=name, namespace=namespace, propagation_policy="Background",
-            _request_timeout=TIMEOUT_SECONDS,
-        )  # fmt: skip
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        """Delete an object and what it owns; one that is gone or has become another already is fine."""
+        body = {
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }  # fmt: skip
+        path, what = _path(kind, namespace, name), f"{kind} {namespace}/{name}"
         try:
-            await self._call(call, f"{kind} {namespace}/{name}")
-        except Gone:
+            await self._ask("DELETE", path, body=body, what=what)
+        except (Gone, Conflict):
             return
+
+    async def create(self, obj: Object) -> Object:
+        """Create an object; raise Conflict when there is one of its name."""
+        meta, kind = obj["metadata"], obj["kind"]
+        query = {"fieldManager": names.FIELD_MANAGER}
+        what = f"{kind} {meta['namespace']}/{meta['name']}"
+        return await self._ask("POST", _path(kind, meta["namespace"]), query=query, body=obj, what=what)
+
+    async def replace(self, obj: Object) -> Object:
+        """Replace an object as it was read; raise Conflict when it has changed since."""
+        meta, kind = obj["metadata"], obj["kind"]
+        query = {"fieldManager": names.FIELD_MANAGER}
+        what, path = (
+            f"{kind} {meta['namespace']}/{meta['name']}",
+            _path(kind, meta["namespace"], meta["name"]),
+        )
+        return await self._ask("PUT", path, query=query, body=obj, what=what)
 
     async def event(self, about: Object, reason: str, message: str, *, warning: bool) -> None:
         """Record an Event about an object."""
         meta = about["metadata"]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # An Event's name is a DNS subdomain, of at most 253 characters.
+        name = f"{meta['name'][:230].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:16]}", "namespace": meta["namespace"]},
+            "metadata": {"name": name, "namespace": meta["namespace"]},
             "involvedObject": {
                 "apiVersion": names.API_VERSION, "kind": names.KIND, "name": meta["name"],
                 "namespace": meta["namespace"], "uid": meta["uid"],
@@ -132,21 +249,95 @@ class Kube:
             "source": {"component": names.FIELD_MANAGER},
             "reportingComponent": names.FIELD_MANAGER,
         }  # fmt: skip
-        resource = await self._resource("Event")
-        await self._call(
-            self._dynamic.create(resource, body=body, namespace=meta["namespace"]), f"Event {reason}"
+        await self._ask("POST", _path("Event", meta["namespace"]), body=body, what=f"Event {reason}")
+
+    async def _ask(
+        self, method: str, path: str, *, what: str, query: Mapping[str, str] | None = None,
+        body: Object | None = None, content: str = JSON,
+    ) -> Object:  # fmt: skip
+        """Ask once, when it is this request's turn; return the answer's object."""
+        if method != "GET" and not self.may_write():
+            msg = f"{what}: not written, because another operator may act by now"
+            raise Unavailable(msg)
+        limit = asyncio.timeout(TIMEOUT_SECONDS + 1)
+        opened = self._open(method, path, query, body, content, TIMEOUT_SECONDS)
+        async with self._turn, _errors_of(what), limit, opened as answer:
+            await _raise_refusal(answer, what)
+            found: Object = json.loads(await answer.read())
+            return found
+
+    async def _proof(self) -> dict[str, str]:
+        """Return the headers that prove who asks: looked up now and then, because tokens are rotated."""
+        until, headers = self._proven
+        if time.monotonic() > until:
+            headers = {}
+            await self.api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+            self._proven = (time.monotonic() + PROOF_SECONDS, headers)
+        return headers
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None,
+        content: str, seconds: float | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+        settings = self.api.configuration
+        proof = await self._proof()
+        headers = {"Accept": JSON, "Content-Type": content, "User-Agent": names.FIELD_MANAGER, **proof}
+        url = f"{settings.host}{path}{'?' + urlencode(query) if query else ''}"
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)
+        answer = await self.api.rest_client.request(
+            method, url, headers=headers, body=body, _request_timeout=limit
         )
+        response: aiohttp.ClientResponse = answer.response
+        try:
+            yield response
+        finally:
+            # Read to its end, it goes back to the pool; otherwise (a watch) the connection ends here.
+            response.release() if response.content.at_eof() else response.close()
 
-    async def _resource(self, kind: str) -> Any:
-        if kind not in self._resources:
-            found = self._dynamic.resources.get(api_version=RESOURCES[kind], kind=kind)
-            self._resources[kind] = await _guard(found, f"API of kind {kind}")
-        return self._resources[kind]
 
-    async def _call(self, call: Awaitable[Any], what: str) -> Object:
-        answer = await _guard(call, what)
-        result: Object = answer.to_dict() if hasattr(answer, "to_dict") else dict(answer)
-        return result
+def _path(kind: str, namespace: str | None, name: str = "") -> str:
+    version, plural = RESOURCES[kind]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    space = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{root}{space}/{plural}{'/' + quote(name, safe='') if name else ''}"
+
+
+async def _raise_refusal(answer: aiohttp.ClientResponse, what: str) -> None:
+    if answer.status < HTTPStatus.BAD_REQUEST:
+        return
+    raw = await answer.text(errors="replace")
+    try:
+        said = json.loads(raw)
+    except ValueError:
+        said = None
+    raise _problem(answer.status, said if isinstance(said, dict) else {"message": raw[:500]}, what)
+
+
+def _problem(code: int, said: Object, what: str) -> Exception:
+    """Return our error for a Status: the server's sentence, without the JSON around it."""
+    message = str(said.get("message") or said.get("reason") or "no more is said").strip()
+    text = f"{what}: the API server answered {code}: {message}"
+    if code == HTTPStatus.NOT_FOUND:
+        return Gone(
+            f"{what} does not exist ({message})" if "namespaces" in message else f"{what} does not exist"
+        )
+    if code == HTTPStatus.CONFLICT or ANOTHER_OBJECT in message:
+        return Conflict(text)
+    refused = code == HTTPStatus.INTERNAL_SERVER_ERROR and any(part in message for part in REFUSED_AS_500)
+    return Invalid(text) if code in REFUSED or refused else Unavailable(text)
+
+
+@asynccontextmanager
+async def _errors_of(what: str) -> AsyncIterator[None]:
+    """Turn the client's errors into ours, each naming the object."""
+    try:
+        yield
+    except kube_client.ApiException as problem:
+        raise _problem(problem.status or 0, {"message": str(problem.reason)}, what) from problem
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
+        msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
+        raise Unavailable(msg) from problem
 
 
 async def read_as_user(kind: str, name: str, namespace: str | None, context: str | None) -> Object:
@@ -184,13 +375,11 @@ async def _guard(call: Awaitable[Any], what: str) -> Any:
         async with asyncio.timeout(TIMEOUT_SECONDS + 1):
             return await call
     except kube_client.ApiException as problem:
-        if problem.status == 404:
-            msg = f"{what} does not exist"
-            raise Gone(msg) from problem
-        said = f"{what}: the API server answered {problem.status} {problem.reason}: {problem.body}"
-        if problem.status in (400, 403, 422):
-            raise Invalid(said) from problem
-        raise Unavailable(said) from problem
+        try:
+            said = json.loads(problem.body or "")
+        except (TypeError, ValueError):
+            said = {"message": str(problem.body or problem.reason)[:500]}
+        raise _problem(problem.status or 0, said, what) from problem
     except (TimeoutError, aiohttp.ClientError, OSError) as problem:
         msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
         raise Unavailable(msg) from problem

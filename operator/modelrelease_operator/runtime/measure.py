@@ -85,3 +85,12 @@ async def _answer(
         message = f"{shown(gate)}: {result.message}"
         return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
     return answer_of(gate, place, result)
+
+
+def not_answered(spec: ReleaseSpec, place: Place, why: MetricsUnavailable) -> dict[str, Answer]:
+    """Return the answers of every gate with a query of its own when there was no time for any."""
+    return {
+        gate.name: NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {why.message}")
+        for gate in spec.analysis.gates
+        if query_of(gate, place)
+    }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
-from modelrelease_operator.api.status import Phase, Status, Target, Verdict
+from modelrelease_operator.api.status import Phase, Status, Verdict
 
 LABELS = ("release_namespace", "release")
 """Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""
@@ -51,6 +51,12 @@ DECIDED = Gauge(
     "When something was last decided for this reason: what a dashboard marks.",
     (*LABELS, "reason"),
 )
+CONDITION = Gauge(
+    "modelrelease_condition",
+    "1 while a condition is True, 0 while it is not, with the reason that it gives.",
+    (*LABELS, "type", "reason"),
+)
+FAILING = Gauge("modelrelease_failing", "1 while something about a release fails again and again.", LABELS)
 DRIFTED = Gauge("modelrelease_drifted", "1 while the condition Drifted is True.", LABELS)
 RETRAINING = Gauge("modelrelease_retraining", "1 while a retraining is under way.", LABELS)
 DRIFT_PSI = Gauge(
@@ -71,6 +77,18 @@ DRIFT_VALUES = Gauge(
 PASSES = Histogram("modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",))
 ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
 
+LEADER = Gauge(
+    "modelrelease_operator_leader", "1 for the operator that acts, 0 for one that waits for the Lease."
+)
+OVERDUE = Gauge(
+    "modelrelease_overdue_seconds", "By how much the most overdue look at any release is late; 0 for none."
+)
+WATCH_SILENCE = Gauge(
+    "modelrelease_watch_silence_seconds",
+    "Since when the quietest watch of the API server has said nothing; bookmarks come about once a minute.",
+)
+EVENTS_LOST = Counter("modelrelease_events_lost_total", "Events that the API server refused to record.")
+
 REGISTRY_WRITES = Counter(
     "modelrelease_registry_writes_total",
     "Outcomes that the model registry was told, or not yet.",
@@ -83,13 +101,13 @@ NOTIFICATIONS = Counter(
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
-    DECIDED, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
+    DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
-OF_A_GATE = (EVIDENCE, VERDICT)
-OF_A_FEATURE = (DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES)
 
 Key = tuple[str, str]
 """Namespace and name of a release."""
+Series = dict[tuple[str, ...], float]
+"""By further labels: values."""
 
 
 def show(key: Key, status: Status) -> None:
@@ -105,40 +123,45 @@ def show(key: Key, status: Status) -> None:
     DRIFTED.labels(*key).set(status.drift is not None and status.drift.drifted)
     RETRAINING.labels(*key).set(status.retrain is not None and status.retrain.under_way)
     if status.drift is None:
-        _remove(key, OF_A_FEATURE)
-    _remove(key, (REVISION,))
-    for track, target in (("stable", status.stable), ("canary", canary)):
-        _show_revision(key, track, target)
-    _remove(key, OF_A_GATE)
+        show_drift(key, ())
+    arms = (("stable", status.stable), ("canary", canary))
+    _replace(REVISION, key, {(track, it.revision, it.version): 1 for track, it in arms if it is not None})
+    holds: Series = {(it.type, it.reason): it.status == "True" for it in status.conditions}
+    _replace(CONDITION, key, holds)
     # The gates of the last release stay in status until the next begins; here they would look alive.
-    for gate in status.gates if canary else ():
-        EVIDENCE.labels(*key, gate.name, "rollback").set(gate.evidence_for_rollback)
-        EVIDENCE.labels(*key, gate.name, "promotion").set(gate.evidence_for_promotion)
-        for verdict in Verdict:
-            VERDICT.labels(*key, gate.name, verdict).set(verdict is gate.verdict)
+    gates = status.gates if canary else ()
+    evidence: Series = {(it.name, "rollback"): it.evidence_for_rollback for it in gates}
+    evidence |= {(it.name, "promotion"): it.evidence_for_promotion for it in gates}
+    _replace(EVIDENCE, key, evidence)
+    verdicts: Series = {(it.name, verdict): verdict is it.verdict for it in gates for verdict in Verdict}
+    _replace(VERDICT, key, verdicts)
 
 
 def show_drift(key: Key, features: Sequence[FeatureDrift]) -> None:
     """Show the worst features of a window, given worst first; those of the window before are gone."""
-    _remove(key, OF_A_FEATURE)
-    for feature in features[:SHOWN_FEATURES]:
-        DRIFT_VALUES.labels(*key, feature.name).set(feature.n)
-        if feature.n:
-            DRIFT_PSI.labels(*key, feature.name).set(feature.psi)
-            DRIFT_LIMIT.labels(*key, feature.name).set(feature.threshold)
+    worst = features[:SHOWN_FEATURES]
+    _replace(DRIFT_VALUES, key, {(it.name,): it.n for it in worst})
+    _replace(DRIFT_PSI, key, {(it.name,): it.psi for it in worst if it.n})
+    _replace(DRIFT_LIMIT, key, {(it.name,): it.threshold for it in worst if it.n})
 
 
 def forget(key: Key) -> None:
     """Take a deleted release out of the metrics."""
-    _remove(key, OF_A_RELEASE)
-
-
-def _show_revision(key: Key, track: str, target: Target | None) -> None:
-    if target is not None:
-        REVISION.labels(*key, track, target.revision, target.version).set(1)
-
-
-def _remove(key: Key, metrics: Sequence[Gauge | Counter]) -> None:
     mine = dict(zip(LABELS, key, strict=True))
-    for metric in metrics:
+    for metric in OF_A_RELEASE:
         metric.remove_by_labels(mine)
+        _shown.pop((metric._name, key), None)
+
+
+_shown: dict[tuple[str, Key], set[tuple[str, ...]]] = {}
+"""By metric and release: further labels of the series that are there. The metric would look through all."""
+
+
+def _replace(metric: Gauge, key: Key, values: Series) -> None:
+    """Make these the only series of one release."""
+    before, name = _shown.get((metric._name, key), set()), (metric._name, key)
+    for gone in before - set(values):
+        metric.remove(*key, *gone)
+    for labels, value in values.items():
+        metric.labels(*key, *labels).set(value)
+    _shown[name] = set(values)

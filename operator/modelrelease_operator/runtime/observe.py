@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.core.state import Commands, JobSeen, Workload
-from modelrelease_operator.errors import Gone, Invalid
+from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
 from modelrelease_operator.traffic.replicas import routed_by
 
 LAST_WORDS = 500
@@ -29,18 +31,29 @@ WAITING_IN_TROUBLE = frozenset(
 )
 
 
-async def read_workloads(
-    kube: Kube, namespace: str, release: str
-) -> tuple[dict[str, Workload], frozenset[str]]:
-    """Return every revision that has a Deployment or pods, and the names of Deployments that probe."""
-    labels = {names.LABEL_RELEASE: release}
-    found = await kube.list("Deployment", namespace, labels)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """What a release owns, as it is."""
+
+    workloads: dict[str, Workload]
+    """By revision: everything that has a Deployment of this release, or pods."""
+    probers: frozenset[str]
+    """Names of Deployments that probe."""
+    uids: dict[str, str]
+    """By name: the Deployments' uids, for whoever deletes them."""
+
+
+async def read_workloads(kube: Kube, owner: Owner) -> Owned:
+    """Return what runs for a release. A Deployment that only carries its labels is somebody else's."""
+    labels = {names.LABEL_RELEASE: owner.name}
+    listed = await kube.list("Deployment", owner.namespace, labels)
+    found = [item for item in listed if is_owned(item, owner) or is_orphan_of(item, owner)]
     probers = frozenset(
         item["metadata"]["name"] for item in found if names.LABEL_PROBER in item["metadata"].get("labels", {})
     )
     deployments = {_revision(item): item for item in found if item["metadata"]["name"] not in probers}
     pods: dict[str, list[Object]] = defaultdict(list)
-    for pod in await kube.list("Pod", namespace, labels):
+    for pod in await kube.list("Pod", owner.namespace, labels):
         if "deletionTimestamp" not in pod["metadata"]:
             pods[_revision(pod)].append(pod)
     workloads = {
@@ -48,17 +61,19 @@ async def read_workloads(
         for revision in {*deployments, *pods}
         if revision
     }
-    return workloads, probers
+    uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in found if is_owned(item, owner)}
+    return Owned(workloads=workloads, probers=probers, uids=uids)
 
 
-async def read_jobs(kube: Kube, namespace: str, release: str) -> dict[str, JobSeen]:
-    """Return the Jobs of the release's retrainings, by request."""
-    found = {}
-    for job in await kube.list("Job", namespace, {names.LABEL_RELEASE: release}):
+async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, JobSeen], dict[str, str]]:
+    """Return the Jobs of the release's retrainings by request, and their uids by name."""
+    found, uids = {}, {}
+    for job in await kube.list("Job", owner.namespace, {names.LABEL_RELEASE: owner.name}):
         request = job["metadata"]["labels"].get(names.LABEL_RETRAIN)
-        if request and "deletionTimestamp" not in job["metadata"]:
-            found[request] = await _job_seen(kube, namespace, job)
-    return found
+        if request and "deletionTimestamp" not in job["metadata"] and is_owned(job, owner):
+            found[request] = await _job_seen(kube, owner.namespace, job)
+            uids[job["metadata"]["name"]] = job["metadata"]["uid"]
+    return found, uids
 
 
 async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
@@ -86,25 +101,14 @@ async def _last_words(kube: Kube, namespace: str, job: str) -> str:
     return max(words, default=("", ""))[1][-LAST_WORDS:]
 
 
-async def read_route(kube: Kube, release: Object, revisions: Iterable[str]) -> frozenset[str] | None:
+async def read_route(kube: Kube, owner: Owner, revisions: Iterable[str]) -> frozenset[str] | None:
     """Return which revisions the main Service selects, or None while it does not exist.
 
     Raises Invalid when a Service of that name belongs to somebody else: it is not taken over.
     """
-    meta = release["metadata"]
-    name = names.service_names(meta["name"])[0]
-    try:
-        service = await kube.get("Service", meta["namespace"], name)
-    except Gone:
-        return None
-    owners = [owner["uid"] for owner in service["metadata"].get("ownerReferences", ())]
-    if meta["uid"] not in owners:
-        msg = (
-            f"Service {meta['namespace']}/{name} exists and belongs to somebody else: "
-            "rename the release, or delete the Service to let the release make its own"
-        )
-        raise Invalid(msg)
-    return routed_by(service["spec"].get("selector") or {}, revisions)
+    found = await kube.known("Service", owner.namespace, names.service_names(owner.name)[0])
+    service = checked(found, owner, "Service") if found else None
+    return routed_by(service["spec"].get("selector") or {}, revisions) if service else None
 
 
 def commands_of(release: Object) -> Commands:

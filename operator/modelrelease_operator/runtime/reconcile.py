@@ -1,29 +1,42 @@
 """One pass over one release: observe, decide, render, apply, report."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.conditions import with_stall
+from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status
+from modelrelease_operator.core.conditions import with_stall, with_trouble
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.core.retrain import refused
-from modelrelease_operator.core.state import Decision, Problem, Seen
-from modelrelease_operator.errors import Gone, Invalid, Unavailable
+from modelrelease_operator.core.state import (
+    Decision,
+    Desired,
+    MetricsUnavailable,
+    NotDue,
+    Notice,
+    Problem,
+    Seen,
+)
+from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
+from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
-from modelrelease_operator.runtime.measure import Measured, measure
+from modelrelease_operator.runtime.measure import Measured, measure, not_answered
+from modelrelease_operator.runtime.memory import Memory, Trouble
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
+from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, owner_of, read_ours
 from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
+from modelrelease_operator.runtime.understand import Understood, as_followed, understood, with_last_good
 from modelrelease_operator.settings import Settings
 
 TRY_AGAIN = timedelta(seconds=15)
@@ -32,8 +45,81 @@ MEASURED = (Phase.PROGRESSING, Phase.PAUSED)
 """Phases in which evidence is read."""
 
 
+EARLY = timedelta(seconds=0.5)
+"""A look may come so much before its time."""
+NOT_MEASURED = MetricsUnavailable(message="not measured yet")
+
+Key = tuple[str, str]
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Lazy:
+    """A release's Prometheus, which costs Secrets to be read: only for those who ask for it."""
+
+    make: Callable[[], Awaitable[MetricSource]]
+    made: MetricSource | None = None
+
+    async def get(self) -> MetricSource:
+        """Return it, made at the first use."""
+        if self.made is None:
+            self.made = await self.make()
+        return self.made
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of a decision."""
+
+    decision: Decision
+    wrote: bool = False
+    begun: bool = True
+    """False: what would have begun was refused, and nothing of it was made."""
+    refused: list[ReleaseError] = field(default_factory=list)
+
+
+def goes_back(desired: Desired, seen: Seen) -> bool:
+    """Return whether clients are taken away from a revision: the Service moves first then."""
+    return seen.routed is not None and desired.routed < seen.routed
+
+
+def begins(obj: Object, before: Status, seen: Seen) -> bool:
+    """Return whether an object is the first of a revision that nobody has seen yet."""
+    revision = obj["metadata"]["labels"].get(names.LABEL_REVISION)
+    known = {target.revision for target in (before.stable, before.canary, before.previous) if target}
+    return (
+        obj["kind"] == "Deployment" and revision is not None and revision not in known | set(seen.workloads)
+    )
+
+
+def gist(status: Status) -> tuple[object, ...]:
+    """Return what of a status says that something has moved: not the clocks that it keeps."""
+    canary = status.canary
+    return (status.phase, status.weight, status.message, canary and (canary.revision, canary.step))
+
+
+def is_due(canary: CanaryStatus, spec: ReleaseSpec, now: datetime) -> bool:
+    """Return whether it is time to look, whoever woke this pass; a clock set back waits for nobody."""
+    if canary.step_since is None or canary.next_look is None:
+        return True
+    left = canary.next_look - now
+    return left <= EARLY or left > 2 * spec.analysis.period
+
+
+def goes_back_unmeasured(decision: Decision) -> bool:
+    """Return whether a decision takes the canary back for a reason that needs no measurement."""
+    reasons = {notice.reason for notice in decision.notices}
+    unmeasured = reasons & {Reason.INCONCLUSIVE, Reason.REGRESSION, Reason.METRICS_UNAVAILABLE}
+    return decision.status.phase is Phase.ROLLING_BACK and not unmeasured
+
+
+def news(before: Status, reason: Reason, message: str) -> tuple[Notice, ...]:
+    """Return an Event about trouble, unless status says the same already."""
+    said = any(each.reason == reason and each.message == message for each in before.conditions)
+    return () if said else (Notice(reason=reason, message=message, warning=True),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +133,7 @@ class Reconciler:
     sources: Sources = field(default_factory=Sources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
     outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
+    _memories: dict[Key, Memory] = field(default_factory=dict)
 
     async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -57,12 +144,13 @@ class Reconciler:
         if "deletionTimestamp" in release["metadata"]:
             msg = f"{names.KIND} {namespace}/{name} is being deleted; its objects go with it"
             raise Gone(msg)
-        before, now = Status.parse(release.get("status")), self.clock()
-        try:
-            spec = ReleaseSpec.parse(release["spec"])
-        except Invalid as problem:
-            await self._refuse(release, before, Reason.SPEC_INVALID, problem, now)
+        memory = self._memory_of(release)
+        before, now = memory.status_of(release), self.clock()
+        following = understood(release, before, memory.last_good)
+        if following.spec is None:
+            await self._refuse(release, before, Reason.SPEC_INVALID, following.problem, now, reporter)
             return None
+        spec = following.spec
         meaning = await meaning_of(
             spec,
             before,
@@ -70,63 +158,117 @@ class Reconciler:
             watch=self.registry,
             default_image=self.settings.serving_image,
         )
+        meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
         status = before.model_copy(update={"resolved": meaning.resolved})
+        source = Lazy(lambda: self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings))
         try:
-            source = await self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings)
-            seen = await self._observe(release, spec, status, meaning, source)
+            owner = owner_of(release)
+            seen, uids = await self._observe(release, owner, spec, status, meaning)
+            decision = await self._decided(spec, status, seen, owner, source, now)
+            absent = await self._none_is_foreign(owner, before, decision)
         except Invalid as problem:
-            await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now)
+            await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now, reporter)
             return 4 * TRY_AGAIN
-        decision = decide(spec=spec, status=status, seen=seen, now=now)
-        decision = await self._apply(release, decision, seen, now)
-        await self._write(release, before, decision.status)
-        await reporter.tell(release, before, decision)
-        self._follow(spec, (namespace, name), decision.status, source)
+        done = await self._make(owner, before, decision, seen, uids, absent, now)
+        decision = self._shown(done, before, following, seen, memory, now)
+        await self._remember(release, before, decision, reporter)
+        self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
-        return self._next_look(decision, meaning.problem or meaning.delayed)
+        moved = done.wrote or gist(decision.status) != gist(before)
+        requeue = self._next_look(decision, meaning.problem or meaning.delayed)
+        return memory.patience.stretched(spec, decision.status, requeue, moved=moved, now=now)
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what is remembered of a release that is gone."""
-        self.drift.forget((namespace, name))
-        self.registry.forget((namespace, name))
-        self.outcomes.forget((namespace, name))
+        key = (namespace, name)
+        self._memories.pop(key, None)
+        self.drift.forget(key)
+        self.registry.forget(key)
+        self.outcomes.forget(key)
+        if isinstance(self.kube, Cached):
+            self.kube.forget(key)
+
+    def is_failing(self, key: Key) -> bool:
+        """Return whether something of a release fails again and again, although its passes end."""
+        memory = self._memories.get(key)
+        return memory is not None and memory.troubles.shown is not None
+
+    async def show_trouble(self, namespace: str, name: str, trouble: Trouble, reporter: Reporter) -> None:
+        """Show that passes fail, which no pass could do: in status, if that is what can be written."""
+        release = await self.kube.get(names.KIND, namespace, name)
+        notice = Notice(reason=Reason.FAILING, message=trouble.message, warning=True)
+        try:
+            before = Status.parse(release.get("status"))
+        except Invalid:
+            # What cannot be read is not overwritten: the Event and the metrics say it.
+            await reporter.notice(release, notice)
+            return
+        status = with_trouble(before, trouble.message, release["metadata"]["generation"], self.clock())
+        await reporter.notice(release, notice)
+        await self._write(release, before, status)
+        reporter.show(status)
+
+    def _memory_of(self, release: Object) -> Memory:
+        """Return what is remembered of this release, and not of a namesake that was deleted."""
+        meta = release["metadata"]
+        key = (meta["namespace"], meta["name"])
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != meta["uid"]:
+            if memory is not None:
+                self.forget(*key)
+            memory = self._memories[key] = Memory(uid=meta["uid"])
+        return memory
 
     async def _observe(
-        self,
-        release: Object,
-        spec: ReleaseSpec,
-        status: Status,
-        meaning: Meaning,
-        source: MetricSource,
-    ) -> Seen:
-        meta = release["metadata"]
-        namespace, name = meta["namespace"], meta["name"]
-        workloads, probers = await read_workloads(self.kube, namespace, name)
-        measured = Measured(metrics=())
-        if status.phase in MEASURED and status.canary and status.stable:
-            place = Place(
-                namespace=namespace, release=name, canary=status.canary, stable=status.stable,
-                interval=spec.analysis.period,
-            )  # fmt: skip
-            canary = workloads.get(status.canary.revision)
-            pods = canary.ready_names if canary else ()
-            measured = await measure(source, spec, place, pods=pods)
-        return Seen(
-            generation=meta["generation"],
+        self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, meaning: Meaning
+    ) -> tuple[Seen, dict[str, str]]:
+        """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
+        key = (owner.namespace, owner.name)
+        owned = await read_workloads(self.kube, owner)
+        asked = spec.retrain or status.retrain
+        jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
+        seen = Seen(
+            generation=release["metadata"]["generation"],
             target=meaning.target,
             problem=meaning.problem,
             following=meaning.following,
-            workloads=workloads,
-            routed=await read_route(self.kube, release, workloads),
-            metrics=measured.metrics,
-            answers=measured.answers,
-            hint=measured.hint,
+            workloads=owned.workloads,
+            routed=await read_route(self.kube, owner, owned.workloads),
+            metrics=NOT_MEASURED,
             commands=commands_of(release),
-            drift=self.drift.windows((namespace, name)),
-            jobs=await read_jobs(self.kube, namespace, name) if spec.retrain or status.retrain else {},
-            recorded=self.outcomes.recorded((namespace, name)),
-            probers=probers,
+            drift=self.drift.windows(key),
+            jobs=jobs,
+            recorded=self.outcomes.recorded(key),
+            probers=owned.probers,
         )
+        return seen, {**owned.uids, **uids}
+
+    async def _decided(
+        self, spec: ReleaseSpec, status: Status, seen: Seen, owner: Owner, source: Lazy, now: datetime
+    ) -> Decision:
+        """Decide. What persons and safety ask for is decided without a look at Prometheus."""
+        if not (status.phase in MEASURED and status.canary and status.stable):
+            return decide(spec=spec, status=status, seen=replace(seen, metrics=()), now=now)
+        first = decide(spec=spec, status=status, seen=seen, now=now)
+        if goes_back_unmeasured(first):
+            return first
+        if not is_due(status.canary, spec, now):
+            return decide(spec=spec, status=status, seen=replace(seen, metrics=NotDue()), now=now)
+        place = Place(
+            namespace=owner.namespace, release=owner.name, canary=status.canary, stable=status.stable,
+            interval=spec.analysis.period,
+        )  # fmt: skip
+        canary = seen.workloads.get(status.canary.revision)
+        pods = canary.ready_names if canary else ()
+        limit = 2 * self.settings.prometheus_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                measured = await measure(await source.get(), spec, place, pods=pods)
+        except TimeoutError:
+            told = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
+            measured = Measured(metrics=told, answers=not_answered(spec, place, told))
+        seen = replace(seen, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
+        return decide(spec=spec, status=status, seen=seen, now=now)
 
     def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
@@ -135,63 +277,140 @@ class Reconciler:
         followed = Followed(asked=spec.drift, source=source, revisions=revisions, status=status.drift)
         self.drift.follow(key, followed)
 
-    async def _apply(self, release: Object, decision: Decision, seen: Seen, now: datetime) -> Decision:
-        """Make the world as decided. What the API server refuses for good is shown, not tried for ever."""
-        meta = release["metadata"]
-        owner = Owner(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
-        kept = {running.target.revision for running in decision.desired.running}
+    async def _none_is_foreign(self, owner: Owner, before: Status, decision: Decision) -> frozenset[str]:
+        """Raise Invalid before a release begins that would need the name of somebody else's Service.
+
+        Return the names that nobody has.
+        """
+        if before.stable or decision.status.stable or not decision.desired.routed:
+            return frozenset()
+        wanted = names.service_names(owner.name)
+        return frozenset(
+            [name for name in wanted if await read_ours(self.kube, owner, "Service", name) is None]
+        )
+
+    async def _make(
+        self, owner: Owner, before: Status, decision: Decision, seen: Seen, uids: dict[str, str],
+        absent: frozenset[str], now: datetime,
+    ) -> Done:  # fmt: skip
+        """Make the world as decided, each object on its own: what one is refused stops no other."""
+        done = Done(decision=decision)
+        objects, back = render(owner, decision.desired), goes_back(decision.desired, seen)
+        if back:
+            objects.sort(key=lambda obj: obj["kind"] != "Service")
+        for obj in objects:
+            service = obj["kind"] == "Service"
+            if service and done.refused and not back and decision.desired.routed != seen.routed:
+                continue  # The way forward waits for its pods.
+            unused = service and obj["metadata"]["name"] in absent
+            await self._try(apply_ours(self.kube, owner, obj, absent=unused), done)
+            if done.refused and begins(obj, before, seen):
+                done.begun = False
+                return done
+        await self._clear(owner, decision, seen, uids, done)
+        await self._retrain(owner, done, now)
+        return done
+
+    async def _try(self, write: Awaitable[bool], done: Done) -> None:
         try:
-            for obj in render(owner, decision.desired):
-                await self.kube.apply(obj)
+            done.wrote |= await write
         except Gone as problem:
             # The namespace, say, is on its way out. Only the release's own absence ends its task.
-            raise Unavailable(str(problem)) from problem
-        except Invalid as problem:
-            status = with_stall(decision.status, Reason.APPLY_REFUSED, str(problem), seen.generation, now)
-            return Decision(desired=decision.desired, status=status, requeue=TRY_AGAIN)
-        for revision in set(seen.workloads) - kept - decision.desired.spared:
-            await self.kube.delete("Deployment", owner.namespace, names.workload_name(owner.name, revision))
-        await self._clear_probers(owner, decision, seen)
-        await self._clear_jobs(owner, decision, seen)
-        return await self._retrain(owner, decision, now)
+            done.refused.append(Unavailable(str(problem)))
+        except ReleaseError as problem:
+            done.refused.append(problem)
 
-    async def _clear_probers(self, owner: Owner, decision: Decision, seen: Seen) -> None:
-        """Remove probers of canaries that are judged no more."""
+    async def _clear(
+        self, owner: Owner, decision: Decision, seen: Seen, uids: dict[str, str], done: Done
+    ) -> None:
+        """Remove what is wanted no more: revisions, probers, and the Jobs of earlier retrainings."""
+        kept = {running.target.revision for running in decision.desired.running} | decision.desired.spared
+        gone = {names.workload_name(owner.name, revision) for revision in set(seen.workloads) - kept}
         probing = decision.desired.probing
         wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
-        for name in seen.probers - wanted:
-            await self.kube.delete("Deployment", owner.namespace, name)
-
-    async def _clear_jobs(self, owner: Owner, decision: Decision, seen: Seen) -> None:
-        """Remove the Jobs of retrainings before the last one."""
+        for name in (gone | (seen.probers - wanted)) & set(uids):
+            await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
         last = decision.status.retrain.request if decision.status.retrain else None
         for request, job in seen.jobs.items():
             if last and request != last and job.outcome:
-                await self.kube.delete("Job", owner.namespace, job.name)
+                await self._try(delete_ours(self.kube, owner, "Job", job.name, uids[job.name]), done)
 
-    async def _retrain(self, owner: Owner, decision: Decision, now: datetime) -> Decision:
+    async def _retrain(self, owner: Owner, done: Done, now: datetime) -> None:
         """Make the Job of a retraining. One that the API server refuses failed, and stops nothing else."""
-        retraining = decision.desired.retraining
+        retraining = done.decision.desired.retraining
         if retraining is None:
-            return decision
+            return
         try:
-            await self.kube.apply(retrain_job(owner, retraining))
+            done.wrote |= await apply_ours(self.kube, owner, retrain_job(owner, retraining))
         except Invalid as problem:
-            return refused(decision, retraining, str(problem), now)
-        return decision
+            done.decision = refused(done.decision, retraining, str(problem), now)
+        except ReleaseError as problem:
+            done.refused.append(problem)
+
+    def _shown(
+        self, done: Done, before: Status, following: Understood, seen: Seen, memory: Memory, now: datetime
+    ) -> Decision:
+        """Return the decision with what was refused in its conditions, and an Event where that is news."""
+        decision = done.decision
+        if not done.begun:
+            # Nothing was made, so nothing began: what is decided here is decided again.
+            kept = before.model_copy(update={"resolved": decision.status.resolved})
+            decision = Decision(desired=decision.desired, status=kept, requeue=TRY_AGAIN)
+        status, notices = with_last_good(decision.status, following, memory), decision.notices
+        invalid = [problem for problem in done.refused if isinstance(problem, Invalid)]
+        others = [problem for problem in done.refused if not isinstance(problem, Invalid)]
+        requeue = decision.requeue
+        if following.problem is not None:
+            status = with_stall(status, Reason.SPEC_INVALID, str(following.problem), seen.generation, now)
+            notices += news(before, Reason.SPEC_INVALID, str(following.problem))
+        elif invalid:
+            said = "; ".join(dict.fromkeys(map(str, invalid)))
+            status = with_stall(status, Reason.APPLY_REFUSED, said, seen.generation, now)
+            notices += news(before, Reason.APPLY_REFUSED, said)
+        trouble = memory.troubles.note(others[0] if others else None)
+        if trouble and not invalid and following.problem is None:
+            status = with_trouble(status, trouble.message, seen.generation, now)
+            notices += news(before, Reason.FAILING, trouble.message)
+        if done.refused:
+            requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
+        return replace(decision, status=status, notices=notices, requeue=requeue)
+
+    async def _remember(
+        self, release: Object, before: Status, decision: Decision, reporter: Reporter
+    ) -> None:
+        """Write status and tell what was decided: also where status cannot be written."""
+        try:
+            await self._write(release, before, decision.status)
+        except Conflict:
+            raise  # It is not this release that was decided about.
+        except (Unavailable, Invalid):
+            self._memory_of(release).unwritten = (release.get("status"), decision.status)
+            await reporter.tell(release, before, decision)
+            raise
+        self._memory_of(release).unwritten = None
+        await reporter.tell(release, before, decision)
+        reporter.remembered()
 
     async def _refuse(
-        self, release: Object, before: Status, reason: Reason, problem: Invalid, now: datetime
-    ) -> None:
+        self, release: Object, before: Status, reason: Reason, problem: Invalid | None, now: datetime,
+        reporter: Reporter,
+    ) -> None:  # fmt: skip
         """Show why a spec cannot be followed. What serves goes on serving."""
-        generation = release["metadata"]["generation"]
-        status = with_stall(before, reason, str(problem), generation, now)
-        await self._write(release, before, status)
+        said = str(problem)
+        status = with_stall(before, reason, said, release["metadata"]["generation"], now)
+        told = Decision(desired=Desired(), status=status, notices=news(before, reason, said))
+        await self._remember(release, before, told, reporter)
 
     async def _write(self, release: Object, before: Status, after: Status) -> None:
         meta = release["metadata"]
-        if after != before or not release.get("status"):
-            await self.kube.apply_status(meta["namespace"], meta["name"], after.to_dict())
+        if after == before and release.get("status") and self._memory_of(release).unwritten is None:
+            return
+        try:
+            await self.kube.apply_status(release, after.to_dict())
+        except Conflict:
+            if isinstance(self.kube, Cached):
+                await self.kube.read_again(meta["namespace"], meta["name"])
+            raise
 
     def _next_look(self, decision: Decision, trouble: Problem | None) -> timedelta | None:
         """Return the decision's own time, or an earlier one when something is to be tried again."""

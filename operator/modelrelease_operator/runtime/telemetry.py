@@ -2,18 +2,22 @@
 
 import json
 import logging
+from collections import deque
 from datetime import UTC, datetime
 
 from typing_extensions import override
 
 from modelrelease_operator.api.status import Status
-from modelrelease_operator.core.state import Decision
-from modelrelease_operator.errors import ReleaseError
+from modelrelease_operator.core.state import Decision, Notice
+from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.notify import Notifier
 
 log = logging.getLogger("modelrelease.operator")
+
+MOST_UNRECORDED = 20
+"""Events of one release that wait for the API server; of more, the oldest are lost."""
 
 
 class JsonLines(logging.Formatter):
@@ -50,25 +54,64 @@ class Reporter:
         self._kube, self._notifier = kube, notifier or Notifier()
         self._fields = {"namespace": namespace, "release": name}
         self._key = (namespace, name)
+        self._told: set[Notice] = set()
+        """Told although status could not be written: the same decision will be made again."""
+        self._unrecorded: deque[tuple[Object, Notice]] = deque(maxlen=MOST_UNRECORDED)
+        """Events that the API server did not take, to be tried again with the next."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name of the release."""
+        return self._key
 
     async def tell(self, release: Object, before: Status, decision: Decision) -> None:
         """Log, count and record an Event for everything notable; an Event that fails is only logged."""
         for notice in decision.notices:
-            metrics.DECISIONS.labels(*self._key, notice.reason).inc()
-            metrics.DECIDED.labels(*self._key, notice.reason).set_to_current_time()
-            fields = {**self._fields, "reason": notice.reason, "phase": decision.status.phase}
-            log.log(
-                logging.WARNING if notice.warning else logging.INFO, notice.message, extra={"fields": fields}
-            )
-            self._notifier.tell(self._key, notice)
-            try:
-                await self._kube.event(release, notice.reason, notice.message, warning=notice.warning)
-            except ReleaseError as problem:
-                log.warning("an Event was not recorded: %s", problem, extra={"fields": self._fields})
+            await self.notice(release, notice, phase=decision.status.phase)
         if before.message != decision.status.message and not decision.notices:
             log.debug(decision.status.message, extra={"fields": self._fields})
-        metrics.show(self._key, decision.status)
+        await self._record()
+        self.show(decision.status)
+
+    async def notice(self, release: Object, notice: Notice, **fields: str) -> None:
+        """Tell one thing, once until it is remembered."""
+        if notice in self._told:
+            return
+        self._told.add(notice)
+        metrics.DECISIONS.labels(*self._key, notice.reason).inc()
+        metrics.DECIDED.labels(*self._key, notice.reason).set_to_current_time()
+        level = logging.WARNING if notice.warning else logging.INFO
+        log.log(level, notice.message, extra={"fields": {**self._fields, "reason": notice.reason, **fields}})
+        self._notifier.tell(self._key, notice)
+        self._unrecorded.append((release, notice))
+        await self._record()
+
+    def remembered(self) -> None:
+        """Take in that status was written: what is decided from now on is news."""
+        self._told.clear()
+
+    def show(self, status: Status) -> None:
+        """Bring the metrics up to a status."""
+        metrics.show(self._key, status)
+
+    def failing(self, failing: bool) -> None:
+        """Show whether passes over the release fail for longer than a hiccup."""
+        metrics.FAILING.labels(*self._key).set(failing)
 
     def forget(self) -> None:
         """Take a deleted release out of the metrics."""
         metrics.forget(self._key)
+
+    async def _record(self) -> None:
+        """Record what waits, the oldest first. An API server that does not answer is asked again later."""
+        while self._unrecorded:
+            release, notice = self._unrecorded[0]
+            try:
+                await self._kube.event(release, notice.reason, notice.message, warning=notice.warning)
+            except Unavailable as problem:
+                log.warning("an Event will be recorded later: %s", problem, extra={"fields": self._fields})
+                return
+            except ReleaseError as problem:
+                metrics.EVENTS_LOST.inc()
+                log.warning("an Event was not recorded: %s", problem, extra={"fields": self._fields})
+            self._unrecorded.popleft()

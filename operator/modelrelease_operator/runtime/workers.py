@@ -1,7 +1,8 @@
 """One task for each release, the only writer of what it owns.
 
-kopf tells us that something happened; nobody here cares what. A release's task sleeps until it is
-woken or until the time that the last pass asked for, and then looks at everything.
+Watches tell us that something happened; nobody here cares what. A release's task sleeps until it is
+woken or until the time that the last pass asked for, and then looks at everything. Every few minutes all
+releases are listed and looked at, whatever was or was not told.
 
 No finalizer: what a release owns carries an owner reference, so deleting it works also while the
 operator, Prometheus or half of the cluster is down.
@@ -11,10 +12,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from modelrelease_operator.errors import Gone, ReleaseError
+from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
+from modelrelease_operator.runtime.memory import Troubles
 from modelrelease_operator.runtime.metrics import ERRORS, PASSES
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.reconcile import Reconciler
@@ -28,12 +31,20 @@ Key = tuple[str, str]
 QUIET_SECONDS = 0.2
 """Events that come together are looked at together."""
 LONGEST_PAUSE_SECONDS = 60.0
+CONFLICTS = 2
+"""So many in a row are tried again at once: a person edits while a pass is made."""
+LONGEST_PASS_SECONDS = 180.0
+"""After which a pass is broken off: more than the time-outs of all that it asks."""
+OVERDUE_SECONDS = 300.0
+"""So late, a look will not come any more: the process is to be started again."""
 
 
 @dataclass(slots=True)
 class _Worker:
     task: asyncio.Task[None]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    due: float | None = None
+    """When the next look is due or the present one began; None while nothing is asked for."""
 
 
 class Workers:
@@ -43,6 +54,19 @@ class Workers:
         self._reconciler, self._notifier = reconciler, notifier
         self._workers: dict[Key, _Worker] = {}
         self._seen: dict[Key, object] = {}
+        self._resync: asyncio.Task[None] | None = None
+        self._held: set[Key] | None = None
+        """Releases that would have been woken while this operator may not act; None where it may."""
+
+    def hold(self) -> None:
+        """Make no pass until `let_go`."""
+        self._held = set()
+
+    def let_go(self) -> None:
+        """Look at everything that was told meanwhile."""
+        held, self._held = self._held, None
+        for key in held or ():
+            self.wake(key)
 
     def changed(self, key: Key, fingerprint: object) -> None:
         """Wake a release's task if what a person can change is not what it was."""
@@ -52,6 +76,9 @@ class Workers:
 
     def wake(self, key: Key) -> None:
         """Have a release looked at now; start its task if there is none."""
+        if self._held is not None:
+            self._held.add(key)
+            return
         worker = self._workers.get(key)
         if worker is None or worker.task.done():
             wake = asyncio.Event()
@@ -65,12 +92,39 @@ class Workers:
         if key in self._workers:
             self.wake(key)
 
+    def known(self) -> frozenset[Key]:
+        """Return the releases that have a task."""
+        return frozenset(self._workers)
+
+    def keep_in_step(self, period: timedelta, listed: Callable[[], Awaitable[Iterable[Key]]]) -> None:
+        """List and look at every release once in a period, from one period from now."""
+        self._resync = asyncio.create_task(self._resyncs(period.total_seconds(), listed), name="resync")
+
+    def overdue(self) -> dict[Key, float]:
+        """Return the releases whose look is late, and by how many seconds."""
+        now = time.monotonic()
+        late = {key: now - worker.due for key, worker in self._workers.items() if worker.due is not None}
+        return {key: seconds for key, seconds in late.items() if seconds > 0}
+
     async def stop(self) -> None:
         """End every task; what they were doing is done again by the next operator."""
         tasks = [worker.task for worker in self._workers.values()]
+        tasks += [self._resync] if self._resync else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _resyncs(self, period: float, listed: Callable[[], Awaitable[Iterable[Key]]]) -> None:
+        while True:
+            await asyncio.sleep(period * random.uniform(0.9, 1.0))
+            try:
+                found = {*await listed(), *self.known()}
+            except Exception as problem:
+                log.warning("releases could not be listed, and will be: %s", problem)
+                found = set(self.known())
+            for key in found:
+                # Spread, so that a thousand passes do not hold up the one that matters.
+                asyncio.get_running_loop().call_later(random.uniform(0, period / 10), self.wake, key)
 
     def _forgetter(self, key: Key, task: asyncio.Task[None]) -> Callable[[asyncio.Task[None]], None]:
         def forget(_: asyncio.Task[None]) -> None:
@@ -82,29 +136,74 @@ class Workers:
         return forget
 
     async def _work(self, key: Key, wake: asyncio.Event) -> None:
-        """Pass over one release until it is gone. No error ends this loop: a release must not be orphaned."""
+        """Look after one release until it is gone. No error ends this loop: none must be orphaned."""
         reporter = Reporter(self._reconciler.kube, *key, self._notifier)
-        failures = 0
+        troubles = Troubles()
+        delay: float | None = 0.0
         while True:
-            wake.clear()
-            started = time.monotonic()
             try:
-                requeue = await self._reconciler.pass_over(*key, reporter)
-                delay = requeue.total_seconds() if requeue is not None else None
-                failures = 0
-                PASSES.labels("done").observe(time.monotonic() - started)
+                await self._sleep(key, wake, delay)
+                wake.clear()
+                delay = await self._pass(key, reporter)
+                await self._recovered(troubles, reporter)
             except Gone:
                 reporter.forget()
                 self._reconciler.forget(*key)
-                return
+                if not wake.is_set():
+                    return
+                delay = None  # Somebody told of it meanwhile: it was made anew, and is looked at again.
             except Exception as problem:
-                failures += 1
-                delay = _pause(failures)
-                PASSES.labels("failed").observe(time.monotonic() - started)
-                ERRORS.labels(type(problem).__name__).inc()
-                _log_failure(key, problem, delay)
+                delay = await self._failed(key, problem, troubles, reporter)
             await asyncio.sleep(QUIET_SECONDS)
-            await self._sleep(key, wake, delay)
+
+    async def _pass(self, key: Key, reporter: Reporter) -> float | None:
+        """Pass over a release once; return after how many seconds to look again."""
+        started = time.monotonic()
+        self._due(key, LONGEST_PASS_SECONDS)
+        outcome = "failed"
+        try:
+            async with asyncio.timeout(LONGEST_PASS_SECONDS) as limit:
+                requeue = await self._reconciler.pass_over(*key, reporter)
+            outcome = "done"
+        except TimeoutError as problem:
+            if not limit.expired():
+                raise
+            msg = f"the pass took longer than {LONGEST_PASS_SECONDS:g} s and was broken off"
+            raise Unavailable(msg) from problem
+        except Gone:
+            outcome = "done"
+            raise
+        finally:
+            PASSES.labels(outcome).observe(time.monotonic() - started)
+        return requeue.total_seconds() if requeue is not None else None
+
+    async def _recovered(self, troubles: Troubles, reporter: Reporter) -> None:
+        troubles.note(None)
+        reporter.failing(self._reconciler.is_failing(reporter.key))
+
+    async def _failed(self, key: Key, problem: Exception, troubles: Troubles, reporter: Reporter) -> float:
+        """Count and log a failure, and show one that lasts; return when to try again."""
+        trouble = troubles.note(problem)
+        # What was read is old, and has been read again: the next try is the first with the new.
+        again = isinstance(problem, Conflict) and troubles.count <= CONFLICTS
+        delay = 0.0 if again else _pause(troubles.count)
+        if not again:
+            ERRORS.labels(type(problem).__name__).inc()
+            _log_failure(key, problem, delay)
+        if trouble:
+            reporter.failing(True)
+        if trouble and trouble.new:
+            try:
+                await self._reconciler.show_trouble(*key, trouble, reporter)
+            except Exception as other:
+                troubles.shown = None
+                _log_failure(key, other, delay)
+        return delay
+
+    def _due(self, key: Key, delay: float | None) -> None:
+        """Remember by when the next turn of a release's loop must have begun."""
+        if worker := self._workers.get(key):
+            worker.due = None if delay is None else time.monotonic() + delay
 
     async def _sleep(self, key: Key, wake: asyncio.Event, delay: float | None) -> None:
         """Sleep until woken or due. Meanwhile drift is looked at, which asks nothing of the API server."""
@@ -112,12 +211,25 @@ class Workers:
         due = None if delay is None else time.monotonic() + delay
         while True:
             left = None if due is None else max(0.0, due - time.monotonic())
-            pause = watch.wait(key)
-            if pause is None or (left is not None and left <= pause.total_seconds()):
+            wait = watch.wait(key)
+            pause = None if wait is None else wait.total_seconds()
+            if pause is None or (left is not None and left <= pause):
+                self._due(key, left)
                 await _woken_or_due(wake, left)
                 return
-            if await _woken_or_due(wake, pause.total_seconds()) or await watch.look(key):
+            self._due(key, pause)
+            if await _woken_or_due(wake, pause) or await self._look_at_drift(key):
                 return
+
+    async def _look_at_drift(self, key: Key) -> bool:
+        """Return whether a pass has something to write. A look that fails costs its window, and no pass."""
+        try:
+            return await self._reconciler.drift.look(key)
+        except Exception as problem:
+            ERRORS.labels(type(problem).__name__).inc()
+            fields = {"namespace": key[0], "release": key[1]}
+            log.exception("drift was not looked at: %s", problem, extra={"fields": fields})
+            return False
 
 
 async def _woken_or_due(wake: asyncio.Event, delay: float | None) -> bool:

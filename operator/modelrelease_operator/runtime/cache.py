@@ -1,0 +1,416 @@
+"""What the API server holds of our releases, as watches tell it: passes read here and ask for nothing.
+
+A list fills a store, a watch keeps it, and whatever breaks a watch (a silence, an error, a version that is
+too old) makes it begin again with a list, which also finds what was deleted meanwhile. While nothing is
+heard, a store is not believed: reading it raises Unavailable, as a question to the API server would.
+
+The answers to our own writes are put in at once, and older news does not undo them. So a pass never acts
+twice on what it has just changed, however late the watch is.
+
+Releases themselves are told by kopf, and listed by the slow resync of the workers.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from typing_extensions import override
+
+from modelrelease_operator.api import names
+from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
+from modelrelease_operator.runtime.kube import Kube, Object, Objects
+
+log = logging.getLogger("modelrelease.operator")
+
+WATCHED = ("Deployment", "Service", "Pod", "Job")
+"""Kinds that releases own, watched by the label that everything of a release carries."""
+BELIEVED_SECONDS = 120.0
+"""How long a store is believed after the API server's last word: longer than bookmarks are apart."""
+LONGEST_PAUSE_SECONDS = 30.0
+KEPT_OF_A_POD = ("nodeName",)
+
+Key = tuple[str, str]
+"""Namespace and name."""
+Wake = Callable[[Key], None]
+
+
+@dataclass(slots=True)
+class _Entry:
+    obj: Object
+    release: Key
+    digest: str
+
+
+@dataclass(slots=True)
+class Store:
+    """The objects of one kind."""
+
+    kind: str
+    scopes: frozenset[str | None]
+    """Namespaces that are watched; None for all of them."""
+    _entries: dict[Key, _Entry] = field(default_factory=dict)
+    _of_release: dict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _deleted: dict[str, float] = field(default_factory=dict)
+    """By uid: what we deleted, until the watch has surely heard of it."""
+    heard: dict[str | None, float] = field(default_factory=dict)
+    """By scope: when the API server last said something about it."""
+
+    def believed(self, namespace: str) -> None:
+        """Raise Unavailable unless what is here is what the API server has, as far as anybody can know."""
+        scope = namespace if namespace in self.scopes else None
+        since = time.monotonic() - self.heard.get(scope, float("-inf"))
+        if since > BELIEVED_SECONDS:
+            silent = f"for {since:.0f} s" if scope in self.heard else "yet"
+            msg = f"nothing was heard of {self.kind}s in {namespace} {silent}: the watch cannot be opened"
+            raise Unavailable(msg)
+
+    def get(self, key: Key) -> Object | None:
+        """Return an object that belongs to some release of ours, or None."""
+        entry = self._entries.get(key)
+        return entry.obj if entry else None
+
+    def digest(self, key: Key) -> str | None:
+        """Return what tells whether anybody changed what is asked of an object."""
+        entry = self._entries.get(key)
+        return entry.digest if entry else None
+
+    def of_release(self, release: Key) -> list[Object]:
+        """Return the objects that carry a release's label."""
+        return [self._entries[key].obj for key in sorted(self._of_release.get(release, ()))]
+
+    def put(self, obj: Object) -> bool:
+        """Take in what an object is now; return whether that was news."""
+        meta = obj["metadata"]
+        key, release = (meta["namespace"], meta["name"]), release_of(obj)
+        before = self._entries.get(key)
+        if release is None:
+            return self.drop(obj)
+        if meta["uid"] in self._deleted or (before and not _is_newer(meta, before.obj["metadata"])):
+            return False
+        if before and before.release != release:
+            self._unlink(key, before)
+        slim = _slim(obj)
+        self._entries[key] = _Entry(obj=slim, release=release, digest=_digest(slim))
+        self._of_release[release].add(key)
+        return before is None or _told(before.obj) != _told(slim)
+
+    def drop(self, obj: Object) -> bool:
+        """Forget an object that is gone; return whether that was news."""
+        meta = obj["metadata"]
+        key = (meta["namespace"], meta["name"])
+        self._deleted.pop(meta["uid"], None)
+        before = self._entries.get(key)
+        if before is None or before.obj["metadata"]["uid"] != meta["uid"]:
+            return False
+        self.forget(key)
+        return True
+
+    def deleted(self, key: Key, uid: str) -> None:
+        """Forget an object that we deleted, before the watch tells it."""
+        entry = self._entries.get(key)
+        if entry and entry.obj["metadata"]["uid"] == uid:
+            self.forget(key)
+        now = time.monotonic()
+        self._deleted = {name: at for name, at in self._deleted.items() if now - at < BELIEVED_SECONDS}
+        self._deleted[uid] = now
+
+    def forget(self, key: Key) -> None:
+        """Forget an object that is not what it was."""
+        if entry := self._entries.pop(key, None):
+            self._unlink(key, entry)
+
+    def replace(self, scope: str | None, objects: Iterable[Object]) -> set[Key]:
+        """Take in a list; return the releases that it told something new of."""
+        found = {(obj["metadata"]["namespace"], obj["metadata"]["name"]): obj for obj in objects}
+        news = set()
+        for key, entry in list(self._entries.items()):
+            if key not in found and scope in (None, key[0]):
+                self.drop(entry.obj)
+                news.add(entry.release)
+        for obj in found.values():
+            if self.put(obj) and (release := release_of(obj)):
+                news.add(release)
+        return news
+
+    def _unlink(self, key: Key, entry: _Entry) -> None:
+        mine = self._of_release[entry.release]
+        mine.discard(key)
+        if not mine:
+            del self._of_release[entry.release]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class Cached(Kube):
+    """The API server as passes see it: reads from what watches told, writes that are seen at once.
+
+    What is the same as it was when it was last applied is not applied again.
+    """
+
+    def __init__(self, kube: Kube, namespaces: Iterable[str] = ()) -> None:
+        super().__init__(kube.api)
+        self.scopes = frozenset[str | None](namespaces) or frozenset({None})
+        self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
+        self._releases: dict[Key, Object] = {}
+        self._applied: dict[tuple[str, Key], tuple[str, str]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._filled = asyncio.Event()
+        self.wake: Wake = lambda _: None
+        """Called with the release about which there is news."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._tasks = [
+            asyncio.create_task(self._follow(kind, scope), name=f"watch of {kind} in {scope or 'all'}")
+            for kind in WATCHED
+            for scope in self.scopes
+        ]
+
+    async def stop(self) -> None:
+        """End the watches."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def filled(self, patience: float) -> None:
+        """Wait until everything was listed once, but not for ever: passes say then what is missing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._filled.wait()
+
+    def silence(self) -> float:
+        """Return for how many seconds the quietest watch has said nothing; infinite before it ever did."""
+        now = time.monotonic()
+        heard = (store.heard.get(scope) for store in self.stores.values() for scope in self.scopes)
+        return max((now - at if at is not None else float("inf") for at in heard), default=0.0)
+
+    def release_told(self, obj: Object) -> None:
+        """Take in a release as kopf tells it."""
+        meta = obj["metadata"]
+        key, before = (meta["namespace"], meta["name"]), self._releases.get((meta["namespace"], meta["name"]))
+        if before is None or _is_newer(meta, before["metadata"]):
+            # Who wrote an annotation is kept; what is remembered of a status is as large as the status.
+            fields = [each for each in meta.get("managedFields") or () if not each.get("subresource")]
+            self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
+
+    def release_gone(self, key: Key, uid: str | None) -> None:
+        """Forget a release that was deleted."""
+        known = self._releases.get(key)
+        if known is not None and uid in (None, known["metadata"]["uid"]):
+            del self._releases[key]
+
+    async def releases(self) -> Objects:
+        """List every release, and forget those that are gone: what no watch told is found here."""
+        found: Objects = []
+        for scope in self.scopes:
+            items, _ = await self.list_all(names.KIND, scope, "")
+            found += items
+        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
+        for key in set(self._releases) - there:
+            del self._releases[key]
+        for item in found:
+            self.release_told(item)
+        return found
+
+    @override
+    async def get(self, kind: str, namespace: str, name: str) -> Object:
+        """Return an object; raise Gone when there is none. Only what is not ours costs a question."""
+        key = (namespace, name)
+        if kind in self.stores:
+            self.stores[kind].believed(namespace)
+            known = self.stores[kind].get(key)
+        else:
+            known = self._releases.get(key) if kind == names.KIND else None
+        if known is not None:
+            return known
+        try:
+            found = await super().get(kind, namespace, name)
+        except Gone:
+            self._releases.pop(key, None)
+            raise
+        if kind == names.KIND:
+            self.release_told(found)
+        return found
+
+    @override
+    async def known(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object of a release, or None where the watch tells of none: costs no question."""
+        self.stores[kind].believed(namespace)
+        return self.stores[kind].get((namespace, name))
+
+    async def read_again(self, namespace: str, name: str) -> None:
+        """Read a release anew, because a write said that what is here is old."""
+        self._releases.pop((namespace, name), None)
+        await self.get(names.KIND, namespace, name)
+
+    @override
+    async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> Objects:
+        """Return the objects that carry all the labels."""
+        release = labels.get(names.LABEL_RELEASE)
+        if kind not in self.stores or release is None:
+            return await super().list(kind, namespace, labels)
+        self.stores[kind].believed(namespace)
+        found = self.stores[kind].of_release((namespace, release))
+        return [
+            item
+            for item in found
+            if all(item["metadata"]["labels"].get(key) == value for key, value in labels.items())
+        ]
+
+    @override
+    async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Apply an object, unless nothing has changed of it nor of what is asked since that was last done."""
+        kind, meta = obj["kind"], obj["metadata"]
+        key, store = (meta["namespace"], meta["name"]), self.stores.get(kind)
+        if store is None or dry_run:
+            return await super().apply(obj, dry_run=dry_run)
+        # Without the uid: what was made just now is applied with it from the next look on.
+        asked = _hash({**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}})
+        live = store.get(key)
+        if live is not None and self._applied.get((kind, key)) == (asked, store.digest(key)):
+            return live
+        try:
+            found = await super().apply(obj)
+        except (Gone, Conflict):
+            # It was deleted, or is another: what is here is old.
+            self._applied.pop((kind, key), None)
+            await self._look_again(store, key)
+            raise
+        store.put(found)
+        if (digest := store.digest(key)) is not None:
+            self._applied[kind, key] = (asked, digest)
+        return found
+
+    async def _look_again(self, store: Store, key: Key) -> None:
+        """Read an object of which a write said that it is not what it was."""
+        try:
+            store.put({**await super().get(store.kind, *key), "kind": store.kind})
+        except Gone:
+            store.forget(key)
+
+    @override
+    async def adopt(self, obj: Object, owner: Object) -> Object:
+        """Make one owner the only one of an object."""
+        found = await super().adopt(obj, owner)
+        if store := self.stores.get(obj["kind"]):
+            store.put(found)
+        return found
+
+    @override
+    async def apply_status(self, release: Object, status: Object) -> Object:
+        """Replace the status of a release as it was read."""
+        found = await super().apply_status(release, status)
+        self.release_told(found)
+        return found
+
+    @override
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        """Delete an object, if it is still the one with this uid."""
+        await super().delete(kind, namespace, name, uid=uid)
+        self._applied.pop((kind, (namespace, name)), None)
+        if store := self.stores.get(kind):
+            store.deleted((namespace, name), uid)
+
+    def forget(self, key: Key) -> None:
+        """Forget what was applied of a release that is gone."""
+        gone = [
+            (kind, known)
+            for kind, known in self._applied
+            if known[0] == key[0] and self.stores[kind].get(known) is None
+        ]
+        for each in gone:
+            del self._applied[each]
+
+    async def _follow(self, kind: str, scope: str | None) -> None:
+        """Keep one store true for ever."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._list_and_watch(kind, scope)
+            except Exception as problem:
+                # One that held for a while had worked: what ended it is no reason to wait long.
+                failures = 1 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else failures + 1
+                ours = isinstance(problem, ReleaseError)
+                log.warning(
+                    "what is watched will be listed again: %s", problem, exc_info=None if ours else problem
+                )
+            pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2.0 ** min(failures, 10))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _list_and_watch(self, kind: str, scope: str | None) -> None:
+        """Fill a store and keep it, until something breaks that."""
+        store = self.stores[kind]
+        items, version = await self.list_all(kind, scope, names.LABEL_RELEASE)
+        for item in items:
+            item.setdefault("kind", kind)
+        news = store.replace(scope, items)
+        store.heard[scope] = time.monotonic()
+        if self.silence() < float("inf"):
+            self._filled.set()
+        for changed in news:
+            self.wake(changed)
+        while True:
+            seen = version
+            async for told, obj in self.watch(kind, scope, names.LABEL_RELEASE, version):
+                version = obj["metadata"]["resourceVersion"]
+                store.heard[scope] = time.monotonic()
+                if told == "BOOKMARK":
+                    continue
+                release = release_of(obj)
+                if (store.drop(obj) if told == "DELETED" else store.put(obj)) and release:
+                    self.wake(release)
+            if version == seen:
+                msg = f"the watch of {kind}s ended without a word"
+                raise Unavailable(msg)
+
+
+def release_of(obj: Object) -> Key | None:
+    """Return the release that an object says it belongs to."""
+    name = (obj["metadata"].get("labels") or {}).get(names.LABEL_RELEASE)
+    return (obj["metadata"]["namespace"], name) if name else None
+
+
+def _is_newer(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether one state of an object is not older than another. Versions are numbers that grow."""
+    new, old = str(meta.get("resourceVersion", "")), str(before.get("resourceVersion", ""))
+    return not (new.isdigit() and old.isdigit()) or int(new) >= int(old)
+
+
+def _slim(obj: Object) -> Object:
+    """Return what somebody reads of an object. A thousand pods' specs would be most of the memory."""
+    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    if obj.get("kind") != "Pod":
+        return {**obj, "metadata": meta}
+    spec = {key: value for key, value in obj.get("spec", {}).items() if key in KEPT_OF_A_POD}
+    return {**obj, "metadata": meta, "spec": spec}
+
+
+def _told(obj: Object) -> tuple[Any, ...]:
+    """Return what of an object a release may have to be looked at for."""
+    meta = obj["metadata"]
+    known = ("uid", "generation", "labels", "ownerReferences", "deletionTimestamp")
+    return (obj.get("spec"), obj.get("status"), *(meta.get(key) for key in known))
+
+
+def _digest(obj: Object) -> str:
+    """Return what changes when anybody changes what is asked of an object: not its status."""
+    meta = obj["metadata"]
+    known = {key: meta.get(key) for key in ("uid", "labels", "ownerReferences")}
+    notes = meta.get("annotations") or {}
+    known["annotations"] = {key: text for key, text in notes.items() if key.startswith(names.GROUP)}
+    return _hash({"metadata": known, "spec": obj.get("spec")}) if obj.get("kind") != "Pod" else ""
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

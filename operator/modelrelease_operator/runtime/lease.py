@@ -1,0 +1,142 @@
+"""One operator acts: the one that holds the Lease of what it watches. Others wait, with full caches.
+
+Two that act would answer each other's writes for ever. So every replica, and every other install that
+watches the same namespaces, contends for one Lease (coordination.k8s.io) in a place that all of them know.
+The holder renews it every few seconds. Whoever waits takes it when it was given back, or when it was not
+renewed for as long as it says, by the waiting one's own clock. Every change is made to the version that was
+read, so of two that try one fails.
+
+A holder that could not renew in time stops before anybody else may begin: `is_held` is looked at before
+every write, and the process ends, because nothing that it remembers is worth more than being sure.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from modelrelease_operator.api import names
+from modelrelease_operator.errors import Conflict, Gone, ReleaseError
+from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.metrics import LEADER
+
+log = logging.getLogger("modelrelease.operator")
+
+DURATION_SECONDS = 10
+"""After which without a renewal another may take it."""
+RENEW_SECONDS = 3.0
+TRUSTED_SECONDS = 7.0
+"""How long the holder believes itself after a renewal was asked for: less than others wait."""
+RETRY_SECONDS = 1.5
+
+
+class Lease:
+    """What one process holds or waits for."""
+
+    def __init__(self, kube: Kube, namespace: str, identity: str) -> None:
+        self._kube, self._namespace, self._identity = kube, namespace, identity
+        self._renewed: float | None = None
+        self._seen: tuple[str, float] | None = None
+        """The version that was seen last, and since when by our clock."""
+        self._said = ""
+
+    @property
+    def where(self) -> str:
+        """Return how people find it."""
+        return f"Lease {self._namespace}/{names.FIELD_MANAGER}"
+
+    def is_held(self) -> bool:
+        """Return whether this process may write now."""
+        return self._renewed is not None and time.monotonic() - self._renewed < TRUSTED_SECONDS
+
+    async def acquire(self) -> None:
+        """Wait until the Lease is ours."""
+        LEADER.set(0)
+        while not await self._try():  # noqa: ASYNC110 - the API server tells nobody of an expiry
+            await asyncio.sleep(RETRY_SECONDS)
+        LEADER.set(1)
+        log.info("%s is held by this operator, %s", self.where, self._identity)
+
+    async def keep(self, lost: Callable[[], None]) -> None:
+        """Renew it until that fails for too long or somebody else has it; then call `lost`."""
+        while self.is_held():
+            await asyncio.sleep(RENEW_SECONDS)
+            if self.is_held() and not await self._try():
+                log.warning("%s could not be renewed, and will be tried again", self.where)
+        LEADER.set(0)
+        log.error("%s is lost: this operator ends", self.where)
+        lost()
+
+    async def give_back(self) -> None:
+        """Let another take it at once."""
+        if self._renewed is None:
+            return
+        self._renewed = None
+        try:
+            found = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+            if found["spec"].get("holderIdentity") == self._identity:
+                await self._kube.replace({**found, "spec": {**found["spec"], "holderIdentity": ""}})
+        except ReleaseError as problem:
+            log.warning("%s could not be given back: %s", self.where, problem)
+
+    async def _try(self) -> bool:
+        """Take or renew it if that may be done; return whether it is ours."""
+        asked = time.monotonic()
+        try:
+            async with asyncio.timeout(RENEW_SECONDS):
+                ours = await self._taken()
+        except (ReleaseError, TimeoutError) as problem:
+            self._say(f"{self.where} cannot be had: {problem or 'no answer in time'}")
+            return False
+        if ours:
+            self._renewed = asked
+        return ours
+
+    async def _taken(self) -> bool:
+        try:
+            found = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+        except Gone:
+            return await self._written(self._kube.create, {}, {})
+        holder = found["spec"].get("holderIdentity") or ""
+        if holder not in ("", self._identity) and not self._has_expired(found):
+            self._say(f"this operator waits: {self.where} is held by {holder}")
+            return False
+        return await self._written(self._kube.replace, found, found["spec"])
+
+    async def _written(
+        self, write: Callable[[Object], Awaitable[Object]], found: Object, spec: Object
+    ) -> bool:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        same = spec.get("holderIdentity") == self._identity
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": found.get("metadata") or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": DURATION_SECONDS,
+                "acquireTime": spec.get("acquireTime", now) if same else now,
+                "renewTime": now,
+                "leaseTransitions": spec.get("leaseTransitions", 0) + (0 if same else 1),
+            },
+        }
+        try:
+            await write(body)
+        except Conflict:
+            return False  # Another was quicker.
+        return True
+
+    def _has_expired(self, found: Object) -> bool:
+        """Return whether the Lease has not changed for as long as it is good, by our own clock."""
+        version, now = found["metadata"]["resourceVersion"], time.monotonic()
+        if self._seen is None or self._seen[0] != version:
+            self._seen = (version, now)
+        duration = found["spec"].get("leaseDurationSeconds") or DURATION_SECONDS
+        return now - self._seen[1] > float(duration)
+
+    def _say(self, text: str) -> None:
+        """Log what is waited for, once."""
+        if text != self._said:
+            log.warning(text)
+            self._said = text

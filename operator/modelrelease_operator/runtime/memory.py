@@ -1,0 +1,110 @@
+"""What one process remembers of a release between two passes; all of it can be lost without harm."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Phase, Status
+from modelrelease_operator.core.worlds import WATCH
+
+PATIENT = timedelta(seconds=30)
+"""The longest time between looks at something that is awaited and that wakes us when it comes."""
+SHOWN_AFTER_FAILURES = 3
+SHOWN_AFTER_SECONDS = 30.0
+"""A failure is shown when it has happened so often or lasted so long, whichever is first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A failure that lasts."""
+
+    message: str
+    new: bool
+    """Whether it was not shown yet."""
+
+
+@dataclass(slots=True)
+class Troubles:
+    """How often and how long something has failed without a success between."""
+
+    clock: Callable[[], float] = time.monotonic
+    count: int = 0
+    since: float = 0.0
+    shown: str | None = None
+
+    def note(self, problem: Exception | None) -> Trouble | None:
+        """Take in a failure, or with None a success; return it when it is time that people hear of it."""
+        if problem is None:
+            self.count, self.shown = 0, None
+            return None
+        self.since = self.since if self.count else self.clock()
+        self.count += 1
+        lasted = self.clock() - self.since
+        if self.count < SHOWN_AFTER_FAILURES and lasted < SHOWN_AFTER_SECONDS:
+            return None
+        message = f"{str(problem) or type(problem).__name__} (tried {SHOWN_AFTER_FAILURES} times and more)"
+        new, self.shown = message != self.shown, message
+        return Trouble(message=message, new=new)
+
+
+@dataclass(slots=True)
+class Patience:
+    """Grows the time between looks at what is awaited: a change of it wakes us anyway."""
+
+    looks: int = 0
+
+    def stretched(
+        self, spec: ReleaseSpec, status: Status, requeue: timedelta | None, *, moved: bool, now: datetime
+    ) -> timedelta | None:
+        """Return when to look again: the later, the longer nothing has moved, but at a deadline in time."""
+        if moved or requeue is None or requeue > WATCH or not _awaits(status):
+            self.looks = 0
+            return requeue
+        self.looks += 1
+        grown = min(PATIENT, requeue * float(2 ** min(self.looks, 10)))
+        left = _until_judged(spec, status, now)
+        return grown if left is None else max(requeue, min(grown, left))
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of one release."""
+
+    uid: str
+    last_good: dict[str, Any] | None = None
+    """The last spec that could be followed."""
+    patience: Patience = field(default_factory=Patience)
+    troubles: Troubles = field(default_factory=Troubles)
+    unwritten: tuple[dict[str, Any] | None, Status] | None = None
+    """What could not be written, with what is stored in its place: decisions go on from there."""
+
+    def status_of(self, release: dict[str, Any]) -> Status:
+        """Return the status that decisions go on from.
+
+        While it cannot be written (it is too large, the right is missing), the evidence against a canary
+        must not begin anew at every look.
+        """
+        stored = release.get("status")
+        if self.unwritten is not None and self.unwritten[0] == stored:
+            return self.unwritten[1]
+        self.unwritten = None
+        return Status.parse(stored)
+
+
+def _awaits(status: Status) -> bool:
+    """Return whether Kubernetes has to do something first, which its watches tell of."""
+    if status.phase in (Phase.PROGRESSING, Phase.PAUSED):
+        return status.canary is not None and status.canary.step_since is None
+    return status.phase is not Phase.STABLE
+
+
+def _until_judged(spec: ReleaseSpec, status: Status, now: datetime) -> timedelta | None:
+    """Return how long until a canary has had its time to start; None where that is over, or without one."""
+    if status.canary is None:
+        return None
+    left = status.canary.since + parse_duration(spec.canary.start_deadline) - now
+    return left if left > timedelta(0) else None

@@ -1,0 +1,116 @@
+"""What a spec asks for, and what goes on being asked for while a newer spec cannot be followed.
+
+The API server's schema lets through what the models refuse. A canary that has users must not be left alone
+because of that: it goes on being judged by the last spec that could be followed, which status keeps with it.
+What the refused spec says of the model and of the pause is still heard, as far as it can be read by itself:
+a person who takes a version back is not to be stopped by a slip in another line.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Resolved, Status
+from modelrelease_operator.errors import Invalid
+from modelrelease_operator.runtime.kube import Object
+from modelrelease_operator.runtime.meaning import Meaning
+from modelrelease_operator.runtime.memory import Memory
+from modelrelease_operator.runtime.resolve import target_of
+
+KEPT = ("canary", "analysis", "drift")
+HEARD = ("model", "paused")
+"""What of a refused spec is heard by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """The spec that is followed."""
+
+    raw: dict[str, Any]
+    spec: ReleaseSpec | None
+    """None where the release has no canary and its spec cannot be followed: then nothing moves."""
+    problem: Invalid | None = None
+    """Why the present spec is not the one that is followed."""
+
+
+def understood(release: Object, before: Status, last_good: dict[str, Any] | None) -> Understood:
+    """Return the spec to follow: the present one, or for a canary the last that could be followed."""
+    raw: dict[str, Any] = release["spec"]
+    try:
+        return Understood(raw=raw, spec=ReleaseSpec.parse(raw))
+    except Invalid as problem:
+        kept = last_good or _kept_of(before)
+        if before.canary is None or kept is None:
+            return Understood(raw=raw, spec=None, problem=problem)
+        return Understood(raw=raw, spec=_salvaged(kept, raw), problem=problem)
+
+
+def as_followed(
+    meaning: Meaning, following: Understood, spec: ReleaseSpec, before: Status, *, default_image: str
+) -> Meaning:
+    """Return the meaning as far as it is followed.
+
+    Going back needs no artifact: a source that means what serves means it also while its store is down.
+    A refused spec may take a canary back, but begins nothing.
+    """
+    canary, stable = before.canary, before.stable
+    if canary is None or stable is None:
+        return meaning
+    if meaning.problem is not None and _means_stable(spec, before, default_image):
+        return replace(meaning, target=stable.target, problem=None)
+    if following.problem is not None and (
+        meaning.target is None or meaning.target.revision != stable.revision
+    ):
+        return replace(meaning, target=canary.target, problem=None)
+    return meaning
+
+
+def with_last_good(status: Status, following: Understood, memory: Memory) -> Status:
+    """Return the status with what its canary is judged by, should the next spec be refused."""
+    if following.problem is None:
+        memory.last_good = following.raw
+    if status.canary is None or following.problem is not None:
+        return status
+    kept = {part: following.raw[part] for part in KEPT if part in following.raw}
+    if "replicas" in following.raw.get("serving", {}):
+        kept["serving"] = {"replicas": following.raw["serving"]["replicas"]}
+    return status.model_copy(update={"canary": status.canary.model_copy(update={"last_good_spec": kept})})
+
+
+def _kept_of(before: Status) -> dict[str, Any] | None:
+    """Return a spec from what status keeps, or None where an older operator kept nothing."""
+    canary = before.canary
+    if canary is None or not canary.last_good_spec:
+        return None
+    model = {"uri": canary.uri, "version": canary.version, "sha256": canary.sha256}
+    return {"model": model, **canary.last_good_spec}
+
+
+def _salvaged(kept: dict[str, Any], raw: dict[str, Any]) -> ReleaseSpec | None:
+    """Return the kept spec with what can be heard of the refused one."""
+    heard = kept
+    for part in HEARD:
+        tried = {**heard, part: raw[part]} if part in raw else heard
+        heard = tried if _can_be_followed(tried) else heard
+    return ReleaseSpec.parse(heard) if _can_be_followed(heard) else None
+
+
+def _can_be_followed(raw: dict[str, Any]) -> bool:
+    try:
+        ReleaseSpec.parse(raw)
+    except Invalid:
+        return False
+    return True
+
+
+def _means_stable(spec: ReleaseSpec, before: Status, default_image: str) -> bool:
+    stable, source = before.stable, spec.model
+    if stable is None or source.uri not in (stable.uri, str(stable.registered)):
+        return False
+    if source.version not in (None, stable.version) or source.sha256 not in (None, stable.sha256):
+        return False
+    resolved = Resolved(
+        uri=source.uri, version=stable.version, sha256=stable.sha256, location=stable.uri,
+        registered=stable.registered,
+    )  # fmt: skip
+    return target_of(spec, resolved, default_image=default_image).revision == stable.revision
