@@ -23,9 +23,9 @@ from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
-from modelrelease_operator.api.pods import Env, PodTemplate
+from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.api.prometheus import Prometheus, SecretPair
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
 from modelrelease_operator.api.retrain import Retrain
@@ -41,7 +41,7 @@ POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class ModelSource(_Model):
@@ -55,6 +55,7 @@ class ModelSource(_Model):
         | None
     ) = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    credentials_secret_ref: SecretPair | None = None
 
     @field_validator("uri")
     @classmethod
@@ -76,12 +77,12 @@ class ModelSource(_Model):
         return self
 
 
-class Serving(_Model):
+class Serving(PodFields):
     """How the model is served."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
     replicas: int = Field(default=3, ge=1, le=1000)
-    resources: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources = Resources()
     env: Env = ()
     pod_template: PodTemplate = Field(default_factory=dict)
 
@@ -298,10 +299,14 @@ class ReleaseSpec(_Model):
     paused: bool = False
 
     @classmethod
-    def parse(cls, raw: dict[str, Any]) -> Self:
-        """Read a spec; raise Invalid with one sentence a problem, each naming its field."""
+    def parse(cls, raw: dict[str, Any], *, strict: bool = False) -> Self:
+        """Read a spec; raise Invalid with one sentence a problem, each naming its field.
+
+        A field that is not known is one of a newer schema, whose defaults the API server fills in: it is
+        ignored, unless `strict`, where a person's own words are read.
+        """
         try:
-            return cls.model_validate(raw)
+            return cls.model_validate(raw, extra="forbid" if strict else None)
         except ValidationError as problem:
             raise Invalid(_sentences(problem)) from problem
 

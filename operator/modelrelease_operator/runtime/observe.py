@@ -137,6 +137,7 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
         current=deployment is not None and status.get("observedGeneration", 0) >= generation,
         refused=refused,
         problem=problem or _replica_failure(status),
+        live=deployment,
     )
 
 

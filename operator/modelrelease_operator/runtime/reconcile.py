@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.answers import Answers
@@ -71,6 +72,8 @@ class Reconciler:
             key=(namespace, name),
             watch=self.registry,
             default_image=self.settings.serving_image,
+            renewed_image=(release["metadata"].get("annotations") or {}).get(names.ANNOTATION_IMAGE),
+            allowed=Allowed.parse(self.settings.pod_templates),
         )
         status = before.model_copy(update={"resolved": meaning.resolved})
         try:
@@ -153,7 +156,8 @@ class Reconciler:
         owner = Owner(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
         kept = {running.target.revision for running in decision.desired.running}
         try:
-            for obj in render(owner, decision.desired):
+            live = {revision: each.live for revision, each in seen.workloads.items() if each.live}
+            for obj in render(owner, decision.desired, live):
                 await self.kube.apply(obj)
         except Gone as problem:
             # The namespace, say, is on its way out. Only the release's own absence ends its task.
@@ -187,6 +191,7 @@ class Reconciler:
         if retraining is None:
             return decision
         try:
+            Allowed.parse(self.settings.pod_templates).check_retrain(retraining.asked)
             await self.kube.apply(retrain_job(owner, retraining))
         except Invalid as problem:
             return refused(decision, retraining, str(problem), now)
