@@ -11,6 +11,16 @@ app.kubernetes.io/name: modelrelease-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "modelrelease.image" -}}
+{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{ end }}
+{{- end }}
+
+{{- define "modelrelease.podTemplates" -}}
+{{- $allowed := (.Values.podTemplates).allowed | default "none" }}
+{{- if kindIs "string" $allowed }}{{ $allowed }}{{ else }}{{ join "," $allowed }}{{ end }}
+{{- end }}
+
 {{- define "modelrelease.rules" -}}
 - apiGroups: [modelrelease.dev]
   resources: [modelreleases]
