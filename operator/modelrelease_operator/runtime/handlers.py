@@ -10,6 +10,7 @@ from prometheus_client import start_http_server
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
+from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.metrics import INFO
 from modelrelease_operator.runtime.mlflow import registry_of
@@ -114,16 +115,18 @@ def registry_for(settings: Settings) -> kopf.OperatorRegistry:
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
     log_as_json(settings.log_level)
-    start_http_server(settings.metrics_port)
+    start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     namespaces = [part.strip() for part in settings.namespaces.split(",") if part.strip()]
-    asyncio.run(
-        kopf.operator(
+    asyncio.run(_run(settings, namespaces))
+
+
+async def _run(settings: Settings, namespaces: list[str]) -> None:
+    async with serving_health(settings.liveness_port, lambda: None):
+        await kopf.operator(
             registry=registry_for(settings),
             standalone=True,
             identity=IDENTITY,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
         )
-    )
