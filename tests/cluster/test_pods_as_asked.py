@@ -25,7 +25,7 @@ def test_what_a_null_takes_away_stays_away_and_no_pod_is_replaced(release: Relea
     release.serves("1")
     pods = release.pods("1")
     release.apply("1", paused=True)  # A pass that renders what status holds.
-    release.wait("another pass", lambda status: bool(status))
+    release.wait("another pass", bool)
     found = deployment_of(release)
     template = found["spec"]["template"]
     assert found["metadata"]["generation"] == 1
@@ -66,7 +66,7 @@ def test_own_containers_run_before_the_download_and_beside_the_model(release: Re
                 **OWN,
                 "name": "before",
                 "command": ["python", "-c", write],
-                "volumeMounts": [{"name": "shared", "mountPath": "/tmp"}],
+                "volumeMounts": [{"name": "shared", "mountPath": "/tmp"}],  # noqa: S108
             }
         ],
     }
