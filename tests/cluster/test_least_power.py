@@ -102,10 +102,12 @@ def test_who_may_not_create_pods_may_still_release(
 def test_what_somebody_else_set_may_stay_and_may_be_taken_away_but_not_be_changed(
     cluster: Cluster, people: str
 ) -> None:
-    own = {"image": "theirs:1", "serviceAccountName": "models"}
+    env = [{"name": "A", "valueFrom": SECRET}]
+    own = {"image": "theirs:1", "serviceAccountName": "models", "env": env}
     try:
         send(cluster, people, {"serving": own, "paused": True}, who=BOB, dry=False)
         send(cluster, people, {"serving": own, "canary": {"weight": 20}}, who=ALICE)
+        send(cluster, people, {"serving": {**own, "env": [{"name": "B", "value": "1"}, *env]}}, who=ALICE)
         send(cluster, people, {"serving": {"image": "theirs:1"}}, who=ALICE)
         with pytest.raises(ClusterError, match=r"spec\.serving\.image may be set or changed only"):
             send(cluster, people, {"serving": {**own, "image": "evil:1"}}, who=ALICE)
@@ -140,7 +142,7 @@ def test_a_template_that_asks_for_the_node_is_refused_with_the_charts_value(rele
     release.apply("1", serving={"replicas": 1, "podTemplate": template})
     status = release.wait("the refusal", lambda status: "podTemplates.allowed" in status.get("message", ""))
     assert (
-        "spec.serving.podTemplate.spec.hostPID, spec.serving.podTemplate.spec.containers.command may not"
+        "spec.serving.podTemplate.spec.containers.command, spec.serving.podTemplate.spec.hostPID may not"
         in (status["message"])
     )
     assert {each["type"]: each["reason"] for each in status["conditions"]}["Stalled"] == "SpecInvalid"

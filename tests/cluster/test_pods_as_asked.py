@@ -35,11 +35,11 @@ def test_what_a_null_takes_away_stays_away_and_no_pod_is_replaced(release: Relea
     assert release.pods("1") == pods
 
 
-def test_a_template_of_another_operator_is_put_back_without_a_new_pod(release: Release) -> None:
-    """As an older operator left it: without the annotation, and not as this one would render it."""
+def test_a_template_that_nobody_remembers_is_kept_as_it_runs(release: Release) -> None:
+    """As an operator left it that knew no annotation."""
     release.apply("1", serving={**FAST["serving"], "replicas": 1})
     release.serves("1")
-    found = deployment_of(release)
+    found, pods = deployment_of(release), release.pods("1")
     name = found["metadata"]["name"]
     remembered = found["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]
     release.cluster.kubectl(
@@ -47,8 +47,10 @@ def test_a_template_of_another_operator_is_put_back_without_a_new_pod(release: R
     )
     release.wait("the annotation", lambda _: "pod-template" in str(deployment_of(release)["metadata"]))
     again = deployment_of(release)
-    assert again["metadata"]["generation"] == 1, "the template that runs was taken for what it is"
+    assert again["spec"]["template"] == found["spec"]["template"]
     assert len(again["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]) >= len(remembered)
+    assert len(release.cluster.kubectl("get", "rs", "-n", release.space, "-o", "name").split()) == 1
+    assert release.pods("1") == pods
 
 
 def test_own_containers_run_before_the_download_and_beside_the_model(release: Release) -> None:

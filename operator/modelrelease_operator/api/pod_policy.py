@@ -101,7 +101,7 @@ class Allowed:
             raise Invalid(refusal)
 
     def _beyond(self, template: Mapping[str, Any]) -> list[str]:
-        return [path for path in dict.fromkeys(_paths(template)) if not self._lets(path)]
+        return sorted({path for path in _paths(template) if not self._lets(path)})
 
     def _lets(self, path: str) -> bool:
         return any(it in ("", path) or path.startswith(f"{it}.") for it in self.paths)
