@@ -180,6 +180,32 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 "Duplicate value",
             ),
             ("a volume without a name", {"serving": {"volumes": [{"emptyDir": {}}]}}, "volumes[0].name"),
+            (
+                "a container that is ours",
+                {"serving": {"initContainers": [{"name": "fetch", "image": "i"}]}},
+                "one of the operator's own",
+            ),
+            (
+                "a sidecar that is ours",
+                {"serving": {"sidecars": [{"name": "predictor", "image": "i"}]}},
+                "one of the operator's own",
+            ),
+            (
+                "a container that is two things",
+                {"serving": {part: [{"name": "a", "image": "i"}] for part in ("sidecars", "initContainers")}},
+                "must not share a name",
+            ),
+            ("a volume that is ours", {"serving": {"volumes": [{"name": "model"}]}}, "operator's own"),
+            (
+                "a mount over the model",
+                {"serving": {"volumeMounts": [{"name": "a", "mountPath": "/models"}]}},
+                "operator's own",
+            ),
+            (
+                "a template's container without a name",
+                {"serving": {"podTemplate": {"spec": {"containers": [{"image": "i"}]}}}},
+                "podTemplate.spec.containers[0].name",
+            ),
             ("a node label of a number", {"serving": {"nodeSelector": {"a": 1}}}, "nodeSelector.a"),
         )
     },

@@ -132,6 +132,16 @@ KINDS = {
         "nullable": True,
         "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
     },
+    pods.NAMED: {
+        "type": "array",
+        "nullable": True,
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {"name": {"type": "string"}},
+        },
+    },
     pods.OBJECT: {"type": "object", "nullable": True, "x-kubernetes-preserve-unknown-fields": True},
 }
 
@@ -144,6 +154,20 @@ def test_kinds_of_fields_of_a_pod_template_agree(path: str):
         assert found == {
             name: KINDS.get(kind, {"type": kind, "nullable": True}) for name, kind in fields.items()
         }
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "ours"),
+    [
+        ("initContainers", "name", pods.OUR_CONTAINERS),
+        ("sidecars", "name", pods.OUR_CONTAINERS),
+        ("volumes", "name", pods.OUR_VOLUMES),
+        ("volumeMounts", "mountPath", pods.OUR_PATHS),
+    ],
+)
+def test_what_only_the_operator_may_name_agrees(field: str, key: str, ours: tuple[str, ...]):
+    item = BY_PATH[f"spec.serving.{field}"][0]["items"]
+    assert rules(item["properties"][key]) == f"!(self in {list(ours)})"
 
 
 @pytest.mark.parametrize("path", ["spec.serving.resources", "spec.retrain.resources"])

@@ -9,6 +9,7 @@ from modelrelease_operator.api.pods import POD_SPEC
 from modelrelease_operator.errors import Invalid
 from tests.support.builders import a_spec
 
+OWN = {"name": "tunnel", "image": "t:1"}
 USUAL = Allowed.parse("scheduling")
 
 
@@ -82,6 +83,18 @@ def test_a_path_lets_through_what_lies_below_it_and_nothing_beside_it():
     )
 
 
+def test_a_key_with_dots_is_no_path():
+    for template in ({"spec": {"tolerations.x": 1}}, {"spec.tolerations": [{"key": "a"}]}):
+        assert refusal(podTemplate=template) is not None
+    labels = {"app.kubernetes.io/name": "x", "spec.hostPID": "x"}
+    assert refusal(podTemplate={"metadata": {"labels": labels}}) is None
+
+
+@pytest.mark.parametrize("context", ["x", 1, ["privileged"]])
+def test_own_containers_of_a_wrong_shape_stop_nothing_here(context: Any):
+    assert refusal(sidecars=[{**OWN, "securityContext": context, "ports": "x"}]) is None
+
+
 def test_none_lets_nothing_through():
     assert refusal(Allowed.parse("none"), podTemplate={"metadata": {"labels": {"a": "b"}}}) is not None
     assert refusal(Allowed.parse("none"), nodeSelector={"a": "b"}) is None, "that is no template"
@@ -99,9 +112,6 @@ def test_a_setting_that_allows_what_is_no_path_is_told(text: str):
 def test_every_field_of_a_pod_that_the_usual_level_names_exists():
     named = {path.split(".")[1] for path in LEVELS["scheduling"] if path.startswith("spec.")}
     assert named <= set(POD_SPEC)
-
-
-OWN = {"name": "tunnel", "image": "t:1"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_own_containers_ask_for_no_privilege(part: str, more: dict[str, Any], fi
 
 def test_own_containers_without_privilege_are_nobodys_business():
     harmless = {"securityContext": {"runAsUser": 7, "privileged": False, "capabilities": {"drop": ["ALL"]}}}
-    assert refusal(sidecars=[{**OWN, **harmless}], initContainers=[OWN]) is None
+    assert refusal(sidecars=[{**OWN, **harmless}], initContainers=[{**OWN, "name": "login"}]) is None
 
 
 @pytest.mark.parametrize("kind", ["hostPath", "nfs", "iscsi", "flexVolume"])

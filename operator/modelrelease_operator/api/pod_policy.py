@@ -49,6 +49,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
 """Scheduling: where pods run, and as which number. Nothing that reaches beyond the pod, no privilege."""
 _PATH = r"(metadata|spec)(\.[A-Za-z][A-Za-z0-9]*)*"
 
+_Parts = tuple[str, ...]
+"""A path, taken apart: a key may hold dots."""
 _UNPRIVILEGED: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "privileged": False,
@@ -101,10 +103,11 @@ class Allowed:
             raise Invalid(refusal)
 
     def _beyond(self, template: Mapping[str, Any]) -> list[str]:
-        return sorted({path for path in _paths(template) if not self._lets(path)})
+        return sorted({".".join(path) for path in _paths(template) if not self._lets(path)})
 
-    def _lets(self, path: str) -> bool:
-        return any(it in ("", path) or path.startswith(f"{it}.") for it in self.paths)
+    def _lets(self, path: _Parts) -> bool:
+        allowed = (tuple(it.split(".")) if it else () for it in self.paths)
+        return any(path[: len(parts)] == parts for parts in allowed)
 
 
 EVERYTHING = Allowed(LEVELS["all"])
@@ -120,11 +123,11 @@ def _sentence(found: list[str]) -> str | None:
     )
 
 
-def _paths(value: Any, path: str = "") -> Iterator[str]:
+def _paths(value: Any, path: _Parts = ()) -> Iterator[_Parts]:
     """Yield the path of every leaf; a mapping with nothing in it asks for nothing."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _paths(item, f"{path}.{key}" if path else str(key))
+            yield from _paths(item, (*path, str(key)))
     elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
         for item in value:
             yield from _paths(item, path)
@@ -144,8 +147,6 @@ def _privileges(fields: Mapping[str, Any]) -> Iterator[str]:
 def _privileges_of(container: Mapping[str, Any]) -> Iterator[str]:
     context = container.get("securityContext") or {}
     for name, harmless in _UNPRIVILEGED.items():
-        if context.get(name) not in (None, harmless):
+        if isinstance(context, Mapping) and context.get(name) not in (None, harmless):
             yield f"securityContext.{name}"
-    for path in dict.fromkeys(_paths(container)):
-        if _PRIVILEGES.intersection(path.split(".")):
-            yield path
+    yield from sorted({".".join(path) for path in _paths(container) if _PRIVILEGES.intersection(path)})

@@ -25,16 +25,13 @@ QUANTITY_PATTERN = (
 CREDENTIALS = "credentialsSecretRef"
 """Beside the pod fields of a recipe: the Secret that the artifact is fetched with."""
 
-STRINGS, OBJECT, LIST, TEXT, WHOLE, TRUTH = (
-    "map of strings",
-    "object",
-    "array",
-    "string",
-    "integer",
-    "boolean",
-)
+OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
+OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
+
+STRINGS, OBJECT, LIST, NAMED = "map of strings", "object", "array", "array of named"
+TEXT, WHOLE, TRUTH = "string", "integer", "boolean"
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    STRINGS: dict, OBJECT: dict, LIST: list, TEXT: str, WHOLE: int, TRUTH: bool,
+    STRINGS: dict, OBJECT: dict, LIST: list, NAMED: list, TEXT: str, WHOLE: int, TRUTH: bool,
 }  # fmt: skip
 
 POD_METADATA = {"labels": STRINGS, "annotations": STRINGS}
@@ -43,8 +40,9 @@ POD_SPEC = {
     **dict.fromkeys(("affinity", "dnsConfig", "os", "resources", "securityContext"), OBJECT),
     **dict.fromkeys(("nodeSelector", "overhead"), OBJECT),
     **dict.fromkeys(
-        ("containers", "hostAliases", "imagePullSecrets", "initContainers", "readinessGates",
-         "resourceClaims", "schedulingGates", "tolerations", "topologySpreadConstraints", "volumes"), LIST),
+        ("hostAliases", "readinessGates", "resourceClaims", "schedulingGates", "tolerations",
+         "topologySpreadConstraints"), LIST),
+    **dict.fromkeys(("containers", "imagePullSecrets", "initContainers", "volumes"), NAMED),
     **dict.fromkeys(
         ("dnsPolicy", "hostname", "nodeName", "preemptionPolicy", "priorityClassName", "restartPolicy",
          "runtimeClassName", "schedulerName", "serviceAccountName", "subdomain"), TEXT),
@@ -113,11 +111,15 @@ def _require(value: Any, kind: str, where: str) -> None:
     if value is None:
         return
     fits = isinstance(value, _KINDS[kind]) and not (kind == WHOLE and isinstance(value, bool))
-    wanted = {STRINGS: "a mapping", OBJECT: "a mapping", LIST: "a list"}.get(kind, f"of type {kind}")
+    wanted = {STRINGS: "a mapping", OBJECT: "a mapping", LIST: "a list", NAMED: "a list"}.get(
+        kind, f"of type {kind}"
+    )
     if fits and kind == STRINGS:
         fits, wanted = all(isinstance(it, str | None) for it in value.values()), "a mapping of strings"
-    if fits and kind == LIST:
+    if fits and kind in (LIST, NAMED):
         fits, wanted = all(isinstance(it, dict) for it in value), "a list of mappings"
+    if fits and kind == NAMED:
+        fits, wanted = all(isinstance(it.get("name"), str) for it in value), "a list of mappings with a name"
     if not fits:
         msg = f"{where} must be {wanted}, got {value!r}"
         raise ValueError(msg)
@@ -174,6 +176,24 @@ class PodFields(_Asked):
     volumes: Annotated[Items, Field(max_length=50), _with("name"), _once("name")] = ()
     volume_mounts: Annotated[Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")] = ()
     """Mounted where the artifact is fetched and where it is served."""
+
+    @model_validator(mode="after")
+    def _takes_no_name_of_ours(self) -> Self:
+        ours = (
+            ("initContainers", self.init_containers, "name", OUR_CONTAINERS),
+            ("sidecars", self.sidecars, "name", OUR_CONTAINERS),
+            ("volumes", self.volumes, "name", OUR_VOLUMES),
+            ("volumeMounts", self.volume_mounts, "mountPath", OUR_PATHS),
+        )
+        for field, items, key, taken in ours:
+            if found := [item[key] for item in items if item[key] in taken]:
+                msg = f"{field} must not have the {key} {found[0]}, which is the operator's"
+                raise ValueError(msg)
+        before = {item["name"] for item in self.init_containers}
+        if both := [item["name"] for item in self.sidecars if item["name"] in before]:
+            msg = f"a sidecar and an init container must not share the name {both[0]}"
+            raise ValueError(msg)
+        return self
 
     def pod_fields(self) -> dict[str, Any]:
         """Return those of these fields that were given, as in the spec."""

@@ -4,6 +4,7 @@ Nothing of a release's course is in the pod template: not the track, not the wei
 and rollback restart no pod.
 """
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _own() -> dict[str, Any]:
 def _room_for(target: Target) -> str:
     """Return the size of the volume for the model: more than the usual where a larger one may be fetched."""
     asked = (item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES")
-    most = next((int(value) for value in asked if value and value.isdecimal()), 0)
+    most = next((int(value) for value in asked if value and re.fullmatch("[0-9]{1,15}", value)), 0)
     return f"{max(10, most // 1024**3 + 2)}Gi"
 
 
