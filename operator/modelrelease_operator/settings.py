@@ -6,6 +6,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 NOTIFY_TOPICS = ("RolledBack", "Promoted", "Drifted", "DriftEnded", "RetrainFailed", "NeedsPerson")
 """What a webhook may be told of."""
 
+_PATH = r"(metadata|spec)(\.[A-Za-z][A-Za-z0-9]*)*"
+
 
 class Settings(BaseSettings):
     """Settings of the operator; each is an environment variable with the prefix `MODELRELEASE_`."""
@@ -45,6 +47,8 @@ class Settings(BaseSettings):
     """A webhook, of Slack or of anything that takes `{"text": …}`; empty for none."""
     notify_on: str = "RolledBack,Promoted,Drifted,RetrainFailed"
     """What it is told of, separated by commas."""
+    pod_templates: str = Field(default="scheduling", pattern=f"^(none|scheduling|all|{_PATH}(, *{_PATH})*)$")
+    """What a pod template may set: `none`, `scheduling`, `all`, or paths separated by commas."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     lease_namespace: str = ""

@@ -7,6 +7,8 @@ import pytest
 
 from cluster import Cluster, ClusterError
 from examples import kit
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.errors import Invalid
 
 DIGEST = "a" * 64
 GOOD = "http://store/qna/1"
@@ -144,6 +146,99 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a retraining without an image": ({"retrain": {}}, "spec.retrain.image"),
     "a cool-down in words": ({"retrain": {"image": "i", "cooldown": "a day"}}, "spec.retrain.cooldown"),
     "too many retries": ({"retrain": {"image": "i", "retries": 11}}, "spec.retrain.retries"),
+    **{
+        name: (parts, sentence)
+        for name, parts, sentence in (
+            ("an interval of nothing", {"analysis": {"interval": "0s"}}, "interval: Invalid value"),
+            ("no time to start", {"canary": {"startDeadline": "0m0s"}}, "a duration of at least 1s"),
+            ("a previous one for ever", {"canary": {"keepPrevious": "366d"}}, "a duration of at most 365d"),
+            ("nothing to progress in", {"canary": {"progressDeadline": "0d"}}, "a duration of at least 1s"),
+            (
+                "a bake without end",
+                {"canary": {"steps": [{"weight": 5, "bake": "8760h1s"}]}},
+                "spec.canary.steps[0].bake",
+            ),
+            (
+                "a bake beyond counting",
+                {"canary": {"steps": [{"weight": 5, "bake": "9999999999999999999d"}]}},
+                "spec.canary.steps[0].bake",
+            ),
+            ("no window", {"drift": {"window": "0m"}}, "a duration of at least 10s"),
+            ("a window below a scrape", {"drift": {"window": "9s"}}, "a duration of at least 10s"),
+            ("no time to answer", {"analysis": {"probe": {"timeout": "0s"}}}, "a duration of at least 1s"),
+            (
+                "a warm-up without end",
+                {"analysis": {"gates": [{"name": "x", "latency": {"warmUp": "366d"}}]}},
+                "a duration of at most 365d",
+            ),
+            ("no time to train", {"retrain": {"image": "i", "deadline": "0s"}}, "a duration of at least 1s"),
+            ("a rest without end", {"retrain": {"image": "i", "cooldown": "366d"}}, "of at most 365d"),
+            ("a sidecar without an image", {"serving": {"sidecars": [{"name": "a"}]}}, "sidecars[0].image"),
+            (
+                "two containers of one name",
+                {"serving": {"initContainers": [{"name": "a", "image": "i"}] * 2}},
+                "Duplicate value",
+            ),
+            ("a volume without a name", {"serving": {"volumes": [{"emptyDir": {}}]}}, "volumes[0].name"),
+            (
+                "a container that is ours",
+                {"serving": {"initContainers": [{"name": "fetch", "image": "i"}]}},
+                "one of the operator's own",
+            ),
+            (
+                "a sidecar that is ours",
+                {"serving": {"sidecars": [{"name": "predictor", "image": "i"}]}},
+                "one of the operator's own",
+            ),
+            (
+                "a container that is two things",
+                {"serving": {part: [{"name": "a", "image": "i"}] for part in ("sidecars", "initContainers")}},
+                "must not share a name",
+            ),
+            ("a volume that is ours", {"serving": {"volumes": [{"name": "model"}]}}, "operator's own"),
+            (
+                "a mount over the model",
+                {"serving": {"volumeMounts": [{"name": "a", "mountPath": "/models"}]}},
+                "operator's own",
+            ),
+            (
+                "a template's container without a name",
+                {"serving": {"podTemplate": {"spec": {"containers": [{"image": "i"}]}}}},
+                "podTemplate.spec.containers[0].name",
+            ),
+            ("a node label of a number", {"serving": {"nodeSelector": {"a": 1}}}, "nodeSelector.a"),
+        )
+    },
+    **{
+        f"{name} of {part}": ({part: {**base, **parts}}, f"spec.{part}.{sentence}")
+        for part, base in (("serving", {}), ("retrain", {"image": "i"}))
+        for name, parts, sentence in (
+            ("a number for a value", {"env": [{"name": "PORT", "value": 8001}]}, "env[0].value"),
+            ("a variable without a name", {"env": [{"value": "1"}]}, "env[0].name"),
+            ("a name with =", {"env": [{"name": "A=B"}]}, "env[0].name"),
+            ("one variable twice", {"env": [{"name": "A"}, {"name": "A"}]}, "env[1]: Duplicate value"),
+            ("two sources", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]}, "env[0]: Invalid value"),
+            ("a limit of limits", {"resources": {"limit": {"cpu": "1"}}}, 'resources.limit"'),
+            ("a quantity in words", {"resources": {"limits": {"memory": "much"}}}, "resources.limits.memory"),
+            ("a fraction of a number", {"resources": {"limits": {"cpu": 0.5}}}, "resources.limits.cpu"),
+            (
+                "tolerations in words",
+                {"podTemplate": {"spec": {"tolerations": "all"}}},
+                "podTemplate.spec.tol",
+            ),
+            (
+                "labels in words",
+                {"podTemplate": {"metadata": {"labels": "x"}}},
+                "podTemplate.metadata.labels",
+            ),
+            (
+                "a label of a number",
+                {"podTemplate": {"metadata": {"labels": {"a": 1}}}},
+                "podTemplate.metadata",
+            ),
+            ("a truth in words", {"podTemplate": {"spec": {"hostPID": "no"}}}, "podTemplate.spec.hostPID"),
+        )
+    },
     "an address without scheme": ({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "prometheus.url"),
 }
 
@@ -200,6 +295,38 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         }
     },
     "a retraining": {"retrain": {"image": "i", "serviceAccountName": "trainer", "cooldown": "0s"}},
+    "durations at their bounds": {
+        "canary": {"keepPrevious": "365d", "startDeadline": "1s", "steps": [{"weight": 5, "bake": "0s"}]},
+        "analysis": {"interval": "1s"},
+        "drift": {"window": "10s"},
+    },
+    "a duration in any order": {"canary": {"progressDeadline": "30m1h2d"}},
+    "what takes away": {
+        "serving": {
+            "env": [{"name": "A", "value": None}, {"name": "my.b-c", "value": "1"}],
+            "resources": {"limits": {"cpu": 2, "memory": "1.5Gi", "nvidia.com/gpu": None}, "requests": None},
+            "podTemplate": {
+                "metadata": {"annotations": {"prometheus.io/scrape": None}, "labels": None},
+                "spec": {"securityContext": {"runAsUser": None}, "tolerations": None},
+            },
+        }
+    },
+    "fields of a pod": {
+        "serving": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "serviceAccountName": "models",
+            "nodeSelector": {"pool": "gpu"},
+            "affinity": {"nodeAffinity": {}},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+            "priorityClassName": "high",
+            "runtimeClassName": "nvidia",
+            "initContainers": [{"name": "a", "image": "i", "command": ["x"]}],
+            "sidecars": [{"name": "b", "image": "i", "env": [{"name": "A", "value": "1"}]}],
+            "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            "volumeMounts": [{"name": "ca", "mountPath": "/ca"}, {"name": "ca", "mountPath": "/other"}],
+        }
+    },
     "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
 }
 
@@ -230,6 +357,14 @@ def test_the_api_server_refuses_a_name_that_no_service_can_have(cluster: Cluster
     assert "metadata.name must be at most 50 characters" in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["qna-stable", "qna-canary"])
+def test_the_api_server_refuses_the_name_of_another_releases_service(cluster: Cluster, name: str) -> None:
+    with pytest.raises(ClusterError) as refused:
+        _send(cluster, {"model": {"uri": GOOD}}, name=name)
+    assert f"metadata.name {name} must not end in -stable or -canary" in str(refused.value)
+    assert f"a release qna names a Service {name}" in str(refused.value)
+
+
 @pytest.mark.parametrize("uri", ["models:/qna@champion", "models:/qna/7", "runs:/0a1b/artifact"])
 def test_the_api_server_accepts_a_model_of_the_registry(cluster: Cluster, uri: str) -> None:
     _send(cluster, {"model": {"uri": uri}})
@@ -238,3 +373,14 @@ def test_the_api_server_accepts_a_model_of_the_registry(cluster: Cluster, uri: s
 @pytest.mark.parametrize("parts", ACCEPTED.values(), ids=ACCEPTED)
 def test_the_api_server_accepts(cluster: Cluster, parts: dict[str, Any]) -> None:
     _send(cluster, {"model": {"uri": GOOD}, **parts})
+
+
+@pytest.mark.parametrize("parts", [parts for parts, _ in REFUSED.values()], ids=REFUSED)
+def test_the_models_refuse_what_the_api_server_refuses(parts: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        ReleaseSpec.parse({"model": {"uri": GOOD}, **parts}, strict=True)
+
+
+@pytest.mark.parametrize("parts", ACCEPTED.values(), ids=ACCEPTED)
+def test_the_models_accept_what_the_api_server_accepts(parts: dict[str, Any]) -> None:
+    assert ReleaseSpec.parse({"model": {"uri": GOOD}, **parts}, strict=True)

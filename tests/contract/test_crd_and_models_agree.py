@@ -12,10 +12,12 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from modelrelease_operator.api import names
+from modelrelease_operator.api import names, pods
+from modelrelease_operator.api.durations import DURATION_PATTERN, SCHEMA_RULES
 from modelrelease_operator.api.queries import EXTRAPOLATES, QUERY_PATTERN
 from modelrelease_operator.api.spec import URI_PATTERN, Approval, OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
+from modelrelease_operator.errors import Invalid
 
 ROOT = Path(__file__).parents[2]
 CRD: dict[str, Any] = yaml.safe_load((ROOT / "crds/modelreleases.yaml").read_text())
@@ -85,11 +87,96 @@ def test_required_fields_agree(path: str, crd: dict[str, Any], model: dict[str, 
 
 
 @each_place
-def test_unknown_fields_are_refused_by_the_models_and_pruned_by_the_server(
+def test_unknown_fields_are_pruned_by_the_server_and_ignored_by_the_operator(
     path: str, crd: dict[str, Any], model: dict[str, Any]
 ):
+    """A newer schema fills in defaults that this operator does not know."""
     if "properties" in crd and not free(crd):
-        assert model["additionalProperties"] is False
+        assert model.get("additionalProperties", True) is not False
+
+
+@each_place
+def test_rules_that_both_sides_spell_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
+    spelled = model.get(SCHEMA_RULES, [])
+    assert [rule for rule in crd.get(SCHEMA_RULES, []) if rule in spelled] == spelled
+
+
+def test_every_duration_has_its_bounds_in_the_schema():
+    durations = [path for path, crd, _ in PLACES if crd.get("pattern") == DURATION_PATTERN]
+    assert len(durations) == 10
+    for path in durations:
+        crd, model = BY_PATH[path]
+        assert crd[SCHEMA_RULES] == model[SCHEMA_RULES], path
+
+
+def test_unknown_fields_are_refused_where_a_persons_own_words_are_read():
+    for parts in (
+        {"canari": {}},
+        {"canary": {"wait": "5m"}},
+        {"serving": {"env": [{"name": "A", "v": "1"}]}},
+    ):
+        raw = {"model": {"uri": "http://store/qna/1"}, **parts}
+        assert ReleaseSpec.parse(raw)
+        with pytest.raises(Invalid, match="Extra inputs are not permitted"):
+            ReleaseSpec.parse(raw, strict=True)
+
+
+KINDS = {
+    pods.STRINGS: {
+        "type": "object",
+        "nullable": True,
+        "additionalProperties": {"type": "string", "nullable": True},
+    },
+    pods.LIST: {
+        "type": "array",
+        "nullable": True,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    },
+    pods.NAMED: {
+        "type": "array",
+        "nullable": True,
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {"name": {"type": "string"}},
+        },
+    },
+    pods.OBJECT: {"type": "object", "nullable": True, "x-kubernetes-preserve-unknown-fields": True},
+}
+
+
+@pytest.mark.parametrize("path", ["spec.serving.podTemplate", "spec.retrain.podTemplate"])
+def test_kinds_of_fields_of_a_pod_template_agree(path: str):
+    crd, _ = BY_PATH[path]
+    for part, fields in (("metadata", pods.POD_METADATA), ("spec", pods.POD_SPEC)):
+        found = crd["properties"][part]["properties"]
+        assert found == {
+            name: KINDS.get(kind, {"type": kind, "nullable": True}) for name, kind in fields.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "ours"),
+    [
+        ("initContainers", "name", pods.OUR_CONTAINERS),
+        ("sidecars", "name", pods.OUR_CONTAINERS),
+        ("volumes", "name", pods.OUR_VOLUMES),
+        ("volumeMounts", "mountPath", pods.OUR_PATHS),
+    ],
+)
+def test_what_only_the_operator_may_name_agrees(field: str, key: str, ours: tuple[str, ...]):
+    item = BY_PATH[f"spec.serving.{field}"][0]["items"]
+    assert rules(item["properties"][key]) == f"!(self in {list(ours)})"
+
+
+@pytest.mark.parametrize("path", ["spec.serving.resources", "spec.retrain.resources"])
+def test_what_a_quantity_is_agrees(path: str):
+    crd, _ = BY_PATH[path]
+    for name in ("limits", "requests"):
+        quantity = crd["properties"][name]["additionalProperties"]
+        assert (quantity["pattern"], quantity["maxLength"]) == (pods.QUANTITY_PATTERN, 64)
+        assert quantity["x-kubernetes-int-or-string"] is True
 
 
 @each_place

@@ -23,7 +23,7 @@ def a_target(version: str, **changes: Any) -> Target:
 
 def a_spec(**parts: Any) -> ReleaseSpec:
     """Build a spec from its camelCase parts, such as `canary={"weight": 20}`."""
-    return ReleaseSpec.parse({"model": {"uri": "http://store/qna/1"}, **parts})
+    return ReleaseSpec.parse({"model": {"uri": "http://store/qna/1"}, **parts}, strict=True)
 
 
 def a_problem(**changes: Any) -> Problem:

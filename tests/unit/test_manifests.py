@@ -10,11 +10,11 @@ import pytest
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
-from modelrelease_operator.api.status import Phase, Recipe
+from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
 from modelrelease_operator.core.state import Desired, Running
-from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.manifests import Owner, render, settled
 from modelrelease_operator.manifests.overlay import merged
-from tests.support.builders import a_target
+from tests.support.builders import START, a_target
 from tests.support.world import a_world_in
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
@@ -311,3 +311,234 @@ def test_an_overlay_reaches_every_part_of_a_pod():
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert pod["metadata"]["annotations"]["sidecar"] == "no"
     assert "prometheus.io/scrape" not in pod["metadata"]["annotations"]
+
+
+# -- what is taken away stays away -----------------------------------------------------------------
+
+TAKES_AWAY = Recipe(
+    image="serving:test",
+    resources={"limits": {"memory": "1Gi", "cpu": None}, "requests": None},
+    env=({"name": "A", "value": None}, {"name": "B", "value": "1"}),
+    pod_template={
+        "metadata": {"annotations": {"prometheus.io/scrape": None}},
+        "spec": {
+            "securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None},
+            "containers": [{"name": "predictor", "livenessProbe": None}],
+        },
+    },
+)
+
+
+def through_the_api_server(recipe: Recipe) -> Recipe:
+    """Return a recipe as a later pass reads it: the API server's nulls mean nothing, so ours are lost."""
+
+    def lose(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: lose(item) for key, item in value.items() if item is not None}
+        return [lose(item) for item in value] if isinstance(value, list) else value
+
+    status = Status(stable=StableStatus(**a_target("1", recipe=recipe).parts(), since=START))
+    found = Status.parse(lose(json.loads(json.dumps(status.to_dict())))).stable
+    assert found is not None
+    return found.recipe
+
+
+def test_what_a_null_takes_away_is_away_at_every_later_pass():
+    first = pod_of(running(target={"recipe": TAKES_AWAY}))
+    later = pod_of(running(target={"recipe": through_the_api_server(TAKES_AWAY)}))
+    assert later == first
+    assert "prometheus.io/scrape" not in later["metadata"]["annotations"]
+    assert set(later["spec"]["securityContext"]) == {"runAsNonRoot", "seccompProfile"}
+    assert "livenessProbe" not in container(later, "predictor")
+    assert container(later, "predictor")["resources"] == {"limits": {"memory": "1Gi"}}
+    assert [path for path, value in leaves(later) if value is None] == []
+
+
+def test_a_status_of_an_operator_that_kept_no_nulls_is_read_as_it_stands():
+    old = {"image": "i", "env": [{"name": "A"}], "podTemplate": {"spec": {"hostname": "x"}}, "resources": {}}
+    recipe = Recipe.model_validate(old)
+    assert recipe == Recipe(image="i", env=({"name": "A"},), pod_template={"spec": {"hostname": "x"}})
+    assert recipe.model_dump(mode="json", by_alias=True) == old, "and written as that operator reads it"
+
+
+def test_an_older_operator_reads_all_of_a_status_but_the_nulls():
+    written = TAKES_AWAY.model_dump(mode="json", by_alias=True)
+    assert {key: written[key] for key in ("image", "resources", "env", "podTemplate")} == {
+        "image": TAKES_AWAY.image,
+        "resources": TAKES_AWAY.resources,
+        "env": list(TAKES_AWAY.env),
+        "podTemplate": TAKES_AWAY.pod_template,
+    }
+
+
+# -- what fetch is told ----------------------------------------------------------------------------
+
+
+def test_whatever_a_release_sets_reaches_the_container_that_fetches_too():
+    env = (
+        {"name": "ARTIFACT_MAX_BYTES", "value": "9000000000"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "HTTP_TOKEN", "valueFrom": {"secretKeyRef": {"name": "store", "key": "token"}}},
+        {"name": runtime.ENV_MODEL_URI, "value": "http://mine"},
+    )
+    fetch = container(pod_of(running(target={"recipe": Recipe(image="i", env=env)})), "fetch")
+    found = {item["name"]: item for item in fetch["env"]}
+    assert [found[item["name"]] for item in env[:3]] == list(env[:3])
+    assert found[runtime.ENV_MODEL_URI]["value"] == "http://store/qna/1", "what is pinned stays pinned"
+    env_of(fetch)
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"), [(None, "10Gi"), ("4294967296", "10Gi"), ("42949672960", "42Gi"), ("much", "10Gi")]
+)
+def test_there_is_room_for_the_largest_artifact_that_may_be_fetched(asked: str | None, size: str):
+    env = ({"name": "ARTIFACT_MAX_BYTES", "value": asked},) if asked else ()
+    volumes = pod_of(running(target={"recipe": Recipe(image="i", env=env)}))["spec"]["volumes"]
+    assert next(it for it in volumes if it["name"] == "model")["emptyDir"] == {"sizeLimit": size}
+
+
+def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():
+    pod = pod_of(running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})}))
+    refs = {
+        item["name"]: item["valueFrom"]["secretKeyRef"]
+        for item in container(pod, "fetch")["env"]
+        if "valueFrom" in item
+    }
+    assert refs == {
+        name: {"name": "store", "key": key, "optional": True}
+        for name, key in (
+            ("HTTP_TOKEN", "token"),
+            ("HTTP_USERNAME", "username"),
+            ("HTTP_PASSWORD", "password"),
+        )
+    }
+    assert not [item for item in container(pod, "predictor")["env"] if "valueFrom" in item]
+
+
+# -- fields that need no template ------------------------------------------------------------------
+
+FIELDS: dict[str, Any] = {
+    "imagePullSecrets": [{"name": "registry"}],
+    "serviceAccountName": "models",
+    "nodeSelector": {"pool": "gpu"},
+    "affinity": {"nodeAffinity": {}},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    ],
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "initContainers": [{"name": "credentials", "image": "c:1"}],
+    "sidecars": [{"name": "tunnel", "image": "t:1", "securityContext": {"runAsUser": 7}}],
+    "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "volumeMounts": [{"name": "ca", "mountPath": "/ca", "readOnly": True}],
+}
+
+
+def test_fields_of_a_release_become_fields_of_its_pods():
+    spec = pod_of(running(target={"recipe": Recipe(image="i", pod=FIELDS)}))["spec"]
+    same = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations", "priorityClassName",
+            "runtimeClassName", "affinity")  # fmt: skip
+    assert {name: spec[name] for name in same} == {name: FIELDS[name] for name in same}
+    assert spec["automountServiceAccountToken"] is False, "an account is no reason to mount its token"
+    (spread,) = spec["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"][names.LABEL_REVISION] == "rev1"
+    for name in ("fetch", "predictor"):
+        assert FIELDS["volumeMounts"][0] in container({"spec": spec}, name)["volumeMounts"]
+    assert FIELDS["volumes"][0] in spec["volumes"]
+
+
+def test_sidecars_start_first_and_own_containers_run_before_the_download():
+    spec = pod_of(running(target={"recipe": Recipe(image="i", pod=FIELDS)}))["spec"]
+    assert [each["name"] for each in spec["initContainers"]] == ["tunnel", "credentials", "fetch"]
+    tunnel, credentials, _ = spec["initContainers"]
+    assert tunnel["restartPolicy"] == "Always", "which makes it stay, and stop after the predictor"
+    assert "restartPolicy" not in credentials
+    assert tunnel["securityContext"]["runAsUser"] == 7
+    for each in (tunnel, credentials):
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_our_volumes_keep_no_node_from_being_scaled_down():
+    pod = pod_of(running())
+    annotation = pod["metadata"]["annotations"][
+        "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+    ]
+    local = {it["name"] for it in pod["spec"]["volumes"] if "emptyDir" in it}
+    assert set(annotation.split(",")) == local
+
+
+# -- a running revision keeps its template ---------------------------------------------------------
+
+
+def on_the_cluster(obj: dict[str, Any]) -> dict[str, Any]:
+    """Return a Deployment as it is read back, with what the API server fills in."""
+    live = deepcopy(obj)
+    live["spec"]["template"]["metadata"]["creationTimestamp"] = None
+    live["spec"]["template"]["spec"]["restartPolicy"] = "Always"
+    live["spec"]["progressDeadlineSeconds"] = 600
+    return live
+
+
+def of_a_newer_operator(obj: dict[str, Any]) -> dict[str, Any]:
+    """Return what another version of the operator renders for the same revision."""
+    newer = deepcopy(obj)
+    newer["metadata"].pop("annotations", None)
+    newer["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 99
+    newer["spec"]["replicas"] = 7
+    return newer
+
+
+def test_another_operator_replaces_no_pod_of_a_running_revision():
+    first = rendered(running())
+    later = settled(of_a_newer_operator(first), on_the_cluster(first))
+    assert later["spec"]["template"] == first["spec"]["template"]
+    assert later["spec"]["replicas"] == 7, "all else is as the newer one wants it"
+    assert (
+        settled(of_a_newer_operator(first), on_the_cluster(later))["spec"]["template"]
+        == (first["spec"]["template"])
+    )
+
+
+def test_an_operator_that_remembered_no_template_had_its_pods_replaced_by_none():
+    first = rendered(running())
+    del first["metadata"]["annotations"]
+    live = on_the_cluster(first)
+    later = settled(of_a_newer_operator(first), live)
+    assert later["spec"]["template"]["spec"] == live["spec"]["template"]["spec"]
+    assert "creationTimestamp" not in later["spec"]["template"]["metadata"]
+    assert (
+        json.loads(later["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]) == later["spec"]["template"]
+    )
+
+
+def test_a_template_that_somebody_changed_is_put_right():
+    first = rendered(running())
+    live = on_the_cluster(first)
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = "mine:1"
+    assert settled(of_a_newer_operator(first), live)["spec"]["template"] == first["spec"]["template"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metadata": 1}', '{"metadata": {"labels": null}}'])
+def test_a_memory_that_somebody_spoilt_is_no_reason_to_stop(text: str):
+    first = rendered(running())
+    live = on_the_cluster(first)
+    live["metadata"]["annotations"][names.ANNOTATION_TEMPLATE] = text
+    template = settled(first, live)["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "serving:test"
+    assert template["metadata"]["labels"][names.LABEL_REVISION] == "rev1"
+
+
+def test_a_version_that_was_put_right_reaches_the_pods_of_the_same_revision():
+    first = rendered(running())
+    mended = rendered(replace(running(), target=a_target("1").model_copy(update={"version": "1.1"})))
+    assert settled(mended, on_the_cluster(first))["spec"]["template"] == mended["spec"]["template"]
+
+
+def test_a_template_too_large_to_be_remembered_is_kept_as_it_runs():
+    env = tuple({"name": f"A{index}", "value": "x" * 2000} for index in range(99))
+    first = rendered(running(target={"recipe": Recipe(image="i", env=env)}))
+    assert names.ANNOTATION_TEMPLATE not in first["metadata"].get("annotations", {})
+    later = settled(of_a_newer_operator(first), on_the_cluster(first))
+    assert later["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] != 99

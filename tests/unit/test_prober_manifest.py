@@ -1,6 +1,7 @@
 """The prober's Deployment: of no revision, without rights, with both manifests, where the canary may run."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -136,3 +137,57 @@ def test_manifests_may_lie_on_two_claims(stable: str):
         (mount,) = (each for each in container["volumeMounts"] if each["mountPath"].startswith("/pvc"))
         assert (claims[mount["name"]], mount["mountPath"]) == (claim, f"/pvc/{claim}")
         assert "." not in mount["name"]
+
+
+def test_a_mesh_is_told_of_it_what_it_is_told_of_the_canary():
+    template = {
+        "metadata": {
+            "labels": {"app": "qna", "app.kubernetes.io/name": "qna", "sidecar.istio.io/inject": "false",
+                       names.LABEL_RELEASE: "qna"},
+            "annotations": {"traffic.sidecar.istio.io/excludeOutboundPorts": "80",
+                            "prometheus.io/path": None},
+        }
+    }  # fmt: skip
+    found = prober(canary=a_target("2", recipe=Recipe(image="i", pod_template=template)))
+    metadata = found["spec"]["template"]["metadata"]
+    assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+    assert set(metadata["labels"]) == {"sidecar.istio.io/inject", names.LABEL_PROBER, names.LABEL_REVISION}
+    assert metadata["annotations"]["traffic.sidecar.istio.io/excludeOutboundPorts"] == "80"
+    assert "prometheus.io/path" not in metadata["annotations"]
+    assert found["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
+
+
+def test_it_runs_where_fields_of_the_release_let_the_canary_run():
+    fields: Object = {
+        "nodeSelector": {"pool": "ml"},
+        "serviceAccountName": "models",
+        "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "sidecars": [{"name": "proxy", "image": "p"}],
+        "volumes": [{"name": "ca", "configMap": {"name": "ca"}}, {"name": "rest", "emptyDir": {}}],
+        "volumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    }
+    env = ({"name": "HOST", "value": "::"}, {"name": "HTTPS_PROXY", "value": "http://proxy"})
+    recipe = Recipe(image="i", pod=fields, env=env)
+    spec = pod(prober(a_target("1", recipe=recipe), a_target("2", recipe=recipe)))
+    assert (spec["nodeSelector"], spec["serviceAccountName"]) == ({"pool": "ml"}, "models")
+    assert "topologySpreadConstraints" not in spec, "it is one pod, of no revision"
+    assert [each["name"] for each in spec["initContainers"]] == ["fetch-stable", "fetch-canary"]
+    for each in spec["initContainers"]:
+        assert {"name": "ca", "mountPath": "/ca"} in each["volumeMounts"]
+        assert env_of(each)["HTTPS_PROXY"] == "http://proxy"
+    assert [volume["name"] for volume in spec["volumes"]] == ["model", "tmp", "ca"]
+    (asks,) = spec["containers"]
+    assert env_of(asks)["HOST"] == "::"
+    assert "HTTPS_PROXY" not in env_of(asks), "it asks Services of its own namespace"
+
+
+@pytest.mark.parametrize("length", [55, 56, 57, 63, 253])
+def test_a_claim_of_a_long_name_has_a_volume_of_an_allowed_one(length: int):
+    """Cut at 63 characters, it could end in what no name ends in, or be the name of another claim."""
+    claims = ["a" * (length - 1) + end for end in "bc"]
+    dashed = "a" * 55 + "-" + "b" * max(1, length - 56)
+    for one, other in ((claims[0], claims[1]), (dashed, claims[0])):
+        spec = pod(prober(a_target("1", uri=f"pvc://{one}/x"), a_target("2", uri=f"pvc://{other}/x")))
+        found = [volume["name"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+        assert len(set(found)) == 2
+        assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in found)

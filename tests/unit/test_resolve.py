@@ -9,13 +9,15 @@ import pytest
 from aiohttp import web
 
 from modelrelease_contract import manifest_digest
+from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.spec import ModelSource
+from modelrelease_operator.api.status import Previous, Reason, Rejected, Resolved, StableStatus, Status
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime import resolve as module
-from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means, target_of
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.settings import Settings
-from tests.support.builders import a_spec
+from tests.support.builders import START, a_spec
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
 MANIFEST = {
@@ -164,7 +166,7 @@ async def test_another_secret_is_another_revision_and_none_leaves_it_as_it_was()
     plain = target_of(a_spec(), resolved, default_image="i:1")
     asked = a_spec(model={"uri": "http://store/qna/1", **PRIVATE})
     private = target_of(asked, resolved, default_image="i:1")
-    assert (plain.credentials_secret, private.credentials_secret) == (None, "store")
+    assert (plain.recipe.pod.get(CREDENTIALS), private.recipe.pod.get(CREDENTIALS)) == (None, "store")
     assert private.revision != plain.revision
 
 
@@ -307,3 +309,103 @@ async def test_whatever_leaves_the_pods_alone_is_the_same_revision(parts: dict[s
     resolved = await a_resolved()
     base = target_of(a_spec(), resolved, default_image="i:1")
     assert target_of(a_spec(**parts), resolved, default_image="i:1").revision == base.revision
+
+
+# -- the same revisions from one operator to the next ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("serving", "revision"),
+    [
+        ({}, "3e6089e7df"),
+        (
+            {
+                "image": "own:1",
+                "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
+                "env": [
+                    {"name": "A", "value": "1"},
+                    {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                ],
+                "podTemplate": {
+                    "metadata": {"annotations": {"prometheus.io/scrape": None}},
+                    "spec": {"securityContext": {"runAsUser": None}},
+                },
+            },
+            "99485fdca8",
+        ),
+    ],
+    ids=["smallest", "fullest"],
+)
+async def test_a_spec_of_an_older_operator_is_the_revision_that_it_was(
+    serving: dict[str, Any], revision: str
+):
+    """As 0.1.0 hashed them: another hash would start a canary of every release at once."""
+    zeros = "0" * 64
+    resolved = await resolve(source("pvc://models/qna/7", version="7", sha256=zeros))
+    assert target_of(a_spec(serving=serving), resolved, default_image="i:1").revision == revision
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"nodeSelector": {"a": "b"}}, {"sidecars": [{"name": "a", "image": "b"}]}, {"volumes": [{"name": "a"}]}],
+    ids=["node selector", "sidecar", "volume"],
+)
+async def test_a_field_of_the_pods_makes_another_revision(parts: dict[str, Any]):
+    resolved = await a_resolved()
+    base = target_of(a_spec(), resolved, default_image="i:1")
+    assert target_of(a_spec(serving=parts), resolved, default_image="i:1").revision != base.revision
+
+
+async def a_release(*, image: str = "i:1", **known: Any) -> tuple[Status, Resolved]:
+    resolved = await a_resolved(image=image)
+    target = target_of(a_spec(), resolved, default_image=image)
+    stable = StableStatus(**target.parts(), since=START)
+    return Status(resolved=resolved, stable=stable, **known), resolved
+
+
+async def test_another_default_image_starts_no_canary():
+    status, resolved = await a_release()
+    assert status.stable is not None
+    meant = meant_by(a_spec(), resolved, status, default_image="i:2")
+    assert meant == status.stable.target
+
+
+async def test_a_release_that_changes_takes_up_the_default_image_of_its_time():
+    status, resolved = await a_release()
+    meant = meant_by(a_spec(serving={"env": [{"name": "A"}]}), resolved, status, default_image="i:2")
+    assert meant.recipe.image == "i:2"
+
+
+async def test_going_back_after_an_upgrade_is_going_back_to_what_served():
+    status, _ = await a_release()
+    assert status.stable is not None
+    previous = Previous(**status.stable.parts(), until=START)
+    other = await resolve(source("pvc://models/qna/8", version="8", sha256=DIGEST))
+    now = target_of(a_spec(), other, default_image="i:1")
+    status = status.model_copy(
+        update={"stable": StableStatus(**now.parts(), since=START), "previous": previous}
+    )
+    resolved = await a_resolved()
+    assert meant_by(a_spec(), resolved, status, default_image="i:2") == previous.target
+
+
+async def test_a_rejected_revision_is_not_tried_again_because_the_default_image_is_another():
+    status, resolved = await a_release()
+    refused = target_of(a_spec(), resolved, default_image="i:1")
+    rejected = Rejected(
+        revision=refused.revision, version="7", reason=Reason.REGRESSION, message="slow", at=START
+    )
+    status = status.model_copy(update={"stable": None, "rejected": rejected})
+    assert meant_by(a_spec(), resolved, status, default_image="i:2").revision == refused.revision
+
+
+async def test_a_person_may_ask_for_the_new_default_image():
+    status, resolved = await a_release()
+    meant = meant_by(a_spec(), resolved, status, default_image="i:2", renewed=True)
+    assert meant.recipe.image == "i:2"
+
+
+async def test_an_image_of_ones_own_is_the_one_that_is_meant():
+    status, resolved = await a_release()
+    meant = meant_by(a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1")
+    assert meant.recipe.image == "i:2"

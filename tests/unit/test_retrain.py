@@ -372,6 +372,38 @@ async def test_the_last_words_of_the_last_pod_are_repeated_and_else_the_clusters
     assert silent["0a1b"].message == "Job was active longer than specified deadline"
 
 
+def with_a_sidecar(code: int | None, *, phase: str = "Running", message: str = "") -> dict[str, Any]:
+    """Return a Job's pod whose own container ended, and whose sidecar did not."""
+    ended = {"terminated": {"exitCode": code, "message": message, "finishedAt": "2026-11-01T10:00:00Z"}}
+    own = {"name": "retrain", "state": {"running": {}} if code is None else ended}
+    side = {"name": "istio-proxy", "state": {"running": {}}}
+    return {"metadata": {}, "status": {"phase": phase, "containerStatuses": [side, own]}}
+
+
+async def test_a_job_whose_own_container_is_done_succeeded_though_a_sidecar_goes_on():
+    seen = (await jobs_of([a_job()], with_a_sidecar(0, message="registered qna 8")))["0a1b"]
+    assert (seen.outcome, seen.message) == (RetrainOutcome.SUCCEEDED, "registered qna 8")
+
+
+async def test_a_job_whose_own_container_failed_beside_a_sidecar_failed():
+    seen = (await jobs_of([a_job()], with_a_sidecar(4, message="refused: worse")))["0a1b"]
+    assert seen.outcome is RetrainOutcome.FAILED
+    assert seen.message == "refused: worse ended with 4, while other containers of its pod go on"
+
+
+async def test_a_job_goes_on_while_its_own_container_runs_or_is_tried_again():
+    assert (await jobs_of([a_job()], with_a_sidecar(None)))["0a1b"].outcome is None
+    assert (await jobs_of([a_job()], with_a_sidecar(1, phase="Failed")))["0a1b"].outcome is None
+
+
+async def test_a_sidecars_last_words_are_not_the_jobs():
+    pod = with_a_sidecar(0, message="registered qna 8")
+    pod["status"]["containerStatuses"][0]["state"] = {
+        "terminated": {"exitCode": 0, "message": "proxy stopped", "finishedAt": "2026-11-01T11:00:00Z"}
+    }
+    assert (await jobs_of([a_job("Complete")], pod))["0a1b"].message == "registered qna 8"
+
+
 async def test_a_job_that_is_being_deleted_or_is_not_ours_is_none():
     gone = a_job(deletionTimestamp="2026-11-01T11:00:00Z")
     other = a_job()

@@ -80,6 +80,37 @@ WRONG: list[Any] = [
                  "spec.serving.podTemplate: metadata.labels must be a mapping, got 'x'", id="labels is text"),
     pytest.param({"serving": {"podTemplate": {"spec": "x"}}},
                  "spec.serving.podTemplate: spec must be a mapping, got 'x'", id="spec is text"),
+    *(
+        pytest.param({part: {**base, **parts}}, f"spec.{part}.{sentence}", id=f"{case} of {part}")
+        for part, base in (("serving", {}), ("retrain", {"image": "i"}))
+        for case, parts, sentence in (
+            ("a number for a value", {"env": [{"name": "PORT", "value": 8001}]}, "env.0.value:"),
+            ("no name", {"env": [{"value": "1"}]}, "env.0.name:"),
+            ("a name with =", {"env": [{"name": "A=B"}]}, "env.0.name:"),
+            ("one variable twice", {"env": [{"name": "A"}, {"name": "A", "value": "1"}]},
+             "env: each variable"),
+            ("two sources", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]}, "env.0: set either"),
+            ("a limit of limits", {"resources": {"limit": {"memory": "1Gi"}}}, "resources.limit: Extra"),
+            ("a quantity in words", {"resources": {"limits": {"memory": "much"}}}, "resources.limits.memory"),
+            ("a fraction", {"resources": {"limits": {"cpu": 0.5}}}, "resources.limits.cpu"),
+            ("tolerations in words", {"podTemplate": {"spec": {"tolerations": "all"}}},
+             "podTemplate: spec.tolerations must be a list, got 'all'"),
+            ("a toleration in words", {"podTemplate": {"spec": {"tolerations": ["all"]}}},
+             "podTemplate: spec.tolerations must be a list of mappings"),
+            ("a number for a label", {"podTemplate": {"metadata": {"labels": {"a": 1}}}},
+             "podTemplate: metadata.labels must be a mapping of strings, got {'a': 1}"),
+            ("a truth in words", {"podTemplate": {"spec": {"hostNetwork": "no"}}},
+             "podTemplate: spec.hostNetwork must be of type boolean, got 'no'"),
+            ("a truth for a number", {"podTemplate": {"spec": {"terminationGracePeriodSeconds": True}}},
+             "podTemplate: spec.terminationGracePeriodSeconds must be of type integer"),
+        )
+    ),
+    pytest.param({"serving": {"sidecars": [{"name": "a"}]}}, "spec.serving.sidecars: each item needs image",
+                 id="a sidecar without an image"),
+    pytest.param({"serving": {"volumes": [{"name": "a"}, {"name": "a"}]}},
+                 "spec.serving.volumes: each name may be given once", id="two volumes of one name"),
+    pytest.param({"drift": {"window": "9s"}}, "spec.drift.window: duration '9s' must be at least 10s",
+                 id="a window shorter than a scrape"),
     pytest.param({"canary": {"weight": 0}}, "spec.canary.weight:", id="weight 0"),
     pytest.param({"canary": {"weight": 100}}, "spec.canary.weight:", id="weight 100"),
     pytest.param({"canary": {"weight": 5, "steps": [{"weight": 6}]}},
@@ -165,8 +196,13 @@ WRONG: list[Any] = [
 @pytest.mark.parametrize(("parts", "sentence"), WRONG)
 def test_a_wrong_spec_gets_a_sentence_that_names_the_field(parts: dict[str, Any], sentence: str):
     with pytest.raises(Invalid) as caught:
-        ReleaseSpec.parse({"model": {"uri": URI}, **parts})
+        ReleaseSpec.parse({"model": {"uri": URI}, **parts}, strict=True)
     assert sentence in str(caught.value)
+
+
+def test_a_field_of_a_newer_schema_stops_no_release():
+    newer = {"model": {"uri": URI}, "canary": {"weight": 20, "maxSurge": 1}, "mirror": {"percent": 0}}
+    assert ReleaseSpec.parse(newer) == a_spec(canary={"weight": 20}) == ReleaseSpec.parse({**newer})
 
 
 def test_every_problem_of_a_spec_is_told_at_once():

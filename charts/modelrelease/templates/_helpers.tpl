@@ -18,6 +18,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else }}kube-system{{ end }}
 {{- end }}
 
+{{- define "modelrelease.image" -}}
+{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{ end }}
+{{- end }}
+
+{{- define "modelrelease.podTemplates" -}}
+{{- $allowed := (.Values.podTemplates).allowed | default "none" }}
+{{- if kindIs "string" $allowed }}{{ $allowed }}{{ else }}{{ join "," $allowed }}{{ end }}
+{{- end }}
+
 {{- define "modelrelease.rules" -}}
 - apiGroups: [modelrelease.dev]
   resources: [modelreleases]

@@ -6,14 +6,14 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from modelrelease_operator.api.durations import PositiveDuration, parse_duration
+from modelrelease_operator.api.durations import WindowDuration, parse_duration
 
 WORST_FEATURES = 5
 """Features that status names: the rest is in Prometheus."""
 
 
 class _Asked(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class _Stored(BaseModel):
@@ -39,7 +39,7 @@ class Drift(_Asked):
     """How the data that stable meets is compared with what it was trained on."""
 
     enabled: bool = True
-    window: PositiveDuration = "10m"
+    window: WindowDuration = "10m"
     min_samples: int = Field(default=500, ge=1, le=10**9)
     threshold: float = Field(default=0.1, gt=0, le=100)
     false_alarm_probability: float = Field(default=0.01, gt=0, lt=0.5)

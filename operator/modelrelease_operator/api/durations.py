@@ -5,12 +5,13 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
 DURATION_PATTERN = r"^([0-9]+(s|m|h|d))+$"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 LONGEST = timedelta(days=365)
+SCHEMA_RULES = "x-kubernetes-validations"
 
 
 @lru_cache(maxsize=1024)
@@ -37,19 +38,46 @@ def format_duration(span: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+SECONDS_IN_CEL = " + ".join(
+    f"{size} * self.findAll('[0-9]+{unit}').map(part, int(part.replace('{unit}', ''))).sum()"
+    for unit, size in _SECONDS.items()
+)
+"""The length of a duration for the schema, which has no unit of days."""
+
+
 def _readable(text: str) -> str:
     parse_duration(text)
     return text
 
 
-def _at_least_a_second(text: str) -> str:
-    if parse_duration(text) < timedelta(seconds=1):
-        msg = f"duration {text!r} must be at least 1s"
-        raise ValueError(msg)
-    return text
+def _at_least(least: timedelta) -> AfterValidator:
+    def check(text: str) -> str:
+        if parse_duration(text) < least:
+            msg = f"duration {text!r} must be at least {least.total_seconds():.0f}s"
+            raise ValueError(msg)
+        return text
+
+    return AfterValidator(check)
 
 
-DurationText = Annotated[
-    str, StringConstraints(pattern=DURATION_PATTERN, max_length=20), AfterValidator(_readable)
-]
-PositiveDuration = Annotated[DurationText, AfterValidator(_at_least_a_second)]
+def _as_in_the_schema(least: timedelta) -> WithJsonSchema:
+    """Return what the schema says of a duration, so that a test can hold the two together."""
+    rules = [_rule("<=", LONGEST, f"must be a duration of at most {LONGEST.days}d")]
+    if least:
+        rules.append(_rule(">=", least, f"must be a duration of at least {least.total_seconds():.0f}s"))
+    return WithJsonSchema(
+        {"type": "string", "pattern": DURATION_PATTERN, "maxLength": 20, SCHEMA_RULES: rules}
+    )
+
+
+def _rule(sign: str, bound: timedelta, message: str) -> dict[str, str]:
+    return {"rule": f"{SECONDS_IN_CEL} {sign} {bound.total_seconds():.0f}", "message": message}
+
+
+_Text = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=20), AfterValidator(_readable)]
+_NONE, _SECOND, _WINDOW = timedelta(0), timedelta(seconds=1), timedelta(seconds=10)
+
+DurationText = Annotated[_Text, _as_in_the_schema(_NONE)]
+PositiveDuration = Annotated[_Text, _at_least(_SECOND), _as_in_the_schema(_SECOND)]
+WindowDuration = Annotated[_Text, _at_least(_WINDOW), _as_in_the_schema(_WINDOW)]
+"""Over which something is counted: a shorter one is asked about more often than anything is scraped."""

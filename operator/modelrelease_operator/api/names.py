@@ -1,5 +1,7 @@
 """Every name, label and annotation key of ours, spelled once."""
 
+import re
+
 GROUP = "modelrelease.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -24,6 +26,10 @@ ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_ABORT = f"{GROUP}/abort"
 ANNOTATION_RETRY = f"{GROUP}/retry"
 ANNOTATION_RETRAIN = f"{GROUP}/retrain"
+ANNOTATION_IMAGE = f"{GROUP}/serving-image"
+"""Names the default image that a release without one of its own is to take up."""
+ANNOTATION_TEMPLATE = f"{GROUP}/pod-template"
+"""On a Deployment: the pod template that its revision began with."""
 
 NO_REVISION = "none"
 """A revision that no pod has: the selector of a Service that shall have no endpoints."""
@@ -48,3 +54,20 @@ def prober_name(release: str, canary: str) -> str:
 def service_names(release: str) -> tuple[str, str, str]:
     """Return the names of the Services: what clients call, the stable revision's, the canary's."""
     return release, f"{release}-stable", f"{release}-canary"
+
+
+def problem_of(release: str) -> str | None:
+    """Return why a release may not have this name, as the schema says it, or None."""
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", release):
+        return (
+            "metadata.name must be at most 50 characters, start with a letter and hold only a-z, 0-9 "
+            f"and '-', got {release!r}"
+        )
+    for suffix in ("-stable", "-canary"):
+        if release.endswith(suffix):
+            other = release.removesuffix(suffix)
+            return (
+                f"metadata.name {release} must not end in -stable or -canary; "
+                f"a release {other} names a Service {release}"
+            )
+    return None

@@ -11,7 +11,7 @@ from modelrelease_operator.api.durations import PositiveDuration, parse_duration
 class Probe(BaseModel):
     """Reference rows that a prober in the cluster sends to both revisions while the canary is judged."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     rate: float = Field(default=10, ge=0.1, le=200)
     """Probes a second, half of them to each revision."""

@@ -43,7 +43,7 @@ CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 class Threshold(BaseModel):
     """A number that the canary must keep within limits, for several looks in a row."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     query: Query
     max: float | None = None

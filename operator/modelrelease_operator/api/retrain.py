@@ -2,31 +2,26 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.durations import DurationText, PositiveDuration
-from modelrelease_operator.api.pods import Env, PodTemplate
+from modelrelease_operator.api.pods import Env, ObjectName, PodTemplate, Resources
 
 
 class Retrain(BaseModel):
     """The Job that retrains, and how often it may run."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     image: Annotated[str, StringConstraints(min_length=1)]
     command: tuple[str, ...] = Field(default=(), max_length=100)
     args: tuple[str, ...] = Field(default=(), max_length=100)
     env: Env = ()
-    resources: dict[str, Any] = Field(default_factory=dict)
-    service_account_name: (
-        Annotated[
-            str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
-        ]
-        | None
-    ) = None
+    resources: Resources = Resources()
+    service_account_name: ObjectName | None = None
     pod_template: PodTemplate = Field(default_factory=dict)
     cooldown: DurationText = "24h"
     deadline: PositiveDuration = "6h"

@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
-from modelrelease_operator.api.pods import Env, PodTemplate
+from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, Threshold
@@ -43,7 +43,7 @@ POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class StoreSecret(_Model):
@@ -86,12 +86,12 @@ class ModelSource(_Model):
         return self
 
 
-class Serving(_Model):
+class Serving(PodFields):
     """How the model is served."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
     replicas: int = Field(default=3, ge=1, le=1000)
-    resources: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources = Resources()
     env: Env = ()
     pod_template: PodTemplate = Field(default_factory=dict)
 
@@ -308,10 +308,14 @@ class ReleaseSpec(_Model):
     paused: bool = False
 
     @classmethod
-    def parse(cls, raw: dict[str, Any]) -> Self:
-        """Read a spec; raise Invalid with one sentence a problem, each naming its field."""
+    def parse(cls, raw: dict[str, Any], *, strict: bool = False) -> Self:
+        """Read a spec; raise Invalid with one sentence a problem, each naming its field.
+
+        A field that is not known is one of a newer schema, whose defaults the API server fills in: it is
+        ignored, unless `strict`, where a person's own words are read.
+        """
         try:
-            return cls.model_validate(raw)
+            return cls.model_validate(raw, extra="forbid" if strict else None)
         except ValidationError as problem:
             raise Invalid(_sentences(problem)) from problem
 

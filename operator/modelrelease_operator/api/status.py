@@ -4,14 +4,24 @@ Written by the operator alone, whole, from one builder. Evidence and the raw cou
 made from are written together, so a restart neither loses nor doubles a count.
 """
 
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import DriftStatus
+from modelrelease_operator.api.pods import has_null
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainStatus
 from modelrelease_operator.errors import Invalid
@@ -98,12 +108,46 @@ class Reason(StrEnum):
 
 
 class Recipe(_Model):
-    """What makes pods what they are, kept so that a revision can be repaired after the spec moved on."""
+    """What makes pods what they are, kept so that a revision can be repaired after the spec moved on.
+
+    A null of a pod template takes a field away, and the API server loses nulls: parts that hold one are
+    stored as text besides, in `exact`. An older operator reads the rest as it always did.
+    """
 
     image: str
     resources: dict[str, Any] = Field(default_factory=dict)
     env: tuple[dict[str, Any], ...] = ()
     pod_template: dict[str, Any] = Field(default_factory=dict)
+    pod: dict[str, Any] = Field(default_factory=dict)
+    """Fields of a pod that need no template, as in the spec."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells recipes apart. Never changed for a recipe that an older operator can have made."""
+        parts = {
+            "image": self.image,
+            "resources": self.resources,
+            "env": list(self.env),
+            "pod_template": self.pod_template,
+        }
+        return parts | ({"pod": self.pod} if self.pod else {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_exactly(cls, raw: Any) -> Any:
+        exact = raw.get("exact") if isinstance(raw, dict) else None
+        parts = json.loads(exact) if isinstance(exact, str) else None
+        return {**raw, **parts} if isinstance(parts, dict) else raw
+
+    @model_serializer(mode="wrap")
+    def _write_exactly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        exact = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
+        if not self.pod:
+            written.pop("pod", None)
+        if has_null(exact):
+            written["exact"] = json.dumps(exact, sort_keys=True, separators=(",", ":"))
+        return written
 
 
 class Target(_Model):
@@ -116,8 +160,6 @@ class Target(_Model):
     recipe: Recipe
     registered: Registered | None = None
     """The version of a registered model that this is; None where the release names no registry."""
-    credentials_secret: str | None = None
-    """Name of the Secret that the store of the artifact is shown by the pods that fetch it."""
 
     def parts(self) -> dict[str, Any]:
         """Return the revision's fields, without what a subclass adds."""
@@ -140,6 +182,8 @@ class Resolved(_Model):
     location: str | None = None
     """Where the pods find it; None where that is `uri` itself."""
     registered: Registered | None = None
+    image: str | None = None
+    """The default image at the time that the spec's pods were last chosen."""
 
 
 class Streak(_Model):

@@ -72,7 +72,7 @@ def manifests(file: Path) -> list[Manifest]:
     found = []
     for document in releases_in(file):
         try:
-            spec = ReleaseSpec.parse(document.get("spec") or {})
+            spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
         except Invalid as problem:
             msg = f"{file}: {names.KIND} {name_of(document)}: {problem}"
             raise Invalid(msg) from problem

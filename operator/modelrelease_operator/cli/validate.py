@@ -3,8 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli.common import Commands, command, name_of, releases_in
 from modelrelease_operator.core.cautions import about_trust
@@ -31,12 +33,44 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="YAML with one or more manifests; - for standard input",
     )
+    made.add_argument(
+        "--pod-templates",
+        type=_pod_templates,
+        default="scheduling",
+        metavar="ALLOWED",
+        help="what a pod template may set, as the operator's chart value podTemplates.allowed says: none, "
+        "scheduling (the default), all, or paths separated by commas",
+    )
     made.set_defaults(run=_validate)
+
+
+def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
+    """Return the spec of a manifest; raise Invalid when the API server or an operator would refuse it."""
+    meta = document.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else None
+    # One with generateName has no name yet.
+    if isinstance(name, str) and (problem := names.problem_of(name)):
+        raise Invalid(problem)
+    spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
+    if refusal := allowed.refusal_of_serving(spec):
+        raise Invalid(refusal)
+    if spec.retrain:
+        allowed.check_retrain(spec.retrain)
+    return spec
+
+
+def _pod_templates(text: str) -> str:
+    try:
+        Allowed.parse(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
+    return text
 
 
 def _validate(parsed: argparse.Namespace) -> int:
     """Check every manifest of our kind; say what is wrong with each."""
     wrong = checked = 0
+    allowed = Allowed.parse(parsed.pod_templates)
     for file in parsed.file:
         try:
             found = releases_in(file)
@@ -48,7 +82,7 @@ def _validate(parsed: argparse.Namespace) -> int:
             checked += 1
             name = name_of(document)
             try:
-                spec = ReleaseSpec.parse(document.get("spec") or {})
+                spec = _check(document, allowed)
                 print(f"{file}: {names.KIND} {name} is valid")
                 for remark in about_trust(spec):
                     print(f"{file}: {names.KIND} {name}: remark: {remark}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainOutcome, RetrainStatus
@@ -30,6 +31,8 @@ class Workload:
     """The sentence of a container that can never start: its artifact is wrong."""
     problem: str | None = None
     """The sentence of a container that does not start for now."""
+    live: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The Deployment as it was read: no decision is made from it, the next one is rendered beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,28 @@
 """From a desired world to Kubernetes objects: pure functions that return fresh dicts."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from modelrelease_operator.core.state import Desired
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services
+from modelrelease_operator.manifests.settled import settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 
-__all__ = ["Owner", "reference_to", "render", "retrain_job"]
+__all__ = ["Owner", "reference_to", "render", "retrain_job", "settled"]
 
 
-def render(owner: Owner, desired: Desired) -> list[dict[str, Any]]:
-    """Return every object that the release should own now, the pods' first."""
+def render(
+    owner: Owner, desired: Desired, live: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Return every object that the release should own now, the pods' first.
+
+    `live` has the Deployments that are there, by revision: their pods are not replaced.
+    """
     probers = [prober(owner, desired.probing)] if desired.probing else []
-    return [deployment(owner, running) for running in desired.running] + services(owner, desired) + probers
+    there = live or {}
+    deployments = [
+        settled(deployment(owner, running), there.get(running.target.revision)) for running in desired.running
+    ]
+    return deployments + services(owner, desired) + probers

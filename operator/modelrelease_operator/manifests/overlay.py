@@ -30,6 +30,11 @@ def merged(base: Any, overlay: Any) -> Any:
     return [merged(None, item) for item in overlay] if _is_list(overlay) else deepcopy(overlay)
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a copy that the API server takes: null stands for what is not there."""
+    return merged(None, value)
+
+
 def _merged_items(base: Sequence[Any], overlay: Sequence[Any], key: str) -> list[Any]:
     over = {item[key]: item for item in overlay}
     result = [merged(item, over.pop(item[key])) if item[key] in over else deepcopy(item) for item in base]

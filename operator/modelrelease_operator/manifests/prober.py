@@ -4,6 +4,7 @@ It is no part of either revision: its pod has none of the labels that Services s
 the manifests of both artifacts. It is placed as the canary's pods are.
 """
 
+import hashlib
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -12,8 +13,9 @@ from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.state import Probing
-from modelrelease_operator.manifests.overlay import merged
+from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import (
+    EVICTABLE,
     LOCKED_DOWN,
     POD_SECURITY,
     SCRAPED,
@@ -21,9 +23,11 @@ from modelrelease_operator.manifests.workload import (
     claim_of,
     fetcher,
     metadata,
+    placement,
 )
 
 GRACE_SECONDS = 10
+NAME_LENGTH = 63
 RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "20m", "memory": "64Mi"},
     "limits": {"memory": "256Mi"},
@@ -33,6 +37,11 @@ FROM_TEMPLATE = (
     "priorityClassName", "runtimeClassName", "securityContext", "serviceAccountName", "tolerations",
 )  # fmt: skip
 """What of the canary's pod template decides where a pod may run and what it may reach."""
+
+
+FROM_ENV = ("HOST", runtime.ENV_LOG_FORMAT, runtime.ENV_LOG_LEVEL)
+"""Settings of the canary that the prober has too. No proxy: it asks inside of the cluster."""
+SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
 def prober(owner: Owner, probing: Probing) -> dict[str, Any]:
@@ -51,11 +60,26 @@ def prober(owner: Owner, probing: Probing) -> dict[str, Any]:
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": labels, "annotations": dict(SCRAPED)},
+                "metadata": _metadata(labels, probing.canary),
                 "spec": _pod(owner, probing),
             },
         },
     }  # fmt: skip
+
+
+def _metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
+    """Return labels and annotations: meshes and webhooks are told what they are told of the canary's pods.
+
+    A plain label such as `app` stays behind, because a user's Service may select by it.
+    """
+    theirs = canary.recipe.pod_template.get("metadata") or {}
+    asked = (theirs.get("labels") or {}).items()
+    kept = {key: value for key, value in asked if "/" in key and not key.startswith(SELECTED_BY)}
+    annotations = theirs.get("annotations") or {}
+    found: dict[str, Any] = merged(
+        {"labels": {}, "annotations": SCRAPED | EVICTABLE}, {"labels": kept, "annotations": annotations}
+    )
+    return {**found, "labels": {**found["labels"], **labels}}
 
 
 def _pod(owner: Owner, probing: Probing) -> dict[str, Any]:
@@ -73,7 +97,9 @@ def _pod(owner: Owner, probing: Probing) -> dict[str, Any]:
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             *sources.values(),
         ],
+        **placement(owner, probing.canary),
     }
+    ours.pop("topologySpreadConstraints", None)
     template = _template(probing.canary)
     pod: dict[str, Any] = merged(ours, {key: template[key] for key in FROM_TEMPLATE if key in template})
     return pod
@@ -98,6 +124,9 @@ def _sources(target: Target) -> Iterator[dict[str, Any]]:
         yield {**volume, "name": _volume_of(claim)}
     mounted = {mount.get("name") for mount in _fetch_of(target).get("volumeMounts") or ()}
     yield from (volume for volume in _template(target).get("volumes") or () if volume.get("name") in mounted)
+    asked = without_nulls(target.recipe.pod)
+    mounted = {mount["name"] for mount in asked.get("volumeMounts", ())}
+    yield from (volume for volume in asked.get("volumes", ()) if volume["name"] in mounted)
 
 
 def _fetcher(target: Target, folder: str) -> dict[str, Any]:
@@ -125,6 +154,8 @@ def _container(owner: Owner, probing: Probing) -> dict[str, Any]:
         runtime.ENV_PROBE_RATE: f"{probing.asked.rate:g}",
         runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.asked.patience.total_seconds():g}",
     }
+    asked = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
+    env |= {name: value for name in FROM_ENV if (value := asked.get(name))}
     return {
         "name": "prober",
         "image": probing.canary.recipe.image,
@@ -147,5 +178,8 @@ def _container(owner: Owner, probing: Probing) -> dict[str, Any]:
 
 
 def _volume_of(claim: str) -> str:
-    """Return a volume name for a claim: two artifacts may be on two claims."""
-    return f"source-{claim}".replace(".", "-")[:63]
+    """Return a volume name for a claim: two artifacts may be on two claims, with long names."""
+    name = f"source-{claim}".replace(".", "-")
+    if len(name) <= NAME_LENGTH:
+        return name
+    return f"{name[: NAME_LENGTH - 9]}-{hashlib.sha256(claim.encode()).hexdigest()[:8]}"

@@ -8,7 +8,7 @@ from modelrelease_contract import retrain as words
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.core.state import Retraining
-from modelrelease_operator.manifests.overlay import merged
+from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import LOCKED_DOWN, POD_SECURITY, Owner, metadata
 
 DEFAULT_RESOURCES: dict[str, Any] = {
@@ -56,7 +56,7 @@ def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
     asked = retraining.asked
     env = _env(owner, retraining)
     ours = {item["name"] for item in env}
-    env += [deepcopy(item) for item in asked.env if item.get("name") not in ours]
+    env += [without_nulls(item.to_dict()) for item in asked.env if item.name not in ours]
     given = {"command": list(asked.command), "args": list(asked.args)}
     return {
         "name": "retrain",
@@ -64,7 +64,7 @@ def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         **{key: value for key, value in given.items() if value},
         "env": env,
-        "resources": deepcopy(asked.resources or DEFAULT_RESOURCES),
+        "resources": without_nulls(asked.resources.to_dict()) or deepcopy(DEFAULT_RESOURCES),
         "securityContext": deepcopy(LOCKED_DOWN),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "workingDir": "/tmp",  # noqa: S108 - a path inside the container

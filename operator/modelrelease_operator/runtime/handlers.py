@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
 from modelrelease_operator.runtime.cache import Cached
+from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
 from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
@@ -149,14 +150,15 @@ class Handlers:
         )
         self._current.workers.changed(key, fingerprint)
 
-    async def no_look_is_overdue(self, **_: Any) -> int:
-        """Tell the kubelet to start the process again when a look does not come any more."""
+    def trouble(self) -> str | None:
+        """Say what the kubelet should start the process again for: a look that does not come any more."""
+        if self._connected is None:
+            return None
         late = self._current.workers.overdue()
         lost = [f"{space}/{name}" for (space, name), seconds in late.items() if seconds > OVERDUE_SECONDS]
-        if lost:
-            msg = f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
-            raise kopf.PermanentError(msg)
-        return len(late)
+        return (
+            f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}" if lost else None
+        )
 
 
 def identity() -> str:
@@ -170,7 +172,6 @@ def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
     kopf.on.login(registry=registry)(handlers.log_in)
     kopf.on.startup(registry=registry)(handlers.start)
     kopf.on.cleanup(registry=registry)(handlers.stop)
-    kopf.on.probe(registry=registry, id="overdue")(handlers.no_look_is_overdue)
     kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(handlers.release_changed)
     return registry
 
@@ -178,18 +179,19 @@ def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
     log_as_json(settings.log_level)
-    start_http_server(settings.metrics_port)
+    start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
-    namespaces = settings.watched_namespaces
-    handlers = Handlers(settings)
-    asyncio.run(
-        kopf.operator(
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    namespaces, handlers = settings.watched_namespaces, Handlers(settings)
+    async with serving_health(settings.liveness_port, handlers.trouble):
+        await kopf.operator(
             registry=registry_for(handlers),
             stop_flag=handlers.lost,
             standalone=True,
             identity=IDENTITY,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
         )
-    )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from modelrelease_operator.api.pod_policy import EVERYTHING, Allowed
 from modelrelease_operator.api.registry import ModelRef, model_ref
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status, Target
@@ -9,7 +10,7 @@ from modelrelease_operator.core.state import Following, Problem
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.registry_watch import Key, Looked, RegistryWatch
-from modelrelease_operator.runtime.resolve import resolve, still_means, target_of
+from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,19 @@ class Meaning:
 
 
 async def meaning_of(
-    spec: ReleaseSpec, status: Status, *, key: Key, watch: RegistryWatch, default_image: str
+    spec: ReleaseSpec,
+    status: Status,
+    *,
+    key: Key,
+    watch: RegistryWatch,
+    default_image: str,
+    renewed_image: str | None = None,
+    allowed: Allowed = EVERYTHING,
 ) -> Meaning:
-    """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant."""
+    """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant.
+
+    `renewed_image` is the default image that a person asked for, `allowed` what a pod template may set.
+    """
     ref = model_ref(spec.model.uri)
     known = status.resolved if still_means(status.resolved, spec.model) else None
     looked = watch.found(key, ref)
@@ -50,12 +61,21 @@ async def meaning_of(
         return Meaning(resolved=status.resolved)
     version = found.registered.version if found.registered else None
     watch.follow(key, ref, version)
-    return Meaning(
-        resolved=found,
-        target=target_of(spec, found, default_image=default_image),
-        following=_following(ref, version, trouble),
-        delayed=delayed,
+    following = _following(ref, version, trouble)
+    target = meant_by(
+        spec, found, status, default_image=default_image, renewed=renewed_image == default_image
     )
+    found = found.model_copy(update={"image": target.recipe.image})
+    if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
+        too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
+        return Meaning(resolved=found, problem=too_much, following=following)
+    return Meaning(resolved=found, target=target, following=following, delayed=delayed)
+
+
+def _running(status: Status) -> frozenset[str]:
+    """Return the revisions that serve or are tried: what they may set was judged when they began."""
+    held = (status.stable, status.canary, status.previous)
+    return frozenset(target.revision for target in held if target)
 
 
 def _is_due(known: Resolved | None, looked: Looked | None) -> bool:

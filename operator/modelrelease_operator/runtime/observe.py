@@ -14,6 +14,8 @@ from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
 from modelrelease_operator.traffic.replicas import routed_by
 
+RETRAIN_CONTAINER = "retrain"
+"""Of a Job's pod: as the Job is made."""
 LAST_WORDS = 500
 """Characters of a Job's last words that are repeated: the end says most."""
 
@@ -77,28 +79,35 @@ async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, JobSeen], dict[
 
 
 async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
+    """Judge a Job by itself, or by its own container where a sidecar keeps the pod from ending."""
     name = job["metadata"]["name"]
+    pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
+    ended = [(pod, state) for pod in pods if (state := _end_of(pod, RETRAIN_CONTAINER))]
+    said = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _, state in ended),
+               default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
     for kind, outcome in (("Complete", RetrainOutcome.SUCCEEDED), ("Failed", RetrainOutcome.FAILED)):
-        if _condition(job, kind) != "True":
-            continue
-        said = await _last_words(kube, namespace, name)
-        cluster = next(
-            (each.get("message", "") for each in job["status"]["conditions"] if each["type"] == kind), ""
-        )
-        return JobSeen(name=name, outcome=outcome, message=said or cluster)
+        if _condition(job, kind) == "True":
+            cluster = next(
+                (each.get("message", "") for each in job["status"]["conditions"] if each["type"] == kind), ""
+            )
+            return JobSeen(name=name, outcome=outcome, message=said or cluster)
+    if any(state.get("exitCode") == 0 for _, state in ended):
+        return JobSeen(name=name, outcome=RetrainOutcome.SUCCEEDED, message=said)
+    for pod, state in ended:
+        if pod.get("status", {}).get("phase") == "Running":
+            code = state.get("exitCode")
+            msg = f"{said or 'it'} ended with {code}, while other containers of its pod go on"
+            return JobSeen(name=name, outcome=RetrainOutcome.FAILED, message=msg)
     return JobSeen(name=name)
 
 
-async def _last_words(kube: Kube, namespace: str, job: str) -> str:
-    """Return what the last pod of a Job said when it ended."""
-    pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": job})
-    words = [
-        (ended.get("finishedAt", ""), (ended.get("message") or "").strip())
-        for pod in pods
-        for container in pod.get("status", {}).get("containerStatuses", ())
-        if (ended := container.get("state", {}).get("terminated"))
-    ]
-    return max(words, default=("", ""))[1][-LAST_WORDS:]
+def _end_of(pod: Object, container: str) -> Mapping[str, Any] | None:
+    """Return how a container of a pod ended, if it did."""
+    for status in pod.get("status", {}).get("containerStatuses", ()):
+        if status.get("name") == container:
+            ended: Mapping[str, Any] | None = status.get("state", {}).get("terminated")
+            return ended
+    return None
 
 
 async def read_route(kube: Kube, owner: Owner, revisions: Iterable[str]) -> frozenset[str] | None:
@@ -141,6 +150,7 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
         current=deployment is not None and status.get("observedGeneration", 0) >= generation,
         refused=refused,
         problem=problem or _replica_failure(status),
+        live=deployment,
     )
 
 

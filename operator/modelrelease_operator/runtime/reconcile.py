@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status
 from modelrelease_operator.core.conditions import with_stall, with_trouble
@@ -157,6 +158,8 @@ class Reconciler:
             key=(namespace, name),
             watch=self.registry,
             default_image=self.settings.serving_image,
+            renewed_image=(release["metadata"].get("annotations") or {}).get(names.ANNOTATION_IMAGE),
+            allowed=Allowed.parse(self.settings.pod_templates),
         )
         meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
         status = before.model_copy(update={"resolved": meaning.resolved})
@@ -295,7 +298,8 @@ class Reconciler:
     ) -> Done:  # fmt: skip
         """Make the world as decided, each object on its own: what one is refused stops no other."""
         done = Done(decision=decision)
-        objects, back = render(owner, decision.desired), goes_back(decision.desired, seen)
+        live = {revision: each.live for revision, each in seen.workloads.items() if each.live}
+        objects, back = render(owner, decision.desired, live), goes_back(decision.desired, seen)
         if back:
             objects.sort(key=lambda obj: obj["kind"] != "Service")
         for obj in objects:
@@ -341,6 +345,7 @@ class Reconciler:
         if retraining is None:
             return
         try:
+            Allowed.parse(self.settings.pod_templates).check_retrain(retraining.asked)
             done.wrote |= await apply_ours(self.kube, owner, retrain_job(owner, retraining))
         except Invalid as problem:
             done.decision = refused(done.decision, retraining, str(problem), now)

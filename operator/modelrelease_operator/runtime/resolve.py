@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
+from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.registry import (
     REGISTRY_SCHEMES,
     TAG_DIGEST,
@@ -17,7 +18,7 @@ from modelrelease_operator.api.registry import (
     run_ref,
 )
 from modelrelease_operator.api.spec import POD_ONLY_SCHEMES, VERSION_PATTERN, ModelSource, ReleaseSpec
-from modelrelease_operator.api.status import Recipe, Resolved, Target
+from modelrelease_operator.api.status import Recipe, Resolved, Status, Target
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
 from modelrelease_operator.runtime.stores import Stores
@@ -167,18 +168,18 @@ def _resolved(source: ModelSource, version: str, digest: str, entry: _Entry | No
 
 def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> Target:
     """Return the revision that a spec means: the same inputs always give the same revision."""
+    serving, pod = spec.serving, spec.serving.pod_fields()
+    if spec.model.credentials_secret_ref:
+        pod[CREDENTIALS] = spec.model.credentials_secret_ref.name
     recipe = Recipe(
-        image=spec.serving.image or default_image,
-        resources=spec.serving.resources,
-        env=spec.serving.env,
-        pod_template=spec.serving.pod_template,
+        image=serving.image or default_image,
+        resources=serving.resources.to_dict(),
+        env=tuple(item.to_dict() for item in serving.env),
+        pod_template=serving.pod_template,
+        pod=pod,
     )
     uri = resolved.location or resolved.uri
-    secret = spec.model.credentials_secret_ref
-    identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.model_dump(mode="json")}
-    if secret:
-        # Only where there is one: the revisions of all others stay what they were.
-        identity["credentials"] = secret.name
+    identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.identity}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return Target(
         revision=hashlib.sha256(text.encode()).hexdigest()[:10],
@@ -187,8 +188,37 @@ def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> T
         sha256=resolved.sha256,
         recipe=recipe,
         registered=resolved.registered,
-        credentials_secret=secret.name if secret else None,
     )
+
+
+def meant_by(
+    spec: ReleaseSpec, resolved: Resolved, status: Status, *, default_image: str, renewed: bool = False
+) -> Target:
+    """Return what a spec means beside what is known of its release.
+
+    A spec that still describes a revision which the release knows, but for a default image that is
+    another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a person
+    asked for the new default.
+    """
+    target = target_of(spec, resolved, default_image=default_image)
+    known = _known_revisions(status, resolved)
+    if spec.serving.image or renewed or target.revision in known:
+        return target
+    for revision, image in known.items():
+        kept = target_of(spec, resolved, default_image=image)
+        if kept.revision == revision:
+            return kept
+    return target
+
+
+def _known_revisions(status: Status, resolved: Resolved) -> dict[str, str]:
+    """Return the images of the revisions that a release remembers."""
+    held = [target for target in (status.canary, status.stable, status.previous) if target]
+    known = {target.revision: target.recipe.image for target in held}
+    image = (status.resolved or resolved).image
+    if status.rejected and image:
+        known.setdefault(status.rejected.revision, image)
+    return known
 
 
 def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
