@@ -72,7 +72,7 @@ class OneSource:
     def __init__(self, source: Measured) -> None:
         self.source = source
 
-    def get(self, *_: Any, **__: Any) -> Measured:
+    async def of(self, *_: Any, **__: Any) -> Measured:
         return self.source
 
 
