@@ -17,6 +17,7 @@ WHO = f"system:serviceaccount:{OPERATOR_SPACE}:modelrelease"
         ("patch", "deployments.apps", "yes"),
         ("patch", "modelreleases.modelrelease.dev/status", "yes"),
         ("patch", "jobs.batch", "yes"),
+        ("watch", "pods", "yes"),
         ("update", "cronjobs.batch", "no"),
         ("get", "secrets", "no"),
         ("list", "configmaps", "no"),
