@@ -8,14 +8,19 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictFloat,
     StrictInt,
     StrictStr,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
-ENV_NAME_PATTERN = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"
+from modelrelease_operator.api.strictness import is_strict
+
+ENV_NAME_PATTERN = r"^[ -<>-~]+$"
+"""What Kubernetes 1.34 takes; an older one says so itself."""
 QUANTITY_PATTERN = (
     r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
     r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -69,14 +74,25 @@ class EnvVar(_Asked):
     value_from: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if self.value is not None and self.value_from is not None:
+    def _has_one_source(self, info: ValidationInfo) -> Self:
+        if is_strict(info) and self.value is not None and self.value_from is not None:
             msg = f"set either value or valueFrom of the variable {self.name}, not both"
             raise ValueError(msg)
         return self
 
 
-Quantity = StrictInt | Annotated[StrictStr, StringConstraints(pattern=QUANTITY_PATTERN, max_length=64)]
+def _only_stored(value: float, info: ValidationInfo) -> float:
+    if is_strict(info):
+        msg = f"a quantity that is no whole number must be text, got {value:g}: put it in quotes"
+        raise ValueError(msg)
+    return value
+
+
+Quantity = (
+    StrictInt
+    | Annotated[StrictFloat, AfterValidator(_only_stored)]
+    | Annotated[StrictStr, StringConstraints(pattern=QUANTITY_PATTERN, max_length=64)]
+)
 Quantities = dict[str, Quantity | None]
 
 
