@@ -31,6 +31,7 @@ CREDENTIALS = "credentialsSecretRef"
 """Beside the pod fields of a recipe: the Secret that the artifact is fetched with."""
 
 OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
+LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
 
 STRINGS, OBJECT, LIST, NAMED = "map of strings", "object", "array", "array of named"
@@ -152,6 +153,13 @@ def _with(*required: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _of_a_label(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    if long := [item["name"] for item in items if len(item["name"]) > LONGEST_NAME]:
+        msg = f"a name has at most {LONGEST_NAME} characters, got {long[0]}"
+        raise ValueError(msg)
+    return items
+
+
 def _once(key: str) -> AfterValidator:
     def check(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         found = [item[key] for item in items]
@@ -169,7 +177,9 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
 Items = tuple[dict[str, Any], ...]
-Containers = Annotated[Items, Field(max_length=20), _with("name", "image"), _once("name")]
+Containers = Annotated[
+    Items, Field(max_length=20), _with("name", "image"), AfterValidator(_of_a_label), _once("name")
+]
 
 
 class PodFields(_Asked):
@@ -189,7 +199,9 @@ class PodFields(_Asked):
     """Run before the artifact is fetched, in this order."""
     sidecars: Containers = ()
     """Started before everything else and stopped after the predictor."""
-    volumes: Annotated[Items, Field(max_length=50), _with("name"), _once("name")] = ()
+    volumes: Annotated[
+        Items, Field(max_length=50), _with("name"), AfterValidator(_of_a_label), _once("name")
+    ] = ()
     volume_mounts: Annotated[Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")] = ()
     """Mounted where the artifact is fetched and where it is served."""
 
