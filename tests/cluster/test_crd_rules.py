@@ -195,6 +195,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"serving": {part: [{"name": "a", "image": "i"}] for part in ("sidecars", "initContainers")}},
                 "must not share a name",
             ),
+            (
+                "a container of a long name",
+                {"serving": {"sidecars": [{"name": "a" * 64, "image": "i"}]}},
+                "spec.serving.sidecars[0].name",
+            ),
             ("a volume that is ours", {"serving": {"volumes": [{"name": "model"}]}}, "operator's own"),
             (
                 "a mount over the model",

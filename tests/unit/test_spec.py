@@ -205,6 +205,21 @@ def test_a_field_of_a_newer_schema_stops_no_release():
     assert ReleaseSpec.parse(newer) == a_spec(canary={"weight": 20}) == ReleaseSpec.parse({**newer})
 
 
+STORED: list[dict[str, Any]] = [
+    {"serving": {"resources": {"requests": {"cpu": 0.5}}}},
+    {"serving": {"env": [{"name": "A", "value": "", "valueFrom": {"fieldRef": {}}}]}},
+    {"drift": {"window": "5s"}},
+]
+
+
+@pytest.mark.parametrize("parts", STORED)
+def test_what_an_older_schema_let_through_goes_on_and_a_person_is_told(parts: dict[str, Any]):
+    raw = {"model": {"uri": URI}, **parts}
+    assert ReleaseSpec.parse(raw)
+    with pytest.raises(Invalid):
+        ReleaseSpec.parse(raw, strict=True)
+
+
 def test_every_problem_of_a_spec_is_told_at_once():
     with pytest.raises(Invalid, match=r"spec\.serving\.replicas: .*; spec\.canary\.weight: "):
         ReleaseSpec.parse({"model": {"uri": URI}, "serving": {"replicas": 0}, "canary": {"weight": 0}})

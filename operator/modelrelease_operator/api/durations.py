@@ -5,7 +5,9 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, StringConstraints, ValidationInfo, WithJsonSchema
+
+from modelrelease_operator.api.strictness import is_strict
 
 DURATION_PATTERN = r"^([0-9]+(s|m|h|d))+$"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,9 +52,9 @@ def _readable(text: str) -> str:
     return text
 
 
-def _at_least(least: timedelta) -> AfterValidator:
-    def check(text: str) -> str:
-        if parse_duration(text) < least:
+def _at_least(least: timedelta, *, for_people: bool = False) -> AfterValidator:
+    def check(text: str, info: ValidationInfo) -> str:
+        if parse_duration(text) < least and (is_strict(info) or not for_people):
             msg = f"duration {text!r} must be at least {least.total_seconds():.0f}s"
             raise ValueError(msg)
         return text
@@ -79,5 +81,7 @@ _NONE, _SECOND, _WINDOW = timedelta(0), timedelta(seconds=1), timedelta(seconds=
 
 DurationText = Annotated[_Text, _as_in_the_schema(_NONE)]
 PositiveDuration = Annotated[_Text, _at_least(_SECOND), _as_in_the_schema(_SECOND)]
-WindowDuration = Annotated[_Text, _at_least(_WINDOW), _as_in_the_schema(_WINDOW)]
+WindowDuration = Annotated[
+    _Text, _at_least(_SECOND), _at_least(_WINDOW, for_people=True), _as_in_the_schema(_WINDOW)
+]
 """Over which something is counted: a shorter one is asked about more often than anything is scraped."""

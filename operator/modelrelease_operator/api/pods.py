@@ -8,14 +8,19 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictFloat,
     StrictInt,
     StrictStr,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
-ENV_NAME_PATTERN = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"
+from modelrelease_operator.api.strictness import is_strict
+
+ENV_NAME_PATTERN = r"^[ -<>-~]+$"
+"""What Kubernetes 1.34 takes; an older one says so itself."""
 QUANTITY_PATTERN = (
     r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
     r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -26,6 +31,7 @@ CREDENTIALS = "credentialsSecretRef"
 """Beside the pod fields of a recipe: the Secret that the artifact is fetched with."""
 
 OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
+LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
 
 STRINGS, OBJECT, LIST, NAMED = "map of strings", "object", "array", "array of named"
@@ -69,14 +75,25 @@ class EnvVar(_Asked):
     value_from: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if self.value is not None and self.value_from is not None:
+    def _has_one_source(self, info: ValidationInfo) -> Self:
+        if is_strict(info) and self.value is not None and self.value_from is not None:
             msg = f"set either value or valueFrom of the variable {self.name}, not both"
             raise ValueError(msg)
         return self
 
 
-Quantity = StrictInt | Annotated[StrictStr, StringConstraints(pattern=QUANTITY_PATTERN, max_length=64)]
+def _only_stored(value: float, info: ValidationInfo) -> float:
+    if is_strict(info):
+        msg = f"a quantity that is no whole number must be text, got {value:g}: put it in quotes"
+        raise ValueError(msg)
+    return value
+
+
+Quantity = (
+    StrictInt
+    | Annotated[StrictFloat, AfterValidator(_only_stored)]
+    | Annotated[StrictStr, StringConstraints(pattern=QUANTITY_PATTERN, max_length=64)]
+)
 Quantities = dict[str, Quantity | None]
 
 
@@ -136,6 +153,13 @@ def _with(*required: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _of_a_label(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    if long := [item["name"] for item in items if len(item["name"]) > LONGEST_NAME]:
+        msg = f"a name has at most {LONGEST_NAME} characters, got {long[0]}"
+        raise ValueError(msg)
+    return items
+
+
 def _once(key: str) -> AfterValidator:
     def check(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         found = [item[key] for item in items]
@@ -153,7 +177,9 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]
 Items = tuple[dict[str, Any], ...]
-Containers = Annotated[Items, Field(max_length=20), _with("name", "image"), _once("name")]
+Containers = Annotated[
+    Items, Field(max_length=20), _with("name", "image"), AfterValidator(_of_a_label), _once("name")
+]
 
 
 class PodFields(_Asked):
@@ -173,7 +199,9 @@ class PodFields(_Asked):
     """Run before the artifact is fetched, in this order."""
     sidecars: Containers = ()
     """Started before everything else and stopped after the predictor."""
-    volumes: Annotated[Items, Field(max_length=50), _with("name"), _once("name")] = ()
+    volumes: Annotated[
+        Items, Field(max_length=50), _with("name"), AfterValidator(_of_a_label), _once("name")
+    ] = ()
     volume_mounts: Annotated[Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")] = ()
     """Mounted where the artifact is fetched and where it is served."""
 

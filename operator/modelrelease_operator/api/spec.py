@@ -29,6 +29,7 @@ from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
 from modelrelease_operator.api.retrain import Retrain
+from modelrelease_operator.api.strictness import STRICT
 from modelrelease_operator.errors import Invalid
 
 URI_PATTERN = (
@@ -312,10 +313,12 @@ class ReleaseSpec(_Model):
         """Read a spec; raise Invalid with one sentence a problem, each naming its field.
 
         A field that is not known is one of a newer schema, whose defaults the API server fills in: it is
-        ignored, unless `strict`, where a person's own words are read.
+        ignored, and what an older schema let through is read, unless `strict`: a person's own words.
         """
         try:
-            return cls.model_validate(raw, extra="forbid" if strict else None)
+            if strict:
+                return cls.model_validate(raw, extra="forbid", context=STRICT)
+            return cls.model_validate(raw)
         except ValidationError as problem:
             raise Invalid(_sentences(problem)) from problem
 
