@@ -142,7 +142,7 @@ class _Numbers:
         """Count values, shape (rows, features); NaN is a missing one."""
         found = np.zeros(values.shape, dtype=np.intp)
         for edges in self._edges:
-            # As many edges as are not above the value: bisect_right, the rule of the contract.
+            # As many edges as are not above the value: bisect_right, the contract's Histogram.bin_of.
             found += values >= edges
         found[np.isnan(values)] = self._missing
         features, columns = self._counts.shape
@@ -173,12 +173,12 @@ def _ranges(features: Sequence[Feature], number: int) -> tuple[NDArray[np.float6
 
 
 class _Texts:
-    """Bins of one categorical feature, or of answers that are classes; the last bin holds all others."""
+    """Bins of one categorical feature, or of answers that are classes."""
 
     def __init__(self, bins: Histogram, feature: Feature | None) -> None:
         self._name = feature.name if feature else ""
-        self._index: dict[Any, int] = {label: index for index, label in enumerate(bins.labels)}
-        self._known = frozenset(feature.categories if feature else ()) or frozenset(bins.labels[:-1])
+        self._index, self._place_of_other = bins.places, bins.place_of_other
+        self._known = frozenset(feature.categories if feature else ()) or frozenset(self._index)
         self._counts = [0] * len(bins.labels)
         self._missing = self._unseen = 0
 
@@ -188,7 +188,8 @@ class _Texts:
                 self._missing += 1
                 continue
             text = str(value)
-            self._counts[self._index.get(text, -1)] += 1
+            place = self._index.get(text)
+            self._counts[self._place_of_other(text) if place is None else place] += 1
             self._unseen += text not in self._known
 
     def bins(self) -> Iterator[Counted]:
