@@ -6,7 +6,7 @@ cost more than to predict it. Written from the event loop's thread only, so noth
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,15 +135,18 @@ class _Numbers:
         self._names = [each.name for each in features] if features is not None else [""] * len(bins)
         self._low, self._high = _ranges(features or [], len(bins))
         self._missing = width + 1
+        # Bytes are added several times as fast as the machine's words.
+        self._place = np.uint8 if width < 256 else np.intp
         self._counts = np.zeros((len(bins), width + 2), dtype=np.int64)
         self._below, self._above = np.zeros((2, len(bins)), dtype=np.int64)
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Count values, shape (rows, features); NaN is a missing one."""
-        found = np.zeros(values.shape, dtype=np.intp)
+        place = np.zeros(values.shape, dtype=self._place)
         for edges in self._edges:
             # As many edges as are not above the value: bisect_right, the contract's Histogram.bin_of.
-            found += values >= edges
+            place += (values >= edges).view(np.uint8)
+        found = place.astype(np.intp)
         found[np.isnan(values)] = self._missing
         features, columns = self._counts.shape
         found += np.arange(features) * columns

@@ -51,7 +51,7 @@ def edges(values: Floats) -> list[float]:
     distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     total = int(counts.sum())
     least = SEEN if len(distinct) <= FEW else max(SEEN, total / BINS)
-    alone = np.flatnonzero(counts >= least)
+    alone = np.flatnonzero(counts >= least).tolist()
     inner = [edge for at in alone for edge in _around(distinct, at)]
     for first, last in zip([-1, *alone], [*alone, len(distinct)], strict=True):
         rest = np.repeat(distinct[first + 1 : last], counts[first + 1 : last])
