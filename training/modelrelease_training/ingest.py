@@ -109,6 +109,12 @@ def write_table(frame: pd.DataFrame, output: Path, *, force: bool = False) -> In
     except OSError as error:
         msg = f"cannot write to {output}: {error.strerror or error}"
         raise DataError(msg) from error
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"cannot write {output}: a column holds what Parquet has no type for ({reason})"
+        raise DataError(
+            f"{msg}; make its values of one kind, and whole numbers of 64 bits at most"
+        ) from error
     columns = tuple(str(name) for name in frame.columns)
     return Ingested(path=output, fingerprint=fingerprint(output), rows=len(frame), columns=columns)
 

@@ -69,7 +69,8 @@ def _values(column: Any) -> Floats | list[str | None]:
     if not any(test(column.type) for test in numeric):
         return [None if value is None else str(value) for value in column.to_pylist()]
     whole = pc.cast(column, pa.int8()) if kinds.is_boolean(column.type) else column
-    numbers: Floats = pc.cast(whole, pa.float64()).to_numpy(zero_copy_only=False)
+    # Unsafe: ids beyond 2^53 become the nearest double, as they do in every request.
+    numbers: Floats = pc.cast(whole, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
 
 

@@ -6,18 +6,20 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from modelrelease_contract import retrain as words
-from modelrelease_training.commands.common import Parser
+from modelrelease_training.commands.common import Parser, last_resort, seed
 from modelrelease_training.errors import EXIT_REFUSED, EXIT_USAGE, TrainingError
 from modelrelease_training.flow.request import Request
 from modelrelease_training.gitops import GitOpsError
 from modelrelease_training.ingest import parse_shift
 
+EXIT_INTERRUPTED: Final = 130
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Kubernetes shows what a container leaves here; the operator repeats it in status."""
 _PREFECT: Final = {
@@ -67,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _give_up(str(error), error.exit_code)
     except (GitOpsError, OSError) as error:
         return _give_up(str(error), EXIT_USAGE)
+    except KeyboardInterrupt:
+        return _give_up("stopped; the same command goes on after the last finished step", EXIT_INTERRUPTED)
+    except Exception as error:
+        return _give_up(last_resort(error), EXIT_USAGE)
 
 
 def _parser() -> Parser:
@@ -109,7 +115,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", type=Path, metavar="FILE", help="a .parquet or .csv file")
     group.add_argument("--drawn", type=int, metavar="ROWS", help="draw so many rows instead")
     group.add_argument(
-        "--seed", type=int, default=7, help="of drawn rows and of the fit (default: %(default)s)"
+        "--seed", type=seed, default=7, help="of drawn rows and of the fit (default: %(default)s)"
     )
     group.add_argument(
         "--shift", action="append", default=[], metavar="FEATURE=DEVIATIONS", help="move a drawn feature"
@@ -202,7 +208,9 @@ def _give_up(message: str, code: int) -> int:
 
 def _leave_word(text: str) -> None:
     if TERMINATION_LOG.exists():
-        TERMINATION_LOG.write_text(text[:4000])
+        # A word less must not change the exit code.
+        with suppress(OSError):
+            TERMINATION_LOG.write_text(text[:4000])
 
 
 if __name__ == "__main__":
