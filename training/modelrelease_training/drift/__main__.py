@@ -143,7 +143,8 @@ def _check_texts(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]
 
 def _check_numbers(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
     known = baseline.read_numbers(options.baseline)
-    columns = read_columns(options.input_file, encoding=options.encoding)
+    texts = [name for name, bins in known.features.items() if bins.labels]
+    columns = read_columns(options.input_file, encoding=options.encoding, texts=texts)
     alpha = numeric.ALPHA if options.alpha is None else options.alpha
     found = numeric.compare(known, columns, alpha=alpha, practical=options.practical_psi)
     figures = {"drift": bool(found.found_by), **report.numeric_figures(found)}
