@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -46,8 +46,9 @@ examples:
   Stopped in the middle? The same command goes on after the last step that was finished.
 
   As a Prefect deployment, `retrain-flow/production-retrain`, of the server at PREFECT_API_URL:
-    python -m modelrelease_training.flow serve
-    prefect deployment run retrain-flow/production-retrain --param request='{"id": "monday"}'
+    python -m modelrelease_training.flow serve --data data/latest.parquet
+    prefect deployment run retrain-flow/production-retrain
+    prefect deployment run retrain-flow/production-retrain --param request='{"data": "data/monday.parquet"}'
 
 exit codes: 0 released (or registered), 2 the request cannot be met, 3 the data breaks its schema,
 4 the challenger is refused.
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
     try:
-        return _serve() if options.command == "serve" else _run(options)
+        return _serve(options) if options.command == "serve" else _run(options)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the request"
@@ -83,32 +84,34 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    commands.add_parser(
-        "serve",
-        help="serve the deployment production-retrain to the server at PREFECT_API_URL",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run = commands.add_parser(
-        "run", help="run one retraining", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    shape: Any = {"epilog": _EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    what = "serve the deployment production-retrain to the server at PREFECT_API_URL"
+    serve = commands.add_parser("serve", help=what, **shape)
+    serve.set_defaults(id="")
+    run = commands.add_parser("run", help="run one retraining", **shape)
     run.add_argument(
         "--id",
         default=os.environ.get(words.ENV_REQUEST) or time.strftime("%Y%m%d-%H%M%S", time.gmtime()),
         help=f"names the request and the new version (default: ${words.ENV_REQUEST}, else the time)",
     )
-    run.add_argument(
+    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
+    for command in (serve, run):
+        _add_request(command)
+    return parser
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    """Add what a request says; of a deployment, what one says that is run without parameters."""
+    command.add_argument(
         "--model",
         default=os.environ.get(words.ENV_MODEL) or "qna",
         help=f"name of the registered model (default: ${words.ENV_MODEL}, else qna)",
     )
-    run.add_argument("--version", help="of the new artifact (default: the id)")
-    run.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
-    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
-    _add_data(run.add_argument_group("data"))
-    _add_how(run.add_argument_group("how the model is fitted, and when it is accepted"))
-    _add_release(run.add_argument_group("release"))
-    return parser
+    command.add_argument("--version", help="of the new artifact (default: the id)")
+    command.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
+    _add_data(command.add_argument_group("data"))
+    _add_how(command.add_argument_group("how the model is fitted, and when it is accepted"))
+    _add_release(command.add_argument_group("release"))
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -152,7 +155,7 @@ def request_of(options: argparse.Namespace) -> Request:
     drawn = options.drawn is not None or bool(shifts)
     git = options.git_repository is not None or options.git_file is not None
     fields = {
-        "id": options.id,
+        **({"id": options.id} if options.id else {}),
         "model": options.model,
         "version": options.version,
         "data": options.data,
@@ -174,12 +177,7 @@ def request_of(options: argparse.Namespace) -> Request:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        request = request_of(options)
-    except ValueError as error:
-        if isinstance(error, ValidationError):
-            raise
-        return _give_up(str(error), EXIT_USAGE)
+    request = _request_of(options)
     # What was finished is remembered beside the files that it made.
     home = request.workdir.resolve() / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -193,11 +191,26 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if found["accepted"] else EXIT_REFUSED
 
 
-def _serve() -> int:
+def _serve(options: argparse.Namespace) -> int:
+    request = _request_of(options)
     from modelrelease_training.flow.flow import DEPLOYMENT, retrain  # noqa: PLC0415
 
-    retrain.serve(name=DEPLOYMENT, description="Retrain, compare, register, release. One at a time.", limit=1)
+    retrain.serve(
+        name=DEPLOYMENT,
+        description="Retrain, compare, register, release. One at a time.",
+        parameters={"request": request.model_dump(mode="json", exclude_defaults=True)},
+        limit=1,
+    )
     return 0
+
+
+def _request_of(options: argparse.Namespace) -> Request:
+    try:
+        return request_of(options)
+    except ValidationError:
+        raise
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _give_up(message: str, code: int) -> int:
