@@ -13,11 +13,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.random import Generator
 
+from benchmarks.marks import put
 from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, ModelFile
 from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_status import with_windows
@@ -224,27 +226,36 @@ def _title(family: Family) -> str:
     return f"{family.name} -> {family.shift}"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="batches a figure (default: %(default)s)")
-    seeds = parser.parse_args().seeds
+def table(seeds: int) -> Iterator[str]:
+    """Yield the lines of the table."""
     (clean, raised), (moved, found) = (by_operator(moved=moved, seeds=seeds) for moved in (False, True))
     small, middle, large = (f"{rows:,} rows" for rows, _ in SIZES)
-    print(f"| column | drift | clean, {small} | {middle} | {large} | drift found | operator: clean | found |")
-    print("|---|---|---|---|---|---|---|---|")
+    yield f"| column | drift | clean, {small} | {middle} | {large} | drift found | operator: clean | found |"
+    yield "|---|---|---|---|---|---|---|---|"
     for family in families():
         calm = [alarms(family, rows=rows, batch=batch, moved=False, seeds=seeds) for rows, batch in SIZES]
         rows, batch = SIZES[1]
         seen = alarms(family, rows=rows, batch=batch, moved=True, seeds=seeds)
-        ours = [str(table.get(_title(family), "")) for table in (clean, moved)]
+        ours = [str(figures.get(_title(family), "")) for figures in (clean, moved)]
         cells = (family.name, family.shift, *map(str, calm), str(seen), *ours)
-        print(f"| {' | '.join(cells)} |", flush=True)
-    print(
-        f"\n`Drifted` with every column clean: {raised} of {seeds}; with every one moved: {found} of {seeds}."
+        yield f"| {' | '.join(cells)} |"
+    yield f"\n`Drifted` with every column clean: {raised} of {seeds}; with all moved: {found} of {seeds}."
+
+
+def main() -> None:
+    """Print the table, or put it into a document."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="batches a figure (default: %(default)s)")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="replace the table between its marks")
+    options = parser.parse_args()
+    lines = []
+    for line in table(options.seeds):
+        print(line, flush=True)
+        lines.append(line)
+    if options.into:
+        put(options.into, "\n".join(lines), mark="drift")
 
 
 if __name__ == "__main__":
