@@ -2,21 +2,24 @@
 
 import copy
 import json
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from modelrelease_contract import ArtifactManifest, Histogram, ModelFile, metrics, runtime
+from modelrelease_contract import ArtifactManifest, Baseline, Histogram, ModelFile, metrics, runtime
 from modelrelease_serving.app import create_app
 from modelrelease_serving.model import Model
 from modelrelease_serving.settings import Settings, variables
+from modelrelease_training.bins import edges, histogram
 from modelrelease_training.data import Split, make_data, split
 from modelrelease_training.evaluate import evaluate
 from modelrelease_training.export import Exported, Label, export_artifact
@@ -84,10 +87,10 @@ async def test_serving_counts_held_out_rows_exactly_as_the_baseline_has_them(
     expected = {**baseline.features, "": baseline.prediction}
     bins = {**counted[metrics.FEATURE_BIN_TOTAL], **counted[metrics.PREDICTION_BIN_TOTAL]}
     assert set(bins) == set(expected)
-    for feature, histogram in expected.items():
+    for feature, known in expected.items():
         assert bins[feature].pop(metrics.BIN_MISSING) == 0
-        assert list(bins[feature].values()) == list(histogram.counts)
-        assert list(bins[feature]) == [str(index) for index in range(len(histogram.counts))]
+        assert list(bins[feature].values()) == list(known.counts)
+        assert list(bins[feature]) == [str(index) for index in range(len(known.counts))]
 
 
 async def test_the_baseline_is_exported_beside_the_counts_it_is_compared_with(
@@ -105,8 +108,13 @@ async def test_the_baseline_is_exported_beside_the_counts_it_is_compared_with(
         ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.5,), "counts": (9, 9)}, True),
         ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.6,), "counts": (1, 2)}, False),
         ({"labels": ("a", "other"), "counts": (1, 2)}, {"labels": ("b", "other"), "counts": (1, 2)}, False),
+        (
+            {"labels": ("rare 1", "other"), "shared": (("a",),), "counts": (1, 2)},
+            {"labels": ("rare 1", "other"), "shared": (("b",),), "counts": (1, 2)},
+            False,
+        ),
     ],
-    ids=["other counts", "other edges", "other labels"],
+    ids=["other counts", "other edges", "other labels", "other rare values"],
 )
 def test_bins_have_the_same_layout_when_a_value_falls_in_the_same_bin_of_both(
     one: dict[str, Any], other: dict[str, Any], same: bool
@@ -226,3 +234,42 @@ def test_two_files_may_not_share_a_path_nor_be_the_manifest(exported: Exported) 
     for extra in (file, {**file, "path": "manifest.json"}):
         with pytest.raises(ValidationError, match="file paths must differ"):
             ArtifactManifest.model_validate({**document, "files": [file, extra]}, strict=False)
+
+
+STORED = """{"rows": 200, "features": {
+ "age": {"edges": [1.5, 2.0, 8.25], "labels": [], "counts": [50, 50, 40, 60], "missing": 3},
+ "flag": {"edges": [0.0], "labels": [], "counts": [0, 200], "missing": 0},
+ "city": {"edges": [], "labels": ["a", "b", "other"], "counts": [120, 60, 20], "missing": 0}},
+ "prediction": {"edges": [0.5], "labels": [], "counts": [90, 110], "missing": 0}}"""
+"""A baseline as it was written before values had bins of their own."""
+LAYOUTS = ["81e57f4f4425", "b74ad45fa2af", "12cb4789bde9"]
+"""What the layouts of its features were then."""
+
+
+def test_a_baseline_of_the_form_before_is_read_counted_and_written_as_it_was() -> None:
+    known = Baseline.model_validate_json(STORED)
+    assert json.loads(known.model_dump_json()) == json.loads(STORED)
+    age, flag, city = known.features.values()
+    assert [age.bin_of(value) for value in (1.4, 1.5, 2, 8.25, None, math.nan)] == [0, 1, 2, 3, None, None]
+    assert [flag.bin_of(value) for value in (-1, 0, 1, True)] == [0, 1, 1, 1]
+    assert [city.bin_of(value) for value in ("a", "b", "other", "c", "", None)] == [0, 1, 2, 2, 2, None]
+    assert [each.layout for each in known.features.values()] == LAYOUTS
+
+
+def test_a_baseline_of_numbers_has_the_form_before() -> None:
+    """A predictor that is older than training reads it, too."""
+    written = histogram(np.zeros(100), edges(np.zeros(100))).model_dump_json()
+    assert set(json.loads(written)) == {"edges", "labels", "counts", "missing"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"labels": ("rare 1",), "shared": (("a",),), "counts": (1,)},
+        {"labels": ("a", "other"), "others": 3, "counts": (1, 2)},
+        {"labels": ("a", "other"), "others": 0, "counts": (1, 2)},
+    ],
+)
+def test_bins_that_contradict_their_labels_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Histogram(**wrong)

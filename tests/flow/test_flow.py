@@ -229,6 +229,36 @@ def test_it_is_a_deployment_of_a_prefect_server(
     assert alias(mlflow, "deployed", "candidate") is not None
 
 
+def test_the_deployment_runs_as_it_is_printed_and_every_run_is_a_version_of_its_own(
+    prefect: str, mlflow: str, workdir: Path, tmp_path: Path, quiet: dict[str, str]
+):
+    """`prefect deployment run retrain-flow/production-retrain`, without parameters."""
+    environment = {
+        **quiet,
+        "PREFECT_API_URL": prefect,
+        "PREFECT_HOME": str(tmp_path / "client"),
+        "MLFLOW_TRACKING_URI": mlflow,
+    }
+    options = ("--model", "plain", "--drawn", "3000", "--workdir", str(workdir))
+    run = [sys.executable, "-m", "prefect", "deployment", "run", "retrain-flow/production-retrain", "--watch"]
+    with process("serve", tmp_path, environment, "modelrelease_training.flow", "serve", *options) as log:
+        name = f"{prefect}/deployments/name/retrain-flow/production-retrain"
+        wait_until(f"the deployment to be there ({log})", lambda: answers(name), bool, within=PATIENCE)
+        for number in ("1", "2"):
+            done = subprocess.run(
+                run,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
+            candidate = alias(mlflow, "plain", "candidate")
+            assert candidate is not None
+            assert candidate["version"] == number
+
+
 @pytest.mark.parametrize("command", ["run", "serve"])
 def test_help_of_each_command_shows_an_example(command: str):
     done = subprocess.run(

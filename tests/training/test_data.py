@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_training.bins import histogram
-from modelrelease_training.data import feature_names, make_data, split
+from modelrelease_training.data import Data, feature_names, make_data, split, split_by_content
 from modelrelease_training.evaluate import evaluate
 from modelrelease_training.train import fit
 
@@ -44,6 +44,28 @@ def test_a_split_keeps_every_row_once_and_a_fifth_apart() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 200, .* got 199"):
         make_data(seed=0, rows=199)
+
+
+def part(rows: int, *, labels: int = 2, empty: bool = False) -> Data:
+    draw = np.random.default_rng(1)
+    values = draw.normal(size=(rows, 2))
+    if empty:
+        values[:, 1] = np.nan
+    return Data(rows=values, labels=np.arange(rows) % labels, names=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (part(60), r"of 60 rows, \d+ are held out, and at least 20 are needed: bring more rows"),
+        (part(300, labels=1), "to train on all have the label 0, and both labels are needed"),
+        (part(300, empty=True), "column b has no value in any of the .* rows to train on: leave it out"),
+    ],
+    ids=["few rows", "one label", "a column without a value"],
+)
+def test_rows_that_cannot_be_learned_from_say_what_is_lacking(data: Data, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        split_by_content(data)
 
 
 @given(

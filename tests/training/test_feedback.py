@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from modelrelease_contract import Output
 from modelrelease_training.__main__ import main
+from modelrelease_training.labels import Classes
 from tests.support.servers import serving
 
 
@@ -87,6 +89,79 @@ def test_a_webhook_that_is_none_changes_nothing_but_what_is_said(
     assert "the webhook must be an http" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("spelling", ["1", "1.0", " 1", "1 ", "true", "True", "yes", "Y", "1e0"])
+def test_a_label_in_another_spelling_is_the_class_that_it_means(
+    artifact: Path, tmp_path: Path, capsys, spelling: str
+):
+    options = [*files(tmp_path, [spelling] * 300), "--artifact", str(artifact)]
+    assert main(["feedback", *options]) == 0
+    assert "no decay: 100.0 % of 300" in capsys.readouterr().out
+    wrong = {"1": "0", "true": "false", "yes": "no"}.get(spelling, "0.0")
+    assert main(["feedback", *files(tmp_path, [wrong] * 300), "--artifact", str(artifact)]) == 1
+
+
+def test_labels_that_are_no_class_are_refused_line_by_line_and_nothing_is_judged(
+    artifact: Path, tmp_path: Path, capsys
+):
+    options = files(tmp_path, ["0"] * 200 + ["maybe", "2", "nan"] + ["0.5"] * 100)
+    assert main(["feedback", *options, "--artifact", str(artifact)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert (
+        "line 202: 'maybe' is not one of 0, 1; line 203: '2' is not one of 0, 1; line 204: 'nan'" in said.err
+    )
+    assert "and 83 more. Nothing was judged: correct such lines (103 in all)" in said.err
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "meant"),
+    [
+        (Output(classes=("no", "yes")), "TRUE", "yes"),
+        (Output(classes=("no", "yes")), "0", "no"),
+        (Output(classes=("True", "False")), "yes", "True"),
+        (Output(classes=("ham", "spam")), " spam ", "spam"),
+        (Output(classes=("ham", "spam")), "1", None),
+        (Output(classes=("ham", "spam")), "true", None),
+        (Output(classes=("cafe\u0301", "the")), "caf\u00e9", "cafe\u0301"),
+        (Output(classes=("1", "2", "3")), "2.0", "2"),
+        (Output(classes=("1", "2", "3")), "yes", None),
+        (Output(classes=("01", "1")), "1", "1"),
+        (Output(), "1", "1.0"),
+        (Output(), "", None),
+        (Output(), "red", "red"),
+    ],
+)
+def test_a_label_is_read_as_what_the_model_answers(output: Output, label: str, meant: str | None):
+    assert Classes(output).of(label) == meant
+
+
+def test_without_classes_a_text_is_no_label_of_a_model_that_answers_numbers():
+    assert Classes(Output(), numbers=True).of("red") is None
+
+
+def test_a_file_of_a_spreadsheet_may_begin_with_a_byte_order_mark(artifact: Path, tmp_path: Path, capsys):
+    options = files(tmp_path, ["1"] * 300)
+    labels = tmp_path / "labels.csv"
+    labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes())
+    assert main(["feedback", *options, "--artifact", str(artifact)]) == 0
+    assert "100.0 % of 300" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--minimum", "0"], "must be a whole number from 1 up, got '0'"),
+        (["--minimum", "9" * 5000], "must be a whole number from 1 up"),
+        (["--margin", "nan"], "must be a number from 0 to 1, got 'nan'"),
+    ],
+)
+def test_options_that_judge_nothing_are_refused(artifact: Path, tmp_path: Path, capsys, options, word: str):
+    with pytest.raises(SystemExit) as ended:
+        main(["feedback", *files(tmp_path, ["1"] * 300), "--artifact", str(artifact), *options])
+    assert ended.value.code == 2
+    assert word in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("events", "labels", "word"),
     [
@@ -97,6 +172,8 @@ def test_a_webhook_that_is_none_changes_nothing_but_what_is_said(
         (b"", b"id,truth\na,1\n", "lacks the column 'label'"),
         (b"", b"id,label\na,\n", "line 2: needs an id, a label"),
         (b"", b"id,label,row\na,1,first\n", "line 2: needs an id, a label"),
+        (b"", b"id,label,row\na,1," + b"9" * 5000 + b"\n", "line 2: needs an id, a label"),
+        (b"", b"id,label\na," + b"1" * 200_000 + b"\n", "is no CSV: field larger than field limit"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_line(

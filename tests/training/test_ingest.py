@@ -182,3 +182,17 @@ def test_help_of_each_command_shows_an_example(command: str, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"modelrelease-train {command} --" in capsys.readouterr().out
+
+
+def test_the_words_for_nothing_are_words_in_a_column_of_texts_and_missing_among_numbers(
+    tmp_path: Path,
+) -> None:
+    """NA is North America, and None a brand; a schema says which columns are texts."""
+    words = ["NA", "None", "null", "nan", "N/A", "EU", ""]
+    lines = [f"{number},{word},{word if word != 'EU' else 1.5}" for number, word in enumerate(words)]
+    (tmp_path / "in.csv").write_text("\n".join(["row_id,channel,feature_00", *lines]))
+    assert ingest("--input", tmp_path / "in.csv", "--output", tmp_path / "out.parquet") == 0
+    found = read_table(tmp_path / "out.parquet")
+    assert found["channel"].tolist()[:6] == words[:6]
+    assert found["channel"].isna().tolist() == [False] * 6 + [True]
+    assert found["feature_00"].dropna().tolist() == [1.5]

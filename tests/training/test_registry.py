@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import shutil
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from modelrelease_contract import MANIFEST_NAME
 from modelrelease_training.__main__ import main
-from modelrelease_training.errors import EXIT_USAGE, ArtifactError, RegistryError
+from modelrelease_training.errors import EXIT_USAGE, ArtifactError, NotRegisteredError, RegistryError
 from modelrelease_training.export import Exported
 from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
@@ -129,6 +135,83 @@ def test_an_unknown_alias_is_one_sentence(registry: Registry, exported: Exported
     with pytest.raises(RegistryError, match=r"MLflow at http.* refused: .*nobody") as refused:
         registry.find("models:/qna@nobody")
     assert "\n" not in str(refused.value)
+
+
+ABSENT = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Registered Model with name=qna is gone"}
+OTHERS: list[tuple[int, Any]] = [
+    (404, "<html>404 page not found</html>"),
+    (404, {"message": "no such route: not found"}),
+    (404, {"error_code": "ENDPOINT_NOT_FOUND", "message": "RESOURCE_DOES_NOT_EXIST: not found"}),
+    (404, {"error_code": 404, "message": "not found"}),
+    (403, {"error_code": "PERMISSION_DENIED", "message": "user not found"}),
+    (401, "not found among the users: RESOURCE_DOES_NOT_EXIST"),
+    (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias not found."}),
+    (200, "not found"),
+    (200, {}),
+    (200, {"registered_model": {"name": "another"}}),
+]
+
+
+@contextmanager
+def router(status: int, body: Any) -> Iterator[str]:
+    """Answer every request of MLflow's API alike, as what stands before it may."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        @override
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "body"), OTHERS)
+@pytest.mark.parametrize("uri", ["models:/qna@champion", "models:/qna/1"])
+def test_only_mlflows_own_code_means_that_something_is_not_registered(
+    status: int, body: Any, uri: str
+) -> None:
+    with router(status, body) as url, pytest.raises(RegistryError) as refused:
+        Registry(url).find(uri)
+    assert not isinstance(refused.value, NotRegisteredError)
+
+
+def test_mlflows_own_code_means_that_something_is_not_registered() -> None:
+    with router(404, ABSENT) as url, pytest.raises(NotRegisteredError, match="no registered model qna"):
+        Registry(url).find("models:/qna@champion")
+
+
+def test_what_is_not_registered_is_told_apart_by_a_real_server(
+    registry: Registry, exported: Exported
+) -> None:
+    registry.register(exported.path)
+    for uri in ("models:/nothing@champion", "models:/qna@nobody", "models:/qna/999"):
+        with pytest.raises(NotRegisteredError):
+            registry.find(uri)
+
+
+def test_a_champion_whose_files_are_gone_is_no_absence_of_a_champion(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this a challenger would be accepted without a comparison."""
+    monkeypatch.chdir(tmp_path)
+    registry = Registry("sqlite:///mlflow.db", "mine")
+    found = registry.register(exported.path, aliases=["champion"])
+    shutil.rmtree(found.source.removeprefix("file://"))
+    with pytest.raises(RegistryError) as refused:
+        registry.download("models:/qna@champion", tmp_path / "into")
+    assert not isinstance(refused.value, NotRegisteredError)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,15 @@ def test_a_version_without_a_baseline_is_told_apart_from_one_without_traffic():
     assert message.startswith("Prometheus has no baseline for version 7: ")
 
 
+def test_a_baseline_that_cannot_be_read_is_said_and_is_no_absence_of_one():
+    broken = "feature age, bin 3 of the baseline has the value inf"
+    window = Window(ended=START + TEN, features=(), problem=broken)
+    found = with_windows(DriftStatus(revision="rev1"), (window,), Drift(), "7")
+    assert found.message == f"drift of version 7 is unavailable; {broken}"
+    other = Window(ended=START + TEN, features=(a_feature(letter="S"),), problem=broken)
+    assert with_windows(DriftStatus(revision="rev1"), (other,), Drift(), "7").message.endswith(f"; {broken}")
+
+
 def test_only_the_worst_features_are_stored_and_named():
     many = tuple(a_feature(f"feature_{index}") for index in range(9))
     shown = (Window(ended=START, features=many), Window(ended=START + TEN, features=many))

@@ -1,5 +1,6 @@
 """Windows of bins: counted once, closed in time, judged against the baseline that came along."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support.builders import START
 
 MINUTE = timedelta(minutes=1)
 EVEN = (1000,) * 10
+AS_TRAINED = (100,) * 10
 DRIFTING = (10, 20, 40, 60, 80, 100, 130, 160, 190, 210)
 ASKED = Drift(window="10m")
 
@@ -155,9 +157,42 @@ def test_a_window_that_cannot_be_judged_is_insufficient(rounds: Any, what: str):
     assert only(looks(*rounds)).verdict is DriftVerdict.INSUFFICIENT
 
 
-def test_a_value_that_is_no_count_is_refused():
-    with pytest.raises(ValueError, match="whole number"):
-        looks(counted("a", (0.5,)))
+NONSENSE = (0.5, -1.0, math.nan, math.inf, -math.inf, 1e300)
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_a_pod_whose_value_is_no_count_is_left_out_and_named(value: float):
+    start = [*counted("a", (0,) * 10), *counted("b", (0,) * 10)]
+    broken = [*baseline(), *counted("a", (100,) * 10), *counted("b", (*AS_TRAINED[:9], value))]
+    window = only(looks(start, broken))
+    assert (window.verdict, window.features[0].n) == (DriftVerdict.STABLE, 1000)
+    assert window.problem == (
+        f"feature age, bin 9 of pod b has the value {value}, and a whole number of rows from 0 up is needed: "
+        "it was left out"
+    )
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_a_baseline_that_is_no_count_makes_its_feature_unavailable_and_no_other(value: float):
+    broken = [*baseline("age", (*EVEN[:9], value)), *baseline("income")]  # type: ignore[arg-type]
+    grown = [*counted("a", DRIFTING, "age"), *counted("a", AS_TRAINED, "income")]
+    start = [*counted("a", (0,) * 10, "age"), *counted("a", (0,) * 10, "income")]
+    window = only(looks(start, [*broken, *grown]))
+    assert [each.name for each in window.features] == ["income"]
+    assert "feature age, bin 9 of the baseline has the value" in window.problem
+
+
+def test_a_baseline_that_was_read_before_is_kept_when_nonsense_comes():
+    rounds = [
+        [*baseline(), *counted("a", (0,) * 10)],
+        [*baseline("age", (math.inf,) * 10), *counted("a", DRIFTING)],  # type: ignore[arg-type]
+    ]
+    assert only(looks(*rounds)).verdict is DriftVerdict.DRIFTED
+
+
+def test_bins_of_any_name_are_taken():
+    strange = [BinSample(revision="rev1", pod=None, feature="age", bin=each, value=5) for each in "²x٣"]
+    assert only(looks([*baseline(), *strange], [])).features[0].name == "age"
 
 
 def test_only_so_many_windows_are_remembered():
@@ -178,7 +213,7 @@ def test_bins_come_in_any_order():
 
 def test_nothing_that_is_given_is_changed():
     memory = looks(counted("a", (1,) * 10))
-    before: Mapping[str, int] = dict(memory.counters)
+    before: Mapping[str, Any] = {pod: counts[:] for pod, counts in memory.counters.items()}
     look(memory, counted("a", (9,) * 10), asked=ASKED, now=START + MINUTE)
     assert memory.counters == before
     assert memory.sums == {}

@@ -9,6 +9,8 @@ before it unpickles anything.
 
 import hashlib
 import json
+import zlib
+from bisect import bisect_right
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -78,13 +80,20 @@ class Output(_Strict):
 class Histogram(_Strict):
     """Counts of held-out data in bins: the reference that drift is measured against.
 
-    Numeric: `edges` are the inner bin edges, ascending, so there is one more bin than edges;
-    a value v falls in bin `bisect_right(edges, v)`. Categorical: `labels` name the bins, the
-    last one being "other". Missing values are counted apart.
+    `bin_of` says which bin a value belongs to; whoever counts faster must count the same. Numbers: `edges`
+    are the inner bin edges, ascending, so there is one more bin than edges. Texts: `labels` name the bins.
+    First those that hold the one value that they are called, then those of `shared`, and at the end `others`
+    bins that any other value is dealt out to. Missing values are counted apart.
     """
 
     edges: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
+    shared: tuple[tuple[str, ...], ...] = Field(default=(), exclude_if=lambda shared: not shared)
+    """Values that are too rare for a bin of their own, by the bin that they share."""
+    others: int = Field(default=1, ge=1, exclude_if=lambda others: others == 1)
+    """Bins for values that nobody named: by their CRC-32, so that one that becomes common is seen.
+
+    This and `shared` are left out where they say nothing, so that older readers take what they understand."""
     counts: tuple[int, ...]
     missing: int = 0
 
@@ -97,13 +106,48 @@ class Histogram(_Strict):
         if list(self.edges) != sorted(set(self.edges)):
             msg = f"bin edges must ascend, got {self.edges}"
             raise ValueError(msg)
+        if self.labels and self.alone < 0:
+            msg = f"{len(self.shared)} shared and {self.others} other bins need labels, got {self.labels}"
+            raise ValueError(msg)
         return self
+
+    @property
+    def alone(self) -> int:
+        """How many bins of texts, the first ones, hold one value each: that of their label."""
+        return len(self.labels) - len(self.shared) - self.others
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The bin of every text that is named."""
+        rare = {value: self.alone + at for at, values in enumerate(self.shared) for value in values}
+        return rare | {label: at for at, label in enumerate(self.labels[: self.alone])}
+
+    def place_of_other(self, text: str) -> int:
+        """Return the bin of a text that is not named."""
+        if self.others == 1:
+            return len(self.labels) - 1
+        dealt = zlib.crc32(text.encode("utf-8", "surrogatepass")) % self.others
+        return len(self.labels) - self.others + dealt
+
+    def bin_of(self, value: float | str | None) -> int | None:
+        """Return the index of the bin that a value is counted in; None for a missing one.
+
+        A number is in the bin that begins at the last edge which is not above it.
+        """
+        if value is None or value != value:  # noqa: PLR0124 - NaN, the only value unlike itself
+            return None
+        if not self.labels:
+            return bisect_right(self.edges, float(value))
+        text = str(value)
+        found = self.places.get(text)
+        return self.place_of_other(text) if found is None else found
 
     @property
     def layout(self) -> str:
         """A short fingerprint of where the bins begin and end: counts compare only where it is the same."""
-        text = json.dumps([self.edges, self.labels])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        newer = [self.shared, self.others] if self.shared or self.others > 1 else []
+        parts = [self.edges, self.labels, *newer]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 class Baseline(_Strict):

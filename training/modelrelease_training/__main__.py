@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from modelrelease_training.commands import compare, feedback, ingest, register, train, validate
-from modelrelease_training.commands.common import Parser
+from modelrelease_training.commands.common import Parser, last_resort
 from modelrelease_training.errors import EXIT_USAGE, TrainingError
 
 _COMMANDS: Final = (ingest, validate, train, compare, register, feedback)
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("modelrelease-train: stopped; what was not finished was not written", file=sys.stderr)
         return 130
+    except Exception as error:
+        print(f"modelrelease-train: {last_resort(error)}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _parser() -> Parser:

@@ -68,7 +68,7 @@ def make_data(*, seed: int, rows: int, shifts: Shifts = _NO_SHIFTS) -> Data:
     are too few rows for a baseline, or a shift names no feature.
     """
     if rows < MINIMUM_ROWS:
-        msg = f"rows must be at least {MINIMUM_ROWS}, to fill every decile of the held-out rows; got {rows}"
+        msg = f"rows must be at least {MINIMUM_ROWS}, of which a fifth is held out to measure on; got {rows}"
         raise ValueError(msg)
     world = np.random.default_rng(_WORLD)
     mixing = np.eye(FEATURES) + 0.25 * world.standard_normal((FEATURES, FEATURES))
@@ -117,8 +117,20 @@ def split_by_content(data: Data) -> Split:
     held_out = keys % round(1 / HELD_OUT_SHARE) == 0
     parts = Split(training=data.take(~held_out), held_out=data.take(held_out))
     for part, what in ((parts.training, "to train on"), (parts.held_out, "held out")):
-        classes = np.unique(part.labels).tolist()
-        if len(part.labels) < MINIMUM_ROWS * HELD_OUT_SHARE / 2 or len(classes) < 2:
-            msg = f"of {len(data.labels)} rows, the {len(part.labels)} {what} have the labels {classes}"
-            raise ValueError(f"{msg}: both labels are needed on both sides; bring more rows")
+        _check_part(part, what, of=len(data.labels))
+    for name, column in zip(data.names, parts.training.rows.T, strict=True):
+        if np.isnan(column).all():
+            fact = f"column {name} has no value in any of the {len(column)} rows to train on"
+            raise ValueError(f"{fact}: leave it out of the data schema, or bring rows that have values")
     return parts
+
+
+def _check_part(part: Data, what: str, *, of: int) -> None:
+    least, rows = round(MINIMUM_ROWS * HELD_OUT_SHARE / 2), len(part.labels)
+    if rows < least:
+        msg = f"of {of} rows, {rows} are {what}, and at least {least} are needed: bring more rows"
+        raise ValueError(msg)
+    classes = np.unique(part.labels).tolist()
+    if len(classes) < 2:
+        msg = f"of {of} rows, the {rows} {what} all have the label {classes[0]}, and both labels are needed"
+        raise ValueError(f"{msg}: bring more rows with the other label")

@@ -47,8 +47,8 @@ class Decay:
 def join(answers: Mapping[Key, str], labels: Iterable[tuple[Key, str]]) -> Joined:
     """Count the labels whose prediction is known, and how many of those predictions were right.
 
-    Classes are compared as text, because that is how CSV files hold them. A label given twice counts once:
-    the last one stands, since corrections come after what they correct.
+    Both are the model's own names of classes (labels.py). A label given twice counts once: the last one
+    stands, since corrections come after what they correct.
     """
     final = dict(labels)
     known = {key: label for key, label in final.items() if key in answers}

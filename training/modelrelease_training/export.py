@@ -31,7 +31,7 @@ from modelrelease_contract.artifact import (
     Output,
     manifest_digest,
 )
-from modelrelease_training.bins import deciles, histogram
+from modelrelease_training.bins import edges, histogram
 from modelrelease_training.data import Data, Floats, Split
 from modelrelease_training.errors import ExistsError
 from modelrelease_training.skops_bytes import skops_bytes
@@ -208,6 +208,6 @@ def _baseline(model: Any, data: Data) -> Baseline:
     columns = zip(data.names, data.rows.T, strict=True)
     return Baseline(
         rows=len(data.rows),
-        features={name: histogram(column, deciles(column)) for name, column in columns},
+        features={name: histogram(column, edges(column)) for name, column in columns},
         prediction=histogram(probabilities, [tenth / 10 for tenth in range(1, 10)]),
     )

@@ -16,6 +16,11 @@ from modelrelease_training.data import Data, Shifts, make_data
 from modelrelease_training.errors import DataError
 
 SUFFIXES: Final = (".csv", ".parquet")
+_NO_NUMBER: Final = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+]  # fmt: skip
+"""What pandas takes for a missing value. In a column of texts only nothing is one: NA is North America."""
 _CHUNK: Final = 1024 * 1024
 
 
@@ -109,6 +114,12 @@ def write_table(frame: pd.DataFrame, output: Path, *, force: bool = False) -> In
     except OSError as error:
         msg = f"cannot write to {output}: {error.strerror or error}"
         raise DataError(msg) from error
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"cannot write {output}: a column holds what Parquet has no type for ({reason})"
+        raise DataError(
+            f"{msg}; make its values of one kind, and whole numbers of 64 bits at most"
+        ) from error
     columns = tuple(str(name) for name in frame.columns)
     return Ingested(path=output, fingerprint=fingerprint(output), rows=len(frame), columns=columns)
 
@@ -124,8 +135,17 @@ def fingerprint(path: Path) -> str:
 
 def _read_csv(source: Path, texts: Collection[str], encoding: str) -> pd.DataFrame:
     try:
-        # A whole column has one type only when it is read at once.
-        return pd.read_csv(source, encoding=encoding, dtype=dict.fromkeys(texts, "str"), low_memory=False)
+        header = pd.read_csv(source, encoding=encoding, nrows=0).columns
+        missing = {name: [""] if name in texts else _NO_NUMBER for name in header}
+        return pd.read_csv(
+            source,
+            encoding=encoding,
+            dtype=dict.fromkeys(texts, "str"),
+            keep_default_na=False,
+            na_values=missing,
+            # A whole column has one type only when it is read at once.
+            low_memory=False,
+        )
     except LookupError as error:
         msg = f"{encoding!r} is no encoding that Python knows"
         raise DataError(msg) from error

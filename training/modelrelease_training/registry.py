@@ -106,12 +106,50 @@ class Registry:
             return _registered(client.get_model_version(manifest.name, found.version))
 
     def find(self, uri: str) -> Registered:
-        """Return the version that `models:/name/7` or `models:/name@alias` means. Raises RegistryError."""
+        """Return the version that `models:/name/7` or `models:/name@alias` means.
+
+        Raises NotRegisteredError where MLflow says that there is no such model, alias or version, and
+        RegistryError for anything else.
+        """
         name, alias, number = parse_model_uri(uri)
         with self._client() as client:
             if alias:
-                number = client.get_model_version_by_alias(name, alias).version
-            return _registered(client.get_model_version(name, number))
+                found = client.get_model_version(name, self._meant(client, name, alias))
+            else:
+                with self._absence(f"{name} has no version {number}"):
+                    found = client.get_model_version(name, number)
+            self._check_is_about(name, found.name)
+            return _registered(found)
+
+    def _meant(self, client: "MlflowClient", name: str, alias: str) -> str:
+        """Return the version that an alias means, from the list of all aliases.
+
+        Asked for one alias that is missing, MLflow answers as to any wrong parameter: only words tell.
+        """
+        with self._absence(f"there is no registered model {name}"):
+            model = client.get_registered_model(name)
+        self._check_is_about(name, model.name)
+        if alias not in model.aliases:
+            raise NotRegisteredError(f"MLflow at {self.uri} refused: {name} has no alias {alias}")
+        return str(model.aliases[alias])
+
+    def _check_is_about(self, name: str, answered: str | None) -> None:
+        """Raise RegistryError for an answer about something else, such as the empty one of a router."""
+        if answered != name:
+            msg = f"MLflow at {self.uri} was asked for the model {name} and answered about {answered!r}"
+            raise RegistryError(msg)
+
+    @contextmanager
+    def _absence(self, meaning: str) -> Iterator[None]:
+        """Raise NotRegisteredError for MLflow's own code of a resource that is not there, and no other."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise NotRegisteredError(f"MLflow at {self.uri} refused: {meaning}") from error
 
     def download(self, uri: str, into: Path) -> Path:
         """Copy the artifact that `uri` means now below `into`, and return its folder. Raises RegistryError.
@@ -163,18 +201,16 @@ class Registry:
             warnings.simplefilter("ignore")
             from mlflow import MlflowClient  # noqa: PLC0415
             from mlflow.exceptions import MlflowException  # noqa: PLC0415
+            from requests import RequestException  # noqa: PLC0415 - of MLflow, and as slow
 
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.WARNING)
 
             try:
                 yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            except MlflowException as error:
+            except (MlflowException, RequestException) as error:
                 reason = " ".join(str(error).split())
-                msg = f"MLflow at {self.uri} refused: {reason}"
-                # A missing alias is an invalid parameter to MLflow; only its words tell it from others.
-                missing = error.error_code == "RESOURCE_DOES_NOT_EXIST" or "not found" in reason
-                raise (NotRegisteredError if missing else RegistryError)(msg) from error
+                raise RegistryError(f"MLflow at {self.uri} refused: {reason}") from error
 
 
 def facts_of(training: dict[str, Any]) -> Facts:

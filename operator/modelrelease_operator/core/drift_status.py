@@ -103,7 +103,9 @@ def _pushed(before: DriftStatus, window: Window, asked: Drift, version: str) -> 
         windows=letters,
         at=window.ended,
         features=worst,
-        message=_message(window, letters, drifted, asked, version),
+        message="; ".join(
+            said for said in (_message(window, letters, drifted, asked, version), window.problem) if said
+        ),
     )
 
 
@@ -120,6 +122,8 @@ def _message(window: Window, letters: str, drifted: bool, asked: Drift, version:
         first = window.features[0]
         calm = f"version {version} meets data like its training data: most moved is {_figures(first)}"
         return f"{calm}; {said}" if drifted else calm
+    if not window.features and window.problem:
+        return f"drift of version {version} is unavailable"
     if not window.features:
         return (
             f"Prometheus has no baseline for version {version}: its artifact has none, its predictor is "

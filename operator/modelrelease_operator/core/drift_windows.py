@@ -6,6 +6,8 @@ else, because what the closed ones said is in status.
 """
 
 import math
+import sys
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,7 +15,6 @@ from datetime import datetime, timedelta
 from modelrelease_contract.drift import Calibration, DriftVerdict, FeatureDrift, assess
 from modelrelease_contract.metrics import BIN_MISSING
 from modelrelease_operator.api.drift import Drift
-from modelrelease_operator.core.counters import Sample, advance, forget
 
 PREDICTIONS = "(predictions)"
 """Name of the model's own answers among the features: no feature is spelled like this."""
@@ -22,6 +23,12 @@ KEPT_WINDOWS = 20
 """Closed windows that are remembered: as many as `sustained.windows` may ask for."""
 
 _DAY = timedelta(days=1)
+
+_MOST_ROWS = 2**53
+"""Beyond it Prometheus, whose values are doubles, cannot count."""
+
+Bin = tuple[str, str]
+"""Feature and bin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,8 @@ class Window:
     ended: datetime
     features: tuple[FeatureDrift, ...]
     """Every feature with a baseline, the worst first; empty where there is no baseline."""
+    problem: str = ""
+    """What of the window could not be read, in a sentence."""
 
     @property
     def verdict(self) -> DriftVerdict:
@@ -64,15 +73,20 @@ class Memory:
 
     opened: datetime
     """When the open window began."""
-    counters: Mapping[str, int] = field(default_factory=dict)
+    bins: tuple[Bin, ...] = ()
+    """What the counters of each pod are of, in order: it only grows."""
+    counters: Mapping[str, "array[int]"] = field(default_factory=dict)
+    """Raw counts of each pod, 8 bytes each: an operator remembers a thousand idle releases."""
     started: bool = False
     """Whether a look has set the start of the counters: the first one only records."""
     pods: frozenset[str] = frozenset()
     """Pods seen in the open window."""
-    sums: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Counts of the open window by feature and bin."""
+    sums: Mapping[Bin, int] = field(default_factory=dict)
+    """Counts of the open window."""
     baselines: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Rows of the baseline by feature and bin: constant for a revision, so kept when Prometheus is away."""
+    problem: str = ""
+    """What could not be read in the open window."""
     windows: tuple[Window, ...] = ()
     """Closed ones, the newest last."""
 
@@ -81,36 +95,91 @@ def look(memory: Memory, samples: Iterable[BinSample], *, asked: Drift, now: dat
     """Add what one revision's bins grew by; close the window when its time is over.
 
     No samples (Prometheus does not answer) add nothing, and the window closes in its time all the same.
-    Raises ValueError for a value that is no whole number of rows.
+    A value that is no number of rows leaves out its pod, or its feature's baseline, and is said.
     """
-    mine = tuple(samples)
-    counts = _newest(sample for sample in mine if sample.pod is not None)
-    memory = _added(memory, counts) if counts else memory
-    if found := _baselines(sample for sample in mine if sample.pod is None):
-        memory = replace(memory, baselines=found)
-    if now - memory.opened < asked.span:
-        return memory
-    window = Window(ended=now, features=_judged(memory.sums, memory.baselines, asked))
+    counted: dict[str, list[BinSample]] = {}
+    rows: dict[str, list[BinSample]] = {}
+    for sample in samples:
+        where, name = (rows, sample.feature) if sample.pod is None else (counted, sample.pod)
+        where.setdefault(name, []).append(sample)
+    memory = _added(memory, {pod: each for pod, each in counted.items() if not _nonsense(each)})
+    known = {feature: _rows(each) for feature, each in rows.items() if not _nonsense(each)}
+    if rows:
+        # A baseline that cannot be read is still known from before.
+        kept = {feature: known.get(feature) or memory.baselines.get(feature) for feature in rows}
+        memory = replace(memory, baselines={feature: bins for feature, bins in kept.items() if bins})
+    problem = next((said for each in (*counted.values(), *rows.values()) if (said := _nonsense(each))), "")
+    memory = replace(memory, problem=problem or memory.problem)
+    return _closed(memory, asked, now) if now - memory.opened >= asked.span else memory
+
+
+def _closed(memory: Memory, asked: Drift, now: datetime) -> Memory:
+    features = _judged(memory.sums, memory.baselines, asked)
+    window = Window(ended=now, features=features, problem=memory.problem)
     return replace(
         memory,
         opened=now,
         # A pod that was not seen for a whole window is gone, and its name does not come back.
-        counters=forget(memory.counters, lambda series: _pod_of(series) in memory.pods),
+        counters={pod: counts for pod, counts in memory.counters.items() if pod in memory.pods},
         pods=frozenset(),
         sums={},
+        problem="",
         windows=(*memory.windows, window)[-KEPT_WINDOWS:],
     )
 
 
-def _added(memory: Memory, counts: Mapping[str, BinSample]) -> Memory:
-    samples = [Sample(series=series, value=sample.value) for series, sample in counts.items()]
-    state, grown = advance(memory.counters, samples, known_start=memory.started, process_of=_pod_of)
-    sums = dict(memory.sums)
-    for series, delta in grown.items():
-        key = counts[series].feature, counts[series].bin
-        sums[key] = sums.get(key, 0) + delta
-    pods = memory.pods | {_pod_of(series) for series in counts}
-    return replace(memory, counters=state, started=True, pods=pods, sums=sums)
+def _added(memory: Memory, samples: Mapping[str, list[BinSample]]) -> Memory:
+    """Count what each pod's counters grew by, and remember them.
+
+    As core/counters.advance: a pod that appears counts from 0, except in the first look; a value that fell
+    means that its pod restarted, so all of its counters count from 0; one that is missing keeps its value.
+    """
+    if not samples:
+        return memory
+    bins = _known_bins(memory.bins, samples)
+    place = {each: at for at, each in enumerate(bins)}
+    counters, sums = dict(memory.counters), dict(memory.sums)
+    for pod, each in samples.items():
+        values = _newest(each)
+        before = _padded(memory.counters.get(pod), len(bins))
+        if any(value < before[place[key]] for key, value in values.items()):
+            before = _padded(None, len(bins))
+        after = before[:]
+        for key, value in values.items():
+            at = place[key]
+            after[at] = value
+            if memory.started:
+                sums[bins[at]] = sums.get(bins[at], 0) + value - before[at]
+        counters[pod] = after
+    pods = memory.pods | samples.keys()
+    return replace(memory, bins=bins, counters=counters, started=True, pods=pods, sums=sums)
+
+
+def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -> tuple[Bin, ...]:
+    known = set(bins)
+    new = {
+        (sys.intern(each.feature), sys.intern(each.bin))
+        for of_pod in samples.values()
+        for each in of_pod
+        if (each.feature, each.bin) not in known
+    }
+    return (*bins, *sorted(new)) if new else bins
+
+
+def _padded(counts: "array[int] | None", length: int) -> "array[int]":
+    known = array("q") if counts is None else counts
+    return known + array("q", bytes(8 * (length - len(known))))
+
+
+def _nonsense(samples: Iterable[BinSample]) -> str:
+    """Return a sentence about the first value that is no number of rows, or nothing."""
+    for each in samples:
+        value = each.value
+        if not (0 <= value <= _MOST_ROWS and float(value).is_integer()):
+            whose = f"pod {each.pod}" if each.pod else "the baseline"
+            fault = f"feature {each.feature:.80}, bin {each.bin:.20} of {whose} has the value {value}"
+            return f"{fault}, and a whole number of rows from 0 up is needed: it was left out"
+    return ""
 
 
 def calibration(asked: Drift) -> Calibration:
@@ -145,28 +214,20 @@ def _excess(feature: FeatureDrift) -> float:
     return feature.psi / feature.threshold if math.isfinite(feature.threshold) else 0.0
 
 
-def _baselines(samples: Iterable[BinSample]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for sample in samples:
-        found.setdefault(sample.feature, {})[sample.bin] = int(sample.value)
+def _rows(samples: Iterable[BinSample]) -> dict[str, int]:
+    """Return the rows of one feature's baseline by bin."""
+    return {sys.intern(each.bin): int(each.value) for each in samples}
+
+
+def _newest(samples: Iterable[BinSample]) -> dict[Bin, int]:
+    """Return one pod's counts: of two jobs that scrape it, from the one that saw more."""
+    found: dict[Bin, int] = {}
+    for each in samples:
+        key = each.feature, each.bin
+        found[key] = max(found.get(key, 0), int(each.value))
     return found
-
-
-def _newest(samples: Iterable[BinSample]) -> dict[str, BinSample]:
-    """Return one sample for each series: of two jobs that scrape the same pod, the one that saw more."""
-    found: dict[str, BinSample] = {}
-    for sample in samples:
-        series = f"{sample.pod}|{sample.feature}|{sample.bin}"
-        known = found.setdefault(series, sample)
-        if sample.value > known.value:
-            found[series] = sample
-    return found
-
-
-def _pod_of(series: str) -> str:
-    return series.partition("|")[0]
 
 
 def _place(label: str) -> tuple[bool, int, str]:
     """Put bins in order of value, with the missing values last."""
-    return label == BIN_MISSING, int(label) if label.isdigit() else 0, label
+    return label == BIN_MISSING, int(label) if label.isdecimal() else 0, label

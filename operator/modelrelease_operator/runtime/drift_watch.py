@@ -115,11 +115,16 @@ class DriftWatch:
         self, key: Key, memory: Memory, found: Sequence[BinSample], revision: str, asked: Drift, now: datetime
     ) -> Memory:
         mine = [sample for sample in found if sample.revision == revision]
-        try:
-            return look(memory, mine, asked=asked, now=now)
-        except ValueError as problem:
-            log.warning("drift was not looked at: %s", problem, extra={"fields": _fields(key)})
-            return look(memory, (), asked=asked, now=now)
+        after = look(memory, mine, asked=asked, now=now)
+        problem = _problem(after)
+        if problem and problem != _problem(memory):
+            log.warning("drift: %s", problem, extra={"fields": _fields(key)})
+        return after
+
+
+def _problem(memory: Memory) -> str:
+    """Return what could not be read lately."""
+    return memory.problem or (memory.windows[-1].problem if memory.windows else "")
 
 
 def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:

@@ -2,15 +2,22 @@
 
 import argparse
 import json
+import math
+import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from typing_extensions import override
 
 from modelrelease_training.errors import EXIT_USAGE
+
+TRACEBACK_VARIABLE: Final = "MODELRELEASE_TRACEBACK"
+"""Environment variable: set, an error that nobody foresaw is shown with its traceback."""
+_LONGEST_REASON: Final = 300
 
 Commands = Any
 """What `add_subparsers` returns; argparse names its type privately."""
@@ -48,6 +55,42 @@ def add_command(
     return parser
 
 
+def last_resort(error: Exception) -> str:
+    """Return the sentence about an error that nobody foresaw: a traceback would end with exit code 1.
+
+    1 is an answer (drift, decay), and a script that reads it must not be told so by a fault of ours.
+    """
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    where = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
+    said = " ".join(str(error).split())[:_LONGEST_REASON]
+    fault = f"{type(error).__name__}: {said}{where}"
+    return (
+        f"cannot go on: {fault}; it may be a fault of ours: {TRACEBACK_VARIABLE}=1 shows the whole way to it"
+    )
+
+
+def at_least_one(text: str) -> int:
+    """Return `text` as a whole number from 1 up."""
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 19 and int(text) > 0):
+        msg = f"must be a whole number from 1 up, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Return `text` as a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        msg = f"must be a number from 0 to 1, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
 def version_label(text: str) -> str:
     """Return `text` if it can be a version: it becomes a folder, a label in Kubernetes and in metrics."""
     if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
@@ -59,7 +102,7 @@ def version_label(text: str) -> str:
 
 def seed(text: str) -> int:
     """Return `text` as a seed."""
-    if not text.isdecimal() or int(text) >= 2**32:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10) or int(text) >= 2**32:
         msg = f"must be a whole number from 0 to 4294967295, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)

@@ -2,8 +2,9 @@
 
 import argparse
 import csv
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,25 @@ from pydantic import ValidationError
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.events import SampledEvent
-from modelrelease_training.commands.common import Commands, add_command, answer, say
+from modelrelease_training.commands.common import (
+    Commands,
+    add_command,
+    answer,
+    at_least_one,
+    say,
+    share,
+)
 from modelrelease_training.decay import MARGIN, MINIMUM, Key, join, judge
 from modelrelease_training.errors import DataError, TrainingError
+from modelrelease_training.labels import Classes
 
 if TYPE_CHECKING:
     from modelrelease_training.decay import Decay
 
 EXIT_DECAYED = 1
+_LISTED = 20
+"""Lines that are refused one by one; the rest is counted."""
+_LONGEST = 40
 _EPILOG = """\
 The predictor samples its answers as CloudEvents (SAMPLE_URL, SAMPLE_SHARE). Keep them one a line, and join
 the labels when they come: by the X-Request-ID that clients sent, and by the row where a request had several.
@@ -66,12 +78,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--mlflow", metavar="URI", help="tracking server (default: $MLFLOW_TRACKING_URI)")
     parser.add_argument(
         "--margin",
-        type=float,
+        type=share,
         default=MARGIN,
         help="accuracy that may be lost, as a share (default: %(default)s)",
     )
     parser.add_argument(
-        "--minimum", type=int, default=MINIMUM, help="labels needed to say anything (default: %(default)s)"
+        "--minimum",
+        type=at_least_one,
+        default=MINIMUM,
+        help="labels needed to say anything (default: %(default)s)",
     )
     parser.add_argument(
         "--slack-webhook",
@@ -91,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
         msg = f"{options.artifact} records no accuracy to compare with: train it with this version, or newer"
         raise TrainingError(msg)
     answers = read_answers(options.predictions, manifest)
-    joined = join(answers, read_labels(options.labels))
+    labels = read_labels(options.labels, _classes(manifest, answers))
+    joined = join(answers, labels)
     found = judge(joined, recorded=recorded, margin=options.margin, minimum=options.minimum)
     answer(
         options,
@@ -130,25 +146,55 @@ def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
     return found
 
 
-def read_labels(path: Path) -> Iterator[tuple[Key, str]]:
-    """Yield prediction id, row and true class of each line. Raises DataError, with the line."""
+def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
+    """Return prediction id, row and true class of each line. Raises DataError that names what is none."""
     reader = csv.DictReader(_lines(path))
-    missing = {"id", "label"} - set(reader.fieldnames or ())
-    if missing:
-        msg = f"{path} lacks the column {min(missing)!r}: it must have id and label, and may have row"
-        raise DataError(msg)
-    for line in reader:
-        row = line.get("row") or "0"
-        if not row.isdecimal() or not line["id"] or not line["label"]:
-            rule = "needs an id, a label and a whole row number"
-            msg = f"{path}, line {reader.line_num}: {rule}, got {dict(line)}"
+    found, refused = [], []
+    try:
+        missing = {"id", "label"} - set(reader.fieldnames or ())
+        if missing:
+            msg = f"{path} lacks the column {min(missing)!r}: it must have id and label, and may have row"
             raise DataError(msg)
-        yield (line["id"], int(row)), line["label"]
+        for line in reader:
+            name, text, row = (str(line.get(key) or "").strip() for key in ("id", "label", "row"))
+            label = classes.of(text) if text else None
+            if not name or not text or not re.fullmatch(r"[0-9]{0,9}", row):
+                got = ", ".join(str(line.get(key))[:_LONGEST] for key in reader.fieldnames or ())
+                rule = "needs an id, a label and a whole row number"
+                refused.append(f"line {reader.line_num}: {rule}, got {got}")
+            elif label is None:
+                refused.append(f"line {reader.line_num}: {text[:_LONGEST]!r} is not {classes.rule}")
+            else:
+                found.append(((name, int(row or 0)), label))
+    except csv.Error as error:
+        msg = f"{path}, line {reader.line_num} is no CSV: {error}"
+        raise DataError(msg) from error
+    if refused:
+        more = f"; and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
+        fault = f"{path}, {'; '.join(refused[:_LISTED])}{more}"
+        msg = f"{fault}. Nothing was judged: correct such lines ({len(refused)} in all), or leave them out"
+        raise DataError(msg)
+    return found
+
+
+def _classes(manifest: ArtifactManifest, answers: Mapping[Key, str]) -> Classes:
+    """Return how labels are read: as what the manifest says that the model answers."""
+    return Classes(
+        manifest.output, numbers=bool(answers) and all(_is_number(each) for each in answers.values())
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             yield from stream
     except UnicodeError as error:
         msg = f"{path} is not UTF-8: {error}"
@@ -160,9 +206,10 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _class(value: float | str, manifest: ArtifactManifest) -> str:
     """Return the class that an answer means: a probability is of the second of two."""
-    if manifest.output.probability and not isinstance(value, str):
-        return manifest.output.classes[int(value > 0.5)]
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    output = manifest.output
+    if output.probability and not isinstance(value, str):
+        return output.classes[int(value > 0.5)]
+    return Classes(output).of(value) or str(value)
 
 
 def _manifest(artifact: str, uri: str | None) -> ArtifactManifest:

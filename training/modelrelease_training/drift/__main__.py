@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from modelrelease_contract.drift import PRACTICAL_PSI
 from modelrelease_training import alerts, wandb_runs
-from modelrelease_training.commands.common import Parser
+from modelrelease_training.commands.common import Parser, last_resort
 from modelrelease_training.drift import baseline, numeric, report, text
 from modelrelease_training.drift.encoder import DEFAULT_MODEL, MODEL_VARIABLE, SentenceEncoder, model_name
 from modelrelease_training.drift.errors import DriftError
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; nothing was written")
         return EXIT_INTERRUPTED
+    except Exception as error:
+        return _complain(last_resort(error))
 
 
 def _hyphenated(argument: str) -> str:
@@ -141,7 +143,8 @@ def _check_texts(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]
 
 def _check_numbers(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
     known = baseline.read_numbers(options.baseline)
-    columns = read_columns(options.input_file, encoding=options.encoding)
+    texts = [name for name, bins in known.features.items() if bins.labels]
+    columns = read_columns(options.input_file, encoding=options.encoding, texts=texts)
     alpha = numeric.ALPHA if options.alpha is None else options.alpha
     found = numeric.compare(known, columns, alpha=alpha, practical=options.practical_psi)
     figures = {"drift": bool(found.found_by), **report.numeric_figures(found)}

@@ -1,6 +1,5 @@
 """Whether rows of numbers are distributed as those of a baseline: the operator's own test, on a file."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from modelrelease_contract.artifact import Baseline, Histogram
 from modelrelease_contract.drift import PRACTICAL_PSI, Calibration, DriftVerdict, FeatureDrift, assess
-from modelrelease_training.bins import deciles, histogram
+from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
 from modelrelease_training.drift.errors import DriftError
 
 Columns = Mapping[str, NDArray[np.float64] | list[str | None]]
@@ -19,7 +18,6 @@ ALPHA: Final = 0.01
 """Probability that one check of rows without drift says drift, all features together."""
 MINIMUM_ROWS: Final = 100
 """Rows of a batch, and of a baseline, below which nothing is said."""
-MOST_CATEGORIES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ class NumericDrift:
 
 
 def make(columns: Columns) -> Baseline:
-    """Return the histograms of `columns`: deciles of numbers, the commonest values of texts.
+    """Return the histograms of `columns`.
 
     Raises DriftError for fewer than MINIMUM_ROWS rows, or a column without a value.
     """
@@ -77,21 +75,22 @@ def compare(
 
 def _histogram(name: str, values: NDArray[np.float64] | list[str | None]) -> Histogram:
     if isinstance(values, list):
-        common = Counter(value for value in values if value is not None).most_common(MOST_CATEGORIES)
-        return _of_labels(values, (*(label for label, _ in common if label != "other"), "other"))
-    if np.isnan(values).all():
+        return text_histogram(values)
+    if not np.isfinite(values).any():
         raise DriftError(f"column {name} has no value at all: leave it out, or give rows with values")
-    return histogram(values, deciles(values))
+    return histogram(values, edges(values))
 
 
 def _counted(name: str, values: NDArray[np.float64] | list[str | None], bins: Histogram) -> Histogram:
     if bins.labels:
-        return _of_labels(values if isinstance(values, list) else _spelled(values), bins.labels)
+        return count_texts(values if isinstance(values, list) else _spelled(values), bins)
     return histogram(_numbers(name, values) if isinstance(values, list) else values, bins.edges)
 
 
 def _spelled(values: NDArray[np.float64]) -> list[str | None]:
-    return [None if np.isnan(each) else f"{each:g}" for each in values]
+    return [
+        None if np.isnan(each) else str(int(each) if each.is_integer() else each) for each in values.tolist()
+    ]
 
 
 def _numbers(name: str, values: list[str | None]) -> NDArray[np.float64]:
@@ -103,13 +102,6 @@ def _numbers(name: str, values: list[str | None]) -> NDArray[np.float64]:
             msg = f"column {name} must hold numbers, got {value!r} in row {row + 1}"
             raise DriftError(msg) from error
     return found
-
-
-def _of_labels(values: list[str | None], labels: tuple[str, ...]) -> Histogram:
-    """Count texts by label; what is none of them is counted with the last, "other"."""
-    found = Counter(value if value in labels else labels[-1] for value in values if value is not None)
-    missing = sum(value is None for value in values)
-    return Histogram(labels=labels, counts=tuple(found[label] for label in labels), missing=missing)
 
 
 def _bins(counted: Histogram) -> list[int]:

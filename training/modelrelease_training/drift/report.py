@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelrelease_contract.drift import DriftVerdict, FeatureDrift
-from modelrelease_training.drift.numeric import NumericDrift
+from modelrelease_training.drift.numeric import MINIMUM_ROWS, NumericDrift
 from modelrelease_training.drift.text import TextDrift
 
 
@@ -56,7 +56,8 @@ def numeric_sentence(found: NumericDrift) -> str:
     known = {each.name: each for each in found.features}
     if found.insufficient:
         most = max(each.n for each in found.features)
-        return f"{found.n:,} rows: too few values ({most:,}) to say anything"
+        few = f"{found.n:,} rows hold {most:,} values of a column at most"
+        return f"{few}, and {MINIMUM_ROWS} are needed to say anything"
     if not found.found_by:
         most_moved = max(found.features, key=lambda each: each.psi / each.threshold)
         return f"{found.n:,} rows like the baseline; most moved is {_named(most_moved)}"

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -50,35 +50,48 @@ def read_texts(path: Path, *, column: str | None = None, encoding: str = "utf-8"
     return Texts(texts=kept, empty=len(found) - len(kept), column=column)
 
 
-def read_columns(path: Path, *, encoding: str = "utf-8") -> dict[str, Floats | list[str | None]]:
+def read_columns(
+    path: Path, *, encoding: str = "utf-8", texts: Collection[str] = ()
+) -> dict[str, Floats | list[str | None]]:
     """Read a .csv or .parquet file: columns of numbers as floats with NaN for missing, others as texts.
 
-    Raises DriftError for a file without rows, or that is no such file.
+    `texts` are columns that are never numbers, whatever this batch holds: their baseline has texts. Raises
+    DriftError for a file without rows, or that is no such file.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise DriftError(f"{path}: numbers are read from .csv and .parquet files")
-    table = _table(path, encoding)
+    table = _table(path, encoding, texts)
     if not table.num_rows:
         raise DriftError(f"{path} has columns but no rows: give a file with rows")
-    return {name: _values(table.column(name)) for name in table.column_names}
+    return {name: _values(table.column(name), as_text=name in texts) for name in table.column_names}
 
 
-def _values(column: Any) -> Floats | list[str | None]:
+def _is_numeric(kind: Any) -> bool:
     kinds = pa.types
-    numeric = (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_null, kinds.is_decimal)
-    if not any(test(column.type) for test in numeric):
-        return [None if value is None else str(value) for value in column.to_pylist()]
-    whole = pc.cast(column, pa.int8()) if kinds.is_boolean(column.type) else column
-    numbers: Floats = pc.cast(whole, pa.float64()).to_numpy(zero_copy_only=False)
+    tests = (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_null, kinds.is_decimal)
+    return any(test(kind) for test in tests)
+
+
+def _values(column: Any, *, as_text: bool) -> Floats | list[str | None]:
+    if as_text or not _is_numeric(column.type):
+        return [None if value is None else _spelled(value) for value in column.to_pylist()]
+    whole = pc.cast(column, pa.int8()) if pa.types.is_boolean(column.type) else column
+    # Unsafe: ids beyond 2^53 become the nearest double, as they do in every request.
+    numbers: Floats = pc.cast(whole, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
 
 
-def _table(path: Path, encoding: str) -> Any:
+def _spelled(value: object) -> str:
+    """Return a value as a CSV file would hold it: a missing value beside codes makes them floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _table(path: Path, encoding: str, texts: Collection[str] = ()) -> Any:
     """Return a table of at least one column, whose names differ."""
     if path.suffix not in SUFFIXES:
         raise DriftError(f"{path}: cannot tell what is in it; name it one of {', '.join(SUFFIXES)}")
     try:
-        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, encoding)
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, encoding, texts)
     except pa.ArrowException as error:
         reason = str(error).partition("\n")[0]
         raise DriftError(f"{path} is no readable {path.suffix} file: {reason}") from error
@@ -92,11 +105,30 @@ def _parquet(path: Path) -> Any:
     return pyarrow.parquet.read_table(io.BytesIO(_bytes(path)))
 
 
-def _csv(path: Path, encoding: str) -> Any:
-    source = io.BytesIO(_decoded(path, encoding).encode())
+def _csv(path: Path, encoding: str, texts: Collection[str]) -> Any:
+    """Read a CSV file. Among numbers `NA` and `null` are missing values; among texts they are words.
+
+    Texts are taken letter by letter, so that codes keep their zeros, and days and times their spelling.
+    """
+    raw = _decoded(path, encoding).encode()
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    converting = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
-    return pyarrow.csv.read_csv(source, parse_options=parsing, convert_options=converting)
+    guessed = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    table = pyarrow.csv.read_csv(io.BytesIO(raw), parse_options=parsing, convert_options=guessed)
+    fields = table.schema
+    plain = [each.name for each in fields if each.name in texts or not _is_numeric(each.type)]
+    if not plain or len(set(table.column_names)) < table.num_columns:
+        return table
+    spelled = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(plain, pa.string()),
+        include_columns=plain,
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    words = pyarrow.csv.read_csv(io.BytesIO(raw), parse_options=parsing, convert_options=spelled)
+    for name in plain:
+        table = table.set_column(table.column_names.index(name), name, words.column(name))
+    return table
 
 
 def _table_columns(path: Path, encoding: str) -> dict[str, list[Any]]:

@@ -23,7 +23,7 @@ from sklearn.cluster import KMeans
 
 from modelrelease_contract.artifact import Histogram
 from modelrelease_contract.drift import Calibration, DriftVerdict, FeatureDrift, assess
-from modelrelease_training.bins import deciles, histogram
+from modelrelease_training.bins import edges, histogram
 from modelrelease_training.drift.errors import DriftError
 
 Vectors = NDArray[np.float32]
@@ -135,9 +135,9 @@ def reference(texts: Sequence[str], vectors: Vectors, *, seed: int = 0) -> Refer
             TOPIC: Histogram(
                 labels=tuple(str(each) for each in range(topics)), counts=tuple(topic_counts.tolist())
             ),
-            LIKENESS: histogram(likeness, deciles(likeness)),
+            LIKENESS: histogram(likeness, edges(likeness)),
             SCRIPT: Histogram(labels=_SCRIPTS, counts=tuple(scripts[each] for each in _SCRIPTS)),
-            LENGTH: histogram(lengths, deciles(lengths)),
+            LENGTH: histogram(lengths, edges(lengths)),
         },
     )
 

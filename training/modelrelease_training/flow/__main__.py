@@ -6,18 +6,20 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from modelrelease_contract import retrain as words
-from modelrelease_training.commands.common import Parser
+from modelrelease_training.commands.common import Parser, last_resort, seed
 from modelrelease_training.errors import EXIT_REFUSED, EXIT_USAGE, TrainingError
 from modelrelease_training.flow.request import Request
 from modelrelease_training.gitops import GitOpsError
 from modelrelease_training.ingest import parse_shift
 
+EXIT_INTERRUPTED: Final = 130
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Kubernetes shows what a container leaves here; the operator repeats it in status."""
 _PREFECT: Final = {
@@ -44,8 +46,9 @@ examples:
   Stopped in the middle? The same command goes on after the last step that was finished.
 
   As a Prefect deployment, `retrain-flow/production-retrain`, of the server at PREFECT_API_URL:
-    python -m modelrelease_training.flow serve
-    prefect deployment run retrain-flow/production-retrain --param request='{"id": "monday"}'
+    python -m modelrelease_training.flow serve --data data/latest.parquet
+    prefect deployment run retrain-flow/production-retrain
+    prefect deployment run retrain-flow/production-retrain --param request='{"data": "data/monday.parquet"}'
 
 exit codes: 0 released (or registered), 2 the request cannot be met, 3 the data breaks its schema,
 4 the challenger is refused.
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in _PREFECT.items():
         os.environ.setdefault(name, value)
     try:
-        return _serve() if options.command == "serve" else _run(options)
+        return _serve(options) if options.command == "serve" else _run(options)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the request"
@@ -67,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _give_up(str(error), error.exit_code)
     except (GitOpsError, OSError) as error:
         return _give_up(str(error), EXIT_USAGE)
+    except KeyboardInterrupt:
+        return _give_up("stopped; the same command goes on after the last finished step", EXIT_INTERRUPTED)
+    except Exception as error:
+        return _give_up(last_resort(error), EXIT_USAGE)
 
 
 def _parser() -> Parser:
@@ -77,39 +84,41 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    commands.add_parser(
-        "serve",
-        help="serve the deployment production-retrain to the server at PREFECT_API_URL",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    run = commands.add_parser(
-        "run", help="run one retraining", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    shape: Any = {"epilog": _EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    what = "serve the deployment production-retrain to the server at PREFECT_API_URL"
+    serve = commands.add_parser("serve", help=what, **shape)
+    serve.set_defaults(id="")
+    run = commands.add_parser("run", help="run one retraining", **shape)
     run.add_argument(
         "--id",
         default=os.environ.get(words.ENV_REQUEST) or time.strftime("%Y%m%d-%H%M%S", time.gmtime()),
         help=f"names the request and the new version (default: ${words.ENV_REQUEST}, else the time)",
     )
-    run.add_argument(
+    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
+    for command in (serve, run):
+        _add_request(command)
+    return parser
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    """Add what a request says; of a deployment, what one says that is run without parameters."""
+    command.add_argument(
         "--model",
         default=os.environ.get(words.ENV_MODEL) or "qna",
         help=f"name of the registered model (default: ${words.ENV_MODEL}, else qna)",
     )
-    run.add_argument("--version", help="of the new artifact (default: the id)")
-    run.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
-    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
-    _add_data(run.add_argument_group("data"))
-    _add_how(run.add_argument_group("how the model is fitted, and when it is accepted"))
-    _add_release(run.add_argument_group("release"))
-    return parser
+    command.add_argument("--version", help="of the new artifact (default: the id)")
+    command.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
+    _add_data(command.add_argument_group("data"))
+    _add_how(command.add_argument_group("how the model is fitted, and when it is accepted"))
+    _add_release(command.add_argument_group("release"))
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data", type=Path, metavar="FILE", help="a .parquet or .csv file")
     group.add_argument("--drawn", type=int, metavar="ROWS", help="draw so many rows instead")
     group.add_argument(
-        "--seed", type=int, default=7, help="of drawn rows and of the fit (default: %(default)s)"
+        "--seed", type=seed, default=7, help="of drawn rows and of the fit (default: %(default)s)"
     )
     group.add_argument(
         "--shift", action="append", default=[], metavar="FEATURE=DEVIATIONS", help="move a drawn feature"
@@ -146,7 +155,7 @@ def request_of(options: argparse.Namespace) -> Request:
     drawn = options.drawn is not None or bool(shifts)
     git = options.git_repository is not None or options.git_file is not None
     fields = {
-        "id": options.id,
+        **({"id": options.id} if options.id else {}),
         "model": options.model,
         "version": options.version,
         "data": options.data,
@@ -168,12 +177,7 @@ def request_of(options: argparse.Namespace) -> Request:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        request = request_of(options)
-    except ValueError as error:
-        if isinstance(error, ValidationError):
-            raise
-        return _give_up(str(error), EXIT_USAGE)
+    request = _request_of(options)
     # What was finished is remembered beside the files that it made.
     home = request.workdir.resolve() / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
@@ -187,11 +191,26 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if found["accepted"] else EXIT_REFUSED
 
 
-def _serve() -> int:
+def _serve(options: argparse.Namespace) -> int:
+    request = _request_of(options)
     from modelrelease_training.flow.flow import DEPLOYMENT, retrain  # noqa: PLC0415
 
-    retrain.serve(name=DEPLOYMENT, description="Retrain, compare, register, release. One at a time.", limit=1)
+    retrain.serve(
+        name=DEPLOYMENT,
+        description="Retrain, compare, register, release. One at a time.",
+        parameters={"request": request.model_dump(mode="json", exclude_defaults=True)},
+        limit=1,
+    )
     return 0
+
+
+def _request_of(options: argparse.Namespace) -> Request:
+    try:
+        return request_of(options)
+    except ValidationError:
+        raise
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _give_up(message: str, code: int) -> int:
@@ -202,7 +221,9 @@ def _give_up(message: str, code: int) -> int:
 
 def _leave_word(text: str) -> None:
     if TERMINATION_LOG.exists():
-        TERMINATION_LOG.write_text(text[:4000])
+        # A word less must not change the exit code.
+        with suppress(OSError):
+            TERMINATION_LOG.write_text(text[:4000])
 
 
 if __name__ == "__main__":

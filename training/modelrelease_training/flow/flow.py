@@ -10,6 +10,7 @@ from typing import Any, Final
 from prefect import flow, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.runtime import flow_run
 
 from modelrelease_training.errors import RegistryError
 from modelrelease_training.flow import steps
@@ -19,6 +20,7 @@ from modelrelease_training.gitops import GitOpsError
 FLOW: Final = "retrain-flow"
 DEPLOYMENT: Final = "production-retrain"
 _DELAYS: Final = [2.0, 10.0, 30.0]
+_ANY: Final = Request()
 _WORTH_ANOTHER_TRY: Final = (OSError, RegistryError, GitOpsError)
 
 
@@ -53,8 +55,15 @@ register = _step(steps.register, retries=3)
 release = _step(steps.release, retries=3)
 
 
-def _retrain(request: Request) -> steps.Fields:
+def _name_of_run() -> str:
+    """Return a name that the run keeps when it is tried again, and no other run has."""
+    begun = flow_run.get_scheduled_start_time()
+    return f"{begun:%Y%m%d-%H%M%S}-{str(flow_run.get_id() or '')[:6]}".rstrip("-")
+
+
+def _retrain(request: Request = _ANY) -> steps.Fields:
     """Retrain a model and release it as a canary, unless it is worse than the champion."""
+    request = request.named(_name_of_run())
     data = check(request, bring(request))
     trained = train(request, data)
     verdict = judge(request, data, trained)

@@ -55,8 +55,9 @@ class GitRelease(_Strict):
 class Request(_Strict):
     """One retraining. Asked again with the same content, it goes on where it stopped."""
 
-    id: Name
-    """Names the request; a Kubernetes Job and every record of the run carry it."""
+    id: Name = ""
+    """Names the request; a Kubernetes Job and every record of the run carry it. Left out, the run of the
+    deployment names it, by its time."""
     model: Name = "qna"
     version: Name | None = None
     """What people will call the new version; the request's id when left out."""
@@ -81,6 +82,10 @@ class Request(_Strict):
             msg = "release: git needs git (repository and file), and git needs release: git"
             raise ValueError(msg)
         return self
+
+    def named(self, name: str) -> Self:
+        """Return the request under its own id, or under `name` where it has none."""
+        return self if self.id else self.model_validate({**self.model_dump(), "id": name})
 
     @property
     def label(self) -> str:
