@@ -113,11 +113,12 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             answering.handler(plain),
             summary=summary,
             responses=docs.answer(docs.predict_answer(model.manifest))
-            | docs.problems(400, 413, 415, 422, 500, 503),
+            | docs.problems(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.predict_request(model.manifest),
         )
     inference = Inference(model)
     handler = predictions.handler(inference)
+    refusals = docs.problems(400, 404, 408, 413, 415, 422, 500, 503)
     for template, path in v2.infer_paths(model).items():
         app.answer(
             template,
@@ -125,7 +126,7 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             at=[path],
             summary="Predict rows, by the Open Inference Protocol",
             description="Also takes and gives tensors as bytes, with Inference-Header-Content-Length.",
-            responses=docs.answer(docs.infer_answer()) | docs.problems(400, 404, 413, 415, 422, 500, 503),
+            responses=docs.answer(docs.infer_answer()) | refusals,
             openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
         )
     app.state.inference = inference

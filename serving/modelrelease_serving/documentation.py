@@ -33,6 +33,7 @@ _PROBLEM: Final[Schema] = {
 _REFUSALS: Final = {
     400: "The body is not such a document",
     404: "Nothing of that name",
+    408: "The request was not complete in time",
     413: "Too many bytes or rows",
     415: "The body is of another media type, or compressed",
     422: "A value that the feature cannot have; `row` and `feature` name it",
