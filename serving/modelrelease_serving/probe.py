@@ -30,7 +30,7 @@ from modelrelease_serving.artifact import read_manifest
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.listening import usable
 from modelrelease_serving.logs import fields, give_up
-from modelrelease_serving.records import difference
+from modelrelease_serving.records import repeats
 from modelrelease_serving.settings import Settings
 
 MOST_PAIRS: Final = 32
@@ -135,7 +135,7 @@ def _result(status: int, content: bytes, probe: Probe) -> str:
         return names.PROBE_ERROR
     if probe.recorded is None:
         return names.PROBE_ANSWERED
-    repeated = difference(answer, probe.recorded) <= probe.tolerance
+    repeated = repeats(answer, probe.recorded, probe.tolerance)
     return names.PROBE_SAME if repeated else names.PROBE_DIFFERENT
 
 

@@ -128,7 +128,8 @@ async def test_a_wrong_request_is_refused_with_the_rule(
     answer = await client.post(INFER, json=request_)
     problem = answer.json()
     assert (answer.status_code, problem["status"]) == (status, status)
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    # The type that clients of the protocol read errors from.
+    assert answer.headers["Content-Type"] == "application/json"
     assert words in problem["detail"]
     assert problem["error"] == problem["detail"]
     assert await sample(client, "predictions_total", code=str(status)) == 1
