@@ -318,7 +318,7 @@ def _request_schema() -> core_schema.CoreSchema:
             "shape": field(core_schema.list_schema(size, min_length=1, max_length=8, strict=True)),
             "datatype": field(core_schema.literal_schema(list(DATATYPES))),
             "parameters": optional(anything),
-            "data": optional(core_schema.list_schema(core_schema.any_schema(), strict=True)),
+            "data": field(core_schema.list_schema(core_schema.any_schema(), strict=True), required=False),
         }
     )
     output = core_schema.typed_dict_schema({"name": field(text), "parameters": optional(anything)})

@@ -13,7 +13,16 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 MANIFEST_NAME = "manifest.json"
 """File name of the manifest, at the top of the artifact."""
@@ -51,6 +60,14 @@ class Feature(_Strict):
     nullable: bool = False
     boolean: bool = False
     """True: a numeric feature whose values are true and false, 1 and 0."""
+
+    @model_serializer(mode="wrap")
+    def _as_older_readers_know_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        written: dict[str, object] = write(self)
+        if not self.boolean:
+            # They refuse members that they do not know.
+            written.pop("boolean", None)
+        return written
 
     @model_validator(mode="after")
     def _boolean_is_numeric(self) -> Self:
