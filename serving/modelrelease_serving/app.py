@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from modelrelease_contract.runtime import PROBE_PATH
@@ -27,7 +27,7 @@ from modelrelease_serving.inference import Inference
 from modelrelease_serving.metrics import Metrics
 from modelrelease_serving.model import Model
 from modelrelease_serving.predictions import VERSION_HEADER, Handler, Plain, Predictions
-from modelrelease_serving.replies import as_headers, problem
+from modelrelease_serving.replies import as_headers, problem, protocol_error
 from modelrelease_serving.settings import Settings
 
 SERVICE: Final = "modelrelease-predictor"
@@ -66,7 +66,20 @@ class PredictorApp(FastAPI):
                 reply = await handler(scope, receive)
                 await reply.send(send, leave=self._leaving.is_last(scope))
                 return
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         await super().__call__(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    """Send the head of an answer alone: what HEAD asks for."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head
 
 
 def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) -> PredictorApp:
@@ -113,11 +126,12 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             answering.handler(plain),
             summary=summary,
             responses=docs.answer(docs.predict_answer(model.manifest))
-            | docs.problems(400, 413, 415, 422, 500, 503),
+            | docs.problems(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.predict_request(model.manifest),
         )
     inference = Inference(model)
     handler = predictions.handler(inference)
+    refusals = docs.errors(400, 404, 408, 413, 415, 422, 500, 503)
     for template, path in v2.infer_paths(model).items():
         app.answer(
             template,
@@ -125,7 +139,7 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             at=[path],
             summary="Predict rows, by the Open Inference Protocol",
             description="Also takes and gives tensors as bytes, with Inference-Header-Content-Length.",
-            responses=docs.answer(docs.infer_answer()) | docs.problems(400, 404, 413, 415, 422, 500, 503),
+            responses=docs.answer(docs.infer_answer()) | refusals,
             openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
         )
     app.state.inference = inference
@@ -174,5 +188,5 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     detail = str(error.detail)
-    of_protocol = {"error": detail} if request.url.path.startswith("/v2") else {}
-    return problem(error.status_code, detail, as_headers(error.headers), **of_protocol).response()
+    refuse = protocol_error if request.url.path.startswith("/v2") else problem
+    return refuse(error.status_code, detail, as_headers(error.headers)).response()

@@ -5,10 +5,12 @@ An artifact is a folder with a manifest, or one that MLflow wrote, from which a 
 Nothing here unpickles, and nothing here talks to a network.
 """
 
+import errno
 import hashlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 from pydantic import ValidationError
 
@@ -25,7 +27,10 @@ from modelrelease_contract import (
 from modelrelease_contract.mlflow import example_file
 from modelrelease_serving.errors import RefusedError
 
-_CHUNK = 1024 * 1024
+MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
+_EXAMPLE_BYTES_MAX: Final = 64 * 1024 * 1024
+_CHUNK: Final = 1024 * 1024
+_SENTENCE_MAX: Final = 500
 
 
 def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactManifest:
@@ -39,7 +44,7 @@ def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactMa
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
-        fact = f"{origin} is not a manifest that this predictor can use: {place}: {first['msg']}"
+        fact = f"{origin} is not a manifest that this predictor can use: {place}: {_brief(first['msg'])}"
         msg = f"{fact}; export the model again"
         raise RefusedError(msg) from error
 
@@ -62,7 +67,7 @@ def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
             msg = "it holds no mapping"
             raise ValueError(msg)
         named_files(found)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _no_mlmodel(origin, error) from error
     return found
 
@@ -78,9 +83,10 @@ def read_manifest(
     if not path.exists() and (folder / MLMODEL_NAME).is_file():
         return _read_mlflow(folder, sha256=sha256, name=name, version=version)
     try:
-        raw = path.read_bytes()
+        raw = _read(path, MANIFEST_BYTES_MAX)
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}): point MODEL_PATH at the folder of an artifact"
+        fact = f"{path} cannot be read ({error.strerror or error})"
+        msg = f"{fact}: point MODEL_PATH at the folder of an artifact"
         raise RefusedError(msg) from error
     return parse_manifest(raw, origin=str(path), sha256=sha256), manifest_digest(raw)
 
@@ -89,15 +95,19 @@ def _read_mlflow(
     folder: Path, *, sha256: str | None, name: str, version: str | None
 ) -> tuple[ArtifactManifest, str]:
     path = folder / MLMODEL_NAME
-    mlmodel = parse_mlmodel(path.read_bytes(), origin=str(path))
+    try:
+        mlmodel = parse_mlmodel(_read(path, MANIFEST_BYTES_MAX), origin=str(path))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror or error}): save the model again"
+        raise RefusedError(msg) from error
     files = [describe_file(folder, named) for named in named_files(mlmodel)]
     digest = listing_digest(files)
     check_pin(digest, origin=str(folder), sha256=sha256)
     example = example_file(mlmodel)
     try:
-        content = (folder / example).read_bytes() if example else None
+        content = _read(folder / example, _EXAMPLE_BYTES_MAX) if example else None
         return mlflow_manifest(mlmodel, files, name=name, version=version, example=content), digest
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError) as error:
         # MLflow's format is not ours: whatever is not where it should be ends here.
         raise _no_mlmodel(str(path), error) from error
 
@@ -105,7 +115,29 @@ def _read_mlflow(
 def _no_mlmodel(origin: str, error: Exception) -> RefusedError:
     if isinstance(error, ValidationError):
         error = ValueError(error.errors(include_url=False)[0]["msg"])
-    return RefusedError(f"{origin} describes no model that this predictor can use: {error}")
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else _brief(str(error))
+    return RefusedError(f"{origin} describes no model that this predictor can use: {reason}")
+
+
+def _brief(text: str) -> str:
+    """Return what fits into a sentence: an artifact can make a message of any length."""
+    return text if len(text) <= _SENTENCE_MAX else f"{text[:_SENTENCE_MAX]} …"
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file. Raises OSError for anything else: a pipe or a device would be read for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return path.open("rb")
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Return the content of a small file. Raises OSError."""
+    with _open(path) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+    return content
 
 
 def describe_file(folder: Path, path: str) -> ModelFile:
@@ -121,7 +153,7 @@ def describe_file(folder: Path, path: str) -> ModelFile:
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal, read piece by piece."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with _open(path) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -138,7 +170,8 @@ def check_file(folder: Path, file: ModelFile) -> Path:
     try:
         digest = file_digest(path)
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}), but the manifest names it: fetch the artifact again"
+        fact = f"{path} cannot be read ({error.strerror or error}), but the manifest names it"
+        msg = f"{fact}: fetch the artifact again"
         raise RefusedError(msg) from error
     if digest != file.sha256:
         fact = f"{path} has sha256 {digest}, but the manifest says {file.sha256}"

@@ -50,8 +50,7 @@ class Compiled:
 
 def compile_estimator(estimator: Any) -> Compiled | None:
     """Return a fast form of `estimator`, or None when none is known."""
-    steps = [step for _, step in estimator.steps] if _is(estimator, "Pipeline") else [estimator]
-    *transformers, last = [step for step in steps if step not in {None, "passthrough"}] or [None]
+    *transformers, last = _steps(estimator)
     if any(not _is(step, "StandardScaler") for step in transformers) or len(transformers) > 1:
         return None
     scale = _Scale(transformers[0] if transformers else None, _width(last))
@@ -62,6 +61,31 @@ def compile_estimator(estimator: Any) -> Compiled | None:
     if _is(last, *_FORESTS, *_TREES, *_BOOSTED):
         return _trees(last, scale)
     return None
+
+
+def _steps(estimator: Any) -> list[Any]:
+    steps = [step for _, step in estimator.steps] if _is(estimator, "Pipeline") else [estimator]
+    return [step for step in steps if step is not None and not isinstance(step, str)] or [None]
+
+
+def thresholds(estimator: Any) -> list[list[float]]:
+    """Return for each feature where the trees of an estimator branch, in the feature's own numbers."""
+    *transformers, last = _steps(estimator)
+    members = getattr(last, "estimators_", [last])
+    trees = [
+        member.tree_ for member in np.ravel(np.asarray(members, dtype=object)) if hasattr(member, "tree_")
+    ]
+    if not trees:
+        return []
+    scale = _Scale(transformers[0] if transformers else None, _width(last))
+    features = np.concatenate([tree.feature for tree in trees])
+    edges = np.concatenate([tree.threshold for tree in trees])
+    # Branches that only part missing values from others have an infinite threshold.
+    features, edges = features[np.isfinite(edges)], edges[np.isfinite(edges)]
+    return [
+        (edges[features == index] * scale.spread[index] + scale.mean[index]).tolist()
+        for index in range(_width(last))
+    ]
 
 
 def _is(estimator: Any, *names: str) -> bool:
@@ -209,7 +233,9 @@ def _averaged(estimator: Any, total: "_Sum", members: int) -> Compiled:
     )
 
 
-def _boosted(estimator: Any, total: "_Sum") -> Compiled:
+def _boosted(estimator: Any, total: "_Sum") -> Compiled | None:
+    if not _starts_alike(estimator.init_):
+        return None
     rate = float(estimator.learning_rate)
     origin = np.zeros((1, total.width))
     classifies = hasattr(estimator, "classes_")
@@ -233,6 +259,14 @@ def _boosted(estimator: Any, total: "_Sum") -> Compiled:
         predict_proba=lambda rows: _two_columns(_logistic_of_all(scores(rows))),
         one=lambda row: _logistic_of(score(row)),
     )
+
+
+def _starts_alike(start: Any) -> bool:
+    """Say whether boosting begins with the same number for every row, and not with another model's answer."""
+    if isinstance(start, str):
+        return start == "zero"
+    steady = {"prior", "most_frequent", "constant"}
+    return _is(start, "DummyRegressor") or (_is(start, "DummyClassifier") and start.strategy in steady)
 
 
 class _Sum:

@@ -5,15 +5,11 @@ pod whatever the Service selects by now. So the server ends each connection afte
 with an answer that says so, never under a request. Nothing here knows about models.
 """
 
-import asyncio
-import math
 import random
 import time
-from typing import ClassVar, Final
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 STATE_KEY: Final = "connection"
 _JITTER: Final = 0.2
@@ -48,34 +44,15 @@ class Connection:
 
     __slots__ = ("is_surplus", "opened", "stretch")
 
-    def __init__(self, *, is_surplus: bool = False) -> None:
-        self.is_surplus = is_surplus
-        """True when as many stood already as are served: its first answer is its last."""
+    def __init__(self) -> None:
+        self.is_surplus = False
+        """True when as many are served already: its next answer is its last."""
         self.opened = time.monotonic()
         self.stretch = random.uniform(1 - _JITTER, 1 + _JITTER)
 
     def is_older_than(self, seconds: float) -> bool:
         """Compare the age with `seconds`, give or take a fifth."""
         return time.monotonic() - self.opened > seconds * self.stretch
-
-
-class DatedProtocol(HttpToolsProtocol):
-    """Tells the app, in `scope["state"]`, which connection a request came on."""
-
-    MOST: ClassVar[float] = math.inf
-    """Connections that are served at the same time."""
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note the time, and whether there are too many."""
-        super().connection_made(transport)
-        connection = Connection(is_surplus=len(self.connections) > self.MOST)
-        self.app_state = {**self.app_state, STATE_KEY: connection}
-
-
-def protocol(max_connections: int) -> type[DatedProtocol]:
-    """Return the protocol for a server that serves so many connections."""
-    return type("BoundedProtocol", (DatedProtocol,), {"MOST": max_connections})
 
 
 def connection_of(scope: Scope) -> Connection | None:

@@ -4,11 +4,12 @@ JSON Schema as plain data. Ranges of training are descriptions here, for a value
 counted and not refused.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from modelrelease_contract import ArtifactManifest, Feature
 from modelrelease_contract.artifact import FeatureKind
-from modelrelease_serving.inference import DATATYPES, FEATURES, PROBABILITIES
+from modelrelease_serving.inference import DATATYPES, FEATURES, PROBABILITIES, datatype_of
 from modelrelease_serving.rows import MAX_ROWS, NUMBER_MAX
 
 Schema = dict[str, Any]
@@ -33,6 +34,7 @@ _PROBLEM: Final[Schema] = {
 _REFUSALS: Final = {
     400: "The body is not such a document",
     404: "Nothing of that name",
+    408: "The request was not complete in time",
     413: "Too many bytes or rows",
     415: "The body is of another media type, or compressed",
     422: "A value that the feature cannot have; `row` and `feature` name it",
@@ -43,11 +45,17 @@ _REFUSALS: Final = {
 
 def problems(*codes: int) -> dict[int | str, Schema]:
     """Return the description of answers that are problem documents."""
+    return _refusals(codes, "application/problem+json")
+
+
+def errors(*codes: int) -> dict[int | str, Schema]:
+    """Return the same for the Open Inference Protocol, whose clients know no other type than JSON."""
+    return _refusals(codes, "application/json")
+
+
+def _refusals(codes: Sequence[int], media_type: str) -> dict[int | str, Schema]:
     return {
-        code: {
-            "description": _REFUSALS[code],
-            "content": {"application/problem+json": {"schema": _PROBLEM}},
-        }
+        code: {"description": _REFUSALS[code], "content": {media_type: {"schema": _PROBLEM}}}
         for code in codes
     }
 
@@ -75,7 +83,10 @@ def predict_request(manifest: ArtifactManifest) -> Schema:
         {"features": {"description": "one row, or a list of rows", "oneOf": [row, rows]}},
         probabilities={"type": "boolean", "description": "whether to tell the probability of each class"},
     )
-    known = [list(some) for some in manifest.examples.rows[:2]]
+    known = [
+        [_as_sent(*each) for each in zip(manifest.features, some, strict=True)]
+        for some in manifest.examples.rows[:2]
+    ]
     examples = {
         "one row": {"value": {"features": known[0]}},
         "two rows": {"value": {"features": known}},
@@ -125,11 +136,10 @@ def infer_example(manifest: ArtifactManifest) -> Schema:
     if all(feature.kind is FeatureKind.NUMERIC for feature in manifest.features):
         tensor = {"name": FEATURES, "datatype": "FP64", "shape": [1, len(row)], "data": row}
         return {"inputs": [tensor]}
-    kinds = {FeatureKind.NUMERIC: "FP64", FeatureKind.CATEGORICAL: "BYTES"}
     columns = zip(manifest.features, row, strict=True)
     return {
         "inputs": [
-            {"name": each.name, "datatype": kinds[each.kind], "shape": [1], "data": [value]}
+            {"name": each.name, "datatype": datatype_of(each), "shape": [1], "data": [_as_sent(each, value)]}
             for each, value in columns
         ]
     }
@@ -190,15 +200,25 @@ def _value(feature: Feature, index: int, manifest: ArtifactManifest) -> Schema:
     schema: Schema = {
         "title": feature.name,
         "description": _description(feature),
-        "examples": [manifest.examples.rows[0][index]],
+        "examples": [_as_sent(feature, manifest.examples.rows[0][index])],
         **(_NUMBER if feature.kind is FeatureKind.NUMERIC else {"type": "string"}),
     }
+    if feature.boolean:
+        schema = {name: schema[name] for name in ("title", "description", "examples")}
+        schema["type"] = "boolean"
     if feature.nullable:
         schema["type"] = [schema["type"], "null"]
     return schema
 
 
+def _as_sent(feature: Feature, value: float | str | None) -> float | str | bool | None:
+    """Return a value as a client writes it."""
+    return bool(value) if feature.boolean and value is not None else value
+
+
 def _description(feature: Feature) -> str:
+    if feature.boolean:
+        return "true or false"
     if feature.kind is FeatureKind.CATEGORICAL:
         return f"at training: {', '.join(feature.categories) or 'any text'}"
     low = "any" if feature.minimum is None else f"{feature.minimum:g}"

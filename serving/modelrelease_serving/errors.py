@@ -22,6 +22,10 @@ class ModelFailedError(Exception):
     """The model answered with something that is not an answer."""
 
 
+class NoAnswerError(ModelFailedError):
+    """The model's answers are of a kind that is not served, for these rows and all others."""
+
+
 class BadRequestError(Exception):
     """A request that cannot be answered, with the place of the first mistake."""
 

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
-from modelrelease_serving.compiled import Compiled, compile_estimator
-from modelrelease_serving.errors import ModelFailedError
-from modelrelease_serving.records import difference
+from modelrelease_serving.compiled import Compiled, Floats, compile_estimator, thresholds
+from modelrelease_serving.errors import ModelFailedError, NoAnswerError, RefusedError
+from modelrelease_serving.records import difference, repeats
+from modelrelease_serving.tables import Row, Table, Value
 
-Value = float | str | None
 Answer = float | str
-Row = Sequence[Value]
+
+__all__ = ["Answer", "Estimator", "Pace", "Row", "Value", "compare", "measure", "mixes_rows"]
 
 _COMPARED_ROWS: Final = 256
+_ROWS_IN_COMPANY: Final = 8
 _SCALERS: Final = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"})
 
 
@@ -36,13 +38,17 @@ class Estimator:
 
     def __init__(self, fitted: Any, manifest: ArtifactManifest) -> None:
         features = manifest.features
+        if not callable(getattr(fitted, "predict", None)):
+            msg = f"the model file holds a {type(fitted).__name__}, which has no predict: {_SERVED}"
+            raise RefusedError(msg)
         self.form = "scikit-learn"
         """Who answers: `scikit-learn`, or the name of the fast form."""
-        self.classes: tuple[str, ...] = tuple(str(each) for each in getattr(fitted, "classes_", ()))
+        self.classes: tuple[str, ...] = tuple(str(each) for each in _classes(fitted))
         self.has_probabilities = hasattr(fitted, "predict_proba") and bool(self.classes)
+        self.table = Table(fitted, features)
         self._numeric = all(feature.kind is FeatureKind.NUMERIC for feature in features)
-        self._dtype: type = np.float64 if self._numeric else object
         self._probability = manifest.output.probability
+        self._decide: Callable[[Any], NDArray[Any]] | None = getattr(fitted, "decision_function", None)
         self._predict: Callable[[Any], NDArray[Any]] = fitted.predict
         self._proba: Callable[[Any], NDArray[Any]] = getattr(fitted, "predict_proba", _no_probabilities)
         self._one: Callable[[Sequence[Any]], float | None] | None = None
@@ -76,12 +82,18 @@ class Estimator:
                 raise ModelFailedError(_NOT_FINITE)
             return [number]
         if self._probability:
-            return _answers(self._call(self._proba, rows)[:, 1], len(rows))
+            return _answers(_shares(self._call(self._proba, rows))[:, 1], len(rows))
         return _answers(self._call(self._predict, rows), len(rows))
+
+    def evidence(self, rows: Sequence[Row]) -> NDArray[Any]:
+        """Return all that the model says of each row: probabilities or scores where it has them."""
+        if self.has_probabilities:
+            return _shares(self._call(self._proba, rows))
+        return np.asarray(self._call(self._decide or self._predict, rows))
 
     def explain(self, rows: Sequence[Row]) -> tuple[list[Answer], list[list[float]]]:
         """Return the answers, and for each row the probability of every class, in the order of `classes`."""
-        shares = self._call(self._proba, rows)
+        shares = _shares(self._call(self._proba, rows))
         if shares.shape != (len(rows), len(self.classes)) or not np.isfinite(shares).all():
             raise ModelFailedError(_NOT_FINITE)
         probabilities: list[list[float]] = shares.tolist()
@@ -90,7 +102,7 @@ class Estimator:
         return _answers(self._call(self._predict, rows), len(rows)), probabilities
 
     def _call(self, method: Callable[[Any], NDArray[Any]], rows: Sequence[Row]) -> NDArray[Any]:
-        matrix: Any = np.array(rows, dtype=self._dtype)
+        matrix: Any = self.table(rows)
         # numpy warns of each NaN that it makes, at every call; the answers are checked once.
         with np.errstate(all="ignore"):
             if self._unchecked:
@@ -108,7 +120,52 @@ def _no_probabilities(_matrix: Any) -> NDArray[Any]:
     raise ModelFailedError(msg)
 
 
-def _answers(found: NDArray[Any], expected: int) -> list[Answer]:
+_SERVED: Final = "one number or one class for each row is served, so export an estimator that answers so"
+
+
+def _classes(fitted: Any) -> Sequence[Any]:
+    """Return the classes, also of a model whose answers are a table of one column."""
+    classes: Any = getattr(fitted, "classes_", ())
+    several = isinstance(classes, list) and len(classes) == 1 and isinstance(classes[0], np.ndarray)
+    found: Sequence[Any] = classes[0] if several else classes
+    return found
+
+
+def _shares(found: Any) -> Floats:
+    """Return probabilities as one table: of rows and classes."""
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(found, np.ndarray) or found.ndim != 2:
+        msg = f"the model gives probabilities of several outputs: {_SERVED}"
+        raise NoAnswerError(msg)
+    shares: Floats = found
+    return shares
+
+
+def _one_column(found: Any, expected: int) -> NDArray[Any]:
+    """Return answers that did not come as one list. Raises NoAnswerError for more than one a row."""
+    array = np.asarray(found)
+    if array.ndim == 2 and array.shape == (expected, 1):
+        return array[:, 0]
+    if array.ndim != 1:
+        each = " x ".join(str(size) for size in array.shape[1:])
+        kind = f"{each} values a row" if each else f"a {type(found).__name__}"
+        msg = f"the model answers with {kind}: {_SERVED}"
+        raise NoAnswerError(msg)
+    return array
+
+
+def require_plain(answers: Sequence[object]) -> None:
+    """Raise NoAnswerError for answers that JSON has no word for, such as dates."""
+    for answer in answers:
+        if not isinstance(answer, float | int | str):
+            msg = f"the model answers with a {type(answer).__name__}: {_SERVED}"
+            raise NoAnswerError(msg)
+
+
+def _answers(found: Any, expected: int) -> list[Answer]:
+    if type(found) is not np.ndarray or found.ndim != 1:
+        found = _one_column(found, expected)
     answers: list[Answer] = found.tolist()
     if len(answers) != expected:
         msg = f"the model gave {len(answers)} answers for {expected} rows"
@@ -160,10 +217,10 @@ def compare(fitted: Any, manifest: ArtifactManifest) -> Comparison:
 
 
 def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> float:
-    """Return the largest difference of any number, infinite where a class differs."""
+    """Return the largest difference of any number, beyond 1 as a share of it; infinite for other classes."""
     direct, fast = Estimator(fitted, manifest), Estimator(fitted, manifest)
     fast.use(compiled)
-    rows = _rows_to_compare(manifest)
+    rows = [*manifest.examples.rows, *draw_rows(manifest, thresholds(fitted))]
     expected = direct.predict(rows)
     distances = [
         _between(expected, fast.predict(rows)),
@@ -176,26 +233,78 @@ def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> fl
 
 
 def _between(some: Sequence[Answer], others: Sequence[Answer]) -> float:
-    return max(difference(one, other) for one, other in zip(some, others, strict=True))
+    return max(_apart(one, other) for one, other in zip(some, others, strict=True))
 
 
-def _rows_to_compare(manifest: ArtifactManifest) -> list[Row]:
-    """Return the example rows, and rows drawn from the range of each feature, with gaps where they may be."""
+def _apart(one: Answer, other: Answer) -> float:
+    distance = difference(one, other)
+    return distance if isinstance(one, str) else distance / max(1.0, abs(one))
+
+
+def draw_rows(manifest: ArtifactManifest, known: Sequence[Sequence[float]] = ()) -> list[Row]:
+    """Return rows that differ from each other, with gaps where they may be.
+
+    Half of them are drawn from the range of each feature, or around zero in every size where nobody told
+    the range. The others lie on and beside the thresholds that the model is `known` to have.
+    """
     random = np.random.default_rng(0)
-    examples: Any = np.array(manifest.examples.rows, dtype=np.float64)
     columns: list[Any] = []
     for index, feature in enumerate(manifest.features):
-        column = examples[:, index][np.isfinite(examples[:, index])]
-        seen = (float(column.min()), float(column.max())) if len(column) else (0.0, 1.0)
-        low = seen[0] if feature.minimum is None else feature.minimum
-        high = seen[1] if feature.maximum is None else feature.maximum
+        low, high = _range(manifest, index)
         drawn = random.uniform(low, high, _COMPARED_ROWS)
         drawn[0], drawn[1] = low, high
-        values = drawn.tolist()
+        if low == high:
+            sizes = 10 ** random.uniform(-1, 3, _COMPARED_ROWS)
+            drawn[2:] = (low + sizes * random.standard_normal(_COMPARED_ROWS))[2:]
+        edges = np.asarray(known[index] if index < len(known) else (), dtype=np.float64)
+        if len(edges):
+            near = random.choice(edges, _COMPARED_ROWS // 2)
+            drawn[_COMPARED_ROWS // 2 :] = near * (1 + random.choice([-1e-3, 0, 1e-3], len(near)))
+        values = (drawn > 0).astype(float).tolist() if feature.boolean else drawn.tolist()
         if feature.nullable:
             values[2::10] = [None] * len(values[2::10])
         columns.append(values)
-    return [*manifest.examples.rows, *(list(row) for row in zip(*columns, strict=True))]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _range(manifest: ArtifactManifest, index: int) -> tuple[float, float]:
+    feature = manifest.features[index]
+    column: Any = np.array([row[index] for row in manifest.examples.rows], dtype=np.float64)
+    column = column[np.isfinite(column)]
+    seen = (float(column.min()), float(column.max())) if len(column) else (0.0, 0.0)
+    low = seen[0] if feature.minimum is None else feature.minimum
+    high = seen[1] if feature.maximum is None else feature.maximum
+    return (low, high) if low <= high else (high, low)
+
+
+def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
+    """Say whether a row's answer depends on the rows beside it, or nobody can tell."""
+    if estimator.form != "scikit-learn":
+        # A fast form computes each row for itself.
+        return False
+    examples = list(dict.fromkeys(manifest.examples.rows))[:_ROWS_IN_COMPANY]
+    groups: list[Sequence[Row]] = [examples] if len(examples) > 1 else []
+    if all(feature.kind is FeatureKind.NUMERIC for feature in manifest.features):
+        groups.append(draw_rows(manifest)[:_ROWS_IN_COMPANY])
+    told = 0
+    for rows in groups:
+        try:
+            alone = [estimator.evidence([row])[0] for row in rows]
+            together = estimator.evidence(rows)
+        # Drawn rows may be such that no model can answer them, and say nothing then.
+        except Exception:
+            if rows is examples:
+                return True
+            continue
+        told += 1
+        if not all(_same(one, other, manifest) for one, other in zip(alone, together, strict=True)):
+            return True
+    return not told
+
+
+def _same(one: Any, other: Any, manifest: ArtifactManifest) -> bool:
+    pairs = zip(np.ravel(one).tolist(), np.ravel(other).tolist(), strict=True)
+    return all(repeats(a, b, manifest.examples.tolerance) or a is b or a == b for a, b in pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ process. Nothing here unpickles, and little is imported, because this process sh
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from modelrelease_contract import MANIFEST_NAME, MLMODEL_NAME, ArtifactManifest, ModelFile, named_files
 from modelrelease_serving.artifact import is_right, parse_manifest, parse_mlmodel, read_manifest
@@ -184,7 +185,11 @@ class Part:
         self.file = file
         self.size = 0
         self._digest = hashlib.sha256()
+        self._total: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            # Whoever put it there would have another file written.
+            path.unlink()
         if path.is_file() and path.stat().st_size <= file.size:
             with path.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):
@@ -195,12 +200,13 @@ class Part:
         if self.size and self.size == self.file.size:
             return
         reading = source.read(self.file.path, self.size)
+        self._total = reading.total
         if reading.start != self.size:
             self.size, self._digest = 0, hashlib.sha256()
         if self.size:
             _LOG.info("going on", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size))
         spoke = time.monotonic()
-        with closing(reading.chunks) as chunks, self.path.open("ab" if self.size else "wb") as stream:
+        with closing(reading.chunks) as chunks, _open_part(self.path, append=self.size > 0) as stream:
             for chunk in chunks:
                 self._count(chunk)
                 if self.size > self.file.size:
@@ -217,6 +223,10 @@ class Part:
     def check(self) -> None:
         """Raise TransientError when bytes are missing, WrongError when they are others than expected."""
         file, found = self.file, self._digest.hexdigest()
+        if self.size < file.size and self.size == self._total:
+            fact = f"{file.path} has {self.size} bytes, but the manifest says {file.size}"
+            msg = f"{fact}: export the model again"
+            raise WrongError(msg)
         if self.size < file.size:
             msg = f"{file.path} broke off after {self.size} of {file.size} bytes"
             raise TransientError(msg)
@@ -233,12 +243,20 @@ def _part_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
+def _open_part(part: Path, *, append: bool) -> BinaryIO:
+    """Open an unfinished file. Raises OSError for a link, which would have another file written."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_TRUNC)
+    return os.fdopen(os.open(part, how, 0o644), "wb")
+
+
 def _put(target: Path, content: bytes) -> None:
     """Write a small file that appears whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(target)
+    part.unlink(missing_ok=True)
     try:
-        part.write_bytes(content)
+        with _open_part(part, append=False) as stream:
+            stream.write(content)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

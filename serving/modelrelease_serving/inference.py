@@ -15,13 +15,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 
+from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.engine import Outcome
 from modelrelease_serving.errors import BadRequestError
 from modelrelease_serving.estimator import Answer
 from modelrelease_serving.model import Model
 from modelrelease_serving.predictions import VERSION_HEADER, Question, is_json
-from modelrelease_serving.replies import Headers, Reply, problem, reply
+from modelrelease_serving.replies import Headers, Reply, protocol_error, reply
 from modelrelease_serving.rows import MAX_ROWS, Decoder
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -82,10 +83,7 @@ class Inference:
         name = request.get("id")
         return Question(rows, partial(self._write, wanted, name), explain, name)
 
-    @staticmethod
-    def refuse(status: int, detail: str, headers: Headers, **members: str | int | None) -> Reply:
-        """Return a problem document that is an error of the protocol, too."""
-        return problem(status, detail, headers, error=detail, **members)
+    refuse = staticmethod(protocol_error)
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model's tensors, once it is loaded."""
@@ -105,14 +103,7 @@ class Inference:
     def _inputs(self) -> list[dict[str, Any]]:
         if all(feature.kind is FeatureKind.NUMERIC for feature in self._features):
             return [{"name": FEATURES, "datatype": "FP64", "shape": [-1, len(self._features)]}]
-        return [
-            {
-                "name": each.name,
-                "datatype": "FP64" if each.kind is FeatureKind.NUMERIC else "BYTES",
-                "shape": [-1],
-            }
-            for each in self._features
-        ]
+        return [{"name": each.name, "datatype": datatype_of(each), "shape": [-1]} for each in self._features]
 
     def _rows(self, tensors: Sequence[_Tensor]) -> list[list[Any]]:
         width = len(self._features)
@@ -205,7 +196,7 @@ def _split(body: bytes, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
 
 def _document(content: bytes) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = _REQUEST.validate_python(from_json(content, allow_inf_nan=False))
+        document: dict[str, Any] = _REQUEST.validate_python(from_json(content))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
@@ -219,7 +210,7 @@ def _tensors(inputs: Sequence[dict[str, Any]], rest: bytes) -> list[_Tensor]:
     """Return the input tensors, taking binary ones from `rest` in order."""
     tensors = []
     for each in inputs:
-        size = each.get("parameters", {}).get("binary_data_size")
+        size = (each.get("parameters") or {}).get("binary_data_size")
         if size is None:
             values = _flat(each)
         else:
@@ -246,6 +237,9 @@ def _flat(described: dict[str, Any]) -> list[Any]:
             values = [inner for value in values for inner in value]
     if described["datatype"] == "BOOL":
         return [float(value) if type(value) is bool else value for value in values]
+    if described["datatype"].startswith("FP"):
+        # Clients write NaN, which is no JSON, where an array has it: a value is missing.
+        return [None if value != value else value for value in values]  # noqa: PLR0124
     return list(values)
 
 
@@ -291,8 +285,15 @@ def _datatype(kind: type[Answer | int | bool]) -> str:
     return {float: "FP64", int: "INT64", bool: "BOOL"}.get(kind, "BYTES")
 
 
+def datatype_of(feature: Feature) -> str:
+    """Return the datatype of a feature's own tensor."""
+    if feature.kind is not FeatureKind.NUMERIC:
+        return "BYTES"
+    return "BOOL" if feature.boolean and not feature.nullable else "FP64"
+
+
 def _flag(holder: dict[str, Any], name: str, *, default: bool) -> bool:
-    return bool(holder.get("parameters", {}).get(name, default))
+    return bool((holder.get("parameters") or {}).get(name, default))
 
 
 def _refuse_many(rows: int) -> None:
@@ -304,6 +305,11 @@ def _refuse_many(rows: int) -> None:
 
 def _request_schema() -> core_schema.CoreSchema:
     field, text = core_schema.typed_dict_field, core_schema.str_schema(strict=True)
+
+    def optional(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
+        # Typed clients write every member, and null for those that they do not mean.
+        return field(core_schema.nullable_schema(schema), required=False)
+
     anything = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
     size = core_schema.int_schema(strict=True, ge=0, le=2**31)
     tensor = core_schema.typed_dict_schema(
@@ -311,19 +317,17 @@ def _request_schema() -> core_schema.CoreSchema:
             "name": field(text),
             "shape": field(core_schema.list_schema(size, min_length=1, max_length=8, strict=True)),
             "datatype": field(core_schema.literal_schema(list(DATATYPES))),
-            "parameters": field(anything, required=False),
+            "parameters": optional(anything),
             "data": field(core_schema.list_schema(core_schema.any_schema(), strict=True), required=False),
         }
     )
-    output = core_schema.typed_dict_schema(
-        {"name": field(text), "parameters": field(anything, required=False)}
-    )
+    output = core_schema.typed_dict_schema({"name": field(text), "parameters": optional(anything)})
     return core_schema.typed_dict_schema(
         {
-            "id": field(text, required=False),
-            "parameters": field(anything, required=False),
+            "id": optional(text),
+            "parameters": optional(anything),
             "inputs": field(core_schema.list_schema(tensor, min_length=1, strict=True)),
-            "outputs": field(core_schema.list_schema(output, strict=True), required=False),
+            "outputs": optional(core_schema.list_schema(output, strict=True)),
         }
     )
 

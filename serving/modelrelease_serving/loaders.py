@@ -11,16 +11,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import Format
 from modelrelease_contract.mlflow import flavor
 from modelrelease_serving.artifact import parse_mlmodel
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields
+from modelrelease_serving.tables import forget_names, parts
 
 ADVICE: Final = "this predictor has other libraries than training, or the artifact is wrong; export it again"
 
 _LOG = logging.getLogger(__name__)
+_TREE: Final = "sklearn.tree._tree.Tree"
+"""scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers and runs
+no code; that its branches stay inside is checked here."""
 _STRICT: Final = "scikit-learn"
 """The library whose minor versions read each other's pickles wrongly, or not at all."""
 
@@ -55,6 +61,9 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
         compare_libraries(manifest, pickled=True, rules=rules)
         estimator = _load_pickle(path)
     _check_names(estimator, manifest)
+    forget_names(estimator)
+    # Rows come without names, and were just found to be in the right order: no need to say it each time.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     return estimator
 
 
@@ -112,14 +121,33 @@ def _load_skops(path: Path, rules: Rules) -> Any:
         found = io.get_untrusted_types(file=path)
     except Exception as error:
         raise _unreadable(path, error) from error
-    if refused := sorted(set(found) - set(rules.trusted_types)):
+    if refused := sorted(set(found) - {_TREE, *rules.trusted_types}):
         fact = f"{path.name} holds types that are not on the list of trusted ones: {', '.join(refused)}"
         msg = f"{fact}; if you do trust them, add them to SKOPS_TRUSTED_TYPES"
         raise RefusedError(msg)
     try:
-        return io.load(path, trusted=found)
+        estimator = io.load(path, trusted=found)
     except Exception as error:
         raise _unreadable(path, error) from error
+    _check_trees(estimator, path)
+    return estimator
+
+
+def _check_trees(estimator: Any, path: Path) -> None:
+    """Refuse trees whose branches lead out of them or in a circle: scikit-learn would follow them blindly."""
+    for part in parts(estimator):
+        tree = getattr(part, "tree_", None)
+        if tree is None or f"{type(tree).__module__}.{type(tree).__name__}" != _TREE:
+            continue
+        nodes = tree.__getstate__()["nodes"]
+        numbers = np.arange(len(nodes))
+        inner = nodes["left_child"] != -1
+        right = [nodes[side][inner] for side in ("left_child", "right_child")]
+        leads_on = all(((side > numbers[inner]) & (side < len(nodes))).all() for side in right)
+        known = ((nodes["feature"][inner] >= 0) & (nodes["feature"][inner] < tree.n_features)).all()
+        if not (leads_on and known and len(nodes)):
+            msg = f"{path.name} holds a tree whose branches lead nowhere: export the model again"
+            raise RefusedError(msg)
 
 
 def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
@@ -132,11 +160,12 @@ def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
         fact = f"the model was fitted to the columns {list(fitted)}, but the manifest says {names}"
         msg = f"{fact}: their order decides what a row means, so export the model again"
         raise RefusedError(msg)
-    # Rows come without names, and were just found to be in the right order: no need to say it each time.
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
 
 def _unreadable(path: Path, error: Exception) -> RefusedError:
+    if isinstance(error, ModuleNotFoundError):
+        fact = f"{path.name} needs the library {error.name!r}, which this predictor does not have"
+        return RefusedError(f"{fact}: name an image that has it (spec.serving.image)")
     return RefusedError(f"{path.name} cannot be loaded ({type(error).__name__}: {error}): {ADVICE}")
 
 

@@ -5,6 +5,7 @@ digest was compared.
 """
 
 import logging
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,20 @@ from typing import Any, Self
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_serving.artifact import check_file, read_manifest
-from modelrelease_serving.errors import RefusedError
-from modelrelease_serving.estimator import Answer, Estimator, Pace, Row, compare, measure
+from modelrelease_serving.errors import NoAnswerError, RefusedError
+from modelrelease_serving.estimator import (
+    Answer,
+    Estimator,
+    Pace,
+    Row,
+    compare,
+    measure,
+    mixes_rows,
+    require_plain,
+)
 from modelrelease_serving.loaders import ADVICE, Rules, load_estimator
 from modelrelease_serving.logs import fields
-from modelrelease_serving.records import difference
+from modelrelease_serving.records import repeats
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,6 +90,19 @@ class Model:
 
         `fast` allows a faster form of a known estimator, where it gives scikit-learn's answers.
         """
+        try:
+            self._load(fast=fast)
+        except (RefusedError, MemoryError):
+            raise
+        except NoAnswerError as error:
+            raise RefusedError(str(error)) from error
+        except Exception as error:
+            # Files and estimators come from others, and fail in ways that nobody here foresees.
+            _LOG.exception("the model cannot be served")
+            msg = f"the model cannot be served ({_brief(error)}): {ADVICE}"
+            raise RefusedError(msg) from error
+
+    def _load(self, *, fast: bool) -> None:
         began = time.monotonic()
         for file in self.manifest.files:
             check_file(self.folder, file)
@@ -90,7 +113,7 @@ class Model:
         reason = self._use_fast_form(fitted, estimator) if fast else "switched off by COMPILE_MODEL"
         rows = self.manifest.examples.rows
         self.answer_type = type(self.predict(rows[:1])[0])
-        self.mixes_rows = self._differs_in_company()
+        self.mixes_rows = mixes_rows(estimator, self.manifest)
         self.pace = measure(estimator, rows)
         self.ready = True
         _LOG.info(
@@ -127,18 +150,6 @@ class Model:
             self._repeat_examples()
         return found.reason
 
-    def _differs_in_company(self) -> bool:
-        """Say whether the example rows are answered otherwise together than one by one."""
-        rows, tolerance = self.manifest.examples.rows, self.manifest.examples.tolerance
-        try:
-            together = self.predict(rows)
-        except Exception:
-            return True
-        return any(
-            difference(answer, *self.predict([row])) > tolerance
-            for answer, row in zip(together, rows, strict=True)
-        )
-
     def _record_examples(self) -> None:
         """Take this model's own answers where training recorded none. Raises RefusedError if it has none."""
         examples = self.manifest.examples
@@ -146,23 +157,59 @@ class Model:
             return
         _LOG.warning("training recorded no answers, so the example rows only have to be answered")
         try:
-            answers = [self.predict([row])[0] for row in examples.rows]
-        except Exception as error:
-            msg = f"the model fails on its example rows ({type(error).__name__}: {error}): {ADVICE}"
-            raise RefusedError(msg) from error
+            answers = [self._answer(index, row) for index, row in enumerate(examples.rows)]
+        except RefusedError:
+            # What the estimator was fitted to where a text is missing does not always show.
+            if not self.estimator.table.swap_missing():
+                raise
+            answers = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         recorded = examples.model_copy(update={"predictions": tuple(answers)})
         self.manifest = self.manifest.model_copy(update={"examples": recorded})
 
     def _repeat_examples(self) -> None:
         """Answer the example rows one by one, as clients will ask. Raises RefusedError on a difference."""
+        try:
+            self._compare_examples()
+        except RefusedError:
+            # What the estimator was fitted to does not always show; the recorded answers do.
+            if not self.estimator.table.swap_missing():
+                raise
+            try:
+                self._compare_examples()
+            except RefusedError:
+                self.estimator.table.swap_missing()
+                self._compare_examples()
+
+    def _compare_examples(self) -> None:
         examples = self.manifest.examples
         for index, (row, recorded) in enumerate(zip(examples.rows, examples.predictions, strict=True)):
-            try:
-                (answer,) = self.predict([row])
-            except Exception as error:
-                msg = f"the model fails on example row {index} ({type(error).__name__}: {error}): {ADVICE}"
-                raise RefusedError(msg) from error
-            if not difference(answer, recorded) <= examples.tolerance:
+            answer = self._answer(index, row)
+            if not repeats(answer, recorded, examples.tolerance):
                 wrong = f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
-                msg = f"{wrong}: {ADVICE}"
+                allowed = f"more apart than the tolerance of {examples.tolerance:g}"
+                msg = f"{wrong}, {allowed}: {ADVICE}"
                 raise RefusedError(msg)
+
+    def _answer(self, index: int, row: Row) -> Answer:
+        """Return the answer to one example row. Raises RefusedError or NoAnswerError."""
+        try:
+            (answer,) = self.predict([row])
+            require_plain([answer])
+        except NoAnswerError:
+            raise
+        except Exception as error:
+            fact = f"the model fails on its example rows, at row {index} ({_brief(error)})"
+            msg = f"{fact}: {_advice(error)}"
+            raise RefusedError(msg) from error
+        return answer
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" …")
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a model that fails on its own example rows."""
+    if "dataframe" in str(error).lower() or "'numpy.ndarray' object has no attribute" in str(error):
+        return "it needs a table of pandas, which a predictor does not build: select columns by position"
+    return ADVICE

@@ -20,6 +20,7 @@ from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
 from modelrelease_serving.metrics import Metrics, ProbeCounts
 from modelrelease_serving.model import Model
+from modelrelease_serving.protocol import raise_refusal
 from modelrelease_serving.replies import Headers, Reply, problem, reply
 from modelrelease_serving.rows import Decoder
 from modelrelease_serving.settings import Settings
@@ -91,7 +92,7 @@ class Predictions:
             if not self._model.ready:
                 raise BadRequestError(503, "the model is still loading: ask /ready first")
             headers = dict(scope["headers"])
-            body = await _read(headers, receive)
+            body = await _read(scope, headers, receive)
             # Before it is decoded: a server with too much to do must not do that, too.
             _refuse_surplus(scope)
             self._engine.require_room(1, len(body))
@@ -211,8 +212,8 @@ def _refuse_surplus(scope: Scope) -> None:
         raise BusyError("as many connections stand as this server takes")
 
 
-async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """Return the body. Raises BadRequestError: too large, compressed, or the client left in the middle."""
+async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    """Return the body. Raises BadRequestError or BusyError for one that is not waited for to its end."""
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadRequestError(415, "send the body without Content-Encoding")
     length = headers.get(b"content-length", b"0")
@@ -220,16 +221,31 @@ async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
         raise _too_large()
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body", False) and message["type"] == "http.request":
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+    if message.get("more_body", False):
+        return await _read_on(scope, bytearray(body), receive)
     if message["type"] == "http.disconnect":
-        raise BadRequestError(400, "the client left before the body was complete")
+        raise _left()
     if len(body) > MAX_BODY_BYTES:
         raise _too_large()
     return body
+
+
+async def _read_on(scope: Scope, body: bytearray, receive: Receive) -> bytes:
+    """Return a body that begins with `body` and comes in parts."""
+    while True:
+        raise_refusal(scope)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _left()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _left() -> BadRequestError:
+    return BadRequestError(400, "the client left before the body was complete")
 
 
 def _too_large() -> BadRequestError:

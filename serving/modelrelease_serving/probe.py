@@ -28,8 +28,9 @@ from modelrelease_contract import metrics as names
 from modelrelease_contract.runtime import EXIT_REFUSED, PROBE_CANARY_DIR, PROBE_PATH, PROBE_STABLE_DIR
 from modelrelease_serving.artifact import read_manifest
 from modelrelease_serving.errors import RefusedError
+from modelrelease_serving.listening import usable
 from modelrelease_serving.logs import fields, give_up
-from modelrelease_serving.records import difference
+from modelrelease_serving.records import repeats
 from modelrelease_serving.settings import Settings
 
 MOST_PAIRS: Final = 32
@@ -134,7 +135,7 @@ def _result(status: int, content: bytes, probe: Probe) -> str:
         return names.PROBE_ERROR
     if probe.recorded is None:
         return names.PROBE_ANSWERED
-    repeated = difference(answer, probe.recorded) <= probe.tolerance
+    repeated = repeats(answer, probe.recorded, probe.tolerance)
     return names.PROBE_SAME if repeated else names.PROBE_DIFFERENT
 
 
@@ -249,7 +250,7 @@ def run(settings: Settings) -> int:
         return EXIT_REFUSED
     revisions = (settings.probe_stable_revision, settings.revision)
     metrics = ProbeMetrics(release=settings.release, revisions=revisions)
-    server, thread = start_http_server(settings.port, settings.host, metrics.registry)
+    server, thread = start_http_server(settings.port, usable(settings.host), metrics.registry)
     _LOG.info("listening", extra=fields(host=settings.host, port=server.server_address[1]))
     try:
         asyncio.run(_until_told(Prober(settings=settings, reference=reference, metrics=metrics)))

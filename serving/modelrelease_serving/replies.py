@@ -42,10 +42,23 @@ def reply(status: int, body: bytes, headers: Headers, *, media_type: bytes = JSO
 
 def problem(status: int, detail: str, headers: Headers | None = None, **members: str | int | None) -> Reply:
     """Return a problem document (RFC 9457); members that are None are left out. Never holds a traceback."""
+    return reply(status, _problem(status, detail, members), headers or [], media_type=PROBLEM_JSON)
+
+
+def protocol_error(
+    status: int, detail: str, headers: Headers | None = None, **members: str | int | None
+) -> Reply:
+    """Return a problem document that is an error of the Open Inference Protocol, too.
+
+    Its clients read `error`, and only where the media type is JSON's own.
+    """
+    return reply(status, _problem(status, detail, {"error": detail, **members}), headers or [])
+
+
+def _problem(status: int, detail: str, members: Mapping[str, str | int | None]) -> bytes:
     document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     document |= {name: value for name, value in members.items() if value is not None}
-    content = json.dumps(document, separators=(",", ":")).encode()
-    return reply(status, content, headers or [], media_type=PROBLEM_JSON)
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def as_headers(headers: Mapping[str, str] | None) -> Headers:

@@ -86,8 +86,8 @@ def _add_model_routes(
         require_known(model, **request.path_params)
         return _ready(is_ready())
 
-    described = docs.answer(docs.metadata_answer()) | docs.problems(404, 503)
-    state = docs.answer(docs.record({"ready": {"type": "boolean"}})) | docs.problems(404) | _NOT_READY
+    described = docs.answer(docs.metadata_answer()) | docs.errors(404, 503)
+    state = docs.answer(docs.record({"ready": {"type": "boolean"}})) | docs.errors(404) | _NOT_READY
     routes.add_api_route(
         template, describe, summary="The model's tensors", responses=described, openapi_extra=extra
     )

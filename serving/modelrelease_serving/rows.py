@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_sch
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.errors import BadRequestError
-from modelrelease_serving.estimator import Value
+from modelrelease_serving.tables import Value
 
 MAX_ROWS: Final = 1000
 NUMBER_MAX: Final = 3.4028234663852886e38
@@ -112,11 +112,20 @@ def _row_schema(features: Sequence[Feature]) -> CoreSchema:
 
 def _value_schema(feature: Feature) -> CoreSchema:
     value: CoreSchema
-    if feature.kind is FeatureKind.NUMERIC:
+    if feature.boolean:
+        value = core_schema.no_info_plain_validator_function(_truth)
+    elif feature.kind is FeatureKind.NUMERIC:
         value = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-NUMBER_MAX, le=NUMBER_MAX)
     else:
         value = core_schema.str_schema(strict=True)
     return core_schema.nullable_schema(value) if feature.nullable else value
+
+
+def _truth(value: object) -> float:
+    """Return true and false as numbers, which some clients write them as. Raises ValueError."""
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return float(value)
+    raise ValueError
 
 
 def _document(body: bytes) -> tuple[list[Any], bool]:
@@ -148,7 +157,11 @@ def _row(values: Any, index: int, features: Sequence[Feature]) -> list[Value]:
 
 def _value(value: Any, row: int, feature: Feature) -> Value:
     """Return the value as the model takes it. A number out of the range of training is not refused."""
-    if feature.kind is FeatureKind.NUMERIC:
+    if feature.boolean:
+        if isinstance(value, bool | int | float) and value in (0, 1):
+            return float(value)
+        rule = "true or false"
+    elif feature.kind is FeatureKind.NUMERIC:
         # type() and not isinstance(): True is an int, and no client means 1.0 by it.
         if type(value) is int or (type(value) is float and math.isfinite(value)):
             if -NUMBER_MAX <= value <= NUMBER_MAX:

@@ -7,9 +7,12 @@ and it goes on listening after SIGTERM, so that clients who do not know yet stil
 import asyncio
 import gc
 import logging
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -20,25 +23,33 @@ from typing_extensions import override
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_serving.app import PredictorApp, create_app
-from modelrelease_serving.connections import Drain, protocol
-from modelrelease_serving.errors import RefusedError
+from modelrelease_serving.connections import Drain
+from modelrelease_serving.errors import RefusedError, UnreachableError
+from modelrelease_serving.listening import allow_connections, listen
 from modelrelease_serving.logs import fields, give_up
 from modelrelease_serving.model import Model
+from modelrelease_serving.protocol import Limits, protocol
 from modelrelease_serving.settings import Settings
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than clients keep idle connections, so that they leave first and meet no reset."""
+EXIT_FAILED: Final = 1
+_LOADER: Final = "loader"
 
 _LOG = logging.getLogger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that answers SIGTERM by draining. SIGINT or a second SIGTERM stop it at once."""
+    """A uvicorn server that answers SIGTERM by draining. SIGINT or a second SIGTERM stop it at once.
 
-    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_seconds: float) -> None:
+    So does the first SIGTERM while there is nothing to drain: `is_ready` tells.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, drain: Drain, drain_seconds: float, is_ready: Callable[[], bool]
+    ) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_seconds = drain_seconds
+        self._is_ready = is_ready
         self._announced = False
 
     @override
@@ -53,6 +64,8 @@ class DrainingServer(uvicorn.Server):
         elif self._drain.active:
             self.should_exit = True
         else:
+            # Before the model is ready every prediction was refused: nobody has to move on.
+            self._drain_seconds = self._drain_seconds if self._is_ready() else 0
             self._drain.start(self._drain_seconds)
 
     @override
@@ -71,8 +84,8 @@ class DrainingServer(uvicorn.Server):
         """Listen, and say where."""
         await super().startup(sockets)  # type: ignore[arg-type]
         for listener in self.servers:
-            for socket in listener.sockets:
-                host, port, *_ = socket.getsockname()
+            for listening in listener.sockets:
+                host, port, *_ = listening.getsockname()
                 _LOG.info("listening", extra=fields(host=host, port=port))
 
 
@@ -93,34 +106,64 @@ def run(settings: Settings) -> int:
     except RefusedError as error:
         give_up(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
+    except UnreachableError as error:
+        give_up(str(error), termination_log=settings.termination_log)
+        return EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
-    _LOG.info("stopped")
-    return 0
+        return _stopped(130)
+    return _stopped(0)
+
+
+def _stopped(code: int) -> int:
+    """Return `code`, or end the process by it while a model still loads: nobody can interrupt that."""
+    if code == 0:
+        _LOG.info("stopped")
+    if any(thread.name == _LOADER for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 async def _serve(model: Model, settings: Settings) -> None:
     """Listen and load side by side. Raises RefusedError when the model must not serve."""
     drain = Drain()
     app = create_app(model, settings, drain=drain)
+    limits = Limits(
+        connections=allow_connections(settings.max_connections),
+        request_seconds=settings.max_request_seconds,
+        receiving_bytes=settings.max_receiving_bytes,
+    )
+    guarded = protocol(limits)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
-        http=protocol(settings.max_connections),
+        http=guarded,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    server = DrainingServer(config, drain=drain, drain_seconds=settings.drain_seconds)
-    loading = asyncio.create_task(_load(model, server, fast=settings.compile_model))
+    server = DrainingServer(
+        config, drain=drain, drain_seconds=settings.drain_seconds, is_ready=lambda: model.ready
+    )
+    listening = _listen(settings)
+    watching = asyncio.create_task(guarded.PEERS.watch())
+    loading = _load(model, server, fast=settings.compile_model)
     with _sampling(app, model, settings):
-        await server.serve()
-    await loading
+        await server.serve([listening])
+    watching.cancel()
+    if loading.done():
+        await loading
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        fact = f"cannot listen on HOST={settings.host} PORT={settings.port} ({error.strerror or error})"
+        msg = f"{fact}: another process may have the port, or this machine has no such address"
+        raise UnreachableError(msg) from error
 
 
 @contextmanager
@@ -153,11 +196,29 @@ def _sampling(app: PredictorApp, model: Model, settings: Settings) -> Iterator[N
         sampler.close()
 
 
-async def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> None:
-    try:
-        await asyncio.to_thread(model.load, fast=fast)
-        # What lives until the end need not be looked at by every collection.
-        gc.freeze()
-    except BaseException:
-        server.should_exit = True
-        raise
+def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> asyncio.Future[None]:
+    """Load in a thread that does not keep the process; stop the server when that fails."""
+    loop = asyncio.get_running_loop()
+    loading: asyncio.Future[None] = loop.create_future()
+
+    def end(error: BaseException | None) -> None:
+        if error is None:
+            loading.set_result(None)
+        else:
+            server.should_exit = True
+            loading.set_exception(error)
+
+    def load() -> None:
+        found: BaseException | None = None
+        try:
+            model.load(fast=fast)
+            # What lives until the end need not be looked at by every collection.
+            gc.freeze()
+        except BaseException as error:
+            found = error
+        # A loop that was closed meanwhile waits for nothing.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(end, found)
+
+    threading.Thread(target=load, name=_LOADER, daemon=True).start()
+    return loading

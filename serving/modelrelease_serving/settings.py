@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     """The same for the time that the model needs for the rows that wait."""
     max_connections: int = Field(default=4000, gt=0, validation_alias="MAX_CONNECTIONS")
     """Connections that are served; a request on one more is answered 503, and ends it."""
+    max_request_seconds: float = Field(default=30, gt=0, validation_alias="MAX_REQUEST_SECONDS")
+    """How long a request may take to arrive, and an answer to be taken."""
+    max_receiving_bytes: int = Field(default=32 * 1024**2, gt=0, validation_alias="MAX_RECEIVING_BYTES")
+    """Bytes of requests that are not whole yet; the slowest give way, with 503."""
     compile_model: bool = Field(default=True, validation_alias="COMPILE_MODEL")
     """Whether a known estimator may answer through a faster form with the same answers."""
     drift_max_series: int = Field(default=2000, ge=0, validation_alias="DRIFT_MAX_SERIES")
@@ -93,7 +97,8 @@ class Settings(BaseSettings):
     """Share of the answered requests that is sampled."""
     sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
     """Sampled requests that may wait to be sent; more are dropped and counted."""
-    host: str = Field(default="0.0.0.0", validation_alias="HOST")  # noqa: S104 - a pod is called from outside
+    host: str = Field(default="::", validation_alias="HOST")
+    """Address to listen on. `::` is every address of IPv6 and IPv4, or of IPv4 where there is no IPv6."""
     port: int = Field(default=runtime.HTTP_PORT, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port; the log names it."""
     pvc_path: Path = Field(default=Path(runtime.PVC_DIR), validation_alias="PVC_PATH")

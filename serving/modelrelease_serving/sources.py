@@ -5,6 +5,8 @@ help. It checks no digest and writes nothing.
 """
 
 import http.client
+import ssl
+import stat
 from base64 import b64encode
 from collections.abc import Generator
 from contextlib import closing
@@ -45,6 +47,8 @@ class Reading:
 
     start: int
     chunks: Generator[bytes]
+    total: int | None = None
+    """Bytes of the whole file, as far as the source says."""
 
 
 class Source(Protocol):
@@ -87,7 +91,9 @@ class WebSource:
         if partial and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             response.close()
             return self.read(path)
-        return Reading(offset if partial else 0, _body(url, response))
+        start = offset if partial else 0
+        promised = response.headers.get("Content-Length", "")
+        return Reading(start, _body(url, response), start + int(promised) if promised.isdecimal() else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ class ObjectSource:
             result = obstore.get(self.store, path, options={"range": {"offset": offset}} if offset else None)
         except Exception as error:
             raise _judge_object(place, error) from error
-        return Reading(result.range[0], _stream(place, result))
+        return Reading(result.range[0], _stream(place, result), result.meta["size"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,15 @@ class FolderSource:
 
     def read(self, path: str, offset: int = 0) -> Reading:
         """Open one file."""
-        return Reading(offset, self._chunks(self.folder / path, offset))
+        place = self.folder / path
+        try:
+            found = place.stat()
+        except OSError:
+            return Reading(offset, self._chunks(place, offset))
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            msg = f"{place} is no regular file: a pipe or a device would be read for ever"
+            raise RefusedError(msg)
+        return Reading(offset, self._chunks(place, offset), found.st_size)
 
     def _chunks(self, place: Path, offset: int) -> Generator[bytes]:
         try:
@@ -202,8 +216,12 @@ def _judge(url: str, code: int) -> Exception:
     return kind(f"{url} answers {code}: check MODEL_URI, and that the artifact is still there")
 
 
-def _silent(url: str, error: Exception) -> TransientError:
+def _silent(url: str, error: Exception) -> Exception:
     reason = getattr(error, "reason", None)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        fact = f"{url} shows a certificate that is not trusted here ({reason.verify_message})"
+        way_out = "set SSL_CERT_FILE to a file that holds the authority's certificate"
+        return UnreachableError(f"{fact}: {way_out}, in the fetch container's environment")
     return TransientError(f"{url} does not answer: {str(reason or error) or type(error).__name__}")
 
 

@@ -218,6 +218,16 @@ async def test_unknown_paths_and_methods_are_problem_documents(client: httpx.Asy
     assert answer.headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    "path", ["/health", "/ready", "/metrics", "/version", "/v2", "/v2/health/live", "/v2/models/qna"]
+)
+async def test_head_is_get_without_its_body(client: httpx.AsyncClient, path: str) -> None:
+    whole, head = await client.get(path), await client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert set(head.headers) == set(whole.headers)
+    assert (await client.head("/predict")).status_code == 405
+
+
 async def test_version_names_what_serves(client: httpx.AsyncClient, artifact: Exported) -> None:
     assert (await client.get("/version")).json() == {
         "service": "modelrelease-predictor",

@@ -214,7 +214,8 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 def run_fetch(**environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelrelease_serving", "fetch"]
-    clean = {"PATH": os.environ["PATH"], "FETCH_PATIENCE_SECONDS": "0.1", **environment}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    clean = {**kept, "FETCH_PATIENCE_SECONDS": "0.1", **environment}
     return subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=30)
 
 
@@ -250,3 +251,48 @@ def test_a_volume_that_cannot_be_written_is_named(artifact: Exported, tmp_path: 
     ended = run_fetch(MODEL_URI=artifact.path.as_uri(), MODEL_PATH=str(blocked / "models"))
     assert ended.returncode == 1
     assert f"cannot write to {blocked / 'models'}" in ended.stderr
+
+
+def test_a_manifest_with_a_size_that_is_too_large_is_refused(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
+    web.publish(artifact.path)
+    text = (artifact.path / MANIFEST_NAME).read_text()
+    size = artifact.manifest.files[0].size
+    web.script[f"/qna/{MANIFEST_NAME}"] = [
+        (200, text.replace(f'"size":{size}', f'"size":{size + 1}').encode())
+    ]
+    if f'"size":{size}' not in text:
+        web.script[f"/qna/{MANIFEST_NAME}"] = [
+            (200, text.replace(f'"size": {size}', f'"size": {size + 1}').encode())
+        ]
+    with pytest.raises(RefusedError, match=f"has {size} bytes, but the manifest says {size + 1}"):
+        bring(web.url, tmp_path)
+
+
+def test_a_link_at_the_name_of_a_part_is_not_followed(web: Web, artifact: Exported, tmp_path: Path) -> None:
+    web.publish(artifact.path)
+    other = tmp_path / "other"
+    other.write_bytes(b"mine")
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("model.joblib", MANIFEST_NAME):
+        (models / f".{name}.part").symlink_to(other)
+    bring(web.url, models)
+    assert other.read_bytes() == b"mine"
+    assert not (models / "model.joblib").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_a_file_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+    exported = train(tmp_path / "artifacts")
+    model = exported.path / "model.joblib"
+    model.unlink()
+    if kind == "a pipe":
+        os.mkfifo(model)
+    else:
+        model.symlink_to("/dev/zero")
+    with pytest.raises(RefusedError, match="no regular file"):
+        bring(exported.path.as_uri(), tmp_path / "models")
+    with pytest.raises(RefusedError, match=r"model\.joblib cannot be read .*"):
+        Model.open(exported.path, sha256=exported.digest).load()

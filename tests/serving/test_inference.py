@@ -128,7 +128,8 @@ async def test_a_wrong_request_is_refused_with_the_rule(
     answer = await client.post(INFER, json=request_)
     problem = answer.json()
     assert (answer.status_code, problem["status"]) == (status, status)
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    # The type that clients of the protocol read errors from.
+    assert answer.headers["Content-Type"] == "application/json"
     assert words in problem["detail"]
     assert problem["error"] == problem["detail"]
     assert await sample(client, "predictions_total", code=str(status)) == 1
@@ -294,3 +295,28 @@ def test_tritons_client_is_told_what_is_wrong(triton: Any) -> None:
     tensor.set_data_from_numpy(np.zeros((1, 3)))
     with pytest.raises(InferenceServerException, match=r"must have shape \[rows, 16\], got \[1, 3\]"):
         triton.infer("qna", [tensor])
+
+
+async def test_members_that_are_null_are_as_if_left_out(
+    client: httpx.AsyncClient, rows: list[list[Any]], recorded: list[Any]
+) -> None:
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    sent = {**nothing, **matrix(rows, parameters=None)}
+    answer = await client.post(INFER, json=sent)
+    assert answer.status_code == 200
+    assert answer.json()["outputs"][0]["data"] == pytest.approx(recorded)
+    assert "id" not in answer.json()
+    wanted = [{"name": "prediction", "parameters": None}]
+    assert (await client.post(INFER, json={**sent, "outputs": wanted})).status_code == 200
+
+
+async def test_nan_in_json_is_a_missing_value(client: httpx.AsyncClient, rows: list[list[Any]]) -> None:
+    flat = [value for row in rows for value in row]
+    text = json.dumps(matrix(rows, data=[float("nan"), *flat[1:]]))
+    answer = await client.post(INFER, content=text, headers={"Content-Type": "application/json"})
+    # As null: this model takes none.
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("row 0: feature feature_00 must be a finite number, got null")
+    infinite = json.dumps(matrix(rows, data=[float("inf"), *flat[1:]]))
+    answer = await client.post(INFER, content=infinite, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, "got Infinity" in answer.json()["error"]) == (422, True)

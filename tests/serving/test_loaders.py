@@ -5,10 +5,13 @@ import logging
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skops.io
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeClassifier
 
 from examples.models import faulty
 from modelrelease_contract import MANIFEST_NAME, ModelFile
@@ -176,3 +179,37 @@ def test_a_faulty_artifact_is_no_less_refused_for_being_skops(tmp_path: Path) ->
     as_skops(broken)
     with pytest.raises(RefusedError, match="example row 0 is answered with"):
         Model.open(broken.path).load()
+
+
+def test_a_forest_in_skops_needs_no_list(tmp_path: Path) -> None:
+    exported = train(tmp_path)
+    rows = np.array(exported.manifest.examples.rows)
+    forest = RandomForestClassifier(5, random_state=0).fit(rows, np.arange(len(rows)) % 2)
+    as_skops(exported, forest)
+    manifest = Model.open(exported.path).manifest
+    found = load_estimator(exported.path, manifest, pinned=False, rules=Rules())
+    assert found.predict(rows).tolist() == forest.predict(rows).tolist()
+
+
+def test_a_tree_whose_branches_lead_out_of_it_is_refused(tmp_path: Path) -> None:
+    exported = train(tmp_path)
+    rows = np.array(exported.manifest.examples.rows)
+    tree = DecisionTreeClassifier().fit(rows, np.arange(len(rows)) % 2)
+    state = tree.tree_.__getstate__()
+    for name, value in (("left_child", 10**6), ("right_child", 0), ("feature", 10**6), ("feature", -1)):
+        nodes = state["nodes"].copy()
+        nodes[name][0] = value
+        tree.tree_.__setstate__({**state, "nodes": nodes})
+        as_skops(exported, tree)
+        manifest = Model.open(exported.path).manifest
+        with pytest.raises(RefusedError, match="a tree whose branches lead nowhere"):
+            load_estimator(exported.path, manifest, pinned=False, rules=Rules())
+
+
+def test_a_library_that_is_not_here_is_named(tmp_path: Path) -> None:
+    exported = train(tmp_path)
+    path = exported.path / "model.joblib"
+    # A pickle that names a class of a package that is not installed.
+    path.write_bytes(b"cxgboost.sklearn\nXGBClassifier\n.")
+    with pytest.raises(RefusedError, match="needs the library 'xgboost', which this predictor does not have"):
+        load_estimator(exported.path, exported.manifest, pinned=True, rules=Rules())

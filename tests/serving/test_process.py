@@ -1,6 +1,8 @@
 """The real process over real sockets: how it starts, how connections end, and how it leaves."""
 
+import hashlib
 import json
+import pickle
 import signal
 import socket
 import time
@@ -12,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from examples.models import faulty
+from modelrelease_contract import MANIFEST_NAME, ModelFile
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_training.export import Exported, Label
-from tests.serving.support import Caller, Predictor, is_closed_by_peer, predictor, wait_until
+from tests.serving.support import Caller, Predictor, is_closed_by_peer, predictor, train, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +130,28 @@ def test_a_second_sigterm_stops_at_once(artifact: Exported) -> None:
         wait_until("it drains", lambda: running.logged("draining"))
         running.send(signal.SIGTERM)
         assert running.wait(within=5) == 0
+
+
+class Slow:
+    """Takes a minute to unpickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return time.sleep, (60,)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_process_that_loads_ends_at_once(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    exported = train(tmp_path)
+    content = pickle.dumps(Slow())
+    (exported.path / "model.joblib").write_bytes(content)
+    file = ModelFile(path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    manifest = exported.manifest.model_copy(update={"files": (file,)})
+    (exported.path / MANIFEST_NAME).write_text(manifest.model_dump_json())
+    with predictor(exported.path, DRAIN_SECONDS="30") as running:
+        assert running.get("/ready")[0] == 503
+        running.send(number)
+        assert running.wait(within=3) == code
+        assert not running.logged("ready")
 
 
 def test_sigint_stops_at_once(artifact: Exported) -> None:

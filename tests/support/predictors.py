@@ -86,7 +86,9 @@ def predictor(artifact: Path, **environment: str) -> Iterator[Predictor]:
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[Predictor]:
     """Run `python -m modelrelease_serving` on any free port; kill it at the end if it still runs."""
-    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    clean = {
+        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}
+    }
     child = subprocess.Popen(
         [sys.executable, "-m", "modelrelease_serving", *arguments],
         env={**clean, "HOST": "127.0.0.1", "PORT": "0", **environment},

@@ -15,7 +15,16 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 MANIFEST_NAME = "manifest.json"
 """File name of the manifest, at the top of the artifact."""
@@ -51,6 +60,23 @@ class Feature(_Strict):
     maximum: float | None = None
     categories: tuple[str, ...] = ()
     nullable: bool = False
+    boolean: bool = False
+    """True: a numeric feature whose values are true and false, 1 and 0."""
+
+    @model_serializer(mode="wrap")
+    def _as_older_readers_know_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        written: dict[str, object] = write(self)
+        if not self.boolean:
+            # They refuse members that they do not know.
+            written.pop("boolean", None)
+        return written
+
+    @model_validator(mode="after")
+    def _boolean_is_numeric(self) -> Self:
+        if self.boolean and self.kind is not FeatureKind.NUMERIC:
+            msg = f"feature {self.name!r}: only a numeric feature can be boolean, and this is {self.kind}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> Self:
@@ -165,7 +191,16 @@ class Examples(_Strict):
     predictions: tuple[float | str, ...]
     """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """Largest absolute difference allowed between a recorded and a repeated number."""
+    """Largest difference allowed between a recorded and a repeated number; beyond 1, as a share of it."""
+
+    @field_validator("predictions", mode="before")
+    @classmethod
+    def _one_value_per_row(cls, predictions: object) -> object:
+        for index, each in enumerate(predictions if isinstance(predictions, list | tuple) else ()):
+            if isinstance(each, list | tuple | dict):
+                msg = f"prediction {index} has {len(each)} values: a model answers one number or class a row"
+                raise ValueError(msg)
+        return predictions
 
     @model_validator(mode="after")
     def _one_prediction_per_row(self) -> Self:

@@ -12,8 +12,10 @@ Reading YAML is left to the callers: this package imports pydantic only.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from reprlib import Repr
+from typing import Any, NamedTuple
 
 from modelrelease_contract.artifact import (
     ArtifactManifest,
@@ -28,10 +30,18 @@ MLMODEL_NAME = "MLmodel"
 """File name of MLflow's description of a model, at the top of its folder."""
 
 EXAMPLE_ROWS = 8
+INPUTS_MAX = 100_000
 _NUMERIC = ("double", "float", "integer", "long", "boolean", "int", "uint", "bool")
+_BOOLEAN = "bool"
 _TEXT = ("string", "str", "object")
 _CONTINUOUS = ("double", "float")
 _SERIALIZATIONS = ("pickle", "cloudpickle", "joblib", "skops")
+
+_BRIEF = Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxstring = 1, 4, 4, 80
+"""Values are named in sentences, and YAML can write a value of any size in a few bytes."""
+
+Cell = float | str | None
 
 
 def listing_digest(files: Iterable[ModelFile]) -> str:
@@ -48,12 +58,14 @@ def flavor(mlmodel: Mapping[str, Any]) -> tuple[str, str]:
     """
     flavors = _mapping(mlmodel, "flavors")
     if "sklearn" not in flavors:
-        msg = f"only scikit-learn models can be served, and this one has the flavours {sorted(flavors)}"
+        found = ", ".join(sorted(_BRIEF.repr(each) for each in flavors)[:10])
+        msg = f"only scikit-learn models can be served, and this one has the flavours {found}"
         raise ValueError(msg)
     sklearn = _mapping(flavors, "sklearn")
     form, path = sklearn.get("serialization_format") or "pickle", sklearn.get("pickled_model")
     if form not in _SERIALIZATIONS or not isinstance(path, str):
-        msg = f"the model file {path!r} was written as {form!r}, which nobody here can read"
+        fact = f"the model file {_BRIEF.repr(path)} was written as {_BRIEF.repr(form)}"
+        msg = f"{fact}, which nobody here can read"
         raise ValueError(msg)
     if sklearn.get("code"):
         msg = (
@@ -62,7 +74,9 @@ def flavor(mlmodel: Mapping[str, Any]) -> tuple[str, str]:
         raise ValueError(msg)
     answers = _mapping(flavors, "python_function").get("predict_fn", "predict")
     if answers != "predict":
-        msg = f"the model was saved with pyfunc_predict_fn={answers!r}, but only 'predict' is served"
+        msg = (
+            f"the model was saved with pyfunc_predict_fn={_BRIEF.repr(answers)}, but only 'predict' is served"
+        )
         raise ValueError(msg)
     return path, "skops" if form == "skops" else "pickle"
 
@@ -101,18 +115,23 @@ def mlflow_manifest(
     """
     flavor(mlmodel)
     signature = _mapping(mlmodel, "signature")
-    features = _features(signature.get("inputs"))
+    columns = _columns(signature.get("inputs"))
+    rows = _rows(example, columns)
+    features = _features(columns, rows)
     sklearn, python = (_mapping(mlmodel["flavors"], key) for key in ("sklearn", "python_function"))
-    libraries = {"scikit-learn": sklearn.get("sklearn_version"), "python": python.get("python_version")}
+    libraries = {
+        "scikit-learn": _text(sklearn, "sklearn_version"),
+        "python": _text(python, "python_version"),
+    }
     return ArtifactManifest(
         name=name,
-        version=version or str(mlmodel.get("model_id") or mlmodel.get("model_uuid") or "unknown"),
+        version=version or _text(mlmodel, "model_id") or _text(mlmodel, "model_uuid") or "unknown",
         format="mlflow",
         model_file=MLMODEL_NAME,
         features=features,
         output=Output(task=_task(signature.get("outputs"))),
-        libraries={library: str(number) for library, number in libraries.items() if number},
-        examples=Examples(rows=_rows(example, features), predictions=()),
+        libraries={library: number for library, number in libraries.items() if number},
+        examples=Examples(rows=rows, predictions=()),
         files=tuple(files),
     )
 
@@ -121,71 +140,152 @@ def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return a member that is a mapping; nothing and null are empty ones."""
     found = parent.get(key) or {}
     if not isinstance(found, Mapping):
-        msg = f"{key} must be a mapping, got {found!r}"
+        msg = f"{key} must be a mapping, got {_BRIEF.repr(found)}"
         raise ValueError(msg)
     return found
 
 
-def _columns(text: object) -> list[tuple[str | None, str, bool]]:
-    """Return name, type and whether it is required, for each input of a signature."""
-    columns: list[tuple[str | None, str, bool]] = []
-    for spec in json.loads(text) if isinstance(text, str) else []:
-        kind = spec.get("type")
-        if kind != "tensor":
-            columns.append((spec.get("name"), str(kind), spec.get("required", True)))
-            continue
-        shape, dtype = spec["tensor-spec"]["shape"], spec["tensor-spec"]["dtype"]
-        if not isinstance(shape, list):
-            msg = f"an input has the shape {shape!r}, which is no list of sizes"
-            raise ValueError(msg)
-        if len(shape) == 1:
-            columns.append((spec.get("name"), dtype, True))
-        elif len(shape) == 2 and shape[1] > 0:
-            columns += [(None, dtype, True)] * shape[1]
+def _text(parent: Mapping[str, Any], key: str) -> str | None:
+    """Return a member that is a text or a number, as text."""
+    found = parent.get(key)
+    return str(found) if isinstance(found, str | int | float) and found != "" else None
+
+
+class _Column(NamedTuple):
+    """An input of a signature."""
+
+    name: str
+    kind: str
+    nullable: bool = False
+    of_tensor: bool = False
+    """True: one of several columns that have no names and one type."""
+
+
+def _columns(text: object) -> list[_Column]:
+    """Return the inputs of a signature in order. Those without a name are called x0, x1, …"""
+    columns: list[_Column] = []
+    for spec in _specs(text):
+        kind, name = spec.get("type"), spec.get("name")
+        if kind == "tensor":
+            columns += _of_tensor(spec["tensor-spec"], name, len(columns))
         else:
-            msg = f"an input has the shape {shape}, but only rows of numbers and text can be served"
+            required = spec.get("required", True)
+            columns.append(_Column(_name(name, len(columns)), _kind_name(kind), nullable=not required))
+        if len(columns) > INPUTS_MAX:
+            msg = f"the model has more than {INPUTS_MAX} inputs"
             raise ValueError(msg)
     return columns
 
 
-def _features(text: object) -> tuple[Feature, ...]:
-    columns = _columns(text)
+def _specs(text: object) -> Sequence[Mapping[str, Any]]:
+    found = json.loads(text) if isinstance(text, str) else []
+    if not isinstance(found, list) or not all(isinstance(spec, Mapping) for spec in found):
+        msg = f"a signature must list inputs or outputs, got {_BRIEF.repr(found)}"
+        raise ValueError(msg)
+    return found
+
+
+def _of_tensor(tensor: Mapping[str, Any], name: object, start: int) -> list[_Column]:
+    shape, kind = tensor["shape"], _kind_name(tensor["dtype"])
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+        msg = f"an input has the shape {_BRIEF.repr(shape)}, which is no list of sizes"
+        raise ValueError(msg)
+    if len(shape) == 1:
+        return [_Column(_name(name, start), kind)]
+    if len(shape) == 2 and 0 < shape[1] <= INPUTS_MAX:
+        return [_Column(_name(None, index), kind, of_tensor=True) for index in range(start, start + shape[1])]
+    msg = f"an input has the shape {_BRIEF.repr(shape)}, but only rows of numbers and text can be served"
+    raise ValueError(msg)
+
+
+def _name(name: object, index: int) -> str:
+    """Return the name of an input. Columns that a table numbered have none, nor has scikit-learn for them."""
+    return name if isinstance(name, str) and name else f"x{index}"
+
+
+def _kind_name(kind: object) -> str:
+    if not isinstance(kind, str):
+        msg = f"an input is of type {_BRIEF.repr(kind)}, but only numbers and text can be served"
+        raise ValueError(msg)
+    return kind
+
+
+def _features(columns: Sequence[_Column], rows: Sequence[Sequence[Cell]]) -> tuple[Feature, ...]:
+    """Return the inputs as features. What is missing in the example may be missing in a request.
+
+    A tensor says nothing of that, and a gap in one of its columns speaks for all.
+    """
     if not columns:
         msg = "the model has no signature, so nobody knows its inputs: save it with an input_example"
         raise ValueError(msg)
+    gaps = [any(row[index] is None for row in rows) for index in range(len(columns))]
+    tensor = any(gap for gap, column in zip(gaps, columns, strict=True) if column.of_tensor)
     return tuple(
-        Feature(name=name or f"x{index}", kind=_kind(name or f"x{index}", kind), nullable=not required)
-        for index, (name, kind, required) in enumerate(columns)
+        Feature(
+            name=column.name,
+            kind=_kind(column, [row[index] for row in rows]),
+            nullable=column.nullable or gaps[index] or (tensor and column.of_tensor),
+            boolean=column.kind.startswith(_BOOLEAN),
+        )
+        for index, column in enumerate(columns)
     )
 
 
-def _kind(name: str, kind: str) -> FeatureKind:
-    if kind.startswith(_NUMERIC):
+def _kind(column: _Column, cells: Sequence[Cell]) -> FeatureKind:
+    if column.kind.startswith(_NUMERIC):
         return FeatureKind.NUMERIC
-    if kind.startswith((*_TEXT, "<U")):
+    if column.kind == "object":
+        # An array of objects may hold both; the example tells.
+        known = [cell for cell in cells if cell is not None]
+        numbers = bool(known) and not any(isinstance(cell, str) for cell in known)
+        return FeatureKind.NUMERIC if numbers else FeatureKind.CATEGORICAL
+    if column.kind.startswith((*_TEXT, "<U")):
         return FeatureKind.CATEGORICAL
-    msg = f"the input {name!r} is of type {kind!r}, but only numbers and text can be served"
+    fact = f"the input {column.name!r} is of type {_BRIEF.repr(column.kind)}"
+    msg = f"{fact}, but only numbers and text can be served"
     raise ValueError(msg)
 
 
 def _task(text: object) -> Any:
     """Return what is predicted: a signature tells numbers with fractions from classes, no more."""
-    kinds = [kind for _, kind, _ in _columns(text)]
-    return "regression" if kinds and kinds[0].startswith(_CONTINUOUS) else "classification"
+    columns = _columns(text)
+    return "regression" if columns and columns[0].kind.startswith(_CONTINUOUS) else "classification"
 
 
-def _rows(example: bytes | None, features: Sequence[Feature]) -> tuple[tuple[float | str | None, ...], ...]:
+def _rows(example: bytes | None, columns: Sequence[_Column]) -> tuple[tuple[Cell, ...], ...]:
     """Return the first rows of a saved input example, or a row of zeros where all inputs are numbers."""
     saved = json.loads(example) if example is not None else []
+    names = [column.name for column in columns]
     if isinstance(saved, Mapping):
-        saved = saved.get("data") or saved.get("inputs") or []
+        saved = saved.get("data") or saved.get("inputs") or saved
+    if isinstance(saved, Mapping) and set(saved) == set(names):
+        of_each = [saved[name] for name in names]
+        saved = [list(row) for row in zip(*of_each, strict=False)] if all(map(_is_list, of_each)) else []
     table = saved[:EXAMPLE_ROWS] if isinstance(saved, list) else []
-    rows = [row for row in table if isinstance(row, list) and len(row) == len(features)]
-    if not rows and any(feature.kind is FeatureKind.CATEGORICAL for feature in features):
+    found = [_row(row, names) for row in table]
+    rows = [row for row in found if row is not None and len(row) == len(names)]
+    if not rows and not all(column.kind.startswith(_NUMERIC) for column in columns):
         msg = "the model takes text and has no example row to try it with: save it with an input_example"
         raise ValueError(msg)
-    return tuple(tuple(_cell(cell) for cell in row) for row in rows or [[0.0] * len(features)])
+    return tuple(tuple(_cell(cell) for cell in row) for row in rows or [[0.0] * len(names)])
 
 
-def _cell(cell: object) -> float | str | None:
-    return cell if cell is None or isinstance(cell, str) else float(cell)  # type: ignore[arg-type]
+def _is_list(candidate: object) -> bool:
+    return isinstance(candidate, list)
+
+
+def _row(saved: object, names: Sequence[str]) -> list[Any] | None:
+    """Return one row of an example: a list, a record, or the only value of a row."""
+    if isinstance(saved, list):
+        return saved
+    if isinstance(saved, Mapping):
+        return [saved[name] for name in names] if set(saved) == set(names) else None
+    return [saved] if len(names) == 1 else None
+
+
+def _cell(cell: object) -> Cell:
+    """Return a value of an example as a client would send it: JSON has null where a table has NaN."""
+    if cell is None or isinstance(cell, str):
+        return cell
+    number = float(cell)  # type: ignore[arg-type]
+    return None if math.isnan(number) else number

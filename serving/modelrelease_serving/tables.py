@@ -1,0 +1,175 @@
+"""From rows to the array that a fitted estimator takes, without pandas.
+
+An estimator that was fitted to a table knows columns by name and missing values as NaN; one that was
+fitted to an array of objects may know them as None; a vectorizer of texts takes no rows at all. What was
+fitted says which. Nothing here asks a model.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelrelease_contract import Feature
+from modelrelease_contract.artifact import FeatureKind
+
+Value = float | str | None
+Row = Sequence[Value]
+
+_MEMBERS: Final = ("best_estimator_", "estimator_", "regressor_", "final_estimator_", "_preprocessor")
+"""What an estimator passes its input on to, beside the members of lists."""
+_ITEMS_MAX: Final = 100_000
+
+
+class Table:
+    """Builds the input of one fitted estimator."""
+
+    __slots__ = ("_booleans", "_dtype", "_is_flat", "_nullable", "_texts", "missing")
+
+    def __init__(self, fitted: Any, features: Sequence[Feature]) -> None:
+        numeric = [feature.kind is FeatureKind.NUMERIC for feature in features]
+        self._dtype: type = np.float64 if all(numeric) else object
+        self._nullable = any(feature.nullable for feature in features)
+        self._texts = [index for index, is_number in enumerate(numeric) if not is_number]
+        self._booleans = [index for index, feature in enumerate(features) if feature.boolean]
+        self._is_flat = len(features) == 1 and not numeric[0] and takes_texts(fitted)
+        self.missing: list[float | None] = missing_values(fitted, len(features))
+        """What each column has where a row has null."""
+
+    def __call__(self, rows: Sequence[Row]) -> NDArray[Any]:
+        """Return the rows as an array, or the texts of their only column."""
+        array: NDArray[Any] = np.array(rows, dtype=self._dtype)
+        if self._dtype is np.float64:
+            return array
+        for index in self._booleans:
+            array[:, index] = [None if value is None else bool(value) for value in array[:, index]]
+        if self._nullable:
+            gaps = array == None  # noqa: E711 - for each element
+            for index in np.flatnonzero(gaps.any(axis=0)).tolist():
+                array[gaps[:, index], index] = self.missing[index]
+        return array[:, 0] if self._is_flat else array
+
+    def swap_missing(self) -> bool:
+        """Take the other of None and NaN for missing texts. Return False where there are none."""
+        if not (self._nullable and self._texts):
+            return False
+        for index in self._texts:
+            self.missing[index] = math.nan if self.missing[index] is None else None
+        return True
+
+
+def parts(fitted: Any) -> Iterator[Any]:
+    """Return a fitted estimator and all that it is made of."""
+    seen: set[int] = set()
+    waiting = [fitted]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if _is_part(each):
+            yield each
+            waiting += vars(each).values()
+        elif isinstance(each, list | tuple):
+            waiting += each if len(each) < _ITEMS_MAX else ()
+        elif isinstance(each, dict):
+            waiting += each.values() if len(each) < _ITEMS_MAX else ()
+        elif isinstance(each, np.ndarray) and each.dtype == object and each.size:
+            waiting += each.ravel().tolist() if _is_part(each.flat[0]) else ()
+
+
+def forget_names(fitted: Any) -> None:
+    """Let an estimator that was fitted to a table take arrays, and pass arrays on between its steps.
+
+    scikit-learn keeps the positions, but looks columns up by their names, which only tables have.
+    """
+    for part in parts(fitted):
+        vars(part).pop("_sklearn_output_config", None)
+        positions = getattr(part, "_transformer_to_input_indices", None)
+        if positions is not None and hasattr(part, "transformers_"):
+            part.transformers_ = [
+                (name, transformer, _by_position(columns, positions.get(name)))
+                for name, transformer, columns in part.transformers_
+            ]
+
+
+def takes_texts(fitted: Any) -> bool:
+    """Say whether an estimator takes a list of texts, as scikit-learn's vectorizers do."""
+    return any(hasattr(step, "build_analyzer") for step, _ in _first_steps(fitted, [0]))
+
+
+def missing_values(fitted: Any, width: int) -> list[float | None]:
+    """Return for each column what an estimator was fitted to where a value was missing: NaN, or None.
+
+    Tables have NaN. Only arrays of objects can hold None, and encoders and imputers tell the two apart.
+    """
+    found: list[float | None] = [math.nan] * width
+    for step, columns in _first_steps(fitted, list(range(width))):
+        for place, column in enumerate(columns):
+            if _knows_none(step, place) and column < width:
+                found[column] = None
+    return found
+
+
+def _is_estimator(candidate: Any) -> bool:
+    return (
+        hasattr(candidate, "get_params")
+        and hasattr(candidate, "__dict__")
+        and not isinstance(candidate, type)
+    )
+
+
+def _is_part(candidate: Any) -> bool:
+    """Say whether it is an estimator, or something of scikit-learn's that may hold one."""
+    kind = type(candidate)
+    return _is_estimator(candidate) or (
+        kind.__module__.startswith("sklearn.") and hasattr(candidate, "__dict__") and kind is not type
+    )
+
+
+def _by_position(columns: Any, positions: Sequence[int] | None) -> Any:
+    if positions is None:
+        return columns
+    # A single name, not in a list, selects one dimension: what a vectorizer takes.
+    return int(positions[0]) if isinstance(columns, str | int) else [int(each) for each in positions]
+
+
+def _first_steps(fitted: Any, columns: list[int], depth: int = 0) -> Iterator[tuple[Any, list[int]]]:
+    """Return what sees the input first, and which of its columns."""
+    if fitted is None or isinstance(fitted, str) or depth > 20:
+        return
+    inner = list(_passed_on(fitted, columns))
+    if not inner:
+        yield fitted, columns
+    for part, its_columns in inner:
+        yield from _first_steps(part, its_columns, depth + 1)
+
+
+def _passed_on(fitted: Any, columns: list[int]) -> Iterator[tuple[Any, list[int]]]:
+    """Return what an estimator passes its input on to as it came."""
+    if hasattr(fitted, "steps"):
+        used = [step for _, step in fitted.steps if step is not None and not isinstance(step, str)]
+        yield from [(step, columns) for step in used[:1]]
+    elif hasattr(fitted, "_transformer_to_input_indices") and hasattr(fitted, "transformers_"):
+        for name, transformer, _ in fitted.transformers_:
+            positions = fitted._transformer_to_input_indices.get(name, [])
+            yield transformer, [columns[each] for each in positions if each < len(columns)]
+    elif hasattr(fitted, "transformer_list"):
+        yield from [(transformer, columns) for _, transformer in fitted.transformer_list]
+    else:
+        members = [getattr(fitted, name, None) for name in _MEMBERS]
+        several = getattr(fitted, "estimators_", None)
+        members += list(several) if isinstance(several, list) else []
+        members += [each.estimator for each in getattr(fitted, "calibrated_classifiers_", ())]
+        yield from [(member, columns) for member in members if _is_estimator(member)]
+
+
+def _knows_none(step: Any, place: int) -> bool:
+    """Say whether a step was fitted to None in its column at `place`."""
+    categories = getattr(step, "categories_", None)
+    if categories is not None and place < len(categories):
+        known = np.asarray(categories[place], dtype=object).tolist()
+        return None in known and not any(isinstance(each, float) and math.isnan(each) for each in known)
+    return hasattr(step, "missing_values") and step.missing_values is None
