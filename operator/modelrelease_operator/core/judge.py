@@ -59,6 +59,8 @@ class Judgement:
     effective_weight: float | None = None
     by_probes: str | None = None
     """Says so, where it passes on probes because users are too few."""
+    sighted: bool = True
+    """Whether this look could be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,4 +456,5 @@ def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
         verdict=why.verdict,
         message=why.message,
         effective_weight=status.canary.effective_weight if status.canary else None,
+        sighted=False,
     )

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Phase, Reason, Status
+from modelrelease_operator.api.status import Reason, Status
 from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.conditions import with_stall
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.core.retrain import refused
 from modelrelease_operator.core.state import Decision, Metrics, Problem, Seen
+from modelrelease_operator.core.worlds import judged_pair
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
 from modelrelease_operator.runtime.credentials import read_credentials
@@ -30,8 +31,6 @@ from modelrelease_operator.settings import Settings
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
-MEASURED = (Phase.PROGRESSING, Phase.PAUSED)
-"""Phases in which evidence is read."""
 
 
 def _utc_now() -> datetime:
@@ -106,9 +105,9 @@ class Reconciler:
         workloads, probers = await read_workloads(self.kube, namespace, name)
         metrics: Metrics = ()
         answers: Answers = {}
-        if status.phase in MEASURED and status.canary and status.stable:
+        if pair := judged_pair(status):
             place = Place(
-                namespace=namespace, release=name, canary=status.canary, stable=status.stable,
+                namespace=namespace, release=name, canary=pair[0], stable=pair[1],
                 interval=spec.analysis.period,
             )  # fmt: skip
             metrics, answers = await measure(source, spec, place)
