@@ -31,6 +31,8 @@ from modelrelease_operator.core.state import (
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
 from tests.support.builders import START, a_spec, a_target
 
+BACK_OFF = (0, 10, 20, 40, 80, 160, 300)
+"""Seconds that the kubelet waits before it starts a container once more."""
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 1.0)
 RELEASE = "qna"
 
@@ -45,6 +47,11 @@ class Behaviour:
     latency: float = 0.015
     starts: bool = True
     refuses: str | None = None
+    blocked: str | None = None
+    """What the cluster lacks: new pods do not start."""
+    crashes_after: float | None = None
+    """Mean seconds after which a ready pod's process dies; the kubelet starts it anew, ever later."""
+    scraped: bool = True
 
 
 @dataclass
@@ -54,6 +61,8 @@ class Pod:
     name: str
     ready_at: datetime | None
     ready: bool = False
+    ends: int = 0
+    """How many of its processes ended abnormally."""
     counters: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -181,15 +190,32 @@ class World:
         return sum(pod.ready for pod in self.pods.get(revision, ()))
 
     def pass_time(self, seconds: float) -> None:
+        if any(behaviour.crashes_after for behaviour in self.behaviours.values()):
+            while seconds > 0.5:
+                self._pass_time(0.5)
+                seconds -= 0.5
+        self._pass_time(seconds)
+
+    def _pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
         for name, pods in self.pods.items():
             behaviour = self.behaviour(name)
+            able = behaviour.starts and not behaviour.refuses and not behaviour.blocked
             for pod in pods:
                 due = pod.ready_at is not None and self.now >= pod.ready_at
-                pod.ready = pod.ready or (due and behaviour.starts and not behaviour.refuses)
+                pod.ready = pod.ready or (due and able)
+                self._maybe_crash(pod, behaviour, seconds)
         self._serve(round(self.rps * seconds))
         if self.probing:
             self._probe(round(self.probing.asked.rate / 2 * seconds))
+
+    def _maybe_crash(self, pod: Pod, behaviour: Behaviour, seconds: float) -> None:
+        mean = behaviour.crashes_after
+        if mean and pod.ready and self.random.random() < seconds / mean:
+            pod.ready = False
+            pod.ready_at = self.now + timedelta(seconds=4 + BACK_OFF[min(pod.ends, len(BACK_OFF) - 1)])
+            pod.counters.clear()
+            pod.ends += 1
 
     def _revisions(self) -> list[str]:
         return [*self.pods, *(name for name in self.strangers if name not in self.pods)]
@@ -203,6 +229,9 @@ class World:
             ready_names=frozenset(pod.name for pod in pods if pod.ready),
             pods=len(pods) + self.strangers.get(name, 0),
             refused=self.behaviour(name).refuses,
+            blocked=self.behaviour(name).blocked,
+            crashes={pod.name: pod.ends for pod in pods if pod.ends},
+            crash="container predictor ended with exit code 139" if any(pod.ends for pod in pods) else None,
         )
 
     def _metrics(self) -> tuple[Counter, ...] | MetricsUnavailable:
@@ -218,7 +247,7 @@ class World:
             )
             for revision, pods in self.pods.items()
             for pod in pods
-            if pod.ready and pod.name not in self.unscraped
+            if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped
             for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
         ) + tuple(
             Counter(

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from modelrelease_operator.api.status import Phase
 from modelrelease_operator.cli import main
+from modelrelease_operator.core.state import Commands
 from modelrelease_operator.core.story import Story, story_of
 from modelrelease_operator.errors import Invalid
 from tests.support.builders import a_target
@@ -69,9 +70,11 @@ def test_a_canary_with_clients_waits_for_a_look_its_bake_its_gates_and_a_verdict
         "gates that do not pass yet: errors, latency",
         "a verdict, or the release is inconclusive",
     ]
-    assert told.awaited[-1].until == world.canary.since + timedelta(minutes=30)
+    left = timedelta(minutes=30) - timedelta(seconds=world.canary.judged_seconds)
+    assert told.awaited[-1].until == world.canary.clock_at + left, "only time that counts is gone"
     assert commands(told) == [
-        "kubectl -n ml annotate modelrelease qna modelrelease.dev/abort=rev2 --overwrite"
+        "kubectl -n ml annotate modelrelease qna modelrelease.dev/promote=rev2 --overwrite",
+        "kubectl -n ml annotate modelrelease qna modelrelease.dev/abort=rev2 --overwrite",
     ]
 
 
@@ -88,10 +91,11 @@ def test_a_pause_by_a_person_says_how_to_lift_it():
     )
 
 
-def test_an_inconclusive_canary_can_be_approved_or_aborted():
+def test_an_inconclusive_canary_can_be_approved_promoted_by_hand_or_aborted():
     told = story(a_stuck_world())
-    approve, abort = commands(told)
+    approve, by_hand, abort = commands(told)
     assert "modelrelease.dev/approve=rev2" in approve
+    assert "modelrelease.dev/promote=rev2" in by_hand
     assert "modelrelease.dev/abort=rev2" in abort
     assert "a verdict, or the release is inconclusive" not in awaited(told)
 
@@ -110,9 +114,8 @@ def test_a_rejected_version_can_be_tried_again():
 
 def test_a_second_retry_of_the_same_revision_differs_from_the_first():
     world = a_world_in(Phase.ROLLING_BACK).run()
-    assert world.status.rejected
-    rejected = world.status.rejected.model_copy(update={"retry_seen": "rev2"})
-    world.status = world.status.model_copy(update={"rejected": rejected})
+    world.commands = Commands(retry="rev2")
+    world.run()
     assert "modelrelease.dev/retry=rev2/again" in commands(story(world))[0]
 
 
@@ -209,7 +212,7 @@ def test_json_holds_the_same_for_machines(tmp_path: Path, capsys: pytest.Capture
     told = json.loads(capsys.readouterr().out)
     assert told["phase"] == "Paused"
     assert told["gates"][0]["canaryTotal"] > 0
-    assert len(told["commands"]) == 2
+    assert len(told["commands"]) == 3
 
 
 def test_a_list_from_kubectl_is_told_one_by_one_or_by_name(

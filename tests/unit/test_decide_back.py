@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.api.status import REJECTIONS_LIMIT, Phase, Reason
 from modelrelease_operator.core.state import Commands
 from tests.support.builders import a_problem, a_target, seconds
 from tests.support.world import Behaviour, World, a_serving_world, a_world_in
@@ -108,10 +108,37 @@ def test_a_changed_spec_is_a_new_candidate_and_forgets_the_rejection():
     assert world.status.rejected is None
 
 
-def test_a_spec_that_goes_back_to_stable_forgets_the_rejection():
+def test_a_spec_that_goes_back_to_stable_shows_no_rejection_and_still_remembers_it():
     world = a_rejected_world().release(a_target("1")).run()
     assert world.status.rejected is None
-    assert world.release(a_target("2")).decide().status.phase is Phase.STARTING
+    world.release(a_target("2")).run().steps(5)
+    assert world.status.message.startswith("version 1 serves; version 2 was rejected: canary 2 fails")
+    assert world.reasons.count(Reason.CANARY_STARTED) == 1
+    world.commands = Commands(retry="rev2")
+    assert world.run().reasons.count(Reason.CANARY_STARTED) == 2
+
+
+def test_an_alias_that_moves_to_and_fro_does_not_try_a_rejected_version_again():
+    world = a_rejected_world()
+    for version in ("3", "2", "1", "2", "3", "2"):
+        world.release(a_target(version)).run()
+    assert world.stable.version == "3"
+    assert world.status.rejected is not None
+    assert world.status.rejected.revision == "rev2"
+    started = [each.message for decision in world.trail for each in decision.notices
+               if each.reason is Reason.CANARY_STARTED]  # fmt: skip
+    assert sum("canary 2 " in message for message in started) == 1
+
+
+def test_the_memory_of_rejections_is_bounded_and_drops_the_oldest():
+    world = a_serving_world()
+    versions = [str(number) for number in range(2, 2 + REJECTIONS_LIMIT + 2)]
+    for version in versions:
+        world.behaviours[f"rev{version}"] = Behaviour(error_rate=0.3)
+        world.release(a_target(version)).run()
+    assert [each.version for each in world.status.rejections] == versions[:1:-1]
+    assert world.release(a_target("4")).decide().status.phase is Phase.STABLE
+    assert world.release(a_target("2")).decide().status.phase is Phase.STARTING, "forgotten"
 
 
 def test_a_refused_artifact_is_rejected_at_once_in_its_own_words():
@@ -172,7 +199,10 @@ def test_stable_without_a_ready_pod_is_not_blamed_on_the_canary_that_serves():
     world.steps(30)
     assert world.now > world.canary.since + seconds(100), "the start deadline has passed"
     assert world.status.phase is Phase.PROGRESSING
-    assert world.status.message == "holding: no pod of stable 1 is ready"
+    assert world.status.message == (
+        "no pod of stable 1 is ready; canary 2 (rev2) answers alone on 3 of 3 pods; "
+        "annotate promote=rev2 to have it take over"
+    )
     assert world.unanswered == 0
 
 

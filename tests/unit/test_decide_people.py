@@ -130,8 +130,8 @@ def test_no_verdict_by_the_deadline_pauses_and_never_promotes():
 
 @pytest.mark.parametrize(("command", "serves"), [("approve", "2"), ("abort", "1")])
 def test_an_inconclusive_release_ends_as_a_person_says(command: str, serves: str):
-    world = a_world_in(Phase.PROGRESSING, rps=1, canary={"progressDeadline": "5m"})
-    world.run(until=Phase.PAUSED)
+    plan = {"steps": [{"weight": 50, "bake": "10s"}], "progressDeadline": "5m"}
+    world = a_world_in(Phase.PROGRESSING, rps=0.5, canary=plan).run(until=Phase.PAUSED)
     world.commands = Commands(**{command: "rev2"})
     assert world.run().stable.version == serves
     assert world.unanswered == 0

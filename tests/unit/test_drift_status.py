@@ -269,8 +269,7 @@ def test_a_spec_may_say_that_drift_holds_nothing(at_the_end: World):
 
 def test_drift_that_outlasts_the_deadline_asks_for_a_person_and_goes_on_when_it_ends(at_the_end: World):
     world = at_the_end
-    world.pass_time(1900)
-    world.steps(3)
+    world.steps(400)
     assert world.status.phase is Phase.PAUSED
     see(world, rev1="DDSS")
     assert world.run().stable.version == "2"

@@ -1,12 +1,13 @@
 """Reading Deployments and pods as the API server gives them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
-from modelrelease_operator.core.state import Commands
+from modelrelease_operator.core.state import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
@@ -218,3 +219,116 @@ async def test_no_service_is_no_route_and_trouble_is_trouble():
     assert await read_route(Cluster(), OWNER, []) is None  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await read_route(Cluster(Service=Unavailable("x")), OWNER, [])  # type: ignore[arg-type]
+
+
+def running(name: str = "predictor", restarts: int = 0, **last: Any) -> dict[str, Any]:
+    state = {"running": {}}
+    found: dict[str, Any] = {"name": name, "state": state, "lastState": {}, "restartCount": restarts}
+    return {**found, "lastState": {"terminated": last}} if last else found
+
+
+LIMITED = {"containers": [{"name": "predictor", "resources": {"limits": {"memory": "512Mi"}}}]}
+OOM = {"exitCode": 137, "reason": "OOMKilled"}
+
+
+def test_a_container_that_was_killed_for_memory_says_so_with_its_limit():
+    pod = a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=OOM)])
+    found = workload_of("rev1", a_deployment(), [{**pod, "spec": LIMITED}])
+    assert found.problem == (
+        "container predictor was killed for memory (limit 512Mi), exit code 137 (CrashLoopBackOff)"
+    )
+    between = a_pod(ready=False, containerStatuses=[running(restarts=1, **OOM)])
+    found = workload_of("rev1", a_deployment(), [{**between, "spec": LIMITED}])
+    assert found.problem == "container predictor was killed for memory (limit 512Mi), exit code 137"
+
+
+def test_a_container_without_a_limit_that_is_killed_for_memory_says_that_its_node_ran_out():
+    pod = a_pod(
+        ready=False,
+        containerStatuses=[running(restarts=1, **OOM)],
+    )
+    found = workload_of("rev1", a_deployment(), [{**pod, "spec": {"containers": [{"name": "predictor"}]}}])
+    assert "killed for memory (no limit of its own: its node ran out)" in str(found.problem)
+
+
+def test_a_crash_without_last_words_says_its_exit_code():
+    last = {"exitCode": 139}
+    pod = a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=last)])
+    assert workload_of("rev1", a_deployment(), [pod]).problem == (
+        "container predictor ended with exit code 139 (CrashLoopBackOff)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"),
+    [
+        (running(), 0),
+        (running(restarts=2, exitCode=139), 2),
+        (running(restarts=3, exitCode=0, reason="Completed"), 0),
+        (running(restarts=1, exitCode=0, reason="OOMKilled"), 1),
+        ({"name": "predictor", "state": {"terminated": {"exitCode": 1}}, "restartCount": 4}, 5),
+        ({"name": "predictor", "state": {"terminated": {"exitCode": 0}}, "restartCount": 4}, 0),
+    ],
+    ids=["none", "a signal's code", "a good end", "memory", "it has just ended", "it has just ended well"],
+)
+def test_abnormal_ends_are_counted_by_pod(status: dict[str, Any], ends: int):
+    found = workload_of("rev1", a_deployment(), [a_pod("a", containerStatuses=[status]), a_pod("b")])
+    assert found.crashes == ({"a": ends} if ends else {})
+    assert (found.crash is not None) == bool(ends)
+
+
+def test_what_the_container_that_fetches_ended_with_is_no_crash():
+    pod = a_pod(ready=False, initContainerStatuses=[ended(1, "no route to host")])
+    assert workload_of("rev1", a_deployment(), [pod]).crashes == {}
+
+
+@pytest.mark.parametrize(
+    ("pod", "blocked"),
+    [
+        (
+            a_pod(ready=False, conditions=[
+                {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient cpu"}
+            ]),
+            "a pod cannot be scheduled: 0/3 nodes: Insufficient cpu",
+        ),
+        (
+            a_pod(ready=False, containerStatuses=[waiting("ImagePullBackOff", "back-off pulling x")]),
+            "container predictor: ImagePullBackOff: back-off pulling x",
+        ),
+        (
+            a_pod("a", ready=False, conditions=[{"type": "PodReadyToStartContainers", "status": "False"}]),
+            "volumes or the network of pod a are not ready",
+        ),
+        (a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", terminated=OOM)]), None),
+        (a_pod(ready=False, containerStatuses=[waiting("CreateContainerConfigError", "no Secret x")]), None),
+    ],
+    ids=["room", "image", "volumes", "a crash", "a wrong configuration"],
+)  # fmt: skip
+def test_what_the_cluster_lacks_is_told_from_what_is_the_version_s_fault(pod: Any, blocked: str | None):
+    assert workload_of("rev1", a_deployment(), [pod]).blocked == blocked
+
+
+def test_a_quota_is_the_cluster_s_matter():
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    found = workload_of("rev1", a_deployment(conditions=[failure]), [])
+    assert found.blocked == "no pods can be made: exceeded quota"
+
+
+def test_who_gave_a_command_and_when_is_read_from_the_managed_fields():
+    def wrote(manager: str, time: str, *keys: str) -> dict[str, Any]:
+        owned = {"f:metadata": {"f:annotations": {f"f:{key}": {} for key in keys}}}
+        return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": owned}
+
+    meta = {
+        "annotations": {names.ANNOTATION_APPROVE: "rev2", names.ANNOTATION_PROMOTE: "rev2"},
+        "managedFields": [
+            wrote("kubectl-annotate", "2026-11-01T12:00:00Z", names.ANNOTATION_APPROVE, "other"),
+            wrote("kustomize-controller", "2026-11-01T13:00:00Z", "other"),
+            {"manager": "modelrelease-operator", "fieldsV1": {"f:status": {}}},
+        ],
+    }
+    found = commands_of({"metadata": meta})
+    assert found.promote == "rev2"
+    assert found.signed == {
+        "approve": Signature(by="kubectl-annotate", at=datetime(2026, 11, 1, 12, tzinfo=UTC))
+    }

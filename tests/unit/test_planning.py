@@ -53,8 +53,8 @@ def gates(*given: dict[str, Any], **analysis: Any) -> Any:
 
 def test_steps_have_the_weight_that_pods_can_give():
     assert [(step.weight, round(step.effective), step.replicas) for step in planned().steps] == [
-        (5, 25, 1), (10, 25, 1), (25, 25, 1), (50, 50, 3),
-    ]  # fmt: skip
+        (25, 25, 1), (50, 50, 3),
+    ], "5, 10 and 25 % are the same pods, and one step"  # fmt: skip
 
 
 def test_a_later_step_needs_more_because_what_it_lets_through_reaches_more_users():
@@ -150,7 +150,7 @@ def test_an_absolute_limit_catches_what_breaks_it_and_waits_for_what_keeps_it():
 def test_a_limit_that_stable_itself_breaks_lets_nothing_pass():
     limit = {"name": "limit", "errorRate": {"maxPercent": 0.5}}
     assert planned(gates(limit)).steps[0].limiter is Limiter.NEVER
-    assert "step 1 never passes at a stable error rate of 1 %" in warned(gates(limit))
+    assert "step 3 never passes at a stable error rate of 1 %" in warned(gates(limit))
 
 
 def test_the_mean_of_the_designs_is_reached_no_later_than_its_best_design_alone():
@@ -199,7 +199,7 @@ COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "
 def test_a_threshold_makes_a_step_last_as_many_looks_as_it_needs_in_a_row():
     made = planned(gates(ERRORS, QUEUE), rps=2000.0)
     assert {step.limiter for step in made.steps} == {Limiter.LOOKS}
-    assert {step.time for step in made.steps[1:3]} == {timedelta(seconds=991)}
+    assert made.steps[0].time == timedelta(seconds=991)
     shown = planned(gates(ERRORS, {**QUEUE, "dryRun": True}), rps=2000.0)
     assert Limiter.LOOKS not in {step.limiter for step in shown.steps}
 

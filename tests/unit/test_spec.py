@@ -258,3 +258,13 @@ def test_durations_are_read_as_people_write_them(text: str, span: timedelta):
 )
 def test_durations_are_written_for_people(span: timedelta, text: str):
     assert format_duration(span) == text
+
+
+@pytest.mark.parametrize("limit", ["0s", "2d", "25h"])
+def test_the_time_of_blindness_is_bounded(limit: str):
+    with pytest.raises(Invalid, match=r"spec\.analysis\.maxBlind"):
+        a_spec(analysis={"maxBlind": limit})
+
+
+def test_the_time_of_blindness_outlasts_two_scrapes_of_two_minutes_by_default():
+    assert parse_duration(a_spec().analysis.max_blind) > timedelta(minutes=4)

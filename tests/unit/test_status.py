@@ -39,13 +39,22 @@ def flags(world: World) -> str:
         (Phase.STABLE, "TFF"),
         (Phase.STARTING, "FTF"),
         (Phase.PROGRESSING, "FTF"),
-        (Phase.PAUSED, "FFT"),
+        (Phase.PAUSED, "FTF"),
         (Phase.PROMOTING, "FTF"),
     ],
 )
 def test_conditions_say_what_a_machine_needs_to_know(phase: Phase, expected: str):
     world = a_world_in(phase, canary={"steps": [{"weight": 25}]}, start_seconds=20)
     assert flags(world) == expected
+
+
+def test_a_person_who_is_awaited_is_no_failure_and_has_a_condition_of_its_own():
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
+    found = conditions(world.status)
+    assert found["WaitingForPerson"] == ("True", "WaitingForApproval")
+    assert found["Reconciling"] == ("True", "WaitingForApproval")
+    assert found["Stalled"] == ("False", "Reconciled")
+    assert conditions(a_world_in(Phase.PROGRESSING).status)["WaitingForPerson"] == ("False", "NobodyAwaited")
 
 
 def test_a_rejected_revision_is_not_ready_and_needs_a_person():
@@ -99,7 +108,7 @@ def test_ready_and_reconciling_and_stalled_never_contradict_each_other(phase: Ph
     for _ in range(40):
         found = conditions(world.step().status)
         assert [found[kind][0] for kind in ("Ready", "Reconciling", "Stalled")].count("True") <= 1
-        assert set(found) - {"Drifted"} == {"Ready", "Reconciling", "Stalled"}
+        assert set(found) - {"Drifted", "WaitingForPerson"} == {"Ready", "Reconciling", "Stalled"}
 
 
 def test_every_condition_carries_the_generation_that_was_looked_at():

@@ -20,9 +20,10 @@ LABEL_PROBER = f"{GROUP}/prober"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "modelrelease-operator"
 
-# Commands are annotations that name the revision (or version) they are about, so that Git can hold
-# them and one that is left behind does nothing to the next candidate.
+# Commands are annotations that name the revision (or version) they are about. Each counts once, when it
+# is first seen, and only if it answers what is asked then: one that is left behind does nothing.
 ANNOTATION_APPROVE = f"{GROUP}/approve"
+ANNOTATION_PROMOTE = f"{GROUP}/promote"
 ANNOTATION_ABORT = f"{GROUP}/abort"
 ANNOTATION_RETRY = f"{GROUP}/retry"
 ANNOTATION_RETRAIN = f"{GROUP}/retrain"

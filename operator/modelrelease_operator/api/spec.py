@@ -22,7 +22,12 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
-from modelrelease_operator.api.durations import DurationText, PositiveDuration, parse_duration
+from modelrelease_operator.api.durations import (
+    DurationText,
+    PositiveDuration,
+    format_duration,
+    parse_duration,
+)
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
@@ -128,6 +133,13 @@ class Canary(_Model):
     def _one_plan_that_goes_up(self) -> Self:
         if self.weight is not None and self.steps:
             msg = "set either weight or steps, not both"
+            raise ValueError(msg)
+        baked = sum((parse_duration(step.bake) for step in self.plan[:-1]), timedelta(0))
+        if baked > parse_duration(self.progress_deadline):
+            msg = (
+                f"the steps before the last bake for {format_duration(baked)} together, which does not fit "
+                f"into progressDeadline {self.progress_deadline}: raise it, or bake less"
+            )
             raise ValueError(msg)
         weights = [step.weight for step in self.steps]
         if any(later <= earlier for earlier, later in pairwise(weights)):
@@ -264,10 +276,15 @@ class OnInsufficientEvidence(StrEnum):
     ROLL_BACK = "RollBack"
 
 
+LONGEST_BLIND = timedelta(days=1)
+
+
 class Analysis(_Model):
     """How evidence is gathered and judged."""
 
     interval: PositiveDuration = "10s"
+    max_blind: PositiveDuration = "5m"
+    """Time without a usable look after which the canary leaves the Service until it can be seen again."""
     prometheus: Prometheus | None = None
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
@@ -276,6 +293,14 @@ class Analysis(_Model):
     on_insufficient_evidence: OnInsufficientEvidence = OnInsufficientEvidence.PAUSE
     probe: Probe | None = None
     gates: tuple[Gate, ...] = Field(default=DEFAULT_GATES, min_length=1, max_length=10)
+
+    @field_validator("max_blind")
+    @classmethod
+    def _a_day_at_most(cls, text: str) -> str:
+        if parse_duration(text) > LONGEST_BLIND:
+            msg = f"must be at most {format_duration(LONGEST_BLIND)}, got {text!r}"
+            raise ValueError(msg)
+        return text
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -5,7 +5,7 @@ made from are written together, so a restart neither loses nor doubles a count.
 """
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -27,6 +27,7 @@ from modelrelease_operator.api.retrain import RetrainStatus
 from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
+REJECTIONS_LIMIT = 10
 
 
 class _Model(BaseModel):
@@ -82,6 +83,14 @@ class Reason(StrEnum):
     REJECTED = "Rejected"
     INCONCLUSIVE = "Inconclusive"
     WAITING_FOR_APPROVAL = "WaitingForApproval"
+    CANARY_UNSEEN = "CanaryUnseen"
+    CANARY_SEEN = "CanarySeen"
+    WAITING_FOR_CLUSTER = "WaitingForCluster"
+    REOPENED = "Reopened"
+    PROMOTED_BY_HAND = "PromotedByHand"
+    COMMAND_TAKEN = "CommandTaken"
+    COMMAND_IGNORED = "CommandIgnored"
+    NOBODY_AWAITED = "NobodyAwaited"
     SUSPENDED = "Suspended"
     METRICS_UNAVAILABLE = "MetricsUnavailable"
     MODEL_UNAVAILABLE = "ModelUnavailable"
@@ -279,6 +288,28 @@ class Samples(_Model):
     """Ready pods that Prometheus does not show, or shows nothing new of; the first few."""
 
 
+class Crashes(_Model):
+    """Containers of both arms that ended abnormally, and the time in which they could have."""
+
+    seen: dict[str, int] = Field(default_factory=dict)
+    """By pod: how many of its containers' ends were counted already."""
+    begun: bool = False
+    """Whether stable's pods were looked at: what they did before is no part of the release."""
+    canary: int = 0
+    newly: int = 0
+    """Of the canary's: those since it was promoted, where it was."""
+    stable: int = 0
+    canary_seconds: float = 0.0
+    """Time of ready pods, summed over them."""
+    stable_seconds: float = 0.0
+    processes: list[float | None] = Field(default_factory=list)
+    """Logarithm of the evidence that the canary's end more often, for each design."""
+    quiet_seconds: float = 0.0
+    """Time since the last end of a container of the canary, with all of its pods ready."""
+    words: str | None = None
+    """What the last one died of."""
+
+
 class CanaryStatus(Target):
     """The revision under test."""
 
@@ -294,8 +325,44 @@ class CanaryStatus(Target):
     step_since: datetime | None = None
     """When the current weight was seen in effect."""
     next_look: datetime | None = None
+    clock_at: datetime | None = None
+    """When the last pass counted time: what lies between two passes counts up to a limit (core/clock.py)."""
+    starting_seconds: float = 0.0
+    """Time that its pods have taken to start, without what is the cluster's fault."""
+    waiting_seconds: float = 0.0
+    """Time since the weight was asked for in which it was not seen in effect."""
+    step_seconds: float = 0.0
+    """Time that the present weight has been in effect."""
+    judged_seconds: float = 0.0
+    """Time in which a verdict was possible: what progressDeadline is held against."""
+    unjudged_seconds: float = 0.0
+    """The same since the last look that could be used; added when the next one can."""
+    blind_since: datetime | None = None
+    """Since when no look could be used."""
+    blind_seconds: float = 0.0
+    """Time in which none could: what analysis.maxBlind is held against."""
+    unseen: bool = False
+    """Whether it left the Service because it cannot be seen."""
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
+    unready_seconds: float = 0.0
+    """Time in which they were not, by its own fault; forgotten after a while in which all were."""
+    ready_seconds: float = 0.0
+    """Time since the last moment when they were not."""
+    alone: bool = False
+    """Whether it answers alone, at full strength, because no pod of stable does."""
+    blocked: str | None = None
+    """What the cluster lacks to start its pods."""
+    question: Reason | None = None
+    """What a person is asked now."""
+    asked_at: datetime | None = None
+    """When the person was asked."""
+    approved: bool = False
+    """Whether a person let the present step pass."""
+    approved_anyway: bool = False
+    """Whether that was said to hold although the canary cannot be seen, or is not fit."""
+    by_hand: str | None = None
+    """Who promotes it without a verdict, if somebody does."""
     inconclusive: bool = False
     unproven: str | None = None
     """Why it is promoted although no gate proved it, if it is."""
@@ -303,8 +370,6 @@ class CanaryStatus(Target):
     """Steps, from 1, that were passed on probes because users were too few."""
     note: str | None = None
     """Why the effective weight cannot be the requested one."""
-    last_good_spec: dict[str, Any] = Field(default_factory=dict)
-    """What of the last spec that could be followed the canary is judged by, while a newer one cannot be."""
 
 
 class GateStatus(_Model):
@@ -336,21 +401,46 @@ ReasonOrNewer = Annotated[Reason | str, Field(union_mode="left_to_right")]
 
 
 class Rejected(_Model):
-    """The last revision that was rolled back; not tried again until the spec or a person asks."""
+    """A revision that was rolled back; not tried again until a person asks."""
 
     revision: str
     version: str
     reason: ReasonOrNewer
     message: str
     at: datetime
-    retry_seen: str | None = None
-    """The retry annotation at that time: the same one does not count twice."""
+
+
+class CommandSeen(_Model):
+    """The last command of its kind that was given by annotation, and what became of it."""
+
+    command: str
+    value: str
+    stands: bool = True
+    """Whether the annotation is still there: it counts once."""
+    taken: bool = False
+    message: str = ""
+    at: datetime
+    """When the operator saw it."""
+    by: str | None = None
+    """The field manager that wrote it, such as kubectl-annotate."""
+    given: datetime | None = None
+    """When it was written, by the API server's clock."""
 
 
 class Previous(Target):
     """The stable revision before the last promotion, kept warm for a while."""
 
     until: datetime
+    left_seconds: float | None = None
+    """How long it is still kept, counted; None where an older operator kept only `until`."""
+    clock_at: datetime | None = None
+    proven: bool = True
+    """Whether the Service may move back to it in one pass. False for a version that was taken back."""
+
+    @property
+    def left(self) -> timedelta:
+        """How long it is still kept."""
+        return timedelta(seconds=self.left_seconds or 0.0)
 
 
 class HistoryEntry(_Model):
@@ -419,6 +509,14 @@ class Status(_Model):
     canary: CanaryStatus | None = None
     previous: Previous | None = None
     rejected: Rejected | None = None
+    """Why what the spec asks for is not tried again."""
+    rejections: tuple[Rejected, ...] = ()
+    """The last revisions that were rejected, the newest first."""
+    crashes: Crashes = Crashes()
+    commands: tuple[CommandSeen, ...] | None = None
+    """The last command of each kind; None where no operator has looked at commands yet."""
+    judged_by: dict[str, Any] | None = None
+    """The parts of the last good spec that judge, kept while there is something to judge."""
     gates: tuple[GateStatus, ...] = ()
     samples: Samples | None = None
     """What the newest look at a canary saw."""
@@ -448,6 +546,22 @@ class Status(_Model):
     def to_dict(self) -> dict[str, Any]:
         """Return the status as the API server stores it."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def rejection_of(self, revision: str) -> Rejected | None:
+        """Return why a revision was rejected, if it was."""
+        known = (self.rejected, *self.rejections) if self.rejected else self.rejections
+        return next((each for each in known if each.revision == revision), None)
+
+    def with_rejection(self, rejected: Rejected) -> Self:
+        """Remember a rejection, dropping the oldest beyond the limit."""
+        others = [each for each in self.rejections if each.revision != rejected.revision]
+        kept = (rejected, *others)[:REJECTIONS_LIMIT]
+        return self.model_copy(update={"rejected": rejected, "rejections": kept})
+
+    def without_rejection(self, revision: str) -> Self:
+        """Forget a rejection."""
+        kept = tuple(each for each in self.rejections if each.revision != revision)
+        return self.model_copy(update={"rejected": None, "rejections": kept})
 
     def with_history(self, entry: HistoryEntry) -> Self:
         """Add what was decided, dropping the oldest beyond the limit."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan
+from modelrelease_operator.core.split import split
 
 AT_DEADLINE = {
     OnInsufficientEvidence.PAUSE: "pause as inconclusive",
@@ -22,7 +23,7 @@ def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str
     return (
         *_about_settings(spec, plan),
         *_about_probes(spec, conditions),
-        *_about_weights(spec, plan),
+        *_about_weights(spec),
         *_about_time(spec, conditions, plan),
         *_about_regressions(spec, conditions, plan),
     )
@@ -54,14 +55,13 @@ def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
         )
 
 
-def _about_weights(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
+def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     """Group the steps that are rounded much: they often share one remedy."""
     replicas = spec.serving.replicas
-    rounded = [
-        (step.weight, step.effective)
-        for step in plan.steps
-        if abs(step.effective - step.weight) >= min(5.0, max(1.0, step.weight / 2))
+    asked_for = [
+        (step.weight, split(weight=step.weight, replicas=replicas).weight) for step in spec.canary.plan
     ]
+    rounded = [(asked, got) for asked, got in asked_for if abs(got - asked) >= min(5.0, max(1.0, asked / 2))]
     if not rounded:
         return
     what = ", ".join(f"{asked} % becomes {got:.0f} %" for asked, got in rounded)
@@ -71,13 +71,15 @@ def _about_weights(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
         text += f"; {math.ceil(100 / min(small)) - 1} replicas would allow {min(small)} %"
     if any(asked > 50 for asked, _ in rounded):
         text += "; stable keeps all its pods while a canary is tested, so 50 % is the most"
+    if len({got for _, got in asked_for}) < len(asked_for):
+        text += "; steps with the same pods are one step, the last of them"
     yield text
 
 
 def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
     deadline = parse_duration(spec.canary.progress_deadline)
     end = AT_DEADLINE[spec.analysis.on_insufficient_evidence]
-    stuck = next((index for index, step in enumerate(plan.steps) if step.limiter is Limiter.NEVER), None)
+    stuck = next((step.index for step in plan.steps if step.limiter is Limiter.NEVER), None)
     if stuck is not None:
         yield (
             f"step {stuck + 1} never passes at a stable error rate of {100 * conditions.stable_errors:g} %, "

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from modelrelease_operator.api.status import Condition, Phase, Reason, Status, set_condition
+from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status, set_condition
 from modelrelease_operator.core import drift_status
 from modelrelease_operator.core.state import Seen
 
 DRIFTED = "Drifted"
+WAITING = "WaitingForPerson"
 RESOLVED = "ModelResolved"
 WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 """Problems that may pass by themselves; any other needs a person."""
@@ -21,6 +22,7 @@ def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
             ("Ready", *_ready(status, seen)),
             ("Reconciling", *_reconciling(status, seen)),
             ("Stalled", *_stalled(status, seen)),
+            (WAITING, *_waiting(status)),
         )
     ]
     asked = {DRIFTED: drift_status.condition(status), RESOLVED: _resolved(seen)}
@@ -69,11 +71,12 @@ def _reconciling(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
 
 
 def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
-    """Stalled: nothing will move until a person acts."""
+    """Stalled: something failed, and nothing will move until a person mends it.
+
+    A release that awaits a person works as it was asked to, so it is Reconciling and no failure.
+    """
     if seen.problem and seen.problem.reason not in WAITS_FOR_WORLD:
         return True, seen.problem.reason, seen.problem.message
-    if status.phase is Phase.PAUSED:
-        return True, _reason_of_phase(status), status.message
     if status.phase is Phase.STABLE and status.rejected and not seen.problem:
         return True, Reason.REJECTED, status.rejected.message
     refused = [workload.refused for workload in seen.workloads.values() if workload.refused]
@@ -82,20 +85,41 @@ def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
     return False, Reason.RECONCILED, "nothing waits for a person"
 
 
+def _waiting(status: Status) -> tuple[bool, Reason, str]:
+    """WaitingForPerson: a person is asked something, and what."""
+    canary = status.canary
+    if canary and canary.question is Reason.STABLE_NOT_READY:
+        return True, Reason.STABLE_NOT_READY, status.message
+    if status.phase is Phase.PAUSED and not (canary and canary.unseen):
+        return True, _reason_of_phase(status), status.message
+    return False, Reason.NOBODY_AWAITED, "no person is awaited"
+
+
 def _reason_of_phase(status: Status) -> Reason:
+    canary = status.canary
+    if canary and canary.blocked and status.phase is not Phase.ROLLING_BACK:
+        return Reason.WAITING_FOR_CLUSTER
     match status.phase:
         case Phase.PENDING | Phase.STARTING:
             return Reason.STARTING
         case Phase.PROGRESSING:
             return Reason.HOLDING
         case Phase.PAUSED:
-            return Reason.INCONCLUSIVE if status.canary and status.canary.inconclusive else Reason.SUSPENDED
+            return _reason_of_pause(canary)
         case Phase.PROMOTING:
             return Reason.PROMOTING
         case Phase.ROLLING_BACK:
             return Reason.ROLLED_BACK
         case Phase.STABLE:
             return Reason.RECONCILED
+
+
+def _reason_of_pause(canary: CanaryStatus | None) -> Reason:
+    if canary is None:
+        return Reason.SUSPENDED
+    if canary.unseen:
+        return Reason.CANARY_UNSEEN
+    return canary.question or (Reason.INCONCLUSIVE if canary.inconclusive else Reason.SUSPENDED)
 
 
 def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:

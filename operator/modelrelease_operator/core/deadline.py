@@ -3,31 +3,34 @@
 By default a person is asked. `analysis.onInsufficientEvidence` can promote it or roll it back instead;
 then every message says that the deadline decided and not the evidence. It never acts on metrics that
 are unavailable: an outage of Prometheus is no reason to move anything.
-"""
 
-from datetime import datetime
+The time that is held against the deadline is that in which a verdict was possible (core/clock.py).
+"""
 
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Verdict
+from modelrelease_operator.api.status import CanaryStatus, Reason, Verdict
 from modelrelease_operator.core.judge import Judgement
 
 
-def is_late(spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> bool:
+def is_late(spec: ReleaseSpec, canary: CanaryStatus) -> bool:
     """Return whether the time for a verdict is over."""
-    return now - canary.since > parse_duration(spec.canary.progress_deadline)
+    return canary.judged_seconds > parse_duration(spec.canary.progress_deadline).total_seconds()
 
 
 def policy_at_deadline(
-    found: Judgement, spec: ReleaseSpec, canary: CanaryStatus, now: datetime
+    found: Judgement, spec: ReleaseSpec, canary: CanaryStatus
 ) -> OnInsufficientEvidence | None:
     """Return what the spec has the deadline do now, or None before it and where there is a verdict.
 
-    A canary for which a person was asked already waits for that person.
+    A canary for which a person was asked already waits for that person, and so does one that left the
+    Service because it cannot be seen.
     """
     if found.verdict in (Verdict.PASS, Verdict.FAIL) or spec.paused:
         return None
-    if canary.inconclusive or not is_late(spec, canary, now):
+    if canary.inconclusive or canary.unseen or canary.approved or not is_late(spec, canary):
+        return None
+    if canary.question is Reason.WAITING_FOR_APPROVAL:
         return None
     if found.verdict is Verdict.UNAVAILABLE:
         return OnInsufficientEvidence.PAUSE

@@ -560,4 +560,5 @@ def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
         verdict=why.verdict,
         message=why.message,
         effective_weight=status.canary.effective_weight if status.canary else None,
+        sighted=False,
     )

@@ -1,11 +1,13 @@
 """The moves of a release: each returns the decision that makes it, with its record and its Event."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
+    Crashes,
     Evidence,
     Phase,
     Previous,
@@ -17,13 +19,18 @@ from modelrelease_operator.api.status import (
 )
 from modelrelease_operator.core.split import rounding_note, split
 from modelrelease_operator.core.state import Commands, Decision, Notice, Seen
+from modelrelease_operator.core.watch import as_pair
 from modelrelease_operator.core.worlds import (
     SOON,
     WATCH,
+    alike_note,
     canary_of,
     entry,
+    last_alike,
     only,
     probed_steps,
+    ready_of,
+    say,
     side_by_side,
     split_of,
     stable_of,
@@ -32,6 +39,16 @@ from modelrelease_operator.core.worlds import (
 
 QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""
+
+
+FRESH_STEP: dict[str, object] = {
+    "waiting_seconds": 0.0, "step_seconds": 0.0, "unjudged_seconds": 0.0, "blind_since": None,
+    "blind_seconds": 0.0, "unseen": False, "unready_since": None, "unready_seconds": 0.0,
+    "ready_seconds": 0.0,
+    "alone": False, "blocked": None, "question": None, "asked_at": None, "approved": False,
+    "approved_anyway": False,
+}  # fmt: skip
+"""What belongs to one step of a canary and is forgotten at the next."""
 
 
 def first_version(spec: ReleaseSpec, status: Status, target: Target, now: datetime) -> Decision:
@@ -57,6 +74,7 @@ def begin_canary(spec: ReleaseSpec, status: Status, target: Target, now: datetim
             "gates": (),
             "verdict": None,
             "evidence": Evidence(),
+            "crashes": Crashes(),
             "weight": 0,
             "message": message,
         }
@@ -75,6 +93,10 @@ def enter_step(
 ) -> Decision:
     """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
     step = spec.canary.plan[index]
+    notes = (
+        alike_note(spec, index),
+        rounding_note(weight=step.weight, chosen=split(weight=step.weight, replicas=spec.serving.replicas)),
+    )
     chosen = split(weight=step.weight, replicas=spec.serving.replicas)
     canary = canary_of(status).model_copy(
         update={
@@ -85,7 +107,9 @@ def enter_step(
             "step_since": None,
             "effective_weight": None,
             "next_look": now + SOON,
-            "note": rounding_note(weight=step.weight, chosen=chosen),
+            "note": "; ".join(note for note in notes if note) or None,
+            **FRESH_STEP,
+            "clock_at": now,
         }
     )
     message = f"step {index + 1} of {len(spec.canary.plan)}: {step.weight} % to canary {canary.version}"
@@ -113,13 +137,66 @@ def advance(spec: ReleaseSpec, status: Status, now: datetime, *, by_probes: str 
     if by_probes:
         steps = tuple(sorted({*canary.probed_steps, canary.step + 1}))
         canary = canary.model_copy(update={"probed_steps": steps})
+    if canary.approved and canary.inconclusive:
+        # A person let one step pass; the next has its own time for a verdict.
+        canary = canary.model_copy(update={"inconclusive": False, "judged_seconds": 0.0})
+        told = f"a person let step {canary.step + 1} pass without a verdict"
+    else:
+        told = None
     status = status.model_copy(update={"canary": canary})
-    if canary.step + 1 < len(spec.canary.plan):
-        return enter_step(spec, status, canary.step + 1, now, why=by_probes)
+    following = last_alike(spec, canary.step) + 1
+    if following < len(spec.canary.plan):
+        return enter_step(spec, status, last_alike(spec, following), now, why=told or by_probes)
+    if told:
+        return promote_unproven(spec, status, told, now)
     message = f"canary {canary.version} passed every gate at {canary.requested_weight} %"
     message = f"{message}; {by_probes}" if by_probes else message
     status = status.model_copy(update={"canary": canary.model_copy(update={"unproven": None})})
     return _grow(spec, status, message, now)
+
+
+def promote_by_hand(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
+    """Go to promotion because a person says so, whatever is known of the canary."""
+    canary = canary_of(status)
+    why = f"promoted by hand without a verdict, {canary.by_hand}"
+    canary = canary.model_copy(update={"unproven": why, "alone": False, "unseen": False})
+    status = status.model_copy(update={"canary": canary, "weight": canary.requested_weight})
+    status = status.with_history(entry(canary, Reason.PROMOTED_BY_HAND, why, now))
+    return _grow(spec, status, f"canary {canary.version} is {why}", now)
+
+
+def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decision:
+    """Take a canary that cannot be seen out of the Service. Its pods and its evidence stay."""
+    canary = canary_of(status)
+    blind = format_duration(timedelta(seconds=canary.blind_seconds))
+    message = f"canary {canary.version} left the Service and waits warm, not seen for {blind}: {why}"
+    canary = canary.model_copy(update={"unseen": True, "effective_weight": None, "question": None,
+                                       "approved": False, "unjudged_seconds": 0.0})  # fmt: skip
+    status = status.model_copy(
+        update={"phase": Phase.PAUSED, "canary": canary, "weight": 0, "message": message}
+    )
+    return Decision(
+        desired=side_by_side(spec, status, canary_replicas=wanted_pods(canary, seen), opened=False),
+        status=status,
+        requeue=SOON,
+        notices=(Notice(reason=Reason.CANARY_UNSEEN, message=message, warning=True),),
+    )
+
+
+def reopen(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decision:
+    """Make a version that was just promoted the canary again, beside the predecessor that is warm."""
+    pair = as_pair(spec, status)
+    canary = canary_of(pair)
+    message = f"version {canary.version} is compared with {stable_of(pair).version} again: {why}"
+    status = pair.model_copy(
+        update={"canary": canary.model_copy(update={"since": now}), "previous": None, "rejected": None}
+    ).with_history(entry(canary, Reason.REOPENED, message, now))
+    made = enter_step(spec, status, len(spec.canary.plan) - 1, now, why=why)
+    return replace(
+        made,
+        status=say(made.status, message),
+        notices=(Notice(reason=Reason.REOPENED, message=message, warning=True), *made.notices),
+    )
 
 
 def promote_unproven(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decision:
@@ -130,7 +207,10 @@ def promote_unproven(spec: ReleaseSpec, status: Status, why: str, now: datetime)
 
 
 def _grow(spec: ReleaseSpec, status: Status, message: str, now: datetime) -> Decision:
-    canary = canary_of(status).model_copy(update={"asked_since": now})
+    canary = canary_of(status).model_copy(
+        update={"asked_since": now, "clock_at": now, "starting_seconds": 0.0, "blind_seconds": 0.0,
+                "blind_since": None, "blocked": None, "question": None, "asked_at": None}
+    )  # fmt: skip
     status = status.model_copy(update={"phase": Phase.PROMOTING, "canary": canary, "message": message})
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=spec.serving.replicas, opened=True),
@@ -147,13 +227,34 @@ def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
     if told := canary.unproven or probed_steps(canary):
         message = f"{message}; {told}"
-    return _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
+    evidence, crashes = status.evidence.next_step(), status.crashes.model_copy(update={"newly": 0})
+    made = _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
+    # Kept while the old version is warm: what it did is what the new one is watched against.
+    return replace(made, status=made.status.model_copy(update={"evidence": evidence, "crashes": crashes}))
 
 
 def back_to_previous(spec: ReleaseSpec, status: Status, previous: Previous, now: datetime) -> Decision:
-    """Move the pointer back to the revision that is still warm: it was proven before."""
+    """Move the pointer back to the revision that is still warm: it was proven before.
+
+    What it is moved from was taken back: if the spec names it again, it is a canary like any other.
+    """
     message = f"back to version {previous.version}, still warm; version {stable_of(status).version} is out"
-    return _point_at(spec, status, previous.target, now, Reason.SPEC_REVERTED, message)
+    made = _point_at(spec, status, previous.target, now, Reason.SPEC_REVERTED, message)
+    before = made.status.previous
+    taken_back = before and before.model_copy(update={"proven": False})
+    return replace(made, status=made.status.model_copy(update={"previous": taken_back}))
+
+
+def back_together(spec: ReleaseSpec, status: Status, previous: Previous, seen: Seen) -> Decision:
+    """Open to both until as many pods of the previous version are ready as serve now."""
+    ready = ready_of(seen, previous.revision)
+    message = (
+        f"back to version {previous.version}: {ready} of its {spec.serving.replicas} pods are ready; "
+        f"version {stable_of(status).version} helps until all are"
+    )
+    desired = steady(spec, status)
+    both = frozenset({previous.revision, stable_of(status).revision})
+    return Decision(desired=replace(desired, routed=both), status=say(status, message), requeue=WATCH)
 
 
 def _point_at(
@@ -164,7 +265,9 @@ def _point_at(
         update={
             "phase": Phase.STABLE,
             "stable": StableStatus(**new.parts(), since=now),
-            "previous": Previous(**stable_of(status).parts(), until=now + keep),
+            "previous": Previous(
+                **stable_of(status).parts(), until=now + keep, left_seconds=keep.total_seconds(), clock_at=now
+            ),
             "canary": None,
             "rejected": None,
             "weight": 0,
@@ -187,9 +290,8 @@ def reject(
         reason=reason,
         message=message,
         at=now,
-        retry_seen=seen.commands.retry,
     )
-    status = status.model_copy(update={"rejected": rejected})
+    status = status.with_rejection(rejected)
     return roll_back(spec, status, seen, reason, message, now)
 
 
@@ -231,12 +333,7 @@ def back_from_unwanted(spec: ReleaseSpec, status: Status, seen: Seen, now: datet
 
 
 def heed_retry(status: Status, commands: Commands, target: Target) -> Status:
-    """Forget a rejection when a person asks again. The same annotation counts once."""
-    rejected = status.rejected
-    if rejected is None or rejected.revision != target.revision:
-        return status
-    if commands.retry is None and rejected.retry_seen is not None:
-        return status.model_copy(update={"rejected": rejected.model_copy(update={"retry_seen": None})})
-    if commands.retry != rejected.retry_seen and Commands.names(commands.retry, target):
-        return status.model_copy(update={"rejected": None})
-    return status
+    """Forget a rejection when a person asks again; else show the one of what the spec asks for now."""
+    if Commands.names(commands.retry, target):
+        return status.without_rejection(target.revision)
+    return status.model_copy(update={"rejected": status.rejection_of(target.revision)})

@@ -19,7 +19,8 @@ def heed(spec: ReleaseSpec, before: Status, after: Status, seen: Seen) -> Heeded
         return Heeded(status=after.model_copy(update={"outcomes": ()}))
     told = [seen.recorded[each.key] for each in after.outcomes if each.key in seen.recorded]
     kept = [each for each in after.outcomes if each.key not in seen.recorded]
-    kept += [each for each in (_promoted(spec, before, after), _rejected(before, after)) if each]
+    made = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
+    kept += [each for each in made if each]
     status = after.model_copy(update={"outcomes": tuple(kept[-MOST:])})
     return Heeded(status=status, notices=tuple(_notice(each) for each in told))
 
@@ -39,6 +40,9 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | Non
         # Another image or other settings: nothing was found out about the model.
         return None
     last = after.history[0] if after.history else None
+    if last and last.outcome is Reason.REOPENED:
+        # Nothing was decided yet: the version just promoted is compared once more.
+        return None
     return Outcome(
         registered=stable.registered,
         fate=Fate.PROMOTED,
@@ -47,6 +51,27 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | Non
         at=stable.since,
         moves_champion=followed_alias(spec.model.uri) not in (None, CHAMPION),
         champion_before=served.version if served and served.name == stable.registered.name else None,
+    )
+
+
+def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | None:
+    """Return the outcome of a predecessor that serves again because the version after it was taken back."""
+    found, stable, canary = _rejected(before, after), after.stable, before.canary
+    reopened = any(
+        entry.outcome is Reason.REOPENED and canary and entry.revision == canary.revision
+        for entry in after.history
+    )
+    if found is None or not reopened or stable is None or stable.registered is None:
+        return None
+    same = stable.registered.name == found.registered.name
+    return Outcome(
+        registered=stable.registered,
+        fate=Fate.PROMOTED,
+        reason=found.reason,
+        message=found.message,
+        at=found.at,
+        moves_champion=followed_alias(spec.model.uri) not in (None, CHAMPION),
+        champion_before=found.registered.version if same else None,
     )
 
 

@@ -23,6 +23,7 @@ from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
 from modelrelease_operator.core.split import split
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import ERRORS, INFINITY, Stream
+from modelrelease_operator.core.worlds import bake_of, last_alike, next_weight
 
 RATIOS = (1.5, 2.0, 5.0)
 """Regressions that a plan looks at: how many times as often as stable's the canary's requests fail."""
@@ -68,6 +69,8 @@ class Catch:
 class StepPlan:
     """One step."""
 
+    index: int
+    """Its place in the plan, from 0: of steps that are the same pods, the last."""
     weight: int
     effective: float
     """Percent, from the pods that the weight is rounded to."""
@@ -118,6 +121,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
         so_far = None if so_far is None or time is None else so_far + time
         steps.append(
             StepPlan(
+                index=stage.index,
                 weight=stage.weight,
                 effective=100 * stage.share,
                 replicas=stage.replicas,
@@ -142,6 +146,7 @@ class _Stage:
 
     spec: ReleaseSpec
     conditions: Conditions
+    index: int
     weight: int
     share: float
     replicas: int
@@ -276,25 +281,32 @@ def _error_rates(conditions: Conditions, ratio: float) -> tuple[float, float]:
 
 
 def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
-    steps, pods = spec.canary.plan, 0
+    steps, pods = _distinct(spec), 0
     counters = (*_histogram(conditions), *_bins())
-    for index, step in enumerate(steps):
+    for index in steps:
+        step = spec.canary.plan[index]
         chosen = split(weight=step.weight, replicas=spec.serving.replicas)
-        following = steps[index + 1].weight if index + 1 < len(steps) else 100
+        following = next_weight(spec, index)
         grows = pods and chosen.canary > pods
         questions = _deciding(questions_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
         yield _Stage(
             spec=spec,
             conditions=conditions,
+            index=index,
             weight=step.weight,
             share=chosen.weight / 100,
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
-            bake=parse_duration(step.bake),
+            bake=bake_of(spec, index),
             questions=tuple(one for one in questions if not is_of_probes(one.name)),
             asked=len(questions),
         )
         pods = chosen.canary
+
+
+def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
+    """Return the steps that are taken: of those that come out as the same pods, the last."""
+    return tuple(index for index in range(len(spec.canary.plan)) if last_alike(spec, index) == index)
 
 
 def _deciding(questions: Iterable[Question]) -> tuple[Question, ...]:
@@ -321,7 +333,8 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
     """Walk through the steps. Evidence for a rollback adds up over them, that for promotion does not."""
     bad, deadline = _error_rates(conditions, ratio)[1], parse_duration(spec.canary.progress_deadline)
     time, requests, missing = conditions.pod_start, 0.0, 1.0
-    for index, stage in enumerate(stages):
+    for stage in stages:
+        index = stage.index
         passing, whole = stage.to_pass(ratio), stage.to_catch(ratio)
         catching = missing * whole
         caught = catching <= passing
@@ -342,7 +355,7 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
                 bad_answers=bad * requests,
             )  # fmt: skip
         missing -= taken / whole if whole < math.inf else 0.0
-    end = len(stages) - 1
+    end = stages[-1].index
     time += conditions.pod_start if stages[-1].replicas < spec.serving.replicas else SETTLING
     return Journey(
         ratio=ratio, end="promoted", step=end, time=time, requests=requests, bad_answers=bad * requests

@@ -2,6 +2,7 @@
 
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Reason, Status, Verdict
+from modelrelease_operator.core.commands import value_for
 from modelrelease_operator.core.drift_status import hold
 from modelrelease_operator.core.state import Seen
 from modelrelease_operator.core.worlds import canary_of
@@ -17,6 +18,7 @@ def why_not_promoted(
         return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
     if spec.canary.approval is Approval.MANUAL:
         found = "every gate passes" if status.verdict is Verdict.PASS else "no verdict in time"
-        text = f"{found}; annotate approve={canary.revision} to promote {canary.version}"
+        answer = value_for(status, "approve", canary.revision)
+        text = f"{found}; annotate approve={answer} to promote {canary.version}"
         return Reason.WAITING_FOR_APPROVAL, text
     return None

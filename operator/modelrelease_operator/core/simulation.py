@@ -35,6 +35,7 @@ from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.state import Counter, Decision, Desired, Probing, Seen, Workload
 from modelrelease_operator.core.streams import INFINITY
+from modelrelease_operator.core.worlds import judged_pair
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -289,7 +290,7 @@ class _World:
     def _seen(self) -> Seen:
         metrics: list[Counter] = []
         answers: dict[str, Answer] = {}
-        if self.status.phase in (Phase.PROGRESSING, Phase.PAUSED):
+        if judged_pair(self.status):
             for name, arm in self.arms.items():
                 metrics += arm.counters(name)
             if shift_of(self.assumptions):

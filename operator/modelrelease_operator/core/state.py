@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from modelrelease_operator.api.probe import Probe
@@ -33,6 +33,12 @@ class Workload:
     """The sentence of a container that does not start for now."""
     live: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """The Deployment as it was read: no decision is made from it, the next one is rendered beside it."""
+    blocked: str | None = None
+    """What the cluster lacks to start its pods: room, a quota, volumes, an image. No version's fault."""
+    crashes: Mapping[str, int] = field(default_factory=dict)
+    """By pod: how many of its containers' runs have ended abnormally."""
+    crash: str | None = None
+    """The sentence of the newest of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +101,15 @@ class Following:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Who gave a command, as far as the API server knows."""
+
+    by: str
+    """The field manager."""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """What a person asks by annotation: each names a revision or a version."""
 
@@ -102,6 +117,9 @@ class Commands:
     abort: str | None = None
     retry: str | None = None
     retrain: str | None = None
+    promote: str | None = None
+    signed: Mapping[str, Signature] = field(default_factory=dict)
+    """By command: who gave it."""
 
     @staticmethod
     def names(command: str | None, target: Target) -> bool:

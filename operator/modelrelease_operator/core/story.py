@@ -12,7 +12,9 @@ from typing import Any
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Status, Verdict
+from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
+from modelrelease_operator.core.commands import ANYWAY, blind, value_for
+from modelrelease_operator.core.worlds import bake_of
 from modelrelease_operator.errors import Invalid
 
 LATE = timedelta(minutes=2)
@@ -129,12 +131,13 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
                 yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
         case Phase.STARTING if canary:
             yield Awaited(
-                what="the canary's pods are ready, or it is rolled back", until=canary.since + start
+                what="the canary's pods are ready, or it is rolled back",
+                until=_end(canary, start, canary.starting_seconds, counts=not canary.blocked),
             )
         case Phase.PROGRESSING | Phase.PAUSED if canary:
             yield from _awaited_of_canary(spec, status, canary, now)
         case Phase.PROMOTING if canary:
-            until = canary.asked_since and canary.asked_since + start
+            until = _end(canary, start, canary.starting_seconds, counts=not canary.blocked)
             yield Awaited(what="the canary is at full strength, or it is rolled back", until=until)
         case Phase.ROLLING_BACK:
             yield Awaited(what="no client is sent to the canary any more; then its pods go")
@@ -163,19 +166,37 @@ def _awaited_of_canary(
     if canary.step_since is None:
         yield Awaited(what="the weight is seen in effect")
     elif canary.step < len(spec.canary.plan):
-        baked = canary.step_since + parse_duration(spec.canary.plan[canary.step].bake)
-        if baked > now:
+        baked = _end(canary, bake_of(spec, canary.step), canary.step_seconds)
+        if baked and baked > now:
             yield Awaited(what="the step has baked", until=baked)
     if canary.unready_since:
-        until = canary.unready_since + parse_duration(spec.canary.start_deadline)
+        start = parse_duration(spec.canary.start_deadline)
+        until = _end(canary, start, canary.unready_seconds, counts=not canary.blocked)
         yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
     short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
     # A gate without users stays open when its probes answered for it.
     if short and status.verdict is not Verdict.PASS:
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
-    if not canary.inconclusive:
-        until = canary.since + parse_duration(spec.canary.progress_deadline)
+    yield from _awaited_of_sight(spec, canary)
+    if not canary.inconclusive and not canary.unseen:
+        deadline = parse_duration(spec.canary.progress_deadline)
+        until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
         yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
+
+
+def _awaited_of_sight(spec: ReleaseSpec, canary: CanaryStatus) -> Iterator[Awaited]:
+    if canary.unseen:
+        yield Awaited(what="the canary can be seen again; then its step begins anew")
+    elif canary.blind_since:
+        until = _end(canary, parse_duration(spec.analysis.max_blind), canary.blind_seconds)
+        yield Awaited(what="the canary can be seen, or it leaves the Service", until=until)
+
+
+def _end(canary: CanaryStatus, whole: timedelta, gone: float, *, counts: bool = True) -> datetime | None:
+    """Return when a time that is added up from pass to pass will be over; None while it does not count."""
+    if not counts:
+        return None
+    return (canary.clock_at or canary.since) + whole - timedelta(seconds=gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +223,14 @@ def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iter
     if canary and status.phase is not Phase.ROLLING_BACK:
         if spec and spec.paused:
             yield Way(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
-        elif status.phase is Phase.PAUSED:
-            yield Way(
-                does="let it go on to the next step, or be promoted after the last",
-                command=annotate(names.ANNOTATION_APPROVE, canary.revision),
-            )
+        else:
+            yield from _ways_forward(annotate, status, canary)
         yield Way(
             does=f"take canary {canary.version} back",
-            command=annotate(names.ANNOTATION_ABORT, canary.revision),
+            command=annotate(names.ANNOTATION_ABORT, value_for(status, "abort", canary.revision)),
         )
     elif rejected and status.phase is Phase.STABLE:
-        # A note behind the slash tells a second retry of the same revision from the first.
-        again = (
-            f"{rejected.revision}/again" if rejected.retry_seen == rejected.revision else rejected.revision
-        )
+        again = value_for(status, "retry", rejected.revision)
         yield Way(
             does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
         )
@@ -223,3 +238,20 @@ def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iter
     if spec and spec.retrain and stable and not canary and not (found and found.under_way):
         token = f"{stable.revision}/after-{found.request}" if found else stable.revision
         yield Way(does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token))
+
+
+def _ways_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Way]:
+    """Return what lets a canary go on: an approval where one is asked for, a promotion by hand always."""
+    if canary.question in (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE):
+        why = blind(status)
+        value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
+        yield Way(
+            does="let it go on to the next step, or be promoted after the last"
+            + (f", although {why}" if why else ""),
+            command=annotate(names.ANNOTATION_APPROVE, value),
+        )
+    if status.phase in (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED):
+        yield Way(
+            does=f"promote canary {canary.version} by hand, without a verdict",
+            command=annotate(names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)),
+        )

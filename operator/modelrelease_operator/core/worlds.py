@@ -1,9 +1,10 @@
 """The worlds that a decision can ask for, and the words to speak of a release."""
 
+import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
@@ -19,6 +20,8 @@ from modelrelease_operator.core.state import Desired, Probing, Running, Seen
 
 SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""
+JUDGED = (Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
+"""Phases in which a canary has clients, or waits to have them again."""
 WATCH = timedelta(seconds=2)
 """Between looks at pods that start: a container's refusal raises no event on what is watched."""
 
@@ -54,7 +57,7 @@ def side_by_side(spec: ReleaseSpec, status: Status, *, canary_replicas: int, ope
 
 def probing_of(spec: ReleaseSpec, status: Status) -> Probing | None:
     """Return the prober that should exist: where the release asks for one, while its canary is judged."""
-    if spec.analysis.probe is None or status.phase not in (Phase.PROGRESSING, Phase.PAUSED):
+    if spec.analysis.probe is None or status.phase not in JUDGED:
         return None
     stable, canary = stable_of(status).target, canary_of(status).target
     return Probing(stable=stable, canary=canary, asked=spec.analysis.probe)
@@ -73,10 +76,52 @@ def pair_of(status: Status) -> frozenset[str]:
     return frozenset({stable_of(status).revision, canary_of(status).revision})
 
 
+def judged_pair(status: Status) -> tuple[Target, Target] | None:
+    """Return canary and stable where evidence is read: also after a promotion, while the old one is warm."""
+    if status.stable is None:
+        return None
+    if status.phase in JUDGED and status.canary:
+        return status.canary, status.stable
+    if status.phase is Phase.STABLE and status.previous and status.previous.proven:
+        return status.stable, status.previous
+    return None
+
+
 def split_of(spec: ReleaseSpec, canary: CanaryStatus) -> Split:
     """Return the pods for the weight that was asked for, or for the first step's before any was."""
-    weight = canary.requested_weight or spec.canary.plan[0].weight
+    weight = canary.requested_weight or spec.canary.plan[last_alike(spec, 0)].weight
     return split(weight=weight, replicas=spec.serving.replicas)
+
+
+def last_alike(spec: ReleaseSpec, index: int) -> int:
+    """Return the last of the steps from one on that come out as the same pods: they are one step."""
+    plan = spec.canary.plan
+    pods = [split(weight=step.weight, replicas=spec.serving.replicas).canary for step in plan]
+    while index + 1 < len(plan) and pods[index + 1] == pods[index]:
+        index += 1
+    return index
+
+
+def bake_of(spec: ReleaseSpec, index: int) -> timedelta:
+    """Return how long a step lasts at least: as long as the longest of those that are the same pods."""
+    alike = [at for at in range(len(spec.canary.plan)) if last_alike(spec, at) == last_alike(spec, index)]
+    return max(parse_duration(spec.canary.plan[at].bake) for at in alike)
+
+
+def alike_note(spec: ReleaseSpec, index: int) -> str | None:
+    """Say which steps were left out because they are the same pods, or None."""
+    first = next(at for at in range(index + 1) if last_alike(spec, at) == last_alike(spec, index))
+    if first == index:
+        return None
+    weights = ", ".join(f"{step.weight} %" for step in spec.canary.plan[first : index + 1])
+    pods = split(weight=spec.canary.plan[index].weight, replicas=spec.serving.replicas).canary
+    return f"{weights} are the same {pods} canary replicas, and one step"
+
+
+def ready_of(seen: Seen, revision: str) -> int:
+    """Return how many pods of a revision are ready."""
+    workload = seen.workloads.get(revision)
+    return workload.ready if workload else 0
 
 
 def others_of(status: Status, seen: Seen) -> list[str]:
@@ -86,10 +131,14 @@ def others_of(status: Status, seen: Seen) -> list[str]:
     )
 
 
-def next_weight(spec: ReleaseSpec, canary: CanaryStatus) -> int:
-    """Return the weight after the present step, in percent; 100 is promotion."""
-    following = canary.step + 1
-    return spec.canary.plan[following].weight if following < len(spec.canary.plan) else 100
+def next_weight(spec: ReleaseSpec, step: int) -> int:
+    """Return the weight after the present step, in percent, as its pods give it; 100 is promotion."""
+    following = last_alike(spec, min(step, len(spec.canary.plan) - 1)) + 1
+    if following >= len(spec.canary.plan):
+        return 100
+    weight = spec.canary.plan[last_alike(spec, following)].weight
+    # Rounded up: the smaller of two margins.
+    return math.ceil(split(weight=weight, replicas=spec.serving.replicas).weight - 1e-9)
 
 
 def stable_of(status: Status) -> StableStatus:

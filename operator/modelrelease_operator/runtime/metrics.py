@@ -32,6 +32,11 @@ EFFECTIVE = Gauge(
 )
 STEP = Gauge("modelrelease_step", "Step that the canary is at, from 1; 0 without one.", LABELS)
 STEPS = Gauge("modelrelease_steps", "Steps of the present release; 0 without a canary.", LABELS)
+BLIND = Gauge(
+    "modelrelease_canary_blind_seconds",
+    "Time in which no look at the canary could be used; 0 while it can be seen, and without one.",
+    LABELS,
+)
 REJECTED = Gauge(
     "modelrelease_rejected", "1 while the spec asks for a revision that was rolled back.", LABELS
 )
@@ -100,7 +105,7 @@ NOTIFICATIONS = Counter(
 )
 
 OF_A_RELEASE = (
-    PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, REJECTED, EVIDENCE, VERDICT, DECISIONS,
+    PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, EVIDENCE, VERDICT, DECISIONS,
     DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 
@@ -119,6 +124,7 @@ def show(key: Key, status: Status) -> None:
     EFFECTIVE.labels(*key).set((canary and canary.effective_weight) or 0)
     STEP.labels(*key).set(canary.step + 1 if canary and canary.requested_weight else 0)
     STEPS.labels(*key).set(canary.steps if canary else 0)
+    BLIND.labels(*key).set(canary.blind_seconds if canary else 0)
     REJECTED.labels(*key).set(status.rejected is not None)
     DRIFTED.labels(*key).set(status.drift is not None and status.drift.drifted)
     RETRAINING.labels(*key).set(status.retrain is not None and status.retrain.under_way)

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
-from modelrelease_operator.core.state import Commands, JobSeen, Workload
+from modelrelease_operator.core.state import Commands, JobSeen, Signature, Workload
 from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
@@ -16,6 +17,8 @@ from modelrelease_operator.traffic.replicas import routed_by
 
 RETRAIN_CONTAINER = "retrain"
 """Of a Job's pod: as the Job is made."""
+OUT_OF_MEMORY = "OOMKilled"
+CANNOT_PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
 LAST_WORDS = 500
 """Characters of a Job's last words that are repeated: the end says most."""
 
@@ -82,7 +85,7 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
     """Judge a Job by itself, or by its own container where a sidecar keeps the pod from ending."""
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
-    ended = [(pod, state) for pod in pods if (state := _end_of(pod, RETRAIN_CONTAINER))]
+    ended = [(pod, state) for pod in pods if (state := _ended(pod, RETRAIN_CONTAINER))]
     said = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _, state in ended),
                default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
     for kind, outcome in (("Complete", RetrainOutcome.SUCCEEDED), ("Failed", RetrainOutcome.FAILED)):
@@ -101,7 +104,7 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
     return JobSeen(name=name)
 
 
-def _end_of(pod: Object, container: str) -> Mapping[str, Any] | None:
+def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
     """Return how a container of a pod ended, if it did."""
     for status in pod.get("status", {}).get("containerStatuses", ()):
         if status.get("name") == container:
@@ -123,12 +126,41 @@ async def read_route(kube: Kube, owner: Owner, revisions: Iterable[str]) -> froz
 def commands_of(release: Object) -> Commands:
     """Return what a person asks by annotation."""
     annotations = release["metadata"].get("annotations") or {}
+    keys = {
+        "approve": names.ANNOTATION_APPROVE,
+        "abort": names.ANNOTATION_ABORT,
+        "promote": names.ANNOTATION_PROMOTE,
+        "retry": names.ANNOTATION_RETRY,
+    }
+    signed = {kind: _signature(release, key) for kind, key in keys.items() if key in annotations}
     return Commands(
+        promote=annotations.get(names.ANNOTATION_PROMOTE),
+        signed={kind: found for kind, found in signed.items() if found},
         approve=annotations.get(names.ANNOTATION_APPROVE),
         abort=annotations.get(names.ANNOTATION_ABORT),
         retry=annotations.get(names.ANNOTATION_RETRY),
         retrain=annotations.get(names.ANNOTATION_RETRAIN),
     )
+
+
+def _signature(release: Object, annotation: str) -> Signature | None:
+    """Return who wrote an annotation last, as the API server remembers it."""
+    wrote = [
+        entry
+        for entry in release["metadata"].get("managedFields") or ()
+        if f"f:{annotation}" in _annotations_of(entry)
+    ]
+    if not wrote:
+        return None
+    last = max(wrote, key=lambda entry: entry.get("time") or "")
+    at = last.get("time")
+    return Signature(by=last.get("manager", "unknown"), at=datetime.fromisoformat(at) if at else None)
+
+
+def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+    found: Mapping[str, Any] = fields.get("f:annotations") or {}
+    return found
 
 
 def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]) -> Workload:
@@ -141,7 +173,12 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
     said = [trouble for pod in alive for trouble in _troubles(pod)]
     refused = next((text for fatal, text in said if fatal), None)
     problem = next((text for fatal, text in said if not fatal), None)
+    ends = {pod["metadata"]["name"]: _ends(pod) for pod in alive}
+    crashed = max(alive, key=lambda pod: ends[pod["metadata"]["name"]], default=None)
     return Workload(
+        blocked=next(filter(None, map(_blocked, alive)), None) or _replica_failure(status),
+        crashes={name: count for name, count in ends.items() if count},
+        crash=_last_crash(crashed) if crashed else None,
         revision=revision,
         wanted=spec.get("replicas", 0),
         ready=len(ready),
@@ -166,11 +203,87 @@ def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
         if ended and ended.get("exitCode") == EXIT_REFUSED:
             yield True, last_words or f"container {container['name']} refused the artifact"
         elif waiting.get("reason") in WAITING_IN_TROUBLE:
+            if ended and _abnormal(ended) and (ended.get("reason") == OUT_OF_MEMORY or not last_words):
+                yield False, f"{_end_of(pod, container, ended)} ({waiting['reason']})"[:500]
+                continue
             detail = last_words or waiting.get("message", "")
             yield False, f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
+        elif ended and ended.get("reason") == OUT_OF_MEMORY and _condition(pod, "Ready") != "True":
+            yield False, _end_of(pod, container, ended)
     if _condition(pod, "PodScheduled") == "False":
         message = next(c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled")
         yield False, f"a pod cannot be scheduled: {message}"
+
+
+def _abnormal(ended: Mapping[str, Any]) -> bool:
+    return bool(ended.get("exitCode") or ended.get("signal")) or ended.get("reason") == OUT_OF_MEMORY
+
+
+def _ends(pod: Object) -> int:
+    """Return how many runs of a pod's containers have ended abnormally, as far as the kubelet remembers.
+
+    It keeps the last end and a count of restarts, so all of a container's are taken to be like the last.
+    Init containers are left out: they end before anybody is served.
+    """
+    count = 0
+    for container in pod.get("status", {}).get("containerStatuses", ()):
+        last = container.get("lastState", {}).get("terminated")
+        now = container.get("state", {}).get("terminated")
+        if now and _abnormal(now):
+            # The restart that follows is not counted yet.
+            count += container.get("restartCount", 0) + 1
+        elif last and _abnormal(last):
+            count += container.get("restartCount", 0)
+    return count
+
+
+def _last_crash(pod: Object) -> str | None:
+    """Say what the last abnormal end of a pod's containers was."""
+    for container in pod.get("status", {}).get("containerStatuses", ()):
+        states = (container.get("state", {}), container.get("lastState", {}))
+        ended = next((it["terminated"] for it in states if "terminated" in it), None)
+        if ended and _abnormal(ended):
+            return _end_of(pod, container, ended)[:500]
+    return None
+
+
+def _end_of(pod: Object, container: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
+    """Say how a container ended: of too little memory with its limit, else with its code and last words."""
+    code = f"exit code {ended.get('exitCode', '?')}"
+    if ended.get("signal"):
+        code = f"{code}, signal {ended['signal']}"
+    if ended.get("reason") == OUT_OF_MEMORY:
+        limit = _memory_limit(pod, container["name"])
+        return f"container {container['name']} was killed for memory ({limit}), {code}"
+    words = (ended.get("message") or "").strip()
+    said = f": {words}" if words else ""
+    return f"container {container['name']} ended with {code}{said}"
+
+
+def _memory_limit(pod: Object, name: str) -> str:
+    spec = pod.get("spec", {})
+    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
+        if container.get("name") == name:
+            limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+            return f"limit {limit}" if limit else "no limit of its own: its node ran out"
+    return "limit unknown"
+
+
+def _blocked(pod: Object) -> str | None:
+    """Say what the cluster lacks to start a pod: room, an image, volumes. None of it is a version's fault."""
+    status = pod.get("status", {})
+    if _condition(pod, "PodScheduled") == "False":
+        message = next(c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled")
+        return f"a pod cannot be scheduled: {message}"
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    for container in containers:
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") in CANNOT_PULL:
+            detail = waiting.get("message", "")
+            return f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
+    if _condition(pod, "PodReadyToStartContainers") == "False":
+        return f"volumes or the network of pod {pod['metadata']['name']} are not ready"
+    return None
 
 
 def _replica_failure(status: Mapping[str, Any]) -> str | None:

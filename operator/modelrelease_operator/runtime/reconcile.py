@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status
+from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.conditions import with_stall, with_trouble
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.queries import Place
@@ -22,6 +22,7 @@ from modelrelease_operator.core.state import (
     Problem,
     Seen,
 )
+from modelrelease_operator.core.worlds import judged_pair
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
 from modelrelease_operator.runtime.cache import Cached
@@ -37,13 +38,11 @@ from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
-from modelrelease_operator.runtime.understand import Understood, as_followed, understood, with_last_good
+from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
-MEASURED = (Phase.PROGRESSING, Phase.PAUSED)
-"""Phases in which evidence is read."""
 
 
 EARLY = timedelta(seconds=0.5)
@@ -102,12 +101,13 @@ def gist(status: Status) -> tuple[object, ...]:
     return (status.phase, status.weight, status.message, canary and (canary.revision, canary.step))
 
 
-def is_due(canary: CanaryStatus, spec: ReleaseSpec, now: datetime) -> bool:
+def is_due(status: Status, spec: ReleaseSpec, now: datetime) -> bool:
     """Return whether it is time to look, whoever woke this pass; a clock set back waits for nobody."""
-    if canary.step_since is None or canary.next_look is None:
+    canary = status.canary
+    if canary is None or canary.step_since is None or canary.next_look is None:
         return True
     left = canary.next_look - now
-    return left <= EARLY or left > 2 * spec.analysis.period
+    return status.phase is Phase.PROMOTING or left <= EARLY or left > 2 * spec.analysis.period
 
 
 def goes_back_unmeasured(decision: Decision) -> bool:
@@ -250,18 +250,19 @@ class Reconciler:
         self, spec: ReleaseSpec, status: Status, seen: Seen, owner: Owner, source: Lazy, now: datetime
     ) -> Decision:
         """Decide. What persons and safety ask for is decided without a look at Prometheus."""
-        if not (status.phase in MEASURED and status.canary and status.stable):
+        pair = judged_pair(status)
+        if pair is None:
             return decide(spec=spec, status=status, seen=replace(seen, metrics=()), now=now)
         first = decide(spec=spec, status=status, seen=seen, now=now)
         if goes_back_unmeasured(first):
             return first
-        if not is_due(status.canary, spec, now):
+        if not is_due(status, spec, now):
             return decide(spec=spec, status=status, seen=replace(seen, metrics=NotDue()), now=now)
         place = Place(
-            namespace=owner.namespace, release=owner.name, canary=status.canary, stable=status.stable,
+            namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period,
         )  # fmt: skip
-        canary = seen.workloads.get(status.canary.revision)
+        canary = seen.workloads.get(pair[0].revision)
         pods = canary.ready_names if canary else ()
         limit = 2 * self.settings.prometheus_timeout_seconds
         try:
@@ -361,7 +362,9 @@ class Reconciler:
             # Nothing was made, so nothing began: what is decided here is decided again.
             kept = before.model_copy(update={"resolved": decision.status.resolved})
             decision = Decision(desired=decision.desired, status=kept, requeue=TRY_AGAIN)
-        status, notices = with_last_good(decision.status, following, memory), decision.notices
+        status, notices = decision.status, decision.notices
+        if following.problem is None:
+            memory.last_good = following.raw
         invalid = [problem for problem in done.refused if isinstance(problem, Invalid)]
         others = [problem for problem in done.refused if not isinstance(problem, Invalid)]
         requeue = decision.requeue

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Resolved, Status
+from modelrelease_operator.api.status import Reason, Resolved, Status
+from modelrelease_operator.core.state import Problem
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.kube import Object
 from modelrelease_operator.runtime.meaning import Meaning
-from modelrelease_operator.runtime.memory import Memory
 from modelrelease_operator.runtime.resolve import target_of
 
-KEPT = ("canary", "analysis", "drift")
 HEARD = ("model", "paused")
 """What of a refused spec is heard by itself."""
 
@@ -40,7 +39,7 @@ def understood(release: Object, before: Status, last_good: dict[str, Any] | None
         return Understood(raw=raw, spec=ReleaseSpec.parse(raw))
     except Invalid as problem:
         kept = last_good or _kept_of(before)
-        if before.canary is None or kept is None:
+        if (before.canary is None and before.previous is None) or kept is None:
             return Understood(raw=raw, spec=None, problem=problem)
         return Understood(raw=raw, spec=_salvaged(kept, raw), problem=problem)
 
@@ -61,29 +60,18 @@ def as_followed(
     if following.problem is not None and (
         meaning.target is None or meaning.target.revision != stable.revision
     ):
-        return replace(meaning, target=canary.target, problem=None)
+        refused = Problem(reason=Reason.SPEC_INVALID, message=str(following.problem))
+        return replace(meaning, target=canary.target, problem=refused)
     return meaning
-
-
-def with_last_good(status: Status, following: Understood, memory: Memory) -> Status:
-    """Return the status with what its canary is judged by, should the next spec be refused."""
-    if following.problem is None:
-        memory.last_good = following.raw
-    if status.canary is None or following.problem is not None:
-        return status
-    kept = {part: following.raw[part] for part in KEPT if part in following.raw}
-    if "replicas" in following.raw.get("serving", {}):
-        kept["serving"] = {"replicas": following.raw["serving"]["replicas"]}
-    return status.model_copy(update={"canary": status.canary.model_copy(update={"last_good_spec": kept})})
 
 
 def _kept_of(before: Status) -> dict[str, Any] | None:
     """Return a spec from what status keeps, or None where an older operator kept nothing."""
-    canary = before.canary
-    if canary is None or not canary.last_good_spec:
+    judged = before.canary or before.stable
+    if judged is None or before.judged_by is None:
         return None
-    model = {"uri": canary.uri, "version": canary.version, "sha256": canary.sha256}
-    return {"model": model, **canary.last_good_spec}
+    model = {"uri": judged.uri, "version": judged.version, "sha256": judged.sha256}
+    return {"model": model, **before.judged_by}
 
 
 def _salvaged(kept: dict[str, Any], raw: dict[str, Any]) -> ReleaseSpec | None:

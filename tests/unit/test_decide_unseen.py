@@ -1,0 +1,138 @@
+"""A canary that cannot be seen keeps no users, and comes back by itself when it can."""
+
+from datetime import timedelta
+
+import pytest
+
+from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.core.state import Commands
+from tests.support.builders import a_target
+from tests.support.world import Behaviour, World, a_world_in
+
+STABLE_ONLY = frozenset({"rev1"})
+LONG = {"steps": [{"weight": 25, "bake": "10m"}, {"weight": 50, "bake": "10m"}]}
+
+
+def an_unseen_world(phase: Phase = Phase.PROGRESSING, **changes: object) -> World:
+    world = a_world_in(phase, **{"canary": LONG, **changes}).steps(2)  # type: ignore[arg-type]
+    world.behaviour("rev2").scraped = False
+    return world.run(until=Phase.PAUSED)
+
+
+@pytest.mark.parametrize("policy", ["Pause", "Promote", "RollBack"])
+def test_a_canary_that_cannot_be_seen_leaves_the_service_and_waits_warm(policy: str):
+    world = a_world_in(
+        Phase.PROGRESSING, canary=LONG, analysis={"interval": "5s", "onInsufficientEvidence": policy}
+    )
+    world.behaviours["rev2"] = Behaviour(error_rate=1.0, scraped=False)
+    began, before = world.now, world.stable
+    world.run(until=Phase.PAUSED)
+    assert timedelta(minutes=5) <= world.now - began < timedelta(minutes=6)
+    assert (world.routed, world.status.weight, world.ready("rev2")) == (STABLE_ONLY, 0, 1)
+    assert world.reasons[-1] is Reason.CANARY_UNSEEN
+    assert "waiting for Prometheus to scrape 1 of 4 ready pods (rev2-1)" in world.status.message
+    served = world.served["rev2"]
+    world.steps(1_500)
+    assert world.served["rev2"] == served, "two hours later: no user more"
+    assert (world.status.phase, world.stable, world.status.rejected) == (Phase.PAUSED, before, None)
+    assert world.unanswered == 0
+
+
+def test_a_canary_that_can_be_seen_again_begins_its_step_anew_and_is_promoted():
+    world = an_unseen_world()
+    evidence = world.status.evidence.release
+    world.behaviour("rev2").scraped = True
+    world.run(until=Phase.PROGRESSING)
+    assert Reason.CANARY_SEEN in world.reasons
+    assert (world.status.weight, world.canary.step) == (25, 0)
+    assert world.status.evidence.step == {}, "what promotes starts anew"
+    assert world.status.evidence.release.keys() >= evidence.keys(), "what rolls back is kept"
+    assert world.run().stable.version == "2"
+
+
+def test_a_canary_that_failed_in_the_dark_is_rejected_as_soon_as_it_is_seen():
+    world = a_world_in(Phase.PROGRESSING, canary=LONG).steps(3)
+    world.behaviours["rev2"] = Behaviour(error_rate=1.0, scraped=False)
+    world.run(until=Phase.PAUSED)
+    world.behaviour("rev2").scraped = True
+    world.run()
+    assert world.status.rejected is not None
+    assert world.status.rejected.reason is Reason.REGRESSION
+
+
+def test_a_look_now_and_then_is_enough_to_keep_its_users():
+    world = a_world_in(Phase.PROGRESSING, canary=LONG)
+    for look in range(100):
+        world.behaviour("rev2").scraped = look % 24 == 0
+        world.step()
+    assert not world.canary.unseen
+
+
+def test_a_shorter_limit_is_heeded():
+    world = a_world_in(Phase.PROGRESSING, canary=LONG, analysis={"interval": "5s", "maxBlind": "1m"})
+    world.prometheus_up = False
+    began = world.now
+    world.run(until=Phase.PAUSED)
+    assert world.now - began < timedelta(seconds=80)
+
+
+def test_a_canary_that_cannot_be_seen_while_it_grows_leaves_the_service_too():
+    world = a_world_in(Phase.PROMOTING, canary={"steps": [{"weight": 25}], "startDeadline": "1h"},
+                       start_seconds=2_000)  # fmt: skip
+    world.behaviour("rev2").scraped = False
+    world.run(until=Phase.PAUSED)
+    assert (world.canary.unseen, world.routed) == (True, STABLE_ONLY)
+
+
+def test_a_canary_that_waits_for_a_person_leaves_the_service_too_and_asks_again_afterwards():
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
+    world.prometheus_up = False
+    world.steps(70)
+    assert (world.canary.unseen, world.routed) == (True, STABLE_ONLY)
+    world.prometheus_up = True
+    world.run(until=Phase.PROGRESSING).run(until=Phase.PAUSED)
+    assert world.reasons.count(Reason.WAITING_FOR_APPROVAL) == 2
+
+
+@pytest.mark.parametrize(("command", "serves"), [("abort", "1"), ("promote", "2")])
+def test_a_person_may_end_the_wait(command: str, serves: str):
+    world = an_unseen_world()
+    world.commands = Commands(**{command: "rev2"})
+    assert world.run().stable.version == serves
+    assert world.unanswered == 0
+
+
+def test_an_approval_does_not_promote_a_canary_that_is_not_seen():
+    world = an_unseen_world()
+    world.commands = Commands(approve="rev2")
+    world.steps(50)
+    assert (world.status.phase, world.stable.version) == (Phase.PAUSED, "1")
+    assert world.reasons.count(Reason.COMMAND_IGNORED) == 1
+
+
+def test_a_spec_that_goes_back_ends_the_wait():
+    assert an_unseen_world().release(a_target("1")).run().stable.version == "1"
+
+
+def test_a_pause_keeps_a_canary_that_can_be_seen_again_out_of_the_service():
+    world = an_unseen_world().ask(paused=True)
+    world.behaviour("rev2").scraped = True
+    world.steps(20)
+    assert world.routed == STABLE_ONLY
+    world.ask(paused=False).steps(3)
+    assert world.routed == frozenset({"rev1", "rev2"})
+
+
+def test_stable_that_dies_meanwhile_is_helped_by_the_canary_that_is_warm():
+    world = an_unseen_world()
+    world.behaviour("rev1").starts = False
+    world.lose_pods("rev1")
+    world.steps(3)
+    assert "rev2" in (world.routed or ())
+    assert world.status.message.startswith("no pod of stable 1 is ready; canary 2 (rev2) answers alone")
+
+
+def test_an_unseen_canary_says_so_in_its_conditions():
+    found = {it.type: (it.status, it.reason) for it in an_unseen_world().status.conditions}
+    assert found["Reconciling"] == ("True", "CanaryUnseen")
+    assert found["Stalled"] == ("False", "Reconciled")
