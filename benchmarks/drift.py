@@ -85,6 +85,7 @@ def _numbers() -> Iterator[Family]:
     yield Family(name="normal", clean=_normal(0), shift="half a deviation", moved=_normal(0.5))
     yield Family(name="Cauchy", clean=_cauchy(0), shift="one scale", moved=_cauchy(1))
     yield Family(name="Pareto, index 0.5", clean=_pareto(1), shift="three times as large", moved=_pareto(3))
+    yield Family(name="normal, 7% -999", clean=_sentinel(0.07), shift="none -999", moved=_sentinel(0))
     yield Family(name="none missing", clean=_missing(0), shift="5% missing", moved=_missing(0.05))
 
 
@@ -123,6 +124,10 @@ def _code(values: int, new: float = 0) -> Draw:
 
 def _normal(mean: float) -> Draw:
     return lambda draw, rows: draw.normal(mean, 1, rows)
+
+
+def _sentinel(share: float) -> Draw:
+    return lambda draw, rows: np.where(draw.random(rows) < share, -999.0, draw.normal(0, 1, rows))
 
 
 def _cauchy(centre: float) -> Draw:

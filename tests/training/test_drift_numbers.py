@@ -197,6 +197,16 @@ def test_words_codes_days_and_flags_are_compared_as_they_are_spelled(
     assert code == drift, found["sentence"]
 
 
+def test_infinite_values_are_told_from_large_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = np.where(np.arange(1000) % 3 == 0, np.inf, np.arange(1000.0))
+    known = tmp_path / "known.json"
+    given = ["--input-file", str(saved(tmp_path / "base.parquet", {"x": before}))]
+    assert main(["baseline", "--kind=numeric", *given, "--output-file", str(known)]) == 0
+    assert check(known, tmp_path / "base.parquet", capsys)[0] == 0
+    after = np.where(np.isinf(before), 1e300, before)
+    assert check(known, saved(tmp_path / "new.parquet", {"x": after}), capsys)[0] == 1
+
+
 def test_texts_without_the_encoder_say_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

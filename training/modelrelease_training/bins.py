@@ -17,7 +17,11 @@ Floats = NDArray[np.float64]
 Texts = Sequence[str | None]
 
 BINS: Final = 10
-"""A value that holds one in so many rows gets a bin of its own, and the rest bins of about that size."""
+"""Bins are of about one in so many rows, and so many values may have bins of their own."""
+MASS: Final = 0.05
+"""Share of the rows from which a value has a bin of its own: sentinels such as -999 hold little more."""
+SURE: Final = 25
+"""Rows that it needs besides: of fewer, values that chance made common are too many (benchmarks/drift.py)."""
 FEW: Final = 5
 """A column with no more values than this has a bin for each."""
 SEEN: Final = 5
@@ -38,21 +42,25 @@ MOST_RARE: Final = 10_000
 LONGEST_RARE: Final = 256
 """Rare texts that a baseline names at most, and their characters: beyond is free text, where each is new."""
 OTHER: Final = "other"
+_LARGEST: Final = float(np.finfo(np.float64).max)
 _SEED: Final = 20_240_901
 
 
 def edges(values: Floats) -> list[float]:
-    """Return the inner edges of the bins for `values`, shape (n,): at most 24 of them.
+    """Return the inner edges of the bins for `values`, shape (n,): at most 33 of them.
 
     A value with much of the mass has a bin of its own, from just below to just above it, and bins on both
     sides; a constant has three. What lies between two such values is cut into equally full bins: nine
-    deciles where no value stands out. NaN and infinite values decide nothing.
+    deciles where no value stands out. Infinite values have bins, too.
     """
     distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     total = int(counts.sum())
-    least = SEEN if len(distinct) <= FEW else max(SEEN, total / BINS)
-    alone = np.flatnonzero(counts >= least).tolist()
+    least = SEEN if len(distinct) <= FEW else max(SURE, total * MASS)
+    commonest = np.argsort(-counts, kind="stable")[:BINS]
+    alone = np.sort(commonest[counts[commonest] >= least]).tolist()
     inner = [edge for at in alone for edge in _around(distinct, at)]
+    # Infinite values, which no request can hold but a file may, lie beyond the largest number.
+    inner += [side * _LARGEST for side in (-1, 1) if (values == side * np.inf).any()]
     for first, last in zip([-1, *alone], [*alone, len(distinct)], strict=True):
         rest = np.repeat(distinct[first + 1 : last], counts[first + 1 : last])
         outermost = first == -1 or last == len(distinct)

@@ -132,5 +132,5 @@ def _check_part(part: Data, what: str, *, of: int) -> None:
         raise ValueError(msg)
     classes = np.unique(part.labels).tolist()
     if len(classes) < 2:
-        msg = f"of {of} rows, the {rows} {what} all have the label {classes[0]}, and both labels are needed"
-        raise ValueError(f"{msg}: bring more rows with the other label")
+        fact = f"of {of} rows, the {rows} {what} all have the label {classes[0]}"
+        raise ValueError(f"{fact}, and both labels are needed on both sides: bring more rows of the other")
