@@ -344,7 +344,13 @@ def a_job(*conditions: str, message: str = "", **meta: Any) -> dict[str, Any]:
     found = [{"type": kind, "status": "True", "message": message} for kind in conditions]
     labels = {names.LABEL_RETRAIN: "0a1b"}
     return {
-        "metadata": {"name": "qna-retrain-0a1b", "labels": labels, **meta},
+        "metadata": {
+            "name": "qna-retrain-0a1b",
+            "uid": "u9",
+            "labels": labels,
+            "ownerReferences": [{"uid": OWNER.uid}],
+            **meta,
+        },
         "status": {"conditions": found},
     }
 
@@ -355,7 +361,9 @@ def a_pod(message: str, finished: str) -> dict[str, Any]:
 
 
 async def jobs_of(jobs: list[dict[str, Any]], *pods: dict[str, Any]) -> dict[str, JobSeen]:
-    return await read_jobs(Listed(jobs, list(pods)), "ml", "qna")  # type: ignore[arg-type]
+    found, uids = await read_jobs(Listed(jobs, list(pods)), OWNER)  # type: ignore[arg-type]
+    assert set(uids) == {job.name for job in found.values()}
+    return found
 
 
 async def test_a_job_runs_until_it_says_that_it_is_complete_or_failed():
