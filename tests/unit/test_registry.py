@@ -396,3 +396,13 @@ async def test_a_release_that_follows_no_alias_any_more_asks_nothing(follower: F
     assert found.following is None
     assert follower.watch.found(KEY, model_ref(follower.spec.model.uri)) is None
     assert isinstance(found.resolved, Resolved)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_an_error_page_with_the_words_not_found_is_no_missing_model(status: int):
+    """A router before MLflow has words of its own: only MLflow's code says that there is none."""
+    page = "<html>404 page not found, RESOURCE_DOES_NOT_EXIST</html>"
+    for uri in ("models:/qna@champion", "models:/qna/7", "runs:/abc/model"):
+        async with serving(answering(page, status)) as address:
+            with pytest.raises(Unavailable, match=f"answered {status}"):
+                await resolve(source(uri), Registry(address))

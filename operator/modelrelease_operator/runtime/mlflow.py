@@ -40,6 +40,10 @@ class ModelVersion:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+class _Parameter(Unavailable):
+    """MLflow calls a parameter wrong."""
+
+
 class Registry:
     """One tracking server."""
 
@@ -62,7 +66,12 @@ class Registry:
             path, which = "registered-models/alias", {"alias": ref.alias}
         else:
             path, which = "model-versions/get", {"version": ref.version or ""}
-        answer = await self._get(path, name=ref.name, **which)
+        try:
+            answer = await self._get(path, name=ref.name, **which)
+        except _Parameter as problem:
+            if ref.alias and not await self._has_alias(ref.name, ref.alias):
+                raise Missing(str(problem)) from problem
+            raise
         with self._understood():
             found = answer["model_version"]
             return ModelVersion(
@@ -70,6 +79,12 @@ class Registry:
                 status=str(found.get("status", READY)),
                 tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
             )
+
+    async def _has_alias(self, name: str, alias: str) -> bool:
+        """Return whether a model has an alias: one that is missing is answered as any wrong parameter is."""
+        answer = await self._get("registered-models/get", name=name)
+        with self._understood():
+            return any(each["alias"] == alias for each in answer["registered_model"].get("aliases", ()))
 
     async def artifacts_of(self, registered: Registered) -> str:
         """Return where the files of a version are, as MLflow writes it."""
@@ -137,10 +152,15 @@ class Registry:
         said = _json(body)
         if status == 200 and isinstance(said, dict):
             return said
-        if status in (400, 404) and (b"RESOURCE_DOES_NOT_EXIST" in body or b"not found" in body):
-            msg = f"MLflow at {self.url}: {self._credentials.hidden_in(_message(said))[:LONGEST_ANSWER]}"
-            raise Missing(msg)
         told = self._credentials.hidden_in(_message(said))[:LONGEST_ANSWER]
+        # By MLflow's own code, never by words: a router before it may say "not found", too.
+        code = said.get("error_code") if isinstance(said, dict) else None
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            msg = f"MLflow at {self.url}: {told}"
+            raise Missing(msg)
+        if code == "INVALID_PARAMETER_VALUE":
+            msg = f"MLflow at {self.url} answered {status} to {path}: {told}"
+            raise _Parameter(msg)
         raise self._unavailable(f"answered {status} to {path}{f': {told}' if told else ''}")
 
     @contextmanager
