@@ -18,6 +18,7 @@ from modelrelease_operator.api.status import (
 )
 from modelrelease_operator.core.conditions import with_conditions, with_stall
 from modelrelease_operator.core.state import Seen
+from modelrelease_operator.errors import Invalid
 from tests.support.builders import START, a_problem, a_target, seconds
 from tests.support.world import Behaviour, World, a_serving_world, a_world, a_world_in
 
@@ -228,3 +229,31 @@ def test_keys_are_written_as_kubernetes_spells_them():
     assert {"observedGeneration", "phase", "canary", "conditions"} <= set(stored)
     assert {"requestedWeight", "askedSince", "stepSince", "nextLook"} <= set(stored["canary"])
     assert None not in stored.values()
+
+
+def evidence_of(pods: int) -> Evidence:
+    """Build what is remembered of so many pods with the predictor's series."""
+    kinds = ("code=200", "code=500", "le=0.0107", "le=0.0214", "le=0.0856", "le=0.1712", "le=+Inf")
+    names = [f"rev{1 + pod % 2}|qna-3e6089e7df-{pod:05x}-x2kqp" for pod in range(pods)]
+    return Evidence(
+        counters={f"{name}|{kind}": 977 * n for n, name in enumerate(names) for kind in kinds},
+        scraped={name: 1_790_000_000.123 + n for n, name in enumerate(names)},
+        born={name: 1_789_000_000.5 + n for n, name in enumerate(names)},
+    )
+
+
+def test_what_is_remembered_of_a_thousand_pods_stays_far_from_the_limit_of_an_object():
+    status = Status(evidence=evidence_of(1_000))
+    written = json.dumps(status.to_dict())
+    assert len(written) < 150_000, "an object may have 1.5 MB, and managed fields repeat every key"
+    assert Status.parse(json.loads(written)) == status
+
+
+def test_little_evidence_is_written_for_people_to_read():
+    assert Status(evidence=evidence_of(2)).to_dict()["evidence"]["scraped"]
+
+
+@pytest.mark.parametrize("packed", ["", "no base64!", "aGVsbG8=", 7], ids=str)
+def test_packed_evidence_that_nobody_packed_is_refused(packed: Any):
+    with pytest.raises(Invalid, match=r"status\.evidence"):
+        Status.parse({"evidence": {"packed": packed}})

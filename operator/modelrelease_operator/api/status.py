@@ -4,7 +4,9 @@ Written by the operator alone, whole, from one builder. Evidence and the raw cou
 made from are written together, so a restart neither loses nor doubles a count.
 """
 
+import base64
 import json
+import zlib
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -13,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -203,6 +206,12 @@ class Streak(_Model):
     """When the newest of them was counted: looks that come closer together than the interval are one."""
 
 
+PACKED = "packed"
+PLAIN_BYTES = 4096
+"""Evidence that is smaller is written as it is, for people to read."""
+LARGEST_EVIDENCE = 64 * 1024 * 1024
+
+
 class Evidence(_Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
@@ -252,6 +261,28 @@ class Evidence(_Model):
     """Copies that have started."""
     copy_since: datetime | None = None
     """When the newest copy started; None until a look of the present step."""
+
+    @model_serializer(mode="wrap")
+    def _small(self, written: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Write much as one compressed text: each key of each pod would be stored twice, once as managed."""
+        whole: dict[str, Any] = written(self)
+        if info.mode != "json":
+            return whole
+        text = json.dumps(whole, separators=(",", ":")).encode()
+        return whole if len(text) <= PLAIN_BYTES else {PACKED: base64.b64encode(zlib.compress(text)).decode()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, raw: Any) -> Any:
+        """Read what was written as one text, and what was not."""
+        if not isinstance(raw, dict) or PACKED not in raw:
+            return raw
+        try:
+            packed = base64.b64decode(raw[PACKED], validate=True)
+            return json.loads(zlib.decompressobj().decompress(packed, LARGEST_EVIDENCE))
+        except (zlib.error, TypeError, RecursionError) as problem:
+            msg = f"it is not what an operator packed ({problem})"
+            raise ValueError(msg) from problem
 
     def next_step(self) -> Self:
         """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start.
