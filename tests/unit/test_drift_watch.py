@@ -107,7 +107,9 @@ async def test_one_question_is_asked_for_both_revisions_and_one_copy_of_the_base
         watch, *_ = a_watch(address, revisions=("rev2", "rev1"))
         await watch.look(KEY)
     (query,) = fake.asked
-    assert query == (
+    counts, starts = query.split(" or label_replace(")
+    assert "process_start_time_seconds" in starts
+    assert counts == (
         '{__name__=~"feature_bin_total|prediction_bin_total",'
         'namespace="ml",release="qna",revision=~"rev1|rev2"} or '
         'max by (__name__, revision, feature, bin) ({__name__=~"feature_baseline_rows|'

@@ -12,6 +12,7 @@ from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.core.drift_windows import (
     KEPT_WINDOWS,
     PREDICTIONS,
+    STARTED,
     BinSample,
     Memory,
     Window,
@@ -40,6 +41,10 @@ def baseline(feature: str = "age", counts: Sequence[int] = EVEN) -> list[BinSamp
         for index, value in enumerate(counts)
     ]
     return [*found, BinSample(revision="rev1", pod=None, feature=feature, bin="missing", value=0)]
+
+
+def began(pod: str, at: float) -> BinSample:
+    return BinSample(revision="rev1", pod=pod, feature=STARTED, bin="", value=at)
 
 
 def looks(*rounds: Iterable[BinSample], asked: Drift = ASKED, every: timedelta = 10 * MINUTE) -> Memory:
@@ -217,3 +222,17 @@ def test_nothing_that_is_given_is_changed():
     look(memory, counted("a", (9,) * 10), asked=ASKED, now=START + MINUTE)
     assert memory.counters == before
     assert memory.sums == {}
+
+
+def test_an_older_view_of_a_pod_by_another_server_counts_nothing_twice():
+    start, now = 1_790_000_000.25, [1_000.0] * 10
+    older, newer = [900.0] * 10, [1_100.0] * 10
+    rounds = (now, older, newer, older, newer)
+    memory = looks(*([*counted("a", values), began("a", start)] for values in rounds), every=MINUTE)
+    assert sum(memory.sums.values()) == 10 * 100
+
+
+def test_a_process_that_began_anew_counts_from_0_also_where_it_has_outgrown_the_old_one():
+    first = [*counted("a", [5.0] * 10), began("a", 1_790_000_000.0)]
+    second = [*counted("a", [7.0] * 10), began("a", 1_790_000_600.0)]
+    assert sum(looks(first, second, every=MINUTE).sums.values()) == 10 * 7

@@ -19,6 +19,11 @@ from modelrelease_operator.api.drift import Drift
 PREDICTIONS = "(predictions)"
 """Name of the model's own answers among the features: no feature is spelled like this."""
 
+STARTED = "(process)"
+"""Stands for a feature where a sample tells when a pod's process began, in unix seconds."""
+ONE_PROCESS = 1.0
+"""Seconds by which two readings of one process's start may differ."""
+
 KEPT_WINDOWS = 20
 """Closed windows that are remembered: as many as `sustained.windows` may ask for."""
 
@@ -79,6 +84,8 @@ class Memory:
     """Raw counts of each pod, 8 bytes each: an operator remembers a thousand idle releases."""
     started: bool = False
     """Whether a look has set the start of the counters: the first one only records."""
+    begun: Mapping[str, float] = field(default_factory=dict)
+    """By pod: when the process began whose counts these are, in unix seconds, where that is told."""
     pods: frozenset[str] = frozenset()
     """Pods seen in the open window."""
     sums: Mapping[Bin, int] = field(default_factory=dict)
@@ -99,10 +106,15 @@ def look(memory: Memory, samples: Iterable[BinSample], *, asked: Drift, now: dat
     """
     counted: dict[str, list[BinSample]] = {}
     rows: dict[str, list[BinSample]] = {}
+    begun: dict[str, float] = {}
     for sample in samples:
+        if sample.feature == STARTED and sample.pod is not None:
+            begun[sample.pod] = max(sample.value, begun.get(sample.pod, 0.0))
+            continue
         where, name = (rows, sample.feature) if sample.pod is None else (counted, sample.pod)
         where.setdefault(name, []).append(sample)
-    memory = _added(memory, {pod: each for pod, each in counted.items() if not _nonsense(each)})
+    readable = {pod: each for pod, each in counted.items() if not _nonsense(each)}
+    memory = _added(memory, readable, begun)
     known = {feature: _rows(each) for feature, each in rows.items() if not _nonsense(each)}
     if rows:
         # A baseline that cannot be read is still known from before.
@@ -121,6 +133,7 @@ def _closed(memory: Memory, asked: Drift, now: datetime) -> Memory:
         opened=now,
         # A pod that was not seen for a whole window is gone, and its name does not come back.
         counters={pod: counts for pod, counts in memory.counters.items() if pod in memory.pods},
+        begun={pod: at for pod, at in memory.begun.items() if pod in memory.pods},
         pods=frozenset(),
         sums={},
         problem="",
@@ -128,11 +141,13 @@ def _closed(memory: Memory, asked: Drift, now: datetime) -> Memory:
     )
 
 
-def _added(memory: Memory, samples: Mapping[str, list[BinSample]]) -> Memory:
+def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mapping[str, float]) -> Memory:
     """Count what each pod's counters grew by, and remember them.
 
-    As core/counters.advance: a pod that appears counts from 0, except in the first look; a value that fell
-    means that its pod restarted, so all of its counters count from 0; one that is missing keeps its value.
+    As core/counters.advance: a pod that appears counts from 0, except in the first look; another start of
+    its process, or a value that fell where none is told, means that all of its counters count from 0; one
+    that is missing keeps its value. Values that fell in one and the same process are an older view of it,
+    by another server: they tell nothing.
     """
     if not samples:
         return memory
@@ -142,7 +157,11 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]]) -> Memory:
     for pod, each in samples.items():
         values = _newest(each)
         before = _padded(memory.counters.get(pod), len(bins))
-        if any(value < before[place[key]] for key, value in values.items()):
+        fell = any(value < before[place[key]] for key, value in values.items())
+        anew = _began_anew(memory.begun.get(pod), begun.get(pod))
+        if fell and anew is False:
+            continue
+        if anew or fell:
             before = _padded(None, len(bins))
         after = before[:]
         for key, value in values.items():
@@ -152,7 +171,13 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]]) -> Memory:
                 sums[bins[at]] = sums.get(bins[at], 0) + value - before[at]
         counters[pod] = after
     pods = memory.pods | samples.keys()
-    return replace(memory, bins=bins, counters=counters, started=True, pods=pods, sums=sums)
+    known = {**memory.begun, **begun}
+    return replace(memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, sums=sums)
+
+
+def _began_anew(before: float | None, now: float | None) -> bool | None:
+    """Return whether a process is another one than before; None where nothing tells."""
+    return None if before is None or now is None else now > before + ONE_PROCESS
 
 
 def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -> tuple[Bin, ...]:

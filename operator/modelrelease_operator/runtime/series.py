@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
-from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample
+from modelrelease_operator.core.drift_windows import PREDICTIONS, STARTED, BinSample
 from modelrelease_operator.core.queries import KIND
 from modelrelease_operator.core.state import Counter
 
@@ -26,6 +26,8 @@ TOLD_BY = {
 TIMED_METRICS = (words.PREDICTIONS_TOTAL, words.PROBE_ANSWERS_TOTAL)
 """Series by which it is told when a target was scraped and when its process began: each has one of them."""
 PROCESS_START = "process_start_time_seconds"
+STARTED_AT = "process_start"
+"""Value of the label KIND on the rows that tell when a pod's process began."""
 SAMPLE_TIME = "sample_time"
 """Value of the label KIND on the rows that tell when a target was scraped."""
 OWN_LABELS = (words.RELEASE, words.REVISION, words.MODEL_VERSION, words.CODE, words.RESULT)
@@ -70,7 +72,17 @@ def bins_query(namespace: str, release: str, revisions: Iterable[str]) -> str:
     counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{labels}}}'
     baselines = f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{labels}}}'
     by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
-    return f"{counts} or max by ({by}) ({baselines})"
+    targets = f"{words.NAMESPACE}, {words.POD}, instance, job"
+    each = f"max by ({targets}, {words.REVISION}) ({_named([words.PREDICTIONS_TOTAL], labels)})"
+    start = f'{PROCESS_START}{{{words.NAMESPACE}="{namespace}"}}'
+    starts = f"{each} * 0 + on ({targets}) group_left () {start}"
+    return " or ".join(
+        (
+            counts,
+            f"max by ({by}) ({baselines})",
+            f'label_replace({starts}, "{KIND}", "{STARTED_AT}", "", "")',
+        )
+    )
 
 
 def labels_of(namespace: str, release: str, revisions: Iterable[str]) -> str:
@@ -180,8 +192,13 @@ def _short_name(target: _Target) -> str:
 
 
 def bin_sample(row: dict[str, Any]) -> BinSample:
-    """Return the count of a bin, or of its baseline."""
+    """Return the count of a bin, of its baseline, or when a pod's process began."""
     labels = row["metric"]
+    if labels.get(KIND) == STARTED_AT:
+        return BinSample(
+            revision=labels[words.REVISION], pod=labels.get(words.POD) or labels["instance"],
+            feature=STARTED, bin="", value=_moment(row),
+        )  # fmt: skip
     counted = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.PREDICTION_BIN_TOTAL)
     of_feature = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.FEATURE_BASELINE_ROWS)
     return BinSample(
