@@ -1,0 +1,71 @@
+"""What a person says is heard once, as an answer, and what nobody can serve is said."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.releases import SOON_SURE, Release, phase_is
+
+TAKES_OVER_WITHIN = 60
+"""Seconds from a person's word until the fix serves alone."""
+
+
+def annotate(release: Release, **values: str) -> None:
+    pairs = [f"modelrelease.dev/{name}={value}" for name, value in values.items()]
+    release.cluster.kubectl(
+        "annotate", "modelrelease", release.name, "-n", release.space, *pairs, "--overwrite"
+    )
+
+
+def test_an_approval_that_stood_before_the_question_promotes_nothing(release: Release) -> None:
+    release.begins("1")
+    release.load(rps=60)
+    annotate(release, approve="2")
+    manual = {**release.spec["canary"], "approval": "Manual"}
+    release.apply("2", canary=manual, analysis=SOON_SURE)
+    status = release.wait(
+        "a person to be asked",
+        lambda seen: phase_is("Paused")(seen) and "annotate" in seen["message"],
+        within=400,
+    )
+    assert status["stable"]["version"] == "1"
+    seen = {each["command"]: each for each in status["commands"]}
+    assert seen["approve"]["value"] == "2"
+    assert not seen["approve"]["taken"], "it was there before anybody asked"
+
+    annotate(release, approve=status["canary"]["revision"])
+    release.serves("2")
+    taken = {each["command"]: each for each in release.status()["commands"]}["approve"]
+    assert taken["taken"]
+    assert taken["by"].startswith("kubectl")
+
+
+def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(release: Release) -> None:
+    release.spec["serving"] |= {"replicas": 1}
+    release.begins("1")
+    slow = {"steps": [{"weight": 50, "bake": "30m"}], "keepPrevious": "1s", "startDeadline": "2m"}
+    release.apply("2", canary=slow)
+    release.wait("canary 2 to have clients", phase_is("Progressing"))
+    with _no_room(release):
+        for name in release.pods("1"):
+            release.cluster.kubectl("delete", "pod", "-n", release.space, name, "--wait=false")
+        status = release.wait(
+            "it to be said", lambda seen: "no pod of stable 1 is ready" in seen.get("message", "")
+        )
+        assert "canary 2" in status["message"]
+        by_hand = status["message"].split("promote=")[1].split()[0]
+        annotate(release, promote=by_hand)
+        release.serves("2", within=TAKES_OVER_WITHIN)
+    assert release.status()["history"][0]["outcome"] == "PromotedByHand"
+
+
+@contextmanager
+def _no_room(release: Release) -> Iterator[None]:
+    """Have the cluster start no pod."""
+    kubectl = release.cluster.kubectl
+    nodes = [node["metadata"]["name"] for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
+    kubectl("cordon", *nodes)
+    try:
+        yield
+    finally:
+        kubectl("uncordon", *nodes)
