@@ -2,13 +2,28 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+LONGEST_SENTENCE = 600
+
+
 class NotSeenError(AssertionError):
-    """What was waited for did not come; the text holds the last thing that was seen."""
+    """What was waited for did not come; the text holds the last thing that was seen, whole."""
+
+    def __init__(self, text: str, sentence: str | None = None) -> None:
+        super().__init__(text)
+        self.sentence = sentence or text[:LONGEST_SENTENCE]
+        """What a person is told: no dump."""
+
+
+def _in_words(seen: Any) -> str:
+    """Return what a person wants to hear of the last thing that was seen."""
+    if isinstance(seen, dict) and "phase" in seen:
+        return f"it is {seen['phase']}: {seen.get('message') or 'the operator says nothing'}"
+    return f"last seen: {str(seen)[:200] or 'nothing'}"
 
 
 def wait_until(
@@ -22,5 +37,5 @@ def wait_until(
             return seen
         if time.monotonic() > end:
             msg = f"waited {within:.0f} s for {what}; last seen: {seen}"
-            raise NotSeenError(msg)
+            raise NotSeenError(msg, f"waited {within:.0f} s for {what}; {_in_words(seen)}")
         time.sleep(every)

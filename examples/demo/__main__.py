@@ -54,7 +54,9 @@ def main() -> int:
         outcomes = [story.play(act) for act in ACTS]
         return summarise(story, outcomes, elapsed=time.monotonic() - began)
     except NotSeenError as problem:
-        print(f"\nThe demonstration did not come to its end: {problem}", file=sys.stderr)
+        print(f"\nThe demonstration did not come to its end: {problem.sentence}", file=sys.stderr)
+        print(f"Look closer: KUBECONFIG={cluster.kubeconfig} .venv/bin/modelrelease why {MODEL} -n {SPACE}",
+              file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("\nStopped. `make demo` goes on from here; `make cluster-down NAME=demo` removes it all.")

@@ -41,7 +41,7 @@ def main() -> int:
         loop.refuses(MOVED_NEXT, DEVIATIONS)
         loop.summarise(time.monotonic() - began)
     except NotSeenError as problem:
-        print(f"\nThe loop did not close: {problem}", file=sys.stderr)
+        print(f"\nThe loop did not close: {problem.sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. `make demo-loop` starts it again; `make cluster-down NAME=demo` removes it all.")
