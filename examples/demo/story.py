@@ -15,7 +15,7 @@ from examples import kit
 from examples.waiting import wait_until
 
 WITHIN_SECONDS = 1200
-"""Longer than any act takes: at one scrape in 15 seconds a good version takes five minutes on a busy machine."""
+"""Longer than any act takes: at one scrape in 15 seconds a good version takes minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
