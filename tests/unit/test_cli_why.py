@@ -13,6 +13,7 @@ from aiohttp import web
 
 from modelrelease_operator.api.status import Phase
 from modelrelease_operator.cli import main
+from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.state import Commands
 from modelrelease_operator.core.story import Story, story_of
 from modelrelease_operator.errors import Invalid
@@ -321,3 +322,16 @@ async def test_what_cannot_be_read_is_named_with_what_to_do(
     assert f"modelrelease why: {sentence}" in capsys.readouterr().err.replace(
         "ModelRelease ml/qna: the", "the"
     )
+
+
+def test_it_says_of_whom_there_are_samples_and_how_old_they_are():
+    world = a_world_in(Phase.PROGRESSING).steps(3)
+    raw = the_object(world)
+    raw["status"]["samples"] = {
+        "oldest": (world.now - timedelta(seconds=48)).isoformat(), "newest": world.now.isoformat(),
+        "scrapeSeconds": 60.0, "canaryPods": 1, "stablePods": 2, "leftOut": ["rev1-3"], "resets": [2, 0],
+    }  # fmt: skip
+    told = " ".join(_as_text(story_of(raw, world.now), world.now).split())
+    assert "seen: 1 pods of the canary, 2 of stable; the oldest sample is of 48s ago" in told
+    assert "a pod is scraped every 60 s; not seen: rev1-3" in told
+    assert "processes that began anew: 2 of the canary, 0 of stable" in told

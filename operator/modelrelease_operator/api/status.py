@@ -317,6 +317,8 @@ class Samples(_Model):
     """How many pods are judged."""
     left_out: tuple[str, ...] = ()
     """Ready pods that Prometheus does not show, or shows nothing new of; the first few."""
+    resets: tuple[int, int] = (0, 0)
+    """[canary, stable]: processes that began anew; what they answered since their last sample is lost."""
 
 
 class Crashes(_Model):

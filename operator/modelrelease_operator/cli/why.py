@@ -9,7 +9,7 @@ from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration
-from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, Status
+from modelrelease_operator.api.status import CanaryStatus, Phase, Samples, StableStatus, Status
 from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.story import Awaited, Story, story_of
@@ -95,7 +95,7 @@ def _as_text(story: Story, now: datetime) -> str:
     parts += ["", *_arms(status, now)]
     if status.message:
         parts += ["", "What is said", indented(status.message)]
-    parts += _evidence(status)
+    parts += _evidence(status, now)
     if story.awaited:
         rows = [["", awaited.what, _until(awaited, now)] for awaited in story.awaited]
         parts += ["", "What is awaited", table(rows, left=frozenset({0, 1, 2}))]
@@ -140,7 +140,7 @@ def _revision(arm: StableStatus | CanaryStatus) -> str:
     return f"version {arm.version} ({arm.revision})"
 
 
-def _evidence(status: Status) -> list[str]:
+def _evidence(status: Status, now: datetime) -> list[str]:
     """Return both arms' counts and how much of the needed evidence there is, then each gate's sentence."""
     if not status.gates:
         return []
@@ -150,7 +150,26 @@ def _evidence(status: Status) -> list[str]:
     sentences = [
         f"{gate.name}: {gate.message}" for gate in status.gates if gate.message not in status.message
     ]
-    return [*lines, *map(indented, sentences)]
+    samples = [_of_whom(status.samples, now)] if status.samples and status.canary else []
+    return [*lines, *map(indented, [*sentences, *samples])]
+
+
+def _of_whom(samples: Samples, now: datetime) -> str:
+    """Say of whom there are samples, how old they are, and what they lack."""
+    text = f"seen: {samples.canary_pods} pods of the canary, {samples.stable_pods} of stable"
+    if samples.oldest is not None:
+        text = f"{text}; the oldest sample is of {_ago(samples.oldest, now)}"
+    if samples.scrape_seconds is not None:
+        text = f"{text}, a pod is scraped every {samples.scrape_seconds:g} s"
+    if samples.left_out:
+        text = f"{text}; not seen: {', '.join(samples.left_out)}"
+    if any(samples.resets):
+        canary, stable = samples.resets
+        text = (
+            f"{text}; processes that began anew: {canary} of the canary, {stable} of stable. What they "
+            "answered since their last sample is not counted"
+        )
+    return text
 
 
 def _until(awaited: Awaited, now: datetime) -> str:
@@ -176,7 +195,17 @@ def _as_json(story: Story) -> dict[str, Any]:
         "name": story.name,
         **{
             key: told[key]
-            for key in ("phase", "message", "verdict", "stable", "canary", "gates", "rejected", "history")
+            for key in (
+                "phase",
+                "message",
+                "verdict",
+                "stable",
+                "canary",
+                "gates",
+                "samples",
+                "rejected",
+                "history",
+            )
             if key in told
         },
         "warnings": list(story.warnings),

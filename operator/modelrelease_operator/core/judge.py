@@ -177,6 +177,7 @@ def _samples(sight: Sight, evidence: Evidence) -> Samples:
         canary_pods=len(sight.canary.judged),
         stable_pods=len(sight.stable.judged),
         left_out=(*sight.canary.left_out, *sight.stable.left_out)[:MOST_NAMED],
+        resets=(evidence.resets[0], evidence.resets[1]) if evidence.resets else (0, 0),
     )
 
 
