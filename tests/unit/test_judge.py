@@ -464,3 +464,24 @@ def test_in_the_world_every_request_of_a_long_step_is_counted_once():
     serving = a_serving_world(behaviours={"rev1": Behaviour()}).served["rev1"]
     assert 0 < canary < world.served["rev2"]
     assert 0 < stable < world.served["rev1"] - serving
+
+
+def test_a_pod_that_is_none_of_the_release_s_is_no_evidence():
+    """Any pod of the namespace may export series with the release's labels."""
+    looking = Looks(a_spec(**ERRORS))
+    pods = {"rev1-a", "rev2-a"}
+    foreign = [*codes("rev2", 90_000, 90_000, pod="intruder"), *codes("rev1", 500_000, pod="intruder")]
+    looking.look((*ZERO, *foreign), pods=pods)
+    more = [*codes("rev2", 99_000, 99_000, pod="intruder"), *codes("rev1", 900_000, pod="intruder")]
+    found = looking.look((*both((900, 1), (300, 1)), *more), pods=pods)
+    gate = found.gates[0]
+    assert (gate.canary_total, gate.canary_bad, gate.stable_total, gate.stable_bad) == (300, 1, 900, 1)
+
+
+def test_a_pod_that_was_ready_and_is_so_no_more_is_still_counted():
+    looking = Looks(a_spec(**ERRORS))
+    start = [*ZERO, *codes("rev2", 0, pod="b")]
+    looking.look(tuple(start), pods={"rev1-a", "rev2-a", "rev2-b"})
+    later = [*both((900, 0), (300, 0)), *codes("rev2", 40, 3, pod="b")]
+    found = looking.look(tuple(later), pods={"rev1-a", "rev2-a"})
+    assert (found.gates[0].canary_total, found.gates[0].canary_bad) == (340, 3)

@@ -147,7 +147,12 @@ def _take_predictors(
 ) -> dict[str, Shown]:
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
-    fresh = {process: each for process, each in sight.shown.items() if is_new(evidence, process, each)}
+    strangers = sight.strangers(evidence)
+    fresh = {
+        process: each
+        for process, each in sight.shown.items()
+        if process not in strangers and is_new(evidence, process, each)
+    }
     values = values_of(counters, bounds)
     tally.shown.update(values)
     new = {series: value for series, value in values.items() if process_of(series) in fresh}

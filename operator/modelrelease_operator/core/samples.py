@@ -54,6 +54,8 @@ class Arm:
     """Ready pods that Prometheus does not show."""
     lagging: tuple[str, ...]
     """Ready pods of which there has been no new sample for long."""
+    names: frozenset[str] = frozenset()
+    """Names of the ready pods, where Prometheus names pods so; else nothing is known of whose they are."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -109,6 +111,26 @@ class Sight:
     @property
     def _judged(self) -> list[Shown]:
         return [*self.canary.judged.values(), *self.stable.judged.values()]
+
+    def strangers(self, evidence: Evidence) -> frozenset[str]:
+        """Return the processes that count as a release's and are none of its pods that were ever ready.
+
+        Any pod of the namespace may export such series. One that is not ready any more is still ours.
+        """
+        arms = {
+            each.revision: arm
+            for arm in (self.canary, self.stable)
+            for each in arm.judged.values()
+            if arm.names
+        }
+        return frozenset(
+            process
+            for process, each in self.shown.items()
+            if not each.probe
+            and (arm := arms.get(each.revision)) is not None
+            and each.pod not in arm.names
+            and not any(series.startswith(f"{process}|") for series in evidence.counters)
+        )
 
     def reaches_beyond(self, horizon: float | None) -> bool:
         """Return whether every judged process has a sample newer than a time.
@@ -170,6 +192,7 @@ def _arm(revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, si
         judged={process: each for process, each in mine.items() if process not in old},
         missing=tuple(sorted(ready - names)),
         lagging=tuple(sorted(mine[process].pod for process in old)),
+        names=ready,
     )
 
 
