@@ -130,6 +130,8 @@ class Outcome:
     step: int
     """Index of the last step that was entered."""
     message: str
+    with_clients: float = 0.0
+    """Seconds since the canary's first clients."""
 
 
 def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
@@ -434,6 +436,7 @@ class _World:
             bad_answers=canary.bad,
             step=last.step if last else len(self.spec.canary.plan) - 1,
             message=status.rejected.message if status.rejected else status.message,
+            with_clients=0.0 if self.clients_since is None else self.seconds - self.clients_since,
         )
 
     def _seen(self) -> Seen:
