@@ -29,8 +29,8 @@ from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepP
 DETAILS = """\
 Says for each step what a healthy canary needs to pass, and how soon one that
 fails more often is caught there, with how many bad answers until then. The
-figures come from the tests that the operator itself runs, and lean to the
-slow side: `modelrelease simulate` shows the spread. Needs no cluster.
+figures come from the tests that the operator itself runs, and are near the
+medians: `modelrelease simulate` shows the spread. Needs no cluster.
 
 examples:
   modelrelease plan examples/releases/steps.yaml --rps 20

@@ -2,7 +2,7 @@
 
 Worked out, not simulated: every test is taken to grow at its expected speed (`expected_requests`),
 with the very tests that the release will use (`questions_of`). Medians of simulated releases lie
-near these figures or below; `modelrelease simulate` gives their spread.
+near these figures; `modelrelease simulate` gives their spread.
 """
 
 import math
