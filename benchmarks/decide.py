@@ -18,7 +18,7 @@ from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.status import Phase, Status
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.restarts import EVERY
-from modelrelease_operator.core.state import MetricsUnavailable, Seen
+from modelrelease_operator.core.state import Seen
 from tests.support.builders import a_spec, a_target
 from tests.support.world import BOUNDS, World
 
@@ -64,7 +64,7 @@ def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
             decide(spec=SPEC, status=status, seen=seen, now=now)
             times.append(1e6 * (time.thread_time() - began))
     status, seen, _ = prepared[-1]
-    series = 0 if isinstance(seen.metrics, MetricsUnavailable) else len(seen.metrics)
+    series = len(seen.metrics) if isinstance(seen.metrics, tuple) else 0
     deciles = statistics.quantiles(times, n=10)
     median = statistics.median(times)
     print(

@@ -152,7 +152,7 @@ def at_the_edge(runs: int, seed: int) -> float:
 
 def _edge_block(runs: int, seed: int, start: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     random = generator(seed, "edge", start)
-    errors = _with_waiting(regression_logs(draw_even(runs, random), OURS.tolerated))
+    errors = regression_logs(draw_even(runs, random), OURS.tolerated, first_copy=OURS.first_copy)
     between = -np.diff([1.0, *SLOW_SHARES, 0.0])
 
     def arm(share: float) -> Ints:
@@ -165,13 +165,7 @@ def _edge_block(runs: int, seed: int, start: int) -> np.ndarray[tuple[int, ...],
         Counts(n_c=canary[..., 0], x=canary[..., cut], n_s=stable[..., 0], y=stable[..., cut])
         for cut in range(1, len(between))
     ]
-    slow = [_with_waiting(regression_logs(counts, line)) for counts in cuts]
+    slow = [regression_logs(counts, line, first_copy=OURS.first_copy) for counts in cuts]
     latency = np.logaddexp.reduce(slow) - np.log(len(slow))
     together = np.logaddexp(errors, latency) - np.log(2)
     return np.asarray((together >= -np.log(OURS.alpha)).any(axis=1))
-
-
-def _with_waiting(logs: Floats) -> Floats:
-    """Return the evidence of all copies of a test, of which those that have not started count 1."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.logaddexp(np.log(OURS.first_copy) + logs, np.log(1 - OURS.first_copy)))

@@ -26,7 +26,7 @@ REPLICAS = 19
 
 def the_gate(spec: ReleaseSpec) -> Question:
     """Return the only gate's question before promotion, as the operator sets it up."""
-    _, questions = questions_of(spec, Evidence(), (), "stable", 100)
+    _, questions = questions_of(spec, Evidence(), (), ("canary", "stable"), 100)
     return questions[0]
 
 

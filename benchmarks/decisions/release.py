@@ -22,6 +22,7 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import DEFAULT_STEPS, Canary
 from modelrelease_operator.core.evidence import (
     NON_INFERIORITY_GRID,
+    POOLED_SHARE,
     REGRESSION_GRID,
     EProcess,
     Restarts,
@@ -101,6 +102,11 @@ class Ours:
         self.step, self.entered, self.stepped, self.last_n, self.last_x, self.outcome = np.zeros(
             (6, runs), dtype=np.int64
         )
+        # Sums of n_c, x, n_s and y; what they were when each copy started; stable's newest counts,
+        # and those before each copy started.
+        self.sums, self.newest_s = np.zeros((runs, 4), dtype=np.int64), np.zeros((runs, 2), dtype=np.int64)
+        self.sums_from = np.zeros((runs, copies, 4), dtype=np.int64)
+        self.before = np.zeros((runs, copies, 2), dtype=np.int64)
         self.copies, self.copied = np.ones(runs, dtype=np.int64), np.zeros(runs, dtype=np.int64)
         self.requests, self.bad, self.seconds, self.evidence = np.zeros((4, runs))
 
@@ -120,6 +126,8 @@ class Ours:
             margin.ratio, MARGINS[self.step[rows]], designs_of(NON_INFERIORITY_GRID, margin.ratio), now
         )
         self.last_n[rows], self.last_x[rows] = now.n_c, now.x
+        self.newest_s[rows] = np.stack([now.n_s, now.y], axis=1)
+        self.sums[rows] += np.stack([now.n_c, now.x, now.n_s, now.y], axis=1)
         self.stepped[rows] += now.n_c
         self.requests[rows] += now.n_c
         self.bad[rows] += now.x
@@ -129,9 +137,7 @@ class Ours:
         return True
 
     def _decide(self, rows: Ints, polls: int) -> None:
-        self.evidence[rows] = np.minimum(
-            self._log(rows, self.plan, self.plan_from), self._log(rows, self.shifted, self.shifted_from)
-        )
+        self.evidence[rows] = self._confirmed(rows)
         back = self.evidence[rows] >= -np.log(OURS.alpha)
         proven = (log_mean_exp(self.promote[rows]) >= -np.log(OURS.beta)) & (
             self.stepped[rows] >= OURS.min_requests
@@ -146,16 +152,42 @@ class Ours:
         self.promote[on], self.stepped[on], self.last_n[on], self.last_x[on] = 0.0, 0, 0, 0
         self._start_copy(on, polls)
 
-    def _log(self, rows: Ints, gained: Floats, begun: Floats) -> Floats:
+    def _confirmed(self, rows: Ints) -> Floats:
+        """Return the smaller of both plans, as far as the sums bear it out."""
+        plan, shifted = self.plan[rows, None] - self.plan_from[rows], self.shifted[rows, None]
+        found = np.minimum(self._log(rows, plan), self._log(rows, shifted - self.shifted_from[rows]))
+        told = found > 0
+        for side in self._covers(rows[told]):
+            gained = gains(
+                OURS.tolerated.ratio,
+                OURS.tolerated.points,
+                designs_of(REGRESSION_GRID, OURS.tolerated.ratio),
+                side,
+            )
+            found[told] = np.minimum(found[told], POOLED_SHARE * self._log(rows[told], gained))
+        return found
+
+    def _covers(self, rows: Ints) -> tuple[Counts, Counts]:
+        """Return each copy's sums in which stable's reach beyond the canary's: at the end, and the start."""
+        n_c, x, n_s, y = np.moveaxis(self.sums[rows, None] - self.sums_from[rows], -1, 0)
+        last_n, last_x = self.last_n[rows, None], self.last_x[rows, None]
+        before_n, before_y = np.moveaxis(self.before[rows], -1, 0)
+        earlier = Counts(n_c=n_c - np.minimum(n_c, last_n), x=x - np.minimum(x, last_x), n_s=n_s, y=y)
+        return earlier, Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y)
+
+    def _log(self, rows: Ints, gained: Floats) -> Floats:
         """Return the logarithm of the weighted mean over all copies; one that has not started counts 1."""
         started = np.arange(len(COPY_WEIGHTS)) < self.copies[rows, None]
-        each = np.where(started[..., None], gained[rows, None, :] - begun[rows], 0.0)
-        return log_mean_exp((each + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]).reshape(len(rows), -1))
+        each = np.where(started[..., None], gained, 0.0)
+        logs = each + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]
+        return log_mean_exp(logs.reshape(len(rows), logs.shape[1] * logs.shape[2]))
 
     def _start_copy(self, rows: Ints, poll: int) -> None:
         rows = rows[self.copies[rows] < len(COPY_WEIGHTS)]
         self.plan_from[rows, self.copies[rows]] = self.plan[rows]
         self.shifted_from[rows, self.copies[rows]] = self.shifted[rows]
+        self.sums_from[rows, self.copies[rows]] = self.sums[rows]
+        self.before[rows, self.copies[rows]] = self.newest_s[rows]
         self.copies[rows] += 1
         self.copied[rows] = poll
 

@@ -73,6 +73,10 @@ class Counts:
         """Return some of the runs."""
         return Counts(n_c=self.n_c[rows], x=self.x[rows], n_s=self.n_s[rows], y=self.y[rows])
 
+    def where(self, told: NDArray[np.bool_]) -> "Counts":
+        """Return the polls of which this is true, one after the other."""
+        return Counts(n_c=self.n_c[told], x=self.x[told], n_s=self.n_s[told], y=self.y[told])
+
     def every(self, polls: int) -> "Counts":
         """Return the same counts added up over so many polls each; a remainder is left out."""
         kept = self.polls // polls

@@ -15,6 +15,7 @@ from benchmarks.decisions.traffic import Counts, Floats, Ints
 from modelrelease_operator.api.spec import Analysis, Canary, ErrorRate, Line
 from modelrelease_operator.core.evidence import (
     NON_INFERIORITY_GRID,
+    POOLED_SHARE,
     REGRESSION_GRID,
     EProcess,
     Restarts,
@@ -107,9 +108,41 @@ def log_mean_exp(logs: Floats) -> Floats:
         return np.asarray(np.log(np.exp(logs - held).mean(axis=-1)) + held[..., 0])
 
 
-def regression_logs(counts: Counts, line: Tolerance, dispersion: float = 1.0) -> Floats:
-    """Return log E against "no worse than tolerated" after each poll: the smaller of plan and shifted."""
-    return np.minimum(_logs(counts, line, dispersion), _logs(late(counts), line, dispersion))
+def regression_logs(
+    counts: Counts, line: Tolerance, dispersion: float = 1.0, *, first_copy: float = 1.0
+) -> Floats:
+    """Return log E against "no worse than tolerated" after each poll: the smaller of plan and shifted.
+
+    Neither says much more than the sums do. `first_copy` is the weight of the copy that runs.
+    """
+    plan, shifted = (_logs(part, line, dispersion) for part in (counts, late(counts)))
+    found = with_waiting(np.minimum(plan, shifted), first_copy)
+    told = found > 0
+    for side in covers(counts):
+        gained = gains(line.ratio, line.points, designs_of(REGRESSION_GRID, line.ratio), side.where(told))
+        pooled = with_waiting(log_mean_exp(gained / dispersion), first_copy)
+        found[told] = np.minimum(found[told], POOLED_SHARE * pooled)
+    return found
+
+
+def with_waiting(logs: Floats, first_copy: float) -> Floats:
+    """Return the logarithm of the mean over a copy of this weight and those that wait, which count 1."""
+    if first_copy == 1:
+        return logs
+    return np.asarray(np.logaddexp(logs + np.log(first_copy), np.log(1 - first_copy)))
+
+
+def covers(counts: Counts) -> tuple[Counts, Counts]:
+    """Return the sums of all polls in which stable's reach beyond the canary's: at the end, and the start.
+
+    Nothing is known of stable before the first poll, so the second sums are those of both arms.
+    """
+    sums = Counts(
+        n_c=counts.n_c.cumsum(axis=1), x=counts.x.cumsum(axis=1),
+        n_s=counts.n_s.cumsum(axis=1), y=counts.y.cumsum(axis=1),
+    )  # fmt: skip
+    earlier = Counts(n_c=sums.n_c - counts.n_c, x=sums.x - counts.x, n_s=sums.n_s, y=sums.y)
+    return earlier, sums
 
 
 def plan_logs(counts: Counts, line: Tolerance, dispersion: float = 1.0) -> Floats:
@@ -146,7 +179,10 @@ def rollback_polls(counts: Counts, policy: Policy) -> Ints:
     """Return the poll at which the product rolls each run back, or NEVER."""
     return _in_blocks(
         counts,
-        lambda part: first(regression_logs(part, policy.tolerated, policy.dispersion) >= policy.bar),
+        lambda part: first(
+            regression_logs(part, policy.tolerated, policy.dispersion, first_copy=policy.first_copy)
+            >= np.log(policy.gates / policy.alpha)
+        ),
     )
 
 

@@ -371,7 +371,8 @@ def _discovery(parts: list[str]) -> Object | None:
         case ["apis", group, version]:
             name = f"{group}/{version}"
             return {"kind": "APIResourceList", "groupVersion": name, "resources": _resources(name)}
-    return None
+        case _:
+            return None
 
 
 def _group(group_version: str) -> Object:
@@ -410,8 +411,10 @@ def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
     result = dict(before)
     for key, value in after.items():
         old = result.get(key)
-        whole = key == "selector" or not (isinstance(value, dict) and isinstance(old, dict))
-        result[key] = value if whole else _merged(old, value)
+        if isinstance(value, dict) and isinstance(old, dict) and key != "selector":
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -94,7 +94,7 @@ class TestTheTwinEqualsTheProduct:
     def test_in_the_margin_before_each_weight(self) -> None:
         spec = product.a_spec(analysis=product.ERRORS_ALONE)
         for weight in (10, 25, 50, 100):
-            _, (question,) = product.questions_of(spec, product.Evidence(), (), "stable", weight)
+            _, (question,) = product.questions_of(spec, product.Evidence(), (), ("canary", "stable"), weight)
             (test,) = question.comparisons
             assert test.promote
             assert twin.default_policy().margin_before(weight / 100) == test.promote.tolerance

@@ -158,9 +158,27 @@ def test_the_same_seed_gives_the_same_answer_and_another_one_another(capsys: pyt
 
 
 def test_a_slower_canary_can_be_simulated(capsys: pytest.CaptureFixture[str]):
-    assert (
-        simulated(capsys, "--latency-ratio", "2", "--scrape-lag", "2s", "--onset", "1m")["rolled_back"] == 1
-    )
+    told = simulated(capsys, "--latency-ratio", "2", "--scrape-interval", "2s", "--onset", "1m")
+    assert told["rolled_back"] == 1
+
+
+def test_a_slower_scrape_makes_a_plan_and_a_simulation_longer(capsys: pytest.CaptureFixture[str]):
+    def told(command: str, every: str) -> Any:
+        extra = ["--scrape-interval", every, "--runs", "5"][: 2 if command == "plan" else 4]
+        assert main([command, STEPS, "--rps", "200", "-o", "json", *extra]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    quick, slow = (told("plan", every)["outcomes"][0]["seconds"] for every in ("5s", "2m"))
+    assert quick + 2 * 100 <= slow
+    quick, slow = (told("simulate", every)["median_seconds"] for every in ("5s", "2m"))
+    assert quick + 2 * 60 <= slow
+
+
+def test_a_plan_and_a_simulation_may_be_of_another_number_of_pods(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", STEPS, "--rps", "200", "--replicas", "300", "-o", "json"]) == 0
+    assert [step["canary_replicas"] for step in json.loads(capsys.readouterr().out)["steps"]] == [33, 300]
+    assert simulated(capsys, "--replicas", "300")["promoted"] == 1
+    assert simulated(capsys, "--replicas", "1", "--canary-error-rate", "0.5")["rolled_back"] == 1
 
 
 def test_a_simulation_says_what_convicted_the_canary(capsys: pytest.CaptureFixture[str]):
@@ -249,9 +267,9 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
     text = " ".join(capsys.readouterr().out.split())
     assert "gate refunds: needs canary requests, 9151 in step 1; taken to go bad as often as" in text
     assert "gate answers: needs canary requests, 124 in step 1; both versions are taken to" in text
-    assert "gate queue: needs 3 looks in a row, 20s after a step's first; what its query gives" in text
+    assert "gate queue: needs 3 looks in a row, 40s after a step's first; what its query gives" in text
     assert "gate later: only shown (dryRun), so nothing waits for it" in text
-    assert "promoted 1m 52s" in text
+    assert "promoted 2m 12s" in text
     assert main(["plan", own, "--rps", "200", "-o", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["steps"][0]["healthy_canary_requests_by_gate"]) == ["errors", "refunds", "answers"]
@@ -271,6 +289,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
             "must be NAME=VALUE with the name of a gate",
         ),
         (["simulate", STEPS, "--rps", "20", "--runs", "0"], "must be a whole number above 0"),
+        (["plan", STEPS, "--rps", "20", "--replicas", "0"], "must be a whole number above 0"),
+        (["plan", STEPS, "--rps", "20", "--scrape-interval", "0s"], "must be above 0s, got 0s"),
         (["simulate", STEPS, "--rps", "20", "--onset", "soon"], "duration 'soon' must be numbers with units"),
     ],
     ids=[
@@ -281,6 +301,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         "a percentage",
         "a gate without a value",
         "no runs",
+        "no pods",
+        "no time between scrapes",
         "a word for a time",
     ],
 )

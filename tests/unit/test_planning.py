@@ -88,6 +88,14 @@ def test_a_high_minimum_of_requests_is_what_a_step_waits_for():
     assert (step.limiter, step.requests) == (Limiter.MIN_REQUESTS, 50_000)
 
 
+@pytest.mark.parametrize("every", [15, 30, 60, 120])
+def test_a_step_begins_closes_and_confirms_by_scrapes(every: int):
+    at_once = a_spec(canary={"steps": [{"weight": 50, "bake": "0s"}]})
+    made = planned(at_once, rps=20_000.0, scrape_interval=timedelta(seconds=every))
+    assert made.steps[0].time == timedelta(seconds=1 + 2 * every)
+    assert made.steps[0].catches[-1].time == timedelta(seconds=1 + 3 * every)
+
+
 def test_a_worse_regression_is_caught_sooner_and_meets_fewer_users():
     catches = planned().steps[0].catches
     assert [catch.ratio for catch in catches] == [1.5, 2.0, 5.0]
@@ -197,9 +205,11 @@ COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "
 
 
 def test_a_threshold_makes_a_step_last_as_many_looks_as_it_needs_in_a_row():
-    made = planned(gates(ERRORS, QUEUE), rps=2000.0)
+    made = planned(gates(ERRORS, QUEUE), rps=2000.0, scrape_interval=timedelta(seconds=10))
     assert {step.limiter for step in made.steps} == {Limiter.LOOKS}
     assert made.steps[0].time == timedelta(seconds=991)
+    # Two looks within one scrape see the same: at 15 s every second look counts.
+    assert planned(gates(ERRORS, QUEUE), rps=2000.0).steps[0].time == timedelta(seconds=1981)
     shown = planned(gates(ERRORS, {**QUEUE, "dryRun": True}), rps=2000.0)
     assert Limiter.LOOKS not in {step.limiter for step in shown.steps}
 

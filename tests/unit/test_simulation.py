@@ -16,6 +16,7 @@ from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.core.assumptions import BINS, BadShares, Shift, Values, grown
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.evidence import ArmCounts
+from modelrelease_operator.core.fleet import Chance, Course, Group, Scrapes, groups_of
 from modelrelease_operator.core.forecast import forecast
 from modelrelease_operator.core.simulation import End, Latency, Outcome, Scenario, simulate
 from tests.support.builders import a_spec
@@ -149,8 +150,63 @@ def test_a_late_onset_is_caught_after_it_and_not_before():
 
 
 def test_arms_that_are_scraped_at_different_moments_change_nothing_for_a_healthy_canary():
-    lagging = a_scenario(scrape_lag=timedelta(seconds=8), stable_errors=0.05, canary_errors=0.05)
+    lagging = a_scenario(scrapes=Scrapes(interval=60.0), stable_errors=0.05, canary_errors=0.05)
     assert ends(outcomes(lagging)) == {End.PROMOTED}
+
+
+@pytest.mark.parametrize("every", [2.0, 15.0, 120.0])
+def test_a_canary_that_fails_is_rolled_back_within_three_scrapes_and_half_a_minute(every: float):
+    found = outcomes(a_scenario(canary_errors=1.0, scrapes=Scrapes(interval=every)))
+    assert ends(found) == {End.ROLLED_BACK}
+    assert all(it.seconds <= 10 + 3 * every + 30 for it in found)
+
+
+def test_a_shared_outage_seen_by_two_servers_with_restarts_blames_nobody():
+    outage = Course(((0, 0.001), (90, 0.001), (90, 0.2), (400, 0.2), (400, 0.001)))
+    scene = a_scenario(
+        shared=outage, pods_restart=50.0, servers_restart=110.0,
+        scrapes=Scrapes(interval=30.0, servers=2, jitter=5.0, missed=0.1),
+    )  # fmt: skip
+    assert End.ROLLED_BACK not in ends(outcomes(scene))
+
+
+def test_a_course_has_the_mean_of_its_lines_and_jumps():
+    course = Course(((10, 0.0), (20, 0.2), (20, 0.5), (30, 0.5), (30, 0.1)))
+    assert course.at(15) == pytest.approx(0.1)
+    assert (course.at(0), course.at(20), course.at(99)) == (0.0, 0.5, 0.1)
+    assert course.mean(0, 20) == pytest.approx(0.05)
+    assert course.mean(15, 25) == pytest.approx((0.75 + 2.5) / 10)
+    assert course.mean(25, 40) == pytest.approx((2.5 + 1.0) / 15)
+
+
+def test_hundreds_of_pods_are_scraped_in_a_few_groups():
+    assert [list(groups_of(pods)) for pods in (1, 3, 5, 300)] == [[1], [1] * 3, [2, 1, 1, 1], [75] * 4]
+
+
+def test_a_scrape_shows_the_counters_of_its_moment_and_no_later_ones():
+    random = Random(1)
+    group = Group(name="stable-1", size=1, ready_at=0.0, born=0.0, until=0.0)
+    scrapes = Scrapes(interval=30.0, servers=2)
+    group.begin_scrapes(scrapes, random, 0.0)
+
+    def draw(it: Group, until: float) -> None:
+        it.counters = {("code", "200"): int(until)}
+
+    group.scrape_before(100.0, draw, Chance(scrapes, random))
+    assert {counters["code", "200"] for _, _, counters in group.shown.values()} == {
+        int(at) for at, _, _ in group.shown.values()
+    }
+    assert all(70 < at <= 100 for at, _, _ in group.shown.values())
+    group.restart(100.0)
+    group.scrape_before(131.0, lambda *_: None, Chance(scrapes, random))
+    assert all(
+        born == 100.0 and counters == {("code", "200"): 0} for _, born, counters in group.shown.values()
+    )
+
+
+def test_a_scrape_that_takes_no_time_is_refused():
+    with pytest.raises(ValueError, match="must be above 0, got 0 s, 1"):
+        Scrapes(interval=0)
 
 
 def test_the_same_chance_gives_the_same_release():

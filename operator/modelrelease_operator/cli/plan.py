@@ -21,16 +21,16 @@ from modelrelease_operator.cli.common import (
     show,
     table,
 )
-from modelrelease_operator.cli.traffic import add_traffic, latency_of
+from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
 from modelrelease_operator.core.assumptions import BINS, kind_of
 from modelrelease_operator.core.cautions import cautions
-from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, plan
+from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, between_looks, plan
 
 DETAILS = """\
 Says for each step what a healthy canary needs to pass, and how soon one that
 fails more often is caught there, with how many bad answers until then. The
-figures come from the tests that the operator itself runs, and lean to the
-slow side: `modelrelease simulate` shows the spread. Needs no cluster.
+figures come from the tests that the operator itself runs, and are near the
+medians: `modelrelease simulate` shows the spread. Needs no cluster.
 
 examples:
   modelrelease plan examples/releases/steps.yaml --rps 20
@@ -57,9 +57,10 @@ def _plan(parsed: argparse.Namespace) -> int:
         bounds=duration_buckets(),
         latency=latency_of(parsed),
         pod_start=parsed.pod_start,
+        scrape_interval=parsed.scrape_interval,
     )
     try:
-        found = manifests(parsed.file)
+        found = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
     plans = [(it, plan(it.spec, conditions)) for it in found]
@@ -74,6 +75,7 @@ def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
     parts = [
         f"{release.name}: {conditions.rps:g} requests a second, stable fails "
         f"{percent(conditions.stable_errors)} of them, a look every {release.spec.analysis.interval}",
+        f"Prometheus scrapes each pod every {format_duration(conditions.scrape_interval)}",
         "",
         _steps_table(made),
         "",
@@ -88,8 +90,9 @@ def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
 
 
 def _own_gates(release: Manifest, conditions: Conditions, made: Plan) -> list[str]:
-    analysis = release.spec.analysis
-    return [_own_gate(gate, analysis.period, conditions, made) for gate in analysis.gates if kind_of(gate)]
+    look = between_looks(release.spec, conditions)
+    gates = (gate for gate in release.spec.analysis.gates if kind_of(gate))
+    return [_own_gate(gate, look, conditions, made) for gate in gates]
 
 
 def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, made: Plan) -> str:

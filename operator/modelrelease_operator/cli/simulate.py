@@ -28,7 +28,8 @@ from modelrelease_operator.cli.common import (
     show,
     table,
 )
-from modelrelease_operator.cli.traffic import add_traffic, latency_of
+from modelrelease_operator.cli.traffic import add_traffic, latency_of, whole, with_replicas
+from modelrelease_operator.core.fleet import Scrapes
 from modelrelease_operator.core.forecast import Forecast, Middle, forecast
 from modelrelease_operator.core.simulation import End, Outcome, Scenario, simulate
 
@@ -74,22 +75,11 @@ def add(commands: Commands) -> None:
         help="the canary is like stable until it has had clients for so long (default: 0s)",
     )  # fmt: skip
     made.add_argument(
-        "--scrape-lag", type=duration, default="0s", metavar="DURATION",
-        help="stable's counters are older than the canary's by so much (default: 0s)",
-    )  # fmt: skip
-    made.add_argument(
-        "--runs", type=_whole, default=200, metavar="N", help="releases to simulate (default: 200)"
+        "--runs", type=whole, default=200, metavar="N", help="releases to simulate (default: 200)"
     )
     made.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
     made.set_defaults(run=_simulate)
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        msg = f"must be a whole number above 0, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
@@ -103,11 +93,11 @@ def _simulate(parsed: argparse.Namespace) -> int:
         latency=latency_of(parsed),
         latency_ratio=parsed.latency_ratio,
         onset=parsed.onset,
-        scrape_lag=parsed.scrape_lag,
+        scrapes=Scrapes(interval=parsed.scrape_interval.total_seconds()),
         pod_start=parsed.pod_start,
     )
     try:
-        found = manifests(parsed.file)
+        found = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
     results = []
@@ -166,9 +156,8 @@ def _about(scenario: Scenario) -> str:
         text += f" and takes x{scenario.latency_ratio:g} as long"
     if scenario.onset:
         text += f", from {format_duration(scenario.onset)} after its first clients"
-    if scenario.scrape_lag:
-        text += f"; stable is scraped {format_duration(scenario.scrape_lag)} late"
-    return text
+    every = format_duration(timedelta(seconds=scenario.scrapes.interval))
+    return f"{text}; each pod is scraped every {every}"
 
 
 def _gates(scenario: Scenario, release: Manifest) -> list[str]:

@@ -1,8 +1,11 @@
 """Arguments that say what the traffic is like: shared by `plan` and `simulate`."""
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 
-from modelrelease_operator.cli.common import duration, positive, share
+from modelrelease_operator.cli.common import Manifest, duration, positive, share
 from modelrelease_operator.core.simulation import Latency
 from modelrelease_operator.errors import Invalid
 
@@ -32,6 +35,42 @@ def add_traffic(parser: argparse.ArgumentParser) -> None:
         "--pod-start", type=duration, default="10s", metavar="DURATION",
         help="time that a pod takes to be ready (default: 10s)",
     )  # fmt: skip
+
+    parser.add_argument(
+        "--scrape-interval", type=_interval, default="15s", metavar="DURATION",
+        help="Prometheus scrapes each pod so often, at a moment of its own (default: 15s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--replicas", type=whole, metavar="N", help="pods that serve (default: spec.serving.replicas)"
+    )
+
+
+def whole(text: str) -> int:
+    """Read an argument that is a whole number above 0."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        msg = f"must be a whole number above 0, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _interval(text: str) -> timedelta:
+    span = duration(text)
+    if span <= timedelta(0):
+        msg = f"must be above 0s, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return span
+
+
+def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Manifest]:
+    """Return releases with another number of pods, if one is given."""
+    if replicas is None:
+        return list(releases)
+    found = []
+    for release in releases:
+        serving = release.spec.serving.model_copy(update={"replicas": replicas})
+        spec = release.spec.model_copy(update={"serving": serving})
+        found.append(replace(release, spec=spec))
+    return found
 
 
 def latency_of(parsed: argparse.Namespace) -> Latency:

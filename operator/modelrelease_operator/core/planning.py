@@ -2,7 +2,7 @@
 
 Worked out, not simulated: every test is taken to grow at its expected speed (`expected_requests`),
 with the very tests that the release will use (`questions_of`). Medians of simulated releases lie
-near these figures or below; `modelrelease simulate` gives their spread.
+near these figures; `modelrelease simulate` gives their spread.
 """
 
 import math
@@ -42,6 +42,8 @@ class Conditions:
     bounds: Sequence[float]
     latency: Latency = field(default_factory=Latency)
     pod_start: timedelta = timedelta(seconds=10)
+    scrape_interval: timedelta = timedelta(seconds=15)
+    """Between two samples of a pod: of Prometheus' configuration, whose own default is a minute."""
 
 
 class Limiter(StrEnum):
@@ -117,7 +119,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
     steps = []
     for stage in stages:
         needed, limiter = stage.needed(1.0)
-        time = stage.duration(stage.to_pass(1.0))
+        time = stage.passing(1.0)
         so_far = None if so_far is None or time is None else so_far + time
         steps.append(
             StepPlan(
@@ -163,17 +165,37 @@ class _Stage:
     def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
         """Return the time until so many canary requests were counted by a look; None without end.
 
-        The first look of a step only records where the counters stand.
+        Counting begins once each pod has a sample of this weight, and an interval is closed once each has
+        a newer one: both take a scrape interval at most, or a look, if that is longer.
         """
-        seconds = self.spec.analysis.period.total_seconds()
-        looks = requests / self.canary_rps / seconds
-        if looks * seconds > LONGEST.total_seconds():
+        seconds = self.between_closes.total_seconds()
+        closes = requests / self.canary_rps / seconds
+        if closes * seconds > LONGEST.total_seconds():
             return None
-        return self.settling + (math.ceil(looks - 1e-9) + confirmations) * self.spec.analysis.period
+        begins = self.settling + self.conditions.scrape_interval
+        return begins + (math.ceil(closes - 1e-9) + confirmations) * self.between_closes
+
+    @property
+    def between_closes(self) -> timedelta:
+        """Return the time between two looks at which the tests see something."""
+        return max(self.spec.analysis.period, self.conditions.scrape_interval)
+
+    def passing(self, ratio: float) -> timedelta | None:
+        """Return the time until every gate passes and the step has baked; None without end."""
+        evidence, look = self.duration(self.counted(ratio)), self.spec.analysis.period
+        waits = max(self.bake, self.in_a_row)
+        return evidence and max(evidence, self.settling + math.ceil(waits / look) * look)
 
     def to_pass(self, ratio: float) -> float:
         """Return the canary requests until every gate passes and the step has baked."""
-        return max(self.needed(ratio)[0], self.bake.total_seconds() * self.canary_rps)
+        time = self.passing(ratio)
+        return math.inf if time is None else (time - self.settling).total_seconds() * self.canary_rps
+
+    def counted(self, ratio: float) -> float:
+        """Return the canary requests that must be counted until every gate passes."""
+        beta = self.spec.analysis.false_promotion_probability
+        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
+        return max(evidence, float(self.spec.analysis.min_requests) if self.questions else 0.0)
 
     def needed(self, ratio: float) -> tuple[float, Limiter]:
         """Return the canary requests until every gate passes, and what the step waits for longest."""
@@ -183,7 +205,7 @@ class _Stage:
             return math.inf, Limiter.NEVER
         least = float(self.spec.analysis.min_requests) if self.questions else 0.0
         requests, limiter = max(
-            (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._in_a_row(), Limiter.LOOKS)
+            (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._while_in_a_row, Limiter.LOOKS)
         )
         baked = self.bake.total_seconds() * self.canary_rps > requests
         return requests, Limiter.BAKE if baked else limiter
@@ -193,14 +215,20 @@ class _Stage:
         beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
         return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.questions}
 
-    def _in_a_row(self) -> float:
-        """Return the canary requests that come while thresholds are looked at: at once, then look by look."""
+    @property
+    def in_a_row(self) -> timedelta:
+        """Return how long thresholds are looked at: at once, then at each look that may see a new scrape."""
         rows = (
             gate.threshold.consecutive
             for gate in self.spec.analysis.gates
             if gate.threshold and not gate.dry_run
         )
-        return (max(rows, default=1) - 1) * self.spec.analysis.period.total_seconds() * self.canary_rps
+        return (max(rows, default=1) - 1) * between_looks(self.spec, self.conditions)
+
+    @property
+    def _while_in_a_row(self) -> float:
+        """Return the canary requests that come meanwhile."""
+        return self.in_a_row.total_seconds() * self.canary_rps
 
     def to_catch(self, ratio: float) -> float:
         """Return the canary requests until the canary is convicted, from a fresh start."""
@@ -272,6 +300,12 @@ class _Stage:
         return 1 - law.within(float(stream.stable_bound)), 1 - law.within(float(stream.canary_bound))
 
 
+def between_looks(spec: ReleaseSpec, conditions: Conditions) -> timedelta:
+    """Return the time between two looks that see different scrapes."""
+    look = spec.analysis.period
+    return max(1, math.ceil(conditions.scrape_interval / look)) * look
+
+
 def _template(test: Comparison) -> EProcess:
     return test.rollback.plan.template
 
@@ -339,7 +373,7 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
         catching = missing * whole
         caught = catching <= passing
         taken = min(catching, passing)
-        took = stage.duration(taken, confirmations=int(caught))
+        took = stage.duration(taken, confirmations=1) if caught else stage.passing(ratio)
         if took is None or time + took > deadline:
             left = max(timedelta(0), deadline - time).total_seconds() * stage.canary_rps
             return Journey(

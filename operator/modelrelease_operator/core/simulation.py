@@ -2,15 +2,15 @@
 
 Nothing is decided here. The world has pods that take time to start, clients that come by chance
 (Poisson), errors and latencies that are independent from request to request, and a Prometheus that
-shows counters. A revision's pods are counted as one: their sums have the same law, and only sums are read.
+scrapes each pod at moments of its own (core/fleet.py).
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from random import Random
 from statistics import NormalDist
 from typing import Any
@@ -33,6 +33,7 @@ from modelrelease_operator.core.assumptions import (
 )
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.fleet import Chance, Course, Group, Growth, Scrapes, groups_of
 from modelrelease_operator.core.state import Counter, Decision, Desired, Probing, Seen, Workload
 from modelrelease_operator.core.streams import INFINITY
 from modelrelease_operator.core.worlds import judged_pair
@@ -47,8 +48,7 @@ UNSEEN = 1e-7
 
 COUNTED = {"code": "code", "le": "bound", "bin": "bin"}
 """By kind of the predictor's counters: the field of `Counter` that its value goes to."""
-Growth = dict[tuple[str, str], int]
-"""By kind of counter (those, or a gate's own `total` and `bad`) and its value: how much it grew."""
+PROBER = "prober"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +85,14 @@ class Scenario:
     latency_ratio: float = 1.0
     onset: timedelta = timedelta(0)
     """How long the canary has had clients before it becomes worse than stable."""
-    scrape_lag: timedelta = timedelta(0)
-    """By how much stable's counters are older than the canary's."""
+    scrapes: Scrapes = field(default_factory=Scrapes)
+    shared: Course | None = None
+    """Share of either arm's requests that fail, by the seconds since the canary got clients; instead of both
+    error rates."""
+    pods_restart: float = math.inf
+    """Seconds between two restarts of a process, of whichever revision, in its pod."""
+    servers_restart: float = math.inf
+    """Seconds between two restarts of a Prometheus, which forgets what it saw."""
     pod_start: timedelta = timedelta(seconds=10)
     given: Assumptions = field(default_factory=dict)
     """What is known of gates that look at more than errors and latency; the rest is assumed."""
@@ -125,6 +131,8 @@ class Outcome:
     step: int
     """Index of the last step that was entered."""
     message: str
+    with_clients: float = 0.0
+    """Seconds since the canary's first clients."""
 
 
 def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
@@ -164,25 +172,40 @@ STABLE, CANARY = _target("stable", "old"), _target("canary", "new")
 
 @dataclass(kw_only=True)
 class _Arm:
-    """One revision: its pods, what its counters are, and what Prometheus shows of them."""
+    """One revision: its pods, and what its clients got."""
 
+    name: str
     bounds: tuple[float, ...]
-    lag: timedelta = timedelta(0)
-    ready_at: list[datetime] = field(default_factory=list)
-    shown: Growth = field(default_factory=dict)
-    probed: Growth = field(default_factory=dict)
-    """What the prober's counters of this revision are."""
-    unscraped: deque[tuple[datetime, Growth]] = field(default_factory=deque)
+    groups: list[Group] = field(default_factory=list)
+    started: int = 0
     requests: int = 0
     bad: int = 0
 
-    def scale(self, replicas: int, ready_at: datetime) -> None:
-        self.ready_at.sort()
-        del self.ready_at[replicas:]
-        self.ready_at += [ready_at] * (replicas - len(self.ready_at))
+    @property
+    def pods(self) -> int:
+        return sum(group.size for group in self.groups)
 
-    def ready(self, now: datetime) -> int:
-        return sum(at <= now for at in self.ready_at)
+    def ready(self, now: float) -> int:
+        return sum(group.size for group in self.groups if group.ready_at <= now)
+
+    def start(self, pods: int, ready_at: float) -> list[Group]:
+        """Start so many more pods; return their groups."""
+        new = []
+        for size in groups_of(pods) if pods else ():
+            self.started += 1
+            name = f"{self.name}-{self.started}"
+            new.append(Group(name=name, size=size, ready_at=ready_at, born=ready_at, until=ready_at))
+        self.groups += new
+        return new
+
+    def stop(self, pods: int) -> None:
+        """Stop so many pods, the newest first. Prometheus does not show those of which none is left."""
+        while pods and self.groups:
+            last = self.groups[-1]
+            gone = min(pods, last.size)
+            last.size, pods = last.size - gone, pods - gone
+            if not last.size:
+                self.groups.pop()
 
     def answer(
         self, random: Random, requests: int, errors: float, latency: Latency, stretch: float
@@ -190,40 +213,88 @@ class _Arm:
         """Return by how much the counters grow with so many requests."""
         bad = binomial(random, requests, errors)
         grown = {("code", "200"): requests - bad, ("code", "500"): bad}
-        within, below = 0, 0.0
-        for bound in self.bounds:
-            share = latency.within(bound, stretch)
-            if share > below:
-                within += binomial(random, requests - within, (share - below) / (1 - below))
-            below = share
-            grown["le", str(bound)] = within
+        within = 0
+        for bound, share in _shares(latency, self.bounds, stretch):
+            within += binomial(random, requests - within, share) if share else 0
+            grown["le", bound] = within
         grown["le", INFINITY] = requests
         return grown
 
-    def scrape(self, now: datetime) -> None:
-        """Show what had happened `lag` ago."""
-        while self.unscraped and self.unscraped[0][0] <= now - self.lag:
-            for key, count in self.unscraped.popleft()[1].items():
-                self.shown[key] = self.shown.get(key, 0) + count
+    def read_less(self, bounds: tuple[float, ...]) -> None:
+        """Count only these buckets from now on."""
+        self.bounds = bounds
+        for group in self.groups:
+            group.counters = _without_buckets(group.counters, bounds)
+            group.shown = {
+                server: (at, born, _without_buckets(counters, bounds))
+                for server, (at, born, counters) in group.shown.items()
+            }
 
-    def probe(self, growth: Growth) -> None:
-        """Count probes as the prober does; their rows are taken to be as hard as users' are."""
-        for (kind, value), count in growth.items():
-            if kind in ("code", "le"):
-                key = (kind, PROBED.get(value, value))
-                self.probed[key] = self.probed.get(key, 0) + count
+    def counters(self, server: int) -> Iterable[Counter]:
+        """Return what a server shows of the ready pods."""
+        for group in self.groups:
+            if server in group.shown:
+                yield from _counters(self.name, group.name, *group.shown[server])
 
-    def counters(self, revision: str) -> Iterable[Counter]:
-        for pod, probe, series in ((revision, False, self.shown), ("prober", True, self.probed)):
-            for (kind, value), count in series.items():
-                if kind in COUNTED:
-                    told: dict[str, Any] = {COUNTED[kind]: value}
-                    yield Counter(revision=revision, pod=pod, probe=probe, value=count, **told)
+    def tallied(self, gate: str, server: int) -> Iterable[Tallied]:
+        for group in self.groups:
+            _, _, counters = group.shown.get(server, (0.0, 0.0, {}))
+            for kind in ("total", "bad"):
+                if (count := counters.get((kind, gate))) is not None:
+                    yield Tallied(
+                        revision=self.name, bad=kind == "bad", pod=group.name, labels="", value=count
+                    )
 
-    def tallied(self, revision: str, gate: str) -> Iterable[Tallied]:
-        for kind in ("total", "bad"):
-            count = self.shown.get((kind, gate), 0)
-            yield Tallied(revision=revision, bad=kind == "bad", pod=revision, labels="", value=count)
+
+@lru_cache(maxsize=64)
+def _shares(latency: Latency, bounds: tuple[float, ...], stretch: float) -> tuple[tuple[str, float], ...]:
+    """Return each bound with the share of the requests above the one before that are within it."""
+    found, below = [], 0.0
+    for bound in bounds:
+        share = latency.within(bound, stretch)
+        found.append((str(bound), (share - below) / (1 - below) if share > below else 0.0))
+        below = max(below, share)
+    return tuple(found)
+
+
+def _counters(
+    revision: str, pod: str, at: float, born: float, counters: Growth, *, probe: bool = False
+) -> Iterable[Counter]:
+    for (kind, value), count in counters.items():
+        if kind in COUNTED:
+            told: dict[str, Any] = {COUNTED[kind]: value}
+            yield Counter(
+                revision=revision,
+                pod=pod,
+                probe=probe,
+                value=count,
+                at=_unix(at),
+                started=_unix(born),
+                **told,
+            )
+
+
+def _whole(seconds: float) -> float:
+    """Return a time in whole microseconds, as clocks have them."""
+    return round(seconds, 6)
+
+
+def _unix(seconds: float) -> float:
+    return START.timestamp() + seconds
+
+
+def _without_buckets(counters: Growth, kept: Iterable[float]) -> Growth:
+    names = {INFINITY, *map(str, kept)}
+    return {key: count for key, count in counters.items() if key[0] != "le" or key[1] in names}
+
+
+def _as_probes(growth: Growth) -> Growth:
+    """Return what the prober counts; its rows are taken to be as hard as users' are."""
+    return {
+        (kind, PROBED.get(value, value)): count
+        for (kind, value), count in growth.items()
+        if kind in ("code", "le")
+    }
 
 
 @dataclass(kw_only=True)
@@ -234,26 +305,38 @@ class _World:
     scenario: Scenario
     random: Random
     now: datetime = START
-    clients_since: datetime | None = None
-    """When the canary got its first clients."""
+    clients_since: float | None = None
+    """When the canary got its first clients, in seconds since the beginning."""
+    worse: bool = False
+    """Whether the canary is by now what the scenario says."""
     probing: Probing | None = None
+    regime: tuple[object, ...] = ()
+    """Who is ready, and whether the canary is worse: requests are drawn until this changes."""
     unsent: float = 0.0
     """The part of a pair of probes that is due and not sent yet."""
 
     def __post_init__(self) -> None:
         bounds = _telling_bounds(self.spec, self.scenario)
         self.assumptions = self.scenario.assumptions(self.spec)
-        self.arms = {
-            STABLE.revision: _Arm(bounds=bounds, lag=self.scenario.scrape_lag),
-            CANARY.revision: _Arm(bounds=bounds),
-        }
-        stable = self.arms[STABLE.revision]
-        stable.ready_at = [START] * self.spec.serving.replicas
-        stable.shown = self._growth(STABLE.revision, SERVED_BEFORE)
-        # A predictor shows its series with 0 before its first request.
-        self.arms[CANARY.revision].shown = self._growth(CANARY.revision, 0)
+        self.by = Chance(self.scenario.scrapes, self.random)
+        self.arms = {name: _Arm(name=name, bounds=bounds) for name in (STABLE.revision, CANARY.revision)}
+        self.probers: dict[str, Group] = {}
+        """By revision: the prober's counts of it. One process counts them all, so it is scraped once."""
+        stable, pods = self.arms[STABLE.revision], self.spec.serving.replicas
+        for group in stable.start(pods, 0.0):
+            group.born = -3600.0
+            group.count(self._growth(STABLE.revision, SERVED_BEFORE * group.size // pods, errors=None))
+            group.begin_scrapes(self.scenario.scrapes, self.random, -self.scenario.scrapes.interval - 10)
+            group.scrape_before(0.0, lambda *_: None, self.by)
         self.routed = frozenset({STABLE.revision})
+        self.restarts = (self.scenario.pods_restart, self.scenario.servers_restart)
+        self._set_rates()
         self.status = Status(phase=Phase.STABLE, stable=StableStatus(**STABLE.parts(), since=START))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return (self.now - START).total_seconds()
 
     def step(self) -> Decision:
         """Make one pass at the present moment."""
@@ -265,17 +348,86 @@ class _World:
 
     def let_pass(self, time: timedelta) -> None:
         """Let clients call until the next pass."""
-        lag = self.scenario.scrape_lag
-        # Cut where stable's next scrape will have been, so that what it shows is exact.
-        parts = [time - lag, lag] if timedelta(0) < lag < time else [time]
-        for part in parts:
-            self.now += part
-            self._serve(part.total_seconds())
-            self._probe(part.total_seconds())
+        end = self.seconds + time.total_seconds()
+        while (now := self.seconds) < end:
+            self._set_rates()
+            until = min([end, *(at for at in self._changes() if at > now)])
+            for group in self._groups():
+                group.scrape_before(until, self._draw, self.by)
+            self._probe(until - now)
+            self.now = START + timedelta(seconds=until)
+            self._restart()
+
+    def _changes(self) -> Iterable[float]:
+        """Yield when traffic, or what becomes of it, changes."""
         for arm in self.arms.values():
-            arm.scrape(self.now)
+            yield from (group.ready_at for group in arm.groups)
+        if self.clients_since is not None:
+            yield _whole(self.clients_since + self.scenario.onset.total_seconds())
+        yield from self.restarts
+
+    def _groups(self) -> list[Group]:
+        return [group for arm in self.arms.values() for group in arm.groups]
+
+    def _set_rates(self) -> None:
+        """Share the requests among the pods that are ready, once who is ready has changed."""
+        ready = {name: self.arms[name].ready(self.seconds) for name in sorted(self.routed)}
+        regime = (tuple(ready.items()), self._is_worse())
+        if regime == self.regime:
+            return
+        self._draw_all()
+        self.regime = regime
+        if ready.get(CANARY.revision) and self.clients_since is None:
+            self.clients_since = self.seconds
+        self.worse = self._is_worse()
+        each = self.scenario.rps / max(1, sum(ready.values()))
+        for name, arm in self.arms.items():
+            for group in arm.groups:
+                serves = name in self.routed and group.ready_at <= self.seconds
+                group.rate = each * group.size if serves else 0.0
+
+    def _draw_all(self) -> None:
+        for group in self._groups():
+            self._draw(group, self.seconds)
+
+    def _is_worse(self) -> bool:
+        since = self.clients_since
+        return since is not None and self.seconds >= _whole(since + self.scenario.onset.total_seconds())
+
+    def _draw(self, group: Group, until: float) -> None:
+        """Let a group's counters grow until a moment."""
+        if until <= group.until:
+            return
+        name = group.name.rpartition("-")[0]
+        requests = poisson(self.random, group.rate * (until - group.until))
+        growth = self._growth(name, requests, errors=self._shared(group.until, until))
+        self.arms[name].requests += requests
+        self.arms[name].bad += growth["code", "500"]
+        group.count(growth)
+        group.until = until
+
+    def _shared(self, start: float, end: float) -> float | None:
+        course, since = self.scenario.shared, self.clients_since
+        return course.mean(start - since, end - since) if course and since is not None else None
+
+    def _restart(self) -> None:
+        """Restart a process, or a server, if it is time."""
+        pods, servers = self.restarts
+        if self.seconds >= pods:
+            pods = _whole(pods + self.scenario.pods_restart)
+            serving = [group for group in self._groups() if group.ready_at <= self.seconds]
+            victim = self.random.choice(serving)
+            self._draw(victim, self.seconds)
+            victim.restart(self.seconds)
+        if self.seconds >= servers:
+            servers = _whole(servers + self.scenario.servers_restart)
+            server = self.random.randrange(self.scenario.scrapes.servers)
+            for group in (*self._groups(), *self.probers.values()):
+                group.shown.pop(server, None)
+        self.restarts = (pods, servers)
 
     def outcome(self, end: End, status: Status) -> Outcome:
+        self._draw_all()
         canary = self.arms[CANARY.revision]
         last = status.canary or self.status.canary
         return Outcome(
@@ -285,35 +437,45 @@ class _World:
             bad_answers=canary.bad,
             step=last.step if last else len(self.spec.canary.plan) - 1,
             message=status.rejected.message if status.rejected else status.message,
+            with_clients=0.0 if self.clients_since is None else self.seconds - self.clients_since,
         )
 
     def _seen(self) -> Seen:
         metrics: list[Counter] = []
         answers: dict[str, Answer] = {}
         if judged_pair(self.status):
-            for name, arm in self.arms.items():
-                metrics += arm.counters(name)
+            server = self.random.randrange(self.scenario.scrapes.servers)
+            for arm in self.arms.values():
+                metrics += arm.counters(server)
+            for name, prober in self.probers.items():
+                if server in prober.shown:
+                    metrics += _counters(name, PROBER, *prober.shown[server], probe=True)
             if shift_of(self.assumptions):
-                metrics += [Counter(revision=it, pod=it, layout=LAYOUT, value=1) for it in self.arms]
-            answers = dict(self._answers())
+                pods = {(one.revision, one.pod): one for one in metrics if not one.probe}
+                metrics += [
+                    replace(one, code=None, bound=None, bin=None, layout=LAYOUT, value=1)
+                    for one in pods.values()
+                ]
+            answers = dict(self._answers(server))
         return Seen(
             generation=1,
             target=CANARY,
-            workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.ready_at},
+            workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.groups},
             routed=self.routed,
             metrics=tuple(metrics),
             answers=answers,
         )
 
-    def _answers(self) -> Iterable[tuple[str, Answer]]:
+    def _answers(self, server: int) -> Iterable[tuple[str, Answer]]:
         """What the gates' own queries give now."""
         for gate in self.spec.analysis.gates:
             one = self.assumptions.get(gate.name)
             if isinstance(one, BadShares):
-                arms = self.arms.items()
-                yield gate.name, tuple(it for name, arm in arms for it in arm.tallied(name, gate.name))
+                arms = self.arms.values()
+                yield gate.name, tuple(it for arm in arms for it in arm.tallied(gate.name, server))
             elif isinstance(one, Values) and gate.threshold:
-                since = self.now - (self.clients_since or self.now) - self.scenario.onset
+                began = self.seconds if self.clients_since is None else self.clients_since
+                since = timedelta(seconds=self.seconds - began) - self.scenario.onset
                 like_stable = since < timedelta(0)
                 value = (
                     at_limit(gate.threshold) if like_stable else one.at(since // self.spec.analysis.period)
@@ -321,27 +483,39 @@ class _World:
                 yield gate.name, Number(value=value)
 
     def _workload(self, name: str, arm: _Arm) -> Workload:
-        ready, pods = arm.ready(self.now), len(arm.ready_at)
-        names = frozenset({name}) if ready else frozenset[str]()
+        names = frozenset(group.name for group in arm.groups if group.ready_at <= self.seconds)
+        ready, pods = arm.ready(self.seconds), arm.pods
         return Workload(revision=name, wanted=pods, pods=pods, ready=ready, ready_names=names)
 
     def _apply(self, desired: Desired) -> None:
+        ready_at = _whole(self.seconds + self.scenario.pod_start.total_seconds())
         for running in desired.running:
-            self.arms[running.target.revision].scale(running.replicas, self.now + self.scenario.pod_start)
-        self.routed, self.probing = desired.routed, desired.probing
+            arm = self.arms[running.target.revision]
+            more = running.replicas - arm.pods
+            if more < 0:
+                self._draw_all()
+                arm.stop(-more)
+            for group in arm.start(max(0, more), ready_at):
+                # A predictor shows its series with 0 before its first request.
+                group.count(self._growth(arm.name, 0, errors=None))
+                group.begin_scrapes(self.scenario.scrapes, self.random, ready_at)
+        self.routed = desired.routed
+        if desired.probing != self.probing:
+            self._probe_anew(desired.probing)
 
-    def _serve(self, seconds: float) -> None:
-        requests = poisson(self.random, self.scenario.rps * seconds)
-        ready = {name: self.arms[name].ready(self.now) for name in self.routed}
-        pods = sum(ready.values())
-        canary = ready.get(CANARY.revision, 0)
-        if canary and self.clients_since is None:
-            self.clients_since = self.now - timedelta(seconds=seconds)
-        to_canary = binomial(self.random, requests, canary / pods) if pods else 0
-        for name, count in ((CANARY.revision, to_canary), (STABLE.revision, requests - to_canary)):
-            arm, growth = self.arms[name], self._growth(name, count)
-            arm.requests, arm.bad = arm.requests + count, arm.bad + growth["code", "500"]
-            arm.unscraped.append((self.now, growth))
+    def _probe_anew(self, probing: Probing | None) -> None:
+        """Start a prober, whose counts of both arms are scraped together; or stop it."""
+        self.probing, self.probers = probing, {}
+        if probing is None:
+            return
+        state = self.random.getstate()
+        for name in self.arms:
+            # Drawn alike, because one process counts both.
+            self.random.setstate(state)
+            now = self.seconds
+            prober = Group(name=name, size=1, ready_at=now, born=now, until=now)
+            prober.begin_scrapes(self.scenario.scrapes, self.random, now)
+            self.probers[name] = prober
 
     def _probe(self, seconds: float) -> None:
         """Let the prober ask both arms alike, while there is one."""
@@ -350,13 +524,16 @@ class _World:
         self.unsent += probing.asked.rate / 2 * seconds
         pairs = int(self.unsent)
         self.unsent -= pairs
-        for name, arm in self.arms.items():
-            arm.probe(self._growth(name, pairs))
+        for name, prober in self.probers.items():
+            prober.count(_as_probes(self._growth(name, pairs, errors=None)))
+            prober.scrape_before(self.seconds + seconds, lambda *_: None, self.by)
 
-    def _growth(self, name: str, requests: int) -> Growth:
+    def _growth(self, name: str, requests: int, *, errors: float | None) -> Growth:
+        """Return what so many requests add to the counters; `errors` is the share that fails, if shared."""
         scene = self.scenario
-        worse = name == CANARY.revision and self.now - (self.clients_since or self.now) >= scene.onset
-        errors = scene.canary_errors if worse else scene.stable_errors
+        worse = name == CANARY.revision and self.worse
+        if errors is None:
+            errors = scene.canary_errors if worse else scene.stable_errors
         stretch = scene.latency_ratio if worse else 1.0
         growth = self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
         return growth | grown(self.random, self.assumptions, requests, canary=worse)
@@ -367,12 +544,7 @@ class _World:
         for arm in self.arms.values():
             kept = tuple(bound for bound in arm.bounds if str(bound) in used)
             if kept and len(kept) < len(arm.bounds):
-                arm.bounds = kept
-                names = {INFINITY, *map(str, kept)}
-                arm.shown, arm.probed = (
-                    {key: count for key, count in series.items() if key[0] != "le" or key[1] in names}
-                    for series in (arm.shown, arm.probed)
-                )
+                arm.read_less(kept)
 
 
 def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
