@@ -167,13 +167,16 @@ class Ours:
             found[told] = np.minimum(found[told], POOLED_SHARE * self._log(rows[told], gained))
         return found
 
-    def _covers(self, rows: Ints) -> tuple[Counts, Counts]:
-        """Return each copy's sums in which stable's reach beyond the canary's: at the end, and the start."""
+    def _covers(self, rows: Ints) -> tuple[Counts, Counts, Counts]:
+        """Return each copy's sums as `Pooled.covers` does."""
         n_c, x, n_s, y = np.moveaxis(self.sums[rows, None] - self.sums_from[rows], -1, 0)
         last_n, last_x = self.last_n[rows, None], self.last_x[rows, None]
         before_n, before_y = np.moveaxis(self.before[rows], -1, 0)
+        newest_n, newest_y = self.newest_s[rows, None, 0], self.newest_s[rows, None, 1]
+        shorter_n = n_s - np.minimum(n_s, newest_n)
+        shorter = Counts(n_c=n_c, x=x, n_s=shorter_n, y=np.minimum(shorter_n, y - np.minimum(y, newest_y)))
         earlier = Counts(n_c=n_c - np.minimum(n_c, last_n), x=x - np.minimum(x, last_x), n_s=n_s, y=y)
-        return earlier, Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y)
+        return earlier, Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y), shorter
 
     def _log(self, rows: Ints, gained: Floats) -> Floats:
         """Return the logarithm of the weighted mean over all copies; one that has not started counts 1."""

@@ -132,8 +132,9 @@ def with_waiting(logs: Floats, first_copy: float) -> Floats:
     return np.asarray(np.logaddexp(logs + np.log(first_copy), np.log(1 - first_copy)))
 
 
-def covers(counts: Counts) -> tuple[Counts, Counts]:
-    """Return the sums of all polls in which stable's reach beyond the canary's: at the end, and the start.
+def covers(counts: Counts) -> tuple[Counts, Counts, Counts]:
+    """Return the sums of all polls in which stable's reach beyond the canary's at the end, or the start, and
+    those in which the canary's reach beyond stable's at the end.
 
     Nothing is known of stable before the first poll, so the second sums are those of both arms.
     """
@@ -142,7 +143,8 @@ def covers(counts: Counts) -> tuple[Counts, Counts]:
         n_s=counts.n_s.cumsum(axis=1), y=counts.y.cumsum(axis=1),
     )  # fmt: skip
     earlier = Counts(n_c=sums.n_c - counts.n_c, x=sums.x - counts.x, n_s=sums.n_s, y=sums.y)
-    return earlier, sums
+    shorter = Counts(n_c=sums.n_c, x=sums.x, n_s=sums.n_s - counts.n_s, y=sums.y - counts.y)
+    return earlier, sums, shorter
 
 
 def plan_logs(counts: Counts, line: Tolerance, dispersion: float = 1.0) -> Floats:

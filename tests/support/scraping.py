@@ -21,7 +21,8 @@ class Server:
     offsets: dict[str, float] = field(default_factory=dict)
     known_since: dict[str, float] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
-    shown: dict[str, tuple[float, dict[tuple[str, str], int]]] = field(default_factory=dict)
+    shown: dict[str, tuple[float, float, dict[tuple[str, str], int]]] = field(default_factory=dict)
+    """By pod: when it was scraped, and what it told then: since when it runs, and its counters."""
 
 
 @dataclass
@@ -93,7 +94,7 @@ class ScrapedWorld(World):
                 if self.jitter:
                     server.due[name] += self.random.uniform(0, self.jitter)
                 if self.random.random() >= self.missed and name not in self.unscraped:
-                    server.shown[name] = (now, self._page(pod))
+                    server.shown[name] = (now, self.born[name], self._page(pod))
 
     def _page(self, pod: Pod) -> dict[tuple[str, str], int]:
         return dict(pod.counters) if pod.counters else {("code", "200"): 0}
@@ -105,13 +106,13 @@ class ScrapedWorld(World):
         return tuple(
             Counter(
                 revision=revision, pod=pod.name, value=count, at=server.shown[pod.name][0],
-                started=self.born[pod.name],
+                started=server.shown[pod.name][1],
                 code=value if kind == "code" else None, bound=value if kind == "le" else None,
             )
             for revision, pods in self.pods.items()
             for pod in pods
             if pod.name in server.shown
-            for (kind, value), count in server.shown[pod.name][1].items()
+            for (kind, value), count in server.shown[pod.name][2].items()
         )  # fmt: skip
 
     def settle(self) -> "ScrapedWorld":

@@ -355,6 +355,22 @@ def test_an_outage_that_stable_shows_five_seconds_late_is_not_blamed_on_the_cana
     assert alone == 1, "the plan alone is fooled"
 
 
+def test_an_outage_that_stables_windows_outlive_is_not_blamed_on_the_canary() -> None:
+    """Two servers scrape every 60 s, stable's samples are later, and both arms failed for 250 s."""
+    plan = Restarts.plan(EProcess.regression(Tolerance(ratio=1.1, points=0.0005)), planned=1)
+    test = Confirmed.by_shift(plan).preceded_by(ArmCounts(total=1472, bad=1))
+    for canary, stable in (
+        ((1503, 284), (4454, 589)),
+        ((627, 139), (6096, 1222)),
+        ((1519, 322), (4466, 810)),
+        ((1529, 133), (4461, 65)),
+    ):
+        counts = (ArmCounts(total=total, bad=bad) for total, bad in (canary, stable))
+        test = test.update(Interval(canary=next(counts), stable=next(counts)))
+    assert min(test.plan.log_value, test.shifted.log_value) > math.log(100)
+    assert test.log_value < math.log(2)
+
+
 def test_confirmed_evidence_survives_storage_exactly() -> None:
     fresh = Confirmed.by_shift(Restarts.plan(EProcess.non_inferiority(DEFAULT_MARGIN), planned=3))
     confirmed = fresh.update(interval(bad=0)).start_next().update(interval(bad=1)).update(interval(bad=2))

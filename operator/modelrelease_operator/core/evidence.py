@@ -338,17 +338,18 @@ class Pooled:
             stable=_sum(self.stable, interval.stable),
         )
 
-    def covers(self, last: ArmCounts) -> tuple[Interval, Interval]:
-        """Return two comparisons in which stable's window reaches beyond the canary's: at its end, and start.
+    def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval]:
+        """Return three comparisons that an outage of both arms does not win at once.
 
-        `last` are the canary's counts of the newest interval.
+        In the first stable's window reaches beyond the canary's at its end, and in the second at its start:
+        an outage that is on there is seen in stable at least as long. In the third the canary's reaches
+        beyond stable's at its end: so is what comes after an outage. `newest` are the counts of the
+        newest interval.
         """
-        total = max(0, self.canary.total - last.total)
-        earlier = ArmCounts(total=total, bad=min(total, max(0, self.canary.bad - last.bad)))
-        later = _sum(self.before, self.stable)
         return (
-            Interval(canary=earlier, stable=self.stable),
-            Interval(canary=self.canary, stable=later),
+            Interval(canary=_difference(self.canary, newest.canary), stable=self.stable),
+            Interval(canary=self.canary, stable=_sum(self.before, self.stable)),
+            Interval(canary=self.canary, stable=_difference(self.stable, newest.stable)),
         )
 
     def to_state(self) -> list[float]:
@@ -432,12 +433,10 @@ class Confirmed:
         found = min(self.plan.log_value, self.shifted.log_value)
         if found <= 0 or self.pooled is None:
             return found
-        return min(found, POOLED_SHARE * self._pooled_log(0), POOLED_SHARE * self._pooled_log(1))
-
-    def _pooled_log(self, side: int) -> float:
-        """Return the logarithm of the evidence in the sums, mixed over the copies as that of the plan."""
-        intervals = [each.covers(self.last)[side] for each in self.pooled or ()]
-        return self.plan.having_seen(intervals).log_value
+        # By side: what each copy would have seen.
+        newest = Interval(canary=self.last, stable=self.before)
+        sides = zip(*[each.covers(newest) for each in self.pooled], strict=True)
+        return min(found, *[POOLED_SHARE * self.plan.having_seen(side).log_value for side in sides])
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -499,6 +498,11 @@ def _counts(stored: Sequence[float | None]) -> ArmCounts:
 
 def _sum(one: ArmCounts, other: ArmCounts) -> ArmCounts:
     return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
+
+
+def _difference(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    total = max(0, one.total - other.total)
+    return ArmCounts(total=total, bad=min(total, max(0, one.bad - other.bad)))
 
 
 def progress(log_value: float, threshold: float) -> float:
