@@ -199,3 +199,23 @@ def test_the_way_back_is_taken_when_as_many_pods_are_ready_as_serve():
     world.steps(2)
     assert (world.stable.version, world.routed) == ("1", frozenset({"rev1"}))
     assert world.unanswered == 0
+
+
+def test_an_approval_for_what_the_spec_no_longer_asks_for_is_not_called_taken():
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
+    world.release(a_target("2", revision="rev2b")).commands = Commands(approve="rev2")
+    world.step()
+    assert (echo(world).taken, echo(world).message) == (False, "the spec asks for version 2 (rev2b) by now")
+
+
+@pytest.mark.parametrize("command", ["approve", "promote"])
+def test_an_abort_goes_before_what_is_asked_with_it(command: str):
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
+    world.commands = Commands(abort="rev2", **{command: "rev2"})
+    world.step()
+    assert echo(world, "abort").taken
+    assert (echo(world, command).taken, echo(world, command).message) == (
+        False,
+        "an abort was given with it, which goes first",
+    )
+    assert world.run().stable.version == "1"

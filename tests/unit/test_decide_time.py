@@ -141,3 +141,19 @@ def test_a_step_bakes_as_long_as_the_longest_of_those_that_are_the_same_pods():
     steps: list[Any] = [{"weight": weight, "bake": bake} for weight, bake in bakes]
     spec = a_spec(canary={"steps": steps})
     assert [bake_of(spec, index) for index in range(3)] == [seconds(3600), seconds(3600), seconds(300)]
+
+
+def test_a_clock_that_was_set_back_leaves_latency_counted():
+    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(6)
+    world.now -= timedelta(hours=1)
+    world.behaviours["rev2"] = Behaviour(latency=0.5)
+    began = world.now
+    world.run(until=Phase.ROLLING_BACK)
+    assert world.now - began < timedelta(minutes=2)
+
+
+def test_a_canary_that_passes_is_not_inconclusive_because_the_clock_was_set_back():
+    world = a_world_in(Phase.PROGRESSING).steps(3)
+    world.now -= timedelta(hours=1)
+    assert world.run().stable.version == "2"
+    assert Reason.INCONCLUSIVE not in world.reasons

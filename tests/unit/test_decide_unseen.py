@@ -136,3 +136,24 @@ def test_an_unseen_canary_says_so_in_its_conditions():
     found = {it.type: (it.status, it.reason) for it in an_unseen_world().status.conditions}
     assert found["Reconciling"] == ("True", "CanaryUnseen")
     assert found["Stalled"] == ("False", "Reconciled")
+
+
+def test_a_canary_whose_pods_cannot_be_made_anew_is_not_said_to_be_warm():
+    world = a_world_in(Phase.PROGRESSING, canary=LONG).steps(2)
+    world.behaviours["rev2"] = Behaviour(blocked="exceeded quota: pods")
+    world.lose_pods("rev2")
+    world.run(until=Phase.PAUSED)
+    waits = "waits with 0 of 1 pods ready"
+    assert world.status.message.startswith(f"canary 2 left the Service and {waits}, not seen for 5m")
+    world.step()
+    assert f"{waits}, because it cannot be seen: exceeded quota: pods; annotate" in world.status.message
+
+
+def test_an_approval_of_a_canary_that_is_not_seen_is_told_what_would_help():
+    world = an_unseen_world()
+    world.commands = Commands(approve="rev2/anyway")
+    world.step()
+    echo = next(each for each in world.status.commands or () if each.command == "approve")
+    assert echo.message == (
+        "canary 2 cannot be seen, and its step begins anew once it can be; promote=rev2 promotes it unseen"
+    )

@@ -311,6 +311,14 @@ async def test_looks_that_come_closer_together_than_the_interval_are_one():
     assert (await looks_at(asking(THRESHOLD), *[number(0.9)] * 5, after=5)).verdict is Verdict.FAIL
 
 
+async def test_a_clock_that_was_set_back_does_not_stop_a_row_of_looks():
+    looking = Looks(asking(THRESHOLD))
+    async with serving(answers_in_turn(number(0.9))) as address:
+        for after in (10, -3600, 10):
+            found = await looking.look(address, after=after)
+    assert found.verdict is Verdict.FAIL
+
+
 def test_a_row_of_looks_begins_anew_at_another_weight():
     status = Status.parse({"evidence": {"streaks": {"p99-1": {"looks": 2}}, "begun": ["counts/x"]}})
     assert (status.evidence.next_step().streaks, status.evidence.next_step().begun) == ({}, [])

@@ -96,11 +96,20 @@ def _trouble(kind: str, value: str, spec: ReleaseSpec, status: Status, seen: See
         return f"it names another one than canary {canary.version} ({canary.revision})"
     if kind == "abort":
         return None
+    if Commands.names(seen.commands.abort, canary) and not _stood(status, "abort", seen.commands.abort):
+        return "an abort was given with it, which goes first"
+    if seen.target and seen.target.revision != canary.revision:
+        return f"the spec asks for version {seen.target.version} ({seen.target.revision}) by now"
     if spec.paused:
         return "spec.paused holds the release"
     if kind == "promote":
         return _trouble_with_promotion(value, canary, seen)
     return _trouble_with_approval(value, status, canary, seen)
+
+
+def _stood(status: Status, kind: str, value: str | None) -> bool:
+    """Return whether a command was seen in an earlier pass and counts no more."""
+    return any(old.command == kind and old.stands and old.value == value for old in status.commands or ())
 
 
 def _trouble_with_retry(value: str, status: Status, seen: Seen) -> str | None:
@@ -123,6 +132,11 @@ def _trouble_with_promotion(value: str, canary: CanaryStatus, seen: Seen) -> str
 
 
 def _trouble_with_approval(value: str, status: Status, canary: CanaryStatus, seen: Seen) -> str | None:
+    if canary.question is None and canary.unseen:
+        by_hand = value_for(status, "promote", canary.revision)
+        return (
+            f"{blind(status)}, and its step begins anew once it can be; promote={by_hand} promotes it unseen"
+        )
     if canary.question is None:
         return f"nothing was asked: canary {canary.version} goes on by itself"
     if canary.question is Reason.STABLE_NOT_READY or _says_anyway(value):

@@ -30,6 +30,7 @@ from modelrelease_operator.core.moves import (
     enter_step,
     first_version,
     heed_retry,
+    in_the_dark,
     promote,
     promote_by_hand,
     promote_unproven,
@@ -536,7 +537,7 @@ def _act_on(
     if worse := _proven_worse(found, spec, status):
         return reject(spec, status, seen, Reason.REGRESSION, worse, now)
     if canary.unseen:
-        return _act_in_the_dark(found, spec, status, now, desired)
+        return _act_in_the_dark(found, spec, status, seen, now, desired)
     if _too_blind(spec, canary):
         return withdraw(spec, status, seen, found.message)
     policy = policy_at_deadline(found, spec, canary)
@@ -574,14 +575,15 @@ def _hold(
 
 
 def _act_in_the_dark(
-    found: Judgement, spec: ReleaseSpec, status: Status, now: datetime, desired: Desired
+    found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen, now: datetime, desired: Desired
 ) -> Decision:
     """Bring a canary that can be seen again back into the Service, where its step begins anew."""
     canary = canary_of(status)
-    message = f"canary {canary.version} left the Service and waits warm, because it cannot be seen: "
     if not found.sighted:
+        waits, why = in_the_dark(canary, seen, found.message)
         by_hand = value_for(status, "promote", canary.revision)
-        message += f"{found.message}; annotate abort, or promote={by_hand} to promote it unseen"
+        message = f"canary {canary.version} left the Service and {waits}, because it cannot be seen: "
+        message += f"{why}; annotate abort, or promote={by_hand} to promote it unseen"
     elif spec.paused:
         message = f"canary {canary.version} can be seen again; spec.paused keeps it out of the Service"
     elif canary.unready_since:

@@ -296,7 +296,9 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
     for key, all_grown in own_grown.items():
         mine = kinds_of(key, evidence.pending)
         since = opened.setdefault(key, moment.now)
-        ended = all_grown or PREDICTOR in counted.closed or moment.now - since >= wait
+        # A clock that was set back waits for nobody.
+        waited = not timedelta(0) <= moment.now - since < wait
+        ended = all_grown or PREDICTOR in counted.closed or waited
         if ended and _compares(mine, moment):
             closed[key], opened[key] = mine, moment.now
     if not own_grown:

@@ -95,7 +95,10 @@ class _Look:
     def waited(self) -> timedelta:
         """How long the present weight has been in effect."""
         canary = self.status.canary
-        return self.now - (canary.step_since or self.now) if canary else timedelta(0)
+        if canary is None:
+            return timedelta(0)
+        # The sum of passes too, for a clock that was set back says that nothing was waited for.
+        return max(self.now - (canary.step_since or self.now), timedelta(seconds=canary.step_seconds))
 
 
 def judge(

@@ -169,7 +169,8 @@ def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decisio
     """Take a canary that cannot be seen out of the Service. Its pods and its evidence stay."""
     canary = canary_of(status)
     blind = format_duration(timedelta(seconds=canary.blind_seconds))
-    message = f"canary {canary.version} left the Service and waits warm, not seen for {blind}: {why}"
+    waits, why = in_the_dark(canary, seen, why)
+    message = f"canary {canary.version} left the Service and {waits}, not seen for {blind}: {why}"
     canary = canary.model_copy(update={"unseen": True, "effective_weight": None, "question": None,
                                        "approved": False, "unjudged_seconds": 0.0})  # fmt: skip
     status = status.model_copy(
@@ -180,6 +181,18 @@ def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decisio
         status=status,
         requeue=SOON,
         notices=(Notice(reason=Reason.CANARY_UNSEEN, message=message, warning=True),),
+    )
+
+
+def in_the_dark(canary: CanaryStatus, seen: Seen, why: str) -> tuple[str, str]:
+    """Say how a canary that left the Service waits, and why it cannot be seen: without pods nothing can."""
+    ready, wanted = ready_of(seen, canary.revision), wanted_pods(canary, seen)
+    if ready >= wanted:
+        return "waits warm", why
+    workload = seen.workloads.get(canary.revision)
+    trouble = workload and (workload.blocked or workload.problem)
+    return f"waits with {ready} of {wanted} pods ready", trouble or (
+        why if ready else "no pod of it is ready"
     )
 
 

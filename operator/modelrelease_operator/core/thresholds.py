@@ -50,10 +50,13 @@ def look_at(
 
 
 def _longer(streak: Streak, *, inside: bool, most: int, now: datetime, interval: timedelta) -> Streak:
-    """Count a look; one that comes sooner than the interval sees the same scrape and is not counted."""
+    """Count a look; one that comes sooner than the interval sees the same scrape and is not counted.
+
+    A look before the last one is of a clock that was set back, and waits for nobody.
+    """
     side = 1 if inside else -1
     if streak.looks * side <= 0:
         return Streak(looks=side, at=now)
-    if streak.at is not None and now - streak.at < interval:
+    if streak.at is not None and timedelta(0) <= now - streak.at < interval:
         return streak
     return Streak(looks=side * min(abs(streak.looks) + 1, most), at=now)

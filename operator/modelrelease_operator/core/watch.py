@@ -8,8 +8,9 @@ both again and lets the concurrent comparison decide (docs/decisions/0021).
 import math
 from collections.abc import Iterator
 
+from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, StableStatus, Status
+from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus, Status
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
 from modelrelease_operator.core.streams import ERRORS
 
@@ -31,9 +32,16 @@ def as_pair(spec: ReleaseSpec, status: Status) -> Status:
     canary = CanaryStatus(
         **stable.parts(), step=last, steps=last + 1, requested_weight=spec.canary.plan[last].weight,
         since=stable.since, asked_since=stable.since, step_since=stable.since,
+        step_seconds=_watched_for(spec, previous),
     )  # fmt: skip
     before = StableStatus(**previous.parts(), since=stable.since)
     return status.model_copy(update={"canary": canary, "stable": before})
+
+
+def _watched_for(spec: ReleaseSpec, previous: Previous) -> float:
+    """Return the seconds since the promotion, summed from pass to pass."""
+    kept = parse_duration(spec.canary.keep_previous).total_seconds()
+    return max(0.0, kept - (kept if previous.left_seconds is None else previous.left_seconds))
 
 
 def suspicion(spec: ReleaseSpec, evidence: Evidence, crashes: Crashes) -> str | None:
