@@ -118,7 +118,8 @@ def test_a_stable_pod_that_is_not_shown_is_left_out_and_said_so():
     before = world.status.evidence.release["errors"]
     world.step()
     assert world.status.evidence.release["errors"][2] > before[2], "the other pods are judged"
-    assert world.status.samples and world.status.samples.left_out == (unseen,)
+    assert world.status.samples
+    assert world.status.samples.left_out == (unseen,)
     assert world.run().stable.version == "2"
 
 
