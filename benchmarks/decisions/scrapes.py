@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 from statistics import median
+from typing import Any
 
 import pydantic
 
@@ -33,7 +34,7 @@ SPARE = 30.0
 """Seconds beside three scrape intervals within which a canary that fails all must be rolled back."""
 BOUND = 0.01
 """False rollbacks that the default settings allow."""
-CANARIES = {
+CANARIES: dict[str, dict[str, Any]] = {
     "fails all": {"canary_errors": 1.0},
     "fails 10 % beside 1 %": {"canary_errors": 0.1},
     "3 times as slow": {"latency_ratio": 3.0},
@@ -112,9 +113,11 @@ COURSES = ("jumps to 20 %", "rises twentyfold a minute", "10 s of 50 % a minute"
 def scenario_of(cell: Cell, random: Random) -> Scenario:
     """Return the world of one run."""
     told = dict(WORLDS[cell.world])
-    restarts = {name: told.pop(name) for name in ("pods_restart", "servers_restart") if name in told}
+    restarts: dict[str, Any] = {
+        name: told.pop(name) for name in ("pods_restart", "servers_restart") if name in told
+    }
     servers = int(told.pop("servers", cell.servers))
-    canary = {"canary_errors": cell.base, **CANARIES[cell.canary]}
+    canary: dict[str, Any] = {"canary_errors": cell.base, **CANARIES[cell.canary]}
     return Scenario(
         rps=RPS, stable_errors=cell.base, bounds=duration_buckets(), **canary, **restarts,
         shared=course_of(cell, random) if cell.course else None,

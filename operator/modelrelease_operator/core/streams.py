@@ -302,10 +302,12 @@ def own_values_of(tallies: Iterable[Tallied], stream: Stream) -> dict[str, int]:
     }
 
 
+@lru_cache(maxsize=32_768)
 def process_of(series: str) -> str:
     """Return whose counter a series is: all of a process restart together.
 
-    Of one pod there are several: the predictor, and what each gate's own queries count of it.
+    Of one pod there are several: the predictor, and what each gate's own queries count of it. Kept, because
+    a look asks this of every series several times.
     """
     pod, _, kind = series.rpartition("|")
     source = source_of(kind)
