@@ -206,3 +206,11 @@ def test_replicas_are_followed_without_a_canary():
     world.steps(2)
     assert world.ready("rev1") == 5
     assert Reason.CANARY_STARTED not in world.reasons
+
+
+def test_a_canary_that_passes_after_a_person_was_asked_is_not_said_to_have_no_verdict():
+    world = a_world_in(Phase.PROGRESSING, rps=1, canary={"progressDeadline": "5m"}).run(until=Phase.PAUSED)
+    world.rps = 1000.0
+    world.steps(60)
+    said = "no verdict within 5m; by now every gate passes; annotate approve or abort with rev2"
+    assert (world.status.phase, world.status.message) == (Phase.PAUSED, said)

@@ -6,7 +6,8 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.state import Commands
-from tests.support.builders import a_target
+from tests.support.builders import a_spec, a_target
+from tests.support.scraping import ScrapedWorld
 from tests.support.world import Behaviour, World, a_world_in
 
 STABLE_ONLY = frozenset({"rev1"})
@@ -157,3 +158,16 @@ def test_an_approval_of_a_canary_that_is_not_seen_is_told_what_would_help():
     assert echo.message == (
         "canary 2 cannot be seen, and its step begins anew once it can be; promote=rev2 promotes it unseen"
     )
+
+
+def test_a_limit_shorter_than_the_scrape_interval_does_not_keep_a_failing_canary_going_and_coming():
+    spec = a_spec(analysis={"maxBlind": "30s"}, canary={"steps": [{"weight": 50, "bake": "1m"}]})
+    world = ScrapedWorld(spec=spec, target=a_target("1"), scrape=60.0, rps=50.0)
+    world.run().pass_time(240)
+    world.behaviours["rev2"] = Behaviour(error_rate=1.0)
+    began = world.release(a_target("2")).now
+    world.run(until=Phase.ROLLING_BACK)
+    assert world.now - began < timedelta(minutes=10)
+    assert world.status.rejected is not None
+    assert world.status.rejected.reason is Reason.REGRESSION
+    assert world.reasons.count(Reason.CANARY_UNSEEN) <= 1

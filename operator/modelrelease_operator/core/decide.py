@@ -42,6 +42,7 @@ from modelrelease_operator.core.moves import (
 from modelrelease_operator.core.outcomes import heed as heed_outcomes
 from modelrelease_operator.core.promotion import why_not_promoted
 from modelrelease_operator.core.retrain import heed as heed_retrain
+from modelrelease_operator.core.samples import blind_limit
 from modelrelease_operator.core.state import (
     Decision,
     Desired,
@@ -436,7 +437,7 @@ def _meanwhile(
     status = _looked_at(found, spec, status, seen, now, passed)
     if worse := _proven_worse(found, spec, status):
         return status, reject(spec, status, seen, Reason.REGRESSION, worse, now)
-    if _too_blind(spec, canary_of(status)):
+    if _too_blind(spec, status):
         return status, withdraw(spec, status, seen, found.message)
     return status, None
 
@@ -525,8 +526,9 @@ def _proven_worse(found: Judgement, spec: ReleaseSpec, status: Status) -> str | 
     return None
 
 
-def _too_blind(spec: ReleaseSpec, canary: CanaryStatus) -> bool:
-    return canary.blind_seconds > parse_duration(spec.analysis.max_blind).total_seconds()
+def _too_blind(spec: ReleaseSpec, status: Status) -> bool:
+    limit = blind_limit(parse_duration(spec.analysis.max_blind), status.evidence)
+    return canary_of(status).blind_seconds > limit.total_seconds()
 
 
 def _act_on(
@@ -538,7 +540,7 @@ def _act_on(
         return reject(spec, status, seen, Reason.REGRESSION, worse, now)
     if canary.unseen:
         return _act_in_the_dark(found, spec, status, seen, now, desired)
-    if _too_blind(spec, canary):
+    if _too_blind(spec, status):
         return withdraw(spec, status, seen, found.message)
     policy = policy_at_deadline(found, spec, canary)
     if policy is OnInsufficientEvidence.ROLL_BACK:
@@ -609,6 +611,8 @@ def _why_hold(found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen) -
         return Reason.SUSPENDED, text
     if not approved and (canary.inconclusive or (late and not passed and not promotes and not asked)):
         text = f"no verdict within {spec.canary.progress_deadline}: {found.message}"
+        if passed:
+            text = f"no verdict within {spec.canary.progress_deadline}; by now every gate passes"
         return Reason.INCONCLUSIVE, f"{text}; {_how_to_answer(status, seen)}"
     if trouble := _trouble(found, status, seen, waits=asked and not approved):
         return trouble
@@ -672,7 +676,7 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
     if standing and (worse := _proven_worse(found, spec, status)):
         return reject(spec, status, seen, Reason.REGRESSION, worse, now)
     unwell = None if canary.by_hand else _unwell(found, spec, status, standing=standing)
-    if unwell and _too_blind(spec, canary_of(status)) and standing:
+    if unwell and _too_blind(spec, status) and standing:
         return withdraw(spec, status, seen, found.message)
     ready = seen.ready(canary.revision, replicas)
     status, notices = _started(status, seen, passed, ready=ready)
@@ -690,7 +694,7 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
 def _unwell(found: Judgement, spec: ReleaseSpec, status: Status, *, standing: bool) -> str | None:
     """Say why a canary that passed does not become stable at this moment, or None."""
     canary = canary_of(status)
-    if found.verdict is Verdict.UNAVAILABLE or _too_blind(spec, canary):
+    if found.verdict is Verdict.UNAVAILABLE or _too_blind(spec, status):
         return found.message
     if not standing:
         return None

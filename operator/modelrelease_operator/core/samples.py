@@ -11,6 +11,7 @@ All times here are those of the samples: no clock of ours is compared with them.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 
 from modelrelease_operator.api.status import Evidence
@@ -215,6 +216,15 @@ def began_anew(evidence: Evidence, process: str, shown: Shown) -> bool | None:
     if known is None or shown.started is None:
         return None
     return shown.started > known + ONE_PROCESS
+
+
+def blind_limit(asked: timedelta, evidence: Evidence) -> timedelta:
+    """Return how long a canary may go unseen: never less than it takes to see it twice.
+
+    With a shorter limit than its scrape interval it would go and come, meet users and never be counted.
+    """
+    scrape = min(evidence.scrape_seconds or 0.0, SLOWEST_SCRAPE)
+    return max(asked, timedelta(seconds=LAGS_AFTER * scrape))
 
 
 def measured_gap(evidence: Evidence, shown: Mapping[str, Shown]) -> float | None:

@@ -14,6 +14,7 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.commands import ANYWAY, blind, value_for
+from modelrelease_operator.core.samples import blind_limit
 from modelrelease_operator.core.worlds import bake_of
 from modelrelease_operator.errors import Invalid
 
@@ -177,18 +178,19 @@ def _awaited_of_canary(
     # A gate without users stays open when its probes answered for it.
     if short and status.verdict is not Verdict.PASS:
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
-    yield from _awaited_of_sight(spec, canary)
+    yield from _awaited_of_sight(spec, status, canary)
     if not canary.inconclusive and not canary.unseen:
         deadline = parse_duration(spec.canary.progress_deadline)
         until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
         yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
 
 
-def _awaited_of_sight(spec: ReleaseSpec, canary: CanaryStatus) -> Iterator[Awaited]:
+def _awaited_of_sight(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -> Iterator[Awaited]:
     if canary.unseen:
         yield Awaited(what="the canary can be seen again; then its step begins anew")
     elif canary.blind_since:
-        until = _end(canary, parse_duration(spec.analysis.max_blind), canary.blind_seconds)
+        limit = blind_limit(parse_duration(spec.analysis.max_blind), status.evidence)
+        until = _end(canary, limit, canary.blind_seconds)
         yield Awaited(what="the canary can be seen, or it leaves the Service", until=until)
 
 
