@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"canary": {"steps": [{"weight": 5, "bake": "7h"}, {"weight": 50, "bake": "1s"}]}},
         "bake longer than spec.canary.progressDeadline",
     ),
-    "no time to be blind": ({"analysis": {"maxBlind": "0s"}}, "maxBlind must be from 1s to 1d"),
+    "no time to be blind": ({"analysis": {"maxBlind": "0s"}}, "must be a duration of at least 1s"),
     "two days of blindness": ({"analysis": {"maxBlind": "2d"}}, "maxBlind must be from 1s to 1d"),
     "an unknown approval": ({"canary": {"approval": "Maybe"}}, "spec.canary.approval"),
     "an unknown field": ({"canari": {"weight": 5}}, 'unknown field "spec.canari"'),

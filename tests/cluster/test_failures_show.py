@@ -5,8 +5,8 @@ from typing import Any
 from examples import kit
 from tests.support.releases import FAST, Release
 
-TYPO = {"podTemplate": {"spec": {"tolerations": "all"}}}
-"""A list is wanted. The API server answers 500 to it, and not 400."""
+TYPO = {"podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}}
+"""The schema of releases lets it through; only who makes the Deployment knows that there is no such operator."""
 
 
 def is_stalled(reason: str) -> Any:

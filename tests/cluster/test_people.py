@@ -41,8 +41,8 @@ def test_an_approval_that_stood_before_the_question_promotes_nothing(release: Re
 
 
 def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(release: Release) -> None:
-    release.spec["serving"] |= {"replicas": 1}
-    release.begins("1")
+    release.apply("1", serving={**release.spec["serving"], "replicas": 1})
+    release.serves("1")
     slow = {"steps": [{"weight": 50, "bake": "30m"}], "keepPrevious": "1s", "startDeadline": "2m"}
     release.apply("2", canary=slow)
     release.wait("canary 2 to have clients", phase_is("Progressing"))

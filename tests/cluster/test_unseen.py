@@ -7,8 +7,9 @@ OFTEN = {"prometheus.io/scrape-interval": "5s"}
 
 
 def test_a_canary_that_cannot_be_seen_leaves_the_service_and_comes_back(release: Release) -> None:
-    release.spec["serving"] |= {"podTemplate": {"metadata": {"annotations": dict(OFTEN)}}}
-    release.begins("1")
+    seen = {"podTemplate": {"metadata": {"annotations": dict(OFTEN)}}}
+    release.apply("1", serving={**release.spec["serving"], **seen})
+    release.serves("1")
     release.load(rps=60)
     hidden = {**release.spec["serving"], "podTemplate": {
         "metadata": {"annotations": {**OFTEN, "prometheus.io/scrape": "false"}}
