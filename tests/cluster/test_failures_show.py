@@ -6,7 +6,7 @@ from examples import kit
 from tests.support.releases import FAST, Release
 
 TYPO = {"podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}}
-"""The schema of releases lets it through; only who makes the Deployment knows that there is no such operator."""
+"""The schema of releases lets it through; the Deployment is refused, since there is no such operator."""
 
 
 def is_stalled(reason: str) -> Any:
