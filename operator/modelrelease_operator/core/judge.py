@@ -31,7 +31,9 @@ from modelrelease_operator.core.streams import (
     PREDICTOR,
     PROBE,
     Growth,
+    Shapes,
     Stream,
+    bounds_shown,
     newest,
     nonsense,
     refused_probes,
@@ -258,12 +260,13 @@ def _troubles(
 ) -> dict[str, NoAnswer]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
     found = {}
+    shapes = _shapes(spec, counters)
     for gate in gates_of(spec):
         if gate.threshold:
             continue
         answer = answers.get(gate.name, NOT_ASKED)
         if not gate.counts:
-            said = trouble or _uncut(gate, counters, evidence, arms)
+            said = trouble or _uncut(gate, shapes, evidence, arms)
             if said:
                 found[gate.name] = said
         elif not isinstance(answer, tuple):
@@ -275,16 +278,23 @@ def _troubles(
     return found
 
 
+def _shapes(spec: ReleaseSpec, counters: Sequence[Counter]) -> dict[bool, Shapes]:
+    """Return the histograms' bounds, of users and of probes, where a gate reads latency."""
+    if not any(gate.latency for gate in spec.analysis.gates):
+        return {}
+    kinds = (False, True) if spec.analysis.probe else (False,)
+    return {probe: bounds_shown(each for each in counters if each.probe is probe) for probe in kinds}
+
+
 def _uncut(
-    gate: Gate, counters: Sequence[Counter], evidence: Evidence, arms: tuple[str, str]
+    gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence, arms: tuple[str, str]
 ) -> NoAnswer | None:
     """Say why latencies do not compare at this look, or return None."""
-    if gate.latency is None:
+    shown = shapes.get(is_of_probes(gate.name), {})
+    if gate.latency is None or not shown:
         return None
-    mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
-    pairs = evidence.bounds.get(gate.name, [])
-    why = why_not_cut(mine, pairs, canary=arms[0], stable=arms[1])
-    if why is None or not mine:
+    why = why_not_cut(shown, evidence.bounds.get(gate.name, []), canary=arms[0], stable=arms[1])
+    if why is None:
         return None
     passes, message = why
     return NoAnswer(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)

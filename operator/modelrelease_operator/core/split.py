@@ -6,6 +6,7 @@ never meet too few pods. So the share is at most one half.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Split:
         return 100 * self.canary / (self.stable + self.canary)
 
 
+@lru_cache(maxsize=4096)
 def split(*, weight: int, replicas: int) -> Split:
     """Return the pods whose share comes closest to `weight` percent (1 to 99), never 0 and never above half.
 

@@ -83,6 +83,10 @@ def slow_stream(canary_bound: str, stable_bound: str) -> Stream:
     )
 
 
+Shapes = Mapping[tuple[str, str], frozenset[str]]
+"""By revision and pod: the bounds of the histogram that a process shows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundPair:
     """Where stable's latency is cut, and the bound that the canary is held to there."""
@@ -129,11 +133,14 @@ def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
 
 def common_bounds(counters: Iterable[Counter]) -> frozenset[str]:
     """Return the bounds that every process with a histogram has, without the last one."""
-    shown = bounds_shown(counters)
+    return _common(bounds_shown(counters))
+
+
+def _common(shown: Shapes) -> frozenset[str]:
     return frozenset.intersection(*shown.values()) - {INFINITY} if shown else frozenset()
 
 
-def bounds_shown(counters: Iterable[Counter]) -> dict[tuple[str, str], frozenset[str]]:
+def bounds_shown(counters: Iterable[Counter]) -> Shapes:
     """Return the bounds of each process that shows a histogram, by revision and pod."""
     found: dict[tuple[str, str], set[str]] = {}
     for counter in counters:
@@ -142,19 +149,17 @@ def bounds_shown(counters: Iterable[Counter]) -> dict[tuple[str, str], frozenset
     return {process: frozenset(bounds) for process, bounds in found.items()}
 
 
-def why_not_cut(
-    counters: Sequence[Counter], pairs: Sequence[str], *, canary: str, stable: str
-) -> tuple[bool, str] | None:
+def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str) -> tuple[bool, str] | None:
     """Say why latencies do not compare, and whether that may pass by itself; None where they do.
 
-    `pairs` are the bounds that were chosen (`bounds_of`), empty before. Two versions of a server may
-    have different buckets: a bucket that one lacks would count as if no request had been within it.
+    `shown` are the bounds of each process (`bounds_shown`), `pairs` those that were chosen (`bounds_of`),
+    empty before. Two versions of a server may have different buckets: one that a process lacks would
+    count as if no request had been within it.
     """
-    shown = bounds_shown(counters)
     if not any(revision == canary for revision, _ in shown):
         return True, "latency is not compared: the canary shows no latency histogram yet"
     if not pairs:
-        if len(common_bounds(counters)) > 0:
+        if _common(shown):
             return None
         return False, "latency cannot be compared: the two versions' histograms have no bucket in common"
     held = frozenset(pair.split(">")[1] for pair in pairs)
@@ -162,8 +167,7 @@ def why_not_cut(
     limits = frozenset(pair.split(">")[1] for pair in pairs if pair.startswith("limit>"))
     wanted = {canary: held, stable: cut | limits}
     for (revision, pod), bounds in shown.items():
-        lacking = sorted(wanted.get(revision, frozenset()) - bounds, key=float)
-        if lacking:
+        if lacking := sorted(wanted.get(revision, frozenset()) - bounds, key=float):
             return False, f"latency cannot be compared: pod {pod} has no bucket le={lacking[0]}"
     return None
 
