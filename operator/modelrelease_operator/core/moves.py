@@ -236,8 +236,9 @@ def _grow(spec: ReleaseSpec, status: Status, message: str, now: datetime) -> Dec
 def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     """Move the pointer to the canary. No pod is restarted; the old ones stay warm."""
     canary, stable = canary_of(status), stable_of(status)
-    kept = format_duration(parse_duration(spec.canary.keep_previous))
-    message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
+    kept = parse_duration(spec.canary.keep_previous)
+    what = f"stays warm for {format_duration(kept)}" if kept else "is removed"
+    message = f"version {canary.version} serves; version {stable.version} {what}"
     if told := canary.unproven or probed_steps(canary):
         message = f"{message}; {told}"
     evidence, crashes = status.evidence.next_step(), status.crashes.model_copy(update={"newly": 0})
