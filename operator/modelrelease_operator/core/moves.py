@@ -43,7 +43,8 @@ QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 
 FRESH_STEP: dict[str, object] = {
     "waiting_seconds": 0.0, "step_seconds": 0.0, "unjudged_seconds": 0.0, "blind_since": None,
-    "blind_seconds": 0.0, "unseen": False, "unready_since": None, "unready_seconds": 0.0,
+    "blind_seconds": 0.0, "unseen": False, "visible_seconds": 0.0,
+    "unready_since": None, "unready_seconds": 0.0,
     "ready_seconds": 0.0,
     "alone": False, "blocked": None, "question": None, "asked_at": None, "approved": False,
     "approved_anyway": False,
@@ -172,7 +173,8 @@ def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decisio
     waits, why = in_the_dark(canary, seen, why)
     message = f"canary {canary.version} left the Service and {waits}, not seen for {blind}: {why}"
     canary = canary.model_copy(update={"unseen": True, "effective_weight": None, "question": None,
-                                       "approved": False, "unjudged_seconds": 0.0})  # fmt: skip
+                                       "approved": False, "unjudged_seconds": 0.0,
+                                       "visible_seconds": 0.0})  # fmt: skip
     status = status.model_copy(
         update={"phase": Phase.PAUSED, "canary": canary, "weight": 0, "message": message}
     )
