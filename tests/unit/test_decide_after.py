@@ -118,3 +118,9 @@ def test_a_healthy_canary_does_not_go_on_before_its_weight_is_in_effect():
     world.steps(300)
     assert (world.canary.step, world.stable.version, world.status.rejected) == (1, "1", None)
     assert world.canary.judged_seconds < 60
+
+
+def test_a_predecessor_that_is_not_kept_is_not_said_to_stay_warm():
+    world = a_world_in(Phase.PROMOTING, canary={"keepPrevious": "0s"}).run(until=Phase.STABLE)
+    assert world.status.message == "version 2 serves; version 1 is removed"
+    assert world.run().pods.keys() == {"rev2"}

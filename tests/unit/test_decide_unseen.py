@@ -171,3 +171,17 @@ def test_a_limit_shorter_than_the_scrape_interval_does_not_keep_a_failing_canary
     assert world.status.rejected is not None
     assert world.status.rejected.reason is Reason.REGRESSION
     assert world.reasons.count(Reason.CANARY_UNSEEN) <= 1
+
+
+def test_a_canary_that_is_seen_for_a_minute_now_and_then_does_not_come_back_to_fail_its_users():
+    spec = a_spec(canary={"steps": [{"weight": 50, "bake": "1m"}]})
+    world = ScrapedWorld(spec=spec, target=a_target("1"), scrape=60.0, rps=50.0)
+    world.run().pass_time(240)
+    world.behaviours["rev2"] = Behaviour(error_rate=1.0)
+    began = world.release(a_target("2")).now
+    while world.now - began < timedelta(hours=1) and world.status.rejected is None:
+        world.prometheus_up = (world.now - began).total_seconds() % 420 >= 360
+        world.step()
+    assert world.reasons.count(Reason.CANARY_UNSEEN) <= 2, "once before scrapes were measured, and once after"
+    assert world.served["rev2"] < 50 * 420
+    assert world.stable.version == "1"

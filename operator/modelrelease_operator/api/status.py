@@ -376,6 +376,8 @@ class CanaryStatus(Target):
     """Time in which none could: what analysis.maxBlind is held against."""
     unseen: bool = False
     """Whether it left the Service because it cannot be seen."""
+    visible_seconds: float = 0.0
+    """Time in which it could be seen again, while it is out of the Service."""
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
     unready_seconds: float = 0.0

@@ -42,7 +42,7 @@ from modelrelease_operator.core.moves import (
 from modelrelease_operator.core.outcomes import heed as heed_outcomes
 from modelrelease_operator.core.promotion import why_not_promoted
 from modelrelease_operator.core.retrain import heed as heed_retrain
-from modelrelease_operator.core.samples import blind_limit
+from modelrelease_operator.core.samples import blind_limit, few_scrapes
 from modelrelease_operator.core.state import (
     Decision,
     Desired,
@@ -341,7 +341,12 @@ def _unlooked(status: Status, passed: float) -> Status:
     """Keep the time since the last look for the next one to count."""
     canary = canary_of(status)
     blind = canary.blind_seconds + passed if canary.blind_since else 0.0
-    update = {"unjudged_seconds": canary.unjudged_seconds + passed, "blind_seconds": blind}
+    visible = canary.visible_seconds + passed if canary.visible_seconds else 0.0
+    update = {
+        "unjudged_seconds": canary.unjudged_seconds + passed,
+        "blind_seconds": blind,
+        "visible_seconds": visible,
+    }
     return status.model_copy(update={"canary": canary.model_copy(update=update)})
 
 
@@ -502,6 +507,7 @@ def _looked_at(
         "unjudged_seconds": 0.0 if found.sighted else unjudged,
         "blind_since": None if found.sighted else canary.blind_since or now,
         "blind_seconds": 0.0 if found.sighted else canary.blind_seconds + passed,
+        "visible_seconds": canary.visible_seconds + passed if _is_visible(found, canary) else 0.0,
     }
     return status.model_copy(
         update={
@@ -513,6 +519,14 @@ def _looked_at(
             "verdict": Verdict.PASS if awaited and status.verdict is Verdict.PASS else found.verdict,
         }
     )
+
+
+def _is_visible(found: Judgement, canary: CanaryStatus) -> bool:
+    """Return whether a canary out of the Service can be seen by now: at this look, or between two scrapes."""
+    if not canary.unseen or found.verdict is Verdict.UNAVAILABLE:
+        return False
+    shown_lately = canary.blind_seconds <= few_scrapes(found.evidence)
+    return found.sighted or (canary.visible_seconds > 0 and shown_lately)
 
 
 def _proven_worse(found: Judgement, spec: ReleaseSpec, status: Status) -> str | None:
@@ -581,13 +595,18 @@ def _act_in_the_dark(
 ) -> Decision:
     """Bring a canary that can be seen again back into the Service, where its step begins anew."""
     canary = canary_of(status)
-    if not found.sighted:
+    # Seen twice, so that what it does once it has clients can be counted.
+    left = few_scrapes(found.evidence) - canary.visible_seconds
+    if not found.sighted and not canary.visible_seconds:
         waits, why = in_the_dark(canary, seen, found.message)
         by_hand = value_for(status, "promote", canary.revision)
         message = f"canary {canary.version} left the Service and {waits}, because it cannot be seen: "
         message += f"{why}; annotate abort, or promote={by_hand} to promote it unseen"
     elif spec.paused:
         message = f"canary {canary.version} can be seen again; spec.paused keeps it out of the Service"
+    elif left > 0 or not found.sighted:
+        told = format_duration(timedelta(seconds=max(1.0, left)))
+        message = f"canary {canary.version} can be seen again; it comes back if that holds for another {told}"
     elif canary.unready_since:
         message = f"canary {canary.version} can be seen again; not all of its pods are ready"
     else:

@@ -43,7 +43,8 @@ QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 
 FRESH_STEP: dict[str, object] = {
     "waiting_seconds": 0.0, "step_seconds": 0.0, "unjudged_seconds": 0.0, "blind_since": None,
-    "blind_seconds": 0.0, "unseen": False, "unready_since": None, "unready_seconds": 0.0,
+    "blind_seconds": 0.0, "unseen": False, "visible_seconds": 0.0,
+    "unready_since": None, "unready_seconds": 0.0,
     "ready_seconds": 0.0,
     "alone": False, "blocked": None, "question": None, "asked_at": None, "approved": False,
     "approved_anyway": False,
@@ -172,7 +173,8 @@ def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decisio
     waits, why = in_the_dark(canary, seen, why)
     message = f"canary {canary.version} left the Service and {waits}, not seen for {blind}: {why}"
     canary = canary.model_copy(update={"unseen": True, "effective_weight": None, "question": None,
-                                       "approved": False, "unjudged_seconds": 0.0})  # fmt: skip
+                                       "approved": False, "unjudged_seconds": 0.0,
+                                       "visible_seconds": 0.0})  # fmt: skip
     status = status.model_copy(
         update={"phase": Phase.PAUSED, "canary": canary, "weight": 0, "message": message}
     )
@@ -236,8 +238,9 @@ def _grow(spec: ReleaseSpec, status: Status, message: str, now: datetime) -> Dec
 def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     """Move the pointer to the canary. No pod is restarted; the old ones stay warm."""
     canary, stable = canary_of(status), stable_of(status)
-    kept = format_duration(parse_duration(spec.canary.keep_previous))
-    message = f"version {canary.version} serves; version {stable.version} stays warm for {kept}"
+    kept = parse_duration(spec.canary.keep_previous)
+    what = f"stays warm for {format_duration(kept)}" if kept else "is removed"
+    message = f"version {canary.version} serves; version {stable.version} {what}"
     if told := canary.unproven or probed_steps(canary):
         message = f"{message}; {told}"
     evidence, crashes = status.evidence.next_step(), status.crashes.model_copy(update={"newly": 0})

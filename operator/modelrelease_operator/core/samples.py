@@ -223,8 +223,12 @@ def blind_limit(asked: timedelta, evidence: Evidence) -> timedelta:
 
     With a shorter limit than its scrape interval it would go and come, meet users and never be counted.
     """
-    scrape = min(evidence.scrape_seconds or 0.0, SLOWEST_SCRAPE)
-    return max(asked, timedelta(seconds=LAGS_AFTER * scrape))
+    return max(asked, timedelta(seconds=few_scrapes(evidence)))
+
+
+def few_scrapes(evidence: Evidence) -> float:
+    """Return the seconds in which a process that is scraped shows two new samples; 0 until measured."""
+    return LAGS_AFTER * min(evidence.scrape_seconds or 0.0, SLOWEST_SCRAPE)
 
 
 def measured_gap(evidence: Evidence, shown: Mapping[str, Shown]) -> float | None:
