@@ -8,7 +8,8 @@ OFTEN = {"prometheus.io/scrape-interval": "5s"}
 
 def test_a_canary_that_cannot_be_seen_leaves_the_service_and_comes_back(release: Release) -> None:
     seen = {"podTemplate": {"metadata": {"annotations": dict(OFTEN)}}}
-    release.apply("1", serving={**release.spec["serving"], **seen})
+    # One replica: the canary's one pod is all that is ever started of it.
+    release.apply("1", serving={**release.spec["serving"], "replicas": 1, **seen})
     release.serves("1")
     release.load(rps=60)
     hidden = {**release.spec["serving"], "podTemplate": {
