@@ -533,6 +533,8 @@ class StableStatus(Target):
 class Status(_Model):
     """All that is known of a release."""
 
+    uid: str | None = None
+    """The object that this is about: a namesake's status says nothing of it."""
     observed_generation: int = 0
     phase: Phase = Phase.PENDING
     message: str = ""

@@ -92,7 +92,12 @@ class Memory:
         if self.unwritten is not None and self.unwritten[0] == stored:
             return self.unwritten[1]
         self.unwritten = None
-        return Status.parse(stored)
+        status = Status.parse(stored)
+        uid: str = release["metadata"]["uid"]
+        if status.uid not in (None, uid):
+            # Of another object, brought back with a backup. What serves is found on the cluster.
+            status = Status(history=status.history, rejections=status.rejections)
+        return status.model_copy(update={"uid": uid})
 
 
 def _awaits(status: Status) -> bool:
