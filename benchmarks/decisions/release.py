@@ -167,7 +167,7 @@ class Ours:
             found[told] = np.minimum(found[told], POOLED_SHARE * self._log(rows[told], gained))
         return found
 
-    def _covers(self, rows: Ints) -> tuple[Counts, Counts, Counts]:
+    def _covers(self, rows: Ints) -> tuple[Counts, Counts, Counts, Counts]:
         """Return each copy's sums as `Pooled.covers` does."""
         n_c, x, n_s, y = np.moveaxis(self.sums[rows, None] - self.sums_from[rows], -1, 0)
         last_n, last_x = self.last_n[rows, None], self.last_x[rows, None]
@@ -176,7 +176,10 @@ class Ours:
         shorter_n = n_s - np.minimum(n_s, newest_n)
         shorter = Counts(n_c=n_c, x=x, n_s=shorter_n, y=np.minimum(shorter_n, y - np.minimum(y, newest_y)))
         earlier = Counts(n_c=n_c - np.minimum(n_c, last_n), x=x - np.minimum(x, last_x), n_s=n_s, y=y)
-        return earlier, Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y), shorter
+        later = Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y)
+        led_n = later.n_s - np.minimum(later.n_s, newest_n)
+        led = Counts(n_c=n_c, x=x, n_s=led_n, y=np.minimum(led_n, later.y - np.minimum(later.y, newest_y)))
+        return earlier, later, shorter, led
 
     def _log(self, rows: Ints, gained: Floats) -> Floats:
         """Return the logarithm of the weighted mean over all copies; one that has not started counts 1."""

@@ -503,3 +503,14 @@ def test_without_requests_the_rate_could_be_anything() -> None:
 def test_a_confidence_is_a_share(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
         rate_interval(ArmCounts(total=1, bad=0), confidence)
+
+
+def test_an_outage_that_ended_before_stables_first_sample_is_not_blamed_on_the_canary() -> None:
+    """The canary's window began at 30 s, stable's at 114 s, and both failed from 22 to 82 s."""
+    plan = Restarts.plan(EProcess.regression(Tolerance(ratio=1.1, points=0.0005)), planned=1)
+    test = Confirmed.by_shift(plan).preceded_by(ArmCounts(total=3_300, bad=1_200))
+    for canary, stable in (((2_400, 1_040), (2_400, 2)), ((2_400, 2), (2_400, 3))):
+        counts = (ArmCounts(total=total, bad=bad) for total, bad in (canary, stable))
+        test = test.update(Interval(canary=next(counts), stable=next(counts)))
+    assert min(test.plan.log_value, test.shifted.log_value) > math.log(100)
+    assert test.log_value < 0

@@ -338,18 +338,20 @@ class Pooled:
             stable=_sum(self.stable, interval.stable),
         )
 
-    def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval]:
-        """Return three comparisons that an outage of both arms does not win at once.
+    def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval, Interval]:
+        """Return four comparisons that an outage of both arms does not win at once.
 
         In the first stable's window reaches beyond the canary's at its end, and in the second at its start:
         an outage that is on there is seen in stable at least as long. In the third the canary's reaches
-        beyond stable's at its end: so is what comes after an outage. `newest` are the counts of the
-        newest interval.
+        beyond stable's at its end: so is what comes after an outage. In the fourth stable's window is as
+        long and one interval earlier: an outage that was over when stable's first sample came is in it,
+        and no length of calm dilutes it. `newest` are the counts of the newest interval.
         """
         return (
             Interval(canary=_difference(self.canary, newest.canary), stable=self.stable),
             Interval(canary=self.canary, stable=_sum(self.before, self.stable)),
             Interval(canary=self.canary, stable=_difference(self.stable, newest.stable)),
+            Interval(canary=self.canary, stable=_difference(_sum(self.before, self.stable), newest.stable)),
         )
 
     def to_state(self) -> list[float]:
@@ -408,11 +410,12 @@ class Confirmed:
         return replace(self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), pooled=pooled)
 
     def preceded_by(self, stable: ArmCounts) -> Self:
-        """Return the test knowing what stable did before the next interval, at whatever weight."""
-        pooled = self.pooled
-        if pooled is not None:
-            fresh = (each if each.canary.total else Pooled(before=stable) for each in pooled)
-            pooled = tuple(fresh)
+        """Return the test knowing what stable did before the next interval, at whatever weight.
+
+        The sums begin anew: across the gap before it the arms' windows end and begin at other moments,
+        and calm hours before it would dilute an outage that falls into it.
+        """
+        pooled = None if self.pooled is None else (Pooled(before=stable),) * len(self.pooled)
         return replace(self, before=stable, pooled=pooled)
 
     def update(self, interval: Interval) -> Self:
