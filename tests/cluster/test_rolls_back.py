@@ -25,7 +25,8 @@ def test_a_version_that_fails_is_rolled_back_and_no_other_request_is_lost(releas
     assert [reason for reason in release.reasons() if reason == "Regression"] == ["Regression"]
 
     bad = release.stats().count(version="3", outcome="500")
-    assert 0 < bad < 200, "bad answers that reached clients before the rollback"
+    # One in ten of a third of 100 requests a second, for three scrapes of 15 s and 30 s.
+    assert 0 < bad < 250, "bad answers that reached clients before the rollback"
 
 
 def test_a_slow_version_is_rolled_back(release: Release) -> None:

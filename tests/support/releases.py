@@ -124,7 +124,8 @@ class Release:
         return sum(
             container["restartCount"]
             for pod in self.items("pods")
-            for container in pod["status"].get("containerStatuses", [])
+            for kind in ("containerStatuses", "initContainerStatuses")
+            for container in pod["status"].get(kind, [])
         )
 
     def reasons(self) -> list[str]:

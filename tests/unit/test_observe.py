@@ -332,3 +332,13 @@ def test_who_gave_a_command_and_when_is_read_from_the_managed_fields():
     assert found.signed == {
         "approve": Signature(by="kubectl-annotate", at=datetime(2026, 11, 1, 12, tzinfo=UTC))
     }
+
+
+def test_a_native_sidecar_that_ends_is_a_crash_of_its_pod():
+    """It lasts as long as the pod does, although the API lists it among the init containers."""
+    ends = [running("beside", restarts=3, exitCode=3), running("fetch", restarts=1, exitCode=1)]
+    pod = a_pod("a", initContainerStatuses=ends, containerStatuses=[running()])
+    asked = [{"name": "beside", "restartPolicy": "Always"}, {"name": "fetch"}]
+    found = workload_of("rev1", a_deployment(), [{**pod, "spec": {"initContainers": asked}}])
+    assert found.crashes == {"a": 3}
+    assert found.crash == "container beside ended with exit code 3"

@@ -219,14 +219,25 @@ def _abnormal(ended: Mapping[str, Any]) -> bool:
     return bool(ended.get("exitCode") or ended.get("signal")) or ended.get("reason") == OUT_OF_MEMORY
 
 
+def _that_last(pod: Object) -> list[Mapping[str, Any]]:
+    """Return the states of a pod's containers that serve as long as it does, native sidecars among them.
+
+    Other init containers are left out: they end before anybody is served.
+    """
+    asked = pod.get("spec", {}).get("initContainers", ())
+    sidecars = {each["name"] for each in asked if each.get("restartPolicy") == "Always"}
+    status = pod.get("status", {})
+    beside = [each for each in status.get("initContainerStatuses", ()) if each["name"] in sidecars]
+    return [*status.get("containerStatuses", ()), *beside]
+
+
 def _ends(pod: Object) -> int:
     """Return how many runs of a pod's containers have ended abnormally, as far as the kubelet remembers.
 
     It keeps the last end and a count of restarts, so all of a container's are taken to be like the last.
-    Init containers are left out: they end before anybody is served.
     """
     count = 0
-    for container in pod.get("status", {}).get("containerStatuses", ()):
+    for container in _that_last(pod):
         last = container.get("lastState", {}).get("terminated")
         now = container.get("state", {}).get("terminated")
         if now and _abnormal(now):
@@ -239,7 +250,7 @@ def _ends(pod: Object) -> int:
 
 def _last_crash(pod: Object) -> str | None:
     """Say what the last abnormal end of a pod's containers was."""
-    for container in pod.get("status", {}).get("containerStatuses", ()):
+    for container in _that_last(pod):
         states = (container.get("state", {}), container.get("lastState", {}))
         ended = next((it["terminated"] for it in states if "terminated" in it), None)
         if ended and _abnormal(ended):
