@@ -17,6 +17,7 @@ from examples.waiting import wait_until
 from tests.support.mlflow_server import free_port
 
 PATIENCE = 600
+BUSY = 503
 
 
 def run(workdir: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -174,12 +175,24 @@ def answers(url: str) -> bool:
 
 
 def post(url: str, body: object) -> dict[str, object]:
+    """Ask a server, again while it says that it is busy, as Prefect's own client does."""
     asked = urllib.request.Request(  # noqa: S310
         url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(asked, timeout=30) as reply:  # noqa: S310
-        found: dict[str, object] = json.load(reply)
-        return found
+
+    def answer() -> dict[str, object] | None:
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as reply:  # noqa: S310
+                found: dict[str, object] = json.load(reply)
+                return found
+        except urllib.error.HTTPError as problem:
+            if problem.code != BUSY:
+                raise
+            return None
+
+    found = wait_until(f"an answer of {url}", answer, lambda it: it is not None, within=60, every=1)
+    assert found is not None
+    return found
 
 
 def get(url: str) -> dict[str, object]:
