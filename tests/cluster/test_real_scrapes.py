@@ -26,8 +26,10 @@ def a_release(cluster: Cluster, store: str, space: str) -> Iterator[Release]:
     kit.apply(cluster, kit.namespace(space))
     made = Release(cluster=cluster, space=space, store=store)
     made.apply("1", serving=SERVING)
-    yield made
-    cluster.kubectl("delete", "namespace", space, "--wait=false")
+    try:
+        yield made
+    finally:
+        cluster.kubectl("delete", "namespace", space, "--wait=false")
 
 
 def test_at_one_scrape_a_minute_releases_end_as_they_do_at_thirty(cluster: Cluster, store: str) -> None:
