@@ -1,7 +1,15 @@
 """People change their minds in the middle of a release."""
 
+import pytest
+
 from examples.waiting import wait_until
 from tests.support.releases import SOON_SURE, Release, phase_is
+
+
+@pytest.fixture(autouse=True)
+def scraped_often(release: Release) -> None:
+    """What a changed spec comes to is the same at any pace."""
+    release.scraped_often()
 
 
 def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release) -> None:

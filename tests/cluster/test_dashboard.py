@@ -4,6 +4,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from cluster import Cluster
 from examples.waiting import wait_until
 from tests.support.dashboard import Question, dashboard, questions
@@ -21,6 +23,12 @@ DURING = (
 """Asked while a canary is judged: afterwards there is none."""
 QUIET = ("annotation Rollbacks", "annotation Waiting for a person", "annotation Drift")
 """A good release gives these nothing to show."""
+
+
+@pytest.fixture(autouse=True)
+def scraped_often(release: Release) -> None:
+    """What panels show is the same at any pace."""
+    release.scraped_often()
 
 
 def ask(release: Release, question: Question) -> list[dict[str, Any]]:

@@ -3,11 +3,19 @@
 import json
 import random
 
+import pytest
+
 from cluster import Cluster
 from examples.waiting import wait_until
 from tests.support.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
 
 OUTAGE_SECONDS = 180
+
+
+@pytest.fixture(autouse=True)
+def scraped_often(release: Release) -> None:
+    """What breaks here is no scrape: the looks in between only have to come."""
+    release.scraped_often()
 
 
 def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Release) -> None:

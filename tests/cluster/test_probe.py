@@ -2,10 +2,18 @@
 
 import json
 
+import pytest
+
 from examples.waiting import wait_until
 from tests.support.releases import SOON_SURE, Release, rejected
 
 PROBED = {**SOON_SURE, "probe": {"rate": 20}}
+
+
+@pytest.fixture(autouse=True)
+def scraped_often(release: Release) -> None:
+    """Probes are counted by the prober, whose pace is not the pods'."""
+    release.scraped_often()
 
 
 def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(release: Release) -> None:
