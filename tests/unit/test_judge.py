@@ -485,3 +485,9 @@ def test_a_pod_that_was_ready_and_is_so_no_more_is_still_counted():
     later = [*both((900, 0), (300, 0)), *codes("rev2", 40, 3, pod="b")]
     found = looking.look(tuple(later), pods={"rev1-a", "rev2-a"})
     assert (found.gates[0].canary_total, found.gates[0].canary_bad) == (340, 3)
+
+
+def test_what_was_not_counted_yet_is_not_said_to_have_answered_nothing():
+    """Between two scrapes a canary answers thousands of requests that nobody has seen."""
+    found = looks_at(both((900, 0), (0, 0)))
+    assert found.message == "no request of canary 2 was counted yet: 0 of the 100 canary requests needed"

@@ -7,7 +7,7 @@ from modelrelease_operator.core.streams import Stream
 def facts(version: str, bad: str, stream: Stream, arms: tuple[ArmCounts, ArmCounts]) -> str:
     """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests, stable 0.9 % of 22,800"."""
     if not arms[0].total:
-        return f"canary {version} has answered no {'probe' if stream.probe else 'request'} yet"
+        return f"no {'probe' if stream.probe else 'request'} of canary {version} was counted yet"
     if stream.bin is not None:
         rows = [_share(each, "rows") for each in arms]
         return f"canary {version} predicts in bin {stream.bin} for {rows[0]}, stable for {rows[1]}"
