@@ -334,8 +334,8 @@ class Pooled:
         """Return the counts with those of one more interval."""
         return type(self)(
             before=self.before,
-            canary=_sum(self.canary, interval.canary),
-            stable=_sum(self.stable, interval.stable),
+            canary=added(self.canary, interval.canary),
+            stable=added(self.stable, interval.stable),
         )
 
     def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval, Interval]:
@@ -349,9 +349,9 @@ class Pooled:
         """
         return (
             Interval(canary=_difference(self.canary, newest.canary), stable=self.stable),
-            Interval(canary=self.canary, stable=_sum(self.before, self.stable)),
+            Interval(canary=self.canary, stable=added(self.before, self.stable)),
             Interval(canary=self.canary, stable=_difference(self.stable, newest.stable)),
-            Interval(canary=self.canary, stable=_difference(_sum(self.before, self.stable), newest.stable)),
+            Interval(canary=self.canary, stable=_difference(added(self.before, self.stable), newest.stable)),
         )
 
     def to_state(self) -> list[float]:
@@ -362,7 +362,11 @@ class Pooled:
     @classmethod
     def from_state(cls, state: Sequence[float | None]) -> Self:
         """Return stored counts."""
-        return cls(before=_counts(state[:2]), canary=_counts(state[2:4]), stable=_counts(state[4:6]))
+        return cls(
+            before=stored_counts(state[:2]),
+            canary=stored_counts(state[2:4]),
+            stable=stored_counts(state[4:6]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,7 +470,7 @@ class Confirmed:
         sums, plans = numbers[6 : 6 + 6 * copies], numbers[6 + 6 * copies :]
         chunks = (sums[start : start + 6] for start in range(0, len(sums), 6))
         pooled = tuple([Pooled.from_state(chunk) for chunk in chunks])
-        return self._with(numbers[2:4], plans, before=_counts(numbers[4:6]), pooled=pooled)
+        return self._with(numbers[2:4], plans, before=stored_counts(numbers[4:6]), pooled=pooled)
 
     def _with(
         self,
@@ -480,7 +484,7 @@ class Confirmed:
         return type(self)(
             plan=self.plan.from_state(plans[:middle]),
             shifted=self.shifted.from_state(plans[middle:]),
-            last=_counts(last),
+            last=stored_counts(last),
             before=before,
             pooled=pooled,
         )
@@ -494,12 +498,14 @@ class RateInterval:
     upper: float
 
 
-def _counts(stored: Sequence[float | None]) -> ArmCounts:
+def stored_counts(stored: Sequence[float | None]) -> ArmCounts:
+    """Return counts that were stored as two numbers; what is missing is 0."""
     total, bad = (int(count or 0) for count in (*stored, 0, 0)[:2])
     return ArmCounts(total=total, bad=bad)
 
 
-def _sum(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+    """Return the counts of both together."""
     return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from modelrelease_operator.api.spec import Counts, Gate, Latency, Line, Predictions, ReleaseSpec, Share
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.evidence import (
+    NO_COUNTS,
     ArmCounts,
     Confirmed,
     EProcess,
@@ -17,7 +18,9 @@ from modelrelease_operator.core.evidence import (
     Interval,
     Restarts,
     Tolerance,
+    added,
     combine,
+    stored_counts,
 )
 from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
 from modelrelease_operator.core.probes import gates_of, is_of_probes
@@ -38,8 +41,7 @@ BLAST_RADIUS = 0.0025
 SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
 """Promotion: the share of slow requests may be so much larger (A4)."""
 
-NOTHING = ArmCounts(total=0, bad=0)
-EMPTY = Interval(canary=NOTHING, stable=NOTHING)
+EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 """An interval that was left out: nothing is paired across it."""
 
 NO_WORSE = Tolerance(ratio=1.0, points=0.0)
@@ -145,7 +147,7 @@ class Limit:
     promote: EProcess
     """Evidence that the canary is below the limit: stable stands in as an arm that never fails."""
     allowed: str
-    waiting: ArmCounts = NOTHING
+    waiting: ArmCounts = NO_COUNTS
     """The canary's newest counts, until stable's next ones show whether it breaks the limit too."""
 
     def update(self, interval: Interval, *, stable_is_later: bool) -> "Limit":
@@ -153,7 +155,7 @@ class Limit:
 
         Where stable's samples are older than the canary's, an outage of both shows in the canary first.
         """
-        told, waiting = _added(self.waiting, interval.canary), NOTHING
+        told, waiting = added(self.waiting, interval.canary), NO_COUNTS
         if not stable_is_later:
             told, waiting = self.waiting, interval.canary
         return replace(
@@ -166,7 +168,7 @@ class Limit:
 
     def cut_off(self) -> "Limit":
         """Return the evidence without the counts that wait: nothing follows on them."""
-        return replace(self, waiting=NOTHING)
+        return replace(self, waiting=NO_COUNTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +323,7 @@ class Question:
             canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
             stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
             promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
-            waiting=_waiting(state.get(f"waiting/{self.name}/limit", ())),
+            waiting=stored_counts(state.get(f"waiting/{self.name}/limit", ())),
         )
         return replace(self, comparisons=tuple(comparisons), limit=limit)
 
@@ -437,15 +439,6 @@ def _predictions(
 
 def _line(line: Line) -> Tolerance:
     return Tolerance(ratio=line.ratio, points=line.points / 100)
-
-
-def _added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
-    return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
-
-
-def _waiting(stored: Sequence[float | None]) -> ArmCounts:
-    total, bad = (int(count or 0) for count in (*stored, 0, 0)[:2])
-    return ArmCounts(total=total, bad=bad)
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:
