@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from modelrelease_operator.core.evidence import ArmCounts
 
+ONE_PROCESS = 1.0
+"""Seconds by which two readings of one process's start may differ."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -91,6 +94,11 @@ def advance_to(
     deltas = {series: max(0, value - last.get(series, 0)) for series, value in values.items()}
     last.update(values)
     return last, deltas
+
+
+def is_another_process(before: float | None, now: float | None) -> bool | None:
+    """Return whether two starts of a process, in unix seconds, are of two; None where one is not told."""
+    return None if before is None or now is None else now > before + ONE_PROCESS
 
 
 def forget(state: Mapping[str, int], keep: Callable[[str], bool]) -> dict[str, int]:

@@ -15,14 +15,13 @@ from datetime import datetime, timedelta
 from modelrelease_contract.drift import Calibration, DriftVerdict, FeatureDrift, assess
 from modelrelease_contract.metrics import BIN_MISSING
 from modelrelease_operator.api.drift import Drift
+from modelrelease_operator.core.counters import is_another_process
 
 PREDICTIONS = "(predictions)"
 """Name of the model's own answers among the features: no feature is spelled like this."""
 
 STARTED = "(process)"
 """Stands for a feature where a sample tells when a pod's process began, in unix seconds."""
-ONE_PROCESS = 1.0
-"""Seconds by which two readings of one process's start may differ."""
 
 KEPT_WINDOWS = 20
 """Closed windows that are remembered: as many as `sustained.windows` may ask for."""
@@ -158,7 +157,7 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mappin
         values = _newest(each)
         before = _padded(memory.counters.get(pod), len(bins))
         fell = any(value < before[place[key]] for key, value in values.items())
-        anew = _began_anew(memory.begun.get(pod), begun.get(pod))
+        anew = is_another_process(memory.begun.get(pod), begun.get(pod))
         if fell and anew is False:
             continue
         if anew or fell:
@@ -173,11 +172,6 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mappin
     pods = memory.pods | samples.keys()
     known = {**memory.begun, **begun}
     return replace(memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, sums=sums)
-
-
-def _began_anew(before: float | None, now: float | None) -> bool | None:
-    """Return whether a process is another one than before; None where nothing tells."""
-    return None if before is None or now is None else now > before + ONE_PROCESS
 
 
 def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -> tuple[Bin, ...]:

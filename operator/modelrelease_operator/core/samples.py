@@ -15,6 +15,7 @@ from datetime import timedelta
 from statistics import median
 
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.counters import is_another_process
 from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import process_of
 
@@ -26,8 +27,6 @@ MAY_MISS = 0.1
 """Share of a canary's ready pods that Prometheus may not show yet while it is judged and goes on."""
 STABLE_MAY_MISS = 0.5
 """The same of stable's pods, where it matters who is left out."""
-ONE_PROCESS = 1.0
-"""Seconds by which two readings of one process's start may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +211,7 @@ def is_new(evidence: Evidence, process: str, shown: Shown) -> bool:
 
 def began_anew(evidence: Evidence, process: str, shown: Shown) -> bool | None:
     """Return whether a process is another one than before; None where nothing tells."""
-    known = evidence.born.get(process)
-    if known is None or shown.started is None:
-        return None
-    return shown.started > known + ONE_PROCESS
+    return is_another_process(evidence.born.get(process), shown.started)
 
 
 def blind_limit(asked: timedelta, evidence: Evidence) -> timedelta:
