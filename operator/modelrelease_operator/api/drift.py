@@ -3,25 +3,16 @@
 from datetime import datetime, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
 from modelrelease_operator.api.durations import WindowDuration, parse_duration
+from modelrelease_operator.api.model import Model
 
 WORST_FEATURES = 5
 """Features that status names: the rest is in Prometheus."""
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class _Stored(BaseModel):
-    # "ignore": a status written by a newer operator must not stop an older one.
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class Sustained(_Asked):
+class Sustained(Model):
     """How many of the last windows must drift, the newest among them, before anything is said."""
 
     windows: int = Field(default=5, ge=1, le=20)
@@ -35,7 +26,7 @@ class Sustained(_Asked):
         return self
 
 
-class Drift(_Asked):
+class Drift(Model):
     """How the data that stable meets is compared with what it was trained on."""
 
     enabled: bool = True
@@ -53,7 +44,7 @@ class Drift(_Asked):
         return parse_duration(self.window)
 
 
-class FeatureStatus(_Stored):
+class FeatureStatus(Model):
     """One feature in the newest window."""
 
     name: str
@@ -64,7 +55,7 @@ class FeatureStatus(_Stored):
     verdict: str
 
 
-class DriftStatus(_Stored):
+class DriftStatus(Model):
     """What the last windows of one revision said."""
 
     revision: str

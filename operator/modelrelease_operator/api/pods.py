@@ -5,8 +5,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictFloat,
     StrictInt,
@@ -15,8 +13,8 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
+from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.strictness import is_strict
 
 ENV_NAME_PATTERN = r"^[ -<>-~]+$"
@@ -59,9 +57,7 @@ POD_SPEC = {
 """What kind of value a field of a pod template has; null takes it away. The schema says the same."""
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
+class _Asked(Model):
     def to_dict(self) -> dict[str, Any]:
         """Return what was given, as it was given."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -2,16 +2,14 @@
 
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from modelrelease_operator.api.durations import PositiveDuration, parse_duration
+from modelrelease_operator.api.model import Model
 
 
-class Probe(BaseModel):
+class Probe(Model):
     """Reference rows that a prober in the cluster sends to both revisions while the canary is judged."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     rate: float = Field(default=10, ge=0.1, le=200)
     """Probes a second, half of them to each revision."""

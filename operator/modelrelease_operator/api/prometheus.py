@@ -2,8 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import StringConstraints, model_validator
+
+from modelrelease_operator.api.model import Model
 
 SecretName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
@@ -11,24 +12,20 @@ SecretName = Annotated[
 KeyName = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class SecretKey(_Asked):
+class SecretKey(Model):
     """One key of a Secret in the release's namespace."""
 
     name: SecretName
     key: KeyName
 
 
-class SecretPair(_Asked):
+class SecretPair(Model):
     """A Secret in the release's namespace with the keys `username` and `password`."""
 
     name: SecretName
 
 
-class Prometheus(_Asked):
+class Prometheus(Model):
     """Where the metrics are read."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@?#]+$", max_length=2048)]

@@ -6,8 +6,9 @@ A query is a template: `{{revision}}` and its like are filled in before it is as
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from modelrelease_operator.api.model import Model
 
 PLACEHOLDERS = ("release", "namespace", "revision", "version", "interval")
 QUERY_PATTERN = f"^([^{{]|[{{][^{{]|[{{][{{]({'|'.join(PLACEHOLDERS)})[}}][}}])*$"
@@ -40,10 +41,8 @@ Query = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterVa
 CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 
 
-class Threshold(BaseModel):
+class Threshold(Model):
     """A number that the canary must keep within limits, for several looks in a row."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     query: Query
     max: float | None = None

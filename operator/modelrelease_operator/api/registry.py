@@ -6,9 +6,9 @@
 import re
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 from typing_extensions import override
+
+from modelrelease_operator.api.model import Model
 
 MODELS_PATTERN = r"models:/[^/@:\s?#]+(@[A-Za-z0-9_-]+|/[1-9][0-9]*)"
 RUNS_PATTERN = r"runs:/[A-Za-z0-9_-]+(/[^\s?#]+)?"
@@ -23,10 +23,8 @@ TAG_VERSION = "modelrelease.version"
 """Tag of a model version: the version in its manifest. Needed only where the operator cannot read that."""
 
 
-class Registered(BaseModel):
+class Registered(Model):
     """A version of a registered model: never changes what it is."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     name: str
     version: str

@@ -4,17 +4,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
 from modelrelease_operator.api.durations import DurationText, PositiveDuration
+from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, ObjectName, PodTemplate, Resources
 
 
-class Retrain(BaseModel):
+class Retrain(Model):
     """The Job that retrains, and how often it may run."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     image: Annotated[str, StringConstraints(min_length=1)]
     command: tuple[str, ...] = Field(default=(), max_length=100)
@@ -46,11 +44,8 @@ class RetrainOutcome(StrEnum):
     """It was not needed any more before its Job was started."""
 
 
-class RetrainStatus(BaseModel):
+class RetrainStatus(Model):
     """The last retraining that was asked for."""
-
-    # "ignore": a status written by a newer operator must not stop an older one.
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     request: str
     """Names it, and its Job: written before the Job is made, so that a crash cannot make two."""

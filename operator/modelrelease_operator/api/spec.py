@@ -11,15 +11,12 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import (
@@ -28,6 +25,7 @@ from modelrelease_operator.api.durations import (
     format_duration,
     parse_duration,
 )
+from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
@@ -48,17 +46,13 @@ VERSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class StoreSecret(_Model):
+class StoreSecret(Model):
     """A Secret in the release's namespace with the key `token`, or with `username` and `password`."""
 
     name: SecretName
 
 
-class ModelSource(_Model):
+class ModelSource(Model):
     """Where the model artifact is."""
 
     uri: Annotated[str, StringConstraints(max_length=2048)]
@@ -102,7 +96,7 @@ class Serving(PodFields):
     pod_template: PodTemplate = Field(default_factory=dict)
 
 
-class Step(_Model):
+class Step(Model):
     """A weight, and the time that it lasts at least."""
 
     weight: int = Field(ge=1, le=99)
@@ -119,7 +113,7 @@ class Approval(StrEnum):
 DEFAULT_STEPS = (Step(weight=5), Step(weight=10), Step(weight=25), Step(weight=50))
 
 
-class Canary(_Model):
+class Canary(Model):
     """How a new version is tried."""
 
     weight: int | None = Field(default=None, ge=1, le=99)
@@ -155,14 +149,14 @@ class Canary(_Model):
         return self.steps or DEFAULT_STEPS
 
 
-class Line(_Model):
+class Line(Model):
     """A line `canary = ratio x stable + points`, points in percentage points."""
 
     ratio: float = Field(ge=1, le=1000)
     points: float = Field(ge=0, le=100)
 
 
-class Share(_Model):
+class Share(Model):
     """A share of bad requests, compared with stable's or held against a limit.
 
     `tolerated` is what is never rolled back, `margin` is what is never promoted; between the two
@@ -202,14 +196,14 @@ class Counts(Share):
     total: CountQuery
 
 
-class Slowdown(_Model):
+class Slowdown(Model):
     """By how much the canary may be slower: both the ratio and the milliseconds must be exceeded."""
 
     ratio: float = Field(default=1.2, ge=1, le=1000)
     milliseconds: float = Field(default=5, ge=0, le=3_600_000)
 
 
-class Latency(_Model):
+class Latency(Model):
     """The share of prediction requests slower than stable's own quantiles, or than a limit."""
 
     compare_with_stable: bool = True
@@ -227,7 +221,7 @@ class Latency(_Model):
         return self
 
 
-class Predictions(_Model):
+class Predictions(Model):
     """The share of predictions in each bin, which the canary may have more or less of than stable."""
 
     tolerated: Line = Line(ratio=1.25, points=5)
@@ -241,7 +235,7 @@ class Predictions(_Model):
         return self
 
 
-class Gate(_Model):
+class Gate(Model):
     """One question asked of the evidence."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
@@ -279,7 +273,7 @@ class OnInsufficientEvidence(StrEnum):
 LONGEST_BLIND = timedelta(days=1)
 
 
-class Analysis(_Model):
+class Analysis(Model):
     """How evidence is gathered and judged."""
 
     interval: PositiveDuration = "10s"
@@ -322,7 +316,7 @@ class Analysis(_Model):
         return parse_duration(self.interval)
 
 
-class ReleaseSpec(_Model):
+class ReleaseSpec(Model):
     """What a person asks for."""
 
     model: ModelSource

@@ -12,8 +12,6 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializationInfo,
     SerializerFunctionWrapHandler,
@@ -21,9 +19,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.drift import DriftStatus
+from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import has_null
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainStatus
@@ -31,11 +29,6 @@ from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
 REJECTIONS_LIMIT = 10
-
-
-class _Model(BaseModel):
-    # "ignore": a status written by a newer operator must not stop an older one.
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class Phase(StrEnum):
@@ -119,7 +112,7 @@ class Reason(StrEnum):
     RETRAIN_CANCELLED = "RetrainCancelled"
 
 
-class Recipe(_Model):
+class Recipe(Model):
     """What makes pods what they are, kept so that a revision can be repaired after the spec moved on.
 
     A null of a pod template takes a field away, and the API server loses nulls: parts that hold one are
@@ -162,7 +155,7 @@ class Recipe(_Model):
         return written
 
 
-class Target(_Model):
+class Target(Model):
     """One immutable revision of a model."""
 
     revision: str
@@ -183,7 +176,7 @@ class Target(_Model):
         return Target(**self.parts())
 
 
-class Resolved(_Model):
+class Resolved(Model):
     """What the model source of the spec was found to mean, looked up once."""
 
     uri: str
@@ -198,7 +191,7 @@ class Resolved(_Model):
     """The default image at the time that the spec's pods were last chosen."""
 
 
-class Streak(_Model):
+class Streak(Model):
     """Looks in a row on one side of a threshold: above 0 within it, below 0 beyond it."""
 
     looks: int = 0
@@ -212,7 +205,7 @@ PLAIN_BYTES = 4096
 LARGEST_EVIDENCE = 64 * 1024 * 1024
 
 
-class Evidence(_Model):
+class Evidence(Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
     counters: dict[str, int] = Field(default_factory=dict)
@@ -304,7 +297,7 @@ class Evidence(_Model):
         return self.model_copy(update={**update, **closed, "begun": [], "streaks": {}})
 
 
-class Samples(_Model):
+class Samples(Model):
     """Of whom the newest look had samples, and when Prometheus took them."""
 
     oldest: datetime | None = None
@@ -321,7 +314,7 @@ class Samples(_Model):
     """[canary, stable]: processes that began anew; what they answered since their last sample is lost."""
 
 
-class Crashes(_Model):
+class Crashes(Model):
     """Containers of both arms that ended abnormally, and the time in which they could have."""
 
     seen: dict[str, int] = Field(default_factory=dict)
@@ -407,7 +400,7 @@ class CanaryStatus(Target):
     """Why the effective weight cannot be the requested one."""
 
 
-class GateStatus(_Model):
+class GateStatus(Model):
     """What one gate found at the last look."""
 
     name: str
@@ -435,7 +428,7 @@ ReasonOrNewer = Annotated[Reason | str, Field(union_mode="left_to_right")]
 """A reason, or one that only a newer operator knows: it must not stop an older one."""
 
 
-class Rejected(_Model):
+class Rejected(Model):
     """A revision that was rolled back; not tried again until a person asks."""
 
     revision: str
@@ -445,7 +438,7 @@ class Rejected(_Model):
     at: datetime
 
 
-class CommandSeen(_Model):
+class CommandSeen(Model):
     """The last command of its kind that was given by annotation, and what became of it."""
 
     command: str
@@ -478,7 +471,7 @@ class Previous(Target):
         return timedelta(seconds=self.left_seconds or 0.0)
 
 
-class HistoryEntry(_Model):
+class HistoryEntry(Model):
     """One thing that was decided."""
 
     revision: str
@@ -495,7 +488,7 @@ class Fate(StrEnum):
     ROLLED_BACK = "RolledBack"
 
 
-class Outcome(_Model):
+class Outcome(Model):
     """Something that the registry is still to be told of a version."""
 
     registered: Registered
@@ -513,7 +506,7 @@ class Outcome(_Model):
         return f"{self.registered} {self.fate} {self.at.isoformat()}"
 
 
-class Condition(_Model):
+class Condition(Model):
     """A condition as the Kubernetes API conventions and kstatus read it."""
 
     type: str
@@ -530,7 +523,7 @@ class StableStatus(Target):
     since: datetime
 
 
-class Status(_Model):
+class Status(Model):
     """All that is known of a release."""
 
     uid: str | None = None
