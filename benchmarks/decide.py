@@ -46,8 +46,8 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Se
     for _ in range(6):
         world.step()
     while late and world.status.evidence.copies < world.status.evidence.planned - len(STEPS) + 1:
-        long_ago = world.status.evidence.model_copy(update={"copy_since": world.now - EVERY})
-        world.status = world.status.model_copy(update={"evidence": long_ago})
+        long_ago = world.status.evidence.but(copy_since=world.now - EVERY)
+        world.status = world.status.but(evidence=long_ago)
         world.step()
     for _ in range(LOOKS):
         yield Status.parse(json.loads(json.dumps(world.status.to_dict()))), world.seen, world.now

@@ -294,7 +294,7 @@ class Evidence(Model):
             "opened": {},
             "recut": [],
         }
-        return self.model_copy(update={**update, **closed, "begun": [], "streaks": {}})
+        return self.but(**update, **closed, begun=[], streaks={})
 
 
 class Samples(Model):
@@ -586,16 +586,16 @@ class Status(Model):
         """Remember a rejection, dropping the oldest beyond the limit."""
         others = [each for each in self.rejections if each.revision != rejected.revision]
         kept = (rejected, *others)[:REJECTIONS_LIMIT]
-        return self.model_copy(update={"rejected": rejected, "rejections": kept})
+        return self.but(rejected=rejected, rejections=kept)
 
     def without_rejection(self, revision: str) -> Self:
         """Forget a rejection."""
         kept = tuple(each for each in self.rejections if each.revision != revision)
-        return self.model_copy(update={"rejected": None, "rejections": kept})
+        return self.but(rejected=None, rejections=kept)
 
     def with_history(self, entry: HistoryEntry) -> Self:
         """Add what was decided, dropping the oldest beyond the limit."""
-        return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
+        return self.but(history=(entry, *self.history)[:HISTORY_LIMIT])
 
 
 def _without_nulls(value: Any) -> Any:
@@ -611,5 +611,5 @@ def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Co
         if old.type != new.type:
             kept.append(old)
         elif old.status == new.status:
-            new = new.model_copy(update={"last_transition_time": old.last_transition_time})
+            new = new.but(last_transition_time=old.last_transition_time)
     return tuple(sorted((*kept, new), key=lambda condition: condition.type))

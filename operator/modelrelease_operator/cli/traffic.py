@@ -67,8 +67,8 @@ def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Ma
         return list(releases)
     found = []
     for release in releases:
-        serving = release.spec.serving.model_copy(update={"replicas": replicas})
-        spec = release.spec.model_copy(update={"serving": serving})
+        serving = release.spec.serving.but(replicas=replicas)
+        spec = release.spec.but(serving=serving)
         found.append(replace(release, spec=spec))
     return found
 

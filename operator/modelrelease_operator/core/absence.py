@@ -50,7 +50,7 @@ def without_absent(
     since = {one: evidence.absent.get(one, now) for one in absent if one in told or one in evidence.absent}
     gone = {one for one in told if now - since[one] >= GONE_AFTER}
     if not gone:
-        return evidence.model_copy(update={"absent": since})
+        return evidence.but(absent=since)
     counters = {one: value for one, value in evidence.counters.items() if process_of(one) not in gone}
     kept = {process_of(one) for one in counters}
     times = {
@@ -59,7 +59,7 @@ def without_absent(
     }
     update = {**times, "counters": counters, "forgotten": remembered(evidence.forgotten, gone)}
     waiting = {one: at for one, at in since.items() if one not in gone}
-    return evidence.model_copy(update={**update, "absent": waiting})
+    return evidence.but(**update, absent=waiting)
 
 
 def remembered(before: list[str], gone: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ def span(spec: ReleaseSpec, last: datetime | None, now: datetime) -> float:
 def ticked(spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> tuple[CanaryStatus, float]:
     """Return the canary with this pass remembered, and the seconds since the last one that count."""
     passed = span(spec, canary.clock_at or canary.asked_since or canary.since, now)
-    return canary.model_copy(update={"clock_at": now}), passed
+    return canary.but(clock_at=now), passed
 
 
 def kept(spec: ReleaseSpec, previous: Previous | None, now: datetime) -> Previous | None:
@@ -41,4 +41,4 @@ def kept(spec: ReleaseSpec, previous: Previous | None, now: datetime) -> Previou
     if left <= 0:
         return None
     until = now + timedelta(seconds=left)
-    return previous.model_copy(update={"left_seconds": left, "clock_at": now, "until": until})
+    return previous.but(left_seconds=left, clock_at=now, until=until)

@@ -32,7 +32,7 @@ def take(
         counting[kind] = None
         if value is None:
             if old and old.stands:
-                known[kind] = old.model_copy(update={"stands": False})
+                known[kind] = old.but(stands=False)
             continue
         value = value[:LONGEST_VALUE]
         if old and old.stands and old.value == value:
@@ -47,7 +47,7 @@ def take(
             counting[kind] = value
             status = _heeded(kind, value, status, known[kind])
     commands = tuple(known[kind] for kind in KINDS if kind in known)
-    status = status.model_copy(update={"commands": commands})
+    status = status.but(commands=commands)
     left = Commands(retrain=seen.commands.retrain, signed=seen.commands.signed, **counting)
     return status, replace(seen, commands=left), tuple(notices)
 
@@ -156,7 +156,7 @@ def _heeded(kind: str, value: str, status: Status, echo: CommandSeen) -> Status:
         update: dict[str, object] = {"by_hand": who, "question": None, "asked_at": None}
     else:
         update = {"approved": True, "approved_anyway": _says_anyway(value)}
-    return status.model_copy(update={"canary": canary.model_copy(update=update)})
+    return status.but(canary=canary.but(**update))
 
 
 def _says_anyway(value: str) -> bool:

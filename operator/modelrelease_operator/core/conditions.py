@@ -29,7 +29,7 @@ def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
     told += [(kind, *found) for kind, found in asked.items() if found]
     gone = {kind for kind, found in asked.items() if not found}
     kept = tuple(each for each in status.conditions if each.type not in gone)
-    return _telling(status.model_copy(update={"conditions": kept}), told, seen.generation, now)
+    return _telling(status.but(conditions=kept), told, seen.generation, now)
 
 
 def _resolved(seen: Seen) -> tuple[str, Reason, str] | None:
@@ -126,14 +126,14 @@ def with_stall(status: Status, reason: Reason, message: str, generation: int, no
     """Return the status with the conditions of trouble that no decision knows of: a person must act."""
     answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     told = [(kind, answer, reason, message) for kind, answer in answers]
-    return _telling(status, told, generation, now).model_copy(update={"message": message})
+    return _telling(status, told, generation, now).but(message=message)
 
 
 def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
     """Return the status with the conditions of passes that fail: the world must act, and they go on."""
     answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
     told = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
-    return _telling(status, told, generation, now).model_copy(update={"message": message})
+    return _telling(status, told, generation, now).but(message=message)
 
 
 def _telling(
@@ -151,4 +151,4 @@ def _telling(
             last_transition_time=now,
         )
         conditions = set_condition(conditions, new)
-    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+    return status.but(observed_generation=generation, conditions=conditions)

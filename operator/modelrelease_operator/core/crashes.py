@@ -28,23 +28,21 @@ def counted(known: Crashes, canary: Workload | None, stable: Workload | None, sp
     """Add what happened since the last pass. What stable's pods did before the first one is not counted."""
     now = {**_of(canary), **_of(stable)}
     if not known.begun:
-        return known.model_copy(update={"begun": True, "seen": now})
+        return known.but(begun=True, seen=now)
     ended = (_grown(known.seen, _of(canary)), _grown(known.seen, _of(stable)))
     lived = (span * _ready(canary), span * _ready(stable))
     interval = Interval(canary=_arm(lived[0], ended[0]), stable=_arm(lived[1], ended[1]))
     all_ready = canary is not None and canary.ready >= max(1, canary.wanted)
-    return known.model_copy(
-        update={
-            "seen": now,
-            "canary": known.canary + ended[0],
-            "newly": known.newly + ended[0],
-            "stable": known.stable + ended[1],
-            "canary_seconds": known.canary_seconds + lived[0],
-            "stable_seconds": known.stable_seconds + lived[1],
-            "processes": _process(known).update(interval).to_state(),
-            "quiet_seconds": 0.0 if ended[0] else known.quiet_seconds + span * all_ready,
-            "words": canary.crash if ended[0] and canary else known.words,
-        }
+    return known.but(
+        seen=now,
+        canary=known.canary + ended[0],
+        newly=known.newly + ended[0],
+        stable=known.stable + ended[1],
+        canary_seconds=known.canary_seconds + lived[0],
+        stable_seconds=known.stable_seconds + lived[1],
+        processes=_process(known).update(interval).to_state(),
+        quiet_seconds=0.0 if ended[0] else known.quiet_seconds + span * all_ready,
+        words=canary.crash if ended[0] and canary else known.words,
     )
 
 

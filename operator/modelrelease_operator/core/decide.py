@@ -148,12 +148,12 @@ def _stable(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Dec
     stable, target = stable_of(status), seen.target
     before = status.previous
     previous = kept(spec, before, now)
-    status = status.model_copy(update={"previous": previous})
+    status = status.but(previous=previous)
     if previous is None:
-        status = status.model_copy(update={"evidence": Evidence(), "crashes": Crashes()})
+        status = status.but(evidence=Evidence(), crashes=Crashes())
     message = f"version {stable.version} serves"
     if target is None or target.revision == stable.revision:
-        status = status.model_copy(update={"rejected": None}) if target else status
+        status = status.but(rejected=None) if target else status
     else:
         if previous and previous.proven and target.revision == previous.revision:
             if seen.ready(previous.revision, _serving(spec, status, seen)):
@@ -189,9 +189,9 @@ def _watched(
     found = _judged(spec, pair, seen, now)
     # Nothing is proven without a concurrent arm: the tests stay as they were when there was one.
     update = {"processes": status.evidence.processes, "bounds": status.evidence.bounds}
-    evidence = found.evidence.model_copy(update=update)
+    evidence = found.evidence.but(**update)
     crashes = _crashes(pair, seen, passed)
-    status = status.model_copy(update={"evidence": evidence, "crashes": crashes})
+    status = status.but(evidence=evidence, crashes=crashes)
     return status, suspicion(spec, evidence, crashes)
 
 
@@ -243,7 +243,7 @@ def _starting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> D
 
 def _ticked(spec: ReleaseSpec, status: Status, now: datetime) -> tuple[Status, float]:
     canary, passed = ticked(spec, canary_of(status), now)
-    return status.model_copy(update={"canary": canary}), passed
+    return status.but(canary=canary), passed
 
 
 def _started(status: Status, seen: Seen, passed: float, *, ready: bool) -> tuple[Status, tuple[Notice, ...]]:
@@ -252,7 +252,7 @@ def _started(status: Status, seen: Seen, passed: float, *, ready: bool) -> tuple
     canary = canary_of(status)
     counts = not ready and canary.blocked is None
     update = {"starting_seconds": canary.starting_seconds + passed * counts}
-    return status.model_copy(update={"canary": canary.model_copy(update=update)}), notices
+    return status.but(canary=canary.but(**update)), notices
 
 
 def _blocked(status: Status, seen: Seen, *, ready: bool) -> tuple[Status, tuple[Notice, ...]]:
@@ -264,7 +264,7 @@ def _blocked(status: Status, seen: Seen, *, ready: bool) -> tuple[Status, tuple[
     if blocked and canary.blocked is None:
         message = f"canary {canary.version} waits for the cluster, which is not held against it: {blocked}"
         told = (Notice(reason=Reason.WAITING_FOR_CLUSTER, message=message, warning=True),)
-    return status.model_copy(update={"canary": canary.model_copy(update={"blocked": blocked})}), told
+    return status.but(canary=canary.but(blocked=blocked)), told
 
 
 def _late_start(
@@ -295,7 +295,7 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
     ready = seen.ready(canary.revision, replicas)
     status, notices = _blocked(status, seen, ready=ready)
     status = _with_readiness(spec, status, now, passed, ready=ready)
-    status = status.model_copy(update={"crashes": _crashes(status, seen, passed)})
+    status = status.but(crashes=_crashes(status, seen, passed))
     canary = canary_of(status)
     serves = seen.ready(canary.revision, 1)
     standing = seen.ready(stable_of(status).revision, 1)
@@ -310,12 +310,12 @@ def _progressing(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -
     routed = pair_of(status) if not canary.unseen else frozenset({stable_of(status).revision})
     in_effect = ready and standing and seen.routed == routed
     if canary.step_since is None and in_effect:
-        canary = canary.model_copy(update={"step_since": now})
-        status = status.model_copy(update={"evidence": _from_here(status.evidence)})
+        canary = canary.but(step_since=now)
+        status = status.but(evidence=_from_here(status.evidence))
     else:
         counted = "waiting_seconds" if canary.step_since is None else "step_seconds"
-        canary = canary.model_copy(update={counted: getattr(canary, counted) + passed})
-    status = status.model_copy(update={"canary": canary})
+        canary = canary.but(**{counted: getattr(canary, counted) + passed})
+    status = status.but(canary=canary)
     pods = wanted_pods(canary, seen) if canary.unseen else replicas
     desired = side_by_side(spec, status, canary_replicas=pods, opened=not canary.unseen)
     if canary.step_since is None and not canary.unseen:
@@ -347,12 +347,12 @@ def _unlooked(status: Status, passed: float) -> Status:
         "blind_seconds": blind,
         "visible_seconds": visible,
     }
-    return status.model_copy(update={"canary": canary.model_copy(update=update)})
+    return status.but(canary=canary.but(**update))
 
 
 def _from_here(evidence: Evidence) -> Evidence:
     """Forget what would promote, of the time before the weight was in effect; no copy starts for it."""
-    return evidence.next_step().model_copy(update={"copies": evidence.copies})
+    return evidence.next_step().but(copies=evidence.copies)
 
 
 def _with_readiness(
@@ -371,7 +371,7 @@ def _with_readiness(
         "unready_seconds": unready,
         "ready_seconds": well,
     }
-    return status.model_copy(update={"canary": canary.model_copy(update=update)})
+    return status.but(canary=canary.but(**update))
 
 
 def _crashes(pair: Status, seen: Seen, passed: float) -> Crashes:
@@ -418,13 +418,8 @@ def _alone(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Deci
         "blind_since": None,
         "unjudged_seconds": 0.0,
     }
-    status = status.model_copy(
-        update={
-            "phase": Phase.PROGRESSING,
-            "weight": canary.requested_weight,
-            "canary": canary.model_copy(update=update),
-            "message": message,
-        }
+    status = status.but(
+        phase=Phase.PROGRESSING, weight=canary.requested_weight, canary=canary.but(**update), message=message
     )
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     return Decision(desired=desired, status=status, requeue=spec.analysis.period, notices=told)
@@ -464,7 +459,7 @@ def _together_again(
         f"canary {canary.version} stays at full strength until all are"
     )
     update = {"question": None, "asked_at": None}
-    status = status.model_copy(update={"canary": canary.model_copy(update=update), "message": message})
+    status = status.but(canary=canary.but(**update), message=message)
     replicas = max(spec.serving.replicas, split_of(spec, canary).canary)
     desired = side_by_side(spec, status, canary_replicas=replicas, opened=True)
     return Decision(desired=desired, status=status, requeue=WATCH)
@@ -482,9 +477,9 @@ def _await_effect(spec: ReleaseSpec, status: Status, seen: Seen, desired: Desire
     if waited <= parse_duration(spec.canary.progress_deadline):
         return Decision(desired=desired, status=say(status, message), requeue=SOON)
     message = f"no verdict within {spec.canary.progress_deadline}: {message}"
-    canary = canary.model_copy(update={"inconclusive": True})
+    canary = canary.but(inconclusive=True)
     entered = status.phase is not Phase.PAUSED
-    status = status.model_copy(update={"phase": Phase.PAUSED, "canary": canary, "message": message})
+    status = status.but(phase=Phase.PAUSED, canary=canary, message=message)
     notices = (Notice(reason=Reason.INCONCLUSIVE, message=message, warning=True),) if entered else ()
     return Decision(desired=desired, status=status, requeue=spec.analysis.period, notices=notices)
 
@@ -509,15 +504,12 @@ def _looked_at(
         "blind_seconds": 0.0 if found.sighted else canary.blind_seconds + passed,
         "visible_seconds": canary.visible_seconds + passed if _is_visible(found, canary) else 0.0,
     }
-    return status.model_copy(
-        update={
-            "canary": canary.model_copy(update=update),
-            "evidence": found.evidence,
-            "gates": found.gates,
-            "samples": found.samples or status.samples,
-            # What was passed is not asked again while a person is awaited.
-            "verdict": Verdict.PASS if awaited and status.verdict is Verdict.PASS else found.verdict,
-        }
+    return status.but(
+        canary=canary.but(**update),
+        evidence=found.evidence,
+        gates=found.gates,
+        samples=found.samples or status.samples,
+        verdict=Verdict.PASS if awaited and status.verdict is Verdict.PASS else found.verdict,
     )
 
 
@@ -581,9 +573,7 @@ def _hold(
         "question": question,
         "asked_at": None if question is None else now if asks else canary.asked_at,
     }
-    status = status.model_copy(
-        update={"phase": phase, "canary": canary.model_copy(update=update), "message": message}
-    )
+    status = status.but(phase=phase, canary=canary.but(**update), message=message)
     told = phase is Phase.PAUSED and (asks or (entered and not question))
     notices = (Notice(reason=reason, message=message),) if told else ()
     wait = _until_next_look(spec, canary, now)
@@ -614,7 +604,7 @@ def _act_in_the_dark(
         made = enter_step(spec, status, index, now, why="the canary can be seen again")
         notice = Notice(reason=Reason.CANARY_SEEN, message=made.status.message)
         return replace(made, notices=(notice, *made.notices))
-    status = status.model_copy(update={"phase": Phase.PAUSED, "weight": 0, "message": message})
+    status = status.but(phase=Phase.PAUSED, weight=0, message=message)
     return Decision(desired=desired, status=status, requeue=spec.analysis.period)
 
 
@@ -686,9 +676,9 @@ def _promoting(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> 
     last = len(spec.canary.plan) - 1
     if _held_by_person(spec, seen):
         # Back to where it waits for a verdict.
-        update = {"canary": canary.model_copy(update={"by_hand": None})}
-        return enter_step(spec, status.model_copy(update=update), last, now)
-    status = status.model_copy(update={"crashes": _crashes(status, seen, passed)})
+        update = {"canary": canary.but(by_hand=None)}
+        return enter_step(spec, status.but(**update), last, now)
+    status = status.but(crashes=_crashes(status, seen, passed))
     found = _judged(spec, status, seen, now)
     status = _looked_at(found, spec, status, seen, now, passed)
     standing = seen.ready(stable_of(status).revision, 1)
@@ -749,15 +739,8 @@ def _rolling_back(spec: ReleaseSpec, status: Status, seen: Seen) -> Decision:
         desired = side_by_side(spec, status, canary_replicas=kept, opened=False)
         return Decision(desired=desired, status=status, requeue=SOON)
     message = f"version {stable.version} serves alone; canary {canary.version} is removed"
-    status = status.model_copy(
-        update={
-            "phase": Phase.STABLE,
-            "canary": None,
-            "weight": 0,
-            "evidence": Evidence(),
-            "crashes": Crashes(),
-            "message": message,
-        }
+    status = status.but(
+        phase=Phase.STABLE, canary=None, weight=0, evidence=Evidence(), crashes=Crashes(), message=message
     )
     notice = Notice(reason=Reason.ROLLED_BACK, message=message)
     return Decision(desired=steady(spec, status), status=status, requeue=SOON, notices=(notice,))

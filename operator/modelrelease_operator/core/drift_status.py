@@ -22,12 +22,12 @@ def heed(spec: ReleaseSpec, status: Status, seen: Seen) -> tuple[Status, tuple[N
     """Take in the windows that closed since the last pass; return what is worth an Event."""
     stable = status.stable
     if not spec.drift.enabled or stable is None:
-        return status.model_copy(update={"drift": None}), ()
+        return status.but(drift=None), ()
     before = status.drift
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
     after = with_windows(before, seen.drift.get(stable.revision, ()), spec.drift, stable.version)
-    status = status.model_copy(update={"drift": after})
+    status = status.but(drift=after)
     if after.drifted == before.drifted:
         return status, ()
     reason = Reason.DRIFTED if after.drifted else Reason.DRIFT_ENDED
@@ -44,10 +44,10 @@ def with_windows(
             after = _pushed(after, window, asked, version)
     if after.drifted and not (before.drifted or after.windows.endswith("D")):
         # Several at once, as after a promotion: drift that is over by now is not raised any more.
-        return after.model_copy(update={"drifted": False})
+        return after.but(drifted=False)
     if after is before and not before.message:
         message = f"no window of {asked.window} of version {version} is complete yet"
-        return before.model_copy(update={"message": message})
+        return before.but(message=message)
     return after
 
 

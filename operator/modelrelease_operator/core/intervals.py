@@ -117,16 +117,14 @@ def count(
     resets = _resets(evidence, fresh, moment)
     scraped = {process: each.at for process, each in fresh.items() if each.at is not None}
     born = {process: each.started for process, each in fresh.items() if each.started is not None}
-    evidence = evidence.model_copy(
-        update={
-            "counters": tally.counters,
-            "begun": begun,
-            "scraped": {**evidence.scraped, **scraped},
-            "born": {**evidence.born, **born},
-            "scrape_seconds": measured_gap(evidence, sight.shown),
-            "resets": resets,
-            "pending": pending,
-        }
+    evidence = evidence.but(
+        counters=tally.counters,
+        begun=begun,
+        scraped={**evidence.scraped, **scraped},
+        born={**evidence.born, **born},
+        scrape_seconds=measured_gap(evidence, sight.shown),
+        resets=resets,
+        pending=pending,
     )
     evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
     saw_canary = any(each.revision == moment.canary and not each.probe for each in fresh.values())
@@ -228,7 +226,7 @@ def with_horizon(evidence: Evidence, sight: Sight) -> Evidence:
     """Return evidence that knows which samples were there at a step's first look: of another weight."""
     if evidence.started or evidence.horizon is not None or sight.newest is None:
         return evidence
-    return evidence.model_copy(update={"horizon": sight.newest})
+    return evidence.but(horizon=sight.newest)
 
 
 def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
@@ -255,7 +253,7 @@ def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
     }
     return replace(
         counted,
-        evidence=evidence.model_copy(update=update),
+        evidence=evidence.but(**update),
         left_out=frozenset({PREDICTOR, PROBE}),
         before=evidence.pending,
     )
@@ -280,7 +278,7 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
     if any(each.probe for each in fresh.values()) and _compares(probes, moment):
         closed[PROBE] = probes
     update["pending"] = _without(evidence.pending, (*closed, *left_out))
-    evidence = evidence.model_copy(update=update)
+    evidence = evidence.but(**update)
     return replace(counted, evidence=evidence, closed=closed, left_out=left_out)
 
 
@@ -304,7 +302,7 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
     if not own_grown:
         return counted
     update = {"pending": _without(evidence.pending, closed), "opened": opened}
-    return replace(counted, evidence=evidence.model_copy(update=update), closed=closed)
+    return replace(counted, evidence=evidence.but(**update), closed=closed)
 
 
 def _compares(counted: Growth, moment: Moment) -> bool:

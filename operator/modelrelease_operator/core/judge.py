@@ -131,7 +131,7 @@ def judge(
     sight = sight_of(status.evidence, mine, arms, pods)
     canary, evidence = status.canary, status.evidence
     if unready_arms(pods, arms):
-        evidence = evidence.model_copy(update={"uneven": True})
+        evidence = evidence.but(uneven=True)
     evidence = with_horizon(evidence, sight)
     trouble = trouble or _unseen(sight)
     if trouble and not _own_gates(spec):
@@ -345,7 +345,7 @@ def _advance(
     whole = {question.name for question in questions if question.source in ended}
     recut = [name for name in evidence.recut if name not in whole]
     update = {"release": release, "step": step, "processes": processes, "recut": recut}
-    return evidence.model_copy(update=update), tested, counted.saw_canary
+    return evidence.but(**update), tested, counted.saw_canary
 
 
 def _tested(look: _Look, question: Question, counted: Counted, *, left_out: bool) -> Question:
@@ -407,7 +407,7 @@ def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidenc
             )  # fmt: skip
             found.append(status)
     if streaks != evidence.streaks:
-        evidence = evidence.model_copy(update={"streaks": streaks})
+        evidence = evidence.but(streaks=streaks)
     return evidence, found
 
 
@@ -563,7 +563,7 @@ def _kept(status: Status, name: str, why: NoAnswer, *, dry_run: bool) -> GateSta
     """Return a gate with the figures of its last look: what was not measured says nothing, for or against."""
     known = next((gate for gate in status.gates if gate.name == name), None)
     fresh = known or GateStatus(name=name, verdict=why.verdict, message=why.message)
-    return fresh.model_copy(update={"dry_run": dry_run, "verdict": why.verdict, "message": why.message})
+    return fresh.but(dry_run=dry_run, verdict=why.verdict, message=why.message)
 
 
 def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:

@@ -9,8 +9,8 @@ PARTS = ("canary", "analysis", "drift", "paused")
 def with_last_good(status: Status, spec: ReleaseSpec) -> Status:
     """Remember what judges while there is something to judge; forget it when there is not."""
     if status.canary is None and status.previous is None:
-        return status.model_copy(update={"judged_by": None})
+        return status.but(judged_by=None)
     raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
     kept = {name: raw[name] for name in PARTS if name in raw}
     kept["serving"] = {"replicas": spec.serving.replicas}
-    return status.model_copy(update={"judged_by": kept})
+    return status.but(judged_by=kept)

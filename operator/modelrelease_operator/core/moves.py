@@ -56,7 +56,7 @@ def first_version(spec: ReleaseSpec, status: Status, target: Target, now: dateti
     """The first version is ready: it is stable."""
     message = f"version {target.version} serves"
     stable = StableStatus(**target.parts(), since=now)
-    status = status.model_copy(update={"phase": Phase.STABLE, "stable": stable, "message": message})
+    status = status.but(phase=Phase.STABLE, stable=stable, message=message)
     status = status.with_history(entry(target, Reason.FIRST_VERSION_SERVES, message, now))
     notice = Notice(reason=Reason.FIRST_VERSION_SERVES, message=message)
     return Decision(desired=only(target, spec.serving.replicas), status=status, notices=(notice,))
@@ -66,19 +66,17 @@ def begin_canary(spec: ReleaseSpec, status: Status, target: Target, now: datetim
     """Start the pods of a new candidate in the dark."""
     canary = CanaryStatus(**target.parts(), steps=len(spec.canary.plan), since=now)
     message = f"canary {target.version} ({target.revision}) starts beside {stable_of(status).version}"
-    status = status.model_copy(
-        update={
-            "phase": Phase.STARTING,
-            "canary": canary,
-            "previous": None,
-            "rejected": None,
-            "gates": (),
-            "verdict": None,
-            "evidence": Evidence(),
-            "crashes": Crashes(),
-            "weight": 0,
-            "message": message,
-        }
+    status = status.but(
+        phase=Phase.STARTING,
+        canary=canary,
+        previous=None,
+        rejected=None,
+        gates=(),
+        verdict=None,
+        evidence=Evidence(),
+        crashes=Crashes(),
+        weight=0,
+        message=message,
     )
     replicas = split_of(spec, canary).canary
     return Decision(
@@ -99,30 +97,26 @@ def enter_step(
         rounding_note(weight=step.weight, chosen=split(weight=step.weight, replicas=spec.serving.replicas)),
     )
     chosen = split(weight=step.weight, replicas=spec.serving.replicas)
-    canary = canary_of(status).model_copy(
-        update={
-            "step": index,
-            "steps": len(spec.canary.plan),
-            "requested_weight": step.weight,
-            "asked_since": now,
-            "step_since": None,
-            "effective_weight": None,
-            "next_look": now + SOON,
-            "note": "; ".join(note for note in notes if note) or None,
-            **FRESH_STEP,
-            "clock_at": now,
-        }
+    canary = canary_of(status).but(
+        step=index,
+        steps=len(spec.canary.plan),
+        requested_weight=step.weight,
+        asked_since=now,
+        step_since=None,
+        effective_weight=None,
+        next_look=now + SOON,
+        note="; ".join(note for note in notes if note) or None,
+        **FRESH_STEP,
+        clock_at=now,
     )
     message = f"step {index + 1} of {len(spec.canary.plan)}: {step.weight} % to canary {canary.version}"
     message = f"{message}; {why}" if why else message
-    status = status.model_copy(
-        update={
-            "phase": Phase.PROGRESSING,
-            "canary": canary,
-            "weight": step.weight,
-            "evidence": status.evidence.next_step(),
-            "message": message,
-        }
+    status = status.but(
+        phase=Phase.PROGRESSING,
+        canary=canary,
+        weight=step.weight,
+        evidence=status.evidence.next_step(),
+        message=message,
     )
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=chosen.canary, opened=True),
@@ -137,14 +131,14 @@ def advance(spec: ReleaseSpec, status: Status, now: datetime, *, by_probes: str 
     canary = canary_of(status)
     if by_probes:
         steps = tuple(sorted({*canary.probed_steps, canary.step + 1}))
-        canary = canary.model_copy(update={"probed_steps": steps})
+        canary = canary.but(probed_steps=steps)
     if canary.approved and canary.inconclusive:
         # A person let one step pass; the next has its own time for a verdict.
-        canary = canary.model_copy(update={"inconclusive": False, "judged_seconds": 0.0})
+        canary = canary.but(inconclusive=False, judged_seconds=0.0)
         told = f"a person let step {canary.step + 1} pass without a verdict"
     else:
         told = None
-    status = status.model_copy(update={"canary": canary})
+    status = status.but(canary=canary)
     following = last_alike(spec, canary.step) + 1
     if following < len(spec.canary.plan):
         return enter_step(spec, status, last_alike(spec, following), now, why=told or by_probes)
@@ -152,7 +146,7 @@ def advance(spec: ReleaseSpec, status: Status, now: datetime, *, by_probes: str 
         return promote_unproven(spec, status, told, now)
     message = f"canary {canary.version} passed every gate at {canary.requested_weight} %"
     message = f"{message}; {by_probes}" if by_probes else message
-    status = status.model_copy(update={"canary": canary.model_copy(update={"unproven": None})})
+    status = status.but(canary=canary.but(unproven=None))
     return _grow(spec, status, message, now)
 
 
@@ -160,8 +154,8 @@ def promote_by_hand(spec: ReleaseSpec, status: Status, now: datetime) -> Decisio
     """Go to promotion because a person says so, whatever is known of the canary."""
     canary = canary_of(status)
     why = f"promoted by hand without a verdict, {canary.by_hand}"
-    canary = canary.model_copy(update={"unproven": why, "alone": False, "unseen": False})
-    status = status.model_copy(update={"canary": canary, "weight": canary.requested_weight})
+    canary = canary.but(unproven=why, alone=False, unseen=False)
+    status = status.but(canary=canary, weight=canary.requested_weight)
     status = status.with_history(entry(canary, Reason.PROMOTED_BY_HAND, why, now))
     return _grow(spec, status, f"canary {canary.version} is {why}", now)
 
@@ -172,12 +166,8 @@ def withdraw(spec: ReleaseSpec, status: Status, seen: Seen, why: str) -> Decisio
     blind = format_duration(timedelta(seconds=canary.blind_seconds))
     waits, why = in_the_dark(canary, seen, why)
     message = f"canary {canary.version} left the Service and {waits}, not seen for {blind}: {why}"
-    canary = canary.model_copy(update={"unseen": True, "effective_weight": None, "question": None,
-                                       "approved": False, "unjudged_seconds": 0.0,
-                                       "visible_seconds": 0.0})  # fmt: skip
-    status = status.model_copy(
-        update={"phase": Phase.PAUSED, "canary": canary, "weight": 0, "message": message}
-    )
+    canary = canary.but(unseen=True, effective_weight=None, question=None, approved=False, unjudged_seconds=0.0, visible_seconds=0.0)  # fmt: skip
+    status = status.but(phase=Phase.PAUSED, canary=canary, weight=0, message=message)
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=wanted_pods(canary, seen), opened=False),
         status=status,
@@ -203,9 +193,9 @@ def reopen(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decisi
     pair = as_pair(spec, status)
     canary = canary_of(pair)
     message = f"version {canary.version} is compared with {stable_of(pair).version} again: {why}"
-    status = pair.model_copy(
-        update={"canary": canary.model_copy(update={"since": now}), "previous": None, "rejected": None}
-    ).with_history(entry(canary, Reason.REOPENED, message, now))
+    status = pair.but(canary=canary.but(since=now), previous=None, rejected=None).with_history(
+        entry(canary, Reason.REOPENED, message, now)
+    )
     made = enter_step(spec, status, len(spec.canary.plan) - 1, now, why=why)
     return replace(
         made,
@@ -216,17 +206,14 @@ def reopen(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decisi
 
 def promote_unproven(spec: ReleaseSpec, status: Status, why: str, now: datetime) -> Decision:
     """Go to promotion although no gate proved the canary, and keep why for the record."""
-    canary = canary_of(status).model_copy(update={"unproven": why})
-    status = status.model_copy(update={"canary": canary})
+    canary = canary_of(status).but(unproven=why)
+    status = status.but(canary=canary)
     return _grow(spec, status, f"canary {canary.version} is promoted: {why}", now)
 
 
 def _grow(spec: ReleaseSpec, status: Status, message: str, now: datetime) -> Decision:
-    canary = canary_of(status).model_copy(
-        update={"asked_since": now, "clock_at": now, "starting_seconds": 0.0, "blind_seconds": 0.0,
-                "blind_since": None, "blocked": None, "question": None, "asked_at": None}
-    )  # fmt: skip
-    status = status.model_copy(update={"phase": Phase.PROMOTING, "canary": canary, "message": message})
+    canary = canary_of(status).but(asked_since=now, clock_at=now, starting_seconds=0.0, blind_seconds=0.0, blind_since=None, blocked=None, question=None, asked_at=None)  # fmt: skip
+    status = status.but(phase=Phase.PROMOTING, canary=canary, message=message)
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=spec.serving.replicas, opened=True),
         status=status,
@@ -243,10 +230,10 @@ def promote(spec: ReleaseSpec, status: Status, now: datetime) -> Decision:
     message = f"version {canary.version} serves; version {stable.version} {what}"
     if told := canary.unproven or probed_steps(canary):
         message = f"{message}; {told}"
-    evidence, crashes = status.evidence.next_step(), status.crashes.model_copy(update={"newly": 0})
+    evidence, crashes = status.evidence.next_step(), status.crashes.but(newly=0)
     made = _point_at(spec, status, canary.target, now, Reason.PROMOTED, message)
     # Kept while the old version is warm: what it did is what the new one is watched against.
-    return replace(made, status=made.status.model_copy(update={"evidence": evidence, "crashes": crashes}))
+    return replace(made, status=made.status.but(evidence=evidence, crashes=crashes))
 
 
 def back_to_previous(spec: ReleaseSpec, status: Status, previous: Previous, now: datetime) -> Decision:
@@ -257,8 +244,8 @@ def back_to_previous(spec: ReleaseSpec, status: Status, previous: Previous, now:
     message = f"back to version {previous.version}, still warm; version {stable_of(status).version} is out"
     made = _point_at(spec, status, previous.target, now, Reason.SPEC_REVERTED, message)
     before = made.status.previous
-    taken_back = before and before.model_copy(update={"proven": False})
-    return replace(made, status=made.status.model_copy(update={"previous": taken_back}))
+    taken_back = before and before.but(proven=False)
+    return replace(made, status=made.status.but(previous=taken_back))
 
 
 def back_together(spec: ReleaseSpec, status: Status, previous: Previous, seen: Seen) -> Decision:
@@ -277,19 +264,17 @@ def _point_at(
     spec: ReleaseSpec, status: Status, new: Target, now: datetime, outcome: Reason, message: str
 ) -> Decision:
     keep = max(parse_duration(spec.canary.keep_previous), SOON)
-    status = status.model_copy(
-        update={
-            "phase": Phase.STABLE,
-            "stable": StableStatus(**new.parts(), since=now),
-            "previous": Previous(
-                **stable_of(status).parts(), until=now + keep, left_seconds=keep.total_seconds(), clock_at=now
-            ),
-            "canary": None,
-            "rejected": None,
-            "weight": 0,
-            "evidence": Evidence(),
-            "message": message,
-        }
+    status = status.but(
+        phase=Phase.STABLE,
+        stable=StableStatus(**new.parts(), since=now),
+        previous=Previous(
+            **stable_of(status).parts(), until=now + keep, left_seconds=keep.total_seconds(), clock_at=now
+        ),
+        canary=None,
+        rejected=None,
+        weight=0,
+        evidence=Evidence(),
+        message=message,
     ).with_history(entry(new, outcome, message, now))
     notice = Notice(reason=outcome, message=message)
     return Decision(desired=steady(spec, status), status=status, requeue=SOON, notices=(notice,))
@@ -316,9 +301,9 @@ def roll_back(
 ) -> Decision:
     """Send every client to stable at once; the canary's pods stay until that is seen."""
     canary = canary_of(status)
-    status = status.model_copy(
-        update={"phase": Phase.ROLLING_BACK, "weight": 0, "message": message}
-    ).with_history(entry(canary, reason, message, now))
+    status = status.but(phase=Phase.ROLLING_BACK, weight=0, message=message).with_history(
+        entry(canary, reason, message, now)
+    )
     return Decision(
         desired=side_by_side(spec, status, canary_replicas=wanted_pods(canary, seen), opened=False),
         status=status,
@@ -352,4 +337,4 @@ def heed_retry(status: Status, commands: Commands, target: Target) -> Status:
     """Forget a rejection when a person asks again; else show the one of what the spec asks for now."""
     if Commands.names(commands.retry, target):
         return status.without_rejection(target.revision)
-    return status.model_copy(update={"rejected": status.rejection_of(target.revision)})
+    return status.but(rejected=status.rejection_of(target.revision))

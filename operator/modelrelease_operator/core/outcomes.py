@@ -16,12 +16,12 @@ MOST = 10
 def heed(spec: ReleaseSpec, before: Status, after: Status, seen: Seen) -> Heeded:
     """Take in what was recorded since, and note what this decision made of a version."""
     if seen.recorded is None:
-        return Heeded(status=after.model_copy(update={"outcomes": ()}))
+        return Heeded(status=after.but(outcomes=()))
     told = [seen.recorded[each.key] for each in after.outcomes if each.key in seen.recorded]
     kept = [each for each in after.outcomes if each.key not in seen.recorded]
     made = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
     kept += [each for each in made if each]
-    status = after.model_copy(update={"outcomes": tuple(kept[-MOST:])})
+    status = after.but(outcomes=tuple(kept[-MOST:]))
     return Heeded(status=status, notices=tuple(_notice(each) for each in told))
 
 

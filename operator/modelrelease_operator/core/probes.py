@@ -30,7 +30,7 @@ def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
 
 def _twin(gate: Gate) -> tuple[Gate, ...]:
     asked = gate.error_rate or gate.latency
-    return (gate.model_copy(update={"name": f"{PROBE}{gate.name}"}),) if asked else ()
+    return (gate.but(name=f"{PROBE}{gate.name}"),) if asked else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,5 +79,5 @@ def settle(
 def _instead(own: GateStatus, twin: GateStatus) -> GateStatus:
     """Return what a gate without users says: its twin's verdict, and both sentences while that is open."""
     if twin.verdict is Verdict.INSUFFICIENT:
-        return own.model_copy(update={"message": f"{own.message}; of probes: {twin.message}"})
-    return own.model_copy(update={"verdict": twin.verdict, "message": twin.message})
+        return own.but(message=f"{own.message}; of probes: {twin.message}")
+    return own.but(verdict=twin.verdict, message=twin.message)

@@ -350,7 +350,7 @@ def questions_of(
     if bounds != evidence.bounds:
         fixed = {name for name, chosen in bounds.items() if chosen and not evidence.bounds.get(name)}
         recut = sorted({*evidence.recut, *fixed})
-        evidence = evidence.model_copy(update={"bounds": bounds, "recut": recut})
+        evidence = evidence.but(bounds=bounds, recut=recut)
     terms = Terms.of(spec, evidence, next_weight)
     unready = why_not(counters) if any(gate.predictions for gate in gates) else None
     questions = (

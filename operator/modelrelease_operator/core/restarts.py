@@ -30,10 +30,10 @@ def with_due_copies(evidence: Evidence, spec: Canary, canary: CanaryStatus, now:
     if not evidence.planned:
         # Evidence without a plan is of an operator that knew of one copy: more would cost the bound.
         planned = 1 if evidence.processes else planned_copies(spec)
-        return evidence.model_copy(update={"planned": planned, "copies": 1, "copy_since": now})
+        return evidence.but(planned=planned, copies=1, copy_since=now)
     if evidence.copy_since is None or now < evidence.copy_since:
-        return evidence.model_copy(update={"copy_since": now})
+        return evidence.but(copy_since=now)
     left = evidence.planned - evidence.copies - max(0, canary.steps - 1 - canary.step)
     if left <= 0 or now - evidence.copy_since < EVERY:
         return evidence
-    return evidence.model_copy(update={"copies": evidence.copies + 1, "copy_since": now})
+    return evidence.but(copies=evidence.copies + 1, copy_since=now)

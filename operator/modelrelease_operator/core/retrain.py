@@ -33,7 +33,7 @@ def heed(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Heeded
         return Heeded(status=status)
     if found:
         found = _refreshed(found, spec.retrain, seen.commands)
-        status = status.model_copy(update={"retrain": found})
+        status = status.but(retrain=found)
     if in_the_way(spec, status, seen):
         return Heeded(status=status)
     if _asks(seen.commands, stable, found):
@@ -79,7 +79,7 @@ def _refreshed(found: RetrainStatus, asked: Retrain, commands: Commands) -> Retr
     """Return the record as today's spec and annotations make it."""
     cooled = None if found.outcome in NO_COOLDOWN else found.since + parse_duration(asked.cooldown)
     heard = found.asked_seen if commands.retrain is not None else None
-    return found.model_copy(update={"next_allowed": cooled, "asked_seen": heard})
+    return found.but(next_allowed=cooled, asked_seen=heard)
 
 
 def _request(
@@ -111,9 +111,9 @@ def _follow(spec: ReleaseSpec, status: Status, found: RetrainStatus, seen: Seen,
     job = seen.jobs.get(found.request)
     if job is None:
         return _without_job(spec, status, found, now)
-    found = found.model_copy(update={"job": job.name})
+    found = found.but(job=job.name)
     if job.outcome is None:
-        found = found.model_copy(update={"message": f"Job {job.name} retrains version {found.version}"})
+        found = found.but(message=f"Job {job.name} retrains version {found.version}")
         return Heeded(status=_with(status, found), requeue=RUNNING_LOOK)
     return _ended(status, found, job.outcome, _last_words(job, found, now), now)
 
@@ -146,7 +146,7 @@ def _ended(
     status: Status, found: RetrainStatus, outcome: RetrainOutcome, message: str, now: datetime
 ) -> Heeded:
     reason, warning = _TOLD[outcome]
-    found = found.model_copy(update={"outcome": outcome, "ended": now, "message": message})
+    found = found.but(outcome=outcome, ended=now, message=message)
     notice = Notice(reason=reason, message=message, warning=warning)
     return Heeded(status=_with(status, found), requeue=SOON, notices=(notice,))
 
@@ -171,4 +171,4 @@ def _drifted_features(found: DriftStatus | None) -> tuple[str, ...]:
 
 
 def _with(status: Status, found: RetrainStatus) -> Status:
-    return status.model_copy(update={"retrain": found})
+    return status.but(retrain=found)

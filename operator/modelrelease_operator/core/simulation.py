@@ -137,8 +137,8 @@ class Outcome:
 
 def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
     """Release once. Nobody pauses it, and a person who is asked approves at once."""
-    canary = spec.canary.model_copy(update={"approval": Approval.AUTOMATIC})
-    spec = spec.model_copy(update={"paused": False, "canary": canary})
+    canary = spec.canary.but(approval=Approval.AUTOMATIC)
+    spec = spec.but(paused=False, canary=canary)
     world = _World(spec=spec, scenario=scenario, random=random)
     # `decide` ends every release at its deadline; twice that is a world that it does not understand.
     patience = 2 * (

@@ -35,7 +35,7 @@ def as_pair(spec: ReleaseSpec, status: Status) -> Status:
         step_seconds=_watched_for(spec, previous),
     )  # fmt: skip
     before = StableStatus(**previous.parts(), since=stable.since)
-    return status.model_copy(update={"canary": canary, "stable": before})
+    return status.but(canary=canary, stable=before)
 
 
 def _watched_for(spec: ReleaseSpec, previous: Previous) -> float:

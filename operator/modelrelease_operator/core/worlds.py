@@ -159,7 +159,7 @@ def canary_of(status: Status) -> CanaryStatus:
 
 def say(status: Status, message: str) -> Status:
     """Return the status with its sentence replaced."""
-    return status.model_copy(update={"message": message})
+    return status.but(message=message)
 
 
 def entry(target: Target, outcome: Reason, message: str, now: datetime) -> HistoryEntry:

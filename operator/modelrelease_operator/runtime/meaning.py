@@ -65,7 +65,7 @@ async def meaning_of(
     target = meant_by(
         spec, found, status, default_image=default_image, renewed=renewed_image == default_image
     )
-    found = found.model_copy(update={"image": target.recipe.image})
+    found = found.but(image=target.recipe.image)
     if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
         too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
         return Meaning(resolved=found, problem=too_much, following=following)

@@ -97,7 +97,7 @@ class Memory:
         if status.uid not in (None, uid):
             # Of another object, brought back with a backup. What serves is found on the cluster.
             status = Status(history=status.history, rejections=status.rejections)
-        return status.model_copy(update={"uid": uid})
+        return status.but(uid=uid)
 
 
 def _awaits(status: Status) -> bool:

@@ -162,7 +162,7 @@ class Reconciler:
             allowed=Allowed.parse(self.settings.pod_templates),
         )
         meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
-        status = before.model_copy(update={"resolved": meaning.resolved})
+        status = before.but(resolved=meaning.resolved)
         source = Lazy(lambda: self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings))
         try:
             owner = owner_of(release)
@@ -360,7 +360,7 @@ class Reconciler:
         decision = done.decision
         if not done.begun:
             # Nothing was made, so nothing began: what is decided here is decided again.
-            kept = before.model_copy(update={"resolved": decision.status.resolved})
+            kept = before.but(resolved=decision.status.resolved)
             decision = Decision(desired=decision.desired, status=kept, requeue=TRY_AGAIN)
         status, notices = decision.status, decision.notices
         if following.problem is None:

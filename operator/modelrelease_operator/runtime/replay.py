@@ -79,8 +79,8 @@ def _named(recording: Recording, revisions: list[str]) -> str:
 
 def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> Replayed:
     """Decide at every look from the canary's first to its last; nobody pauses, who is asked approves."""
-    automatic = spec.canary.model_copy(update={"approval": Approval.AUTOMATIC})
-    spec = spec.model_copy(update={"paused": False, "canary": automatic})
+    automatic = spec.canary.but(approval=Approval.AUTOMATIC)
+    spec = spec.but(paused=False, canary=automatic)
     kept = recording.until_last_of(canary)
     first = kept.first(canary)
     if first is None:
