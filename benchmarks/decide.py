@@ -16,9 +16,9 @@ import pydantic
 
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.status import Phase, Status
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.restarts import EVERY
-from modelrelease_operator.core.state import Seen
 from tests.support.builders import a_spec, a_target
 from tests.support.world import BOUNDS, World
 
@@ -38,7 +38,7 @@ SPEC = a_spec(
 LOOKS, ROUNDS = 200, 5
 
 
-def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Seen, datetime]]:
+def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Observed, datetime]]:
     """Live through a release; yield what is remembered and seen at each look of its first step."""
     world = World(spec=SPEC, target=a_target("1"), bounds=bounds)
     world.run()
@@ -61,7 +61,7 @@ def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
     for _ in range(ROUNDS):
         for status, seen, now in prepared:
             began = time.thread_time()
-            decide(spec=SPEC, status=status, seen=seen, now=now)
+            decide(spec=SPEC, status=status, observed=seen, now=now)
             times.append(1e6 * (time.thread_time() - began))
     status, seen, _ = prepared[-1]
     series = len(seen.metrics) if isinstance(seen.metrics, tuple) else 0

@@ -11,8 +11,8 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, Status
-from modelrelease_operator.core.retrain import heed
-from modelrelease_operator.core.state import Commands, JobSeen, Seen
+from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
+from modelrelease_operator.core.retrain import update_retraining
 from tests.support.builders import START, a_spec, a_target
 
 EVENTS = (
@@ -29,7 +29,7 @@ class Cluster:
     spec: ReleaseSpec = field(default_factory=lambda: a_spec(retrain={"image": "train:1"}))
     status: Status = field(default_factory=Status)
     now: datetime = START
-    jobs: dict[str, JobSeen] = field(default_factory=dict)
+    jobs: dict[str, ObservedJob] = field(default_factory=dict)
     made: list[tuple[str, datetime, RetrainCause | str]] = field(default_factory=list)
     version: int = 1
     asks: int = 0
@@ -39,7 +39,7 @@ class Cluster:
         self.status = Status(phase=Phase.STABLE, stable=stable)
 
     @property
-    def running(self) -> list[JobSeen]:
+    def running(self) -> list[ObservedJob]:
         return [job for job in self.jobs.values() if job.outcome is None]
 
     def happen(self, event: str) -> None:
@@ -73,7 +73,7 @@ class Cluster:
             case "job succeeds" | "job fails":
                 outcome = RetrainOutcome.SUCCEEDED if event == "job succeeds" else RetrainOutcome.FAILED
                 self.jobs = {
-                    request: JobSeen(name=job.name, outcome=job.outcome or outcome)
+                    request: ObservedJob(name=job.name, outcome=job.outcome or outcome)
                     for request, job in self.jobs.items()
                 }
             case "job is deleted":
@@ -85,8 +85,8 @@ class Cluster:
 
     def _pass(self, *, remembers: bool) -> None:
         commands = Commands(retrain=f"{self.version}/{self.asks}" if self.asks else None)
-        seen = Seen(generation=1, jobs=dict(self.jobs), commands=commands)
-        heeded = heed(self.spec, self.status, seen, self.now)
+        seen = Observed(generation=1, jobs=dict(self.jobs), commands=commands)
+        heeded = update_retraining(self.spec, self.status, seen, self.now)
         if heeded.retraining:
             request = heeded.retraining.request
             assert self.status.retrain == request, "acted on what is not written yet"
@@ -94,7 +94,7 @@ class Cluster:
             assert self.status.canary is None
             if request.request not in self.jobs:
                 self.made.append((request.request, request.since, request.cause))
-                self.jobs[request.request] = JobSeen(name=f"qna-retrain-{request.request}")
+                self.jobs[request.request] = ObservedJob(name=f"qna-retrain-{request.request}")
         if remembers:
             self.status = Status.parse(heeded.status.to_dict())
 

@@ -14,7 +14,7 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.evidence import WITH_SUMS
-from modelrelease_operator.core.state import Counter, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from tests.support.builders import a_spec, a_target
 from tests.support.scraping import ScrapedWorld
 from tests.support.world import Behaviour, Pod

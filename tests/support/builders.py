@@ -5,7 +5,7 @@ from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, Recipe, Target
-from modelrelease_operator.core.state import Problem
+from modelrelease_operator.core.observed import Problem
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
 from modelrelease_operator.api import names
-from modelrelease_operator.core.state import Counter, Metrics
+from modelrelease_operator.core.observed import Counter, Metrics
 from modelrelease_operator.runtime.cache import WATCHED, Cached
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.reconcile import Reconciler

@@ -7,7 +7,7 @@ own times and the starts of their processes, as the query of the operator brings
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from modelrelease_operator.core.state import Counter, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from tests.support.world import Behaviour, Pod, World
 
 DISCOVERY = 5.0

@@ -16,18 +16,16 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Target
 from modelrelease_operator.core.chance import binomial
-from modelrelease_operator.core.decide import decide
-from modelrelease_operator.core.state import (
+from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
+from modelrelease_operator.core.observed import (
     Commands,
     Counter,
-    Decision,
-    Desired,
     MetricsUnavailable,
-    Probing,
+    Observed,
     Problem,
-    Seen,
     Workload,
 )
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
 from tests.support.builders import START, a_spec, a_target
 
@@ -84,7 +82,7 @@ class World:
     strangers: dict[str, int] = field(default_factory=dict)
     """By revision: ready pods of the release that no Deployment of ours owns."""
     selector: dict[str, str] | None = None
-    probing: Probing | None = None
+    probing: DesiredProber | None = None
     probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     """By revision: what the prober's counters are, one pod for each canary."""
     prometheus_up: bool = True
@@ -119,8 +117,8 @@ class World:
         return None if self.selector is None else routed_by(self.selector, self._revisions())
 
     @property
-    def seen(self) -> Seen:
-        return Seen(
+    def seen(self) -> Observed:
+        return Observed(
             generation=1,
             target=self.target,
             problem=self.problem,
@@ -135,7 +133,7 @@ class World:
 
     def decide(self) -> Decision:
         """Decide as a pass would, and change nothing."""
-        return decide(spec=self.spec, status=self.status, seen=self.seen, now=self.now)
+        return decide(spec=self.spec, status=self.status, observed=self.seen, now=self.now)
 
     def step(self) -> Decision:
         """Make one pass, then let time go by until the next."""

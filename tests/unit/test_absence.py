@@ -9,7 +9,7 @@ from modelrelease_operator.api.status import CanaryStatus, Evidence, StableStatu
 from modelrelease_operator.core.absence import EVERYBODY, GONE_AFTER, MOST_REMEMBERED, without_absent
 from modelrelease_operator.core.answers import Answer, NoAnswer, Tallied
 from modelrelease_operator.core.judge import judge
-from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from tests.support.builders import START, a_spec, a_target, seconds
 
 ERRORS = {"name": "errors", "errorRate": {}}

@@ -14,7 +14,7 @@ from aiohttp import web
 from modelrelease_operator.api.status import Phase
 from modelrelease_operator.cli import main
 from modelrelease_operator.cli.why import _as_text
-from modelrelease_operator.core.state import Commands
+from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.story import Story, story_of
 from modelrelease_operator.errors import Invalid
 from tests.support.builders import a_target

@@ -13,7 +13,7 @@ import yaml
 from aiohttp import web
 
 from modelrelease_operator.api.prometheus import Prometheus
-from modelrelease_operator.core.state import MetricsUnavailable
+from modelrelease_operator.core.observed import MetricsUnavailable
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_credentials
 from modelrelease_operator.runtime.prometheus import MetricSource

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import REJECTIONS_LIMIT, Phase, Reason
-from modelrelease_operator.core.state import Commands
+from modelrelease_operator.core.observed import Commands
 from tests.support.builders import a_problem, a_target, seconds
 from tests.support.world import Behaviour, World, a_serving_world, a_world_in
 

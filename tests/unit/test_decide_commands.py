@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.state import Commands, Signature
+from modelrelease_operator.core.observed import Commands, Signature
 from tests.support.builders import START, a_target
 from tests.support.world import Behaviour, World, a_serving_world, a_world_in
 

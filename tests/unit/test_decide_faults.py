@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.release.decide import decide
 from tests.support.builders import a_spec, a_target
 from tests.support.world import START, Behaviour, World, a_serving_world, a_world, a_world_in
 
@@ -159,7 +159,7 @@ def test_a_deployment_whose_newest_spec_was_not_seen_yet_is_not_ready():
     seen = world.seen
     stale = replace(seen.workloads["rev2"], current=False)
     seen = replace(seen, workloads={**seen.workloads, "rev2": stale})
-    decision = decide(spec=world.spec, status=world.status, seen=seen, now=world.now)
+    decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     assert decision.status.phase is Phase.STARTING
 
 
@@ -174,4 +174,4 @@ def test_a_status_that_somebody_broke_says_how_to_mend_it(phase: Phase, field: s
     world: World = a_serving_world()
     status = Status(phase=phase, stable=None if phase is Phase.STABLE else world.status.stable)
     with pytest.raises(ValueError, match=rf"{field} is missing in phase {phase}: {remedy} to start over"):
-        decide(spec=a_spec(), status=status, seen=world.seen, now=START)
+        decide(spec=a_spec(), status=status, observed=world.seen, now=START)

@@ -3,7 +3,7 @@
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
-from modelrelease_operator.core.state import Commands
+from modelrelease_operator.core.observed import Commands
 from tests.support.builders import a_target, seconds
 from tests.support.world import World, a_serving_world, a_world_in
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
-from modelrelease_operator.core.state import Commands
+from modelrelease_operator.core.observed import Commands
 from tests.support.builders import a_spec, a_target
 from tests.support.scraping import ScrapedWorld
 from tests.support.world import Behaviour, World, a_world_in

@@ -9,10 +9,11 @@ import pytest
 from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.drift import WORST_FEATURES, Drift, DriftStatus, Sustained
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.drift_status import condition, is_news, with_windows
 from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
-from modelrelease_operator.core.state import Commands, Decision
+from modelrelease_operator.core.observed import Commands
+from modelrelease_operator.core.release.decide import decide
 from tests.support.builders import START, a_target
 from tests.support.world import World, a_serving_world, a_world, a_world_in
 
@@ -177,7 +178,7 @@ def test_predictions_are_called_so():
 def see(world: World, **by_revision: str) -> Decision:
     """Decide with these windows seen and remember the outcome."""
     seen = replace(world.seen, drift={name: windows(letters) for name, letters in by_revision.items()})
-    decision = decide(spec=world.spec, status=world.status, seen=seen, now=world.now)
+    decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     world.status = Status.parse(decision.status.to_dict())
     return decision
 

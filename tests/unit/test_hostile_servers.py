@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrelease_operator.core.state import Counter, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.runtime import web as module
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.prometheus import Lane

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.decide import decide
-from modelrelease_operator.core.state import Commands, Problem
-from modelrelease_operator.core.worlds import judged_pair
+from modelrelease_operator.core.observed import Commands, Problem
+from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.understand import understood
 from tests.support.world import Behaviour, World, a_serving_world, a_world_in
@@ -28,7 +28,7 @@ def under_refusal(world: World, passes: int) -> World:
     problem = Problem(reason=Reason.SPEC_INVALID, message=str(REFUSAL))
     for _ in range(passes):
         seen = replace(world.seen, target=world.canary.target, problem=problem)
-        decision = decide(spec=followed(world), status=world.status, seen=seen, now=world.now)
+        decision = decide(spec=followed(world), status=world.status, observed=seen, now=world.now)
         world._apply(decision.desired)
         world.status = Status.parse(decision.status.to_dict())
         world.pass_time(5)

@@ -11,7 +11,7 @@ import pytest
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
-from modelrelease_operator.core.state import Desired, Running
+from modelrelease_operator.core.desired import Desired, DesiredWorkload
 from modelrelease_operator.manifests import Owner, render, settled
 from modelrelease_operator.manifests.overlay import merged
 from tests.support.builders import START, a_target
@@ -39,17 +39,17 @@ EVERYTHING = Recipe(
 )
 
 
-def running(track: str = "stable", **changes: Any) -> Running:
+def running(track: str = "stable", **changes: Any) -> DesiredWorkload:
     target = a_target("1", **changes.pop("target", {}))
-    return Running(**{"target": target, "replicas": 3, "track": track, **changes})
+    return DesiredWorkload(**{"target": target, "replicas": 3, "track": track, **changes})
 
 
-def rendered(run: Running) -> dict[str, Any]:
+def rendered(run: DesiredWorkload) -> dict[str, Any]:
     desired = Desired(running=(run,), routed=frozenset({run.target.revision}), stable=run.target.revision)
     return render(OWNER, desired)[0]
 
 
-def pod_of(run: Running) -> dict[str, Any]:
+def pod_of(run: DesiredWorkload) -> dict[str, Any]:
     pod: dict[str, Any] = rendered(run)["spec"]["template"]
     return pod
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.api.status import Reason
-from modelrelease_operator.core.state import Notice
+from modelrelease_operator.core.desired import Notice
 from modelrelease_operator.runtime import notify as module
 from modelrelease_operator.runtime.metrics import NOTIFICATIONS
 from modelrelease_operator.runtime.notify import QUEUE, TOPICS, Notifier

@@ -7,7 +7,7 @@ import pytest
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
-from modelrelease_operator.core.state import Commands, Signature
+from modelrelease_operator.core.observed import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of

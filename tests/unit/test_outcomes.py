@@ -10,9 +10,10 @@ import pytest
 
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.status import Fate, Outcome, Phase, Reason, Status, Target
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.desired import Decision
+from modelrelease_operator.core.observed import Commands, RecordedOutcome
 from modelrelease_operator.core.outcomes import MOST
-from modelrelease_operator.core.state import Commands, Decision, Told
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.mlflow import Registry
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder, record
@@ -32,7 +33,7 @@ def registered(version: str, **changes: Any) -> Target:
 class Recording(World):
     """A world whose operator tells a registry, which takes in everything when `told` is called."""
 
-    told: dict[str, Told] | None = None
+    told: dict[str, RecordedOutcome] | None = None
 
     @property
     def seen(self) -> Any:
@@ -69,7 +70,7 @@ def test_a_first_version_that_serves_is_told_and_champion_moves_from_nowhere():
 
 def test_a_promotion_is_told_and_moves_champion_from_the_version_that_served():
     world = serving_one()
-    world.told = {each.key: Told(message="done") for each in world.status.outcomes}
+    world.told = {each.key: RecordedOutcome(message="done") for each in world.status.outcomes}
     world.release(registered("2")).run(until=Phase.PROMOTING)
     world.run(until=Phase.STABLE)
     (outcome,) = world.status.outcomes
@@ -79,7 +80,7 @@ def test_a_promotion_is_told_and_moves_champion_from_the_version_that_served():
 
 def test_a_rollback_is_told_with_its_reason_and_moves_nothing():
     world = serving_one()
-    world.told = {each.key: Told(message="done") for each in world.status.outcomes}
+    world.told = {each.key: RecordedOutcome(message="done") for each in world.status.outcomes}
     world.behaviours["rev2"] = Behaviour(error_rate=0.5)
     world.release(registered("2")).run(until=Phase.ROLLING_BACK)
     (outcome,) = world.status.outcomes
@@ -138,20 +139,20 @@ def test_an_outcome_stays_until_it_was_told_and_then_an_event_says_so():
     world = serving_one()
     assert outcomes(world) == outcomes(world.steps(3))
     (outcome,) = world.status.outcomes
-    world.told = {outcome.key: Told(message="models:/qna/1 is tagged Promoted")}
+    world.told = {outcome.key: RecordedOutcome(message="models:/qna/1 is tagged Promoted")}
     decision = world.step()
     assert world.status.outcomes == ()
     assert [(notice.reason, notice.warning) for notice in decision.notices] == [
         (Reason.OUTCOME_RECORDED, False)
     ]
-    world.told = {outcome.key: Told(message="again")}
+    world.told = {outcome.key: RecordedOutcome(message="again")}
     assert world.step().notices == ()
 
 
 def test_what_could_not_be_told_for_good_is_a_warning():
     world = serving_one()
     (outcome,) = world.status.outcomes
-    world.told = {outcome.key: Told(message="no such version", done=False)}
+    world.told = {outcome.key: RecordedOutcome(message="no such version", done=False)}
     (notice,) = world.step().notices
     assert (notice.reason, notice.warning) == (Reason.OUTCOME_NOT_RECORDED, True)
 
@@ -166,12 +167,12 @@ def test_a_registry_that_is_away_for_long_costs_no_unbounded_status():
 
 def test_a_crash_before_the_status_was_written_tells_the_same_again():
     world = serving_one()
-    world.told = {each.key: Told(message="done") for each in world.status.outcomes}
+    world.told = {each.key: RecordedOutcome(message="done") for each in world.status.outcomes}
     world.release(registered("2")).run(until=Phase.PROMOTING)
     before = world.status
 
     def once() -> tuple[Outcome, ...]:
-        decision: Decision = decide(spec=world.spec, status=before, seen=world.seen, now=world.now)
+        decision: Decision = decide(spec=world.spec, status=before, observed=world.seen, now=world.now)
         return Status.parse(json.loads(json.dumps(decision.status.to_dict()))).outcomes
 
     assert once() == once()
@@ -193,7 +194,7 @@ def an_outcome(version: str = "2", name: str = "qna", **changes: Any) -> Outcome
     return Outcome(**(fields | changes))
 
 
-async def tell(model: Registering, **changes: Any) -> Told:
+async def tell(model: Registering, **changes: Any) -> RecordedOutcome:
     outcome = an_outcome(name=model.name, **changes)
     return await record(Registry(model.url), outcome, release="ml/qna")
 

@@ -10,7 +10,7 @@ from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Recipe, Target
-from modelrelease_operator.core.state import Desired, Probing
+from modelrelease_operator.core.desired import Desired, DesiredProber
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic.replicas import selector_for
 from tests.support.builders import a_target
@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 
 def prober(stable: Target | None = None, canary: Target | None = None, **asked: Any) -> Object:
-    probing = Probing(
+    probing = DesiredProber(
         stable=stable or a_target("1"), canary=canary or a_target("2"), asked=Probe.model_validate(asked)
     )
     (found,) = render(OWNER, Desired(probing=probing))

@@ -10,7 +10,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Verdict
 from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.judge import Judgement, judge
-from modelrelease_operator.core.state import Counter, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.core.story import story_of
 from modelrelease_operator.errors import Invalid
 from tests.support.builders import START, a_spec, a_target, seconds

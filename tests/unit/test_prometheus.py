@@ -13,7 +13,7 @@ from aiohttp import web
 
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status, Verdict
 from modelrelease_operator.core.judge import Judgement, judge
-from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.runtime.prometheus import MetricSource
 from tests.support.asking import asking
 from tests.support.builders import START, a_spec, a_target

@@ -12,9 +12,10 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.desired import Decision, DesiredRetraining
+from modelrelease_operator.core.observed import Commands, ObservedJob
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.retrain import refused
-from modelrelease_operator.core.state import Commands, Decision, JobSeen, Retraining
 from modelrelease_operator.core.story import story_of
 from modelrelease_operator.manifests import Owner, retrain_job
 from modelrelease_operator.runtime.observe import read_jobs
@@ -32,11 +33,13 @@ def world() -> World:
     return a_serving_world().ask(retrain=RETRAIN)
 
 
-def see(world: World, letters: str = "DD", *, commands: Commands | None = None, **jobs: JobSeen) -> Decision:
+def see(
+    world: World, letters: str = "DD", *, commands: Commands | None = None, **jobs: ObservedJob
+) -> Decision:
     """Decide with these windows of stable and these Jobs seen; remember the outcome."""
     drift = {world.stable.revision: windows(letters)}
     seen = replace(world.seen, drift=drift, jobs=jobs, commands=commands or Commands())
-    decision = decide(spec=world.spec, status=world.status, seen=seen, now=world.now)
+    decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     world.status = Status.parse(json.loads(json.dumps(decision.status.to_dict())))
     return decision
 
@@ -46,9 +49,9 @@ def last(world: World) -> RetrainStatus:
     return world.status.retrain
 
 
-def job(world: World, outcome: RetrainOutcome | None = None, message: str = "") -> dict[str, JobSeen]:
+def job(world: World, outcome: RetrainOutcome | None = None, message: str = "") -> dict[str, ObservedJob]:
     name = f"qna-retrain-{last(world).request}"
-    return {last(world).request: JobSeen(name=name, outcome=outcome, message=message)}
+    return {last(world).request: ObservedJob(name=name, outcome=outcome, message=message)}
 
 
 def retrained(world: World, outcome: RetrainOutcome = RetrainOutcome.SUCCEEDED, message: str = "") -> None:
@@ -183,9 +186,9 @@ def test_a_release_that_begins_between_request_and_job_cancels_it_without_a_cool
 
 def test_a_running_job_of_which_nothing_is_known_is_in_the_way(world: World):
     """The status was lost with a restored backup; its Job goes on."""
-    see(world, old=JobSeen(name="qna-retrain-old"))
+    see(world, old=ObservedJob(name="qna-retrain-old"))
     assert world.status.retrain is None
-    see(world, old=JobSeen(name="qna-retrain-old", outcome=RetrainOutcome.SUCCEEDED))
+    see(world, old=ObservedJob(name="qna-retrain-old", outcome=RetrainOutcome.SUCCEEDED))
     assert world.status.retrain
 
 
@@ -250,7 +253,7 @@ def made(**changes: Any) -> dict[str, Any]:
         features=("age", "a,b"), since=START,
     )  # fmt: skip
     stable = a_target("1", registered=Registered(name="qna", version="7"))
-    return retrain_job(OWNER, Retraining(asked=asked, request=request, stable=stable))
+    return retrain_job(OWNER, DesiredRetraining(asked=asked, request=request, stable=stable))
 
 
 def env_of(job: dict[str, Any]) -> dict[str, str]:
@@ -273,7 +276,7 @@ def test_a_job_is_told_the_address_of_what_serves_where_there_is_no_registry():
     asked = a_spec(retrain={"image": "train:1"}).retrain
     assert asked
     request = RetrainStatus(request="0", cause="Asked", revision="rev1", version="1", since=START)
-    plain = retrain_job(OWNER, Retraining(asked=asked, request=request, stable=a_target("1")))
+    plain = retrain_job(OWNER, DesiredRetraining(asked=asked, request=request, stable=a_target("1")))
     assert env_of(plain)[words.ENV_CHAMPION_URI] == "http://store/qna/1"
     assert env_of(plain)[words.ENV_MODEL] == ""
 
@@ -360,7 +363,7 @@ def a_pod(message: str, finished: str) -> dict[str, Any]:
     return {"metadata": {}, "status": {"containerStatuses": [{"name": "retrain", "state": ended}]}}
 
 
-async def jobs_of(jobs: list[dict[str, Any]], *pods: dict[str, Any]) -> dict[str, JobSeen]:
+async def jobs_of(jobs: list[dict[str, Any]], *pods: dict[str, Any]) -> dict[str, ObservedJob]:
     found, uids = await read_jobs(Listed(jobs, list(pods)), OWNER)  # type: ignore[arg-type]
     assert set(uids) == {job.name for job in found.values()}
     return found

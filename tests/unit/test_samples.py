@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.samples import (
     LAGS_AFTER,
     SLOWEST_SCRAPE,
@@ -16,7 +17,6 @@ from modelrelease_operator.core.samples import (
     measured_gap,
     sight_of,
 )
-from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import newest
 
 ARMS = ("rev2", "rev1")

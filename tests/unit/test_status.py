@@ -17,7 +17,7 @@ from modelrelease_operator.api.status import (
     set_condition,
 )
 from modelrelease_operator.core.conditions import with_conditions, with_stall
-from modelrelease_operator.core.state import Seen
+from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.errors import Invalid
 from tests.support.builders import START, a_problem, a_target, seconds
 from tests.support.world import Behaviour, World, a_serving_world, a_world, a_world_in
@@ -113,7 +113,7 @@ def test_ready_and_reconciling_and_stalled_never_contradict_each_other(phase: Ph
 
 
 def test_every_condition_carries_the_generation_that_was_looked_at():
-    status = with_conditions(Status(), Seen(generation=7), START)
+    status = with_conditions(Status(), Observed(generation=7), START)
     assert status.observed_generation == 7
     assert {it.observed_generation for it in status.conditions} == {7}
 
@@ -121,7 +121,7 @@ def test_every_condition_carries_the_generation_that_was_looked_at():
 def test_the_transition_time_moves_only_with_the_status():
     def at(minute: int, generation: int, problem: bool) -> dict[str, timedelta]:
         nonlocal status
-        seen = Seen(generation=generation, problem=a_problem() if problem else None)
+        seen = Observed(generation=generation, problem=a_problem() if problem else None)
         status = with_conditions(status, seen, START + timedelta(minutes=minute))
         return {it.type: it.last_transition_time - START for it in status.conditions}
 
@@ -139,7 +139,7 @@ def test_a_condition_of_another_owner_is_kept():
         type="BackedUp", status="True", reason="X", message="", observed_generation=1,
         last_transition_time=START,
     )  # fmt: skip
-    status = with_conditions(Status(conditions=(foreign,)), Seen(generation=2), START)
+    status = with_conditions(Status(conditions=(foreign,)), Observed(generation=2), START)
     assert foreign in status.conditions
     assert [it.type for it in status.conditions] == sorted(it.type for it in status.conditions)
 

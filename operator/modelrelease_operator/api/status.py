@@ -93,6 +93,7 @@ class Reason(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     SPEC_INVALID = "SpecInvalid"
     FIRST_VERSION_SERVES = "FirstVersionServes"
+    STATUS_LOST = "StatusLost"
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
     FAILING = "Failing"
@@ -453,6 +454,10 @@ class CommandSeen(Model):
     """The field manager that wrote it, such as kubectl-annotate."""
     given: datetime | None = None
     """When it was written, by the API server's clock."""
+    about: str | None = None
+    """The canary's revision that it was seen beside; None where there was none."""
+    earlier: tuple[str, ...] = ()
+    """Approvals that were seen beside that canary before: none of them counts again."""
 
 
 class Previous(Target):

@@ -7,7 +7,7 @@ between. So every deadline is a sum of spans between passes, each at least 0 and
 from datetime import datetime, timedelta
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Previous
+from modelrelease_operator.api.status import Previous
 
 SLACK = timedelta(seconds=30)
 """A pass may be late by this much and its whole span still counts."""
@@ -23,12 +23,6 @@ def span(spec: ReleaseSpec, last: datetime | None, now: datetime) -> float:
     if last is None:
         return 0.0
     return min(max(timedelta(0), now - last), longest(spec)).total_seconds()
-
-
-def ticked(spec: ReleaseSpec, canary: CanaryStatus, now: datetime) -> tuple[CanaryStatus, float]:
-    """Return the canary with this pass remembered, and the seconds since the last one that count."""
-    passed = span(spec, canary.clock_at or canary.asked_since or canary.since, now)
-    return canary.but(clock_at=now), passed
 
 
 def kept(spec: ReleaseSpec, previous: Previous | None, now: datetime) -> Previous | None:

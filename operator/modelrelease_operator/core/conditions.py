@@ -5,7 +5,8 @@ from datetime import datetime
 
 from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status, set_condition
 from modelrelease_operator.core import drift_status
-from modelrelease_operator.core.state import Seen
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.recovery import untold
 
 DRIFTED = "Drifted"
 WAITING = "WaitingForPerson"
@@ -14,27 +15,27 @@ WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 """Problems that may pass by themselves; any other needs a person."""
 
 
-def with_conditions(status: Status, seen: Seen, now: datetime) -> Status:
+def with_conditions(status: Status, observed: Observed, now: datetime) -> Status:
     """Return the status with its generation and its conditions brought up to date."""
     told = [
         (kind, "True" if holds else "False", reason, message)
         for kind, holds, reason, message in (
-            ("Ready", *_ready(status, seen)),
-            ("Reconciling", *_reconciling(status, seen)),
-            ("Stalled", *_stalled(status, seen)),
+            ("Ready", *_ready(status, observed)),
+            ("Reconciling", *_reconciling(status, observed)),
+            ("Stalled", *_stalled(status, observed)),
             (WAITING, *_waiting(status)),
         )
     ]
-    asked = {DRIFTED: drift_status.condition(status), RESOLVED: _resolved(seen)}
+    asked = {DRIFTED: drift_status.condition(status), RESOLVED: _resolved(observed)}
     told += [(kind, *found) for kind, found in asked.items() if found]
     gone = {kind for kind, found in asked.items() if not found}
     kept = tuple(each for each in status.conditions if each.type not in gone)
-    return _telling(status.but(conditions=kept), told, seen.generation, now)
+    return _telling(status.but(conditions=kept), told, observed.generation, now)
 
 
-def _resolved(seen: Seen) -> tuple[str, Reason, str] | None:
+def _resolved(observed: Observed) -> tuple[str, Reason, str] | None:
     """ModelResolved: where the alias points is known. Told only where an alias is followed."""
-    followed = seen.following
+    followed = observed.following
     if followed is None:
         return None
     if followed.problem is None:
@@ -43,43 +44,45 @@ def _resolved(seen: Seen) -> tuple[str, Reason, str] | None:
     return "False", followed.problem.reason, f"{followed.problem.message}{kept}"
 
 
-def _ready(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+def _ready(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
     """Ready: what the spec asks for is what serves."""
-    if seen.problem:
-        return False, seen.problem.reason, seen.problem.message
+    if observed.problem:
+        return False, observed.problem.reason, observed.problem.message
     if status.phase is not Phase.STABLE or status.stable is None:
         return False, _reason_of_phase(status), status.message
     if status.rejected:
         return False, Reason.REJECTED, status.message
-    if seen.target is None or seen.target.revision != status.stable.revision:
+    if observed.target is None or observed.target.revision != status.stable.revision:
         return False, Reason.STARTING, status.message
-    if not seen.ready(status.stable.revision, 1):
+    if not observed.ready(status.stable.revision, 1):
         return False, Reason.STABLE_NOT_READY, f"no pod of version {status.stable.version} is ready"
     return True, Reason.RECONCILED, status.message
 
 
-def _reconciling(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+def _reconciling(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
     """Reconciling: something moves, or will by itself."""
-    stalled, reason, message = _stalled(status, seen)
+    stalled, reason, message = _stalled(status, observed)
     if stalled:
         return False, reason, message
-    if seen.problem:
-        return True, seen.problem.reason, seen.problem.message
+    if observed.problem:
+        return True, observed.problem.reason, observed.problem.message
     if status.phase is Phase.STABLE:
         return False, Reason.RECONCILED, status.message
     return True, _reason_of_phase(status), status.message
 
 
-def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
+def _stalled(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
     """Stalled: something failed, and nothing will move until a person mends it.
 
     A release that awaits a person works as it was asked to, so it is Reconciling and no failure.
     """
-    if seen.problem and seen.problem.reason not in WAITS_FOR_WORLD:
-        return True, seen.problem.reason, seen.problem.message
-    if status.phase is Phase.STABLE and status.rejected and not seen.problem:
+    if observed.problem and observed.problem.reason not in WAITS_FOR_WORLD:
+        return True, observed.problem.reason, observed.problem.message
+    if status.phase is Phase.STABLE and status.rejected and not observed.problem:
         return True, Reason.REJECTED, status.rejected.message
-    refused = [workload.refused for workload in seen.workloads.values() if workload.refused]
+    if status.phase is Phase.PENDING and untold(observed):
+        return True, Reason.STATUS_LOST, status.message
+    refused = [workload.refused for workload in observed.workloads.values() if workload.refused]
     if status.phase is Phase.PENDING and refused:
         return True, Reason.ARTIFACT_REFUSED, refused[0]
     return False, Reason.RECONCILED, "nothing waits for a person"

@@ -14,7 +14,7 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Crashes
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Interval, Tolerance
-from modelrelease_operator.core.state import Workload
+from modelrelease_operator.core.observed import Workload
 
 TOLERATED = Tolerance(ratio=1.0, points=1 / timedelta(days=1).total_seconds())
 """Never rolled back: stable's rate, and one end a day and pod more."""

@@ -13,25 +13,26 @@ from modelrelease_operator.api.drift import WORST_FEATURES, Drift, DriftStatus, 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Reason, Status
 from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
-from modelrelease_operator.core.state import Notice, Seen
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.scope import Scope
 
 LETTERS = {DriftVerdict.DRIFTED: "D", DriftVerdict.STABLE: "S", DriftVerdict.INSUFFICIENT: "I"}
 
 
-def heed(spec: ReleaseSpec, status: Status, seen: Seen) -> tuple[Status, tuple[Notice, ...]]:
-    """Take in the windows that closed since the last pass; return what is worth an Event."""
-    stable = status.stable
-    if not spec.drift.enabled or stable is None:
-        return status.but(drift=None), ()
-    before = status.drift
+def update_drift(scope: Scope) -> Scope:
+    """Take in the windows that closed since the last pass, and notice where drift begins or ends."""
+    stable, asked = scope.status.stable, scope.spec.drift
+    if not asked.enabled or stable is None:
+        return scope.with_status(drift=None)
+    before = scope.status.drift
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
-    after = with_windows(before, seen.drift.get(stable.revision, ()), spec.drift, stable.version)
-    status = status.but(drift=after)
+    after = with_windows(before, scope.observed.drift.get(stable.revision, ()), asked, stable.version)
+    scope = scope.with_status(drift=after)
     if after.drifted == before.drifted:
-        return status, ()
+        return scope
     reason = Reason.DRIFTED if after.drifted else Reason.DRIFT_ENDED
-    return status, (Notice(reason=reason, message=after.message, warning=after.drifted),)
+    return scope.noticing(reason, after.message, warning=after.drifted)
 
 
 def with_windows(
@@ -68,7 +69,7 @@ def condition(status: Status) -> tuple[str, Reason, str] | None:
     return "Unknown", Reason.INSUFFICIENT_DATA if found.baseline else Reason.NO_BASELINE, found.message
 
 
-def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, seen: Seen) -> str | None:
+def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, observed: Observed) -> str | None:
     """Return why drift holds the promotion, or None.
 
     A canary that was trained on data like today's is the remedy: it is not held by what its
@@ -77,7 +78,7 @@ def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, seen: Seen) ->
     found = status.drift
     if not (spec.drift.enabled and spec.drift.hold_promotion and found and found.drifted):
         return None
-    own = seen.drift.get(canary.revision, ())
+    own = observed.drift.get(canary.revision, ())
     if own and own[-1].verdict is DriftVerdict.STABLE:
         return None
     return (

@@ -14,6 +14,7 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.absence import remembered, returned, without_absent
 from modelrelease_operator.core.answers import Tallied
 from modelrelease_operator.core.counters import Lives, advance_to
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.samples import (
     SLOWEST_SCRAPE,
     Shown,
@@ -22,7 +23,6 @@ from modelrelease_operator.core.samples import (
     is_new,
     measured_gap,
 )
-from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     PREDICTOR,
     PROBE,

@@ -20,11 +20,11 @@ from modelrelease_operator.core import sentences
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.intervals import Counted, Moment, count, unready_arms, with_horizon
+from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.core.probes import gates_of, is_of_probes, settle
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.samples import MAY_MISS, STABLE_MAY_MISS, Arm, Sight, sight_of
-from modelrelease_operator.core.state import Counter, Metrics, MetricsUnavailable
 from modelrelease_operator.core.streams import (
     ERRORS,
     INFINITY,

@@ -7,27 +7,34 @@ registry was told. So a crash loses none; telling one twice writes the same word
 from modelrelease_operator.api.registry import CHAMPION, followed_alias
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Fate, Outcome, Reason, Status
-from modelrelease_operator.core.state import Heeded, Notice, Seen, Told
+from modelrelease_operator.core.observed import RecordedOutcome
+from modelrelease_operator.core.scope import Scope
 
 MOST = 10
 """Outcomes that wait for a registry that is away; older ones are dropped."""
 
 
-def heed(spec: ReleaseSpec, before: Status, after: Status, seen: Seen) -> Heeded:
-    """Take in what was recorded since, and note what this decision made of a version."""
-    if seen.recorded is None:
-        return Heeded(status=after.but(outcomes=()))
-    told = [seen.recorded[each.key] for each in after.outcomes if each.key in seen.recorded]
-    kept = [each for each in after.outcomes if each.key not in seen.recorded]
-    made = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
-    kept += [each for each in made if each]
-    status = after.but(outcomes=tuple(kept[-MOST:]))
-    return Heeded(status=status, notices=tuple(_notice(each) for each in told))
+def collect_outcomes(scope: Scope, *, before: Status) -> Scope:
+    """Take in what was recorded since, and note what this decision made of a version.
+
+    `before` is the status that the decision was made from.
+    """
+    spec, after, recorded = scope.spec, scope.status, scope.observed.recorded
+    if recorded is None:
+        return scope.with_status(outcomes=())
+    waiting = [outcome for outcome in after.outcomes if outcome.key not in recorded]
+    new = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
+    waiting += [outcome for outcome in new if outcome]
+    scope = scope.with_status(outcomes=tuple(waiting[-MOST:]))
+    for outcome in after.outcomes:
+        if outcome.key in recorded:
+            scope = _noticing(scope, recorded[outcome.key])
+    return scope
 
 
-def _notice(told: Told) -> Notice:
-    reason = Reason.OUTCOME_RECORDED if told.done else Reason.OUTCOME_NOT_RECORDED
-    return Notice(reason=reason, message=told.message, warning=not told.done)
+def _noticing(scope: Scope, recorded: RecordedOutcome) -> Scope:
+    reason = Reason.OUTCOME_RECORDED if recorded.done else Reason.OUTCOME_NOT_RECORDED
+    return scope.noticing(reason, recorded.message, warning=not recorded.done)
 
 
 def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | None:

@@ -11,7 +11,7 @@ of two equally common classes answers with the same shares (docs/explanation/dec
 
 from collections.abc import Iterable, Sequence
 
-from modelrelease_operator.core.state import Counter
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.streams import Stream
 
 

@@ -22,10 +22,10 @@ from modelrelease_operator.core.evidence import (
     combine,
     stored_counts,
 )
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
 from modelrelease_operator.core.probes import gates_of, is_of_probes
 from modelrelease_operator.core.restarts import planned_copies
-from modelrelease_operator.core.state import Counter
 from modelrelease_operator.core.streams import (
     ERRORS,
     PREDICTOR,

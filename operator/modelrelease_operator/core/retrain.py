@@ -6,7 +6,7 @@ it, or finds the Job and waits.
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from modelrelease_contract.drift import DriftVerdict
@@ -15,35 +15,45 @@ from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.retrain import Retrain, RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, StableStatus, Status
-from modelrelease_operator.core.state import Commands, Decision, Heeded, JobSeen, Notice, Retraining, Seen
-from modelrelease_operator.core.worlds import SOON
+from modelrelease_operator.core.desired import SOON, Decision, DesiredRetraining, Notice
+from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
+from modelrelease_operator.core.scope import Scope
 
 RUNNING_LOOK = timedelta(minutes=1)
 """Between looks at a Job that runs: an event that got lost costs no more than this."""
 NO_COOLDOWN = (RetrainOutcome.CANCELLED,)
 
 
-def heed(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Heeded:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingStep:
+    """What following a retraining comes to in one pass."""
+
+    scope: Scope
+    retraining: DesiredRetraining | None = None
+    """The retraining whose Job is to be made now."""
+    requeue: timedelta | None = None
+
+
+def update_retraining(scope: Scope) -> RetrainingStep:
     """Follow the retraining that is under way, or ask for one."""
-    found = status.retrain
-    if found and found.under_way:
-        return _follow(spec, status, found, seen, now)
-    stable = status.stable
-    if spec.retrain is None or stable is None:
-        return Heeded(status=status)
-    if found:
-        found = _refreshed(found, spec.retrain, seen.commands)
-        status = status.but(retrain=found)
-    if in_the_way(spec, status, seen):
-        return Heeded(status=status)
-    if _asks(seen.commands, stable, found):
-        return _request(spec.retrain, status, stable, RetrainCause.ASKED, seen, now)
-    if not sustained(spec, status):
-        return Heeded(status=status)
-    wait = found.next_allowed - now if found and found.next_allowed else timedelta(0)
+    spec, last, stable = scope.spec.retrain, scope.status.retrain, scope.status.stable
+    if last and last.under_way:
+        return _follow(scope, last)
+    if spec is None or stable is None:
+        return RetrainingStep(scope=scope)
+    if last:
+        last = _refreshed(last, spec, scope.observed.commands)
+        scope = scope.with_status(retrain=last)
+    if in_the_way(scope.spec, scope.status, scope.observed):
+        return RetrainingStep(scope=scope)
+    if _asks(scope.observed.commands, stable, last):
+        return _request(scope, spec, RetrainCause.ASKED)
+    if not sustained(scope.spec, scope.status):
+        return RetrainingStep(scope=scope)
+    wait = last.next_allowed - scope.now if last and last.next_allowed else timedelta(0)
     if wait > timedelta(0):
-        return Heeded(status=status, requeue=wait)
-    return _request(spec.retrain, status, stable, RetrainCause.DRIFTED, seen, now)
+        return RetrainingStep(scope=scope, requeue=wait)
+    return _request(scope, spec, RetrainCause.DRIFTED)
 
 
 def sustained(spec: ReleaseSpec, status: Status) -> bool:
@@ -59,13 +69,13 @@ def sustained(spec: ReleaseSpec, status: Status) -> bool:
     )
 
 
-def in_the_way(spec: ReleaseSpec, status: Status, seen: Seen) -> str | None:
+def in_the_way(spec: ReleaseSpec, status: Status, observed: Observed) -> str | None:
     """Return why no retraining may start now, whoever asks, or None."""
     if spec.paused:
         return "spec.paused holds it back"
     if status.phase is not Phase.STABLE or status.canary is not None:
         return "a release is going on"
-    if running := next((job.name for job in seen.jobs.values() if job.outcome is None), None):
+    if running := next((job.name for job in observed.jobs.values() if job.outcome is None), None):
         return f"Job {running} still runs"
     return None
 
@@ -82,16 +92,17 @@ def _refreshed(found: RetrainStatus, asked: Retrain, commands: Commands) -> Retr
     return found.but(next_allowed=cooled, asked_seen=heard)
 
 
-def _request(
-    asked: Retrain, status: Status, stable: StableStatus, cause: RetrainCause, seen: Seen, now: datetime
-) -> Heeded:
+def _request(scope: Scope, asked: Retrain, cause: RetrainCause) -> RetrainingStep:
     """Write a request down. Its Job follows in the next pass, when this one cannot be lost any more."""
-    last = status.retrain
+    last, stable, now = scope.status.retrain, scope.stable, scope.now
     seed = f"{stable.revision}/{now.isoformat()}/{last.request if last else ''}"
     name = hashlib.sha256(seed.encode()).hexdigest()[:8]
-    features = _drifted_features(status.drift)
+    features = _drifted_features(scope.status.drift)
     why = f"{', '.join(features) or 'data'} drifted" if cause is RetrainCause.DRIFTED else "a person asked"
     message = f"retraining of version {stable.version} is requested ({name}): {why}"
+    asked_seen = last.asked_seen if last else None
+    if cause is RetrainCause.ASKED:
+        asked_seen = scope.observed.commands.retrain
     request = RetrainStatus(
         request=name,
         cause=cause,
@@ -101,54 +112,60 @@ def _request(
         since=now,
         message=message,
         next_allowed=now + parse_duration(asked.cooldown),
-        asked_seen=seen.commands.retrain if cause is RetrainCause.ASKED else last and last.asked_seen,
+        asked_seen=asked_seen,
     )
-    notice = Notice(reason=Reason.RETRAIN_REQUESTED, message=message)
-    return Heeded(status=_with(status, request), requeue=SOON, notices=(notice,))
+    scope = scope.with_status(retrain=request).noticing(Reason.RETRAIN_REQUESTED, message)
+    return RetrainingStep(scope=scope, requeue=SOON)
 
 
-def _follow(spec: ReleaseSpec, status: Status, found: RetrainStatus, seen: Seen, now: datetime) -> Heeded:
-    job = seen.jobs.get(found.request)
+def _follow(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
+    job = scope.observed.jobs.get(retrain.request)
     if job is None:
-        return _without_job(spec, status, found, now)
-    found = found.but(job=job.name)
+        return _without_job(scope, retrain)
+    retrain = retrain.but(job=job.name)
     if job.outcome is None:
-        found = found.but(message=f"Job {job.name} retrains version {found.version}")
-        return Heeded(status=_with(status, found), requeue=RUNNING_LOOK)
-    return _ended(status, found, job.outcome, _last_words(job, found, now), now)
+        retrain = retrain.but(message=f"Job {job.name} retrains version {retrain.version}")
+        return RetrainingStep(scope=scope.with_status(retrain=retrain), requeue=RUNNING_LOOK)
+    return _ended(scope, retrain, job.outcome, _last_words(job, retrain, scope.now))
 
 
-def _without_job(spec: ReleaseSpec, status: Status, found: RetrainStatus, now: datetime) -> Heeded:
+def _without_job(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
     """A request without a Job: it was deleted, it is not wanted any more, or it is still to be made."""
-    if found.job:
-        return _ended(status, found, RetrainOutcome.LOST, f"Job {found.job} was deleted before it ended", now)
-    if spec.retrain is None:
-        return _ended(status, found, RetrainOutcome.CANCELLED, "spec.retrain is gone", now)
-    stable = status.stable
-    if stable is None or stable.revision != found.revision or status.phase is not Phase.STABLE:
-        return _ended(
-            status, found, RetrainOutcome.CANCELLED, "a release began before the Job was started", now
-        )
-    if spec.paused:
-        return Heeded(status=status)
-    retraining = Retraining(asked=spec.retrain, request=found, stable=stable.target)
-    return Heeded(status=status, retraining=retraining, requeue=SOON)
+    if retrain.job:
+        message = f"Job {retrain.job} was deleted before it ended"
+        return _ended(scope, retrain, RetrainOutcome.LOST, message)
+    spec, stable = scope.spec.retrain, scope.status.stable
+    if spec is None:
+        return _ended(scope, retrain, RetrainOutcome.CANCELLED, "spec.retrain is gone")
+    if stable is None or stable.revision != retrain.revision or scope.status.phase is not Phase.STABLE:
+        message = "a release began before the Job was started"
+        return _ended(scope, retrain, RetrainOutcome.CANCELLED, message)
+    if scope.spec.paused:
+        return RetrainingStep(scope=scope)
+    retraining = DesiredRetraining(asked=spec, request=retrain, stable=stable.target)
+    return RetrainingStep(scope=scope, retraining=retraining, requeue=SOON)
 
 
-def refused(decision: Decision, retraining: Retraining, why: str, now: datetime) -> Decision:
+def refused(decision: Decision, retraining: DesiredRetraining, why: str, now: datetime) -> Decision:
     """Return the decision after the API server would not have the Job."""
     message = f"the Job of retraining {retraining.request.request} was refused: {why}"
-    ended = _ended(decision.status, retraining.request, RetrainOutcome.FAILED, message, now)
-    return replace(decision, status=ended.status, notices=(*decision.notices, *ended.notices))
+    failed, notice = _end(retraining.request, RetrainOutcome.FAILED, message, now)
+    status = decision.status.but(retrain=failed)
+    return replace(decision, status=status, notices=(*decision.notices, notice))
 
 
-def _ended(
-    status: Status, found: RetrainStatus, outcome: RetrainOutcome, message: str, now: datetime
-) -> Heeded:
+def _ended(scope: Scope, retrain: RetrainStatus, outcome: RetrainOutcome, message: str) -> RetrainingStep:
+    ended, notice = _end(retrain, outcome, message, scope.now)
+    scope = replace(scope.with_status(retrain=ended), notices=(*scope.notices, notice))
+    return RetrainingStep(scope=scope, requeue=SOON)
+
+
+def _end(
+    retrain: RetrainStatus, outcome: RetrainOutcome, message: str, now: datetime
+) -> tuple[RetrainStatus, Notice]:
     reason, warning = _TOLD[outcome]
-    found = found.but(outcome=outcome, ended=now, message=message)
-    notice = Notice(reason=reason, message=message, warning=warning)
-    return Heeded(status=_with(status, found), requeue=SOON, notices=(notice,))
+    ended = retrain.but(outcome=outcome, ended=now, message=message)
+    return ended, Notice(reason=reason, message=message, warning=warning)
 
 
 _TOLD = {
@@ -159,7 +176,7 @@ _TOLD = {
 }
 
 
-def _last_words(job: JobSeen, found: RetrainStatus, now: datetime) -> str:
+def _last_words(job: ObservedJob, found: RetrainStatus, now: datetime) -> str:
     took = format_duration(now - found.since)
     told = f": {job.message}" if job.message else ""
     return f"Job {job.name} {str(job.outcome).lower()} after {took}{told}"
@@ -168,7 +185,3 @@ def _last_words(job: JobSeen, found: RetrainStatus, now: datetime) -> str:
 def _drifted_features(found: DriftStatus | None) -> tuple[str, ...]:
     features = found.features if found else ()
     return tuple(each.name for each in features if each.verdict == DriftVerdict.DRIFTED)
-
-
-def _with(status: Status, found: RetrainStatus) -> Status:
-    return status.but(retrain=found)

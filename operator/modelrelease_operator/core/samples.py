@@ -16,7 +16,7 @@ from statistics import median
 
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.counters import is_another_process
-from modelrelease_operator.core.state import Counter
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.streams import process_of
 
 SLOWEST_SCRAPE = 120.0

@@ -32,11 +32,12 @@ from modelrelease_operator.core.assumptions import (
     shift_of,
 )
 from modelrelease_operator.core.chance import binomial, poisson
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
 from modelrelease_operator.core.fleet import Chance, Course, Group, Growth, Scrapes, groups_of
-from modelrelease_operator.core.state import Counter, Decision, Desired, Probing, Seen, Workload
+from modelrelease_operator.core.observed import Counter, Observed, Workload
+from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.streams import INFINITY
-from modelrelease_operator.core.worlds import judged_pair
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -309,7 +310,7 @@ class _World:
     """When the canary got its first clients, in seconds since the beginning."""
     worse: bool = False
     """Whether the canary is by now what the scenario says."""
-    probing: Probing | None = None
+    probing: DesiredProber | None = None
     regime: tuple[object, ...] = ()
     """Who is ready, and whether the canary is worse: requests are drawn until this changes."""
     unsent: float = 0.0
@@ -340,7 +341,7 @@ class _World:
 
     def step(self) -> Decision:
         """Make one pass at the present moment."""
-        decision = decide(spec=self.spec, status=self.status, seen=self._seen(), now=self.now)
+        decision = decide(spec=self.spec, status=self.status, observed=self._seen(), now=self.now)
         self._apply(decision.desired)
         self.status = decision.status
         self._read_less(decision.status.evidence)
@@ -440,7 +441,7 @@ class _World:
             with_clients=0.0 if self.clients_since is None else self.seconds - self.clients_since,
         )
 
-    def _seen(self) -> Seen:
+    def _seen(self) -> Observed:
         metrics: list[Counter] = []
         answers: dict[str, Answer] = {}
         if judged_pair(self.status):
@@ -457,7 +458,7 @@ class _World:
                     for one in pods.values()
                 ]
             answers = dict(self._answers(server))
-        return Seen(
+        return Observed(
             generation=1,
             target=CANARY,
             workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.groups},
@@ -503,7 +504,7 @@ class _World:
         if desired.probing != self.probing:
             self._probe_anew(desired.probing)
 
-    def _probe_anew(self, probing: Probing | None) -> None:
+    def _probe_anew(self, probing: DesiredProber | None) -> None:
         """Start a prober, whose counts of both arms are scraped together; or stop it."""
         self.probing, self.probers = probing, {}
         if probing is None:

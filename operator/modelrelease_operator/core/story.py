@@ -15,7 +15,7 @@ from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.commands import ANYWAY, blind, value_for
 from modelrelease_operator.core.samples import blind_limit
-from modelrelease_operator.core.worlds import bake_of
+from modelrelease_operator.core.steps import bake_of
 from modelrelease_operator.errors import Invalid
 
 LATE = timedelta(minutes=2)

@@ -13,7 +13,7 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.answers import Tallied
 from modelrelease_operator.core.evidence import ArmCounts, Interval
-from modelrelease_operator.core.state import Counter
+from modelrelease_operator.core.observed import Counter
 
 INFINITY = "+Inf"
 OWN = "counts/"

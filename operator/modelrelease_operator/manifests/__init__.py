@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from modelrelease_operator.core.state import Desired
+from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services

@@ -12,7 +12,7 @@ from typing import Any
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.core.state import Probing
+from modelrelease_operator.core.desired import DesiredProber
 from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import (
     EVICTABLE,
@@ -44,7 +44,7 @@ FROM_ENV = ("HOST", runtime.ENV_LOG_FORMAT, runtime.ENV_LOG_LEVEL)
 SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
-def prober(owner: Owner, probing: Probing) -> dict[str, Any]:
+def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
     """Return the Deployment of the prober; a new canary has a new one."""
     labels = {names.LABEL_PROBER: owner.name, names.LABEL_REVISION: probing.canary.revision}
     return {
@@ -82,7 +82,7 @@ def _metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
     return {**found, "labels": {**found["labels"], **labels}}
 
 
-def _pod(owner: Owner, probing: Probing) -> dict[str, Any]:
+def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
     arms = ((probing.stable, runtime.PROBE_STABLE_DIR), (probing.canary, runtime.PROBE_CANARY_DIR))
     sources = {volume["name"]: volume for target, _ in arms for volume in _sources(target)}
     ours = {
@@ -142,7 +142,7 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
     return {**merged(ours, _fetch_of(target)), "name": f"fetch-{folder.rpartition('/')[2]}"}
 
 
-def _container(owner: Owner, probing: Probing) -> dict[str, Any]:
+def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
     _, stable, canary = names.service_names(owner.name)
     env = {
         runtime.ENV_RELEASE: owner.name,

@@ -7,7 +7,7 @@ from typing import Any
 from modelrelease_contract import retrain as words
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import parse_duration
-from modelrelease_operator.core.state import Retraining
+from modelrelease_operator.core.desired import DesiredRetraining
 from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import LOCKED_DOWN, POD_SECURITY, Owner, metadata
 
@@ -17,7 +17,7 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 }
 
 
-def retrain_job(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
     asked, request = retraining.asked, retraining.request
     labels = {names.LABEL_RETRAIN: request.request}
@@ -35,7 +35,7 @@ def retrain_job(owner: Owner, retraining: Retraining) -> dict[str, Any]:
     }
 
 
-def _pod(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     asked = retraining.asked
     account = {"serviceAccountName": asked.service_account_name} if asked.service_account_name else {}
     return {
@@ -52,7 +52,7 @@ def _pod(owner: Owner, retraining: Retraining) -> dict[str, Any]:
     }
 
 
-def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
+def _container(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     asked = retraining.asked
     env = _env(owner, retraining)
     ours = {item["name"] for item in env}
@@ -72,7 +72,7 @@ def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
     }
 
 
-def _env(owner: Owner, retraining: Retraining) -> list[dict[str, Any]]:
+def _env(owner: Owner, retraining: DesiredRetraining) -> list[dict[str, Any]]:
     request, stable = retraining.request, retraining.stable
     registered = stable.registered
     values = {

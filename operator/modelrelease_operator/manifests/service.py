@@ -4,7 +4,7 @@ from typing import Any
 
 from modelrelease_contract.runtime import HTTP_PORT
 from modelrelease_operator.api import names
-from modelrelease_operator.core.state import Desired
+from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests.workload import Owner, metadata
 from modelrelease_operator.traffic.replicas import selector_for
 

@@ -15,7 +15,7 @@ from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.core.state import Running
+from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import merged, without_nulls
 
 DRAIN_SECONDS = 10
@@ -95,7 +95,7 @@ def reference_to(owner: Owner) -> dict[str, Any]:
     }
 
 
-def deployment(owner: Owner, running: Running) -> dict[str, Any]:
+def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
     """Return the Deployment that runs one revision."""
     target = running.target
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}

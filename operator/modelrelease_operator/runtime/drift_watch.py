@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_status import is_news, with_windows
 from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
-from modelrelease_operator.core.state import MetricsUnavailable
+from modelrelease_operator.core.observed import MetricsUnavailable
 from modelrelease_operator.runtime.metrics import show_drift
 from modelrelease_operator.runtime.prometheus import MetricSource
 

@@ -23,8 +23,8 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
-from modelrelease_operator.core.state import Counter
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.series import counter_names, counters_of, counters_query

@@ -6,7 +6,7 @@ from modelrelease_operator.api.pod_policy import EVERYTHING, Allowed
 from modelrelease_operator.api.registry import ModelRef, model_ref
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status, Target
-from modelrelease_operator.core.state import Following, Problem
+from modelrelease_operator.core.observed import AliasStatus, Problem
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.registry_watch import Key, Looked, RegistryWatch
@@ -21,7 +21,7 @@ class Meaning:
     target: Target | None = None
     problem: Problem | None = None
     """Why there is no target."""
-    following: Following | None = None
+    following: AliasStatus | None = None
     """The alias that is followed, if any."""
     delayed: Problem | None = None
     """Why the alias's new version is not meant yet: it is to be looked up again."""
@@ -89,10 +89,10 @@ def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> M
     return Meaning(resolved=status.resolved, problem=problem, following=_following(ref, None, problem))
 
 
-def _following(ref: ModelRef | None, version: str | None, problem: Problem | None) -> Following | None:
+def _following(ref: ModelRef | None, version: str | None, problem: Problem | None) -> AliasStatus | None:
     if ref is None or ref.alias is None:
         return None
-    return Following(alias=f"models:/{ref.name}@{ref.alias}", version=version, problem=problem)
+    return AliasStatus(alias=f"models:/{ref.name}@{ref.alias}", version=version, problem=problem)
 
 
 def _problem(reason: Reason, problem: Exception) -> Problem:

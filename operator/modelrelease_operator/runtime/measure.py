@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
 from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
-from modelrelease_operator.core.state import Metrics, MetricsUnavailable
 from modelrelease_operator.runtime.prometheus import QUEUE_SECONDS, MetricSource
 
 AT_ONCE = 4

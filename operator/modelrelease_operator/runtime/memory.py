@@ -9,7 +9,7 @@ from typing import Any
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Status
-from modelrelease_operator.core.worlds import WATCH
+from modelrelease_operator.core.desired import WATCH
 
 PATIENT = timedelta(seconds=30)
 """The longest time between looks at something that is awaited and that wakes us when it comes."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from modelrelease_operator.api.status import Reason
-from modelrelease_operator.core.state import Notice
+from modelrelease_operator.core.desired import Notice
 from modelrelease_operator.runtime.metrics import NOTIFICATIONS
 
 log = logging.getLogger("modelrelease.operator")

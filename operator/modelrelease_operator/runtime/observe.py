@@ -9,7 +9,7 @@ from typing import Any
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
-from modelrelease_operator.core.state import Commands, JobSeen, Signature, Workload
+from modelrelease_operator.core.observed import Commands, ObservedJob, Signature, Workload
 from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
@@ -70,7 +70,7 @@ async def read_workloads(kube: Kube, owner: Owner) -> Owned:
     return Owned(workloads=workloads, probers=probers, uids=uids)
 
 
-async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, JobSeen], dict[str, str]]:
+async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, ObservedJob], dict[str, str]]:
     """Return the Jobs of the release's retrainings by request, and their uids by name."""
     found, uids = {}, {}
     for job in await kube.list("Job", owner.namespace, {names.LABEL_RELEASE: owner.name}):
@@ -81,7 +81,7 @@ async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, JobSeen], dict[
     return found, uids
 
 
-async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
+async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     """Judge a Job by itself, or by its own container where a sidecar keeps the pod from ending."""
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
@@ -93,15 +93,15 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> JobSeen:
             cluster = next(
                 (each.get("message", "") for each in job["status"]["conditions"] if each["type"] == kind), ""
             )
-            return JobSeen(name=name, outcome=outcome, message=said or cluster)
+            return ObservedJob(name=name, outcome=outcome, message=said or cluster)
     if any(state.get("exitCode") == 0 for _, state in ended):
-        return JobSeen(name=name, outcome=RetrainOutcome.SUCCEEDED, message=said)
+        return ObservedJob(name=name, outcome=RetrainOutcome.SUCCEEDED, message=said)
     for pod, state in ended:
         if pod.get("status", {}).get("phase") == "Running":
             code = state.get("exitCode")
             msg = f"{said or 'it'} ended with {code}, while other containers of its pod go on"
-            return JobSeen(name=name, outcome=RetrainOutcome.FAILED, message=msg)
-    return JobSeen(name=name)
+            return ObservedJob(name=name, outcome=RetrainOutcome.FAILED, message=msg)
+    return ObservedJob(name=name)
 
 
 def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from modelrelease_operator.api.registry import CHAMPION, ModelRef
 from modelrelease_operator.api.status import Outcome
-from modelrelease_operator.core.state import Told
+from modelrelease_operator.core.observed import RecordedOutcome
 from modelrelease_operator.errors import Invalid, ReleaseError
 from modelrelease_operator.runtime.metrics import REGISTRY_WRITES
 from modelrelease_operator.runtime.mlflow import Missing, Registry
@@ -27,7 +27,7 @@ LONGEST_TAG = 1000
 @dataclass(slots=True)
 class _Release:
     pending: Sequence[Outcome] = ()
-    recorded: dict[str, Told] = field(default_factory=dict)
+    recorded: dict[str, RecordedOutcome] = field(default_factory=dict)
     """By the outcome's key."""
     task: asyncio.Task[None] | None = None
 
@@ -42,7 +42,7 @@ class OutcomeRecorder:
         """Called when an outcome of a release was recorded."""
         self._releases: dict[Key, _Release] = {}
 
-    def recorded(self, key: Key) -> Mapping[str, Told] | None:
+    def recorded(self, key: Key) -> Mapping[str, RecordedOutcome] | None:
         """Return what was recorded and may be forgotten, or None where nothing is to be recorded at all."""
         if self._registry is None:
             return None
@@ -78,7 +78,7 @@ class OutcomeRecorder:
                 said = await record(registry, outcome, release=f"{key[0]}/{key[1]}")
             except Invalid as problem:
                 message = f"the outcome of {outcome.registered} was not recorded: {problem}"
-                said = Told(message=message, done=False)
+                said = RecordedOutcome(message=message, done=False)
             except ReleaseError as problem:
                 REGISTRY_WRITES.labels("failed").inc()
                 log.warning("an outcome was not recorded and will be: %s", problem, extra=_fields(key))
@@ -89,7 +89,7 @@ class OutcomeRecorder:
             self.wake(key)
 
 
-async def record(registry: Registry, outcome: Outcome, *, release: str) -> Told:
+async def record(registry: Registry, outcome: Outcome, *, release: str) -> RecordedOutcome:
     """Tag the version, and move `champion` where that is asked for; return what was done.
 
     `champion` is moved only from the version that served before, or from nowhere. A person who pointed it
@@ -105,17 +105,19 @@ async def record(registry: Registry, outcome: Outcome, *, release: str) -> Told:
         await registry.set_tag(outcome.registered, f"modelrelease.{name}", value)
     said = f"{outcome.registered} is tagged {outcome.fate}"
     if not outcome.moves_champion:
-        return Told(message=said)
+        return RecordedOutcome(message=said)
     name, version = outcome.registered.name, outcome.registered.version
     now = await _champion(registry, name)
     if now == version:
-        return Told(message=f"{said}; it is {CHAMPION}")
+        return RecordedOutcome(message=f"{said}; it is {CHAMPION}")
     if now not in (None, outcome.champion_before):
         left = f"{CHAMPION} was pointed to version {now} by somebody else and stays there"
         remedy = "point it to the version that serves, and it is moved from then on"
-        return Told(message=f"{said}; {left}: {remedy}", done=False)
+        return RecordedOutcome(message=f"{said}; {left}: {remedy}", done=False)
     await registry.set_alias(name, CHAMPION, version)
-    return Told(message=f"{said}; {CHAMPION} moved to it from {f'version {now}' if now else 'nowhere'}")
+    return RecordedOutcome(
+        message=f"{said}; {CHAMPION} moved to it from {f'version {now}' if now else 'nowhere'}"
+    )
 
 
 async def _champion(registry: Registry, name: str) -> str | None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from modelrelease_operator.core.drift_windows import BinSample
-from modelrelease_operator.core.state import Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
 from modelrelease_operator.runtime import diagnose
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.series import (

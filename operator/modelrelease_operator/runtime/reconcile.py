@@ -10,19 +10,12 @@ from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.conditions import with_stall, with_trouble
-from modelrelease_operator.core.decide import decide
+from modelrelease_operator.core.desired import Decision, Desired, Notice
+from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
 from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.retrain import refused
-from modelrelease_operator.core.state import (
-    Decision,
-    Desired,
-    MetricsUnavailable,
-    NotDue,
-    Notice,
-    Problem,
-    Seen,
-)
-from modelrelease_operator.core.worlds import judged_pair
+from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
 from modelrelease_operator.runtime.cache import Cached
@@ -81,12 +74,12 @@ class Done:
     refused: list[ReleaseError] = field(default_factory=list)
 
 
-def goes_back(desired: Desired, seen: Seen) -> bool:
+def goes_back(desired: Desired, seen: Observed) -> bool:
     """Return whether clients are taken away from a revision: the Service moves first then."""
     return seen.routed is not None and desired.routed < seen.routed
 
 
-def begins(obj: Object, before: Status, seen: Seen) -> bool:
+def begins(obj: Object, before: Status, seen: Observed) -> bool:
     """Return whether an object is the first of a revision that nobody has seen yet."""
     revision = obj["metadata"]["labels"].get(names.LABEL_REVISION)
     known = {target.revision for target in (before.stable, before.canary, before.previous) if target}
@@ -224,13 +217,13 @@ class Reconciler:
 
     async def _observe(
         self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, meaning: Meaning
-    ) -> tuple[Seen, dict[str, str]]:
+    ) -> tuple[Observed, dict[str, str]]:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
         owned = await read_workloads(self.kube, owner)
         asked = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
-        seen = Seen(
+        seen = Observed(
             generation=release["metadata"]["generation"],
             target=meaning.target,
             problem=meaning.problem,
@@ -247,17 +240,17 @@ class Reconciler:
         return seen, {**owned.uids, **uids}
 
     async def _decided(
-        self, spec: ReleaseSpec, status: Status, seen: Seen, owner: Owner, source: Lazy, now: datetime
+        self, spec: ReleaseSpec, status: Status, seen: Observed, owner: Owner, source: Lazy, now: datetime
     ) -> Decision:
         """Decide. What persons and safety ask for is decided without a look at Prometheus."""
         pair = judged_pair(status)
         if pair is None:
-            return decide(spec=spec, status=status, seen=replace(seen, metrics=()), now=now)
-        first = decide(spec=spec, status=status, seen=seen, now=now)
+            return decide(spec=spec, status=status, observed=replace(seen, metrics=()), now=now)
+        first = decide(spec=spec, status=status, observed=seen, now=now)
         if goes_back_unmeasured(first):
             return first
         if not is_due(status, spec, now):
-            return decide(spec=spec, status=status, seen=replace(seen, metrics=NotDue()), now=now)
+            return decide(spec=spec, status=status, observed=replace(seen, metrics=NotDue()), now=now)
         place = Place(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period,
@@ -272,7 +265,7 @@ class Reconciler:
             told = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
             measured = Measured(metrics=told, answers=not_answered(spec, place, told))
         seen = replace(seen, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
-        return decide(spec=spec, status=status, seen=seen, now=now)
+        return decide(spec=spec, status=status, observed=seen, now=now)
 
     def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
@@ -294,7 +287,7 @@ class Reconciler:
         )
 
     async def _make(
-        self, owner: Owner, before: Status, decision: Decision, seen: Seen, uids: dict[str, str],
+        self, owner: Owner, before: Status, decision: Decision, seen: Observed, uids: dict[str, str],
         absent: frozenset[str], now: datetime,
     ) -> Done:  # fmt: skip
         """Make the world as decided, each object on its own: what one is refused stops no other."""
@@ -326,7 +319,7 @@ class Reconciler:
             done.refused.append(problem)
 
     async def _clear(
-        self, owner: Owner, decision: Decision, seen: Seen, uids: dict[str, str], done: Done
+        self, owner: Owner, decision: Decision, seen: Observed, uids: dict[str, str], done: Done
     ) -> None:
         """Remove what is wanted no more: revisions, probers, and the Jobs of earlier retrainings."""
         kept = {running.target.revision for running in decision.desired.running} | decision.desired.spared
@@ -354,7 +347,7 @@ class Reconciler:
             done.refused.append(problem)
 
     def _shown(
-        self, done: Done, before: Status, following: Understood, seen: Seen, memory: Memory, now: datetime
+        self, done: Done, before: Status, following: Understood, seen: Observed, memory: Memory, now: datetime
     ) -> Decision:
         """Return the decision with what was refused in its conditions, and an Event where that is news."""
         decision = done.decision

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from modelrelease_operator.api.registry import ModelRef
 from modelrelease_operator.api.status import Reason
-from modelrelease_operator.core.state import Problem
+from modelrelease_operator.core.observed import Problem
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.runtime.mlflow import Missing, Registry
 from modelrelease_operator.runtime.stores import Stores

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Target
-from modelrelease_operator.core.decide import decide
-from modelrelease_operator.core.state import Counter, Seen, Workload
+from modelrelease_operator.core.observed import Counter, Observed, Workload
+from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.history import Look, Recording
 
@@ -147,7 +147,7 @@ class _Run:
 
     def _pass(self, look: Look) -> bool:
         """Make one pass; return whether there is nothing more to do before the next look."""
-        seen = Seen(
+        seen = Observed(
             generation=1,
             target=self._canary,
             workloads=dict(self._workloads(look.counters)),
@@ -155,7 +155,7 @@ class _Run:
             metrics=look.counters,
             answers=look.answers,
         )
-        decision = decide(spec=self._spec, status=self._status, seen=seen, now=self._now)
+        decision = decide(spec=self._spec, status=self._status, observed=seen, now=self._now)
         self._status, self._routed = decision.status, decision.desired.routed
         for notice in decision.notices:
             self._happenings.append(Happening(at=self._now, reason=notice.reason, message=notice.message))

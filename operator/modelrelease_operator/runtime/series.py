@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.core.drift_windows import PREDICTIONS, STARTED, BinSample
+from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.queries import KIND
-from modelrelease_operator.core.state import Counter
 
 PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
 PROBE_BUCKETS = f"{words.PROBE_DURATION_SECONDS}_bucket"

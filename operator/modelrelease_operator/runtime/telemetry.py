@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing_extensions import override
 
 from modelrelease_operator.api.status import Status
-from modelrelease_operator.core.state import Decision, Notice
+from modelrelease_operator.core.desired import Decision, Notice
 from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.kube import Kube, Object

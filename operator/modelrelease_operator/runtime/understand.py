@@ -11,7 +11,7 @@ from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status
-from modelrelease_operator.core.state import Problem
+from modelrelease_operator.core.observed import Problem
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.kube import Object
 from modelrelease_operator.runtime.meaning import Meaning

@@ -7,11 +7,14 @@ both again and lets the concurrent comparison decide (docs/decisions/0021).
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus, Status
+from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
+from modelrelease_operator.core.release.looks import judged, with_crashes
+from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.streams import ERRORS
 
 NOTABLE = Tolerance(ratio=2.0, points=0.01)
@@ -22,20 +25,37 @@ CRASHES = 2
 """Ends of containers that are suspicious."""
 
 
-def as_pair(spec: ReleaseSpec, status: Status) -> Status:
-    """Return the status as if the new version were still the canary beside its predecessor."""
-    stable, previous = status.stable, status.previous
-    if stable is None or previous is None:
+def as_pair(scope: Scope) -> Scope:
+    """Return the scope as if the new version were still the canary beside its predecessor."""
+    stable, previous = scope.stable, scope.status.previous
+    if previous is None:
         msg = "there is nothing to watch without a previous version"
         raise ValueError(msg)
-    last = len(spec.canary.plan) - 1
+    plan = scope.spec.canary.plan
     canary = CanaryStatus(
-        **stable.parts(), step=last, steps=last + 1, requested_weight=spec.canary.plan[last].weight,
-        since=stable.since, asked_since=stable.since, step_since=stable.since,
-        step_seconds=_watched_for(spec, previous),
-    )  # fmt: skip
+        **stable.parts(),
+        step=len(plan) - 1,
+        steps=len(plan),
+        requested_weight=plan[-1].weight,
+        since=stable.since,
+        asked_since=stable.since,
+        step_since=stable.since,
+        step_seconds=_watched_for(scope.spec, previous),
+    )
     before = StableStatus(**previous.parts(), since=stable.since)
-    return status.but(canary=canary, stable=before)
+    return scope.with_status(canary=canary, stable=before)
+
+
+def watched(scope: Scope, passed: float) -> tuple[Scope, str | None]:
+    """Go on counting what the new version does, and say what is suspicious about it, if anything is."""
+    pair = with_crashes(replace(as_pair(scope), passed=passed))
+    judgement = judged(pair)
+    # Nothing is proven without a concurrent arm: the tests stay as they were when there was one.
+    before = scope.status.evidence
+    evidence = judgement.evidence.but(processes=before.processes, bounds=before.bounds)
+    crashes = pair.status.crashes
+    scope = scope.with_status(evidence=evidence, crashes=crashes)
+    return scope, suspicion(scope.spec, evidence, crashes)
 
 
 def _watched_for(spec: ReleaseSpec, previous: Previous) -> float:

@@ -1,13 +1,12 @@
-"""What a decision is made from, and what it says."""
+"""What is observed at one moment: the cluster, the metrics, and what persons ask for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.retrain import Retrain, RetrainOutcome, RetrainStatus
-from modelrelease_operator.api.status import Reason, Status, Target
+from modelrelease_operator.api.retrain import RetrainOutcome
+from modelrelease_operator.api.status import Reason, Target
 from modelrelease_operator.core.answers import Answers
 from modelrelease_operator.core.drift_windows import Window
 
@@ -39,6 +38,10 @@ class Workload:
     """By pod: how many of its containers' runs have ended abnormally."""
     crash: str | None = None
     """The sentence of the newest of them."""
+    track: str | None = None
+    """What its own Deployment is labelled as: stable, canary, previous; None where nothing says it."""
+    runs: Target | None = None
+    """The revision as its own Deployment tells it: read only while status does not know who serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Following:
+class AliasStatus:
     """An alias of the registry that the spec follows."""
 
     alias: str
@@ -128,7 +131,7 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSeen:
+class ObservedJob:
     """The Job of a retraining as it is on the cluster."""
 
     name: str
@@ -139,7 +142,7 @@ class JobSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class RecordedOutcome:
     """What came of telling the registry an outcome, for good."""
 
     message: str
@@ -148,14 +151,14 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observed:
     """Everything that is known of the world at one moment."""
 
     generation: int
     target: Target | None = None
     """What the spec means now, or None with a problem."""
     problem: Problem | None = None
-    following: Following | None = None
+    following: AliasStatus | None = None
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     routed: frozenset[str] | None = None
     """Revisions that the main Service selects; None while it does not exist."""
@@ -167,9 +170,9 @@ class Seen:
     commands: Commands = Commands()
     drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """By revision: the last closed windows of its bins, the newest last."""
-    jobs: Mapping[str, JobSeen] = field(default_factory=dict)
+    jobs: Mapping[str, ObservedJob] = field(default_factory=dict)
     """By request: the Jobs of retrainings."""
-    recorded: Mapping[str, Told] | None = None
+    recorded: Mapping[str, RecordedOutcome] | None = None
     """By key: outcomes that the registry was told since the last pass. None: it is told nothing."""
     probers: frozenset[str] = frozenset()
     """Names of the Deployments that probe."""
@@ -178,74 +181,3 @@ class Seen:
         """Return whether a revision has at least so many ready pods."""
         workload = self.workloads.get(revision)
         return workload is not None and workload.current and workload.ready >= replicas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A Deployment that should exist."""
-
-    target: Target
-    replicas: int
-    track: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retraining:
-    """A retraining whose Job is to be made."""
-
-    asked: Retrain
-    request: RetrainStatus
-    stable: Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probing:
-    """A prober that should exist."""
-
-    stable: Target
-    canary: Target
-    asked: Probe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
-    """The world as it should be: everything else of the release is removed."""
-
-    running: tuple[Running, ...] = ()
-    routed: frozenset[str] = frozenset()
-    """Revisions that the main Service sends clients to: one, or both while a canary is judged."""
-    stable: str | None = None
-    canary: str | None = None
-    spared: frozenset[str] = frozenset()
-    """Revisions that are not touched although nothing is known of them."""
-    retraining: Retraining | None = None
-    probing: Probing | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something worth an Event."""
-
-    reason: Reason
-    message: str
-    warning: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What should be, what is remembered, and when to look again (None: when something changes)."""
-
-    desired: Desired
-    status: Status
-    requeue: timedelta | None = None
-    notices: tuple[Notice, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heeded:
-    """What heeding something beside the release itself comes to."""
-
-    status: Status
-    retraining: Retraining | None = None
-    requeue: timedelta | None = None
-    notices: tuple[Notice, ...] = ()

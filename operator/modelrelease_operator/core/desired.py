@@ -1,0 +1,74 @@
+"""What should be: Deployments, routes and Jobs, and what is remembered and told of the decision."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from modelrelease_operator.api.probe import Probe
+from modelrelease_operator.api.retrain import Retrain, RetrainStatus
+from modelrelease_operator.api.status import Reason, Status, Target
+
+SOON = timedelta(seconds=1)
+"""Until something that was just asked for can be seen."""
+WATCH = timedelta(seconds=2)
+"""Between looks at pods that start: a container's refusal raises no event on what is watched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredWorkload:
+    """A Deployment that should exist."""
+
+    target: Target
+    replicas: int
+    track: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredRetraining:
+    """A retraining whose Job is to be made."""
+
+    asked: Retrain
+    request: RetrainStatus
+    stable: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredProber:
+    """A prober that should exist."""
+
+    stable: Target
+    canary: Target
+    asked: Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The world as it should be: everything else of the release is removed."""
+
+    running: tuple[DesiredWorkload, ...] = ()
+    routed: frozenset[str] = frozenset()
+    """Revisions that the main Service sends clients to: one, or both while a canary is judged."""
+    stable: str | None = None
+    canary: str | None = None
+    spared: frozenset[str] = frozenset()
+    """Revisions that are not touched although nothing is known of them."""
+    retraining: DesiredRetraining | None = None
+    probing: DesiredProber | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something worth an Event."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What should be, what is remembered, and when to look again (None: when something changes)."""
+
+    desired: Desired
+    status: Status
+    requeue: timedelta | None = None
+    notices: tuple[Notice, ...] = ()

@@ -1,0 +1,1 @@
+"""The state machine: what a release does next, phase by phase."""

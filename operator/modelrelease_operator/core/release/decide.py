@@ -1,0 +1,64 @@
+"""The state machine of a release: one module for each phase.
+
+Level-triggered: nothing here asks what changed, only what is. A pass that is repeated, or that
+died between acting and writing its status, comes to the same end. Order is kept by conditions on
+what was *observed* ("the canary goes only when the router is seen sending it nothing"), never by
+remembering that something was asked for.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Phase, Status
+from modelrelease_operator.core.commands import take
+from modelrelease_operator.core.conditions import with_conditions
+from modelrelease_operator.core.desired import Decision
+from modelrelease_operator.core.drift_status import update_drift
+from modelrelease_operator.core.lastgood import with_last_good
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.outcomes import collect_outcomes
+from modelrelease_operator.core.release.desired_state import prober_of
+from modelrelease_operator.core.release.pending import pending
+from modelrelease_operator.core.release.progressing import progressing
+from modelrelease_operator.core.release.promoting import promoting
+from modelrelease_operator.core.release.rolling_back import rolling_back
+from modelrelease_operator.core.release.stable import stable
+from modelrelease_operator.core.release.starting import starting
+from modelrelease_operator.core.retrain import update_retraining
+from modelrelease_operator.core.scope import Scope
+
+
+def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: datetime) -> Decision:
+    """Return what should be, given what is asked for, remembered and observed."""
+    scope = take(update_drift(Scope(spec=spec, status=status, observed=observed, now=now)))
+    decision = _of_phase(scope)
+    # Drift again, because a version that became stable just now is judged by its own windows.
+    after = update_drift(replace(scope, status=decision.status, notices=decision.notices))
+    retrained = update_retraining(after)
+    after = collect_outcomes(retrained.scope, before=scope.status)
+    desired = replace(decision.desired, retraining=retrained.retraining, probing=prober_of(after))
+    status = with_conditions(with_last_good(after.status, spec), after.observed, now)
+    waits = [wait for wait in (decision.requeue, retrained.requeue) if wait is not None]
+    return replace(
+        decision, desired=desired, status=status, requeue=min(waits, default=None), notices=after.notices
+    )
+
+
+def _of_phase(scope: Scope) -> Decision:
+    match scope.status.phase:
+        case Phase.PENDING:
+            return pending(scope)
+        case Phase.STABLE:
+            return stable(scope)
+        case Phase.STARTING:
+            return starting(scope)
+        case Phase.PROGRESSING | Phase.PAUSED:
+            return progressing(scope)
+        case Phase.PROMOTING:
+            return promoting(scope)
+        case Phase.ROLLING_BACK:
+            return rolling_back(scope)
+        case _:
+            assert_never(scope.status.phase)

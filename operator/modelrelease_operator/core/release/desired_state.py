@@ -1,0 +1,50 @@
+"""The worlds that a decision can ask for."""
+
+from dataclasses import replace
+
+from modelrelease_operator.api.status import Target
+from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
+from modelrelease_operator.core.scope import JUDGED, Scope
+
+
+def only(target: Target, replicas: int) -> Desired:
+    """One revision serves alone."""
+    stable = DesiredWorkload(target=target, replicas=replicas, track="stable")
+    return Desired(running=(stable,), routed=frozenset({target.revision}), stable=target.revision)
+
+
+def steady(scope: Scope) -> Desired:
+    """Stable serves, and the previous revision is kept warm for as long as status says."""
+    desired = only(scope.stable.target, scope.replicas)
+    previous = scope.status.previous
+    if previous is None:
+        return desired
+    kept = DesiredWorkload(target=previous.target, replicas=scope.replicas, track="previous")
+    return replace(desired, running=(*desired.running, kept))
+
+
+def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired:
+    """Stable at full strength beside the canary; `opened` says whether clients reach the canary too."""
+    stable, canary = scope.stable, scope.canary
+    return Desired(
+        running=(
+            DesiredWorkload(target=stable.target, replicas=scope.replicas, track="stable"),
+            DesiredWorkload(target=canary.target, replicas=canary_replicas, track="canary"),
+        ),
+        routed=scope.arms if opened else frozenset({stable.revision}),
+        stable=stable.revision,
+        canary=canary.revision,
+    )
+
+
+def closed(scope: Scope) -> Desired:
+    """Stable has every client, and the canary keeps the pods that it has."""
+    return side_by_side(scope, canary_replicas=scope.canary_pods_wanted, opened=False)
+
+
+def prober_of(scope: Scope) -> DesiredProber | None:
+    """Return the prober that should exist: where the release asks for one, while its canary is judged."""
+    probe = scope.spec.analysis.probe
+    if probe is None or scope.status.phase not in JUDGED:
+        return None
+    return DesiredProber(stable=scope.stable.target, canary=scope.canary.target, asked=probe)

@@ -1,0 +1,48 @@
+"""Pending: the first version comes up; there is nothing to compare it with, so it only has to be ready."""
+
+from dataclasses import replace
+
+from modelrelease_operator.api.status import Target
+from modelrelease_operator.core.desired import WATCH, Decision, Desired
+from modelrelease_operator.core.release.desired_state import only
+from modelrelease_operator.core.release.recovery import served_before, untold
+from modelrelease_operator.core.release.stable import stable
+from modelrelease_operator.core.release.transitions import first_version, recovered
+from modelrelease_operator.core.scope import Scope
+
+
+def pending(scope: Scope) -> Decision:
+    """Bring up the first version.
+
+    A release whose status was lost comes here too. What its Deployments say was stable stays stable. Where
+    they are not its own (a restored backup), what serves goes on serving until the version that the spec
+    asks for can take over.
+    """
+    observed, target = scope.observed, scope.observed.target
+    served = served_before(observed)
+    if served and (target is None or target.revision != served.revision):
+        return stable(recovered(scope, served))
+    if unclear := untold(observed):
+        desired = Desired(spared=frozenset(observed.workloads))
+        return scope.with_status(message=unclear).decision(desired)
+    serving = frozenset(revision for revision, workload in observed.workloads.items() if workload.ready)
+    if target is None:
+        message = observed.problem.message if observed.problem else "the model is being resolved"
+        return scope.with_status(message=message).decision(Desired(spared=serving))
+    ready = observed.ready(target.revision, scope.replicas)
+    if ready and observed.routed == frozenset({target.revision}):
+        return first_version(scope, target)
+    desired = replace(only(target, scope.replicas), spared=serving)
+    still = serving & (observed.routed or frozenset())
+    if still and not ready:
+        desired = replace(desired, routed=still)
+    return scope.with_status(message=_starts(scope, target)).decision(desired, requeue=WATCH)
+
+
+def _starts(scope: Scope, target: Target) -> str:
+    """Say how far the first version is, and what its pods say."""
+    ready = scope.ready_pods(target.revision)
+    message = f"version {target.version} starts: {ready} of {scope.replicas} pods ready"
+    workload = scope.observed.workloads.get(target.revision)
+    trouble = workload and (workload.refused or workload.problem)
+    return f"{message}; {trouble}" if trouble else message

@@ -1,0 +1,202 @@
+"""Progressing and Paused: the canary has its share of the traffic and is judged."""
+
+from datetime import timedelta
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import OnInsufficientEvidence
+from modelrelease_operator.api.status import Evidence, Phase, Reason
+from modelrelease_operator.core.commands import value_for
+from modelrelease_operator.core.deadline import decided_by_deadline, policy_at_deadline
+from modelrelease_operator.core.desired import SOON, WATCH, Decision, Desired
+from modelrelease_operator.core.judge import Judgement
+from modelrelease_operator.core.observed import NotDue
+from modelrelease_operator.core.release.desired_state import side_by_side
+from modelrelease_operator.core.release.holding import hold, why_held
+from modelrelease_operator.core.release.looks import (
+    judged,
+    proven_worse,
+    ticked,
+    too_blind,
+    until_next_look,
+    with_blocked,
+    with_crashes,
+    with_judgement,
+    with_readiness,
+    without_look,
+)
+from modelrelease_operator.core.release.transitions import (
+    advance,
+    back_from_unwanted,
+    enter_step,
+    promote_by_hand,
+    promote_unproven,
+    reject,
+    withdraw,
+)
+from modelrelease_operator.core.release.unseen import act_unseen
+from modelrelease_operator.core.release.words import not_ready
+from modelrelease_operator.core.scope import Scope
+
+
+def progressing(scope: Scope) -> Decision:
+    """Judge the canary at its weight: back, on, or wait."""
+    if back := back_from_unwanted(scope):
+        return back
+    scope = ticked(scope)
+    if scope.canary.by_hand:
+        return promote_by_hand(scope)
+    index = min(scope.canary.step, len(scope.spec.canary.plan) - 1)
+    if _weight_changed(scope, index):
+        return enter_step(scope, index)
+    ready = scope.observed.ready(scope.canary.revision, scope.split.canary)
+    scope = with_crashes(with_readiness(with_blocked(scope, ready=ready), ready=ready))
+    if late := _unready_for_long(scope):
+        return late
+    if scope.canary_serves and not scope.stable_serves:
+        return _alone(scope)
+    if scope.canary.alone:
+        return _together_again(scope, index)
+    scope = _with_step_time(scope, ready=ready)
+    unseen = scope.canary.unseen
+    pods = scope.canary_pods_wanted if unseen else scope.split.canary
+    desired = side_by_side(scope, canary_replicas=pods, opened=not unseen)
+    if scope.canary.step_since is None and not unseen:
+        scope, back = _judged_meanwhile(scope)
+        return back or _await_effect(scope, desired)
+    if isinstance(scope.observed.metrics, NotDue):
+        return without_look(scope).decision(desired, requeue=until_next_look(scope))
+    judgement = judged(scope)
+    return _act_on(with_judgement(scope, judgement), judgement, desired)
+
+
+def _weight_changed(scope: Scope, index: int) -> bool:
+    """Return whether the spec's weight of this step is another one now, and may be asked for."""
+    change = scope.spec.canary.plan[index].weight - scope.canary.requested_weight
+    if scope.canary.unseen:
+        return False
+    return change < 0 or (change > 0 and not scope.spec.paused)
+
+
+def _unready_for_long(scope: Scope) -> Decision | None:
+    """Reject a canary that was not ready for too long, unless it alone answers."""
+    waited = timedelta(seconds=scope.canary.unready_seconds)
+    if waited <= parse_duration(scope.spec.canary.start_deadline):
+        return None
+    if scope.canary_serves and not scope.stable_serves:
+        return None
+    return reject(scope, Reason.CANARY_NOT_READY, not_ready(scope, scope.split.canary, waited))
+
+
+def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
+    """Begin the step when its weight is seen in effect; else count the time in it, or before it."""
+    canary = scope.canary
+    routed = frozenset({scope.stable.revision}) if canary.unseen else scope.arms
+    in_effect = ready and scope.stable_serves and scope.observed.routed == routed
+    if canary.step_since is None and in_effect:
+        scope = scope.with_canary(step_since=scope.now)
+        return scope.with_status(evidence=_from_here(scope.status.evidence))
+    if canary.step_since is None:
+        return scope.with_canary(waiting_seconds=canary.waiting_seconds + scope.passed)
+    return scope.with_canary(step_seconds=canary.step_seconds + scope.passed)
+
+
+def _from_here(evidence: Evidence) -> Evidence:
+    """Forget what would promote, of the time before the weight was in effect; no copy starts for it."""
+    return evidence.next_step().but(copies=evidence.copies)
+
+
+def _alone(scope: Scope) -> Decision:
+    """Have the canary carry everything while no pod of stable is ready, and ask a person.
+
+    It is not judged: there is nothing to compare it with. It is not taken back: nobody would answer.
+    """
+    canary, stable = scope.canary, scope.stable
+    replicas = max(scope.replicas, scope.split.canary)
+    by_hand = value_for(scope.status, "promote", canary.revision)
+    message = (
+        f"no pod of stable {stable.version} is ready; canary {canary.version} ({canary.revision}) answers "
+        f"alone on {scope.ready_pods(canary.revision)} of {replicas} pods; annotate promote={by_hand} to "
+        "have it take over"
+    )
+    if not canary.alone:
+        scope = scope.noticing(Reason.STABLE_NOT_READY, message, warning=True)
+    scope = scope.with_canary(
+        alone=True,
+        unseen=False,
+        question=Reason.STABLE_NOT_READY,
+        asked_at=canary.asked_at if canary.question is Reason.STABLE_NOT_READY else scope.now,
+        blind_seconds=0.0,
+        blind_since=None,
+        unjudged_seconds=0.0,
+    )
+    scope = scope.with_status(phase=Phase.PROGRESSING, weight=canary.requested_weight, message=message)
+    desired = side_by_side(scope, canary_replicas=replicas, opened=True)
+    return scope.decision(desired, requeue=scope.spec.analysis.period)
+
+
+def _together_again(scope: Scope, index: int) -> Decision:
+    """Keep the canary at full strength until all of stable's pods are back; then the step begins anew."""
+    stable = scope.stable
+    if scope.observed.ready(stable.revision, scope.replicas):
+        return enter_step(scope, index, why=f"stable {stable.version} is back")
+    scope, back = _judged_meanwhile(scope)
+    if back:
+        return back
+    message = (
+        f"{scope.ready_pods(stable.revision)} of {scope.replicas} pods of stable {stable.version} are ready "
+        f"again; canary {scope.canary.version} stays at full strength until all are"
+    )
+    scope = scope.with_canary(question=None, asked_at=None).with_status(message=message)
+    replicas = max(scope.replicas, scope.split.canary)
+    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=True), requeue=WATCH)
+
+
+def _judged_meanwhile(scope: Scope) -> tuple[Scope, Decision | None]:
+    """Judge a canary that has clients before its weight is in effect: it may go back, and never on."""
+    if not (scope.canary_serves and scope.stable_serves) or scope.observed.routed != scope.arms:
+        return scope, None
+    if isinstance(scope.observed.metrics, NotDue):
+        return scope, None
+    judgement = judged(scope)
+    scope = with_judgement(scope, judgement)
+    if worse := proven_worse(scope, judgement):
+        return scope, reject(scope, Reason.REGRESSION, worse)
+    if too_blind(scope):
+        return scope, withdraw(scope, judgement.message)
+    return scope, None
+
+
+def _await_effect(scope: Scope, desired: Desired) -> Decision:
+    """Wait until the weight is seen in effect; when that alone outlasts the deadline, wait for a person."""
+    canary, deadline = scope.canary, scope.spec.canary.progress_deadline
+    message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
+    if scope.strangers:
+        message = f"{message}; pods of revision {', '.join(scope.strangers)} must go first"
+    if canary.blocked:
+        message = f"{message}; {canary.blocked}"
+    if timedelta(seconds=canary.waiting_seconds) <= parse_duration(deadline):
+        return scope.with_status(message=message).decision(desired, requeue=SOON)
+    message = f"no verdict within {deadline}: {message}"
+    if scope.status.phase is not Phase.PAUSED:
+        scope = scope.noticing(Reason.INCONCLUSIVE, message, warning=True)
+    scope = scope.with_canary(inconclusive=True).with_status(phase=Phase.PAUSED, message=message)
+    return scope.decision(desired, requeue=scope.spec.analysis.period)
+
+
+def _act_on(scope: Scope, judgement: Judgement, desired: Desired) -> Decision:
+    """Turn a judgement into a transition, or into waiting."""
+    if worse := proven_worse(scope, judgement):
+        return reject(scope, Reason.REGRESSION, worse)
+    if scope.canary.unseen:
+        return act_unseen(scope, judgement, desired)
+    if too_blind(scope):
+        return withdraw(scope, judgement.message)
+    policy = policy_at_deadline(judgement, scope.spec, scope.canary)
+    if policy is OnInsufficientEvidence.ROLL_BACK:
+        return reject(scope, Reason.INCONCLUSIVE, decided_by_deadline(judgement, scope.spec))
+    held = why_held(scope, judgement)
+    if held:
+        return hold(scope, desired, *held)
+    if policy is OnInsufficientEvidence.PROMOTE and not scope.canary.approved:
+        return promote_unproven(scope, decided_by_deadline(judgement, scope.spec))
+    return advance(scope, by_probes=judgement.by_probes)

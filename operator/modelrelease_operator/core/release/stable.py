@@ -1,0 +1,71 @@
+"""Stable: one revision serves, and its predecessor is kept warm for a while."""
+
+from modelrelease_operator.api.status import Crashes, Evidence
+from modelrelease_operator.core.clock import kept, span
+from modelrelease_operator.core.desired import Decision
+from modelrelease_operator.core.release.desired_state import steady
+from modelrelease_operator.core.release.transitions import (
+    back_to_previous,
+    back_together,
+    begin_canary,
+    reopen,
+    with_retry,
+)
+from modelrelease_operator.core.release.watch import watched
+from modelrelease_operator.core.scope import Scope, judged_pair
+
+
+def stable(scope: Scope) -> Decision:
+    """Serve; begin a canary when the spec means another revision than the one that serves."""
+    before = scope.status.previous
+    scope = scope.with_status(previous=kept(scope.spec, before, scope.now))
+    if scope.status.previous is None:
+        scope = scope.with_status(evidence=Evidence(), crashes=Crashes())
+    message = f"version {scope.stable.version} serves"
+    target = scope.observed.target
+    if target and target.revision == scope.stable.revision:
+        scope = scope.with_status(rejected=None)
+    elif target:
+        if back := _back(scope):
+            return back
+        scope = with_retry(scope, target)
+        rejected = scope.status.rejected
+        if rejected is None:
+            return begin_canary(scope, target)
+        message = f"{message}; version {target.version} was rejected: {rejected.message}"
+    if before and judged_pair(scope.status):
+        scope, why = watched(scope, span(scope.spec, before.clock_at, scope.now))
+        if why and _may_reopen(scope):
+            return reopen(scope, why)
+    previous = scope.status.previous
+    requeue = min(previous.left, scope.spec.analysis.period) if previous else None
+    return scope.with_status(message=message).decision(steady(scope), requeue=requeue)
+
+
+def _back(scope: Scope) -> Decision | None:
+    """Go back to the predecessor where the spec names it again and it is warm; None for any other."""
+    previous, target = scope.status.previous, scope.observed.target
+    if previous is None or target is None or not previous.proven:
+        return None
+    if target.revision != previous.revision:
+        return None
+    if scope.observed.ready(previous.revision, _enough(scope)):
+        return back_to_previous(scope, previous)
+    if scope.observed.ready(previous.revision, 1):
+        return back_together(scope, previous)
+    return None
+
+
+def _enough(scope: Scope) -> int:
+    """Return how many pods of the way back must be ready: as many as serve now, up to its full strength."""
+    return min(scope.replicas, max(1, scope.ready_pods(scope.stable.revision)))
+
+
+def _may_reopen(scope: Scope) -> bool:
+    """Return whether both can serve side by side now: the predecessor at full strength, and nobody else."""
+    previous, target = scope.status.previous, scope.observed.target
+    if previous is None or (target and target.revision != scope.stable.revision):
+        return False
+    pair = {scope.stable.revision, previous.revision}
+    others = {name for name, workload in scope.observed.workloads.items() if workload.pods} - pair
+    return scope.observed.ready(previous.revision, scope.replicas) and not others

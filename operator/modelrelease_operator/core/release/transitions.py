@@ -1,0 +1,312 @@
+"""The transitions of a release: each returns the decision that makes it, with its record and its Event."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Crashes,
+    Evidence,
+    Phase,
+    Previous,
+    Reason,
+    Rejected,
+    StableStatus,
+    Target,
+)
+from modelrelease_operator.core.desired import SOON, WATCH, Decision
+from modelrelease_operator.core.observed import Commands
+from modelrelease_operator.core.release.desired_state import closed, only, side_by_side, steady
+from modelrelease_operator.core.release.watch import as_pair
+from modelrelease_operator.core.release.words import in_the_dark, probed_steps
+from modelrelease_operator.core.scope import Scope
+from modelrelease_operator.core.split import rounding_note, split
+from modelrelease_operator.core.steps import alike_note, last_alike
+
+QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
+"""Rollbacks that a person asked for by changing the spec: no warning."""
+
+FRESH_STEP: Mapping[str, Any] = MappingProxyType(
+    {
+        "waiting_seconds": 0.0,
+        "step_seconds": 0.0,
+        "unjudged_seconds": 0.0,
+        "blind_since": None,
+        "blind_seconds": 0.0,
+        "unseen": False,
+        "visible_seconds": 0.0,
+        "unready_since": None,
+        "unready_seconds": 0.0,
+        "ready_seconds": 0.0,
+        "alone": False,
+        "blocked": None,
+        "question": None,
+        "asked_at": None,
+        "approved": False,
+        "approved_anyway": False,
+    }
+)
+"""What belongs to one step of a canary and is forgotten at the next."""
+
+
+def first_version(scope: Scope, target: Target) -> Decision:
+    """The first version is ready: it is stable."""
+    message = f"version {target.version} serves"
+    stable = StableStatus(**target.parts(), since=scope.now)
+    scope = scope.with_status(phase=Phase.STABLE, stable=stable, message=message)
+    scope = scope.with_history(target, Reason.FIRST_VERSION_SERVES, message)
+    scope = scope.noticing(Reason.FIRST_VERSION_SERVES, message)
+    return scope.decision(only(target, scope.replicas))
+
+
+def recovered(scope: Scope, served: Target) -> Scope:
+    """Take up a release whose status was lost, from what its Deployments say."""
+    who = f"version {served.version} ({served.revision})"
+    message = f"status was lost; {who} is stable, as its Deployment says"
+    stable = StableStatus(**served.parts(), since=scope.now)
+    scope = scope.with_status(phase=Phase.STABLE, stable=stable, message=message)
+    scope = scope.with_history(served, Reason.STATUS_LOST, message)
+    return scope.noticing(Reason.STATUS_LOST, message, warning=True)
+
+
+def begin_canary(scope: Scope, target: Target) -> Decision:
+    """Start the pods of a new candidate in the dark."""
+    canary = CanaryStatus(**target.parts(), steps=len(scope.spec.canary.plan), since=scope.now)
+    message = f"canary {target.version} ({target.revision}) starts beside {scope.stable.version}"
+    scope = scope.with_status(
+        phase=Phase.STARTING,
+        canary=canary,
+        previous=None,
+        rejected=None,
+        gates=(),
+        verdict=None,
+        evidence=Evidence(),
+        crashes=Crashes(),
+        weight=0,
+        message=message,
+    )
+    scope = scope.noticing(Reason.CANARY_STARTED, message)
+    desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
+    return scope.decision(desired, requeue=WATCH)
+
+
+def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
+    """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
+    step = scope.spec.canary.plan[index]
+    chosen = split(weight=step.weight, replicas=scope.replicas)
+    notes = (alike_note(scope.spec, index), rounding_note(weight=step.weight, chosen=chosen))
+    canary = scope.canary.but(
+        step=index,
+        steps=len(scope.spec.canary.plan),
+        requested_weight=step.weight,
+        asked_since=scope.now,
+        step_since=None,
+        effective_weight=None,
+        next_look=scope.now + SOON,
+        note="; ".join(note for note in notes if note) or None,
+        clock_at=scope.now,
+        **FRESH_STEP,
+    )
+    message = step_message(scope, index, why)
+    scope = scope.with_status(
+        phase=Phase.PROGRESSING,
+        canary=canary,
+        weight=step.weight,
+        evidence=scope.status.evidence.next_step(),
+        message=message,
+    ).noticing(Reason.STEP_STARTED, message)
+    desired = side_by_side(scope, canary_replicas=chosen.canary, opened=True)
+    return scope.decision(desired, requeue=SOON)
+
+
+def step_message(scope: Scope, index: int, why: str | None) -> str:
+    """Say which step begins, and why where that needs saying."""
+    plan = scope.spec.canary.plan
+    message = f"step {index + 1} of {len(plan)}: {plan[index].weight} % to canary {scope.canary.version}"
+    return f"{message}; {why}" if why else message
+
+
+def advance(scope: Scope, *, by_probes: str | None = None) -> Decision:
+    """Go to the next step, or to promotion after the last; `by_probes` says that users did not prove it."""
+    plan, step = scope.spec.canary.plan, scope.canary.step
+    if by_probes:
+        steps = tuple(sorted({*scope.canary.probed_steps, step + 1}))
+        scope = scope.with_canary(probed_steps=steps)
+    approval = None
+    if scope.canary.approved and scope.canary.inconclusive:
+        # A person let one step pass; the next has its own time for a verdict.
+        scope = scope.with_canary(inconclusive=False, judged_seconds=0.0)
+        approval = f"a person let step {step + 1} pass without a verdict"
+    following = last_alike(scope.spec, step) + 1
+    if following < len(plan):
+        return enter_step(scope, last_alike(scope.spec, following), why=approval or by_probes)
+    if approval:
+        return promote_unproven(scope, approval)
+    message = f"canary {scope.canary.version} passed every gate at {scope.canary.requested_weight} %"
+    message = f"{message}; {by_probes}" if by_probes else message
+    return _grow(scope.with_canary(unproven=None), message)
+
+
+def promote_by_hand(scope: Scope) -> Decision:
+    """Go to promotion because a person says so, whatever is known of the canary."""
+    canary = scope.canary
+    why = f"promoted by hand without a verdict, {canary.by_hand}"
+    scope = scope.with_canary(unproven=why, alone=False, unseen=False)
+    scope = scope.with_status(weight=canary.requested_weight)
+    scope = scope.with_history(scope.canary, Reason.PROMOTED_BY_HAND, why)
+    return _grow(scope, f"canary {canary.version} is {why}")
+
+
+def promote_unproven(scope: Scope, why: str) -> Decision:
+    """Go to promotion although no gate proved the canary, and keep why for the record."""
+    return _grow(scope.with_canary(unproven=why), f"canary {scope.canary.version} is promoted: {why}")
+
+
+def _grow(scope: Scope, message: str) -> Decision:
+    """Bring the canary to full strength before the pointer moves."""
+    scope = scope.with_canary(
+        asked_since=scope.now,
+        clock_at=scope.now,
+        starting_seconds=0.0,
+        blind_seconds=0.0,
+        blind_since=None,
+        blocked=None,
+        question=None,
+        asked_at=None,
+    )
+    scope = scope.with_status(phase=Phase.PROMOTING, message=message).noticing(Reason.PROMOTING, message)
+    desired = side_by_side(scope, canary_replicas=scope.replicas, opened=True)
+    return scope.decision(desired, requeue=SOON)
+
+
+def promote(scope: Scope) -> Decision:
+    """Move the pointer to the canary. No pod is restarted; the old ones stay warm."""
+    canary, stable = scope.canary, scope.stable
+    keep = parse_duration(scope.spec.canary.keep_previous)
+    fate = f"stays warm for {format_duration(keep)}" if keep else "is removed"
+    message = f"version {canary.version} serves; version {stable.version} {fate}"
+    if caveat := canary.unproven or probed_steps(canary):
+        message = f"{message}; {caveat}"
+    evidence, crashes = scope.status.evidence.next_step(), scope.status.crashes.but(newly=0)
+    scope = _pointing_at(scope, canary.target, Reason.PROMOTED, message)
+    # Kept while the old version is warm: what it did is what the new one is watched against.
+    return _serving(scope.with_status(evidence=evidence, crashes=crashes))
+
+
+def back_to_previous(scope: Scope, previous: Previous) -> Decision:
+    """Move the pointer back to the revision that is still warm: it was proven before.
+
+    What it is moved from was taken back: if the spec names it again, it is a canary like any other.
+    """
+    message = f"back to version {previous.version}, still warm; version {scope.stable.version} is out"
+    scope = _pointing_at(scope, previous.target, Reason.SPEC_REVERTED, message)
+    before = scope.status.previous
+    taken_back = before.but(proven=False) if before else None
+    return _serving(scope.with_status(previous=taken_back))
+
+
+def back_together(scope: Scope, previous: Previous) -> Decision:
+    """Open to both until as many pods of the previous version are ready as serve now."""
+    message = (
+        f"back to version {previous.version}: {scope.ready_pods(previous.revision)} of its "
+        f"{scope.replicas} pods are ready; version {scope.stable.version} helps until all are"
+    )
+    both = frozenset({previous.revision, scope.stable.revision})
+    scope = scope.with_status(message=message)
+    return scope.decision(replace(steady(scope), routed=both), requeue=WATCH)
+
+
+def _pointing_at(scope: Scope, new: Target, outcome: Reason, message: str) -> Scope:
+    """Return the scope of a release whose stable is `new`, and whose old stable is kept warm."""
+    keep = max(parse_duration(scope.spec.canary.keep_previous), SOON)
+    previous = Previous(
+        **scope.stable.parts(),
+        until=scope.now + keep,
+        left_seconds=keep.total_seconds(),
+        clock_at=scope.now,
+    )
+    scope = scope.with_status(
+        phase=Phase.STABLE,
+        stable=StableStatus(**new.parts(), since=scope.now),
+        previous=previous,
+        canary=None,
+        rejected=None,
+        weight=0,
+        evidence=Evidence(),
+        message=message,
+    )
+    return scope.with_history(new, outcome, message).noticing(outcome, message)
+
+
+def _serving(scope: Scope) -> Decision:
+    return scope.decision(steady(scope), requeue=SOON)
+
+
+def withdraw(scope: Scope, why: str) -> Decision:
+    """Take a canary that cannot be seen out of the Service. Its pods and its evidence stay."""
+    blind = format_duration(timedelta(seconds=scope.canary.blind_seconds))
+    waits, why = in_the_dark(scope, why)
+    message = f"canary {scope.canary.version} left the Service and {waits}, not seen for {blind}: {why}"
+    scope = scope.with_canary(
+        unseen=True,
+        effective_weight=None,
+        question=None,
+        approved=False,
+        unjudged_seconds=0.0,
+        visible_seconds=0.0,
+    )
+    scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=message)
+    scope = scope.noticing(Reason.CANARY_UNSEEN, message, warning=True)
+    return scope.decision(closed(scope), requeue=SOON)
+
+
+def reopen(scope: Scope, why: str) -> Decision:
+    """Make a version that was just promoted the canary again, beside the predecessor that is warm."""
+    scope = as_pair(scope)
+    message = f"version {scope.canary.version} is compared with {scope.stable.version} again: {why}"
+    scope = scope.with_canary(since=scope.now).with_status(previous=None, rejected=None)
+    scope = scope.with_history(scope.canary, Reason.REOPENED, message)
+    scope = scope.noticing(Reason.REOPENED, message, warning=True)
+    made = enter_step(scope, len(scope.spec.canary.plan) - 1, why=why)
+    return replace(made, status=made.status.but(message=message))
+
+
+def reject(scope: Scope, reason: Reason, message: str) -> Decision:
+    """Give the traffic back and remember the revision, so that it is not tried again by itself."""
+    canary = scope.canary
+    rejected = Rejected(
+        revision=canary.revision, version=canary.version, reason=reason, message=message, at=scope.now
+    )
+    return roll_back(replace(scope, status=scope.status.with_rejection(rejected)), reason, message)
+
+
+def roll_back(scope: Scope, reason: Reason, message: str) -> Decision:
+    """Send every client to stable at once; the canary's pods stay until that is seen."""
+    scope = scope.with_status(phase=Phase.ROLLING_BACK, weight=0, message=message)
+    scope = scope.with_history(scope.canary, reason, message)
+    scope = scope.noticing(reason, message, warning=reason not in QUIET)
+    return scope.decision(closed(scope), requeue=SOON)
+
+
+def back_from_unwanted(scope: Scope) -> Decision | None:
+    """Roll back a canary that a person aborts or that the spec no longer asks for; None for any other."""
+    canary, target = scope.canary, scope.observed.target
+    if Commands.names(scope.observed.commands.abort, canary):
+        return reject(scope, Reason.ABORTED, f"version {canary.version} was aborted by annotation")
+    if target is None or target.revision == canary.revision:
+        return None
+    if target.revision == scope.stable.revision:
+        return roll_back(scope, Reason.SPEC_REVERTED, f"the spec went back to version {target.version}")
+    message = f"the spec moved on to version {target.version} ({target.revision})"
+    return roll_back(scope, Reason.SUPERSEDED, message)
+
+
+def with_retry(scope: Scope, target: Target) -> Scope:
+    """Forget a rejection when a person asks again; else show the one of what the spec asks for now."""
+    if Commands.names(scope.observed.commands.retry, target):
+        return replace(scope, status=scope.status.without_rejection(target.revision))
+    return scope.with_status(rejected=scope.status.rejection_of(target.revision))

@@ -1,0 +1,49 @@
+"""A canary that left the Service because it could not be seen, and how it comes back."""
+
+from datetime import timedelta
+
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.core.commands import value_for
+from modelrelease_operator.core.desired import Decision, Desired
+from modelrelease_operator.core.judge import Judgement
+from modelrelease_operator.core.release.transitions import enter_step, step_message
+from modelrelease_operator.core.release.words import in_the_dark
+from modelrelease_operator.core.samples import few_scrapes
+from modelrelease_operator.core.scope import Scope
+
+BACK = "the canary can be seen again"
+
+
+def act_unseen(scope: Scope, judgement: Judgement, desired: Desired) -> Decision:
+    """Bring a canary that can be seen again back into the Service, where its step begins anew."""
+    waits = _why_not_back(scope, judgement)
+    if waits is None:
+        index = min(scope.canary.step, len(scope.spec.canary.plan) - 1)
+        scope = scope.noticing(Reason.CANARY_SEEN, step_message(scope, index, BACK))
+        return enter_step(scope, index, why=BACK)
+    scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=waits)
+    return scope.decision(desired, requeue=scope.spec.analysis.period)
+
+
+def _why_not_back(scope: Scope, judgement: Judgement) -> str | None:
+    """Say why it stays out of the Service, or None where it may come back."""
+    canary = scope.canary
+    if not judgement.sighted and not canary.visible_seconds:
+        waits, why = in_the_dark(scope, judgement.message)
+        by_hand = value_for(scope.status, "promote", canary.revision)
+        return (
+            f"canary {canary.version} left the Service and {waits}, because it cannot be seen: {why}; "
+            f"annotate abort, or promote={by_hand} to promote it unseen"
+        )
+    seen_again = f"canary {canary.version} can be seen again"
+    if scope.spec.paused:
+        return f"{seen_again}; spec.paused keeps it out of the Service"
+    # Seen twice, so that what it does once it has clients can be counted.
+    left = few_scrapes(judgement.evidence) - canary.visible_seconds
+    if left > 0 or not judgement.sighted:
+        span = format_duration(timedelta(seconds=max(1.0, left)))
+        return f"{seen_again}; it comes back if that holds for another {span}"
+    if canary.unready_since:
+        return f"{seen_again}; not all of its pods are ready"
+    return None

@@ -1,0 +1,46 @@
+"""The steps of a canary as its pods give them: steps that come out as the same pods are one."""
+
+import math
+from datetime import timedelta
+
+from modelrelease_operator.api.durations import parse_duration
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.core.split import split
+
+
+def last_alike(spec: ReleaseSpec, index: int) -> int:
+    """Return the last of the steps from one on that come out as the same pods: they are one step."""
+    plan = spec.canary.plan
+    pods = [split(weight=step.weight, replicas=spec.serving.replicas).canary for step in plan]
+    while index + 1 < len(plan) and pods[index + 1] == pods[index]:
+        index += 1
+    return index
+
+
+def bake_of(spec: ReleaseSpec, index: int) -> timedelta:
+    """Return how long a step lasts at least: as long as the longest of those that are the same pods."""
+    last = last_alike(spec, index)
+    alike = [step for at, step in enumerate(spec.canary.plan) if last_alike(spec, at) == last]
+    return max(parse_duration(step.bake) for step in alike)
+
+
+def alike_note(spec: ReleaseSpec, index: int) -> str | None:
+    """Say which steps were left out because they are the same pods, or None."""
+    plan, last = spec.canary.plan, last_alike(spec, index)
+    first = next(at for at in range(index + 1) if last_alike(spec, at) == last)
+    if first == index:
+        return None
+    weights = ", ".join(f"{step.weight} %" for step in plan[first : index + 1])
+    pods = split(weight=plan[index].weight, replicas=spec.serving.replicas).canary
+    return f"{weights} are the same {pods} canary replicas, and one step"
+
+
+def next_weight(spec: ReleaseSpec, step: int) -> int:
+    """Return the weight after the present step, in percent, as its pods give it; 100 is promotion."""
+    plan = spec.canary.plan
+    following = last_alike(spec, min(step, len(plan) - 1)) + 1
+    if following >= len(plan):
+        return 100
+    weight = plan[last_alike(spec, following)].weight
+    # Rounded up: the smaller of two margins.
+    return math.ceil(split(weight=weight, replicas=spec.serving.replicas).weight - 1e-9)
