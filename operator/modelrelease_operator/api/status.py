@@ -100,6 +100,7 @@ class Reason(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     SPEC_INVALID = "SpecInvalid"
     FIRST_VERSION_SERVES = "FirstVersionServes"
+    STATUS_LOST = "StatusLost"
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
     FAILING = "Failing"

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status, set_condition
 from modelrelease_operator.core import drift_status
+from modelrelease_operator.core.recovery import untold
 from modelrelease_operator.core.state import Seen
 
 DRIFTED = "Drifted"
@@ -80,6 +81,8 @@ def _stalled(status: Status, seen: Seen) -> tuple[bool, Reason, str]:
     if status.phase is Phase.STABLE and status.rejected and not seen.problem:
         return True, Reason.REJECTED, status.rejected.message
     refused = [workload.refused for workload in seen.workloads.values() if workload.refused]
+    if status.phase is Phase.PENDING and untold(seen):
+        return True, Reason.STATUS_LOST, status.message
     if status.phase is Phase.PENDING and refused:
         return True, Reason.ARTIFACT_REFUSED, refused[0]
     return False, Reason.RECONCILED, "nothing waits for a person"

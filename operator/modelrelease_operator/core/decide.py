@@ -34,6 +34,7 @@ from modelrelease_operator.core.moves import (
     promote,
     promote_by_hand,
     promote_unproven,
+    recover,
     reject,
     reopen,
     wanted_pods,
@@ -41,6 +42,7 @@ from modelrelease_operator.core.moves import (
 )
 from modelrelease_operator.core.outcomes import heed as heed_outcomes
 from modelrelease_operator.core.promotion import why_not_promoted
+from modelrelease_operator.core.recovery import served_before, untold
 from modelrelease_operator.core.retrain import heed as heed_retrain
 from modelrelease_operator.core.samples import blind_limit, few_scrapes
 from modelrelease_operator.core.state import (
@@ -122,10 +124,18 @@ def _sooner(*waits: timedelta | None) -> timedelta | None:
 def _pending(spec: ReleaseSpec, status: Status, seen: Seen, now: datetime) -> Decision:
     """Bring up the first version: there is nothing to compare it with, so it only has to be ready.
 
-    A release whose status was lost (a restored backup) comes here too. What serves then goes on
-    serving until the version that the spec asks for can take over.
+    A release whose status was lost comes here too. What its Deployments say was stable stays stable. Where
+    they are not its own (a restored backup), what serves goes on serving until the version that the spec
+    asks for can take over.
     """
     target, replicas = seen.target, spec.serving.replicas
+    found = served_before(seen)
+    if found and (target is None or target.revision != found.revision):
+        recovered, notice = recover(status, found, now)
+        made = _stable(spec, recovered, seen, now)
+        return replace(made, notices=(notice, *made.notices))
+    if unclear := untold(seen):
+        return Decision(desired=Desired(spared=frozenset(seen.workloads)), status=say(status, unclear))
     serving = frozenset(name for name, other in seen.workloads.items() if other.ready)
     if target is None:
         message = seen.problem.message if seen.problem else "the model is being resolved"

@@ -62,6 +62,15 @@ def first_version(spec: ReleaseSpec, status: Status, target: Target, now: dateti
     return Decision(desired=only(target, spec.serving.replicas), status=status, notices=(notice,))
 
 
+def recover(status: Status, found: Target, now: datetime) -> tuple[Status, Notice]:
+    """Take up a release whose status was lost, from what its Deployments say."""
+    message = f"status was lost; version {found.version} ({found.revision}) is stable, as its Deployment says"
+    stable = StableStatus(**found.parts(), since=now)
+    status = status.model_copy(update={"phase": Phase.STABLE, "stable": stable, "message": message})
+    status = status.with_history(entry(found, Reason.STATUS_LOST, message, now))
+    return status, Notice(reason=Reason.STATUS_LOST, message=message, warning=True)
+
+
 def begin_canary(spec: ReleaseSpec, status: Status, target: Target, now: datetime) -> Decision:
     """Start the pods of a new candidate in the dark."""
     canary = CanaryStatus(**target.parts(), steps=len(spec.canary.plan), since=now)

@@ -39,6 +39,10 @@ class Workload:
     """By pod: how many of its containers' runs have ended abnormally."""
     crash: str | None = None
     """The sentence of the newest of them."""
+    track: str | None = None
+    """What its own Deployment is labelled as: stable, canary, previous; None where nothing says it."""
+    runs: Target | None = None
+    """The revision as its own Deployment tells it: read only while status does not know who serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
