@@ -461,6 +461,10 @@ class CommandSeen(_Model):
     """The field manager that wrote it, such as kubectl-annotate."""
     given: datetime | None = None
     """When it was written, by the API server's clock."""
+    about: str | None = None
+    """The canary's revision that it was seen beside; None where there was none."""
+    earlier: tuple[str, ...] = ()
+    """Approvals that were seen beside that canary before: none of them counts again."""
 
 
 class Previous(Target):

@@ -1,12 +1,16 @@
 """What people ask by annotation: each command counts once, when it is first seen, or not at all.
 
 An approval answers a question, so it counts only where one is open already. A command that stands when
-nothing is asked is remembered as seen; to give it again, it needs another note behind the slash. What became
-of each is in `status.commands` from the same pass on, because whoever applies from Git may take it away.
+nothing is asked is remembered as seen; to give it again, it needs another note behind the slash. An approval
+that was seen beside this canary needs one also when it was taken away meanwhile: whoever applies from Git may
+put it back without having been asked. What became of each is in `status.commands` from the same pass on,
+because whoever applies from Git may take it away.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, CommandSeen, Phase, Reason, Status, Verdict
@@ -17,13 +21,15 @@ UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 ANYWAY = "anyway"
 """The further word: `approve=<revision>/anyway` holds although the canary cannot be seen or is not fit."""
 LONGEST_VALUE = 253
+MOST_EARLIER = 50
+"""Approvals of one canary that are remembered. One more is not taken: it could be any that was forgotten."""
 
 
 def take(
     spec: ReleaseSpec, status: Status, seen: Seen, now: datetime
 ) -> tuple[Status, Seen, tuple[Notice, ...]]:
     """Remember every command, and leave those in `seen` that count in this pass."""
-    known = {each.command: each for each in status.commands or ()}
+    known = {each.command: _beside(each, status.canary) for each in status.commands or ()}
     unknown = status.commands is None
     notices: list[Notice] = []
     counting: dict[str, str | None] = {}
@@ -38,10 +44,13 @@ def take(
         if old and old.stands and old.value == value:
             continue
         trouble = _trouble(kind, value, spec, status, seen)
+        earlier = _earlier(old, status.canary)
         if unknown and (kind != "abort" or trouble):
-            known[kind] = _echo(kind, value, seen, now, "it stood before anything was asked", taken=False)
+            echo = _echo(kind, value, seen, now, "it stood before anything was asked", taken=False)
+            known[kind] = _remembering(echo, status.canary, earlier)
             continue
-        known[kind] = _echo(kind, value, seen, now, trouble or "taken", taken=trouble is None)
+        echo = _echo(kind, value, seen, now, trouble or "taken", taken=trouble is None)
+        known[kind] = _remembering(echo, status.canary, earlier)
         notices.append(_notice(known[kind]))
         if trouble is None:
             counting[kind] = value
@@ -55,10 +64,45 @@ def take(
 def value_for(status: Status, kind: str, revision: str, note: str | None = None) -> str:
     """Return what a person should write: with a note where the same value stands already."""
     plain = f"{revision}/{note}" if note else revision
-    old = next((each for each in status.commands or () if each.command == kind and each.stands), None)
-    if old is None or old.value != plain:
-        return plain
-    return f"{plain}/again" if note else f"{revision}/again"
+    given = _given(status, kind)
+    return next(value for value in _spellings(plain) if value not in given)
+
+
+def _spellings(plain: str) -> Iterator[str]:
+    """Yield a value, and ever new ones that mean the same."""
+    yield plain
+    yield f"{plain}/again"
+    for time in count(2):
+        yield f"{plain}/again-{time}"
+
+
+def _given(status: Status, kind: str) -> tuple[str, ...]:
+    """Return the values of a command that would not count again."""
+    old = next((each for each in status.commands or () if each.command == kind), None)
+    if old is None:
+        return ()
+    standing = (old.value,) if old.stands else ()
+    return tuple(dict.fromkeys((*standing, *_earlier(_beside(old, status.canary), status.canary))))
+
+
+def _beside(old: CommandSeen, canary: CanaryStatus | None) -> CommandSeen:
+    """Return what is known of a command. One that stands when a canary begins was not given for it."""
+    if canary is None or not old.stands or old.about == canary.revision:
+        return old
+    return old.model_copy(update={"about": canary.revision, "earlier": ()})
+
+
+def _earlier(old: CommandSeen | None, canary: CanaryStatus | None) -> tuple[str, ...]:
+    """Return the approvals that were seen beside this canary."""
+    if old is None or canary is None or old.command != "approve" or old.about != canary.revision:
+        return ()
+    return tuple(dict.fromkeys((*old.earlier, old.value)))
+
+
+def _remembering(echo: CommandSeen, canary: CanaryStatus | None, earlier: tuple[str, ...]) -> CommandSeen:
+    """Return what became of a command with those of its kind that were seen before it."""
+    others = tuple(value for value in earlier if value != echo.value)[:MOST_EARLIER]
+    return echo.model_copy(update={"about": canary and canary.revision, "earlier": others})
 
 
 def blind(status: Status) -> str | None:
@@ -139,11 +183,24 @@ def _trouble_with_approval(value: str, status: Status, canary: CanaryStatus, see
         )
     if canary.question is None:
         return f"nothing was asked: canary {canary.version} goes on by itself"
+    if repeated := _repeated(value, status, canary):
+        return repeated
     if canary.question is Reason.STABLE_NOT_READY or _says_anyway(value):
         return None
     if why := blind(status) or unfit(status, seen):
         return f"{why}; approve={canary.revision}/{ANYWAY} would let it pass all the same"
     return None
+
+
+def _repeated(value: str, status: Status, canary: CanaryStatus) -> str | None:
+    """Say that an approval was seen before, and what would count, or return None."""
+    given = _given(status, "approve")
+    if len(given) > MOST_EARLIER:
+        return f"{MOST_EARLIER} approvals were given for this canary; promote={canary.revision} ends it"
+    if value not in given:
+        return None
+    answer = value_for(status, "approve", canary.revision)
+    return f"it was given before this was asked, and counts once; approve={answer} answers now"
 
 
 def _heeded(kind: str, value: str, status: Status, echo: CommandSeen) -> Status:
