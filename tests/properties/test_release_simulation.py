@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from modelrelease_operator.api.status import Phase, Reason, Verdict
+from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.split import split
 from tests.support.builders import a_target
 from tests.support.world import Behaviour, World, a_serving_world
@@ -166,6 +166,30 @@ def test_a_sick_canary_is_rejected_whatever_goes_wrong_around_it(world: World, f
     assert Reason.PROMOTED not in end.reasons
     assert set(end.pods) == {"rev1"}
     assert end.routed == frozenset({"rev1"})
+
+
+class Wiped(Watch):
+    """Passes between which somebody wipes the status."""
+
+    def __init__(self, world: World, faults: list[Fault], wipes: set[int]) -> None:
+        super().__init__(world, [it for it in faults if it.name != "the operator dies"])
+        self.wipes = wipes
+
+    def _let_things_go_wrong(self) -> None:
+        super()._let_things_go_wrong()
+        if self.passes in self.wipes:
+            self.world.status = Status()
+
+
+@simulated(60)
+@given(world=worlds(SICK), faults=st.lists(fault, max_size=3), wipes=st.sets(st.integers(1, 60), max_size=5))
+def test_a_sick_canary_never_gets_everybody_however_often_status_is_wiped(
+    world: World, faults: list[Fault], wipes: set[int]
+):
+    end = Wiped(world, faults, wipes).until(lambda world: world.status.rejected is not None)
+    assert (end.stable.version, end.routed) == ("1", frozenset({"rev1"})), story(world, faults)
+    assert Reason.PROMOTED not in end.reasons
+    assert end.reasons.count(Reason.FIRST_VERSION_SERVES) == 1
 
 
 @simulated(80)

@@ -82,6 +82,10 @@ class World:
     strangers: dict[str, int] = field(default_factory=dict)
     """By revision: ready pods of the release that no Deployment of ours owns."""
     selector: dict[str, str] | None = None
+    tracks: dict[str, str] = field(default_factory=dict)
+    """By revision: what its Deployment is labelled as."""
+    known: dict[str, Target] = field(default_factory=dict)
+    """By revision: what its Deployment tells of it."""
     probing: DesiredProber | None = None
     probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     """By revision: what the prober's counters are, one pod for each canary."""
@@ -229,6 +233,8 @@ class World:
             refused=self.behaviour(name).refuses,
             blocked=self.behaviour(name).blocked,
             crashes={pod.name: pod.ends for pod in pods if pod.ends},
+            track=self.tracks.get(name) if name in self.pods else None,
+            runs=self.known.get(name) if name in self.pods and self.status.stable is None else None,
             crash="container predictor ended with exit code 139" if any(pod.ends for pod in pods) else None,
         )
 
@@ -261,6 +267,9 @@ class World:
         for name in list(self.pods):
             if name not in wanted and name not in desired.spared:
                 del self.pods[name]
+        for running in desired.running:
+            self.tracks[running.target.revision] = running.track
+            self.known[running.target.revision] = running.target
         for name, replicas in wanted.items():
             pods = self.pods.setdefault(name, [])
             pods.sort(key=lambda pod: not pod.ready)

@@ -219,3 +219,73 @@ def test_an_abort_goes_before_what_is_asked_with_it(command: str):
         "an abort was given with it, which goes first",
     )
     assert world.run().stable.version == "1"
+
+
+@pytest.mark.parametrize("value", ["2", "rev2", "rev2/anyway"])
+def test_an_approval_that_stood_before_the_canary_does_not_count_when_git_puts_it_back(value: str):
+    world = a_serving_world(canary={"approval": "Manual"})
+    world.commands = Commands(approve=value)
+    world.steps(2).release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.commands = Commands()
+    world.run(until=Phase.PAUSED)
+    world.commands = Commands(approve=value)
+    world.steps(20)
+    assert (world.status.phase, world.stable.version) == (Phase.PAUSED, "1")
+    assert echo(world).message.startswith("it was given before this was asked, and counts once; approve=rev2")
+    world.commands = Commands(approve=echo(world).message.split("approve=")[1].split()[0])
+    assert world.run().stable.version == "2"
+
+
+def test_an_approval_that_let_a_step_pass_does_not_let_the_next_one_pass_when_git_puts_it_back():
+    world = a_serving_world(canary=FOUR, serving={"replicas": 19}, rps=0.2)
+    world.release(a_target("2")).run(until=Phase.PAUSED, passes=4000)
+    world.commands = Commands(approve="rev2")
+    world.steps(2).commands = Commands()
+    world.run(until=Phase.PAUSED, passes=4000)
+    assert "annotate approve=rev2/again or abort=rev2" in world.status.message
+    for turn in range(6):
+        world.commands = Commands(approve="rev2" if turn % 2 else None)
+        world.steps(3)
+    assert (world.status.phase, world.canary.step) == (Phase.PAUSED, 1)
+    world.commands = Commands(approve="rev2/again")
+    world.steps(3)
+    assert world.canary.step == 2
+    world.commands = Commands(approve="rev2")
+    world.run(until=Phase.PAUSED, passes=4000)
+    assert "annotate approve=rev2/again-2 or abort=rev2" in world.status.message
+    world.commands = Commands(approve="rev2/again")
+    world.steps(20)
+    assert (world.status.phase, world.canary.step) == (Phase.PAUSED, 2)
+
+
+def test_an_approval_of_an_earlier_trial_does_not_count_for_another_revision_nor_against_it():
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
+    world.commands = Commands(approve="2")
+    assert world.run().stable.revision == "rev2"
+    world.commands = Commands()
+    world.release(a_target("2", revision="rev2-other-image")).run(until=Phase.PAUSED)
+    world.commands = Commands(approve="2")
+    assert world.run().stable.revision == "rev2-other-image"
+
+
+def test_a_promotion_by_hand_that_was_ignored_counts_when_it_is_given_again():
+    world = a_world_in(Phase.PROGRESSING, canary=FOUR, rps=0.1).ask(paused=True)
+    world.commands = Commands(promote="rev2")
+    world.steps(2).commands = Commands()
+    world.ask(paused=False).steps(2)
+    world.commands = Commands(promote="rev2")
+    assert world.run().stable.version == "2"
+
+
+def test_however_many_approvals_were_given_none_of_them_counts_again():
+    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"})
+    for turn in range(60):
+        world.commands = Commands(approve=f"rev2/{turn}")
+        world.status = world.decide().status
+    world.commands = Commands()
+    world.run(until=Phase.PAUSED)
+    for turn in range(60):
+        world.commands = Commands(approve=f"rev2/{turn}")
+        world.steps(2)
+    assert (world.status.phase, world.stable.version) == (Phase.PAUSED, "1")
+    assert "promote=rev2 ends it" in echo(world).message

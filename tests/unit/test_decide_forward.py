@@ -210,9 +210,10 @@ def test_the_counted_share_is_shown_beside_the_one_asked_for():
     assert world.canary.effective_weight == pytest.approx(25, abs=2)
 
 
-def test_a_release_whose_status_was_lost_leaves_what_serves_alone_until_its_version_can_take_over():
+def test_a_restored_release_leaves_what_serves_alone_until_its_version_can_take_over():
     world = a_serving_world()
     world.status = Status()
+    world.known.clear()  # its Deployments name another uid
     world.release(a_target("2")).steps(1)
     decision = world.decide()
     assert decision.desired.routed == STABLE_ONLY
@@ -222,9 +223,10 @@ def test_a_release_whose_status_was_lost_leaves_what_serves_alone_until_its_vers
     assert list(world.pods) == ["rev2"]
 
 
-def test_a_release_whose_status_was_lost_while_the_store_is_away_touches_nothing():
+def test_a_restored_release_touches_nothing_while_the_store_is_away():
     world = a_serving_world()
     world.status = Status()
+    world.known.clear()
     world.target = None
     decision = world.decide()
     assert decision.desired.running == ()

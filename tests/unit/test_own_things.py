@@ -148,6 +148,47 @@ async def test_what_a_restored_backup_brings_is_adopted_and_goes_on_serving(worl
         assert [each["uid"] for each in obj["metadata"]["ownerReferences"]] == [new], obj["metadata"]["name"]
 
 
+async def test_a_status_wiped_while_a_canary_has_users_leaves_stable_what_it_was(world: Operating):
+    before = await world.with_canary()
+    templates = {it["metadata"]["name"]: it["spec"]["template"] for it in world.server.of("Deployment")}
+    release = world.server.get("ModelRelease", "qna")
+    world.server.put("ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={})
+    await world.once()
+    status = world.status()
+    assert status["stable"]["revision"] == before["stable"]["revision"] == world.routed()
+    assert status["canary"]["revision"] == before["canary"]["revision"]
+    assert [status["stable"][part] for part in ("version", "uri", "sha256")] == [
+        "1",
+        "pvc://models/1",
+        "0" * 63 + "1",
+    ]
+    await world.until(lambda it: it.get("phase") == "Progressing")
+    after = {it["metadata"]["name"]: it["spec"]["template"] for it in world.server.of("Deployment")}
+    assert after == templates, "no pod is replaced"
+
+
+async def test_what_is_read_back_makes_the_same_pods_again_where_its_deployment_was_deleted(world: Operating):
+    before = await world.with_canary()
+    name = f"qna-{before['stable']['revision']}"
+    template = world.server.get("Deployment", name)["spec"]["template"]
+    release = world.server.get("ModelRelease", "qna")
+    world.server.put("ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={})
+    await world.once()
+    world.server.remove("Deployment", name)
+    await world.once()
+    assert world.server.get("Deployment", name)["spec"]["template"] == template
+
+
+async def test_a_deployment_of_an_earlier_release_of_the_name_says_nothing_of_who_is_stable(world: Operating):
+    await world.with_canary()
+    world.server.remove("ModelRelease", "qna")
+    world.kube.release_gone(("ml", "qna"), None)
+    world.release("2")
+    await world.once()
+    assert world.status()["phase"] == "Pending"
+    assert world.status().get("stable") is None
+
+
 async def test_a_lost_owner_reference_is_put_back(world: Operating):
     await world.with_canary()
     service = world.server.get("Service", "qna")

@@ -5,12 +5,13 @@ from typing import Any
 
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests.prober import prober
+from modelrelease_operator.manifests.read_back import read_back
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services
 from modelrelease_operator.manifests.settled import settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 
-__all__ = ["Owner", "reference_to", "render", "retrain_job", "settled"]
+__all__ = ["Owner", "read_back", "reference_to", "render", "retrain_job", "settled"]
 
 
 def render(

@@ -33,10 +33,15 @@ def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
     return result
 
 
+def template_of(live: Object) -> dict[str, Any]:
+    """Return the pod template that a Deployment began with, or has where that was not remembered."""
+    return _remembered(live) or _running(live)
+
+
 def _begun_with(live: Object | None, fresh: Object) -> dict[str, Any] | None:
     if live is None:
         return None
-    template = _remembered(live) or _running(live)
+    template = template_of(live)
     return template if _labels(template) == _labels(fresh["spec"]["template"]) else None
 
 

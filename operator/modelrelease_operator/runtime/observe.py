@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.core.observed import Commands, ObservedJob, Signature, Workload
-from modelrelease_operator.manifests import Owner
+from modelrelease_operator.manifests import Owner, read_back
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
 from modelrelease_operator.traffic.replicas import routed_by
@@ -48,8 +48,12 @@ class Owned:
     """By name: the Deployments' uids, for whoever deletes them."""
 
 
-async def read_workloads(kube: Kube, owner: Owner) -> Owned:
-    """Return what runs for a release. A Deployment that only carries its labels is somebody else's."""
+async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Owned:
+    """Return what runs for a release. A Deployment that only carries its labels is somebody else's.
+
+    `lost`: status does not say who serves, so it is read from the Deployments that name the release's uid.
+    What an earlier release of the name left behind says nothing about this one.
+    """
     labels = {names.LABEL_RELEASE: owner.name}
     listed = await kube.list("Deployment", owner.namespace, labels)
     found = [item for item in listed if is_owned(item, owner) or is_orphan_of(item, owner)]
@@ -66,8 +70,21 @@ async def read_workloads(kube: Kube, owner: Owner) -> Owned:
         for revision in {*deployments, *pods}
         if revision
     }
-    uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in found if is_owned(item, owner)}
+    own = [item for item in found if is_owned(item, owner)]
+    if lost:
+        for item in own:
+            _tell_track(workloads, item)
+    uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in own}
     return Owned(workloads=workloads, probers=probers, uids=uids)
+
+
+def _tell_track(workloads: dict[str, Workload], deployment: Object) -> None:
+    """Add to its workload what a Deployment tells of the release's course."""
+    known = workloads.get(_revision(deployment))
+    if known is None or known.live is not deployment:
+        return
+    track = (deployment["metadata"].get("labels") or {}).get(names.LABEL_TRACK)
+    workloads[known.revision] = replace(known, track=track, runs=read_back(deployment))
 
 
 async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, ObservedJob], dict[str, str]]:

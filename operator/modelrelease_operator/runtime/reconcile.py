@@ -220,7 +220,7 @@ class Reconciler:
     ) -> tuple[Observed, dict[str, str]]:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
-        owned = await read_workloads(self.kube, owner)
+        owned = await read_workloads(self.kube, owner, lost=status.stable is None)
         asked = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
         seen = Observed(

@@ -7,15 +7,16 @@ both again and lets the concurrent comparison decide (docs/decisions/0021).
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrelease_operator.api.durations import parse_duration
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import Counts, Line, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
 from modelrelease_operator.core.release.looks import judged, with_crashes
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.streams import ERRORS
+from modelrelease_operator.core.streams import ERRORS, own_stream
+from modelrelease_operator.core.thresholds import key_of
 
 NOTABLE = Tolerance(ratio=2.0, points=0.01)
 """Suspicious: shown to be beyond twice what the predecessor had during the release, plus a point."""
@@ -69,31 +70,103 @@ def suspicion(spec: ReleaseSpec, evidence: Evidence, crashes: Crashes) -> str | 
     if crashes.newly >= CRASHES:
         words = f" ({crashes.words})" if crashes.words else ""
         return f"{crashes.newly} of its containers ended abnormally{words}"
-    return next(_beyond(spec, evidence), None)
+    return next(_beyond(spec, evidence), None) or next(_out_of_limits(spec, evidence), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WatchedShare:
+    """One share that the new version is held against its predecessor's by."""
+
+    key: str
+    what: str
+    """Verb of the sentence."""
+    notable: Tolerance | None = NOTABLE
+    """None: it is held against limits alone."""
+    limits: tuple[float, ...] = ()
+    """Shares that the predecessor kept, if it did."""
+    both_ways: bool = False
+    """Whether less is as suspicious as more."""
+
+
+def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> Iterator[_WatchedShare]:
+    """Yield every share that is counted for the new version and was for its predecessor."""
+    gates = [gate for gate in spec.analysis.gates if not gate.dry_run]
+    errors = [gate.error_rate.max_percent for gate in gates if gate.error_rate]
+    yield _WatchedShare(key=ERRORS.key, what="fails", limits=_shares(*errors))
+    for key in evidence.step:
+        if key.startswith("slow/"):
+            yield _WatchedShare(key=key, what=f"takes over {key.split('/')[1]} s for")
+    for gate in gates:
+        if gate.counts:
+            yield _of_counts(gate.name, gate.counts)
+    predictions = [gate.predictions.tolerated for gate in gates if gate.predictions]
+    for key in evidence.step:
+        if predictions and key.startswith("bin/"):
+            notable = _notable(predictions[0])
+            yield _WatchedShare(key=key, what=f"predicts {key[4:]} for", notable=notable, both_ways=True)
+
+
+def _of_counts(name: str, asked: Counts) -> _WatchedShare:
+    key = own_stream(name, asked.bad, asked.total).key
+    notable = _notable(asked.tolerated) if asked.compare_with_stable else None
+    what = f"is bad by gate {name} for"
+    return _WatchedShare(key=key, what=what, notable=notable, limits=_shares(asked.max_percent))
+
+
+def _notable(tolerated: Line) -> Tolerance:
+    """Return what is suspicious: never less than what the gate tolerates of two that answer side by side."""
+    return Tolerance(
+        ratio=max(NOTABLE.ratio, tolerated.ratio), points=max(NOTABLE.points, tolerated.points / 100)
+    )
+
+
+def _shares(*percents: float | None) -> tuple[float, ...]:
+    return tuple(percent / 100 for percent in percents if percent is not None)
 
 
 def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
-    bar = -math.log(spec.analysis.false_rollback_probability)
-    for key, counts in evidence.step.items():
-        if key != ERRORS.key and not key.startswith("slow/"):
-            continue
-        new = ArmCounts(total=counts[0], bad=counts[1])
-        released = evidence.release.get(key, [0, 0, 0, 0])
-        old = ArmCounts(total=released[2], bad=released[3])
+    watched = [each for each in _watched_shares(spec, evidence) if each.key in evidence.step]
+    # The bound is shared out: more gates make no suspicion likelier.
+    tests = sum(2 if each.both_ways else 1 for each in watched) + sum(len(each.limits) for each in watched)
+    bar = math.log(max(1, tests)) - math.log(spec.analysis.false_rollback_probability)
+    for each in watched:
+        new, old = _arms(evidence, each.key)
         if min(new.total, old.total) < LEAST:
             continue
-        found = EProcess.regression(NOTABLE).update(Interval(canary=new, stable=old)).log_value >= bar
-        what = "fails" if key == ERRORS.key else f"takes over {key.split('/')[1]} s for"
-        if found or (key == ERRORS.key and _beyond_limit(spec, new, old, bar)):
-            yield f"it {what} {_share(new)}, its predecessor {_share(old)}"
+        found = _shown(each.notable, new, old, bar) or (
+            each.both_ways and _shown(each.notable, old, new, bar)
+        )
+        if found or _beyond_limit(each.limits, new, old, bar):
+            yield f"it {each.what} {_share(new)}, its predecessor {_share(old)}"
 
 
-def _beyond_limit(spec: ReleaseSpec, new: ArmCounts, old: ArmCounts, bar: float) -> bool:
-    limits = [gate.error_rate.max_percent for gate in spec.analysis.gates if gate.error_rate]
-    shares = [limit / 100 for limit in limits if limit is not None]
+def _arms(evidence: Evidence, key: str) -> tuple[ArmCounts, ArmCounts]:
+    """Return what the new version did since its promotion, and what its predecessor did in the release."""
+    new, released = evidence.step[key], evidence.release.get(key, [0, 0, 0, 0])
+    return ArmCounts(total=new[0], bad=new[1]), ArmCounts(total=released[2], bad=released[3])
+
+
+def _shown(notable: Tolerance | None, more: ArmCounts, less: ArmCounts, bar: float) -> bool:
+    if notable is None:
+        return False
+    return EProcess.regression(notable).update(Interval(canary=more, stable=less)).log_value >= bar
+
+
+def _beyond_limit(limits: tuple[float, ...], new: ArmCounts, old: ArmCounts, bar: float) -> bool:
     return any(
-        (old.rate or 0.0) <= share and Guardrail(limit=share).update(new).log_value >= bar for share in shares
+        (old.rate or 0.0) <= share and Guardrail(limit=share).update(new).log_value >= bar for share in limits
     )
+
+
+def _out_of_limits(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
+    """Yield the gates whose number was beyond its limits for as many looks in a row as they ask for."""
+    for gate in spec.analysis.gates:
+        asked = gate.threshold
+        if asked is None or gate.dry_run:
+            continue
+        streak = evidence.streaks.get(key_of(gate.name, asked))
+        if streak and -streak.looks >= asked.consecutive:
+            yield f"by gate {gate.name} it is not {asked.words}, {asked.consecutive} looks in a row"
 
 
 def _share(counts: ArmCounts) -> str:
