@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
-from modelrelease_operator.core.split import split
+from modelrelease_operator.traffic.replicas import split
 from tests.support.builders import a_target
 from tests.support.world import Behaviour, World, a_serving_world
 

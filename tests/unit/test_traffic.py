@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_operator.api import names
-from modelrelease_operator.core.split import rounding_note, split
-from modelrelease_operator.traffic.replicas import routed_by, selector_for
+from modelrelease_operator.traffic.replicas import rounding_note, routed_by, selector_for, split
 
 WEIGHTS, REPLICAS = st.integers(1, 99), st.integers(1, 1000)
 

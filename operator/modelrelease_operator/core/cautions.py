@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan
-from modelrelease_operator.core.split import split
+from modelrelease_operator.traffic.registry import split_of
 
 AT_DEADLINE = {
     OnInsufficientEvidence.PAUSE: "pause as inconclusive",
@@ -58,9 +58,7 @@ def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
 def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     """Group the steps that are rounded much: they often share one remedy."""
     replicas = spec.serving.replicas
-    asked_for = [
-        (step.weight, split(weight=step.weight, replicas=replicas).weight) for step in spec.canary.plan
-    ]
+    asked_for = [(step.weight, split_of(spec, step.weight).weight) for step in spec.canary.plan]
     rounded = [(asked, got) for asked, got in asked_for if abs(got - asked) >= min(5.0, max(1.0, asked / 2))]
     if not rounded:
         return

@@ -21,9 +21,9 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.probes import is_of_probes
 from modelrelease_operator.core.questions import Comparison, Question, questions_of
 from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
-from modelrelease_operator.core.split import split
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
 from modelrelease_operator.core.streams import ERRORS, INFINITY, Stream
+from modelrelease_operator.traffic.registry import split_of
 
 RATIOS = (1.5, 2.0, 5.0)
 """Regressions that a plan looks at: how many times as often as stable's the canary's requests fail."""
@@ -319,7 +319,7 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
     counters = (*_histogram(conditions), *_bins())
     for index in steps:
         step = spec.canary.plan[index]
-        chosen = split(weight=step.weight, replicas=spec.serving.replicas)
+        chosen = split_of(spec, step.weight)
         following = next_weight(spec, index)
         grows = pods and chosen.canary > pods
         questions = _deciding(questions_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])

@@ -19,8 +19,9 @@ from modelrelease_operator.api.status import (
 )
 from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.observed import Observed, Workload
-from modelrelease_operator.core.split import Split, split
 from modelrelease_operator.core.steps import last_alike
+from modelrelease_operator.traffic.provider import Split
+from modelrelease_operator.traffic.registry import split_of
 
 JUDGED = (Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 """Phases in which a canary has clients, or waits to have them again."""
@@ -63,7 +64,7 @@ class Scope:
     def split(self) -> Split:
         """The pods for the weight that was asked for, or for the first step's before any was."""
         weight = self.canary.requested_weight or self.spec.canary.plan[last_alike(self.spec, 0)].weight
-        return split(weight=weight, replicas=self.replicas)
+        return split_of(self.spec, weight)
 
     @property
     def canary_workload(self) -> Workload | None:

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.core.split import split
+from modelrelease_operator.traffic.registry import split_of
 
 
 def last_alike(spec: ReleaseSpec, index: int) -> int:
     """Return the last of the steps from one on that come out as the same pods: they are one step."""
     plan = spec.canary.plan
-    pods = [split(weight=step.weight, replicas=spec.serving.replicas).canary for step in plan]
+    pods = [split_of(spec, step.weight).canary for step in plan]
     while index + 1 < len(plan) and pods[index + 1] == pods[index]:
         index += 1
     return index
@@ -31,7 +31,7 @@ def alike_note(spec: ReleaseSpec, index: int) -> str | None:
     if first == index:
         return None
     weights = ", ".join(f"{step.weight} %" for step in plan[first : index + 1])
-    pods = split(weight=plan[index].weight, replicas=spec.serving.replicas).canary
+    pods = split_of(spec, plan[index].weight).canary
     return f"{weights} are the same {pods} canary replicas, and one step"
 
 
@@ -43,4 +43,4 @@ def next_weight(spec: ReleaseSpec, step: int) -> int:
         return 100
     weight = plan[last_alike(spec, following)].weight
     # Rounded up: the smaller of two margins.
-    return math.ceil(split(weight=weight, replicas=spec.serving.replicas).weight - 1e-9)
+    return math.ceil(split_of(spec, weight).weight - 1e-9)

@@ -13,7 +13,7 @@ from modelrelease_operator.core.observed import Commands, ObservedJob, Signature
 from modelrelease_operator.manifests import Owner, read_back
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
-from modelrelease_operator.traffic.replicas import routed_by
+from modelrelease_operator.traffic.provider import TrafficProvider
 
 RETRAIN_CONTAINER = "retrain"
 """Of a Job's pod: as the Job is made."""
@@ -130,14 +130,19 @@ def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
     return None
 
 
-async def read_route(kube: Kube, owner: Owner, revisions: Iterable[str]) -> frozenset[str] | None:
-    """Return which revisions the main Service selects, or None while it does not exist.
+async def read_route(
+    kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]
+) -> frozenset[str] | None:
+    """Return which revisions clients reach, or None while nothing routes to them.
 
-    Raises Invalid when a Service of that name belongs to somebody else: it is not taken over.
+    Raises Invalid when an object of such a name belongs to somebody else: it is not taken over.
     """
-    found = await kube.known("Service", owner.namespace, names.service_names(owner.name)[0])
-    service = checked(found, owner, "Service") if found else None
-    return routed_by(service["spec"].get("selector") or {}, revisions) if service else None
+    routes = {}
+    for kind, name in provider.sources(owner.name):
+        route = await kube.known(kind, owner.namespace, name)
+        if route:
+            routes[kind, name] = checked(route, owner, kind)
+    return provider.in_effect(routes, revisions)
 
 
 def commands_of(release: Object) -> Commands:

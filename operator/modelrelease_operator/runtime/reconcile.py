@@ -33,6 +33,7 @@ from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
+from modelrelease_operator.traffic.registry import provider_of
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
@@ -229,7 +230,7 @@ class Reconciler:
             problem=meaning.problem,
             following=meaning.following,
             workloads=owned.workloads,
-            routed=await read_route(self.kube, owner, owned.workloads),
+            routed=await read_route(self.kube, owner, provider_of(spec), owned.workloads),
             metrics=NOT_MEASURED,
             commands=commands_of(release),
             drift=self.drift.windows(key),

@@ -24,8 +24,8 @@ from modelrelease_operator.core.release.desired_state import closed, only, side_
 from modelrelease_operator.core.release.watch import as_pair
 from modelrelease_operator.core.release.words import in_the_dark, probed_steps
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.split import rounding_note, split
 from modelrelease_operator.core.steps import alike_note, last_alike
+from modelrelease_operator.traffic.registry import provider_of, split_of
 
 QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""
@@ -97,8 +97,9 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
 def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
     """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
     step = scope.spec.canary.plan[index]
-    chosen = split(weight=step.weight, replicas=scope.replicas)
-    notes = (alike_note(scope.spec, index), rounding_note(weight=step.weight, chosen=chosen))
+    provider = provider_of(scope.spec)
+    rounding = provider.note(weight=step.weight, replicas=scope.replicas)
+    notes = (alike_note(scope.spec, index), rounding)
     canary = scope.canary.but(
         step=index,
         steps=len(scope.spec.canary.plan),
@@ -119,7 +120,7 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         evidence=scope.status.evidence.next_step(),
         message=message,
     ).noticing(Reason.STEP_STARTED, message)
-    desired = side_by_side(scope, canary_replicas=chosen.canary, opened=True)
+    desired = side_by_side(scope, canary_replicas=split_of(scope.spec, step.weight).canary, opened=True)
     return scope.decision(desired, requeue=SOON)
 
 
