@@ -12,7 +12,7 @@ from cluster.console import say
 from cluster.errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "serving", "training", "crds")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "serving", "training", "contract", "crds")
 KEEP = 2
 
 

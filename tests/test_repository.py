@@ -23,7 +23,7 @@ from modelrelease_operator.settings import Settings
 from modelrelease_serving.settings import variables
 
 ROOT = Path(__file__).parents[1]
-SOURCE_ROOTS = ("operator", "serving", "training")
+SOURCE_ROOTS = ("operator", "serving", "training", "contract")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"modelrelease_operator", "modelrelease_serving", "modelrelease_training", "modelrelease_contract"}
 
@@ -190,7 +190,7 @@ PARTS = [
     ("operator", ROOT / "operator/modelrelease_operator", {"modelrelease_operator", "modelrelease_contract"}),
     ("serving", ROOT / "serving/modelrelease_serving", {"modelrelease_serving", "modelrelease_contract"}),
     ("training", ROOT / "training/modelrelease_training", {"modelrelease_training", "modelrelease_contract"}),
-    ("", ROOT / "training/modelrelease_contract", {"modelrelease_contract"}),
+    ("", ROOT / "contract/modelrelease_contract", {"modelrelease_contract"}),
 ]
 each_part = pytest.mark.parametrize(("extra", "folder", "own"), PARTS, ids=[it[1].name for it in PARTS])
 

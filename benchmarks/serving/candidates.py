@@ -125,7 +125,7 @@ def _ours(work: Work, note: str, *, untouched: bool = False) -> Candidate:
             "PORT": "{port}",
             "DRAIN_SECONDS": "0",
             "TERMINATION_LOG": "/dev/null",
-            "PYTHONPATH": "{root}/serving:{root}/training",
+            "PYTHONPATH": "{root}/serving:{root}/contract",
             **({"COMPILE_MODEL": "false"} if untouched else {}),
         },
         wire=OURS,

@@ -59,7 +59,7 @@ class Part(NamedTuple):
 def measure(rounds: int) -> list[Part]:
     """Import everything in `rounds` fresh processes. Raises ClusterError without an environment for it."""
     python = environments.make(OWN) / "bin" / "python"
-    path = os.pathsep.join(str(environments.ROOT / folder) for folder in ("serving", "training"))
+    path = os.pathsep.join(str(environments.ROOT / folder) for folder in ("serving", "contract"))
     command = [str(python), "-c", _SCRIPT, json.dumps(list(PARTS.values()))]
     # The first round compiles what is not compiled yet.
     seen = [

@@ -102,7 +102,7 @@ def import_seconds(environment: str, modules: str) -> float:
     """Return how long a fresh Python takes to import these modules. Measured once a run."""
     python = environments.folder_of(environment) / "bin" / "python"
     # It measures itself, so that neither Python's own start nor ours is in it.
-    paths = f"{environments.ROOT}/serving:{environments.ROOT}/training"
+    paths = f"{environments.ROOT}/serving:{environments.ROOT}/contract"
     code = f"import time; b = time.perf_counter(); import {modules}; print(time.perf_counter() - b)"
     printed = run(
         ("taskset", "--cpu-list", str(SERVER_CORE), python, "-c", code),

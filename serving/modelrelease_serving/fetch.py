@@ -26,8 +26,8 @@ from modelrelease_serving.sources import (
     MissingError,
     Source,
     TransientError,
+    open_source,
     read_small,
-    source_of,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactMa
         msg = "MODEL_URI is not set: it must name the folder of the artifact to fetch"
         raise RefusedError(msg)
     patience = patience or Patience(settings.fetch_patience_seconds)
-    source, folder = source_of(settings), settings.model_path
+    source, folder = open_source(settings), settings.model_path
     _LOG.info("fetching", extra=fields(uri=settings.model_uri, to=str(folder)))
     if settings.model_sha256 is None:
         _LOG.warning("MODEL_SHA256 is not set: whatever is at MODEL_URI is fetched")

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     release: str = Field(default="local", validation_alias=runtime.ENV_RELEASE)
     revision: str = Field(default="local", validation_alias=runtime.ENV_REVISION)
     model_uri: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_URI)
-    """Folder of the artifact for `fetch`: http(s)://, s3://, gs://, az://, pvc:// or file://."""
+    """Folder of the artifact for `fetch`: a URI of a scheme in `modelrelease_contract.schemes`."""
     http_token: SecretStr | None = Field(default=None, validation_alias="HTTP_TOKEN")
     """Bearer token that `fetch` shows to an http(s):// source."""
     http_username: str | None = Field(default=None, validation_alias="HTTP_USERNAME")

@@ -12,10 +12,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from modelrelease_contract import schemes
 from modelrelease_operator.api import names, pods
 from modelrelease_operator.api.durations import DURATION_PATTERN, SCHEMA_RULES
 from modelrelease_operator.api.queries import EXTRAPOLATES, QUERY_PATTERN
-from modelrelease_operator.api.spec import URI_PATTERN, Approval, OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
 from modelrelease_operator.errors import Invalid
 
@@ -249,7 +250,7 @@ def test_what_a_query_may_say_agrees(path: str):
 
 
 def test_the_places_of_models_agree():
-    assert URI_PATTERN.replace("\\", "\\\\") in rules(BY_PATH["spec.model.uri"][0])
+    assert schemes.uri_pattern().replace("\\", "\\\\") in rules(BY_PATH["spec.model.uri"][0])
 
 
 @pytest.mark.parametrize(

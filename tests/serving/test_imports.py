@@ -68,7 +68,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported(artifact: Exported, python: Path) -> set[str]:
     """Top-level modules of a predictor that has answered a request."""
     clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-    ours = os.pathsep.join(str(ROOT / folder) for folder in ("serving", "training"))
+    ours = os.pathsep.join(str(ROOT / folder) for folder in ("serving", "contract"))
     done = subprocess.run(
         [python, "-c", PROGRAM, artifact.path],
         env=clean | {"PYTHONPATH": ours},

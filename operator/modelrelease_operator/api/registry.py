@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from modelrelease_contract import schemes
 from modelrelease_operator.api.model import Model
-
-MODELS_PATTERN = r"models:/[^/@:\s?#]+(@[A-Za-z0-9_-]+|/[1-9][0-9]*)"
-RUNS_PATTERN = r"runs:/[A-Za-z0-9_-]+(/[^\s?#]+)?"
-REGISTRY_SCHEMES = ("models:/", "runs:/")
 
 CHAMPION = "champion"
 """The alias of the version that serves."""
@@ -53,9 +50,9 @@ class RunRef:
 
 def model_ref(uri: str) -> ModelRef | None:
     """Read `models:/name@alias` or `models:/name/version`; None for anything else."""
-    if not re.fullmatch(MODELS_PATTERN, uri):
+    if not re.fullmatch(schemes.MODELS.pattern, uri):
         return None
-    rest = uri.removeprefix("models:/")
+    rest = uri.removeprefix(schemes.MODELS.prefix)
     if "@" in rest:
         name, alias = rest.split("@")
         return ModelRef(name=name, alias=alias)
@@ -65,9 +62,9 @@ def model_ref(uri: str) -> ModelRef | None:
 
 def run_ref(uri: str) -> RunRef | None:
     """Read `runs:/run/path`; None for anything else."""
-    if not re.fullmatch(RUNS_PATTERN, uri):
+    if not re.fullmatch(schemes.RUNS.pattern, uri):
         return None
-    run, _, path = uri.removeprefix("runs:/").partition("/")
+    run, _, path = uri.removeprefix(schemes.RUNS.prefix).partition("/")
     return RunRef(run=run, path=path)
 
 

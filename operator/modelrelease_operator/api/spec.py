@@ -4,7 +4,6 @@ The API server checks first, with the schema and its CEL rules. These models che
 manifests also reach us through the command line, and because code wants types.
 """
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -18,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from modelrelease_contract import schemes
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import (
     DurationText,
@@ -30,20 +30,12 @@ from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resource
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, Threshold
-from modelrelease_operator.api.registry import MODELS_PATTERN, RUNS_PATTERN
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.api.strictness import STRICT
 from modelrelease_operator.errors import Invalid
 
-URI_PATTERN = (
-    r"^(https?://[^\s?#@/]+(/[^\s?#]*)?|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?|file:///[^\s?#]+"
-    r"|(s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?(/[^\s?#]*)?"
-    rf"|{MODELS_PATTERN}|{RUNS_PATTERN})$"
-)
 VERSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 """A version is a label of pods."""
-# The operator reads what it can reach; these only a pod can read, so a person must pin them.
-POD_ONLY_SCHEMES = ("pvc://", "file://", "s3://", "gs://", "az://")
 
 
 class StoreSecret(Model):
@@ -69,19 +61,17 @@ class ModelSource(Model):
     @field_validator("uri")
     @classmethod
     def _known_scheme(cls, uri: str) -> str:
-        if not re.fullmatch(URI_PATTERN, uri):
-            msg = (
-                "must be models:/name@alias, models:/name/number, runs:/run/path, http(s)://, s3://, gs://, "
-                f"az://, pvc:// or file:/// with no space, ? or #, and no user name, got {uri!r}"
-            )
+        if not schemes.matches(uri):
+            forms = schemes.uri_forms()
+            msg = f"must be {forms}, with no space, ? or #, and no user name, got {uri!r}"
             raise ValueError(msg)
         return uri
 
     @model_validator(mode="after")
     def _pinned_where_unreadable(self) -> Self:
-        if self.uri.startswith(POD_ONLY_SCHEMES) and not self.pinned:
-            scheme = self.uri.split("://")[0]
-            msg = f"sha256 and version are required with {scheme}://, which the operator cannot read"
+        scheme = schemes.scheme_of(self.uri)
+        if scheme and scheme.must_be_pinned and not self.pinned:
+            msg = f"sha256 and version are required with {scheme.prefix}, which the operator cannot read"
             raise ValueError(msg)
         return self
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from modelrelease_contract import runtime
+from modelrelease_contract import runtime, schemes
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.status import Target
@@ -266,9 +265,8 @@ def _predictor(owner: Owner, target: Target) -> dict[str, Any]:
 
 def claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
     """Return the claim that a `pvc://claim/path` names, its volume and its mount for the fetch container."""
-    parts = urlsplit(uri)
-    if parts.scheme != "pvc":
+    claim = schemes.claim_in(uri)
+    if claim is None:
         return None, {}, {}
-    claim = parts.netloc
     volume = {"name": "source", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
     return claim, volume, {"name": "source", "mountPath": f"/pvc/{claim}", "readOnly": True}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from modelrelease_contract import schemes
 from modelrelease_operator.api.registry import ModelRef, Registered
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
@@ -124,7 +125,8 @@ class Registry:
         if scheme == "mlflow-artifacts":
             base = f"{urlsplit(self.url).scheme}://{host}" if host else self.url
             return f"{base}{ARTIFACTS}/{quote(inner)}"
-        if scheme in ("http", "https", "s3", "gs", "az") and host:
+        known = schemes.named(scheme)
+        if known and known.is_shared and host:
             return f"{scheme}://{host}/{quote(inner, safe='/%')}"
         msg = (
             f"the registry keeps the model at {uri}, which no pod can reach: start `mlflow server` with "

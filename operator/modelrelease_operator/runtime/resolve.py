@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
+from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest, schemes
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.registry import (
-    REGISTRY_SCHEMES,
     TAG_DIGEST,
     TAG_VERSION,
     Registered,
     model_ref,
     run_ref,
 )
-from modelrelease_operator.api.spec import POD_ONLY_SCHEMES, VERSION_PATTERN, ModelSource, ReleaseSpec
+from modelrelease_operator.api.spec import VERSION_PATTERN, ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Recipe, Resolved, Status, Target
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
@@ -48,9 +47,10 @@ async def resolve(
     Raises Unavailable when the store does not answer, Invalid when what it holds cannot be released.
     """
     reader = _Reader(source=source, registry=registry, stores=stores or Stores(), namespace=namespace)
-    if source.uri.startswith(REGISTRY_SCHEMES):
+    scheme = schemes.scheme_of(source.uri)
+    if scheme and scheme.read_by is schemes.Reader.REGISTRY:
         return await _resolve_registered(source, registry, reader)
-    if source.uri.startswith(POD_ONLY_SCHEMES) or source.pinned:
+    if source.pinned or (scheme and scheme.must_be_pinned):
         return _resolved(source, source.version or "", source.sha256 or "")
     version, digest = await reader.read(source.uri)
     return _resolved(source, version, digest)
@@ -93,7 +93,9 @@ async def _resolve_registered(source: ModelSource, registry: Registry | None, re
         )
         raise Invalid(msg)
     entry = await _look_up(source, registry)
-    if entry.location.startswith(("http://", "https://")) and not source.pinned:
+    scheme = schemes.scheme_of(entry.location)
+    is_readable = scheme is not None and scheme.read_by is schemes.Reader.OPERATOR
+    if is_readable and not source.pinned:
         version, digest = await reader.read(entry.location)
     else:
         version, digest = _told(source, entry)
