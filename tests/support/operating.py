@@ -85,6 +85,8 @@ class Operating:
     reconciler: Reconciler
     clock: Clock
     measured: Measured
+    woken: list[tuple[str, str]]
+    """Releases that the watches have waked, in order."""
     reporters: dict[str, Reporter] = field(default_factory=dict)
 
     async def once(self, name: str = "qna") -> timedelta | None:
@@ -95,7 +97,7 @@ class Operating:
         else:
             self.kube.release_gone(("ml", name), None)
         reporter = self.reporters.setdefault(name, Reporter(self.kube, "ml", name))
-        requeue = await self.reconciler.pass_over("ml", name, reporter)
+        requeue = await self.reconciler.reconcile("ml", name, reporter)
         self.clock.now += requeue or timedelta(seconds=1)
         return requeue
 
@@ -190,7 +192,8 @@ async def connected(server: ApiServer) -> Kube:
 async def operating(**settings: Any) -> AsyncIterator[Operating]:
     """Start a server and what passes need."""
     server = await ApiServer().start()
-    kube = Cached(await connected(server))
+    woken: list[tuple[str, str]] = []
+    kube = Cached(await connected(server), wake=woken.append)
     kube.start()
     await kube.filled(5)
     clock, measured = Clock(), Measured(server)
@@ -200,7 +203,7 @@ async def operating(**settings: Any) -> AsyncIterator[Operating]:
         clock=clock,
         sources=OneSource(measured),  # type: ignore[arg-type]
     )
-    world = Operating(server, kube, reconciler, clock, measured)
+    world = Operating(server, kube, reconciler, clock, measured, woken)
     try:
         yield world
     finally:

@@ -15,14 +15,13 @@ from modelrelease_operator.core.drift_status import is_news, with_windows
 from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
 from modelrelease_operator.core.state import MetricsUnavailable
 from modelrelease_operator.runtime.metrics import show_drift
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.prometheus import MetricSource
 
 log = logging.getLogger("modelrelease.operator")
 
 LOOKS_PER_WINDOW = 5
 """Often enough that a pod which restarts loses little of what it counted."""
-
-Key = tuple[str, str]
 
 
 def _utc_now() -> datetime:
@@ -53,9 +52,9 @@ class DriftWatch:
 
     def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
         self._clock = clock
-        self._releases: dict[Key, _Release] = {}
+        self._releases: dict[NamespacedName, _Release] = {}
 
-    def follow(self, key: Key, followed: Followed) -> None:
+    def follow(self, key: NamespacedName, followed: Followed) -> None:
         """Look at these revisions from now on; the counts of others are forgotten."""
         if not (followed.asked.enabled and followed.revisions):
             self.forget(key)
@@ -70,21 +69,21 @@ class DriftWatch:
             revision: release.memories.get(revision, Memory(opened=now)) for revision in followed.revisions
         }
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Look at a release no more."""
         self._releases.pop(key, None)
 
-    def windows(self, key: Key) -> Mapping[str, tuple[Window, ...]]:
+    def windows(self, key: NamespacedName) -> Mapping[str, tuple[Window, ...]]:
         """Return the last closed windows of each revision."""
         release = self._releases.get(key)
         return {name: memory.windows for name, memory in release.memories.items()} if release else {}
 
-    def wait(self, key: Key) -> timedelta | None:
+    def wait(self, key: NamespacedName) -> timedelta | None:
         """Return how long until the next look, or None where nothing is looked at."""
         release = self._releases.get(key)
         return max(timedelta(0), release.due - self._clock()) if release else None
 
-    async def look(self, key: Key) -> bool:
+    async def look(self, key: NamespacedName) -> bool:
         """Look once; return whether a pass has something to write."""
         release = self._releases.get(key)
         if release is None:
@@ -112,7 +111,13 @@ class DriftWatch:
         return _worth_a_pass(followed, release.memories)
 
     def _looked(
-        self, key: Key, memory: Memory, found: Sequence[BinSample], revision: str, asked: Drift, now: datetime
+        self,
+        key: NamespacedName,
+        memory: Memory,
+        found: Sequence[BinSample],
+        revision: str,
+        asked: Drift,
+        now: datetime,
     ) -> Memory:
         mine = [sample for sample in found if sample.revision == revision]
         after = look(memory, mine, asked=asked, now=now)
@@ -135,5 +140,5 @@ def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
     return not others and is_news(before, after)
 
 
-def _fields(key: Key) -> dict[str, str]:
+def _fields(key: NamespacedName) -> dict[str, str]:
     return {"namespace": key[0], "release": key[1]}

@@ -31,6 +31,8 @@ from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.measure import Measured, measure, not_answered
 from modelrelease_operator.runtime.memory import Memory, Trouble
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, owner_of, read_ours
@@ -48,8 +50,6 @@ TRY_AGAIN = timedelta(seconds=15)
 EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
 NOT_MEASURED = MetricsUnavailable(message="not measured yet")
-
-Key = tuple[str, str]
 
 
 def _utc_now() -> datetime:
@@ -134,9 +134,9 @@ class Reconciler:
     sources: Sources = field(default_factory=Sources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
     outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
-    _memories: dict[Key, Memory] = field(default_factory=dict)
+    _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
 
-    async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
+    async def reconcile(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
 
         None means: when something changes. Raises Gone when the release was deleted.
@@ -191,7 +191,19 @@ class Reconciler:
         if isinstance(self.kube, Cached):
             self.kube.forget(key)
 
-    def is_failing(self, key: Key) -> bool:
+    def reporter_for(self, key: NamespacedName, notifier: Notifier | None = None) -> Reporter:
+        """Return what tells the world about a release."""
+        return Reporter(self.kube, *key, notifier)
+
+    def next_drift_look(self, key: NamespacedName) -> timedelta | None:
+        """Return how long until a release's bins are to be looked at, or None where they are not."""
+        return self.drift.wait(key)
+
+    async def look_at_drift(self, key: NamespacedName) -> bool:
+        """Look at a release's bins; return whether `reconcile` has something to write."""
+        return await self.drift.look(key)
+
+    def is_failing(self, key: NamespacedName) -> bool:
         """Return whether something of a release fails again and again, although its passes end."""
         memory = self._memories.get(key)
         return memory is not None and memory.troubles.shown is not None
@@ -274,7 +286,7 @@ class Reconciler:
         seen = replace(seen, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
         return decide(spec=spec, status=status, seen=seen, now=now)
 
-    def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
+    def _follow(self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
         arms = [target.revision for target in (status.stable, status.canary) if target]
         revisions = arms if status.stable else []
