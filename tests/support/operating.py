@@ -16,6 +16,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.core.state import Counter, Metrics
 from modelrelease_operator.runtime.cache import WATCHED, Cached
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
@@ -51,10 +52,10 @@ class Measured:
     wait: float = 0.0
     """Seconds that an answer takes."""
 
-    async def read(self, *, revisions: tuple[str, str], **_: Any) -> Metrics:
+    async def read_counters(self, of: Revisions, **_: Any) -> Metrics:
         await asyncio.sleep(self.wait)
         self.looks += 1
-        canary, _stable = revisions
+        canary, _stable = of.metrics
         found: list[Counter] = []
         for pod in self.server.of("Pod"):
             revision, name = pod["metadata"]["labels"][names.LABEL_REVISION], pod["metadata"]["name"]
@@ -72,7 +73,7 @@ class OneSource:
     def __init__(self, source: Measured) -> None:
         self.source = source
 
-    async def of(self, *_: Any, **__: Any) -> Measured:
+    async def source_of(self, *_: Any, **__: Any) -> Measured:
         return self.source
 
 

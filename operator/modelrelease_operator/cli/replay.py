@@ -21,10 +21,11 @@ from modelrelease_operator.cli.common import (
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes import runtime_of
 
 if TYPE_CHECKING:
     from modelrelease_operator.runtime.credentials import Credentials
-    from modelrelease_operator.runtime.history import Recording
+    from modelrelease_operator.runtime.recording import Recording
     from modelrelease_operator.runtime.replay import Replayed
 
 DETAILS = """\
@@ -133,14 +134,17 @@ def _replay(parsed: argparse.Namespace) -> int:
 
 def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Replayed":
     # Only this command needs a client of Prometheus.
-    from modelrelease_operator.runtime.history import History  # noqa: PLC0415
+    from modelrelease_operator.runtime.metric_sources.prometheus.history import (  # noqa: PLC0415
+        PrometheusHistory,
+    )
     from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
     spec, namespace = release.spec, parsed.namespace or release.namespace or "default"
     credentials = _credentials(parsed)
 
     async def recorded() -> "tuple[Recording, str, str]":
-        history = History(url, credentials=credentials)
+        metrics = runtime_of(spec.serving.image or "").metrics
+        history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
             interval=spec.analysis.period, predictions=any(gate.predictions for gate in spec.analysis.gates),
@@ -150,7 +154,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
             namespace=namespace, release=release.name, interval=spec.analysis.period,
             stable=target_of(spec, recording, stable), canary=target_of(spec, recording, canary),
         )  # fmt: skip
-        return await history.asked(recording, spec, place), stable, canary
+        return await history.with_answers(recording, spec, place), stable, canary
 
     recording, stable, canary = asyncio.run(recorded())
     return replay(spec, recording, stable=stable, canary=canary)

@@ -14,9 +14,9 @@ from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_status import is_news, with_windows
 from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
 from modelrelease_operator.core.state import MetricsUnavailable
+from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.runtime.metrics import show_drift
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
-from modelrelease_operator.runtime.prometheus import MetricSource
 
 log = logging.getLogger("modelrelease.operator")
 
@@ -34,10 +34,15 @@ class Followed:
 
     asked: Drift
     source: MetricSource
-    revisions: Sequence[str]
+    arms: Revisions
     """Stable first, then the canary if there is one."""
     status: DriftStatus | None
     """What is written about stable."""
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Return the revisions: stable first, then the canary if there is one."""
+        return tuple(self.arms.metrics)
 
 
 @dataclass(slots=True)
@@ -88,21 +93,20 @@ class DriftWatch:
         release = self._releases.get(key)
         if release is None:
             return False
-        asked, followed = release.followed.asked, release.followed
+        followed = release.followed
+        drift = followed.asked
         # Before anything can fail: a look that does costs one look, and is not repeated without end.
-        release.due = self._clock() + asked.span / LOOKS_PER_WINDOW
-        found = await followed.source.read_bins(
-            namespace=key[0], release=key[1], revisions=followed.revisions
-        )
+        release.due = self._clock() + drift.span / LOOKS_PER_WINDOW
+        samples = await followed.source.read_bins(followed.arms)
         now = self._clock()
-        release.due = now + asked.span / LOOKS_PER_WINDOW
-        if isinstance(found, MetricsUnavailable):
-            log.info("drift was not looked at: %s", found.message, extra={"fields": _fields(key)})
-            found = ()
+        release.due = now + drift.span / LOOKS_PER_WINDOW
+        if isinstance(samples, MetricsUnavailable):
+            log.info("drift was not looked at: %s", samples.message, extra={"fields": _fields(key)})
+            samples = ()
         stable = followed.revisions[0]
         before = release.memories[stable].windows
         release.memories = {
-            revision: self._looked(key, memory, found, revision, asked, now)
+            revision: self._looked(key, memory, samples, revision, drift, now)
             for revision, memory in release.memories.items()
         }
         after = release.memories[stable].windows
@@ -111,16 +115,11 @@ class DriftWatch:
         return _worth_a_pass(followed, release.memories)
 
     def _looked(
-        self,
-        key: NamespacedName,
-        memory: Memory,
-        found: Sequence[BinSample],
-        revision: str,
-        asked: Drift,
+        self, key: NamespacedName, memory: Memory, samples: Sequence[BinSample], revision: str, drift: Drift,
         now: datetime,
-    ) -> Memory:
-        mine = [sample for sample in found if sample.revision == revision]
-        after = look(memory, mine, asked=asked, now=now)
+    ) -> Memory:  # fmt: skip
+        mine = [sample for sample in samples if sample.revision == revision]
+        after = look(memory, mine, asked=drift, now=now)
         problem = _problem(after)
         if problem and problem != _problem(memory):
             log.warning("drift: %s", problem, extra={"fields": _fields(key)})

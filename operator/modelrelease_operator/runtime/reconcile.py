@@ -29,16 +29,16 @@ from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
-from modelrelease_operator.runtime.measure import Measured, measure, not_answered
+from modelrelease_operator.runtime.measure import Measured, measure, not_answered, revisions_of
 from modelrelease_operator.runtime.memory import Memory, Trouble
+from modelrelease_operator.runtime.metric_sources.registry import MetricSources
+from modelrelease_operator.runtime.metric_sources.source import MetricSource
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, owner_of, read_ours
-from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
@@ -57,17 +57,17 @@ def _utc_now() -> datetime:
 
 
 @dataclass(slots=True)
-class Lazy:
-    """A release's Prometheus, which costs Secrets to be read: only for those who ask for it."""
+class LazySource:
+    """A release's source of metrics, which may cost Secrets to be read: only for those who ask for it."""
 
-    make: Callable[[], Awaitable[MetricSource]]
-    made: MetricSource | None = None
+    open: Callable[[], Awaitable[MetricSource]]
+    _source: MetricSource | None = None
 
     async def get(self) -> MetricSource:
-        """Return it, made at the first use."""
-        if self.made is None:
-            self.made = await self.make()
-        return self.made
+        """Return it, opened at the first use."""
+        if self._source is None:
+            self._source = await self.open()
+        return self._source
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class Reconciler:
     settings: Settings
     clock: Callable[[], datetime] = _utc_now
     drift: DriftWatch = field(default_factory=DriftWatch)
-    sources: Sources = field(default_factory=Sources)
+    sources: MetricSources = field(default_factory=MetricSources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
     outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
     _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
@@ -163,7 +163,9 @@ class Reconciler:
         )
         meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
         status = before.model_copy(update={"resolved": meaning.resolved})
-        source = Lazy(lambda: self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings))
+        source = LazySource(
+            lambda: self.sources.source_of(self.kube, namespace, spec.analysis, self.settings)
+        )
         try:
             owner = owner_of(release)
             seen, uids = await self._observe(release, owner, spec, status, meaning)
@@ -259,7 +261,7 @@ class Reconciler:
         return seen, {**owned.uids, **uids}
 
     async def _decided(
-        self, spec: ReleaseSpec, status: Status, seen: Seen, owner: Owner, source: Lazy, now: datetime
+        self, spec: ReleaseSpec, status: Status, seen: Seen, owner: Owner, source: LazySource, now: datetime
     ) -> Decision:
         """Decide. What persons and safety ask for is decided without a look at Prometheus."""
         pair = judged_pair(status)
@@ -281,16 +283,16 @@ class Reconciler:
             async with asyncio.timeout(limit):
                 measured = await measure(await source.get(), spec, place, pods=pods)
         except TimeoutError:
-            told = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
-            measured = Measured(metrics=told, answers=not_answered(spec, place, told))
+            late = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
+            measured = Measured(metrics=late, answers=not_answered(spec, late))
         seen = replace(seen, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
         return decide(spec=spec, status=status, seen=seen, now=now)
 
     def _follow(self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
-        arms = [target.revision for target in (status.stable, status.canary) if target]
-        revisions = arms if status.stable else []
-        followed = Followed(asked=spec.drift, source=source, revisions=revisions, status=status.drift)
+        targets = [target for target in (status.stable, status.canary) if target]
+        arms = revisions_of(*key, *(targets if status.stable else ()))
+        followed = Followed(asked=spec.drift, source=source, arms=arms, status=status.drift)
         self.drift.follow(key, followed)
 
     async def _none_is_foreign(self, owner: Owner, before: Status, decision: Decision) -> frozenset[str]:
