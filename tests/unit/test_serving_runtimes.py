@@ -3,6 +3,7 @@
 The server here is a double: another port, other paths, arguments, metrics, and a way of its own to leave.
 """
 
+import json
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from modelrelease_operator.api.status import Recipe, Target
 from modelrelease_operator.core.state import Desired, Probing, Running
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.manifests import Owner, render
-from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.serving_runtimes import ServingRuntime, runtime_of
+from modelrelease_operator.serving_runtimes.registry import SERVING_RUNTIMES
 from tests.support.builders import a_target
 from tests.support.foreign_server import FOREIGN, FOREIGN_IMAGE, registered
 
@@ -94,3 +96,30 @@ def test_a_service_of_two_runtimes_leads_to_each_ones_port_by_its_name():
 def test_a_runtime_without_a_prober_is_refused_probes_with_a_sentence():
     with pytest.raises(Invalid, match=r"serving runtime foreign, .* take analysis\.probe away"):
         render(OWNER, world(a_target("1"), a_target("2", recipe=THEIRS), probed=True))
+
+
+# --- every entry of the registry
+
+
+@pytest.mark.parametrize("runtime", [FOREIGN, *SERVING_RUNTIMES], ids=lambda runtime: runtime.name)
+def test_every_runtime_can_be_rendered_and_leaves_no_template_unfilled(runtime: ServingRuntime):
+    image = runtime.images[0].replace("*", "x")
+    assert runtime_of(image) is runtime
+    pod = pod_of(a_target("1", recipe=Recipe(image=image)))
+    (server,) = pod["spec"]["containers"]
+    texts = [*server["args"], *(item["value"] for item in server["env"])]
+    assert not [text for text in texts if "{" in text]
+    assert json.loads(json.dumps(pod)) == pod
+    for probe in (runtime.startup, runtime.readiness, runtime.liveness):
+        assert probe.path.startswith("/")
+        assert probe.timeout_seconds > 0
+    assert 1 <= runtime.port <= 65535
+    assert runtime.metrics.path.startswith("/")
+    assert runtime.drain.grace_seconds > 0
+    assert runtime.artifact.directory.startswith("/")
+
+
+def test_the_runtimes_have_names_of_their_own_and_the_last_one_takes_every_image():
+    names = [runtime.name for runtime in SERVING_RUNTIMES]
+    assert len(set(names)) == len(names)
+    assert SERVING_RUNTIMES[-1].runs("any/image@sha256:0f")
