@@ -79,8 +79,8 @@ def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, Followed]:
     clock = Clock()
     source = PrometheusSource(address, timeout_seconds=5)
     SOURCES.append(source)
-    asked = {"asked": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
-    followed = Followed(**(asked | changes))
+    parts = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
+    followed = Followed(**(parts | changes))
     watch = DriftWatch(clock)
     watch.follow(KEY, followed)
     return watch, clock, followed
@@ -182,11 +182,11 @@ async def test_looks_are_due_five_times_in_a_window_and_at_once_for_a_new_revisi
         clock.now += MINUTE
         watch.follow(KEY, followed)
         assert watch.wait(KEY) == MINUTE, "a pass in between moves nothing"
-        new = Followed(asked=Drift(), source=followed.source, arms=revisions("rev1", "rev2"), status=None)
+        new = Followed(drift=Drift(), source=followed.source, arms=revisions("rev1", "rev2"), status=None)
         watch.follow(KEY, new)
         assert watch.wait(KEY) == timedelta(0)
         await watch.look(KEY)
-        quick = Followed(asked=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
+        quick = Followed(drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
         watch.follow(KEY, quick)
         assert watch.wait(KEY) == timedelta(seconds=12), "a shorter window does not wait for the longer one"
 
@@ -200,14 +200,14 @@ async def test_a_promoted_canary_keeps_its_windows_and_the_old_version_is_forgot
         clock.now += 10 * MINUTE
         await watch.look(KEY)
         watch.follow(
-            KEY, Followed(asked=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
+            KEY, Followed(drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
         )
     assert {name: len(windows) for name, windows in watch.windows(KEY).items()} == {"rev2": 1}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"asked": Drift(enabled=False)}, {"arms": revisions()}],
+    [{"drift": Drift(enabled=False)}, {"arms": revisions()}],
     ids=["not asked for", "nothing serves"],
 )
 async def test_nothing_is_looked_at_where_nothing_is_to_be_seen(changes: dict[str, Any]):

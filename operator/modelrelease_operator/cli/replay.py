@@ -26,7 +26,7 @@ from modelrelease_operator.serving_runtimes import runtime_of
 if TYPE_CHECKING:
     from modelrelease_operator.runtime.credentials import Credentials
     from modelrelease_operator.runtime.recording import Recording
-    from modelrelease_operator.runtime.replay import Replayed
+    from modelrelease_operator.runtime.replay import Happening, Replayed
 
 DETAILS = """\
 Reads the raw counters of a release from Prometheus, at the interval of its
@@ -58,22 +58,26 @@ SAID = {
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "replay", "run the decision over what Prometheus recorded", DETAILS)
-    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
-    made.add_argument("--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)")
-    made.add_argument("--start", type=_moment, required=True, metavar="RFC3339", help="first look")
-    made.add_argument("--end", type=_moment, required=True, metavar="RFC3339", help="last look")
-    made.add_argument("-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)")
-    made.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
-    made.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
-    made.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
-    made.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
-    made.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
-    made.add_argument(
+    parser = command(commands, "replay", "run the decision over what Prometheus recorded", DETAILS)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)")
+    parser.add_argument("--start", type=_moment, required=True, metavar="RFC3339", help="first look")
+    parser.add_argument("--end", type=_moment, required=True, metavar="RFC3339", help="last look")
+    parser.add_argument(
+        "-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)"
+    )
+    parser.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
+    parser.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
+    parser.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
+    parser.add_argument(
         "--ca-file", type=Path, metavar="FILE", help="certificates, PEM, to trust (default: the system's)"
     )
-    made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
-    made.set_defaults(run=_replay)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.set_defaults(run=_replay)
 
 
 def _credentials(parsed: argparse.Namespace) -> "Credentials":
@@ -113,11 +117,11 @@ def _replay(parsed: argparse.Namespace) -> int:
         print("modelrelease replay: --end must be after --start", file=sys.stderr)
         return 2
     try:
-        found = manifests(parsed.file)
+        releases = manifests(parsed.file)
     except NothingThere:
         return nothing_in(parsed.file)
     results = []
-    for release in found:
+    for release in releases:
         url = parsed.prometheus or (release.spec.analysis.prometheus and release.spec.analysis.prometheus.url)
         if not url:
             print(
@@ -126,9 +130,9 @@ def _replay(parsed: argparse.Namespace) -> int:
             return 2
         results.append((release, _replayed(release, url, parsed)))
     if parsed.output == "json":
-        show([_as_json(release, told) for release, told in results])
+        show([_as_json(release, replayed) for release, replayed in results])
     else:
-        print("\n\n".join(_as_text(release, told) for release, told in results))
+        print("\n\n".join(_as_text(release, replayed) for release, replayed in results))
     return 0
 
 
@@ -160,39 +164,42 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     return replay(spec, recording, stable=stable, canary=canary)
 
 
-def _as_text(release: Manifest, told: "Replayed") -> str:
-    after = format_duration(told.at - told.began)
+def _as_text(release: Manifest, replayed: "Replayed") -> str:
+    after = format_duration(replayed.at - replayed.began)
     parts = [
         indented(
-            f"{release.name}: canary {told.canary.version} ({told.canary.revision}) beside "
-            f"{told.stable.version} ({told.stable.revision}) {SAID[told.end]}, "
+            f"{release.name}: canary {replayed.canary.version} ({replayed.canary.revision}) beside "
+            f"{replayed.stable.version} ({replayed.stable.revision}) {SAID[replayed.end]}, "
             f"{after} after its first sample",
             first="",
         ),
         "",
-        *(
-            indented(f"{it.at.strftime('%Y-%m-%d %H:%M:%S')}  {it.reason}: {it.message}", then="    ")
-            for it in told.happenings
-        ),
+        *(indented(_line_of(happening), then="    ") for happening in replayed.happenings),
     ]
-    if told.end == "undecided":
-        parts += ["", indented(f"It waited: {told.status.message}", first="")]
-    if told.status.gates:
-        parts += ["", "At the last look", gates_table(told.status.gates)]
+    if replayed.end == "undecided":
+        parts += ["", indented(f"It waited: {replayed.status.message}", first="")]
+    if replayed.status.gates:
+        parts += ["", "At the last look", gates_table(replayed.status.gates)]
     return "\n".join(parts)
 
 
-def _as_json(release: Manifest, told: "Replayed") -> dict[str, Any]:
+def _line_of(happening: "Happening") -> str:
+    moment = happening.at.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{moment}  {happening.reason}: {happening.message}"
+
+
+def _as_json(release: Manifest, replayed: "Replayed") -> dict[str, Any]:
     return {
         "name": release.name,
-        "end": told.end,
-        "at": told.at.isoformat(),
-        "began": told.began.isoformat(),
-        "seconds": (told.at - told.began).total_seconds(),
-        "stable": {"revision": told.stable.revision, "version": told.stable.version},
-        "canary": {"revision": told.canary.revision, "version": told.canary.version},
+        "end": replayed.end,
+        "at": replayed.at.isoformat(),
+        "began": replayed.began.isoformat(),
+        "seconds": (replayed.at - replayed.began).total_seconds(),
+        "stable": {"revision": replayed.stable.revision, "version": replayed.stable.version},
+        "canary": {"revision": replayed.canary.revision, "version": replayed.canary.version},
         "events": [
-            {"at": it.at.isoformat(), "reason": it.reason, "message": it.message} for it in told.happenings
+            {"at": happening.at.isoformat(), "reason": happening.reason, "message": happening.message}
+            for happening in replayed.happenings
         ],
-        "gates": [gate.model_dump(mode="json", by_alias=True) for gate in told.status.gates],
+        "gates": [gate.model_dump(mode="json", by_alias=True) for gate in replayed.status.gates],
     }

@@ -32,7 +32,7 @@ def _utc_now() -> datetime:
 class Followed:
     """What a pass wants to be looked at until the next."""
 
-    asked: Drift
+    drift: Drift
     source: MetricSource
     arms: Revisions
     """Stable first, then the canary if there is one."""
@@ -61,7 +61,7 @@ class DriftWatch:
 
     def follow(self, key: NamespacedName, followed: Followed) -> None:
         """Look at these revisions from now on; the counts of others are forgotten."""
-        if not (followed.asked.enabled and followed.revisions):
+        if not (followed.drift.enabled and followed.revisions):
             self.forget(key)
             return
         now = self._clock()
@@ -69,7 +69,7 @@ class DriftWatch:
         release.followed = followed
         if any(revision not in release.memories for revision in followed.revisions):
             release.due = now
-        release.due = min(release.due, now + followed.asked.span / LOOKS_PER_WINDOW)
+        release.due = min(release.due, now + followed.drift.span / LOOKS_PER_WINDOW)
         release.memories = {
             revision: release.memories.get(revision, Memory(opened=now)) for revision in followed.revisions
         }
@@ -94,7 +94,7 @@ class DriftWatch:
         if release is None:
             return False
         followed = release.followed
-        drift = followed.asked
+        drift = followed.drift
         # Before anything can fail: a look that does costs one look, and is not repeated without end.
         release.due = self._clock() + drift.span / LOOKS_PER_WINDOW
         samples = await followed.source.read_bins(followed.arms)
@@ -134,7 +134,7 @@ def _problem(memory: Memory) -> str:
 def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
     stable, *others = followed.revisions
     before = followed.status or DriftStatus(revision=stable)
-    after = with_windows(before, memories[stable].windows, followed.asked)
+    after = with_windows(before, memories[stable].windows, followed.drift)
     # A canary is passed over every few seconds anyway, so what it is about needs no pass of its own.
     return not others and is_news(before, after)
 

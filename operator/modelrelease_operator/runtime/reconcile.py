@@ -292,7 +292,7 @@ class Reconciler:
         """Have the bins of what serves now looked at until the next pass."""
         targets = [target for target in (status.stable, status.canary) if target]
         arms = revisions_of(*key, *(targets if status.stable else ()))
-        followed = Followed(asked=spec.drift, source=source, arms=arms, status=status.drift)
+        followed = Followed(drift=spec.drift, source=source, arms=arms, status=status.drift)
         self.drift.follow(key, followed)
 
     async def _none_is_foreign(self, owner: Owner, before: Status, decision: Decision) -> frozenset[str]:

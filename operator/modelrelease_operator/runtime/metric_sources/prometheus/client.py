@@ -149,14 +149,14 @@ class PrometheusClient:
             async with self._lane.slot(own=question.own):
                 return await self._answer_to(question)
         except _Refusal as problem:
-            error, told = QueryRefused, str(problem)
+            error, failure = QueryRefused, str(problem)
         except Trouble as problem:
-            told = str(problem)
+            failure = str(problem)
         except (LookupError, ValueError, TypeError, AttributeError) as problem:
             # Not its text, which may quote the answer.
-            told = f"answered nonsense ({type(problem).__name__})"
+            failure = f"answered nonsense ({type(problem).__name__})"
         # Raised here, so that no cause hangs on it: that may quote the answer, too.
-        raise error(self.sentence(told))
+        raise error(self.sentence(failure))
 
     def sentence(self, what: str) -> str:
         """Return a sentence about the server, without what it may have repeated of the credentials."""
@@ -203,12 +203,12 @@ class PrometheusClient:
         reason = _reason(body)
         if refused and reason:
             # Hidden before it is cut: half of a secret would not be found.
-            told = self.hidden(reason)[:LONGEST_REASON]
-            return _Refusal(f"answered with an error: it cannot run the query, {status}: {told}")
+            failure = self.hidden(reason)[:LONGEST_REASON]
+            return _Refusal(f"answered with an error: it cannot run the query, {status}: {failure}")
         if self._quotes:
             text = reason or " ".join(body.decode(errors="replace").split())
-            told = f"answered with an error: {status}: {self.hidden(text)[:LONGEST_QUOTE]}"
-            return _Refusal(told)
+            failure = f"answered with an error: {status}: {self.hidden(text)[:LONGEST_QUOTE]}"
+            return _Refusal(failure)
         if answer.status in WANTS_CREDENTIALS:
             return Trouble(
                 f"answered with an error: {status}: it wants other credentials (spec.analysis.prometheus)"

@@ -43,7 +43,7 @@ class Selection:
     metrics: ServerMetrics
     names: tuple[str, ...]
     timed: tuple[str, ...]
-    """Those by which it is told when a target was scraped and when its process began: each has one."""
+    """Those that tell when a target was scraped and when its process began: each has one."""
     matchers: str
 
     def query(self, namespace: str) -> str:
@@ -173,7 +173,7 @@ class _Counted(NamedTuple):
     name: str
     revision: str
     pod: str
-    told: str
+    detail: str
     """What tells it from the others of its pod and metric."""
     value: float
 
@@ -231,7 +231,7 @@ class CounterRows:
             name=self._once(name),
             revision=self._once(labels[reading.revision]),
             pod=self._once(labels.get(words.POD) or labels["instance"]),
-            told=self._once(labels[reading.told_by]),
+            detail=self._once(labels[reading.told_by]),
             value=float(row["value"][1]),
         )
 
@@ -240,10 +240,10 @@ class CounterRows:
         return Counter(
             revision=counted.revision,
             pod=counted.pod,
-            code=counted.told if field == "code" else None,
-            bound=counted.told if field == "bound" else None,
-            bin=counted.told if field == "bin" else None,
-            layout=counted.told if field == "layout" else None,
+            code=counted.detail if field == "code" else None,
+            bound=counted.detail if field == "bound" else None,
+            bin=counted.detail if field == "bin" else None,
+            layout=counted.detail if field == "layout" else None,
             probe=counted.name in PROBE_METRICS,
             source=source,
             at=self._times.get(counted.target),

@@ -133,8 +133,8 @@ class PrometheusSource:
             return envelope
         if partial := _partial(envelope):
             # Hidden before it is cut: half of a secret would not be found.
-            told = self._client.hidden(partial)[:LONGEST_REASON]
-            what = f"answered in part only, so its answer is not used: {told}"
+            reason = self._client.hidden(partial)[:LONGEST_REASON]
+            what = f"answered in part only, so its answer is not used: {reason}"
             return MetricsUnavailable(message=self._client.sentence(what))
         return rows
 
