@@ -334,6 +334,37 @@ async def test_a_bad_answer_is_a_sentence_that_names_the_server(handler: Handler
             )
 
 
+async def test_a_proxy_of_the_environment_is_used_except_for_hosts_that_want_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = Prometheus([Revision(*OLD)])
+    arguments: dict[str, Any] = {
+        "namespace": "ml",
+        "release": "qna",
+        "start": NOON,
+        "end": NOON,
+        "interval": STEP,
+    }
+    async with serving(server.answer) as address:
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.setenv("no_proxy", "direct.invalid")
+        recording = await PrometheusHistory("http://prometheus.invalid").read(**arguments)
+        with pytest.raises(Unavailable, match=r"http://direct\.invalid does not answer"):
+            await PrometheusHistory("http://direct.invalid").read(**arguments)
+    assert recording.versions == {"old": "6"}
+
+
+async def test_a_redirect_is_not_followed_and_the_sentence_says_what_to_name():
+    async def elsewhere(_: web.Request) -> web.Response:
+        return web.Response(status=308, headers={"Location": "https://elsewhere.invalid/"})
+
+    async with serving(elsewhere) as address:
+        with pytest.raises(Unavailable, match="name the address that it leads to"):
+            await PrometheusHistory(address).read(
+                namespace="ml", release="qna", start=NOON, end=NOON, interval=STEP
+            )
+
+
 async def test_too_long_a_time_is_refused_before_it_fills_the_memory():
     with pytest.raises(Invalid, match="replay less"):
         await PrometheusHistory("http://nowhere").read(

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -38,6 +39,10 @@ MAX_BYTES = 8 * 1024**3
 MAX_SERIES = 1_000_000
 TIMEOUT_SECONDS = 300.0
 """For one answer. A person waits, and a day of many pods is a large answer."""
+
+T = TypeVar("T")
+ByMoment = dict[int, list[dict[str, Any]]]
+"""Rows as instant queries give them, by the number of their moment."""
 
 
 class PrometheusHistory:
@@ -85,9 +90,9 @@ class PrometheusHistory:
         query = history_query(namespace, release, self._metrics, predictions=predictions)
         moments = [start + index * interval for index in range(looks)]
         async for first, rows in self._parts(query, moments, interval):
-            by_moment = self._by_moment(rows, first, moments, interval)
-            table.update(self._counters(by_moment))
-            for revision, version in self._versions(rows):
+            by_moment = self._understood(partial(_by_moment, rows, first, moments, interval))
+            table |= self._understood(partial(self._counters, by_moment))
+            for revision, version in self._understood(partial(self._versions, rows)):
                 versions.setdefault(revision, version)
         if not versions:
             msg = (
@@ -117,10 +122,10 @@ class PrometheusHistory:
     async def _answers(self, gate: Gate, query: str, place: Place, recording: Recording) -> list[Answer]:
         """Return a gate's answer at every look: what is missing in a range is an empty answer."""
         moments = [look.at for look in recording.looks]
-        by_moment: dict[int, list[dict[str, Any]]] = {}
+        by_moment: ByMoment = {}
         try:
             async for first, rows in self._parts(query, moments, place.interval):
-                by_moment |= self._by_moment(rows, first, moments, place.interval)
+                by_moment |= self._understood(partial(_by_moment, rows, first, moments, place.interval))
         except QueryRefused as refused:
             unmeasured = NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}")
             return [unmeasured] * len(moments)
@@ -137,12 +142,9 @@ class PrometheusHistory:
         self, query: str, moments: list[datetime], interval: timedelta
     ) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
         """Ask a query at every moment; yield the rows in parts, each with the number of its first moment."""
-        try:
-            for first in range(0, len(moments), MOST_POINTS):
-                part = moments[first : first + MOST_POINTS]
-                yield first, await self._ask(query, part[0], part[-1], interval)
-        finally:
-            await self._client.close()
+        for first in range(0, len(moments), MOST_POINTS):
+            part = moments[first : first + MOST_POINTS]
+            yield first, await self._ask(query, part[0], part[-1], interval)
 
     async def _ask(
         self, query: str, start: datetime, end: datetime, interval: timedelta
@@ -155,44 +157,35 @@ class PrometheusHistory:
             "step": f"{interval.total_seconds():.0f}s",
         }
         question = Question(path="query_range", fields=fields, take=rows.append, max_series=MAX_SERIES)
-        await self._client.ask(question)
+        try:
+            await self._client.ask(question)
+        finally:
+            # Nobody has to close a history: each question leaves nothing open.
+            await self._client.close()
         return rows
 
-    def _by_moment(
-        self, rows: list[dict[str, Any]], first: int, moments: list[datetime], interval: timedelta
-    ) -> dict[int, list[dict[str, Any]]]:
-        """Return the rows of a part as instant queries give them, by the number of their moment."""
-        by_moment: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        nonsense = ""
+    def _understood(self, read: Callable[[], T]) -> T:
+        """Return what an answer means.
+
+        Raises PrometheusError, and not from what was raised: that may quote the answer.
+        """
         try:
-            for index, row in _instants(rows, moments[first], interval):
-                by_moment[first + index].append(row)
+            return read()
         except (LookupError, ValueError, TypeError, AttributeError) as problem:
             nonsense = type(problem).__name__
-        self._understood(nonsense)
-        return by_moment
+        raise PrometheusError(self._client.sentence(f"answered nonsense ({nonsense})"))
 
-    def _counters(self, by_moment: dict[int, list[dict[str, Any]]]) -> dict[int, tuple[Counter, ...]]:
-        counters: dict[int, tuple[Counter, ...]] = {}
-        nonsense = ""
-        try:
-            counters = {index: counters_of(rows, self._metrics) for index, rows in by_moment.items()}
-        except (LookupError, ValueError, TypeError, AttributeError) as problem:
-            nonsense = type(problem).__name__
-        self._understood(nonsense)
-        return counters
+    def _counters(self, by_moment: ByMoment) -> dict[int, tuple[Counter, ...]]:
+        return {index: counters_of(rows, self._metrics) for index, rows in by_moment.items()}
 
-    def _understood(self, nonsense: str) -> None:
-        """Raise PrometheusError for an answer that could not be read, and not from what may quote it."""
-        if nonsense:
-            raise PrometheusError(self._client.sentence(f"answered nonsense ({nonsense})"))
-
-    def _versions(self, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-        """Yield each revision with the version on its label."""
+    def _versions(self, rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+        """Return each revision with the version on its label."""
+        versions = []
         for row in rows:
             labels = row["metric"]
             if revision := labels.get(self._metrics.revision):
-                yield revision, labels.get(self._metrics.model_version, revision)
+                versions.append((revision, labels.get(self._metrics.model_version, revision)))
+        return versions
 
 
 def proxy_for(url: str) -> str | None:
@@ -201,6 +194,16 @@ def proxy_for(url: str) -> str | None:
     if proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get(parts.scheme)
+
+
+def _by_moment(
+    rows: Iterable[dict[str, Any]], first: int, moments: Sequence[datetime], interval: timedelta
+) -> ByMoment:
+    """Return the rows of a part as instant queries give them; `first` is the number of its first moment."""
+    by_moment: ByMoment = defaultdict(list)
+    for index, row in _instants(rows, moments[first], interval):
+        by_moment[first + index].append(row)
+    return by_moment
 
 
 def _instants(
