@@ -87,8 +87,12 @@ def _credentials(parsed: argparse.Namespace) -> "Credentials":
     if bool(parsed.user) != bool(parsed.password_file):
         msg = "--user and --password-file belong together"
         raise Invalid(msg)
-    token, password, ca = (_text(file) for file in (parsed.token_file, parsed.password_file, parsed.ca_file))
-    return Credentials(token=token, username=parsed.user, password=password, ca=ca)
+    return Credentials(
+        token=_text(parsed.token_file),
+        username=parsed.user,
+        password=_text(parsed.password_file),
+        ca=_text(parsed.ca_file),
+    )
 
 
 def _text(file: Path | None) -> str | None:
@@ -143,7 +147,8 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     )
     from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
-    spec, namespace = release.spec, parsed.namespace or release.namespace or "default"
+    spec = release.spec
+    namespace = parsed.namespace or release.namespace or "default"
     credentials = _credentials(parsed)
 
     async def recorded() -> "tuple[Recording, str, str]":

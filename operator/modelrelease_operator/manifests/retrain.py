@@ -19,7 +19,8 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 def retrain_job(owner: Owner, retraining: Retraining) -> dict[str, Any]:
     """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
-    settings, request = retraining.asked, retraining.request
+    settings = retraining.asked
+    request = retraining.request
     labels = {names.LABEL_RETRAIN: request.request}
     pod = merged(_pod(owner, retraining), settings.pod_template)
     pod = merged(pod, {"metadata": {"labels": {names.LABEL_RELEASE: None, **labels}}})
@@ -73,7 +74,8 @@ def _container(owner: Owner, retraining: Retraining) -> dict[str, Any]:
 
 
 def _env(owner: Owner, retraining: Retraining) -> list[dict[str, Any]]:
-    request, stable = retraining.request, retraining.stable
+    request = retraining.request
+    stable = retraining.stable
     registered = stable.registered
     values = {
         words.ENV_RELEASE: owner.name,

@@ -135,7 +135,7 @@ def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
     stable, *others = followed.revisions
     before = followed.status or DriftStatus(revision=stable)
     after = with_windows(before, memories[stable].windows, followed.drift)
-    # A canary is passed over every few seconds anyway, so what it is about needs no pass of its own.
+    # A canary is reconciled every few seconds anyway, so what it is about needs no pass of its own.
     return not others and is_news(before, after)
 
 

@@ -42,7 +42,8 @@ class Connected:
     """What lives as long as the connection to the API server."""
 
     def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
-        mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
+        mlflow = registry_of(settings)
+        interval = timedelta(seconds=settings.mlflow_interval_seconds)
         recorded_in = mlflow if settings.mlflow_record_outcomes else None
         watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube), wake=self._wake)
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
@@ -191,7 +192,8 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    namespaces, handlers = settings.watched_namespaces, Handlers(settings)
+    namespaces = settings.watched_namespaces
+    handlers = Handlers(settings)
     async with serving_health(settings.liveness_port, handlers.trouble):
         await kopf.operator(
             registry=registry_for(handlers),

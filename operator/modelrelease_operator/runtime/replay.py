@@ -120,7 +120,9 @@ class _Run:
     """One replay on its way."""
 
     def __init__(self, *, spec: ReleaseSpec, stable: Target, canary: Target, began: datetime) -> None:
-        self._spec, self._stable, self._canary = spec, stable, canary
+        self._spec = spec
+        self._stable = stable
+        self._canary = canary
         self._began = self._now = began
         self._status = Status(phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began))
         self._routed = frozenset({stable.revision})
@@ -166,7 +168,8 @@ class _Run:
             answers=look.answers,
         )
         decision = decide(spec=self._spec, status=self._status, seen=seen, now=self._now)
-        self._status, self._routed = decision.status, decision.desired.routed
+        self._status = decision.status
+        self._routed = decision.desired.routed
         for notice in decision.notices:
             self._happenings.append(Happening(at=self._now, reason=notice.reason, message=notice.message))
         waits: timedelta | None = decision.requeue

@@ -50,7 +50,8 @@ class Workers:
     """The tasks of all releases."""
 
     def __init__(self, reconciler: Reconciler, notifier: Notifier | None = None) -> None:
-        self._reconciler, self._notifier = reconciler, notifier
+        self._reconciler = reconciler
+        self._notifier = notifier
         self._workers: dict[NamespacedName, _Worker] = {}
         self._seen: dict[NamespacedName, object] = {}
         self._resync: asyncio.Task[None] | None = None

@@ -149,7 +149,8 @@ class PrometheusClient:
             async with self._lane.slot(own=question.own):
                 return await self._answer_to(question)
         except _Refusal as problem:
-            error, failure = QueryRefused, str(problem)
+            error = QueryRefused
+            failure = str(problem)
         except Trouble as problem:
             failure = str(problem)
         except (LookupError, ValueError, TypeError, AttributeError) as problem:

@@ -16,8 +16,10 @@ SETUP = "docs/reference/metrics.md says what a scrape job needs"
 
 def query_of(of: Revisions, *, revision: str, pods: Collection[str]) -> str:
     """Return the query for a revision's series, whatever their labels are called, and for its targets."""
-    metrics, pattern = of.metrics[revision], "|".join(_asked_for(pods))
-    counter, well = metrics.requests_total, f'{metrics.code}="200"'
+    metrics = of.metrics[revision]
+    counter = metrics.requests_total
+    well = f'{metrics.code}="200"'
+    pattern = "|".join(_asked_for(pods))
     return "\nor\n".join(
         (
             f'{counter}{{{well},{metrics.revision}="{revision}"}}',
@@ -37,7 +39,8 @@ def meaning_of(
 ) -> str:
     """Return what is wrong, as a sentence about Prometheus."""
     metrics = of.metrics[revision]
-    counter, names = metrics.requests_total, _asked_for(pods)
+    counter = metrics.requests_total
+    names = _asked_for(pods)
     series = [(row["metric"], float(row["value"][1])) for row in rows]
     for pod in names:
         wanted = {

@@ -48,7 +48,8 @@ class Rows:
             msg = "answered nonsense: it is no UTF-8"
             raise Trouble(msg) from problem
         if self._head is None and (begin := ROWS.search(self._rest)):
-            self._head, self._rest = self._rest[: begin.end()], self._rest[begin.end() :]
+            self._head = self._rest[: begin.end()]
+            self._rest = self._rest[begin.end() :]
             self._in_rows = True
         if self._in_rows:
             self._rest = self._rest[self._series() :]
@@ -72,7 +73,8 @@ class Rows:
 
     def _series(self) -> int:
         """Hand on every series that is complete; return where the rest begins."""
-        text, at = self._rest, 0
+        text = self._rest
+        at = 0
         while True:
             at = _end_of(BLANK, text, at)
             if at == len(text):

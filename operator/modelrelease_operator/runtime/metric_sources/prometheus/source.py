@@ -143,7 +143,8 @@ class PrometheusSource:
 
         Asked once a minute at most for each release; in between the last sentence holds.
         """
-        key, now = (of.namespace, of.release, revision), time.monotonic()
+        now = time.monotonic()
+        key = (of.namespace, of.release, revision)
         known = self._reasons.get(key)
         if known and now - known[0] < ASK_WHY_EVERY:
             return known[1]
