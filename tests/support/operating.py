@@ -16,6 +16,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.core.observed import Counter, Metrics
 from modelrelease_operator.runtime.cache import WATCHED, Cached
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
@@ -51,10 +52,10 @@ class Measured:
     wait: float = 0.0
     """Seconds that an answer takes."""
 
-    async def read(self, *, revisions: tuple[str, str], **_: Any) -> Metrics:
+    async def read_counters(self, of: Revisions, **_: Any) -> Metrics:
         await asyncio.sleep(self.wait)
         self.looks += 1
-        canary, _stable = revisions
+        canary, _stable = of.metrics
         found: list[Counter] = []
         for pod in self.server.of("Pod"):
             revision, name = pod["metadata"]["labels"][names.LABEL_REVISION], pod["metadata"]["name"]
@@ -72,7 +73,7 @@ class OneSource:
     def __init__(self, source: Measured) -> None:
         self.source = source
 
-    async def of(self, *_: Any, **__: Any) -> Measured:
+    async def source_of(self, *_: Any, **__: Any) -> Measured:
         return self.source
 
 
@@ -85,6 +86,8 @@ class Operating:
     reconciler: Reconciler
     clock: Clock
     measured: Measured
+    woken: list[tuple[str, str]]
+    """Releases that the watches have waked, in order."""
     reporters: dict[str, Reporter] = field(default_factory=dict)
 
     async def once(self, name: str = "qna") -> timedelta | None:
@@ -95,7 +98,7 @@ class Operating:
         else:
             self.kube.release_gone(("ml", name), None)
         reporter = self.reporters.setdefault(name, Reporter(self.kube, "ml", name))
-        requeue = await self.reconciler.pass_over("ml", name, reporter)
+        requeue = await self.reconciler.reconcile("ml", name, reporter)
         self.clock.now += requeue or timedelta(seconds=1)
         return requeue
 
@@ -190,7 +193,8 @@ async def connected(server: ApiServer) -> Kube:
 async def operating(**settings: Any) -> AsyncIterator[Operating]:
     """Start a server and what passes need."""
     server = await ApiServer().start()
-    kube = Cached(await connected(server))
+    woken: list[tuple[str, str]] = []
+    kube = Cached(await connected(server), wake=woken.append)
     kube.start()
     await kube.filled(5)
     clock, measured = Clock(), Measured(server)
@@ -200,7 +204,7 @@ async def operating(**settings: Any) -> AsyncIterator[Operating]:
         clock=clock,
         sources=OneSource(measured),  # type: ignore[arg-type]
     )
-    world = Operating(server, kube, reconciler, clock, measured)
+    world = Operating(server, kube, reconciler, clock, measured, woken)
     try:
         yield world
     finally:

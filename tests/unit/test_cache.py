@@ -136,8 +136,7 @@ async def test_what_a_person_changes_is_repaired(world: Operating):
 
 async def test_a_release_that_waits_looks_ever_less_often_and_wakes_at_once(world: Operating):
     world.server.pods_start = False
-    woken: list[tuple[str, str]] = []
-    world.kube.wake = woken.append
+    woken = world.woken
     world.release("1")
     waits = [await world.once() for _ in range(12)]
     seconds = [wait.total_seconds() for wait in waits if wait]

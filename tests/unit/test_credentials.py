@@ -16,8 +16,8 @@ from modelrelease_operator.api.prometheus import Prometheus
 from modelrelease_operator.core.observed import MetricsUnavailable
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_credentials
-from modelrelease_operator.runtime.prometheus import MetricSource
-from modelrelease_operator.runtime.sources import Sources
+from modelrelease_operator.runtime.metric_sources.prometheus.servers import PrometheusServers
+from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from modelrelease_operator.runtime.telemetry import log_as_json
 from modelrelease_operator.settings import Settings
 from tests.support.asking import asking
@@ -111,7 +111,7 @@ async def headers_seen_by_a_server(credentials: Credentials) -> str | None:
         return web.Response(text=NO_ROWS)
 
     async with serving(handler) as address, asking(address, credentials=credentials) as source:
-        assert await source.ask("up") == []
+        assert await source.query("up") == []
     return seen[0]
 
 
@@ -144,7 +144,7 @@ async def test_a_server_that_repeats_a_secret_does_not_bring_it_into_any_sentenc
         return web.json_response({"error": f"{shown} {TOKEN}", "data": f"{shown} {TOKEN}"}, status=status)
 
     async with serving(echo) as address, asking(address, credentials=credentials) as source:
-        found = await source.ask("up")
+        found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
     for secret in credentials.secrets:
         assert secret not in found.message
@@ -193,7 +193,7 @@ async def test_certificates_are_checked_with_those_that_are_given_or_not_at_all_
 
         async def found(credentials: Credentials) -> Any:
             async with asking(address, credentials=credentials) as source:
-                return await source.ask("up")
+                return await source.query("up")
 
         assert await found(Credentials(ca=certificate)) == []
         assert await found(Credentials(verify=False)) == []
@@ -212,19 +212,19 @@ async def test_the_operators_own_certificates_are_trusted_beside_the_systems(
     context, certificate = tls
     (tmp_path / "ca.crt").write_text(certificate)
     async with serving(answering(NO_ROWS), tls=context) as address:
-        sources = Sources()
+        sources = PrometheusServers()
         settings = Settings(prometheus_url=address, ca_file=str(tmp_path / "ca.crt"))
-        assert await sources.get(address, Credentials(), settings).ask("up") == []
+        assert await sources.get(address, Credentials(), settings).query("up") == []
         await sources.close()
 
 
 async def test_a_server_that_cannot_even_be_asked_says_why():
-    source = MetricSource("http://p", timeout_seconds=1, trouble="no right to read Secrets")
-    assert await source.ask("up") == MetricsUnavailable(message="no right to read Secrets")
+    source = PrometheusSource("http://p", timeout_seconds=1, trouble="no right to read Secrets")
+    assert await source.query("up") == MetricsUnavailable(message="no right to read Secrets")
 
 
 async def test_one_source_is_used_again_for_one_address_and_one_way_to_prove_oneself():
-    sources, settings = Sources(), Settings()
+    sources, settings = PrometheusServers(), Settings()
     one = sources.get("http://p", Credentials(), settings)
     assert sources.get("http://p", Credentials(), settings) is one
     assert sources.get("http://q", Credentials(), settings) is not one
@@ -241,14 +241,14 @@ async def test_a_source_that_is_crowded_out_answers_what_it_was_asked_and_may_be
         return web.Response(text=NO_ROWS)
 
     async with serving(slowly) as address:
-        sources, settings = Sources(most=1), Settings(allowed_hosts="127.0.0.0/8")
+        sources, settings = PrometheusServers(most=1), Settings(allowed_hosts="127.0.0.0/8")
         source = sources.get(address, Credentials(), settings)
-        asked = asyncio.create_task(source.ask("up"))
+        asked = asyncio.create_task(source.query("up"))
         await begun.wait()
         assert sources.get("http://another", Credentials(), settings) is not source
         go_on.set()
         assert await asked == []
-        assert await source.ask("up") == [], "who holds it, as drift does, may go on"
+        assert await source.query("up") == [], "who holds it, as drift does, may go on"
         await sources.close()
 
 

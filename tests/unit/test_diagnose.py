@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.core.queries import Place
-from modelrelease_operator.runtime.diagnose import meaning_of
 from modelrelease_operator.runtime.measure import measure
-from tests.support.asking import asking
+from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import meaning_of
+from tests.support.asking import asking, revisions
 from tests.support.builders import a_spec, a_target
 from tests.support.servers import serving
 
@@ -36,7 +36,7 @@ RENAMED = {**RIGHT, "release": "prod", "exported_release": "qna"}
 )  # fmt: skip
 def test_what_is_wrong_is_told(rows: Any, sentence: str):
     found = [{"metric": labels, "value": [1, str(value)]} for labels, value in rows]
-    said = meaning_of(found, namespace="ml", release="qna", revision="rev2", pods=[POD])
+    said = meaning_of(found, revisions("rev2"), revision="rev2", pods=[POD])
     assert said.startswith("Prometheus ")
     assert sentence in said
     assert "theirs" not in said

@@ -14,7 +14,8 @@ from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_windows import PREDICTIONS
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
-from modelrelease_operator.runtime.prometheus import MetricSource
+from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
+from tests.support.asking import revisions
 from tests.support.builders import START
 from tests.support.servers import serving
 
@@ -64,7 +65,7 @@ class Clock:
         return self.now
 
 
-SOURCES: list[MetricSource] = []
+SOURCES: list[PrometheusSource] = []
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +77,10 @@ async def everything_closed() -> AsyncIterator[None]:
 
 def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, Followed]:
     clock = Clock()
-    source = MetricSource(address, timeout_seconds=5)
+    source = PrometheusSource(address, timeout_seconds=5)
     SOURCES.append(source)
-    asked = {"asked": Drift(), "source": source, "revisions": ("rev1",), "status": None}
-    followed = Followed(**(asked | changes))
+    parts = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
+    followed = Followed(**(parts | changes))
     watch = DriftWatch(clock)
     watch.follow(KEY, followed)
     return watch, clock, followed
@@ -104,7 +105,7 @@ async def test_a_window_is_counted_between_two_looks_and_is_news_when_it_closes(
 async def test_one_question_is_asked_for_both_revisions_and_one_copy_of_the_baseline():
     fake = FakePrometheus()
     async with serving(fake.answer) as address:
-        watch, *_ = a_watch(address, revisions=("rev2", "rev1"))
+        watch, *_ = a_watch(address, arms=revisions("rev2", "rev1"))
         await watch.look(KEY)
     (query,) = fake.asked
     counts, starts = query.split(" or label_replace(")
@@ -133,7 +134,7 @@ async def test_beside_a_canary_nothing_needs_a_pass_of_its_own_and_both_are_judg
     fake = FakePrometheus()
     fake.grow((0,) * 10, "rev2")
     async with serving(fake.answer) as address:
-        watch, clock, _ = a_watch(address, revisions=("rev1", "rev2"))
+        watch, clock, _ = a_watch(address, arms=revisions("rev1", "rev2"))
         await watch.look(KEY)
         fake.grow(DRIFTING)
         fake.grow(AS_TRAINED, "rev2")
@@ -181,11 +182,11 @@ async def test_looks_are_due_five_times_in_a_window_and_at_once_for_a_new_revisi
         clock.now += MINUTE
         watch.follow(KEY, followed)
         assert watch.wait(KEY) == MINUTE, "a pass in between moves nothing"
-        new = Followed(asked=Drift(), source=followed.source, revisions=("rev1", "rev2"), status=None)
+        new = Followed(drift=Drift(), source=followed.source, arms=revisions("rev1", "rev2"), status=None)
         watch.follow(KEY, new)
         assert watch.wait(KEY) == timedelta(0)
         await watch.look(KEY)
-        quick = Followed(asked=Drift(window="1m"), source=new.source, revisions=new.revisions, status=None)
+        quick = Followed(drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
         watch.follow(KEY, quick)
         assert watch.wait(KEY) == timedelta(seconds=12), "a shorter window does not wait for the longer one"
 
@@ -194,17 +195,19 @@ async def test_a_promoted_canary_keeps_its_windows_and_the_old_version_is_forgot
     fake = FakePrometheus()
     fake.grow((0,) * 10, "rev2")
     async with serving(fake.answer) as address:
-        watch, clock, followed = a_watch(address, revisions=("rev1", "rev2"))
+        watch, clock, followed = a_watch(address, arms=revisions("rev1", "rev2"))
         await watch.look(KEY)
         clock.now += 10 * MINUTE
         await watch.look(KEY)
-        watch.follow(KEY, Followed(asked=Drift(), source=followed.source, revisions=("rev2",), status=None))
+        watch.follow(
+            KEY, Followed(drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
+        )
     assert {name: len(windows) for name, windows in watch.windows(KEY).items()} == {"rev2": 1}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"asked": Drift(enabled=False)}, {"revisions": ()}],
+    [{"drift": Drift(enabled=False)}, {"arms": revisions()}],
     ids=["not asked for", "nothing serves"],
 )
 async def test_nothing_is_looked_at_where_nothing_is_to_be_seen(changes: dict[str, Any]):

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.runtime import web as module
 from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.prometheus import Lane
-from modelrelease_operator.runtime.sources import Sources
-from modelrelease_operator.runtime.vectors import Rows
+from modelrelease_operator.runtime.metric_sources.prometheus.client import Lane
+from modelrelease_operator.runtime.metric_sources.prometheus.rows import Rows
+from modelrelease_operator.runtime.metric_sources.prometheus.servers import PrometheusServers
 from modelrelease_operator.runtime.web import NotAllowed, Reach, Trouble, Web
 from modelrelease_operator.settings import Settings
-from tests.support.asking import asking
+from tests.support.asking import asking, revisions
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
-ASKED: dict[str, Any] = {"namespace": "ml", "release": "qna", "revisions": ["rev1", "rev2"]}
+ARMS = revisions("rev1", "rev2")
 ROW = b'{"metric":{"__name__":"predictions_total","pod":"p","revision":"a","code":"200"},"value":[1,"1"]},'
 HEAD = b'{"status":"success","data":{"resultType":"vector","result":['
 MEGABYTE = 1024 * 1024
@@ -102,7 +102,7 @@ async def test_whatever_a_server_does_is_a_sentence_that_names_it(handler: Handl
         serving(handler) as address,
         asking(address, timeout_seconds=seconds, max_bytes=MEGABYTE) as it,
     ):
-        for found in (await it.read(**ASKED), await it.ask("up")):
+        for found in (await it.read_counters(ARMS), await it.query("up")):
             if "ValueError" in sentence and isinstance(found, list):
                 continue  # a person's own query may give anything; core/queries.py reads it
             assert isinstance(found, MetricsUnavailable)
@@ -118,10 +118,10 @@ async def test_a_healthy_releases_look_ends_before_those_of_all_servers_that_do_
         for handler in (dripping, never) * 10:
             address = await stack.enter_async_context(serving(handler))
             source = await stack.enter_async_context(asking(address, timeout_seconds=60))
-            harmful.append(asyncio.create_task(source.read(**ASKED)))
+            harmful.append(asyncio.create_task(source.read_counters(ARMS)))
         await asyncio.sleep(0)
         for _ in range(3):
-            found = await good.read(**ASKED)
+            found = await good.read_counters(ARMS)
             assert found == (Counter(revision="a", pod="p", code="200", value=3.0),)
         assert not any(task.done() for task in harmful)
         for task in harmful:
@@ -133,7 +133,7 @@ async def test_an_answer_of_100_mb_costs_less_than_40():
     async with serving(sending(100)) as address, asking(address, timeout_seconds=60) as source:
         tracemalloc.start()
         try:
-            found = await source.read(**ASKED)
+            found = await source.read_counters(ARMS)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -155,7 +155,7 @@ async def test_a_large_answer_lets_others_have_their_turn():
 
     async with serving(sending(10)) as address, asking(address, timeout_seconds=60) as source:
         other = asyncio.create_task(somebody_else())
-        found = await source.read(**ASKED)
+        found = await source.read_counters(ARMS)
         other.cancel()
     assert len(found) == 10 * (MEGABYTE // len(ROW)) + 1  # type: ignore[arg-type]
     assert turns > 100
@@ -168,7 +168,7 @@ async def test_the_limit_holds_for_what_was_compressed():
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
 
     async with serving(handler) as address, asking(address, max_bytes=2 * MEGABYTE) as source:
-        found = await source.ask("up")
+        found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
     assert "answered with more than 2,097,152 bytes, which is the limit (MODELRELEASE_" in found.message
 
@@ -180,7 +180,7 @@ async def test_a_compressed_answer_is_read():
         return web.Response(body=body, headers={"Content-Encoding": "gzip"})
 
     async with serving(handler) as address, asking(address) as source:
-        found = await source.read(**ASKED)
+        found = await source.read_counters(ARMS)
     assert found == (Counter(revision="a", pod="p", code="200", value=3.0),)
 
 
@@ -196,7 +196,7 @@ async def test_a_redirect_is_not_followed():
         serving(redirecting(f"{address}/secret")) as outside,
         asking(outside) as source,
     ):
-        found = await source.read(**ASKED)
+        found = await source.read_counters(ARMS)
     assert asked == []
     assert isinstance(found, MetricsUnavailable)
     assert "/secret" not in found.message
@@ -208,7 +208,7 @@ async def test_a_redirect_is_not_followed():
 )
 async def test_an_error_that_is_not_prometheus_own_is_told_by_its_code_alone(status: int, body: str):
     async with serving(answering(body, status)) as address, asking(address) as source:
-        found = await source.ask("up")
+        found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
     assert f"HTTP status {status}" in found.message
     assert "hunter2" not in found.message
@@ -217,7 +217,7 @@ async def test_an_error_that_is_not_prometheus_own_is_told_by_its_code_alone(sta
 async def test_prometheus_own_reason_for_refusing_a_query_is_told_in_at_most_200_characters():
     said = json.dumps({"status": "error", "errorType": "bad_data", "error": "x" * 1000})
     async with serving(answering(said, 400)) as address, asking(address) as source:
-        found = await source.ask("up")
+        found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
     assert found.message.endswith(f"it cannot run the query, HTTP status 400: {'x' * 200}")
 
@@ -235,7 +235,7 @@ async def test_prometheus_own_reason_for_refusing_a_query_is_told_in_at_most_200
 async def test_an_answer_in_part_decides_no_gate(more: dict[str, Any], used: bool):
     body = json.dumps({**json.loads(an_answer("3")), **more})
     async with serving(answering(body)) as address, asking(address) as source:
-        found = await source.ask("up")
+        found = await source.query("up")
     assert isinstance(found, list) is used
     if not used:
         assert "answered in part only" in found.message
@@ -252,7 +252,7 @@ async def test_a_query_is_sent_in_the_body_or_in_the_address_where_a_server_want
         return web.Response(text=an_answer("3"))
 
     async with serving(old) as address, asking(address) as source:
-        assert len(await source.ask("up")) == 1
+        assert len(await source.query("up")) == 1
     assert asked[0] == ("POST", "application/x-www-form-urlencoded")
     assert [method for method, _ in asked] == ["POST", "GET"]
 
@@ -267,10 +267,10 @@ async def test_slow_queries_of_people_leave_room_for_counters_of_the_same_server
     async with serving(handler) as address:
         lane = Lane(own=2)
         async with asking(address, lane=lane) as mine, asking(address, lane=lane) as others:
-            slow = [asyncio.create_task(mine.ask("slow")) for _ in range(2)]
+            slow = [asyncio.create_task(mine.query("slow")) for _ in range(2)]
             await asyncio.sleep(0)
-            assert len(await others.read(**ASKED)) == 1  # type: ignore[arg-type]
-            refused = await others.ask("up")
+            assert len(await others.read_counters(ARMS)) == 1  # type: ignore[arg-type]
+            refused = await others.query("up")
             assert not any(task.done() for task in slow)
             for task in slow:
                 task.cancel()
@@ -299,12 +299,12 @@ async def test_only_so_many_large_answers_are_in_memory_at_once_and_small_ones_a
         asking(address, lane=Lane(large=room), timeout_seconds=60) as second,
         asking(small, lane=Lane(large=room)) as third,
     ):
-        reading = asyncio.create_task(first.read(**ASKED))
+        reading = asyncio.create_task(first.read_counters(ARMS))
         await begun.wait()
         while not room.locked():  # noqa: ASYNC110 - a semaphore has no event
             await asyncio.sleep(0)
-        refused = await second.read(**ASKED)
-        assert len(await third.read(**ASKED)) == 1  # type: ignore[arg-type]
+        refused = await second.read_counters(ARMS)
+        assert len(await third.read_counters(ARMS)) == 1  # type: ignore[arg-type]
         go_on.set()
         assert len(await reading) == 3 * MEGABYTE // len(ROW) + 1  # type: ignore[arg-type]
     assert isinstance(refused, MetricsUnavailable)
@@ -371,8 +371,8 @@ async def test_an_address_is_looked_at_however_it_is_spelled(host: str):
 
     async with serving(handler) as address:
         port = address.rpartition(":")[2]
-        sources = Sources()
-        found = await sources.get(f"http://{host}:{port}", Credentials(), Settings()).ask("up")
+        sources = PrometheusServers()
+        found = await sources.get(f"http://{host}:{port}", Credentials(), Settings()).query("up")
         await sources.close()
     assert isinstance(found, MetricsUnavailable)
     assert any(why in found.message for why in ("is at ", "is no address of a server"))
@@ -400,9 +400,9 @@ async def test_a_name_that_means_something_else_a_moment_later_helps_nobody(monk
 
 async def test_the_operators_own_prometheus_may_be_anywhere():
     async with serving(answering(an_answer("3"))) as address:
-        sources, settings = Sources(), Settings(prometheus_url=f"{address}/")
-        assert len(await sources.get(address, Credentials(), settings).ask("up")) == 1
-        found = await sources.get(f"{address}/x", Credentials(), settings).ask("up")
+        sources, settings = PrometheusServers(), Settings(prometheus_url=f"{address}/")
+        assert len(await sources.get(address, Credentials(), settings).query("up")) == 1
+        found = await sources.get(f"{address}/x", Credentials(), settings).query("up")
         await sources.close()
     assert isinstance(found, MetricsUnavailable)
     assert "the operator itself" in found.message

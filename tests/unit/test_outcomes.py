@@ -232,18 +232,24 @@ async def test_champion_that_a_person_pointed_elsewhere_stays_there(model: Regis
     assert model.tags("2")["modelrelease.outcome"] == "Promoted"
 
 
+Woken = asyncio.Queue[tuple[str, str]]
+
+
 @pytest.fixture
-async def recorder(model: Registering) -> AsyncIterator[OutcomeRecorder]:
-    made = OutcomeRecorder(Registry(model.url), timedelta(seconds=0.05))
-    yield made
-    await made.stop()
+async def woken() -> Woken:
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def recorder(model: Registering, woken: Woken) -> AsyncIterator[OutcomeRecorder]:
+    recorder = OutcomeRecorder(Registry(model.url), timedelta(seconds=0.05), wake=woken.put_nowait)
+    yield recorder
+    await recorder.stop()
 
 
 async def test_outcomes_are_told_in_order_and_their_release_is_woken(
-    recorder: OutcomeRecorder, model: Registering
+    recorder: OutcomeRecorder, model: Registering, woken: Woken
 ):
-    woken: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-    recorder.wake = woken.put_nowait
     pending = [
         an_outcome(name=model.name, fate=Fate.ROLLED_BACK),
         an_outcome(name=model.name, at=START + timedelta(hours=1)),
@@ -258,14 +264,12 @@ async def test_outcomes_are_told_in_order_and_their_release_is_woken(
 
 
 async def test_a_version_that_is_gone_is_given_up_with_a_sentence(
-    recorder: OutcomeRecorder, model: Registering
+    recorder: OutcomeRecorder, model: Registering, woken: Woken
 ):
-    done = asyncio.Event()
-    recorder.wake = lambda _: done.set()
     outcome = an_outcome("99", name=model.name)
     recorder.record(KEY, [outcome])
     async with asyncio.timeout(30):
-        await done.wait()
+        await woken.get()
     said = (recorder.recorded(KEY) or {})[outcome.key]
     assert not said.done
     assert "was not recorded" in said.message
@@ -281,8 +285,7 @@ async def test_a_registry_that_is_away_is_told_when_it_is_back():
 
     done = asyncio.Event()
     async with serving(handler) as url:
-        recorder = OutcomeRecorder(Registry(url), timedelta(seconds=0.01))
-        recorder.wake = lambda _: done.set()
+        recorder = OutcomeRecorder(Registry(url), timedelta(seconds=0.01), wake=lambda _: done.set())
         recorder.record(KEY, [an_outcome()])
         async with asyncio.timeout(30):
             await asked.get()

@@ -14,7 +14,7 @@ from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableSta
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.queries import Place, query_of
 from modelrelease_operator.runtime.measure import measure
-from modelrelease_operator.runtime.prometheus import MetricSource
+from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from tests.support.builders import START, a_spec, a_target
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
@@ -79,7 +79,7 @@ class Looks:
         patience: float = 5,
     ) -> Judgement:
         self.now += timedelta(seconds=after)
-        source = MetricSource(address, timeout_seconds=patience)
+        source = PrometheusSource(address, timeout_seconds=patience)
         measured = await measure(source, self.spec, PLACE)
         await source.close()
         found = judge(
@@ -265,7 +265,7 @@ async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
         canary=a_target("2").model_copy(update={"version": "1"}),
     )  # fmt: skip
     async with serving(answering(ZERO)) as address:
-        source = MetricSource(address, timeout_seconds=5)
+        source = PrometheusSource(address, timeout_seconds=5)
         measured = await measure(source, spec, twin)
         await source.close()
     same_of_both = "asks the same of both arms, which both have version 1; use {{revision}}"

@@ -14,8 +14,7 @@ from aiohttp import web
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status, Verdict
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.runtime.prometheus import MetricSource
-from tests.support.asking import asking
+from tests.support.asking import asking, revisions
 from tests.support.builders import START, a_spec, a_target
 from tests.support.servers import Handler, answering, hanging_up, never, serving
 
@@ -30,11 +29,11 @@ def answer(*rows: tuple[dict[str, str], Any]) -> str:
 
 async def read(address: str, timeout_seconds: float = 5.0) -> Metrics:
     async with asking(address, timeout_seconds=timeout_seconds) as source:
-        return await source.read(namespace="ml", release="qna", revisions=["rev2", "rev1"])
+        return await source.read_counters(revisions("rev2", "rev1"))
 
 
 def judged(
-    metrics: Metrics, pods: Iterable[str] = ("p", "q"), revisions: Iterable[str] = ("rev2", "rev1")
+    metrics: Metrics, pods: Iterable[str] = ("p", "q"), names: Iterable[str] = ("rev2", "rev1")
 ) -> Judgement:
     status = Status(
         stable=StableStatus(**a_target("1").parts(), since=START),
@@ -46,7 +45,7 @@ def judged(
         metrics=metrics,
         next_weight=50,
         now=START,
-        pods={revision: {pod} for revision, pod in zip(revisions, pods, strict=False)},
+        pods={revision: {pod} for revision, pod in zip(names, pods, strict=False)},
     )
 
 
@@ -72,11 +71,9 @@ async def test_probes_are_asked_for_only_when_wanted_and_are_never_taken_for_use
         asked.extend(body.get("query", ()))
         return web.Response(text=answer(*rows), content_type="application/json")
 
-    async with serving(handler) as address:
-        source = MetricSource(address, timeout_seconds=5)
+    async with serving(handler) as address, asking(address) as source:
         for probes in (False, True):
-            found = await source.read(namespace="ml", release="qna", revisions=["rev2"], probes=probes)
-        await source.close()
+            found = await source.read_counters(revisions("rev2"), probes=probes)
     assert ["probe_answers_total" in query for query in asked] == [False, True]
     assert found == (
         Counter(revision="rev2", pod="prober", code="error", probe=True, value=3.0),

@@ -253,10 +253,11 @@ class Follower:
         self.spec = a_spec(model={"uri": f"models:/{model.name}@champion"})
         self.status = Status()
         self.woken = asyncio.Event()
-        self.watch = RegistryWatch(Registry(url or model.url), timedelta(seconds=0.1))
-        self.watch.wake = lambda _: self.woken.set()
+        self.watch = RegistryWatch(
+            Registry(url or model.url), timedelta(seconds=0.1), wake=lambda _: self.woken.set()
+        )
 
-    async def pass_over(self) -> Meaning:
+    async def resolve_once(self) -> Meaning:
         self.woken.clear()
         found = await meaning_of(
             self.spec, self.status, key=KEY, watch=self.watch, default_image="serving:test"
@@ -269,7 +270,7 @@ class Follower:
     async def woken_pass(self) -> Meaning:
         async with asyncio.timeout(30):
             await self.woken.wait()
-        return await self.pass_over()
+        return await self.resolve_once()
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ async def follower(model: Registering) -> AsyncIterator[Follower]:
 async def test_an_alias_that_moves_wakes_its_release_and_is_another_target(
     follower: Follower, model: Registering
 ):
-    first = await follower.pass_over()
+    first = await follower.resolve_once()
     model.alias("champion", "2")
     second = await follower.woken_pass()
     assert first.target
@@ -294,7 +295,7 @@ async def test_an_alias_that_moves_wakes_its_release_and_is_another_target(
 
 
 async def test_an_alias_that_stays_wakes_nobody(follower: Follower, model: Registering):
-    await follower.pass_over()
+    await follower.resolve_once()
     looks: asyncio.Queue[None] = asyncio.Queue()
     version = follower.watch.registry.version  # type: ignore[union-attr]
 
@@ -311,7 +312,7 @@ async def test_an_alias_that_stays_wakes_nobody(follower: Follower, model: Regis
 
 
 async def test_an_alias_that_disappears_changes_nothing_and_is_said(follower: Follower, model: Registering):
-    first = await follower.pass_over()
+    first = await follower.resolve_once()
     model.delete_alias("champion")
     second = await follower.woken_pass()
     assert second.target == first.target
@@ -328,7 +329,7 @@ async def test_an_alias_that_disappears_changes_nothing_and_is_said(follower: Fo
 async def test_a_new_version_that_cannot_be_released_is_a_problem_and_is_not_meant(
     follower: Follower, model: Registering
 ):
-    await follower.pass_over()
+    await follower.resolve_once()
     model.alias("champion", model.version(a_manifest("3"), tags=digest_tag(b"other")))
     found = await follower.woken_pass()
     assert found.target is None
@@ -352,7 +353,7 @@ async def test_a_registry_that_dies_changes_nothing_and_is_said(tmp_path: Path, 
     content["tags"] = tags
     async with serving(alive) as url:
         follower = Follower(model, url)
-        first = await follower.pass_over()
+        first = await follower.resolve_once()
     try:
         second = await follower.woken_pass()
     finally:
@@ -366,7 +367,7 @@ async def test_a_registry_that_dies_changes_nothing_and_is_said(tmp_path: Path, 
 
 async def test_a_registry_that_is_down_at_the_start_is_tried_again(model: Registering):
     async with serving(answering("", 503)) as url:
-        found = await Follower(model, url).pass_over()
+        found = await Follower(model, url).resolve_once()
     assert found.problem
     assert found.problem.reason is Reason.MODEL_UNAVAILABLE
 
@@ -374,13 +375,13 @@ async def test_a_registry_that_is_down_at_the_start_is_tried_again(model: Regist
 async def test_a_restarted_operator_goes_on_with_what_was_resolved_and_sees_what_moved_meanwhile(
     follower: Follower, model: Registering
 ):
-    await follower.pass_over()
+    await follower.resolve_once()
     await follower.watch.stop()
     model.alias("champion", "2")
     again = Follower(model)
     again.status = follower.status
     try:
-        first = await again.pass_over()
+        first = await again.resolve_once()
         second = await again.woken_pass()
     finally:
         await again.watch.stop()
@@ -390,9 +391,9 @@ async def test_a_restarted_operator_goes_on_with_what_was_resolved_and_sees_what
 
 
 async def test_a_release_that_follows_no_alias_any_more_asks_nothing(follower: Follower):
-    await follower.pass_over()
+    await follower.resolve_once()
     follower.spec = a_spec(model={"uri": follower.spec.model.uri.replace("@champion", "/1")})
-    found = await follower.pass_over()
+    found = await follower.resolve_once()
     assert found.following is None
     assert follower.watch.found(KEY, model_ref(follower.spec.model.uri)) is None
     assert isinstance(found.resolved, Resolved)

@@ -19,7 +19,8 @@ from modelrelease_operator.cli import main
 from modelrelease_operator.core.chance import binomial
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid, Unavailable
-from modelrelease_operator.runtime.history import MOST_POINTS, History, Recording
+from modelrelease_operator.runtime.metric_sources.prometheus.history import MOST_POINTS, PrometheusHistory
+from modelrelease_operator.runtime.recording import Recording
 from modelrelease_operator.runtime.replay import Replayed, arms_of, replay, target_of
 from tests.support.builders import a_spec
 from tests.support.servers import Handler, answering, hanging_up, serving
@@ -135,7 +136,7 @@ SPEC = a_spec(canary={"weight": 50})
 
 async def recorded(*revisions: Revision, looks: int = 120) -> Recording:
     async with serving(Prometheus(list(revisions)).answer) as address:
-        return await History(address).read(
+        return await PrometheusHistory(address).read(
             namespace="ml", release="qna", start=NOON, end=NOON + looks * STEP, interval=STEP
         )
 
@@ -194,14 +195,14 @@ async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> R
     spec = a_spec(canary={"weight": 50}, analysis={"gates": list(given)})
     server = Prometheus([Revision(*OLD, before=10**6), new])
     async with serving(server.answer) as address:
-        history = History(address)
+        history = PrometheusHistory(address)
         recording = await history.read(
             namespace="ml", release="qna", start=NOON, end=NOON + looks * STEP, interval=STEP,
             predictions=ANSWERS in given,
         )  # fmt: skip
         old, canary = (target_of(spec, recording, name) for name in ("old", "new"))
         place = Place(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
-        recording = await history.asked(recording, spec, place)
+        recording = await history.with_answers(recording, spec, place)
     return replay(spec, recording, stable="old", canary="new")
 
 
@@ -262,7 +263,7 @@ async def test_a_long_recording_is_read_in_parts_that_prometheus_answers():
     server = Prometheus([Revision(*OLD, each=1), Revision(*NEW, each=1)])
     looks = MOST_POINTS + 5
     async with serving(server.answer) as address:
-        recording = await History(address).read(
+        recording = await PrometheusHistory(address).read(
             namespace="ml", release="qna", start=NOON, end=NOON + looks * STEP, interval=STEP
         )
     assert len(server.queries) == 2
@@ -276,7 +277,9 @@ async def test_a_long_recording_is_read_in_parts_that_prometheus_answers():
 async def test_raw_counters_of_one_release_are_asked_for():
     server = Prometheus([Revision(*OLD)])
     async with serving(server.answer) as address:
-        await History(address).read(namespace="ml", release="qna", start=NOON, end=NOON + STEP, interval=STEP)
+        await PrometheusHistory(address).read(
+            namespace="ml", release="qna", start=NOON, end=NOON + STEP, interval=STEP
+        )
     (query,) = (asked["query"] for asked in server.queries)
     assert 'namespace="ml"' in query
     assert 'release="qna"' in query
@@ -326,14 +329,45 @@ async def test_arms_that_are_not_clear_are_asked_for(revisions: Any, given: Any,
 async def test_a_bad_answer_is_a_sentence_that_names_the_server(handler: Handler, sentence: str):
     async with serving(handler) as address:
         with pytest.raises(Unavailable, match=f"Prometheus at {address} ({sentence})"):
-            await History(address).read(
+            await PrometheusHistory(address).read(
                 namespace="ml", release="qna", start=NOON, end=NOON + STEP, interval=STEP
+            )
+
+
+async def test_a_proxy_of_the_environment_is_used_except_for_hosts_that_want_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = Prometheus([Revision(*OLD)])
+    arguments: dict[str, Any] = {
+        "namespace": "ml",
+        "release": "qna",
+        "start": NOON,
+        "end": NOON,
+        "interval": STEP,
+    }
+    async with serving(server.answer) as address:
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.setenv("no_proxy", "direct.invalid")
+        recording = await PrometheusHistory("http://prometheus.invalid").read(**arguments)
+        with pytest.raises(Unavailable, match=r"http://direct\.invalid does not answer"):
+            await PrometheusHistory("http://direct.invalid").read(**arguments)
+    assert recording.versions == {"old": "6"}
+
+
+async def test_a_redirect_is_not_followed_and_the_sentence_says_what_to_name():
+    async def elsewhere(_: web.Request) -> web.Response:
+        return web.Response(status=308, headers={"Location": "https://elsewhere.invalid/"})
+
+    async with serving(elsewhere) as address:
+        with pytest.raises(Unavailable, match="name the address that it leads to"):
+            await PrometheusHistory(address).read(
+                namespace="ml", release="qna", start=NOON, end=NOON, interval=STEP
             )
 
 
 async def test_too_long_a_time_is_refused_before_it_fills_the_memory():
     with pytest.raises(Invalid, match="replay less"):
-        await History("http://nowhere").read(
+        await PrometheusHistory("http://nowhere").read(
             namespace="ml", release="qna", start=NOON, end=NOON + timedelta(days=90), interval=STEP
         )
 

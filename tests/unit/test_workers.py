@@ -14,6 +14,7 @@ from modelrelease_operator.runtime import workers as module
 from modelrelease_operator.runtime.drift_watch import DriftWatch
 from modelrelease_operator.runtime.memory import Trouble
 from modelrelease_operator.runtime.metrics import PHASE
+from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.workers import Workers
 
 KEY, OTHER = ("ml", "qna"), ("ml", "spam")
@@ -23,8 +24,6 @@ Outcome = timedelta | Exception | None
 
 class Passes:
     """Stands where the reconciler does: says what each pass comes to, and who is inside of one."""
-
-    kube = None
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.drift = DriftWatch()
@@ -46,7 +45,7 @@ class Passes:
         self.shown.append(trouble.message)
         await self._tell()
 
-    async def pass_over(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
+    async def reconcile(self, namespace: str, name: str, reporter: Any) -> timedelta | None:
         key = (namespace, name)
         assert key not in self.inside, "two tasks write the same release"
         self.inside.append(key)
@@ -59,6 +58,15 @@ class Passes:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def reporter_for(self, key: tuple[str, str], notifier: Any) -> Reporter:
+        return Reporter(None, *key, notifier)  # type: ignore[arg-type]
+
+    def next_drift_look(self, key: tuple[str, str]) -> timedelta | None:
+        return self.drift.wait(key)
+
+    async def look_at_drift(self, key: tuple[str, str]) -> bool:
+        return await self.drift.look(key)
 
     async def _tell(self) -> None:
         async with self.changed:

@@ -21,11 +21,12 @@ from modelrelease_operator.cli.common import (
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes import runtime_of
 
 if TYPE_CHECKING:
     from modelrelease_operator.runtime.credentials import Credentials
-    from modelrelease_operator.runtime.history import Recording
-    from modelrelease_operator.runtime.replay import Replayed
+    from modelrelease_operator.runtime.recording import Recording
+    from modelrelease_operator.runtime.replay import Happening, Replayed
 
 DETAILS = """\
 Reads the raw counters of a release from Prometheus, at the interval of its
@@ -57,22 +58,26 @@ SAID = {
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "replay", "run the decision over what Prometheus recorded", DETAILS)
-    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
-    made.add_argument("--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)")
-    made.add_argument("--start", type=_moment, required=True, metavar="RFC3339", help="first look")
-    made.add_argument("--end", type=_moment, required=True, metavar="RFC3339", help="last look")
-    made.add_argument("-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)")
-    made.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
-    made.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
-    made.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
-    made.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
-    made.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
-    made.add_argument(
+    parser = command(commands, "replay", "run the decision over what Prometheus recorded", DETAILS)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)")
+    parser.add_argument("--start", type=_moment, required=True, metavar="RFC3339", help="first look")
+    parser.add_argument("--end", type=_moment, required=True, metavar="RFC3339", help="last look")
+    parser.add_argument(
+        "-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)"
+    )
+    parser.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
+    parser.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
+    parser.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
+    parser.add_argument(
         "--ca-file", type=Path, metavar="FILE", help="certificates, PEM, to trust (default: the system's)"
     )
-    made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
-    made.set_defaults(run=_replay)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.set_defaults(run=_replay)
 
 
 def _credentials(parsed: argparse.Namespace) -> "Credentials":
@@ -82,8 +87,12 @@ def _credentials(parsed: argparse.Namespace) -> "Credentials":
     if bool(parsed.user) != bool(parsed.password_file):
         msg = "--user and --password-file belong together"
         raise Invalid(msg)
-    token, password, ca = (_text(file) for file in (parsed.token_file, parsed.password_file, parsed.ca_file))
-    return Credentials(token=token, username=parsed.user, password=password, ca=ca)
+    return Credentials(
+        token=_text(parsed.token_file),
+        username=parsed.user,
+        password=_text(parsed.password_file),
+        ca=_text(parsed.ca_file),
+    )
 
 
 def _text(file: Path | None) -> str | None:
@@ -112,11 +121,11 @@ def _replay(parsed: argparse.Namespace) -> int:
         print("modelrelease replay: --end must be after --start", file=sys.stderr)
         return 2
     try:
-        found = manifests(parsed.file)
+        releases = manifests(parsed.file)
     except NothingThere:
         return nothing_in(parsed.file)
     results = []
-    for release in found:
+    for release in releases:
         url = parsed.prometheus or (release.spec.analysis.prometheus and release.spec.analysis.prometheus.url)
         if not url:
             print(
@@ -125,22 +134,26 @@ def _replay(parsed: argparse.Namespace) -> int:
             return 2
         results.append((release, _replayed(release, url, parsed)))
     if parsed.output == "json":
-        show([_as_json(release, told) for release, told in results])
+        show([_as_json(release, replayed) for release, replayed in results])
     else:
-        print("\n\n".join(_as_text(release, told) for release, told in results))
+        print("\n\n".join(_as_text(release, replayed) for release, replayed in results))
     return 0
 
 
 def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Replayed":
     # Only this command needs a client of Prometheus.
-    from modelrelease_operator.runtime.history import History  # noqa: PLC0415
+    from modelrelease_operator.runtime.metric_sources.prometheus.history import (  # noqa: PLC0415
+        PrometheusHistory,
+    )
     from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
-    spec, namespace = release.spec, parsed.namespace or release.namespace or "default"
+    spec = release.spec
+    namespace = parsed.namespace or release.namespace or "default"
     credentials = _credentials(parsed)
 
     async def recorded() -> "tuple[Recording, str, str]":
-        history = History(url, credentials=credentials)
+        metrics = runtime_of(spec.serving.image or "").metrics
+        history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
             interval=spec.analysis.period, predictions=any(gate.predictions for gate in spec.analysis.gates),
@@ -150,45 +163,48 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
             namespace=namespace, release=release.name, interval=spec.analysis.period,
             stable=target_of(spec, recording, stable), canary=target_of(spec, recording, canary),
         )  # fmt: skip
-        return await history.asked(recording, spec, place), stable, canary
+        return await history.with_answers(recording, spec, place), stable, canary
 
     recording, stable, canary = asyncio.run(recorded())
     return replay(spec, recording, stable=stable, canary=canary)
 
 
-def _as_text(release: Manifest, told: "Replayed") -> str:
-    after = format_duration(told.at - told.began)
+def _as_text(release: Manifest, replayed: "Replayed") -> str:
+    after = format_duration(replayed.at - replayed.began)
     parts = [
         indented(
-            f"{release.name}: canary {told.canary.version} ({told.canary.revision}) beside "
-            f"{told.stable.version} ({told.stable.revision}) {SAID[told.end]}, "
+            f"{release.name}: canary {replayed.canary.version} ({replayed.canary.revision}) beside "
+            f"{replayed.stable.version} ({replayed.stable.revision}) {SAID[replayed.end]}, "
             f"{after} after its first sample",
             first="",
         ),
         "",
-        *(
-            indented(f"{it.at.strftime('%Y-%m-%d %H:%M:%S')}  {it.reason}: {it.message}", then="    ")
-            for it in told.happenings
-        ),
+        *(indented(_line_of(happening), then="    ") for happening in replayed.happenings),
     ]
-    if told.end == "undecided":
-        parts += ["", indented(f"It waited: {told.status.message}", first="")]
-    if told.status.gates:
-        parts += ["", "At the last look", gates_table(told.status.gates)]
+    if replayed.end == "undecided":
+        parts += ["", indented(f"It waited: {replayed.status.message}", first="")]
+    if replayed.status.gates:
+        parts += ["", "At the last look", gates_table(replayed.status.gates)]
     return "\n".join(parts)
 
 
-def _as_json(release: Manifest, told: "Replayed") -> dict[str, Any]:
+def _line_of(happening: "Happening") -> str:
+    moment = happening.at.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{moment}  {happening.reason}: {happening.message}"
+
+
+def _as_json(release: Manifest, replayed: "Replayed") -> dict[str, Any]:
     return {
         "name": release.name,
-        "end": told.end,
-        "at": told.at.isoformat(),
-        "began": told.began.isoformat(),
-        "seconds": (told.at - told.began).total_seconds(),
-        "stable": {"revision": told.stable.revision, "version": told.stable.version},
-        "canary": {"revision": told.canary.revision, "version": told.canary.version},
+        "end": replayed.end,
+        "at": replayed.at.isoformat(),
+        "began": replayed.began.isoformat(),
+        "seconds": (replayed.at - replayed.began).total_seconds(),
+        "stable": {"revision": replayed.stable.revision, "version": replayed.stable.version},
+        "canary": {"revision": replayed.canary.revision, "version": replayed.canary.version},
         "events": [
-            {"at": it.at.isoformat(), "reason": it.reason, "message": it.message} for it in told.happenings
+            {"at": happening.at.isoformat(), "reason": happening.reason, "message": happening.message}
+            for happening in replayed.happenings
         ],
-        "gates": [gate.model_dump(mode="json", by_alias=True) for gate in told.status.gates],
+        "gates": [gate.model_dump(mode="json", by_alias=True) for gate in replayed.status.gates],
     }

@@ -49,6 +49,8 @@ class Desired:
     """Revisions that the main Service sends clients to: one, or both while a canary is judged."""
     stable: str | None = None
     canary: str | None = None
+    weight: int = 0
+    """Percent of the requests that the canary is asked to have, where clients reach it."""
     spared: frozenset[str] = frozenset()
     """Revisions that are not touched although nothing is known of them."""
     retraining: DesiredRetraining | None = None

@@ -10,20 +10,29 @@ from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import services
 from modelrelease_operator.manifests.settled import settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
+from modelrelease_operator.traffic.provider import TrafficProvider
+from modelrelease_operator.traffic.replicas import Replicas
 
 __all__ = ["Owner", "read_back", "reference_to", "render", "retrain_job", "settled"]
 
 
+REPLICAS = Replicas()
+
+
 def render(
-    owner: Owner, desired: Desired, live: Mapping[str, Mapping[str, Any]] | None = None
+    owner: Owner,
+    desired: Desired,
+    live: Mapping[str, Mapping[str, Any]] | None = None,
+    provider: TrafficProvider = REPLICAS,
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
-    `live` has the Deployments that are there, by revision: their pods are not replaced.
+    `live` has the Deployments that are there, by revision: their pods are not replaced. `provider` deals
+    out the requests.
     """
     probers = [prober(owner, desired.probing)] if desired.probing else []
     there = live or {}
     deployments = [
         settled(deployment(owner, running), there.get(running.target.revision)) for running in desired.running
     ]
-    return deployments + services(owner, desired) + probers
+    return deployments + services(owner, desired, provider) + probers

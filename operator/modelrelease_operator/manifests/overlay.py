@@ -7,6 +7,7 @@ templates need.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 MERGE_KEYS = ("mountPath", "name", "containerPort", "topologyKey")
@@ -42,7 +43,7 @@ def _merged_items(base: Sequence[Any], overlay: Sequence[Any], key: str) -> list
 
 
 def _merge_key(*lists: Sequence[Any]) -> str | None:
-    items = [item for each in lists for item in each]
+    items = list(chain.from_iterable(lists))
     for key in MERGE_KEYS:
         if items and all(_is_named(item, key) for item in items):
             return key

@@ -13,18 +13,21 @@ from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredProber
+from modelrelease_operator.errors import Invalid
 from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import (
     EVICTABLE,
     LOCKED_DOWN,
     POD_SECURITY,
-    SCRAPED,
+    PORT_NAME,
     Owner,
     claim_of,
     fetcher,
     metadata,
     placement,
+    scraped,
 )
+from modelrelease_operator.serving_runtimes import runtime_of
 
 GRACE_SECONDS = 10
 NAME_LENGTH = 63
@@ -45,7 +48,10 @@ SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
 def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
-    """Return the Deployment of the prober; a new canary has a new one."""
+    """Return the Deployment of the prober; a new canary has a new one.
+
+    Raises Invalid where the canary's serving runtime has no prober in its image.
+    """
     labels = {names.LABEL_PROBER: owner.name, names.LABEL_REVISION: probing.canary.revision}
     return {
         "apiVersion": "apps/v1",
@@ -60,26 +66,25 @@ def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": _metadata(labels, probing.canary),
+                "metadata": _pod_metadata(labels, probing.canary),
                 "spec": _pod(owner, probing),
             },
         },
     }  # fmt: skip
 
 
-def _metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
+def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
     """Return labels and annotations: meshes and webhooks are told what they are told of the canary's pods.
 
     A plain label such as `app` stays behind, because a user's Service may select by it.
     """
     theirs = canary.recipe.pod_template.get("metadata") or {}
-    asked = (theirs.get("labels") or {}).items()
-    kept = {key: value for key, value in asked if "/" in key and not key.startswith(SELECTED_BY)}
+    templates = (theirs.get("labels") or {}).items()
+    kept = {key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)}
     annotations = theirs.get("annotations") or {}
-    found: dict[str, Any] = merged(
-        {"labels": {}, "annotations": SCRAPED | EVICTABLE}, {"labels": kept, "annotations": annotations}
-    )
-    return {**found, "labels": {**found["labels"], **labels}}
+    ours = {"labels": {}, "annotations": scraped(runtime_of(canary.recipe.image)) | EVICTABLE}
+    pod: dict[str, Any] = merged(ours, {"labels": kept, "annotations": annotations})
+    return {**pod, "labels": {**pod["labels"], **labels}}
 
 
 def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
@@ -113,7 +118,8 @@ def _template(target: Target) -> dict[str, Any]:
 def _fetch_of(target: Target) -> dict[str, Any]:
     """Return how the artifact is reached, which a pod template may say for the container `fetch`."""
     containers: list[dict[str, Any]] = _template(target).get("initContainers") or []
-    theirs: dict[str, Any] = next((it for it in containers if it.get("name") == "fetch"), {})
+    fetching = (container for container in containers if container.get("name") == "fetch")
+    theirs: dict[str, Any] = next(fetching, {})
     return {key: theirs[key] for key in ("env", "envFrom", "volumeMounts") if key in theirs}
 
 
@@ -124,9 +130,9 @@ def _sources(target: Target) -> Iterator[dict[str, Any]]:
         yield {**volume, "name": _volume_of(claim)}
     mounted = {mount.get("name") for mount in _fetch_of(target).get("volumeMounts") or ()}
     yield from (volume for volume in _template(target).get("volumes") or () if volume.get("name") in mounted)
-    asked = without_nulls(target.recipe.pod)
-    mounted = {mount["name"] for mount in asked.get("volumeMounts", ())}
-    yield from (volume for volume in asked.get("volumes", ()) if volume["name"] in mounted)
+    fields = without_nulls(target.recipe.pod)
+    mounted = {mount["name"] for mount in fields.get("volumeMounts", ())}
+    yield from (volume for volume in fields.get("volumes", ()) if volume["name"] in mounted)
 
 
 def _fetcher(target: Target, folder: str) -> dict[str, Any]:
@@ -143,6 +149,14 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
 
 
 def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
+    image = probing.canary.recipe.image
+    server = runtime_of(image)
+    if server.prober_args is None:
+        msg = (
+            f"spec.analysis.probe: serving runtime {server.name}, which image {image} is, "
+            "has no prober in its image: take analysis.probe away"
+        )
+        raise Invalid(msg)
     _, stable, canary = names.service_names(owner.name)
     env = {
         runtime.ENV_RELEASE: owner.name,
@@ -154,20 +168,21 @@ def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         runtime.ENV_PROBE_RATE: f"{probing.asked.rate:g}",
         runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.asked.patience.total_seconds():g}",
     }
-    asked = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
-    env |= {name: value for name in FROM_ENV if (value := asked.get(name))}
+    theirs = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
+    env |= {name: value for name in FROM_ENV if (value := theirs.get(name))}
     return {
         "name": "prober",
-        "image": probing.canary.recipe.image,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["probe"],
+        "args": list(server.prober_args),
         "env": [{"name": name, "value": value} for name, value in env.items()],
-        "ports": [{"name": "http", "containerPort": runtime.HTTP_PORT, "protocol": "TCP"}],
+        "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "resources": deepcopy(RESOURCES),
         "securityContext": deepcopy(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "readinessProbe": {
-            "httpGet": {"path": "/metrics", "port": "http", "scheme": "HTTP"}, "periodSeconds": 5,
+            "httpGet": {"path": server.metrics.path, "port": PORT_NAME, "scheme": "HTTP"},
+            "periodSeconds": 5,
             "timeoutSeconds": 2,
         },
         "volumeMounts": [

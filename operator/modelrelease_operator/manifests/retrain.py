@@ -19,25 +19,26 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
-    asked, request = retraining.asked, retraining.request
+    settings = retraining.asked
+    request = retraining.request
     labels = {names.LABEL_RETRAIN: request.request}
-    pod = merged(_pod(owner, retraining), asked.pod_template)
+    pod = merged(_pod(owner, retraining), settings.pod_template)
     pod = merged(pod, {"metadata": {"labels": {names.LABEL_RELEASE: None, **labels}}})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata(owner, names.retrain_job_name(owner.name, request.request), **labels),
         "spec": {
-            "backoffLimit": asked.retries,
-            "activeDeadlineSeconds": round(parse_duration(asked.deadline).total_seconds()),
+            "backoffLimit": settings.retries,
+            "activeDeadlineSeconds": round(parse_duration(settings.deadline).total_seconds()),
             "template": pod,
         },
     }
 
 
 def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    asked = retraining.asked
-    account = {"serviceAccountName": asked.service_account_name} if asked.service_account_name else {}
+    settings = retraining.asked
+    account = {"serviceAccountName": settings.service_account_name} if settings.service_account_name else {}
     return {
         "metadata": {"labels": {}},
         "spec": {
@@ -53,18 +54,18 @@ def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
 
 
 def _container(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    asked = retraining.asked
+    settings = retraining.asked
     env = _env(owner, retraining)
     ours = {item["name"] for item in env}
-    env += [without_nulls(item.to_dict()) for item in asked.env if item.name not in ours]
-    given = {"command": list(asked.command), "args": list(asked.args)}
+    env += [without_nulls(item.to_dict()) for item in settings.env if item.name not in ours]
+    given = {"command": list(settings.command), "args": list(settings.args)}
     return {
         "name": "retrain",
-        "image": asked.image,
+        "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         **{key: value for key, value in given.items() if value},
         "env": env,
-        "resources": without_nulls(asked.resources.to_dict()) or deepcopy(DEFAULT_RESOURCES),
+        "resources": without_nulls(settings.resources.to_dict()) or deepcopy(DEFAULT_RESOURCES),
         "securityContext": deepcopy(LOCKED_DOWN),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "workingDir": "/tmp",  # noqa: S108 - a path inside the container
@@ -73,7 +74,8 @@ def _container(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
 
 
 def _env(owner: Owner, retraining: DesiredRetraining) -> list[dict[str, Any]]:
-    request, stable = retraining.request, retraining.stable
+    request = retraining.request
+    stable = retraining.stable
     registered = stable.registered
     values = {
         words.ENV_RELEASE: owner.name,

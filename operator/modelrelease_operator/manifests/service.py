@@ -1,33 +1,45 @@
-"""The three Services of a release: what clients call, and one for each arm."""
+"""What clients reach: the traffic provider's objects, and one Service for each arm."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from modelrelease_contract.runtime import HTTP_PORT
 from modelrelease_operator.api import names
 from modelrelease_operator.core.desired import Desired
-from modelrelease_operator.manifests.workload import Owner, metadata
-from modelrelease_operator.traffic.replicas import selector_for
+from modelrelease_operator.manifests.workload import PORT_NAME, Owner, metadata
+from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.traffic.provider import Route, TrafficProvider
+from modelrelease_operator.traffic.replicas import selector_for, service
 
 
-def services(owner: Owner, desired: Desired) -> list[dict[str, Any]]:
+def services(owner: Owner, desired: Desired, provider: TrafficProvider) -> list[dict[str, Any]]:
     """Return what clients call, and one Service for each arm. None before there is a revision to serve."""
     if not desired.routed:
         return []
-    main, stable, canary = names.service_names(owner.name)
-    return [
-        _service(owner, main, selector_for(owner.name, desired.routed)),
-        _service(owner, stable, selector_for(owner.name, {desired.stable or names.NO_REVISION})),
-        _service(owner, canary, selector_for(owner.name, {desired.canary or names.NO_REVISION})),
-    ]
+    route = Route(
+        release=owner.name,
+        revisions=desired.routed,
+        weight=desired.weight,
+        port=_port_of(desired, desired.routed),
+    )
+    _, stable, canary = names.service_names(owner.name)
+    arms = ((stable, desired.stable or names.NO_REVISION), (canary, desired.canary or names.NO_REVISION))
+    objects = provider.objects(route)
+    for name, revision in arms:
+        selector = selector_for(owner.name, {revision})
+        objects.append(service(name, selector, _port_of(desired, {revision})))
+    return [_owned(owner, obj) for obj in objects]
 
 
-def _service(owner: Owner, name: str, selector: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(owner, name),
-        "spec": {
-            "selector": selector,
-            "ports": [{"name": "http", "port": 80, "targetPort": HTTP_PORT, "protocol": "TCP"}],
-        },
-    }
+def _owned(owner: Owner, obj: dict[str, Any]) -> dict[str, Any]:
+    return {**obj, "metadata": {**obj["metadata"], **metadata(owner, obj["metadata"]["name"])}}
+
+
+def _port_of(desired: Desired, revisions: Iterable[str]) -> int | str:
+    """Return the port of these revisions' servers, or its name where their numbers differ.
+
+    A number also for a Service that selects nothing: it is the one that the release's servers have.
+    """
+    ports = {run.target.revision: runtime_of(run.target.recipe.image).port for run in desired.running}
+    selected = {ports[revision] for revision in revisions if revision in ports}
+    numbers = selected or set(ports.values()) or {runtime_of("").port}
+    return numbers.pop() if len(numbers) == 1 else PORT_NAME

@@ -16,20 +16,16 @@ from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import merged, without_nulls
+from modelrelease_operator.serving_runtimes import HttpProbe, ServingRuntime, runtime_of
 
-DRAIN_SECONDS = 10
-GRACE_SECONDS = DRAIN_SECONDS + 25
-"""Draining, then requests in flight, then a margin before the kubelet kills."""
+SERVER = "predictor"
+"""Name of the server's container, whatever server it is: pod templates of releases lay theirs over it."""
+PORT_NAME = "http"
+"""Of the server's port: what a Service of revisions with different ports leads to."""
 
 DEFAULT_RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "100m", "memory": "192Mi"},
     "limits": {"memory": "512Mi"},
-}
-
-SCRAPED = {
-    "prometheus.io/scrape": "true",
-    "prometheus.io/port": str(runtime.HTTP_PORT),
-    "prometheus.io/path": "/metrics",
 }
 
 EVICTABLE = {"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "model,tmp"}
@@ -118,23 +114,33 @@ def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def scraped(server: ServingRuntime) -> dict[str, str]:
+    """Return the annotations by which common scrape jobs find a server's metrics."""
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(server.port),
+        "prometheus.io/path": server.metrics.path,
+    }
+
+
 def _pod(owner: Owner, target: Target) -> dict[str, Any]:
     claim, volume, mount = claim_of(target.uri)
-    asked = target.recipe.pod
+    fields = target.recipe.pod
+    server = runtime_of(target.recipe.image)
     return {
-        "metadata": {"labels": {}, "annotations": SCRAPED | EVICTABLE},
+        "metadata": {"labels": {}, "annotations": scraped(server) | EVICTABLE},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "terminationGracePeriodSeconds": server.drain.grace_seconds,
             "securityContext": deepcopy(POD_SECURITY),
             "initContainers": [*_before(target), fetcher(target, mount)],
-            "containers": [_predictor(owner, target)],
+            "containers": [_server(owner, target, server)],
             "volumes": [
                 {"name": "model", "emptyDir": {"sizeLimit": _room_for(target)}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 *([volume] if claim else []),
-                *without_nulls(asked.get("volumes", ())),
+                *without_nulls(fields.get("volumes", ())),
             ],
             **placement(owner, target),
         },
@@ -143,19 +149,19 @@ def _pod(owner: Owner, target: Target) -> dict[str, Any]:
 
 def placement(owner: Owner, target: Target) -> dict[str, Any]:
     """Return where pods may run and as whom, as far as a release says it."""
-    asked = without_nulls(target.recipe.pod)
+    fields = without_nulls(target.recipe.pod)
     ours = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
-    for spread in asked.get("topologySpreadConstraints", ()):
+    for spread in fields.get("topologySpreadConstraints", ()):
         spread.setdefault("labelSelector", {"matchLabels": ours})
-    return {name: asked[name] for name in PLACEMENT if asked.get(name)}
+    return {name: fields[name] for name in PLACEMENT if fields.get(name)}
 
 
 def _before(target: Target) -> Iterator[dict[str, Any]]:
     """Yield what starts before the artifact is fetched: sidecars first, which then stay."""
-    asked = without_nulls(target.recipe.pod)
-    for sidecar in asked.get("sidecars", ()):
+    fields = without_nulls(target.recipe.pod)
+    for sidecar in fields.get("sidecars", ()):
         yield merged(_own(), {**sidecar, "restartPolicy": "Always"})
-    for container in asked.get("initContainers", ()):
+    for container in fields.get("initContainers", ()):
         yield merged(_own(), container)
 
 
@@ -165,30 +171,31 @@ def _own() -> dict[str, Any]:
 
 def _room_for(target: Target) -> str:
     """Return the size of the volume for the model: more than the usual where a larger one may be fetched."""
-    asked = (item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES")
-    most = next((int(value) for value in asked if value and re.fullmatch("[0-9]{1,15}", value)), 0)
-    return f"{max(10, most // 1024**3 + 2)}Gi"
+    limits = (item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES")
+    largest = next((int(text) for text in limits if text and re.fullmatch("[0-9]{1,15}", text)), 0)
+    return f"{max(10, largest // 1024**3 + 2)}Gi"
 
 
 def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
-    """Return the container that brings the artifact and checks its digest, before the predictor starts."""
+    """Return the container that brings the artifact and checks its digest, before the server starts."""
+    delivery = runtime_of(target.recipe.image).artifact
     ours = [
         {"name": runtime.ENV_MODEL_URI, "value": target.uri},
         {"name": runtime.ENV_MODEL_SHA256, "value": target.sha256},
-        {"name": runtime.ENV_MODEL_PATH, "value": runtime.MODEL_DIR},
+        {"name": runtime.ENV_MODEL_PATH, "value": delivery.directory},
         *_credentials(target),
     ]
     return {
         "name": "fetch",
-        "image": target.recipe.image,
+        "image": delivery.fetch_image or target.recipe.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["fetch"],
-        "env": _with_asked(ours, target),
+        "env": _with_variables_of(target, ours),
         "resources": resources_of(target),
         "securityContext": deepcopy(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "volumeMounts": [
-            {"name": "model", "mountPath": runtime.MODEL_DIR},
+            {"name": "model", "mountPath": delivery.directory},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             *([mount] if mount else []),
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
@@ -208,7 +215,7 @@ def _credentials(target: Target) -> list[dict[str, Any]]:
     ]
 
 
-def _with_asked(ours: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
+def _with_variables_of(target: Target, ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a container's variables: ours, and those of the release that change none of ours.
 
     Both containers are given all of them, because they are one image and read one set of settings.
@@ -219,48 +226,43 @@ def _with_asked(ours: list[dict[str, Any]], target: Target) -> list[dict[str, An
 
 def resources_of(target: Target) -> dict[str, Any]:
     """Return what each container asks for and may use."""
-    asked: dict[str, Any] = without_nulls(target.recipe.resources)
-    return asked or deepcopy(DEFAULT_RESOURCES)
+    resources: dict[str, Any] = without_nulls(target.recipe.resources)
+    return resources or deepcopy(DEFAULT_RESOURCES)
 
 
-def _predictor(owner: Owner, target: Target) -> dict[str, Any]:
-    ours = [
-        {"name": runtime.ENV_RELEASE, "value": owner.name},
-        {"name": runtime.ENV_REVISION, "value": target.revision},
-        {"name": runtime.ENV_MODEL_PATH, "value": runtime.MODEL_DIR},
-        {"name": runtime.ENV_MODEL_VERSION, "value": target.version},
-        {"name": runtime.ENV_MODEL_SHA256, "value": target.sha256},
-        {"name": runtime.ENV_DRAIN_SECONDS, "value": str(DRAIN_SECONDS)},
-    ]
-    probe = {"port": "http", "scheme": "HTTP"}
-    return {
-        "name": "predictor",
+def _server(owner: Owner, target: Target, server: ServingRuntime) -> dict[str, Any]:
+    ours = [{"name": name, "value": value} for name, value in server.env_for(owner.name, target)]
+    container: dict[str, Any] = {
+        "name": SERVER,
         "image": target.recipe.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["serve"],
-        "env": _with_asked(ours, target),
-        "ports": [{"name": "http", "containerPort": runtime.HTTP_PORT, "protocol": "TCP"}],
+        "args": server.args_for(owner.name, target),
+        "env": _with_variables_of(target, ours),
+        "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "resources": resources_of(target),
         "securityContext": deepcopy(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
-        "startupProbe": {
-            "httpGet": {"path": "/health", **probe}, "periodSeconds": 1, "failureThreshold": 120,
-            "timeoutSeconds": 2,
-        },
-        "readinessProbe": {
-            "httpGet": {"path": "/ready", **probe}, "periodSeconds": 2, "failureThreshold": 3,
-            "timeoutSeconds": 2,
-        },
-        "livenessProbe": {
-            "httpGet": {"path": "/health", **probe}, "periodSeconds": 10, "failureThreshold": 6,
-            "timeoutSeconds": 5,
-        },
+        "startupProbe": _probe(server.startup),
+        "readinessProbe": _probe(server.readiness),
+        "livenessProbe": _probe(server.liveness),
         "volumeMounts": [
-            {"name": "model", "mountPath": runtime.MODEL_DIR, "readOnly": True},
+            {"name": "model", "mountPath": server.artifact.directory, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
         ],
-    }  # fmt: skip
+    }
+    if server.drain.pre_stop:
+        container["lifecycle"] = {"preStop": {"exec": {"command": list(server.drain.pre_stop)}}}
+    return container
+
+
+def _probe(probe: HttpProbe) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": probe.path, "port": PORT_NAME, "scheme": "HTTP"},
+        "periodSeconds": probe.period_seconds,
+        "failureThreshold": probe.failure_threshold,
+        "timeoutSeconds": probe.timeout_seconds,
+    }
 
 
 def claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:

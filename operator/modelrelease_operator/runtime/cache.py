@@ -27,6 +27,7 @@ from typing_extensions import override
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 log = logging.getLogger("modelrelease.operator")
 
@@ -37,15 +38,13 @@ BELIEVED_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
 
-Key = tuple[str, str]
-"""Namespace and name."""
-Wake = Callable[[Key], None]
+Wake = Callable[[NamespacedName], None]
 
 
 @dataclass(slots=True)
 class _Entry:
     obj: Object
-    release: Key
+    release: NamespacedName
     digest: str
 
 
@@ -56,8 +55,8 @@ class Store:
     kind: str
     scopes: frozenset[str | None]
     """Namespaces that are watched; None for all of them."""
-    _entries: dict[Key, _Entry] = field(default_factory=dict)
-    _of_release: dict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _entries: dict[NamespacedName, _Entry] = field(default_factory=dict)
+    _of_release: dict[NamespacedName, set[NamespacedName]] = field(default_factory=lambda: defaultdict(set))
     _deleted: dict[str, float] = field(default_factory=dict)
     """By uid: what we deleted, until the watch has surely heard of it."""
     heard: dict[str | None, float] = field(default_factory=dict)
@@ -72,17 +71,17 @@ class Store:
             msg = f"nothing was heard of {self.kind}s in {namespace} {silent}: the watch cannot be opened"
             raise Unavailable(msg)
 
-    def get(self, key: Key) -> Object | None:
+    def get(self, key: NamespacedName) -> Object | None:
         """Return an object that belongs to some release of ours, or None."""
         entry = self._entries.get(key)
         return entry.obj if entry else None
 
-    def digest(self, key: Key) -> str | None:
+    def digest(self, key: NamespacedName) -> str | None:
         """Return what tells whether anybody changed what is asked of an object."""
         entry = self._entries.get(key)
         return entry.digest if entry else None
 
-    def of_release(self, release: Key) -> list[Object]:
+    def of_release(self, release: NamespacedName) -> list[Object]:
         """Return the objects that carry a release's label."""
         return [self._entries[key].obj for key in sorted(self._of_release.get(release, ()))]
 
@@ -113,7 +112,7 @@ class Store:
         self.forget(key)
         return True
 
-    def deleted(self, key: Key, uid: str) -> None:
+    def deleted(self, key: NamespacedName, uid: str) -> None:
         """Forget an object that we deleted, before the watch tells it."""
         entry = self._entries.get(key)
         if entry and entry.obj["metadata"]["uid"] == uid:
@@ -122,12 +121,12 @@ class Store:
         self._deleted = {name: at for name, at in self._deleted.items() if now - at < BELIEVED_SECONDS}
         self._deleted[uid] = now
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Forget an object that is not what it was."""
         if entry := self._entries.pop(key, None):
             self._unlink(key, entry)
 
-    def replace(self, scope: str | None, objects: Iterable[Object]) -> set[Key]:
+    def replace(self, scope: str | None, objects: Iterable[Object]) -> set[NamespacedName]:
         """Take in a list; return the releases that it told something new of."""
         found = {(obj["metadata"]["namespace"], obj["metadata"]["name"]): obj for obj in objects}
         news = set()
@@ -140,7 +139,7 @@ class Store:
                 news.add(release)
         return news
 
-    def _unlink(self, key: Key, entry: _Entry) -> None:
+    def _unlink(self, key: NamespacedName, entry: _Entry) -> None:
         mine = self._of_release[entry.release]
         mine.discard(key)
         if not mine:
@@ -156,16 +155,16 @@ class Cached(Kube):
     What is the same as it was when it was last applied is not applied again.
     """
 
-    def __init__(self, kube: Kube, namespaces: Iterable[str] = ()) -> None:
+    def __init__(self, kube: Kube, namespaces: Iterable[str] = (), wake: Wake = lambda _: None) -> None:
+        """`wake` is called with the release about which there is news."""
         super().__init__(kube.api)
+        self._wake = wake
         self.scopes = frozenset[str | None](namespaces) or frozenset({None})
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
-        self._releases: dict[Key, Object] = {}
-        self._applied: dict[tuple[str, Key], tuple[str, str]] = {}
+        self._releases: dict[NamespacedName, Object] = {}
+        self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._filled = asyncio.Event()
-        self.wake: Wake = lambda _: None
-        """Called with the release about which there is news."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -202,7 +201,7 @@ class Cached(Kube):
             fields = [each for each in meta.get("managedFields") or () if not each.get("subresource")]
             self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
 
-    def release_gone(self, key: Key, uid: str | None) -> None:
+    def release_gone(self, key: NamespacedName, uid: str | None) -> None:
         """Forget a release that was deleted."""
         known = self._releases.get(key)
         if known is not None and uid in (None, known["metadata"]["uid"]):
@@ -290,7 +289,7 @@ class Cached(Kube):
             self._applied[kind, key] = (asked, digest)
         return found
 
-    async def _look_again(self, store: Store, key: Key) -> None:
+    async def _look_again(self, store: Store, key: NamespacedName) -> None:
         """Read an object of which a write said that it is not what it was."""
         try:
             store.put({**await super().get(store.kind, *key), "kind": store.kind})
@@ -320,7 +319,7 @@ class Cached(Kube):
         if store := self.stores.get(kind):
             store.deleted((namespace, name), uid)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Forget what was applied of a release that is gone."""
         gone = [
             (kind, known)
@@ -358,7 +357,7 @@ class Cached(Kube):
         if self.silence() < float("inf"):
             self._filled.set()
         for changed in news:
-            self.wake(changed)
+            self._wake(changed)
         while True:
             seen = version
             async for told, obj in self.watch(kind, scope, names.LABEL_RELEASE, version):
@@ -368,13 +367,13 @@ class Cached(Kube):
                     continue
                 release = release_of(obj)
                 if (store.drop(obj) if told == "DELETED" else store.put(obj)) and release:
-                    self.wake(release)
+                    self._wake(release)
             if version == seen:
                 msg = f"the watch of {kind}s ended without a word"
                 raise Unavailable(msg)
 
 
-def release_of(obj: Object) -> Key | None:
+def release_of(obj: Object) -> NamespacedName | None:
     """Return the release that an object says it belongs to."""
     name = (obj["metadata"].get("labels") or {}).get(names.LABEL_RELEASE)
     return (obj["metadata"]["namespace"], name) if name else None

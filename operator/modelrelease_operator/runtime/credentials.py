@@ -7,7 +7,10 @@ Nothing here is logged, and no value of a Secret is in any sentence.
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass, field
+from html import escape
+from urllib.parse import quote, quote_plus
 
 from modelrelease_operator.api.prometheus import Prometheus, SecretKey
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
@@ -40,7 +43,10 @@ class Credentials:
         """Return every text that must not be seen, in each form in which it could be."""
         pair = f"{self.username}:{self.password}" if self.password else ""
         coded = base64.b64encode(pair.encode()).decode() if pair else ""
-        return tuple(text for text in (coded, self.token, self.password) if text)
+        plain = [text for text in (coded, self.token, self.password) if text]
+        forms = {form for text in plain for form in _forms_of(text)}
+        # The longest first: one may be a part of another.
+        return tuple(sorted(forms, key=len, reverse=True))
 
     def hidden_in(self, sentence: str) -> str:
         """Return a sentence without what a server may have repeated of them."""
@@ -49,26 +55,33 @@ class Credentials:
         return sentence
 
 
+def _forms_of(text: str) -> tuple[str, ...]:
+    """Return a text as it stands, in JSON, in an address, in HTML, and as Python shows it."""
+    in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    in_address = (quote(text, safe=""), quote_plus(text))
+    return (text, *in_json, *in_address, escape(text), repr(text)[1:-1])
+
+
 async def read_credentials(
-    kube: Kube, namespace: str, asked: Prometheus | None, *, allowed: bool
+    kube: Kube, namespace: str, named: Prometheus | None, *, allowed: bool
 ) -> Credentials:
     """Read what a release names; raise Unavailable with a sentence where it cannot be had."""
-    if asked is None or not asked.names_secrets:
-        return Credentials(verify=not (asked and asked.insecure_skip_verify))
+    if named is None or not named.names_secrets:
+        return Credentials(verify=not (named and named.insecure_skip_verify))
     if not allowed:
         raise Unavailable(NOT_ALLOWED)
     token = ca = username = password = None
-    if asked.bearer_token_secret_ref:
-        ref = asked.bearer_token_secret_ref
+    if named.bearer_token_secret_ref:
+        ref = named.bearer_token_secret_ref
         token = _bearer(await _value(kube, namespace, ref), ref.name, ref.key, namespace)
-    if asked.basic_auth_secret_ref:
-        name = asked.basic_auth_secret_ref.name
+    if named.basic_auth_secret_ref:
+        name = named.basic_auth_secret_ref.name
         username = await _value(kube, namespace, SecretKey(name=name, key="username"))
         password = await _value(kube, namespace, SecretKey(name=name, key="password"))
-    if asked.ca_secret_ref:
-        ca = await _value(kube, namespace, asked.ca_secret_ref)
+    if named.ca_secret_ref:
+        ca = await _value(kube, namespace, named.ca_secret_ref)
     return Credentials(
-        token=token, username=username, password=password, ca=ca, verify=not asked.insecure_skip_verify
+        token=token, username=username, password=password, ca=ca, verify=not named.insecure_skip_verify
     )
 
 
@@ -89,19 +102,19 @@ async def read_store_credentials(kube: Kube, namespace: str, name: str, *, allow
 
 async def _value(kube: Kube, namespace: str, ref: SecretKey) -> str:
     """Return one value of a Secret that spec.analysis.prometheus names."""
-    asked_by = "spec.analysis.prometheus"
-    data = await _data(kube, namespace, ref.name, asked_by, NOT_ALLOWED)
+    named_by = "spec.analysis.prometheus"
+    data = await _data(kube, namespace, ref.name, named_by, NOT_ALLOWED)
     if not data.get(ref.key):
-        msg = f"Secret {namespace}/{ref.name} has no key {ref.key}, which {asked_by} needs"
+        msg = f"Secret {namespace}/{ref.name} has no key {ref.key}, which {named_by} needs"
         raise Unavailable(msg)
     return _decoded(data, ref.name, ref.key, namespace)
 
 
-async def _data(kube: Kube, namespace: str, name: str, asked_by: str, not_allowed: str) -> dict[str, str]:
+async def _data(kube: Kube, namespace: str, name: str, named_by: str, not_allowed: str) -> dict[str, str]:
     try:
         secret = await kube.get("Secret", namespace, name)
     except Gone as problem:
-        msg = f"Secret {namespace}/{name}, which {asked_by} names, does not exist"
+        msg = f"Secret {namespace}/{name}, which {named_by} names, does not exist"
         raise Unavailable(msg) from problem
     except Invalid as problem:
         raise Unavailable(not_allowed) from problem

@@ -14,15 +14,14 @@ from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_status import is_news, with_windows
 from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
 from modelrelease_operator.core.observed import MetricsUnavailable
+from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.runtime.metrics import show_drift
-from modelrelease_operator.runtime.prometheus import MetricSource
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 log = logging.getLogger("modelrelease.operator")
 
 LOOKS_PER_WINDOW = 5
 """Often enough that a pod which restarts loses little of what it counted."""
-
-Key = tuple[str, str]
 
 
 def _utc_now() -> datetime:
@@ -33,12 +32,17 @@ def _utc_now() -> datetime:
 class Followed:
     """What a pass wants to be looked at until the next."""
 
-    asked: Drift
+    drift: Drift
     source: MetricSource
-    revisions: Sequence[str]
+    arms: Revisions
     """Stable first, then the canary if there is one."""
     status: DriftStatus | None
     """What is written about stable."""
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Return the revisions: stable first, then the canary if there is one."""
+        return tuple(self.arms.metrics)
 
 
 @dataclass(slots=True)
@@ -53,11 +57,11 @@ class DriftWatch:
 
     def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
         self._clock = clock
-        self._releases: dict[Key, _Release] = {}
+        self._releases: dict[NamespacedName, _Release] = {}
 
-    def follow(self, key: Key, followed: Followed) -> None:
+    def follow(self, key: NamespacedName, followed: Followed) -> None:
         """Look at these revisions from now on; the counts of others are forgotten."""
-        if not (followed.asked.enabled and followed.revisions):
+        if not (followed.drift.enabled and followed.revisions):
             self.forget(key)
             return
         now = self._clock()
@@ -65,45 +69,44 @@ class DriftWatch:
         release.followed = followed
         if any(revision not in release.memories for revision in followed.revisions):
             release.due = now
-        release.due = min(release.due, now + followed.asked.span / LOOKS_PER_WINDOW)
+        release.due = min(release.due, now + followed.drift.span / LOOKS_PER_WINDOW)
         release.memories = {
             revision: release.memories.get(revision, Memory(opened=now)) for revision in followed.revisions
         }
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Look at a release no more."""
         self._releases.pop(key, None)
 
-    def windows(self, key: Key) -> Mapping[str, tuple[Window, ...]]:
+    def windows(self, key: NamespacedName) -> Mapping[str, tuple[Window, ...]]:
         """Return the last closed windows of each revision."""
         release = self._releases.get(key)
         return {name: memory.windows for name, memory in release.memories.items()} if release else {}
 
-    def wait(self, key: Key) -> timedelta | None:
+    def wait(self, key: NamespacedName) -> timedelta | None:
         """Return how long until the next look, or None where nothing is looked at."""
         release = self._releases.get(key)
         return max(timedelta(0), release.due - self._clock()) if release else None
 
-    async def look(self, key: Key) -> bool:
+    async def look(self, key: NamespacedName) -> bool:
         """Look once; return whether a pass has something to write."""
         release = self._releases.get(key)
         if release is None:
             return False
-        asked, followed = release.followed.asked, release.followed
+        followed = release.followed
+        drift = followed.drift
         # Before anything can fail: a look that does costs one look, and is not repeated without end.
-        release.due = self._clock() + asked.span / LOOKS_PER_WINDOW
-        found = await followed.source.read_bins(
-            namespace=key[0], release=key[1], revisions=followed.revisions
-        )
+        release.due = self._clock() + drift.span / LOOKS_PER_WINDOW
+        samples = await followed.source.read_bins(followed.arms)
         now = self._clock()
-        release.due = now + asked.span / LOOKS_PER_WINDOW
-        if isinstance(found, MetricsUnavailable):
-            log.info("drift was not looked at: %s", found.message, extra={"fields": _fields(key)})
-            found = ()
+        release.due = now + drift.span / LOOKS_PER_WINDOW
+        if isinstance(samples, MetricsUnavailable):
+            log.info("drift was not looked at: %s", samples.message, extra={"fields": _fields(key)})
+            samples = ()
         stable = followed.revisions[0]
         before = release.memories[stable].windows
         release.memories = {
-            revision: self._looked(key, memory, found, revision, asked, now)
+            revision: self._looked(key, memory, samples, revision, drift, now)
             for revision, memory in release.memories.items()
         }
         after = release.memories[stable].windows
@@ -112,10 +115,11 @@ class DriftWatch:
         return _worth_a_pass(followed, release.memories)
 
     def _looked(
-        self, key: Key, memory: Memory, found: Sequence[BinSample], revision: str, asked: Drift, now: datetime
-    ) -> Memory:
-        mine = [sample for sample in found if sample.revision == revision]
-        after = look(memory, mine, asked=asked, now=now)
+        self, key: NamespacedName, memory: Memory, samples: Sequence[BinSample], revision: str, drift: Drift,
+        now: datetime,
+    ) -> Memory:  # fmt: skip
+        mine = [sample for sample in samples if sample.revision == revision]
+        after = look(memory, mine, asked=drift, now=now)
         problem = _problem(after)
         if problem and problem != _problem(memory):
             log.warning("drift: %s", problem, extra={"fields": _fields(key)})
@@ -130,10 +134,10 @@ def _problem(memory: Memory) -> str:
 def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
     stable, *others = followed.revisions
     before = followed.status or DriftStatus(revision=stable)
-    after = with_windows(before, memories[stable].windows, followed.asked)
-    # A canary is passed over every few seconds anyway, so what it is about needs no pass of its own.
+    after = with_windows(before, memories[stable].windows, followed.drift)
+    # A canary is reconciled every few seconds anyway, so what it is about needs no pass of its own.
     return not others and is_news(before, after)
 
 
-def _fields(key: Key) -> dict[str, str]:
+def _fields(key: NamespacedName) -> dict[str, str]:
     return {"namespace": key[0], "release": key[1]}

@@ -18,6 +18,7 @@ from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
 from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
 from modelrelease_operator.runtime.mlflow import registry_of
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.reconcile import Reconciler
@@ -41,11 +42,13 @@ class Connected:
     """What lives as long as the connection to the API server."""
 
     def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
-        mlflow, interval = registry_of(settings), timedelta(seconds=settings.mlflow_interval_seconds)
-        watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube))
-        recorder = OutcomeRecorder(mlflow if settings.mlflow_record_outcomes else None, interval)
+        mlflow = registry_of(settings)
+        interval = timedelta(seconds=settings.mlflow_interval_seconds)
+        recorded_in = mlflow if settings.mlflow_record_outcomes else None
+        watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube), wake=self._wake)
+        recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
-        self.cache = Cached(kube, settings.watched_namespaces)
+        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake)
         self.lease = Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
@@ -53,7 +56,6 @@ class Connected:
         self.reconciler = Reconciler(kube=self.cache, settings=settings, registry=watch, outcomes=recorder)
         self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
         self.workers = Workers(self.reconciler, self.notifier)
-        self.cache.wake = watch.wake = recorder.wake = self.workers.wake_known
         OVERDUE.set_function(self._most_overdue)
         WATCH_SILENCE.set_function(self.cache.silence)
 
@@ -67,14 +69,19 @@ class Connected:
             self.workers.hold()
             self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
 
+    def _wake(self, key: NamespacedName) -> None:
+        """Have a release looked at. Nobody calls this before `start`, when the workers are there."""
+        self.workers.wake_known(key)
+
     async def _lead(self, lease: Lease) -> None:
         """Act from when the Lease is ours until it is lost; then end the process."""
         await lease.acquire()
         self.workers.let_go()
         await lease.keep(self.lost.set)
 
-    async def _listed(self) -> list[tuple[str, str]]:
-        return [(it["metadata"]["namespace"], it["metadata"]["name"]) for it in await self.cache.releases()]
+    async def _listed(self) -> list[NamespacedName]:
+        metas = [release["metadata"] for release in await self.cache.releases()]
+        return [(meta["namespace"], meta["name"]) for meta in metas]
 
     def _most_overdue(self) -> float:
         return max(self.workers.overdue().values(), default=0.0)
@@ -132,17 +139,17 @@ class Handlers:
 
     async def release_changed(self, event: Any, **_: Any) -> None:
         """Tell the workers of a release and of what it is now."""
-        told, release = event["type"], event["object"]
+        deleted, release = event["type"] == "DELETED", event["object"]
         meta = release["metadata"]
         key = (meta["namespace"], meta["name"])
         cache = self._current.cache
-        if told == "DELETED":
+        if deleted:
             cache.release_gone(key, meta["uid"])
         else:
             cache.release_told(release)
         # The type, too: a deletion changes nothing else of an object that nothing held back.
         fingerprint = (
-            told == "DELETED",
+            deleted,
             meta["uid"],
             meta.get("generation"),
             tuple(sorted((meta.get("annotations") or {}).items())),
@@ -185,7 +192,8 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    namespaces, handlers = settings.watched_namespaces, Handlers(settings)
+    namespaces = settings.watched_namespaces
+    handlers = Handlers(settings)
     async with serving_health(settings.liveness_port, handlers.trouble):
         await kopf.operator(
             registry=registry_for(handlers),

@@ -9,7 +9,8 @@ from modelrelease_operator.api.status import Reason, Resolved, Status, Target
 from modelrelease_operator.core.observed import AliasStatus, Problem
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
-from modelrelease_operator.runtime.registry_watch import Key, Looked, RegistryWatch
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.runtime.registry_watch import Looked, RegistryWatch
 from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means
 
 
@@ -31,7 +32,7 @@ async def meaning_of(
     spec: ReleaseSpec,
     status: Status,
     *,
-    key: Key,
+    key: NamespacedName,
     watch: RegistryWatch,
     default_image: str,
     renewed_image: str | None = None,

@@ -1,15 +1,16 @@
-"""All that one look asks Prometheus: the predictor's counters, and the gates' own queries."""
+"""All that one look asks a source of metrics: the servers' counters, and the gates' own queries."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
-from modelrelease_operator.api.status import Verdict
+from modelrelease_operator.api.status import Target, Verdict
 from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
-from modelrelease_operator.runtime.prometheus import QUEUE_SECONDS, MetricSource
+from modelrelease_operator.core.queries import Place, shown
+from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
+from modelrelease_operator.serving_runtimes import runtime_of
 
 AT_ONCE = 4
 """Queries of one release that are open at the same time: its gates may be slow, and others wait."""
@@ -23,7 +24,13 @@ class Measured:
     answers: Answers = field(default_factory=dict)
     """What the gates' own queries gave, by the gate's name."""
     hint: str | None = None
-    """Why Prometheus does not show a ready pod, where that could be told."""
+    """Why the source does not show a ready pod, where that could be told."""
+
+
+def revisions_of(namespace: str, release: str, *targets: Target) -> Revisions:
+    """Return whose counters are meant, each under the names of the server that its image is."""
+    metrics = {target.revision: runtime_of(target.recipe.image).metrics for target in targets}
+    return Revisions(namespace=namespace, release=release, metrics=metrics)
 
 
 async def measure(
@@ -33,31 +40,41 @@ async def measure(
 
     `pods` are the canary's ready ones: of those that are not shown it is asked why.
     """
-    asked = [(gate, query) for gate in spec.analysis.gates if (query := query_of(gate, place))]
+    arms = revisions_of(place.namespace, place.release, place.canary, place.stable)
+    gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
     metrics, answers = await asyncio.gather(
-        _counters(source, spec, place),
-        asyncio.gather(*(_answer(source, gate, query, place, room) for gate, query in asked)),
+        source.read_counters(
+            arms,
+            predictions=any(gate.predictions for gate in spec.analysis.gates),
+            probes=spec.analysis.probe is not None,
+        ),
+        asyncio.gather(*(_answer(source, gate, place, room) for gate in gates)),
     )
     return Measured(
         metrics=metrics,
-        answers={gate.name: answer for (gate, _), answer in zip(asked, answers, strict=True)},
-        hint=await _hint(source, spec, place, metrics, pods),
+        answers={gate.name: answer for gate, answer in zip(gates, answers, strict=True)},
+        hint=await _hint(source, spec, arms, place.canary.revision, metrics, pods),
     )
 
 
-async def _counters(source: MetricSource, spec: ReleaseSpec, place: Place) -> Metrics:
-    return await source.read(
-        namespace=place.namespace,
-        release=place.release,
-        revisions=(place.canary.revision, place.stable.revision),
-        predictions=any(gate.predictions for gate in spec.analysis.gates),
-        probes=spec.analysis.probe is not None,
-    )
+def not_answered(spec: ReleaseSpec, why: MetricsUnavailable) -> dict[str, Answer]:
+    """Return the answers of every gate with a query of its own when there was no time for any."""
+    return {gate.name: _unavailable(gate, why.message) for gate in _with_queries(spec)}
+
+
+def _with_queries(spec: ReleaseSpec) -> Iterator[Gate]:
+    """Yield the gates that servers' own counters do not answer."""
+    return (gate for gate in spec.analysis.gates if gate.threshold or gate.counts)
 
 
 async def _hint(
-    source: MetricSource, spec: ReleaseSpec, place: Place, metrics: Metrics, pods: Collection[str]
+    source: MetricSource,
+    spec: ReleaseSpec,
+    arms: Revisions,
+    canary: str,
+    metrics: Metrics,
+    pods: Collection[str],
 ) -> str | None:
     """Ask why a ready pod is missing, where any gate waits for it."""
     waits = any(gate.error_rate or gate.latency or gate.predictions for gate in spec.analysis.gates)
@@ -66,31 +83,17 @@ async def _hint(
     missing = set(pods) - {counter.pod for counter in metrics}
     if not missing:
         return None
-    return await source.diagnose(
-        namespace=place.namespace, release=place.release, revision=place.canary.revision, pods=missing
-    )
+    return await source.explain_missing(arms, revision=canary, pods=missing)
 
 
-async def _answer(
-    source: MetricSource, gate: Gate, query: str, place: Place, room: asyncio.Semaphore
-) -> Answer:
+async def _answer(source: MetricSource, gate: Gate, place: Place, room: asyncio.Semaphore) -> Answer:
     try:
         # The wait for others of this release counts: ten slow gates take no longer than the slowest may.
-        async with asyncio.timeout(source.seconds + 2 * QUEUE_SECONDS), room:
-            result = await source.ask(query)
+        async with asyncio.timeout(source.patience_seconds), room:
+            return await source.answer(gate, place)
     except TimeoutError:
-        message = f"{shown(gate)}: this release's other queries took all of {source.seconds:g} s"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
-    if isinstance(result, MetricsUnavailable):
-        message = f"{shown(gate)}: {result.message}"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
-    return answer_of(gate, place, result)
+        return _unavailable(gate, f"this release's other queries took all of {source.seconds:g} s")
 
 
-def not_answered(spec: ReleaseSpec, place: Place, why: MetricsUnavailable) -> dict[str, Answer]:
-    """Return the answers of every gate with a query of its own when there was no time for any."""
-    return {
-        gate.name: NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {why.message}")
-        for gate in spec.analysis.gates
-        if query_of(gate, place)
-    }
+def _unavailable(gate: Gate, why: str) -> NoAnswer:
+    return NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {why}")

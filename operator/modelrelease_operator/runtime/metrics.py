@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
 from modelrelease_operator.api.status import Phase, Status, Verdict
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
 """Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""
@@ -79,7 +80,9 @@ DRIFT_VALUES = Gauge(
     "Values of the feature that were counted in that window.",
     (*LABELS, "feature"),
 )
-PASSES = Histogram("modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",))
+RECONCILE_SECONDS = Histogram(
+    "modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",)
+)
 ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
 
 LEADER = Gauge(
@@ -109,13 +112,11 @@ OF_A_RELEASE = (
     DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 
-Key = tuple[str, str]
-"""Namespace and name of a release."""
 Series = dict[tuple[str, ...], float]
 """By further labels: values."""
 
 
-def show(key: Key, status: Status) -> None:
+def show(key: NamespacedName, status: Status) -> None:
     """Bring the gauges of one release up to its status."""
     for phase in Phase:
         PHASE.labels(*key, phase).set(phase is status.phase)
@@ -143,7 +144,7 @@ def show(key: Key, status: Status) -> None:
     _replace(VERDICT, key, verdicts)
 
 
-def show_drift(key: Key, features: Sequence[FeatureDrift]) -> None:
+def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:
     """Show the worst features of a window, given worst first; those of the window before are gone."""
     worst = features[:SHOWN_FEATURES]
     _replace(DRIFT_VALUES, key, {(it.name,): it.n for it in worst})
@@ -151,7 +152,7 @@ def show_drift(key: Key, features: Sequence[FeatureDrift]) -> None:
     _replace(DRIFT_LIMIT, key, {(it.name,): it.threshold for it in worst if it.n})
 
 
-def forget(key: Key) -> None:
+def forget(key: NamespacedName) -> None:
     """Take a deleted release out of the metrics."""
     mine = dict(zip(LABELS, key, strict=True))
     for metric in OF_A_RELEASE:
@@ -159,11 +160,11 @@ def forget(key: Key) -> None:
         _shown.pop((metric._name, key), None)
 
 
-_shown: dict[tuple[str, Key], set[tuple[str, ...]]] = {}
+_shown: dict[tuple[str, NamespacedName], set[tuple[str, ...]]] = {}
 """By metric and release: further labels of the series that are there. The metric would look through all."""
 
 
-def _replace(metric: Gauge, key: Key, values: Series) -> None:
+def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
     """Make these the only series of one release."""
     before, name = _shown.get((metric._name, key), set()), (metric._name, key)
     for gone in before - set(values):

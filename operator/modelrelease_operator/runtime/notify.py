@@ -16,10 +16,10 @@ import aiohttp
 from modelrelease_operator.api.status import Reason
 from modelrelease_operator.core.desired import Notice
 from modelrelease_operator.runtime.metrics import NOTIFICATIONS
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 log = logging.getLogger("modelrelease.operator")
 
-Key = tuple[str, str]
 TOPICS: dict[str, frozenset[Reason]] = {
     "RolledBack": frozenset(
         {Reason.REGRESSION, Reason.ARTIFACT_REFUSED, Reason.CANARY_NOT_READY, Reason.ABORTED}
@@ -43,7 +43,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 class Message:
     """One thing to tell."""
 
-    key: Key
+    key: NamespacedName
     reason: Reason
     text: str
 
@@ -59,7 +59,7 @@ class Notifier:
         self._task: asyncio.Task[None] | None = None
         self._clock: Callable[[], float] = time.monotonic
 
-    def tell(self, key: Key, notice: Notice) -> None:
+    def tell(self, key: NamespacedName, notice: Notice) -> None:
         """Queue what a notice says, if somebody asked for it and has not just been told. Never waits."""
         message = Message(key, notice.reason, notice.message)
         if not self._url or notice.reason not in self._reasons or not self._is_news(message):

@@ -16,10 +16,10 @@ from modelrelease_operator.core.observed import RecordedOutcome
 from modelrelease_operator.errors import Invalid, ReleaseError
 from modelrelease_operator.runtime.metrics import REGISTRY_WRITES
 from modelrelease_operator.runtime.mlflow import Missing, Registry
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 log = logging.getLogger("modelrelease.operator")
 
-Key = tuple[str, str]
 LONGEST_TAG = 1000
 """Characters of a sentence that becomes a tag: MLflow takes 5000, people read less."""
 
@@ -35,21 +35,26 @@ class _Release:
 class OutcomeRecorder:
     """Records the outcomes of all releases; one without a registry records none."""
 
-    def __init__(self, registry: Registry | None = None, retry: timedelta = timedelta(minutes=1)) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        retry: timedelta = timedelta(minutes=1),
+        wake: Callable[[NamespacedName], None] = lambda _: None,
+    ) -> None:
+        """`wake` is called when an outcome of a release was recorded."""
         self._registry = registry
         self._retry = retry
-        self.wake: Callable[[Key], None] = lambda _: None
-        """Called when an outcome of a release was recorded."""
-        self._releases: dict[Key, _Release] = {}
+        self._wake = wake
+        self._releases: dict[NamespacedName, _Release] = {}
 
-    def recorded(self, key: Key) -> Mapping[str, RecordedOutcome] | None:
+    def recorded(self, key: NamespacedName) -> Mapping[str, RecordedOutcome] | None:
         """Return what was recorded and may be forgotten, or None where nothing is to be recorded at all."""
         if self._registry is None:
             return None
         release = self._releases.get(key)
         return dict(release.recorded) if release else {}
 
-    def record(self, key: Key, pending: Sequence[Outcome]) -> None:
+    def record(self, key: NamespacedName, pending: Sequence[Outcome]) -> None:
         """Record these outcomes of a release, as soon as the registry takes them."""
         release = self._releases.setdefault(key, _Release())
         release.pending = pending
@@ -58,7 +63,7 @@ class OutcomeRecorder:
         if self._registry and pending and (release.task is None or release.task.done()):
             release.task = asyncio.create_task(self._work(key, release, self._registry))
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Stop recording for a release that is gone."""
         release = self._releases.pop(key, None)
         if release and release.task:
@@ -71,7 +76,7 @@ class OutcomeRecorder:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, key: Key, release: _Release, registry: Registry) -> None:
+    async def _work(self, key: NamespacedName, release: _Release, registry: Registry) -> None:
         """Record what is pending, in order, until nothing is."""
         while outcome := next((each for each in release.pending if each.key not in release.recorded), None):
             try:
@@ -86,7 +91,7 @@ class OutcomeRecorder:
                 continue
             REGISTRY_WRITES.labels("done").inc()
             release.recorded[outcome.key] = said
-            self.wake(key)
+            self._wake(key)
 
 
 async def record(registry: Registry, outcome: Outcome, *, release: str) -> RecordedOutcome:
@@ -127,5 +132,5 @@ async def _champion(registry: Registry, name: str) -> str | None:
         return None
 
 
-def _fields(key: Key) -> dict[str, dict[str, str]]:
+def _fields(key: NamespacedName) -> dict[str, dict[str, str]]:
     return {"fields": {"namespace": key[0], "release": key[1]}}

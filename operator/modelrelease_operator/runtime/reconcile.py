@@ -22,17 +22,20 @@ from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
-from modelrelease_operator.runtime.measure import Measured, measure, not_answered
+from modelrelease_operator.runtime.measure import Measured, measure, not_answered, revisions_of
 from modelrelease_operator.runtime.memory import Memory, Trouble
+from modelrelease_operator.runtime.metric_sources.registry import MetricSources
+from modelrelease_operator.runtime.metric_sources.source import MetricSource
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, owner_of, read_ours
-from modelrelease_operator.runtime.prometheus import MetricSource
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.sources import Sources
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
+from modelrelease_operator.traffic.provider import TrafficProvider
 from modelrelease_operator.traffic.registry import provider_of
 
 TRY_AGAIN = timedelta(seconds=15)
@@ -43,25 +46,23 @@ EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
 NOT_MEASURED = MetricsUnavailable(message="not measured yet")
 
-Key = tuple[str, str]
-
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 @dataclass(slots=True)
-class Lazy:
-    """A release's Prometheus, which costs Secrets to be read: only for those who ask for it."""
+class LazySource:
+    """A release's source of metrics, which may cost Secrets to be read: only for those who ask for it."""
 
-    make: Callable[[], Awaitable[MetricSource]]
-    made: MetricSource | None = None
+    open: Callable[[], Awaitable[MetricSource]]
+    _source: MetricSource | None = None
 
     async def get(self) -> MetricSource:
-        """Return it, made at the first use."""
-        if self.made is None:
-            self.made = await self.make()
-        return self.made
+        """Return it, opened at the first use."""
+        if self._source is None:
+            self._source = await self.open()
+        return self._source
 
 
 @dataclass(slots=True)
@@ -75,17 +76,35 @@ class Done:
     refused: list[ReleaseError] = field(default_factory=list)
 
 
-def goes_back(desired: Desired, seen: Observed) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a pass stands on: whose objects, who deals out the requests, and what is there."""
+
+    owner: Owner
+    provider: TrafficProvider
+    observed: Observed
+    uids: dict[str, str]
+    """By name: uids of the Deployments and Jobs, for whoever deletes them."""
+
+
+def _is_workload(obj: Object) -> bool:
+    """Return whether an object runs pods, and does not lead clients to them."""
+    return str(obj["kind"]) == "Deployment"
+
+
+def goes_back(desired: Desired, observed: Observed) -> bool:
     """Return whether clients are taken away from a revision: the Service moves first then."""
-    return seen.routed is not None and desired.routed < seen.routed
+    return observed.routed is not None and desired.routed < observed.routed
 
 
-def begins(obj: Object, before: Status, seen: Observed) -> bool:
-    """Return whether an object is the first of a revision that nobody has seen yet."""
+def begins(obj: Object, before: Status, observed: Observed) -> bool:
+    """Return whether an object is the first of a revision that nobody has observed yet."""
     revision = obj["metadata"]["labels"].get(names.LABEL_REVISION)
     known = {target.revision for target in (before.stable, before.canary, before.previous) if target}
     return (
-        obj["kind"] == "Deployment" and revision is not None and revision not in known | set(seen.workloads)
+        obj["kind"] == "Deployment"
+        and revision is not None
+        and revision not in known | set(observed.workloads)
     )
 
 
@@ -125,12 +144,12 @@ class Reconciler:
     settings: Settings
     clock: Callable[[], datetime] = _utc_now
     drift: DriftWatch = field(default_factory=DriftWatch)
-    sources: Sources = field(default_factory=Sources)
+    sources: MetricSources = field(default_factory=MetricSources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
     outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
-    _memories: dict[Key, Memory] = field(default_factory=dict)
+    _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
 
-    async def pass_over(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
+    async def reconcile(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
 
         None means: when something changes. Raises Gone when the release was deleted.
@@ -157,17 +176,20 @@ class Reconciler:
         )
         meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
         status = before.but(resolved=meaning.resolved)
-        source = Lazy(lambda: self.sources.of(self.kube, namespace, spec.analysis.prometheus, self.settings))
+        source = LazySource(
+            lambda: self.sources.source_of(self.kube, namespace, spec.analysis, self.settings)
+        )
         try:
             owner = owner_of(release)
-            seen, uids = await self._observe(release, owner, spec, status, meaning)
-            decision = await self._decided(spec, status, seen, owner, source, now)
+            ground = await self._observe(release, owner, spec, status, meaning)
+            observed = ground.observed
+            decision = await self._decided(spec, status, observed, owner, source, now)
             absent = await self._none_is_foreign(owner, before, decision)
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now, reporter)
             return 4 * TRY_AGAIN
-        done = await self._make(owner, before, decision, seen, uids, absent, now)
-        decision = self._shown(done, before, following, seen, memory, now)
+        done = await self._make(ground, before, decision, absent, now)
+        decision = self._shown(done, before, following, observed, memory, now)
         await self._remember(release, before, decision, reporter)
         self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
@@ -185,7 +207,19 @@ class Reconciler:
         if isinstance(self.kube, Cached):
             self.kube.forget(key)
 
-    def is_failing(self, key: Key) -> bool:
+    def reporter_for(self, key: NamespacedName, notifier: Notifier | None = None) -> Reporter:
+        """Return what tells the world about a release."""
+        return Reporter(self.kube, *key, notifier)
+
+    def next_drift_look(self, key: NamespacedName) -> timedelta | None:
+        """Return how long until a release's bins are to be looked at, or None where they are not."""
+        return self.drift.wait(key)
+
+    async def look_at_drift(self, key: NamespacedName) -> bool:
+        """Look at a release's bins; return whether `reconcile` has something to write."""
+        return await self.drift.look(key)
+
+    def is_failing(self, key: NamespacedName) -> bool:
         """Return whether something of a release fails again and again, although its passes end."""
         memory = self._memories.get(key)
         return memory is not None and memory.troubles.shown is not None
@@ -218,19 +252,20 @@ class Reconciler:
 
     async def _observe(
         self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, meaning: Meaning
-    ) -> tuple[Observed, dict[str, str]]:
+    ) -> Ground:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
+        provider = provider_of(spec)
         owned = await read_workloads(self.kube, owner, lost=status.stable is None)
         asked = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
-        seen = Observed(
+        observed = Observed(
             generation=release["metadata"]["generation"],
             target=meaning.target,
             problem=meaning.problem,
             following=meaning.following,
             workloads=owned.workloads,
-            routed=await read_route(self.kube, owner, provider_of(spec), owned.workloads),
+            routed=await read_route(self.kube, owner, provider, owned.workloads),
             metrics=NOT_MEASURED,
             commands=commands_of(release),
             drift=self.drift.windows(key),
@@ -238,41 +273,47 @@ class Reconciler:
             recorded=self.outcomes.recorded(key),
             probers=owned.probers,
         )
-        return seen, {**owned.uids, **uids}
+        return Ground(owner=owner, provider=provider, observed=observed, uids={**owned.uids, **uids})
 
     async def _decided(
-        self, spec: ReleaseSpec, status: Status, seen: Observed, owner: Owner, source: Lazy, now: datetime
+        self,
+        spec: ReleaseSpec,
+        status: Status,
+        observed: Observed,
+        owner: Owner,
+        source: LazySource,
+        now: datetime,
     ) -> Decision:
         """Decide. What persons and safety ask for is decided without a look at Prometheus."""
         pair = judged_pair(status)
         if pair is None:
-            return decide(spec=spec, status=status, observed=replace(seen, metrics=()), now=now)
-        first = decide(spec=spec, status=status, observed=seen, now=now)
+            return decide(spec=spec, status=status, observed=replace(observed, metrics=()), now=now)
+        first = decide(spec=spec, status=status, observed=observed, now=now)
         if goes_back_unmeasured(first):
             return first
         if not is_due(status, spec, now):
-            return decide(spec=spec, status=status, observed=replace(seen, metrics=NotDue()), now=now)
+            return decide(spec=spec, status=status, observed=replace(observed, metrics=NotDue()), now=now)
         place = Place(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period,
         )  # fmt: skip
-        canary = seen.workloads.get(pair[0].revision)
+        canary = observed.workloads.get(pair[0].revision)
         pods = canary.ready_names if canary else ()
         limit = 2 * self.settings.prometheus_timeout_seconds
         try:
             async with asyncio.timeout(limit):
                 measured = await measure(await source.get(), spec, place, pods=pods)
         except TimeoutError:
-            told = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
-            measured = Measured(metrics=told, answers=not_answered(spec, place, told))
-        seen = replace(seen, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
-        return decide(spec=spec, status=status, observed=seen, now=now)
+            late = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
+            measured = Measured(metrics=late, answers=not_answered(spec, late))
+        observed = replace(observed, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
+        return decide(spec=spec, status=status, observed=observed, now=now)
 
-    def _follow(self, spec: ReleaseSpec, key: tuple[str, str], status: Status, source: MetricSource) -> None:
+    def _follow(self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource) -> None:
         """Have the bins of what serves now looked at until the next pass."""
-        arms = [target.revision for target in (status.stable, status.canary) if target]
-        revisions = arms if status.stable else []
-        followed = Followed(asked=spec.drift, source=source, revisions=revisions, status=status.drift)
+        targets = [target for target in (status.stable, status.canary) if target]
+        arms = revisions_of(*key, *(targets if status.stable else ()))
+        followed = Followed(drift=spec.drift, source=source, arms=arms, status=status.drift)
         self.drift.follow(key, followed)
 
     async def _none_is_foreign(self, owner: Owner, before: Status, decision: Decision) -> frozenset[str]:
@@ -288,25 +329,26 @@ class Reconciler:
         )
 
     async def _make(
-        self, owner: Owner, before: Status, decision: Decision, seen: Observed, uids: dict[str, str],
-        absent: frozenset[str], now: datetime,
-    ) -> Done:  # fmt: skip
+        self, ground: Ground, before: Status, decision: Decision, absent: frozenset[str], now: datetime
+    ) -> Done:
         """Make the world as decided, each object on its own: what one is refused stops no other."""
+        owner, observed = ground.owner, ground.observed
         done = Done(decision=decision)
-        live = {revision: each.live for revision, each in seen.workloads.items() if each.live}
-        objects, back = render(owner, decision.desired, live), goes_back(decision.desired, seen)
+        live = {revision: each.live for revision, each in observed.workloads.items() if each.live}
+        objects = render(owner, decision.desired, live, ground.provider)
+        back = goes_back(decision.desired, observed)
         if back:
-            objects.sort(key=lambda obj: obj["kind"] != "Service")
+            objects.sort(key=_is_workload)
         for obj in objects:
-            service = obj["kind"] == "Service"
-            if service and done.refused and not back and decision.desired.routed != seen.routed:
+            routes = not _is_workload(obj)
+            if routes and done.refused and not back and decision.desired.routed != observed.routed:
                 continue  # The way forward waits for its pods.
-            unused = service and obj["metadata"]["name"] in absent
+            unused = routes and obj["metadata"]["name"] in absent
             await self._try(apply_ours(self.kube, owner, obj, absent=unused), done)
-            if done.refused and begins(obj, before, seen):
+            if done.refused and begins(obj, before, observed):
                 done.begun = False
                 return done
-        await self._clear(owner, decision, seen, uids, done)
+        await self._clear(ground, decision, done)
         await self._retrain(owner, done, now)
         return done
 
@@ -319,18 +361,17 @@ class Reconciler:
         except ReleaseError as problem:
             done.refused.append(problem)
 
-    async def _clear(
-        self, owner: Owner, decision: Decision, seen: Observed, uids: dict[str, str], done: Done
-    ) -> None:
+    async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
         """Remove what is wanted no more: revisions, probers, and the Jobs of earlier retrainings."""
+        owner, observed, uids = ground.owner, ground.observed, ground.uids
         kept = {running.target.revision for running in decision.desired.running} | decision.desired.spared
-        gone = {names.workload_name(owner.name, revision) for revision in set(seen.workloads) - kept}
+        gone = {names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept}
         probing = decision.desired.probing
         wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
-        for name in (gone | (seen.probers - wanted)) & set(uids):
+        for name in (gone | (observed.probers - wanted)) & set(uids):
             await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
         last = decision.status.retrain.request if decision.status.retrain else None
-        for request, job in seen.jobs.items():
+        for request, job in observed.jobs.items():
             if last and request != last and job.outcome:
                 await self._try(delete_ours(self.kube, owner, "Job", job.name, uids[job.name]), done)
 
@@ -348,7 +389,13 @@ class Reconciler:
             done.refused.append(problem)
 
     def _shown(
-        self, done: Done, before: Status, following: Understood, seen: Observed, memory: Memory, now: datetime
+        self,
+        done: Done,
+        before: Status,
+        following: Understood,
+        observed: Observed,
+        memory: Memory,
+        now: datetime,
     ) -> Decision:
         """Return the decision with what was refused in its conditions, and an Event where that is news."""
         decision = done.decision
@@ -363,15 +410,15 @@ class Reconciler:
         others = [problem for problem in done.refused if not isinstance(problem, Invalid)]
         requeue = decision.requeue
         if following.problem is not None:
-            status = with_stall(status, Reason.SPEC_INVALID, str(following.problem), seen.generation, now)
+            status = with_stall(status, Reason.SPEC_INVALID, str(following.problem), observed.generation, now)
             notices += news(before, Reason.SPEC_INVALID, str(following.problem))
         elif invalid:
             said = "; ".join(dict.fromkeys(map(str, invalid)))
-            status = with_stall(status, Reason.APPLY_REFUSED, said, seen.generation, now)
+            status = with_stall(status, Reason.APPLY_REFUSED, said, observed.generation, now)
             notices += news(before, Reason.APPLY_REFUSED, said)
         trouble = memory.troubles.note(others[0] if others else None)
         if trouble and not invalid and following.problem is None:
-            status = with_trouble(status, trouble.message, seen.generation, now)
+            status = with_trouble(status, trouble.message, observed.generation, now)
             notices += news(before, Reason.FAILING, trouble.message)
         if done.refused:
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)

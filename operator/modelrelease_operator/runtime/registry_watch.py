@@ -16,9 +16,9 @@ from modelrelease_operator.api.status import Reason
 from modelrelease_operator.core.observed import Problem
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.runtime.mlflow import Missing, Registry
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.stores import Stores
 
-Key = tuple[str, str]
 INTERVAL = timedelta(minutes=1)
 
 
@@ -45,16 +45,17 @@ class RegistryWatch:
         registry: Registry | None = None,
         interval: timedelta = INTERVAL,
         stores: Stores | None = None,
+        wake: Callable[[NamespacedName], None] = lambda _: None,
     ) -> None:
+        """`wake` is called when a release has to be reconciled."""
         self.registry = registry
         self.stores = stores or Stores()
         """Where artifacts are read that an alias, or a release itself, names."""
-        self.wake: Callable[[Key], None] = lambda _: None
-        """Called when a release has to be passed over."""
+        self._wake = wake
         self._interval = interval
-        self._followed: dict[Key, _Followed] = {}
+        self._followed: dict[NamespacedName, _Followed] = {}
 
-    def follow(self, key: Key, ref: ModelRef | None, known: str | None) -> None:
+    def follow(self, key: NamespacedName, ref: ModelRef | None, known: str | None) -> None:
         """Look at an alias from now on; `known` is the version that it is taken to mean. None: at nothing."""
         before = self._followed.get(key)
         if before and before.ref == ref:
@@ -65,12 +66,12 @@ class RegistryWatch:
             followed.task = asyncio.create_task(self._watch(key, followed, self.registry))
             self._followed[key] = followed
 
-    def found(self, key: Key, ref: ModelRef | None) -> Looked | None:
+    def found(self, key: NamespacedName, ref: ModelRef | None) -> Looked | None:
         """Return what the last look at this alias found, or None before there was one."""
         followed = self._followed.get(key)
         return followed.looked if followed and followed.ref == ref else None
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         """Look at a release's alias no more."""
         followed = self._followed.pop(key, None)
         if followed and followed.task:
@@ -83,12 +84,12 @@ class RegistryWatch:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, key: Key, followed: _Followed, registry: Registry) -> None:
+    async def _watch(self, key: NamespacedName, followed: _Followed, registry: Registry) -> None:
         while True:
             looked = await look(registry, followed.ref, before=followed.looked)
             if looked != followed.looked:
                 followed.looked = looked
-                self.wake(key)
+                self._wake(key)
             # Spread, so that many releases do not ask in the same second.
             await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.9, 1.1))
 

@@ -13,7 +13,7 @@ from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
 from modelrelease_operator.core.observed import Counter, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.runtime.history import Look, Recording
+from modelrelease_operator.runtime.recording import Look, Recording
 
 MOVES = 6
 """Most passes at one look: starting, opening, entering a step and promoting take seconds, not looks."""
@@ -49,22 +49,31 @@ def arms_of(recording: Recording, stable: str | None, canary: str | None) -> tup
     Stable is the one that had answered most when the recording starts, the canary is the other that
     answered in it. Raises Invalid, naming what was seen, when that leaves more than one or none.
     """
-    seen = list(recording.versions)
+    recorded = list(recording.versions)
     for given in (stable, canary):
-        if given is not None and given not in seen:
-            msg = f"revision {given} was not recorded in this time; these were: {_named(recording, seen)}"
+        if given is not None and given not in recorded:
+            msg = f"revision {given} was not recorded in this time; these were: {_named(recording, recorded)}"
             raise Invalid(msg)
+    stable = stable or _busiest(recording, [revision for revision in recorded if revision != canary])
+    candidates = [
+        revision
+        for revision in recorded
+        if revision != stable and (revision == canary or _answered(recording, revision))
+    ]
+    if stable is None or not candidates or stable == canary:
+        msg = f"two revisions are needed; recorded was only {_named(recording, recorded)}"
+        raise Invalid(msg)
+    if canary is None and len(candidates) > 1:
+        names = _named(recording, candidates)
+        msg = f"more than one revision may be the canary, name one with --canary: {names}"
+        raise Invalid(msg)
+    return stable, canary or candidates[0]
+
+
+def _busiest(recording: Recording, revisions: list[str]) -> str | None:
+    """Return the revision that had answered most at the first look that shows anything."""
     first = next(index for index, look in enumerate(recording.looks) if look.counters)
-    others = [revision for revision in seen if revision != canary]
-    found = stable or max(others, key=lambda it: recording.requests_at(it, first), default=None)
-    rest = [it for it in seen if it != found and (it == canary or _answered(recording, it))]
-    if found is None or not rest or found == canary:
-        msg = f"two revisions are needed; recorded was only {_named(recording, seen)}"
-        raise Invalid(msg)
-    if canary is None and len(rest) > 1:
-        msg = f"more than one revision may be the canary, name one with --canary: {_named(recording, rest)}"
-        raise Invalid(msg)
-    return found, canary or rest[0]
+    return max(revisions, key=lambda revision: recording.requests_at(revision, first), default=None)
 
 
 def _answered(recording: Recording, revision: str) -> bool:
@@ -74,7 +83,8 @@ def _answered(recording: Recording, revision: str) -> bool:
 
 
 def _named(recording: Recording, revisions: list[str]) -> str:
-    return ", ".join(f"{it} (version {recording.versions[it]})" for it in revisions) or "none"
+    names = [f"{revision} (version {recording.versions[revision]})" for revision in revisions]
+    return ", ".join(names) or "none"
 
 
 def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> Replayed:
@@ -92,7 +102,7 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
         run.look(look)
         if run.end:
             break
-    return run.told()
+    return run.result()
 
 
 def target_of(spec: ReleaseSpec, recording: Recording, revision: str) -> Target:
@@ -110,7 +120,9 @@ class _Run:
     """One replay on its way."""
 
     def __init__(self, *, spec: ReleaseSpec, stable: Target, canary: Target, began: datetime) -> None:
-        self._spec, self._stable, self._canary = spec, stable, canary
+        self._spec = spec
+        self._stable = stable
+        self._canary = canary
         self._began = self._now = began
         self._status = Status(phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began))
         self._routed = frozenset({stable.revision})
@@ -134,7 +146,7 @@ class _Run:
             if self._pass(look) or self.end:
                 return
 
-    def told(self) -> Replayed:
+    def result(self) -> Replayed:
         return Replayed(
             stable=self._stable,
             canary=self._canary,
@@ -156,7 +168,8 @@ class _Run:
             answers=look.answers,
         )
         decision = decide(spec=self._spec, status=self._status, observed=seen, now=self._now)
-        self._status, self._routed = decision.status, decision.desired.routed
+        self._status = decision.status
+        self._routed = decision.desired.routed
         for notice in decision.notices:
             self._happenings.append(Happening(at=self._now, reason=notice.reason, message=notice.message))
         waits: timedelta | None = decision.requeue

@@ -12,6 +12,7 @@ from modelrelease_operator.core.desired import Decision, Notice
 from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 
 log = logging.getLogger("modelrelease.operator")
@@ -60,7 +61,7 @@ class Reporter:
         """Events that the API server did not take, to be tried again with the next."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> NamespacedName:
         """Namespace and name of the release."""
         return self._key
 

@@ -84,7 +84,7 @@ class Reach:
     def check(self, host: str, address: Address) -> None:
         """Raise NotAllowed for a host that may not be asked at this address."""
         meant = _meant(address)
-        if any(one.version == meant.version and meant in one for one in self.networks):
+        if any(_holds(network, meant) for network in self.networks):
             return
         if kind := _never(meant):
             msg = (
@@ -106,13 +106,17 @@ def _meant(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+def _holds(network: Network, address: Address) -> bool:
+    return network.version == address.version and address in network
+
+
 def _never(address: Address) -> str | None:
     """Return what an address is that no release may name, or None."""
     kinds = {
         "the operator itself": address.is_loopback or address.is_unspecified,
         "a link-local address": address.is_link_local,
         "a multicast address": address.is_multicast,
-        "a machine's own address": any(one.version == address.version and address in one for one in NEVER),
+        "a machine's own address": any(_holds(network, address) for network in NEVER),
     }
     return next((kind for kind, is_one in kinds.items() if is_one), None)
 
@@ -126,11 +130,11 @@ class _Resolver(AbstractResolver):
 
     @override
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for one in found:
+        results = await self._inner.resolve(host, port, family)
+        for result in results:
             # One bad address of several is enough: which one is taken is chance.
-            self._reach.check(host, ipaddress.ip_address(one["host"].partition("%")[0]))
-        return found
+            self._reach.check(host, ipaddress.ip_address(result["host"].partition("%")[0]))
+        return results
 
     @override
     async def close(self) -> None:
@@ -150,10 +154,10 @@ class Answer:
 
     async def pieces(self, most: int, setting: str = "") -> AsyncIterator[bytes]:
         """Yield its bytes; raise Trouble when there are more than `most`, which `setting` may raise."""
-        seen = 0
+        size = 0
         async for piece in self._decompressed():
-            seen += len(piece)
-            if seen > most:
+            size += len(piece)
+            if size > most:
                 how = f" ({setting})" if setting else ""
                 msg = f"answered with more than {most:,} bytes, which is the limit{how}"
                 raise TooLarge(msg)
@@ -167,12 +171,12 @@ class Answer:
 
     async def error(self) -> bytes:
         """Return the beginning of what it says of an error."""
-        said = b""
+        body = b""
         async for piece in self._decompressed():
-            said += piece
-            if len(said) >= LONGEST_ERROR:
+            body += piece
+            if len(body) >= LONGEST_ERROR:
                 break
-        return said[:LONGEST_ERROR]
+        return body[:LONGEST_ERROR]
 
     async def _decompressed(self) -> AsyncIterator[bytes]:
         """Yield what was sent, in pieces of bounded size: a few bytes may stand for many."""
@@ -204,8 +208,11 @@ class Web:
         reach: Reach | None = None,
         credentials: Credentials | None = None,
         ca_file: str = "",
+        proxy: str | None = None,
     ) -> None:
+        """`proxy`: where requests are sent instead; only for servers that a person at a machine has named."""
         self._reach = reach
+        self._proxy = proxy
         self._credentials = credentials or Credentials()
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
@@ -241,7 +248,9 @@ class Web:
             async with (
                 asyncio.timeout(seconds),
                 self._opened() as session,
-                session.request(method, url, headers=sent, allow_redirects=False, **what) as response,
+                session.request(
+                    method, url, headers=sent, allow_redirects=False, proxy=self._proxy, **what
+                ) as response,
             ):
                 if 300 <= response.status < 400:
                     msg = (

@@ -18,15 +18,14 @@ from datetime import timedelta
 
 from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
 from modelrelease_operator.runtime.memory import Troubles
-from modelrelease_operator.runtime.metrics import ERRORS, PASSES
+from modelrelease_operator.runtime.metrics import ERRORS, RECONCILE_SECONDS
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.telemetry import Reporter
 
 log = logging.getLogger("modelrelease.operator")
 
-Key = tuple[str, str]
-"""Namespace and name."""
 
 QUIET_SECONDS = 0.2
 """Events that come together are looked at together."""
@@ -51,11 +50,12 @@ class Workers:
     """The tasks of all releases."""
 
     def __init__(self, reconciler: Reconciler, notifier: Notifier | None = None) -> None:
-        self._reconciler, self._notifier = reconciler, notifier
-        self._workers: dict[Key, _Worker] = {}
-        self._seen: dict[Key, object] = {}
+        self._reconciler = reconciler
+        self._notifier = notifier
+        self._workers: dict[NamespacedName, _Worker] = {}
+        self._seen: dict[NamespacedName, object] = {}
         self._resync: asyncio.Task[None] | None = None
-        self._held: set[Key] | None = None
+        self._held: set[NamespacedName] | None = None
         """Releases that would have been woken while this operator may not act; None where it may."""
 
     def hold(self) -> None:
@@ -68,13 +68,13 @@ class Workers:
         for key in held or ():
             self.wake(key)
 
-    def changed(self, key: Key, fingerprint: object) -> None:
+    def changed(self, key: NamespacedName, fingerprint: object) -> None:
         """Wake a release's task if what a person can change is not what it was."""
         if self._seen.get(key) != fingerprint or key not in self._workers:
             self._seen[key] = fingerprint
             self.wake(key)
 
-    def wake(self, key: Key) -> None:
+    def wake(self, key: NamespacedName) -> None:
         """Have a release looked at now; start its task if there is none."""
         if self._held is not None:
             self._held.add(key)
@@ -87,20 +87,22 @@ class Workers:
             task.add_done_callback(self._forgetter(key, task))
         worker.wake.set()
 
-    def wake_known(self, key: Key) -> None:
+    def wake_known(self, key: NamespacedName) -> None:
         """Wake a release's task because something that it owns changed."""
         if key in self._workers:
             self.wake(key)
 
-    def known(self) -> frozenset[Key]:
+    def known(self) -> frozenset[NamespacedName]:
         """Return the releases that have a task."""
         return frozenset(self._workers)
 
-    def keep_in_step(self, period: timedelta, listed: Callable[[], Awaitable[Iterable[Key]]]) -> None:
+    def keep_in_step(
+        self, period: timedelta, listed: Callable[[], Awaitable[Iterable[NamespacedName]]]
+    ) -> None:
         """List and look at every release once in a period, from one period from now."""
         self._resync = asyncio.create_task(self._resyncs(period.total_seconds(), listed), name="resync")
 
-    def overdue(self) -> dict[Key, float]:
+    def overdue(self) -> dict[NamespacedName, float]:
         """Return the releases whose look is late, and by how many seconds."""
         now = time.monotonic()
         late = {key: now - worker.due for key, worker in self._workers.items() if worker.due is not None}
@@ -114,19 +116,23 @@ class Workers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _resyncs(self, period: float, listed: Callable[[], Awaitable[Iterable[Key]]]) -> None:
+    async def _resyncs(
+        self, period: float, listed: Callable[[], Awaitable[Iterable[NamespacedName]]]
+    ) -> None:
         while True:
             await asyncio.sleep(period * random.uniform(0.9, 1.0))
             try:
-                found = {*await listed(), *self.known()}
+                keys = {*await listed(), *self.known()}
             except Exception as problem:
                 log.warning("releases could not be listed, and will be: %s", problem)
-                found = set(self.known())
-            for key in found:
+                keys = set(self.known())
+            for key in keys:
                 # Spread, so that a thousand passes do not hold up the one that matters.
                 asyncio.get_running_loop().call_later(random.uniform(0, period / 10), self.wake, key)
 
-    def _forgetter(self, key: Key, task: asyncio.Task[None]) -> Callable[[asyncio.Task[None]], None]:
+    def _forgetter(
+        self, key: NamespacedName, task: asyncio.Task[None]
+    ) -> Callable[[asyncio.Task[None]], None]:
         def forget(_: asyncio.Task[None]) -> None:
             worker = self._workers.get(key)
             if worker is not None and worker.task is task:
@@ -135,16 +141,16 @@ class Workers:
 
         return forget
 
-    async def _work(self, key: Key, wake: asyncio.Event) -> None:
+    async def _work(self, key: NamespacedName, wake: asyncio.Event) -> None:
         """Look after one release until it is gone. No error ends this loop: none must be orphaned."""
-        reporter = Reporter(self._reconciler.kube, *key, self._notifier)
+        reporter = self._reconciler.reporter_for(key, self._notifier)
         troubles = Troubles()
         delay: float | None = 0.0
         while True:
             try:
                 await self._sleep(key, wake, delay)
                 wake.clear()
-                delay = await self._pass(key, reporter)
+                delay = await self._reconcile(key, reporter)
                 await self._recovered(troubles, reporter)
             except Gone:
                 reporter.forget()
@@ -156,14 +162,14 @@ class Workers:
                 delay = await self._failed(key, problem, troubles, reporter)
             await asyncio.sleep(QUIET_SECONDS)
 
-    async def _pass(self, key: Key, reporter: Reporter) -> float | None:
-        """Pass over a release once; return after how many seconds to look again."""
+    async def _reconcile(self, key: NamespacedName, reporter: Reporter) -> float | None:
+        """Reconcile a release once; return after how many seconds to look again."""
         started = time.monotonic()
         self._due(key, LONGEST_PASS_SECONDS)
         outcome = "failed"
         try:
             async with asyncio.timeout(LONGEST_PASS_SECONDS) as limit:
-                requeue = await self._reconciler.pass_over(*key, reporter)
+                requeue = await self._reconciler.reconcile(*key, reporter)
             outcome = "done"
         except TimeoutError as problem:
             if not limit.expired():
@@ -174,14 +180,16 @@ class Workers:
             outcome = "done"
             raise
         finally:
-            PASSES.labels(outcome).observe(time.monotonic() - started)
+            RECONCILE_SECONDS.labels(outcome).observe(time.monotonic() - started)
         return requeue.total_seconds() if requeue is not None else None
 
     async def _recovered(self, troubles: Troubles, reporter: Reporter) -> None:
         troubles.note(None)
         reporter.failing(self._reconciler.is_failing(reporter.key))
 
-    async def _failed(self, key: Key, problem: Exception, troubles: Troubles, reporter: Reporter) -> float:
+    async def _failed(
+        self, key: NamespacedName, problem: Exception, troubles: Troubles, reporter: Reporter
+    ) -> float:
         """Count and log a failure, and show one that lasts; return when to try again."""
         trouble = troubles.note(problem)
         # What was read is old, and has been read again: the next try is the first with the new.
@@ -200,18 +208,17 @@ class Workers:
                 _log_failure(key, other, delay)
         return delay
 
-    def _due(self, key: Key, delay: float | None) -> None:
+    def _due(self, key: NamespacedName, delay: float | None) -> None:
         """Remember by when the next turn of a release's loop must have begun."""
         if worker := self._workers.get(key):
             worker.due = None if delay is None else time.monotonic() + delay
 
-    async def _sleep(self, key: Key, wake: asyncio.Event, delay: float | None) -> None:
+    async def _sleep(self, key: NamespacedName, wake: asyncio.Event, delay: float | None) -> None:
         """Sleep until woken or due. Meanwhile drift is looked at, which asks nothing of the API server."""
-        watch = self._reconciler.drift
         due = None if delay is None else time.monotonic() + delay
         while True:
             left = None if due is None else max(0.0, due - time.monotonic())
-            wait = watch.wait(key)
+            wait = self._reconciler.next_drift_look(key)
             pause = None if wait is None else wait.total_seconds()
             if pause is None or (left is not None and left <= pause):
                 self._due(key, left)
@@ -221,10 +228,10 @@ class Workers:
             if await _woken_or_due(wake, pause) or await self._look_at_drift(key):
                 return
 
-    async def _look_at_drift(self, key: Key) -> bool:
+    async def _look_at_drift(self, key: NamespacedName) -> bool:
         """Return whether a pass has something to write. A look that fails costs its window, and no pass."""
         try:
-            return await self._reconciler.drift.look(key)
+            return await self._reconciler.look_at_drift(key)
         except Exception as problem:
             ERRORS.labels(type(problem).__name__).inc()
             fields = {"namespace": key[0], "release": key[1]}
@@ -245,7 +252,7 @@ def _pause(failures: int) -> float:
     return float(min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0))
 
 
-def _log_failure(key: Key, problem: Exception, delay: float) -> None:
+def _log_failure(key: NamespacedName, problem: Exception, delay: float) -> None:
     fields = {"namespace": key[0], "release": key[1], "retry_in_seconds": round(delay, 1)}
     ours = isinstance(problem, ReleaseError)
     log.log(

@@ -34,6 +34,7 @@ def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired
         routed=scope.arms if opened else frozenset({stable.revision}),
         stable=stable.revision,
         canary=canary.revision,
+        weight=canary.requested_weight if opened else 0,
     )
 
 

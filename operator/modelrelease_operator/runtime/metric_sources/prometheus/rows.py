@@ -37,6 +37,8 @@ class Rows:
         self._head: str | None = None
         """What stands before the series; None until they begin."""
         self._in_rows = False
+        self._tried = 0
+        """Characters of the rest in which no series ends: a long one is not read anew with each piece."""
 
     def feed(self, piece: bytes) -> None:
         """Read on."""
@@ -45,8 +47,9 @@ class Rows:
         except UnicodeDecodeError as problem:
             msg = "answered nonsense: it is no UTF-8"
             raise Trouble(msg) from problem
-        if self._head is None and (found := ROWS.search(self._rest)):
-            self._head, self._rest = self._rest[: found.end()], self._rest[found.end() :]
+        if self._head is None and (begin := ROWS.search(self._rest)):
+            self._head = self._rest[: begin.end()]
+            self._rest = self._rest[begin.end() :]
             self._in_rows = True
         if self._in_rows:
             self._rest = self._rest[self._series() :]
@@ -59,7 +62,7 @@ class Rows:
             self._text.decode(b"", final=True)
             envelope = json.loads((self._head or "") + self._rest)
         except (ValueError, RecursionError) as problem:
-            msg = "answered with no JSON, or broke off"
+            msg = "answered nonsense: it answered with no JSON, or broke off"
             raise Trouble(msg) from problem
         match envelope:
             case {"status": "success", "data": {"result": []}}:
@@ -70,7 +73,8 @@ class Rows:
 
     def _series(self) -> int:
         """Hand on every series that is complete; return where the rest begins."""
-        text, at = self._rest, 0
+        text = self._rest
+        at = 0
         while True:
             at = _end_of(BLANK, text, at)
             if at == len(text):
@@ -78,12 +82,17 @@ class Rows:
             if text[at] == "]":
                 self._in_rows = False
                 return at
+            if text[at] == "{" and text.find("}", max(at, self._tried)) < 0:
+                self._tried = len(text) - at
+                return at
             try:
                 row, after = self._decode(text, at)
             except RecursionError as problem:
                 raise Trouble(TOO_LONG) from problem
             except ValueError:
+                self._tried = len(text) - at
                 return at
+            self._tried = 0
             if not END.match(text, after):
                 # A number may go on in the next piece.
                 return at
@@ -95,5 +104,5 @@ class Rows:
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    return found.end() if found else at
+    match = pattern.match(text, at)
+    return match.end() if match else at

@@ -6,11 +6,12 @@ from weakref import WeakValueDictionary
 
 from yarl import URL
 
-from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.api.spec import Analysis
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_credentials
 from modelrelease_operator.runtime.kube import Kube
-from modelrelease_operator.runtime.prometheus import MOST_LARGE, Lane, MetricSource
+from modelrelease_operator.runtime.metric_sources.prometheus.client import MOST_LARGE, Lane
+from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from modelrelease_operator.runtime.web import Reach, Web
 from modelrelease_operator.settings import Settings
 
@@ -18,32 +19,36 @@ MOST = 64
 """Servers that are kept open; rotated tokens and addresses that nobody names any more fall out."""
 
 
-class Sources:
-    """Servers, the one that was used last at the end."""
+class PrometheusServers:
+    """Every server that is named, the one that was used last at the end."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._sources: OrderedDict[tuple[str, Credentials], MetricSource] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, Credentials], PrometheusSource] = OrderedDict()
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
         """By address: however many ways to prove oneself there are, a server is asked so much and no more."""
         self._large = asyncio.Semaphore(MOST_LARGE)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def of(
-        self, kube: Kube, namespace: str, asked: Prometheus | None, settings: Settings
-    ) -> MetricSource:
+    def serves(self, analysis: Analysis, settings: Settings) -> bool:  # noqa: ARG002 - as every kind is asked
+        """Return True: a release that names no server is served by the operator's own."""
+        return True
+
+    async def source_of(
+        self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
+    ) -> PrometheusSource:
         """Return a release's server. One whose credentials cannot be had is one that does not answer."""
-        url = asked.url if asked else settings.prometheus_url
+        named = analysis.prometheus
+        url = named.url if named else settings.prometheus_url
+        allowed = settings.prometheus_allow_secret_refs
         try:
-            credentials = await read_credentials(
-                kube, namespace, asked, allowed=settings.prometheus_allow_secret_refs
-            )
+            credentials = await read_credentials(kube, namespace, named, allowed=allowed)
         except Unavailable as problem:
             seconds = settings.prometheus_timeout_seconds
-            return MetricSource(url, timeout_seconds=seconds, trouble=str(problem))
+            return PrometheusSource(url, timeout_seconds=seconds, trouble=str(problem))
         return self.get(url, credentials, settings)
 
-    def get(self, url: str, credentials: Credentials, settings: Settings) -> MetricSource:
+    def get(self, url: str, credentials: Credentials, settings: Settings) -> PrometheusSource:
         """Return a server, made at the first use."""
         key = (url, credentials)
         if key not in self._sources:
@@ -53,11 +58,11 @@ class Sources:
             self._retire(self._sources.popitem(last=False)[1])
         return self._sources[key]
 
-    def _new(self, url: str, credentials: Credentials, settings: Settings) -> MetricSource:
+    def _new(self, url: str, credentials: Credentials, settings: Settings) -> PrometheusSource:
         # Whoever installed the operator may send it anywhere; whoever makes a release may not.
         trusted = url.rstrip("/") == settings.prometheus_url.rstrip("/")
         reach = None if trusted else Reach.of(settings.allowed_hosts)
-        return MetricSource(
+        return PrometheusSource(
             url,
             timeout_seconds=settings.prometheus_timeout_seconds,
             credentials=credentials,
@@ -72,7 +77,7 @@ class Sources:
         self._lanes[address] = lane
         return lane
 
-    def _retire(self, source: MetricSource) -> None:
+    def _retire(self, source: PrometheusSource) -> None:
         """Close a server that may still be asked something, or be asked again by who holds it."""
         task = asyncio.get_running_loop().create_task(source.close())
         self._closing.add(task)

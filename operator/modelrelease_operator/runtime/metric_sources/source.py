@@ -1,0 +1,75 @@
+"""What a source of metrics is: what it is asked about a release's revisions, and what it gives."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelrelease_operator.api.spec import Analysis, Gate
+from modelrelease_operator.core.answers import Answer
+from modelrelease_operator.core.drift_windows import BinSample
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.queries import Place
+from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.serving_runtimes import ServerMetrics
+from modelrelease_operator.settings import Settings
+
+Bins = tuple[BinSample, ...] | MetricsUnavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revisions:
+    """Whose counters are meant, and under which names each revision's server counts."""
+
+    namespace: str
+    release: str
+    metrics: Mapping[str, ServerMetrics]
+    """By revision."""
+
+
+class MetricSource(Protocol):
+    """A place to read counters from. Nothing here raises for what a server does or does not do.
+
+    What cannot be had is `MetricsUnavailable`, or an answer that says so: a sentence for people, which
+    names the server and holds no credentials.
+    """
+
+    @property
+    def seconds(self) -> float:
+        """For the whole of one answer, at most."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """For one answer and the wait for a turn before it, at most."""
+
+    async def read_counters(self, of: Revisions, *, predictions: bool, probes: bool) -> Metrics:
+        """Return the raw counters of each pod of these revisions, each with the time of its own sample.
+
+        `predictions`: those of predictions by bin, too. `probes`: those of the prober, too.
+        """
+
+    async def answer(self, gate: Gate, place: Place) -> Answer:
+        """Return what a gate's own queries give. A source without a query language says that it has none."""
+
+    async def read_bins(self, of: Revisions) -> Bins:
+        """Return the counts of every bin of these revisions' features and predictions, and the baselines'."""
+
+    async def explain_missing(self, of: Revisions, *, revision: str, pods: Collection[str]) -> str | None:
+        """Return why no counters of these ready pods are shown, or None where that cannot be told."""
+
+    async def close(self) -> None:
+        """Close what is open; what is being asked is answered first."""
+
+
+class MetricSourceKind(Protocol):
+    """One kind of source, and what it keeps open between looks for all releases."""
+
+    def serves(self, analysis: Analysis, settings: Settings) -> bool:
+        """Return whether a release's metrics are to be read here."""
+
+    async def source_of(
+        self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
+    ) -> MetricSource:
+        """Return a release's source, made at the first use. One that cannot be had is one that says why."""
+
+    async def close(self) -> None:
+        """Close every source."""
