@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from modelrelease_operator.api.durations import WindowDuration, parse_duration
+from modelrelease_operator.api.durations import Duration, WindowDuration
 from modelrelease_operator.api.model import Model
 
 WORST_FEATURES = 5
@@ -30,7 +30,7 @@ class Drift(Model):
     """How the data that stable meets is compared with what it was trained on."""
 
     enabled: bool = True
-    window: WindowDuration = "10m"
+    window: WindowDuration = Duration("10m")
     min_samples: int = Field(default=500, ge=1, le=10**9)
     threshold: float = Field(default=0.1, gt=0, le=100)
     false_alarm_probability: float = Field(default=0.01, gt=0, lt=0.5)
@@ -41,7 +41,7 @@ class Drift(Model):
     @property
     def span(self) -> timedelta:
         """The time that a window lasts."""
-        return parse_duration(self.window)
+        return self.window.span
 
 
 class FeatureStatus(Model):

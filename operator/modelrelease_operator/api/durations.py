@@ -3,9 +3,10 @@
 import re
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, GetCoreSchemaHandler, ValidationInfo, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from modelrelease_operator.api.strictness import is_strict
 
@@ -47,14 +48,31 @@ SECONDS_IN_CEL = " + ".join(
 """The length of a duration for the schema, which has no unit of days."""
 
 
-def _readable(text: str) -> str:
-    parse_duration(text)
-    return text
+class Duration(str):
+    """A duration as a person wrote it, which is how it is shown and stored; `span` is what it means."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Duration":
+        """Raise ValueError with the rule when the text is not a duration."""
+        parse_duration(text)
+        return super().__new__(cls, text)
+
+    @property
+    def span(self) -> timedelta:
+        """The time that it says."""
+        return parse_duration(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read it from a string; written it is a string again."""
+        text = core_schema.str_schema(pattern=DURATION_PATTERN, max_length=20)
+        return core_schema.no_info_after_validator_function(cls, text)
 
 
 def _at_least(least: timedelta, *, for_people: bool = False) -> AfterValidator:
-    def check(text: str, info: ValidationInfo) -> str:
-        if parse_duration(text) < least and (is_strict(info) or not for_people):
+    def check(text: Duration, info: ValidationInfo) -> Duration:
+        if text.span < least and (is_strict(info) or not for_people):
             msg = f"duration {text!r} must be at least {least.total_seconds():.0f}s"
             raise ValueError(msg)
         return text
@@ -76,12 +94,11 @@ def _rule(sign: str, bound: timedelta, message: str) -> dict[str, str]:
     return {"rule": f"{SECONDS_IN_CEL} {sign} {bound.total_seconds():.0f}", "message": message}
 
 
-_Text = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=20), AfterValidator(_readable)]
 _NONE, _SECOND, _WINDOW = timedelta(0), timedelta(seconds=1), timedelta(seconds=10)
 
-DurationText = Annotated[_Text, _as_in_the_schema(_NONE)]
-PositiveDuration = Annotated[_Text, _at_least(_SECOND), _as_in_the_schema(_SECOND)]
+DurationText = Annotated[Duration, _as_in_the_schema(_NONE)]
+PositiveDuration = Annotated[Duration, _at_least(_SECOND), _as_in_the_schema(_SECOND)]
 WindowDuration = Annotated[
-    _Text, _at_least(_SECOND), _at_least(_WINDOW, for_people=True), _as_in_the_schema(_WINDOW)
+    Duration, _at_least(_SECOND), _at_least(_WINDOW, for_people=True), _as_in_the_schema(_WINDOW)
 ]
 """Over which something is counted: a shorter one is asked about more often than anything is scraped."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from modelrelease_operator.api.durations import PositiveDuration, parse_duration
+from modelrelease_operator.api.durations import Duration, PositiveDuration
 from modelrelease_operator.api.model import Model
 
 
@@ -13,10 +13,10 @@ class Probe(Model):
 
     rate: float = Field(default=10, ge=0.1, le=200)
     """Probes a second, half of them to each revision."""
-    timeout: PositiveDuration = "5s"
+    timeout: PositiveDuration = Duration("5s")
     """After which a probe counts as failed."""
 
     @property
     def patience(self) -> timedelta:
         """The time-out."""
-        return parse_duration(self.timeout)
+        return self.timeout.span

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from modelrelease_operator.api.durations import DurationText, PositiveDuration
+from modelrelease_operator.api.durations import Duration, DurationText, PositiveDuration
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, ObjectName, PodTemplate, Resources
 
@@ -21,8 +21,8 @@ class Retrain(Model):
     resources: Resources = Resources()
     service_account_name: ObjectName | None = None
     pod_template: PodTemplate = Field(default_factory=dict)
-    cooldown: DurationText = "24h"
-    deadline: PositiveDuration = "6h"
+    cooldown: DurationText = Duration("24h")
+    deadline: PositiveDuration = Duration("6h")
     retries: int = Field(default=0, ge=0, le=10)
 
 

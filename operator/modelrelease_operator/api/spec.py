@@ -20,10 +20,10 @@ from pydantic import (
 from modelrelease_contract import schemes
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import (
+    Duration,
     DurationText,
     PositiveDuration,
     format_duration,
-    parse_duration,
 )
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
@@ -90,7 +90,7 @@ class Step(Model):
     """A weight, and the time that it lasts at least."""
 
     weight: int = Field(ge=1, le=99)
-    bake: DurationText = "60s"
+    bake: DurationText = Duration("60s")
 
 
 class Approval(StrEnum):
@@ -108,9 +108,9 @@ class Canary(Model):
 
     weight: int | None = Field(default=None, ge=1, le=99)
     steps: tuple[Step, ...] = Field(default=(), min_length=1, max_length=20)
-    start_deadline: PositiveDuration = "10m"
-    progress_deadline: PositiveDuration = "6h"
-    keep_previous: DurationText = "5m"
+    start_deadline: PositiveDuration = Duration("10m")
+    progress_deadline: PositiveDuration = Duration("6h")
+    keep_previous: DurationText = Duration("5m")
     approval: Approval = Approval.AUTOMATIC
 
     @model_validator(mode="after")
@@ -118,8 +118,8 @@ class Canary(Model):
         if self.weight is not None and self.steps:
             msg = "set either weight or steps, not both"
             raise ValueError(msg)
-        baked = sum((parse_duration(step.bake) for step in self.plan[:-1]), timedelta(0))
-        if baked > parse_duration(self.progress_deadline):
+        baked = sum((step.bake.span for step in self.plan[:-1]), timedelta(0))
+        if baked > self.progress_deadline.span:
             msg = (
                 f"the steps before the last bake for {format_duration(baked)} together, which does not fit "
                 f"into progressDeadline {self.progress_deadline}: raise it, or bake less"
@@ -200,7 +200,7 @@ class Latency(Model):
     tolerated: Slowdown = Slowdown()
     max_seconds: float | None = Field(default=None, gt=0)
     max_percent: float = Field(default=1.0, gt=0, lt=100)
-    warm_up: DurationText = "15s"
+    warm_up: DurationText = Duration("15s")
     """Time at each weight before latency counts: pods that just started are slower than they will be."""
 
     @model_validator(mode="after")
@@ -266,8 +266,8 @@ LONGEST_BLIND = timedelta(days=1)
 class Analysis(Model):
     """How evidence is gathered and judged."""
 
-    interval: PositiveDuration = "10s"
-    max_blind: PositiveDuration = "5m"
+    interval: PositiveDuration = Duration("10s")
+    max_blind: PositiveDuration = Duration("5m")
     """Time without a usable look after which the canary leaves the Service until it can be seen again."""
     prometheus: Prometheus | None = None
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
@@ -280,8 +280,8 @@ class Analysis(Model):
 
     @field_validator("max_blind")
     @classmethod
-    def _a_day_at_most(cls, text: str) -> str:
-        if parse_duration(text) > LONGEST_BLIND:
+    def _a_day_at_most(cls, text: Duration) -> Duration:
+        if text.span > LONGEST_BLIND:
             msg = f"must be at most {format_duration(LONGEST_BLIND)}, got {text!r}"
             raise ValueError(msg)
         return text
@@ -303,7 +303,7 @@ class Analysis(Model):
     @property
     def period(self) -> timedelta:
         """The time between two looks."""
-        return parse_duration(self.interval)
+        return self.interval.span
 
 
 class ReleaseSpec(Model):

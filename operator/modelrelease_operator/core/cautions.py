@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan
 from modelrelease_operator.traffic.registry import split_of
@@ -75,7 +75,7 @@ def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
 
 
 def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
-    deadline = parse_duration(spec.canary.progress_deadline)
+    deadline = spec.canary.progress_deadline.span
     end = AT_DEADLINE[spec.analysis.on_insufficient_evidence]
     stuck = next((step.index for step in plan.steps if step.limiter is Limiter.NEVER), None)
     if stuck is not None:

@@ -7,7 +7,6 @@ are unavailable: an outage of Prometheus is no reason to move anything.
 The time that is held against the deadline is that in which a verdict was possible (core/clock.py).
 """
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Reason, Verdict
 from modelrelease_operator.core.judge import Judgement
@@ -15,7 +14,7 @@ from modelrelease_operator.core.judge import Judgement
 
 def is_late(spec: ReleaseSpec, canary: CanaryStatus) -> bool:
     """Return whether the time for a verdict is over."""
-    return canary.judged_seconds > parse_duration(spec.canary.progress_deadline).total_seconds()
+    return canary.judged_seconds > spec.canary.progress_deadline.span.total_seconds()
 
 
 def policy_at_deadline(

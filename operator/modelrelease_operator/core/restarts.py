@@ -7,7 +7,6 @@ rollbacks rests on it. When a planned copy starts may depend on anything (docs/e
 
 from datetime import datetime, timedelta
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.api.status import CanaryStatus, Evidence
 
@@ -18,7 +17,7 @@ MOST_HOURLY = 6
 
 def planned_copies(canary: Canary) -> int:
     """Return how many copies a fresh canary's tests get: one a step, and one an hour until the deadline."""
-    hours = parse_duration(canary.progress_deadline) // EVERY
+    hours = canary.progress_deadline.span // EVERY
     return len(canary.plan) + min(MOST_HOURLY, hours)
 
 

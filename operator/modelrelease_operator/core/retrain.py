@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import DriftStatus
-from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.retrain import Retrain, RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, StableStatus, Status
@@ -87,7 +87,7 @@ def _asks(commands: Commands, stable: StableStatus, found: RetrainStatus | None)
 
 def _refreshed(found: RetrainStatus, asked: Retrain, commands: Commands) -> RetrainStatus:
     """Return the record as today's spec and annotations make it."""
-    cooled = None if found.outcome in NO_COOLDOWN else found.since + parse_duration(asked.cooldown)
+    cooled = None if found.outcome in NO_COOLDOWN else found.since + asked.cooldown.span
     heard = found.asked_seen if commands.retrain is not None else None
     return found.but(next_allowed=cooled, asked_seen=heard)
 
@@ -111,7 +111,7 @@ def _request(scope: Scope, asked: Retrain, cause: RetrainCause) -> RetrainingSte
         features=features,
         since=now,
         message=message,
-        next_allowed=now + parse_duration(asked.cooldown),
+        next_allowed=now + asked.cooldown.span,
         asked_seen=asked_seen,
     )
     scope = scope.with_status(retrain=request).noticing(Reason.RETRAIN_REQUESTED, message)

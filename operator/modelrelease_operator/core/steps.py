@@ -3,7 +3,6 @@
 import math
 from datetime import timedelta
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.traffic.registry import split_of
 
@@ -21,7 +20,7 @@ def bake_of(spec: ReleaseSpec, index: int) -> timedelta:
     """Return how long a step lasts at least: as long as the longest of those that are the same pods."""
     last = last_alike(spec, index)
     alike = [step for at, step in enumerate(spec.canary.plan) if last_alike(spec, at) == last]
-    return max(parse_duration(step.bake) for step in alike)
+    return max(step.bake.span for step in alike)
 
 
 def alike_note(spec: ReleaseSpec, index: int) -> str | None:

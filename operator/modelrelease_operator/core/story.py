@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelrelease_operator.api import names
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
 from modelrelease_operator.core.commands import ANYWAY, blind, value_for
@@ -120,7 +119,7 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
     yield from _awaited_of_retraining(status, now)
     for outcome in status.outcomes:
         yield Awaited(what=f"MLflow is told that {outcome.registered} was {outcome.fate}")
-    canary, start = status.canary, parse_duration(spec.canary.start_deadline)
+    canary, start = status.canary, spec.canary.start_deadline.span
     match status.phase:
         case Phase.PENDING:
             yield Awaited(what="all pods of the first version are ready")
@@ -171,7 +170,7 @@ def _awaited_of_canary(
         if baked and baked > now:
             yield Awaited(what="the step has baked", until=baked)
     if canary.unready_since:
-        start = parse_duration(spec.canary.start_deadline)
+        start = spec.canary.start_deadline.span
         until = _end(canary, start, canary.unready_seconds, counts=not canary.blocked)
         yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
     short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
@@ -180,7 +179,7 @@ def _awaited_of_canary(
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
     yield from _awaited_of_sight(spec, status, canary)
     if not canary.inconclusive and not canary.unseen:
-        deadline = parse_duration(spec.canary.progress_deadline)
+        deadline = spec.canary.progress_deadline.span
         until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
         yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
 
@@ -189,7 +188,7 @@ def _awaited_of_sight(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -
     if canary.unseen:
         yield Awaited(what="the canary can be seen again; then its step begins anew")
     elif canary.blind_since:
-        limit = blind_limit(parse_duration(spec.analysis.max_blind), status.evidence)
+        limit = blind_limit(spec.analysis.max_blind.span, status.evidence)
         until = _end(canary, limit, canary.blind_seconds)
         yield Awaited(what="the canary can be seen, or it leaves the Service", until=until)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from modelrelease_contract import retrain as words
 from modelrelease_operator.api import names
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.core.desired import DesiredRetraining
 from modelrelease_operator.manifests.overlay import merged, without_nulls
 from modelrelease_operator.manifests.workload import LOCKED_DOWN, POD_SECURITY, Owner, metadata
@@ -30,7 +29,7 @@ def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
         "metadata": metadata(owner, names.retrain_job_name(owner.name, request.request), **labels),
         "spec": {
             "backoffLimit": settings.retries,
-            "activeDeadlineSeconds": round(parse_duration(settings.deadline).total_seconds()),
+            "activeDeadlineSeconds": round(settings.deadline.span.total_seconds()),
             "template": pod,
         },
     }

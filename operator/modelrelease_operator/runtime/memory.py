@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Status
 from modelrelease_operator.core.desired import WATCH
@@ -111,5 +110,5 @@ def _until_judged(spec: ReleaseSpec, status: Status, now: datetime) -> timedelta
     """Return how long until a canary has had its time to start; None where that is over, or without one."""
     if status.canary is None:
         return None
-    left = status.canary.since + parse_duration(spec.canary.start_deadline) - now
+    left = status.canary.since + spec.canary.start_deadline.span - now
     return left if left > timedelta(0) else None

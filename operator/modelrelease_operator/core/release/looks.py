@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.status import Reason, Verdict
 from modelrelease_operator.core import crashes as crash_gate
 from modelrelease_operator.core.clock import span
@@ -127,7 +126,7 @@ def proven_worse(scope: Scope, judgement: Judgement) -> str | None:
 
 def too_blind(scope: Scope) -> bool:
     """Return whether the canary was not seen for longer than it may keep users."""
-    limit = blind_limit(parse_duration(scope.spec.analysis.max_blind), scope.status.evidence)
+    limit = blind_limit(scope.spec.analysis.max_blind.span, scope.status.evidence)
     return scope.canary.blind_seconds > limit.total_seconds()
 
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Evidence, Phase, Reason
 from modelrelease_operator.core.commands import value_for
@@ -80,7 +79,7 @@ def _weight_changed(scope: Scope, index: int) -> bool:
 def _unready_for_long(scope: Scope) -> Decision | None:
     """Reject a canary that was not ready for too long, unless it alone answers."""
     waited = timedelta(seconds=scope.canary.unready_seconds)
-    if waited <= parse_duration(scope.spec.canary.start_deadline):
+    if waited <= scope.spec.canary.start_deadline.span:
         return None
     if scope.canary_serves and not scope.stable_serves:
         return None
@@ -174,7 +173,7 @@ def _await_effect(scope: Scope, desired: Desired) -> Decision:
         message = f"{message}; pods of revision {', '.join(scope.strangers)} must go first"
     if canary.blocked:
         message = f"{message}; {canary.blocked}"
-    if timedelta(seconds=canary.waiting_seconds) <= parse_duration(deadline):
+    if timedelta(seconds=canary.waiting_seconds) <= deadline.span:
         return scope.with_status(message=message).decision(desired, requeue=SOON)
     message = f"no verdict within {deadline}: {message}"
     if scope.status.phase is not Phase.PAUSED:

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.status import Reason
 from modelrelease_operator.core.desired import WATCH, Decision
 from modelrelease_operator.core.release.desired_state import side_by_side
@@ -65,7 +64,7 @@ def _waits(scope: Scope, replicas: int, *, ready: bool) -> str:
 def late_start(scope: Scope, replicas: int, *, ready: bool) -> Decision | None:
     """Reject a canary whose pods did not start in time, by its own fault."""
     waited = timedelta(seconds=scope.canary.starting_seconds)
-    if ready or scope.canary.blocked or waited <= parse_duration(scope.spec.canary.start_deadline):
+    if ready or scope.canary.blocked or waited <= scope.spec.canary.start_deadline.span:
         return None
     return reject(scope, Reason.CANARY_NOT_READY, not_ready(scope, replicas, waited))
 

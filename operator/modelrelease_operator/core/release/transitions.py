@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.status import (
     CanaryStatus,
     Crashes,
@@ -187,7 +187,7 @@ def _grow(scope: Scope, message: str) -> Decision:
 def promote(scope: Scope) -> Decision:
     """Move the pointer to the canary. No pod is restarted; the old ones stay warm."""
     canary, stable = scope.canary, scope.stable
-    keep = parse_duration(scope.spec.canary.keep_previous)
+    keep = scope.spec.canary.keep_previous.span
     fate = f"stays warm for {format_duration(keep)}" if keep else "is removed"
     message = f"version {canary.version} serves; version {stable.version} {fate}"
     if caveat := canary.unproven or probed_steps(canary):
@@ -223,7 +223,7 @@ def back_together(scope: Scope, previous: Previous) -> Decision:
 
 def _pointing_at(scope: Scope, new: Target, outcome: Reason, message: str) -> Scope:
     """Return the scope of a release whose stable is `new`, and whose old stable is kept warm."""
-    keep = max(parse_duration(scope.spec.canary.keep_previous), SOON)
+    keep = max(scope.spec.canary.keep_previous.span, SOON)
     previous = Previous(
         **scope.stable.parts(),
         until=scope.now + keep,

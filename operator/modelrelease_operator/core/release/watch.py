@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Counts, Line, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
@@ -61,7 +60,7 @@ def watched(scope: Scope, passed: float) -> tuple[Scope, str | None]:
 
 def _watched_for(spec: ReleaseSpec, previous: Previous) -> float:
     """Return the seconds since the promotion, summed from pass to pass."""
-    kept = parse_duration(spec.canary.keep_previous).total_seconds()
+    kept = spec.canary.keep_previous.span.total_seconds()
     return max(0.0, kept - (kept if previous.left_seconds is None else previous.left_seconds))
 
 
