@@ -1,12 +1,24 @@
 """Weights from pods, and the selector that lets clients reach them."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import Canary
+from modelrelease_operator.api.status import Phase
+from modelrelease_operator.core.desired import Desired
+from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.traffic import registry
+from modelrelease_operator.traffic.provider import Object, ObjectKey, Route, Split, TrafficProvider
 from modelrelease_operator.traffic.replicas import rounding_note, routed_by, selector_for, split
+from tests.support.builders import a_target
+from tests.support.world import a_serving_world
 
+OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 WEIGHTS, REPLICAS = st.integers(1, 99), st.integers(1, 1000)
 
 
@@ -82,3 +94,51 @@ def test_an_open_route_reaches_every_revision_that_has_pods():
 
 def test_a_pinned_route_names_its_revision_even_when_that_has_no_pods():
     assert routed_by(selector_for("qna", {"gone"}), ["a"]) == {"gone"}
+
+
+class Gateway(TrafficProvider):
+    """A gateway as simple as one can be: one canary pod, and exact weights in an object of its own."""
+
+    def takes(self, canary: Canary) -> bool:
+        return True
+
+    def split(self, *, weight: int, replicas: int) -> Split:
+        return Split(stable=replicas, canary=1, weight=weight)
+
+    def note(self, *, weight: int, replicas: int) -> str | None:
+        return None
+
+    def objects(self, route: Route) -> list[dict[str, Any]]:
+        spec = {"weight": route.weight, "revisions": sorted(route.revisions)}
+        return [{"apiVersion": "test/v1", "kind": "Route", "metadata": {"name": route.release}, "spec": spec}]
+
+    def sources(self, release: str) -> tuple[ObjectKey, ...]:
+        return (("Route", release),)
+
+    def in_effect(
+        self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]
+    ) -> frozenset[str] | None:
+        return next((frozenset(route["spec"]["revisions"]) for route in objects.values()), None)
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """Put a provider in, as its module and one entry would."""
+    provider = Gateway()
+    monkeypatch.setattr(registry, "PROVIDERS", (provider, *registry.PROVIDERS))
+    return provider
+
+
+def test_a_provider_that_is_put_in_gives_the_weight_that_was_asked_for(gateway: Gateway):
+    world = a_serving_world().release(a_target("2")).run(until=Phase.PROGRESSING)
+    assert world.status.weight == world.trail[-1].desired.weight == 25
+    assert len(world.pods[world.canary.revision]) == 1, "one pod is enough for a gateway"
+    assert world.canary.note is None, "and nothing is rounded"
+
+
+def test_a_providers_objects_are_rendered_as_our_own_and_read_back(gateway: Gateway):
+    desired = Desired(routed=frozenset({"a", "b"}), stable="a", canary="b", weight=1)
+    route = render(OWNER, desired, provider=gateway)[0]
+    assert (route["kind"], route["spec"]["weight"]) == ("Route", 1)
+    assert route["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
+    assert gateway.in_effect({("Route", "qna"): route}, ["a", "b", "c"]) == {"a", "b"}

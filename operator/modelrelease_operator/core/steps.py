@@ -10,8 +10,8 @@ from modelrelease_operator.traffic.registry import split_of
 def last_alike(spec: ReleaseSpec, index: int) -> int:
     """Return the last of the steps from one on that come out as the same pods: they are one step."""
     plan = spec.canary.plan
-    pods = [split_of(spec, step.weight).canary for step in plan]
-    while index + 1 < len(plan) and pods[index + 1] == pods[index]:
+    splits = [split_of(spec, step.weight) for step in plan]
+    while index + 1 < len(plan) and splits[index + 1] == splits[index]:
         index += 1
     return index
 
