@@ -80,6 +80,12 @@ QUESTIONS = (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE, Reason.DRIFTED)
 """Reasons to hold that an approval lifts."""
 PERSON_NEEDED = (Reason.SUSPENDED, Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE)
 """Reasons to hold that only a person can lift."""
+LATELY = timedelta(hours=2)
+"""How long a return into the Service is remembered."""
+SECOND_RETURN = 240.0
+"""Seconds that a canary has to be seen before it comes back a second time; doubled for each further."""
+LONGEST_WAIT = 1920.0
+"""Most seconds of that."""
 LONG_READY = 600.0
 """Seconds with all pods ready after which it is forgotten that they were not."""
 
@@ -605,27 +611,47 @@ def _act_in_the_dark(
 ) -> Decision:
     """Bring a canary that can be seen again back into the Service, where its step begins anew."""
     canary = canary_of(status)
+    returned = tuple(at for at in canary.returned if timedelta(0) <= now - at < LATELY)
     # Seen twice, so that what it does once it has clients can be counted.
-    left = few_scrapes(found.evidence) - canary.visible_seconds
+    awaited = max(few_scrapes(found.evidence), _damped(len(returned)))
+    left = awaited - canary.visible_seconds
+    often = _often(len(returned), awaited)
     if not found.sighted and not canary.visible_seconds:
         waits, why = in_the_dark(canary, seen, found.message)
         by_hand = value_for(status, "promote", canary.revision)
         message = f"canary {canary.version} left the Service and {waits}, because it cannot be seen: "
-        message += f"{why}; annotate abort, or promote={by_hand} to promote it unseen"
+        message += f"{why}{often}; annotate abort, or promote={by_hand} to promote it unseen"
     elif spec.paused:
         message = f"canary {canary.version} can be seen again; spec.paused keeps it out of the Service"
     elif left > 0 or not found.sighted:
         told = format_duration(timedelta(seconds=max(1.0, left)))
         message = f"canary {canary.version} can be seen again; it comes back if that holds for another {told}"
+        message += often
     elif canary.unready_since:
         message = f"canary {canary.version} can be seen again; not all of its pods are ready"
     else:
         index = min(canary.step, len(spec.canary.plan) - 1)
+        update = {"returned": (*returned, now)}
+        status = status.model_copy(update={"canary": canary.model_copy(update=update)})
         made = enter_step(spec, status, index, now, why="the canary can be seen again")
         notice = Notice(reason=Reason.CANARY_SEEN, message=made.status.message)
         return replace(made, notices=(notice, *made.notices))
     status = status.model_copy(update={"phase": Phase.PAUSED, "weight": 0, "message": message})
     return Decision(desired=desired, status=status, requeue=spec.analysis.period)
+
+
+def _damped(returns: int) -> float:
+    """Return the seconds that a canary has to be seen after so many returns: none before the first."""
+    return min(LONGEST_WAIT, SECOND_RETURN * 2 ** (returns - 1)) if returns else 0.0
+
+
+def _often(returns: int, awaited: float) -> str:
+    """Say why a canary waits longer than the first time, if it does."""
+    if not returns:
+        return ""
+    times = "once" if returns == 1 else f"{returns} times"
+    told = format_duration(timedelta(seconds=awaited))
+    return f"; it came back {times} lately, so it has to be seen for {told}"
 
 
 def _why_hold(found: Judgement, spec: ReleaseSpec, status: Status, seen: Seen) -> tuple[Reason, str] | None:
