@@ -4,6 +4,7 @@ Whoever releases here sees only what the servers show. What the pods counted is 
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +15,9 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.evidence import WITH_SUMS
+from modelrelease_operator.core.fleet import Scrapes
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
+from modelrelease_operator.core.simulation import Scenario, _World
 from tests.support.builders import a_spec, a_target
 from tests.support.scraping import ScrapedWorld
 from tests.support.world import Behaviour, Pod
@@ -64,13 +67,14 @@ def shown_requests(world: ScrapedWorld) -> int:
 
 
 class TestCounts:
-    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("seed", range(12))
     def test_never_exceed_what_predictors_counted(self, seed: int) -> None:
-        """With two servers, restarts of pods, a server that restarts, missed scrapes and jitter."""
+        """With servers that restart or are away, pods that restart or are not shown, and missed scrapes."""
         random = Random(seed)
         world = a_scraped(
-            seed=seed, scrape=random.choice((5.0, 20.0, 60.0)), servers=random.choice((1, 2)),
-            missed=random.choice((0.0, 0.2)), jitter=random.choice((0.0, 3.0)), base=0.3,
+            seed=seed, scrape=random.choice((5.0, 20.0, 60.0, 120.0)), servers=random.choice((1, 2)),
+            missed=random.choice((0.0, 0.2, 0.5)), jitter=random.choice((0.0, 3.0)), base=0.3,
+            replicas=random.choice((1, 3)),
         )  # fmt: skip
         world.ask(canary={"steps": [{"weight": 50, "bake": "2h"}], "progressDeadline": "3h"})
         served = dict(world.served)
@@ -83,9 +87,40 @@ class TestCounts:
                 world.lose_pods(random.choice(list(world.pods)))
             elif happened < 0.25:
                 random.choice(world.prometheus).shown.clear()
+            elif happened < 0.3:
+                world.prometheus_up = not world.prometheus_up
+            elif happened < 0.35:
+                names = [pod.name for pods in world.pods.values() for pod in pods]
+                world.unscraped = set() if world.unscraped else {random.choice(names)}
             canary, stable = totals(world)
             assert canary <= world.served.get("rev2", 0)
             assert stable <= world.served["rev1"] - served["rev1"]
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_never_exceed_what_simulated_pods_counted(self, seed: int) -> None:
+        """The world of `simulate` has fewer faults than the one above, and a thousand pods."""
+        random = Random(seed)
+        scrapes = Scrapes(
+            interval=random.choice((5.0, 15.0, 60.0, 120.0)), servers=random.choice((1, 2)),
+            jitter=random.choice((0.0, 5.0)), missed=random.choice((0.0, 0.2)),
+        )  # fmt: skip
+        scenario = Scenario(
+            rps=random.choice((5.0, 50.0, 200.0)), stable_errors=0.05, canary_errors=0.05, bounds=(0.1, 1.0),
+            scrapes=scrapes, pods_restart=random.choice((math.inf, 90.0, 400.0)),
+            servers_restart=random.choice((math.inf, 200.0)),
+        )  # fmt: skip
+        spec = a_spec(
+            canary={"steps": [{"weight": 25, "bake": "1m"}, {"weight": 50, "bake": "10m"}]},
+            analysis={"gates": [ERRORS]}, serving={"replicas": random.choice((1, 3, 10))},
+        )  # fmt: skip
+        world = _World(spec=spec, scenario=scenario, random=random)
+        drawn = {name: arm.requests for name, arm in world.arms.items()}
+        for _ in range(100):
+            decision = world.step()
+            canary, _, stable, _ = decision.status.evidence.release.get("errors", (0, 0, 0, 0))
+            assert canary <= world.arms["canary"].requests - drawn["canary"]
+            assert stable <= world.arms["stable"].requests - drawn["stable"]
+            world.let_pass(decision.requeue or spec.analysis.period)
 
     @pytest.mark.parametrize("servers", [1, 2])
     def test_lose_nothing_that_was_shown_while_the_weight_stays(self, servers: int) -> None:

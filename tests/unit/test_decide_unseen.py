@@ -185,3 +185,24 @@ def test_a_canary_that_is_seen_for_a_minute_now_and_then_does_not_come_back_to_f
     assert world.reasons.count(Reason.CANARY_UNSEEN) <= 2, "once before scrapes were measured, and once after"
     assert world.served["rev2"] < 50 * 420
     assert world.stable.version == "1"
+
+
+def test_a_prometheus_that_comes_and_goes_does_not_take_a_healthy_canary_in_and_out():
+    spec = a_spec(canary={"steps": [{"weight": 50, "bake": "3h"}], "progressDeadline": "9h"})
+    world = ScrapedWorld(spec=spec, target=a_target("1"), scrape=15.0, rps=50.0)
+    world.run().pass_time(60)
+    began = world.release(a_target("2")).run(until=Phase.PROGRESSING).now
+    before = len(world.reasons)
+    messages = set()
+    while world.now - began < timedelta(hours=2):
+        world.prometheus_up = (world.now - began).total_seconds() % 420 >= 360
+        world.step()
+        messages.add(world.status.message)
+    assert len(world.reasons) - before <= 6
+    assert world.reasons.count(Reason.CANARY_SEEN) == 1, "the first return is prompt"
+    assert any("it came back once lately, so it has to be seen for 4m" in it for it in messages)
+    world.prometheus_up = True
+    back = world.now
+    world.run(until=Phase.PROGRESSING)
+    assert world.now - back < timedelta(minutes=5)
+    assert world.status.rejected is None

@@ -372,6 +372,8 @@ class CanaryStatus(Target):
     """Whether it left the Service because it cannot be seen."""
     visible_seconds: float = 0.0
     """Time in which it could be seen again, while it is out of the Service."""
+    returned: tuple[datetime, ...] = ()
+    """When it came back into the Service, lately: the more often, the longer it has to be seen first."""
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
     unready_seconds: float = 0.0
