@@ -9,7 +9,7 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.observed import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
-from modelrelease_operator.manifests import Owner
+from modelrelease_operator.manifests import REPLICAS, Owner
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
 
 
@@ -206,19 +206,19 @@ async def test_a_deployment_without_our_uid_is_no_workload():
 )
 async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
     cluster = Cluster(Service=a_service(selector))
-    assert await read_route(cluster, OWNER, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+    assert await read_route(cluster, OWNER, REPLICAS, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
 
 
 async def test_a_service_of_somebody_else_is_not_taken_over():
     foreign = a_service({"app": "qna"}, owner="another")
     with pytest.raises(Invalid, match="Service ml/qna exists and belongs to somebody else"):
-        await read_route(Cluster(Service=foreign), OWNER, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=foreign), OWNER, REPLICAS, [])  # type: ignore[arg-type]
 
 
 async def test_no_service_is_no_route_and_trouble_is_trouble():
-    assert await read_route(Cluster(), OWNER, []) is None  # type: ignore[arg-type]
+    assert await read_route(Cluster(), OWNER, REPLICAS, []) is None  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
-        await read_route(Cluster(Service=Unavailable("x")), OWNER, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=Unavailable("x")), OWNER, REPLICAS, [])  # type: ignore[arg-type]
 
 
 def running(name: str = "predictor", restarts: int = 0, **last: Any) -> dict[str, Any]:
