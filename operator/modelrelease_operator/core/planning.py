@@ -19,10 +19,11 @@ from modelrelease_operator.core.evidence import EProcess
 from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.probes import is_of_probes
 from modelrelease_operator.core.questions import Comparison, Question, questions_of
+from modelrelease_operator.core.series import INFINITY
 from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
 from modelrelease_operator.core.split import split
 from modelrelease_operator.core.state import Counter
-from modelrelease_operator.core.streams import ERRORS, INFINITY, Stream
+from modelrelease_operator.core.streams import ERRORS, Stream
 from modelrelease_operator.core.worlds import bake_of, last_alike, next_weight
 
 RATIOS = (1.5, 2.0, 5.0)

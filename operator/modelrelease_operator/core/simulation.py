@@ -34,8 +34,8 @@ from modelrelease_operator.core.assumptions import (
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.decide import decide
 from modelrelease_operator.core.fleet import Chance, Course, Group, Growth, Scrapes, groups_of
+from modelrelease_operator.core.series import INFINITY
 from modelrelease_operator.core.state import Counter, Decision, Desired, Probing, Seen, Workload
-from modelrelease_operator.core.streams import INFINITY
 from modelrelease_operator.core.worlds import judged_pair
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
