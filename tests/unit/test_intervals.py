@@ -9,8 +9,8 @@ import pytest
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.intervals import Counted, Moment, count, with_horizon
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.samples import sight_of
-from modelrelease_operator.core.streams import PREDICTOR, PROBE, newest
+from modelrelease_operator.core.samples import newest, sight_of
+from modelrelease_operator.core.series import PREDICTOR, PROBE
 from tests.support.builders import START
 
 ARMS = ("rev2", "rev1")

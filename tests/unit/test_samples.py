@@ -15,9 +15,9 @@ from modelrelease_operator.core.samples import (
     began_anew,
     is_new,
     measured_gap,
+    newest,
     sight_of,
 )
-from modelrelease_operator.core.streams import newest
 
 ARMS = ("rev2", "rev1")
 NOW = 1_000.0

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.streams import process_of, source_of
+from modelrelease_operator.core.series import process_of, source_of_process
 
 GONE_AFTER = timedelta(minutes=15)
 """Prometheus shows a target for five minutes after its last scrape: three times that is no hiccup."""
@@ -39,15 +39,16 @@ def without_absent(
 ) -> Evidence:
     """Return evidence without the counters of processes that no look has shown for long.
 
-    `shown` are the series of this look. Of the sources in `unasked` (`source_of`) it had none, so it says
-    nothing about their processes.
+    `shown` are the series of this look. Of the sources in `unasked` (`SeriesKey.source`) it had none, so
+    it says nothing about their processes.
     """
     missing = evidence.counters.keys() - shown
     if not missing and not evidence.absent:
         return evidence
     absent = {process_of(one) for one in missing} - {process_of(one) for one in shown}
-    told = {one for one in absent if source_of(one) not in unasked}
-    since = {one: evidence.absent.get(one, now) for one in absent if one in told or one in evidence.absent}
+    told = {one for one in absent if source_of_process(one) not in unasked}
+    waited = told | (absent & evidence.absent.keys())
+    since = {one: evidence.absent.get(one, now) for one in waited}
     gone = {one for one in told if now - since[one] >= GONE_AFTER}
     if not gone:
         return evidence.but(absent=since)

@@ -254,8 +254,7 @@ class Restarts:
     @property
     def weights(self) -> list[float]:
         """The weight of each planned copy."""
-        others = self.planned - 1
-        return [0.5, *[0.5 / others] * others] if others else [1.0]
+        return _weights(self.planned)
 
     def start_next(self) -> Self:
         """Start one more copy. Raises ValueError when all planned copies run: more would cost the bound."""
@@ -280,13 +279,11 @@ class Restarts:
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
-        weights, designs = self.weights, len(self.template.log_e)
+        shifts, waiting = _log_weights(self.planned, len(self.copies), len(self.template.log_e))
         terms: list[float] = []
-        for weight, copy in zip(weights, self.copies, strict=False):
-            shift = math.log(weight / designs)
+        for shift, copy in zip(shifts, self.copies, strict=True):
             terms += [value + shift for value in copy.divided]
-        waiting = sum(weights[len(self.copies) :])
-        return _log_sum_exp([*terms, math.log(waiting)] if waiting else terms)
+        return _log_sum_exp([*terms, *waiting])
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -305,6 +302,20 @@ class Restarts:
             raise ValueError(msg)
         chunks = (state[start : start + size] for start in range(0, len(state), size))
         return self._having(tuple(map(self.template.from_state, chunks)))
+
+
+def _weights(planned: int) -> list[float]:
+    others = planned - 1
+    return [0.5, *[0.5 / others] * others] if others else [1.0]
+
+
+@lru_cache(maxsize=256)
+def _log_weights(planned: int, running: int, designs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the logarithm of each running copy's weight per design, and of the weight that waits, if any."""
+    weights = _weights(planned)
+    shifts = tuple(math.log(weight / designs) for weight in weights[:running])
+    waiting = sum(weights[running:])
+    return shifts, (math.log(waiting),) if waiting else ()
 
 
 NO_COUNTS = ArmCounts(total=0, bad=0)

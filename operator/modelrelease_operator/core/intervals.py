@@ -14,26 +14,32 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.absence import remembered, returned, without_absent
 from modelrelease_operator.core.answers import Tallied
 from modelrelease_operator.core.counters import Lives, advance_to
-from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.samples import (
     SLOWEST_SCRAPE,
+    Newest,
     Shown,
     Sight,
     began_anew,
     is_new,
     measured_gap,
+    values_of,
 )
-from modelrelease_operator.core.streams import (
+from modelrelease_operator.core.series import (
+    BOUND,
     PREDICTOR,
     PROBE,
+    TOTAL,
+    parse,
+    process_name,
+    process_of,
+    source_of_name,
+)
+from modelrelease_operator.core.streams import (
     Growth,
     Stream,
     growth_of,
-    kinds_of,
+    names_of,
     own_values_of,
-    process_of,
-    source_of_kind,
-    values_of,
 )
 
 PATIENCE = 1.125
@@ -93,20 +99,20 @@ class _Tally:
 
 def count(
     evidence: Evidence,
-    counters: Mapping[str, Counter],
+    found: Newest,
     sight: Sight,
     own: Iterable[Own],
     moment: Moment,
 ) -> Counted:
     """Advance the raw counters by one look, and close what can be closed.
 
-    `counters` is empty where the predictor's could not be read.
+    `found` is empty where the predictor's counters could not be read.
     """
     tally = _Tally(evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set())
     begun = list(evidence.begun)
     fresh: dict[str, Shown] = {}
-    if counters:
-        fresh = _take_predictors(tally, counters, sight, moment.bounds)
+    if found.processes:
+        fresh = _take_predictors(tally, found, sight, moment.bounds)
     else:
         tally.unasked.add(PREDICTOR)
     own_fresh = _take_own(tally, own, begun)
@@ -131,7 +137,7 @@ def count(
     counted = Counted(
         evidence=evidence, growth=growth, closed={}, left_out=frozenset(), saw_canary=saw_canary
     )
-    if not counters:
+    if not found.processes:
         pass
     elif evidence.started:
         counted = _closed(counted, sight, fresh, moment)
@@ -140,9 +146,7 @@ def count(
     return _own_closed(counted, own_fresh, moment)
 
 
-def _take_predictors(
-    tally: _Tally, counters: Mapping[str, Counter], sight: Sight, bounds: frozenset[str]
-) -> dict[str, Shown]:
+def _take_predictors(tally: _Tally, found: Newest, sight: Sight, bounds: frozenset[str]) -> dict[str, Shown]:
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
     strangers = sight.strangers(evidence)
@@ -151,35 +155,35 @@ def _take_predictors(
         for process, each in sight.shown.items()
         if process not in strangers and is_new(evidence, process, each)
     }
-    values = values_of(counters, bounds)
+    values = values_of(found.processes, bounds)
     tally.shown.update(values)
-    new = {series: value for series, value in values.items() if process_of(series) in fresh}
+    if len(fresh) < len(sight.shown):
+        values = values_of([each for each in found.processes if each.name in fresh], bounds)
+    tally.take(values, known=True, lives=_lives(tally, values, fresh))
+    return fresh
+
+
+def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown]) -> Lives:
+    """Return what is known of the processes that show something new."""
+    evidence = tally.evidence
     told = {process: began_anew(evidence, process, each) for process, each in fresh.items()}
-    restarted = frozenset(process for process, anew in told.items() if anew)
+    restarted = frozenset([process for process, anew in told.items() if anew])
+    steady = frozenset([process for process, anew in told.items() if anew is False])
+    back = returned(evidence, values)
+    unknown = [series for series in values if series not in tally.counters]
+    if not unknown:
+        return Lives(returned=back, restarted=restarted, steady=steady)
     known = {process_of(series) for series in tally.counters}
     older = {
         process
         for process, each in fresh.items()
         if process not in known and (not evidence.started or _served_before(each, evidence.counts_from))
     }
+    keys = ((series, parse(series)) for series in unknown)
     first_buckets = frozenset(
-        series
-        for series in new
-        if series not in tally.counters
-        and "le=" in series.rpartition("|")[2]
-        and process_of(series) in known - restarted
+        series for series, key in keys if key.kind == BOUND and key.process in known - restarted
     )
-    tally.take(
-        new,
-        known=True,
-        lives=Lives(
-            returned=returned(evidence, new) | older,
-            restarted=restarted,
-            steady=frozenset(process for process, anew in told.items() if anew is False),
-            first_seen=first_buckets,
-        ),
-    )
-    return fresh
+    return Lives(returned=back | older, restarted=restarted, steady=steady, first_seen=first_buckets)
 
 
 def _served_before(process: Shown, began: float | None) -> bool:
@@ -204,11 +208,8 @@ def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, 
         tally.take(values, known=started, lives=lives)
         begun += [] if started else [stream.key]
         pods = {one.pod for one in answer if not one.bad}
-        moved = {
-            series.split("|", 2)[1].rpartition("~")[0]
-            for series in values
-            if tally.deltas.get(series) and f"total={stream.key}" in series
-        }
+        counted = [parse(series) for series in values if tally.deltas.get(series)]
+        moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
         grown[stream.key] = pods <= moved
     return grown
 
@@ -234,7 +235,7 @@ def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
     evidence = counted.evidence
     patience = PATIENCE * max(SLOWEST_SCRAPE, evidence.scrape_seconds or 0.0)
     missing = {
-        f"{revision}|{pod}"
+        process_name(revision, pod)
         for revision, arm in ((moment.canary, sight.canary), (moment.stable, sight.stable))
         for pod in arm.missing
     }
@@ -265,7 +266,7 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
     closed: dict[str, Growth] = {}
     left_out: frozenset[str] = frozenset()
     update: dict[str, object] = {}
-    users = kinds_of(PREDICTOR, evidence.pending)
+    users = names_of(PREDICTOR, evidence.pending)
     ended = bool(fresh) and sight.reaches_beyond(evidence.horizon)
     if ended and (evidence.uneven or _compares(users, moment)):
         update = {"horizon": sight.newest, "uneven": False}
@@ -273,7 +274,7 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
             left_out = frozenset({PREDICTOR})
         else:
             closed[PREDICTOR] = users
-    probes = kinds_of(PROBE, evidence.pending)
+    probes = names_of(PROBE, evidence.pending)
     # Both arms' probes are counted by one process, so each of its samples ends an interval.
     if any(each.probe for each in fresh.values()) and _compares(probes, moment):
         closed[PROBE] = probes
@@ -292,7 +293,7 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
     opened = dict(evidence.opened)
     wait = timedelta(seconds=min(SLOWEST_SCRAPE, evidence.scrape_seconds or SLOWEST_SCRAPE))
     for key, all_grown in own_grown.items():
-        mine = kinds_of(key, evidence.pending)
+        mine = names_of(key, evidence.pending)
         since = opened.setdefault(key, moment.now)
         # A clock that was set back waits for nobody.
         waited = not timedelta(0) <= moment.now - since < wait
@@ -317,18 +318,18 @@ def _compares(counted: Growth, moment: Moment) -> bool:
 def _without(pending: Growth, sources: Iterable[str]) -> dict[str, dict[str, int]]:
     gone = set(sources)
     kept = {
-        revision: {kind: n for kind, n in kinds.items() if source_of_kind(kind) not in gone}
-        for revision, kinds in pending.items()
+        revision: {name: n for name, n in names.items() if source_of_name(name) not in gone}
+        for revision, names in pending.items()
     }
-    return {revision: kinds for revision, kinds in kept.items() if kinds}
+    return {revision: names for revision, names in kept.items() if names}
 
 
 def _added(before: Growth, growth: Growth) -> dict[str, dict[str, int]]:
-    found = {revision: dict(kinds) for revision, kinds in before.items()}
-    for revision, kinds in growth.items():
+    found = {revision: dict(names) for revision, names in before.items()}
+    for revision, names in growth.items():
         mine = found.setdefault(revision, {})
-        for kind, grown in kinds.items():
-            mine[kind] = mine.get(kind, 0) + grown
+        for name, grown in names.items():
+            mine[name] = mine.get(name, 0) + grown
     return found
 
 

@@ -8,37 +8,43 @@ docs/explanation/decisions.md.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api import names
-from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
-from modelrelease_operator.api.status import Evidence, GateStatus, Samples, Status, Streak, Verdict
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Evidence,
+    GateStatus,
+    Samples,
+    Status,
+    Streak,
+    Verdict,
+)
 from modelrelease_operator.core import sentences
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.intervals import Counted, Moment, count, unready_arms, with_horizon
-from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.probes import gates_of, is_of_probes, settle
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.questions import Question, questions_of
 from modelrelease_operator.core.restarts import with_due_copies
-from modelrelease_operator.core.samples import MAY_MISS, STABLE_MAY_MISS, Arm, Sight, sight_of
-from modelrelease_operator.core.streams import (
-    ERRORS,
-    INFINITY,
-    PREDICTOR,
-    PROBE,
-    Growth,
-    Shapes,
-    Stream,
-    bounds_shown,
+from modelrelease_operator.core.samples import (
+    MAY_MISS,
+    NOTHING,
+    STABLE_MAY_MISS,
+    Arm,
+    Newest,
+    Sight,
     newest,
     nonsense,
-    refused_probes,
-    why_not_cut,
+    sight_of,
 )
+from modelrelease_operator.core.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
+from modelrelease_operator.core.streams import ERRORS, Growth, Shapes, Stream, refused_probes, why_not_cut
 from modelrelease_operator.core.thresholds import key_of, look_at
 
 REFUSED = f"{PROBE}refused"
@@ -80,13 +86,23 @@ class _Look:
 
     spec: ReleaseSpec
     status: Status
+    judged: CanaryStatus
     canary: str
     stable: str
-    sight: Sight
-    troubles: Mapping[str, NoAnswer]
-    """By gate: why it could not be asked at this look."""
+    """The revisions that are compared."""
+    gates: tuple[Gate, ...]
+    """All that are asked (`gates_of`)."""
+    pods: Mapping[str, Collection[str]]
+    """By revision: the names of its ready pods."""
     answers: Answers
     now: datetime
+    found: Newest
+    """What Prometheus showed of both arms."""
+    sight: Sight
+    trouble: NoAnswer | None
+    """Why that is not used at this look."""
+    troubles: Mapping[str, NoAnswer] = field(default_factory=dict)
+    """By gate: why it could not be asked at this look."""
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -96,11 +112,9 @@ class _Look:
     @property
     def waited(self) -> timedelta:
         """How long the present weight has been in effect."""
-        canary = self.status.canary
-        if canary is None:
-            return timedelta(0)
         # The sum of passes too, for a clock that was set back says that nothing was waited for.
-        return max(self.now - (canary.step_since or self.now), timedelta(seconds=canary.step_seconds))
+        by_clock = self.now - (self.judged.step_since or self.now)
+        return max(by_clock, timedelta(seconds=self.judged.step_seconds))
 
 
 def judge(
@@ -123,48 +137,62 @@ def judge(
     """
     if isinstance(metrics, MetricsUnavailable) and not _own_gates(spec):
         return _held(spec, status, _unavailable(metrics.message))
-    if status.canary is None or status.stable is None:
-        msg = "there is nothing to judge without a canary and a stable revision"
-        raise ValueError(msg)
-    arms, pods = (status.canary.revision, status.stable.revision), pods or {}
-    mine, trouble = _usable(metrics, arms, _bounds_read(spec, status.evidence))
-    sight = sight_of(status.evidence, mine, arms, pods)
-    canary, evidence = status.canary, status.evidence
-    if unready_arms(pods, arms):
-        evidence = evidence.but(uneven=True)
-    evidence = with_horizon(evidence, sight)
-    trouble = trouble or _unseen(sight)
-    if trouble and not _own_gates(spec):
-        held = _held(spec, status, trouble)
-        return replace(held, evidence=evidence, samples=_samples(sight, evidence), look_in=OFTEN)
-    evidence = with_due_copies(evidence, spec.canary, canary, now)
-    counters = tuple(mine.values())
-    evidence, questions = questions_of(spec, evidence, counters, arms, next_weight)
-    look = _Look(
-        spec=spec, status=status, canary=arms[0], stable=arms[1], sight=sight,
-        troubles=_troubles(spec, trouble, counters, evidence, pods, answers or {}, arms),
-        answers=answers or {}, now=now,
-    )  # fmt: skip
-    questions = tuple(_warmed(question, look) for question in questions)
-    evidence, questions, saw_canary = _advance(look, evidence, questions, {} if trouble else mine)
-    evidence, thresholds = _thresholds(look, evidence, now)
-    found = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
-    settled = settle(
-        spec, found,
-        doubtful=frozenset(one.name for one in questions if one.frozen or _leaning(spec, one) >= DOUBT),
-        users=_arms(evidence.step, ERRORS.key)[0].total,
-    )  # fmt: skip
+    look = _look_at(spec, status, metrics, pods or {}, answers or {}, now)
+    evidence = _told_apart(look)
+    if look.trouble and not _own_gates(spec):
+        held = _held(spec, status, look.trouble)
+        return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=OFTEN)
+    evidence = with_due_copies(evidence, spec.canary, look.judged, now)
+    evidence, questions = questions_of(spec, evidence, look.found.counters, look.arms, next_weight)
+    look = replace(look, troubles=_troubles(look, evidence))
+    evidence, questions, saw_canary = _advance(look, evidence, _warmed(look, questions))
+    evidence, thresholds = _thresholds(look, evidence)
+    gates = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
+    settled = _settled(spec, evidence, questions, gates)
     return Judgement(
         evidence=evidence,
-        gates=tuple(found[gate.name] for gate in gates_of(spec)),
+        gates=tuple(gates[gate.name] for gate in look.gates),
         verdict=settled.verdict,
         message=settled.message,
         effective_weight=_effective_weight(evidence),
         by_probes=settled.by_probes,
-        sighted=saw_canary and sight.canary.may_go_on,
-        samples=_samples(sight, evidence),
+        sighted=saw_canary and look.sight.canary.may_go_on,
+        samples=_samples(look.sight, evidence),
         look_in=_look_in(look, evidence),
     )
+
+
+def _look_at(
+    spec: ReleaseSpec, status: Status, metrics: Metrics, pods: Mapping[str, Collection[str]],
+    answers: Answers, now: datetime,
+) -> _Look:  # fmt: skip
+    """Say what is seen of both arms. Raises ValueError without a canary and a stable revision."""
+    if status.canary is None or status.stable is None:
+        msg = "there is nothing to judge without a canary and a stable revision"
+        raise ValueError(msg)
+    arms, gates = (status.canary.revision, status.stable.revision), gates_of(spec)
+    found, trouble = _usable(metrics, arms, _bounds_read(gates, status.evidence))
+    sight = sight_of(status.evidence, found, arms, pods)
+    return _Look(
+        spec=spec, status=status, judged=status.canary, canary=arms[0], stable=arms[1], gates=gates,
+        pods=pods, answers=answers, now=now, found=found, sight=sight, trouble=trouble or _unseen(sight),
+    )  # fmt: skip
+
+
+def _told_apart(look: _Look) -> Evidence:
+    """Return the evidence that knows which samples are of another weight, and when an arm had no pod."""
+    evidence = look.status.evidence
+    if unready_arms(look.pods, look.arms):
+        evidence = evidence.but(uneven=True)
+    return with_horizon(evidence, look.sight)
+
+
+def _settled(
+    spec: ReleaseSpec, evidence: Evidence, questions: Sequence[Question], gates: Mapping[str, GateStatus]
+) -> Settled:
+    """Return the verdict of all gates together, after probes have answered for silent users."""
+    doubtful = frozenset(one.name for one in questions if one.frozen or _leaning(spec, one) >= DOUBT)
+    return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
 
 
 def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
@@ -195,44 +223,43 @@ def _leaning(spec: ReleaseSpec, question: Question) -> float:
     return _progress(question.rollback_log, spec.analysis.false_rollback_probability)
 
 
-def _warmed(question: Question, look: _Look) -> Question:
-    """Leave a latency gate out until the step's pods are warm: they are slower while they are new."""
-    gates = gates_of(look.spec)
-    asked = next((gate.latency for gate in gates if gate.name == question.name), None)
-    if asked is None:
-        return question
-    left = parse_duration(asked.warm_up) - look.waited
-    if left <= timedelta(0):
-        return question
-    return replace(
-        question, ready=False, unready=f"latency counts in {format_duration(left)}, from warm pods"
-    )
+def _warmed(look: _Look, questions: Sequence[Question]) -> tuple[Question, ...]:
+    """Leave latency gates out until the step's pods are warm: they are slower while they are new."""
+    colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
+    if not colds:
+        return tuple(questions)
+    why = {name: f"latency counts in {format_duration(left)}, from warm pods" for name, left in colds.items()}
+    return tuple(one.waiting_for(why[one.name]) if one.name in why else one for one in questions)
+
+
+def _cold(look: _Look, gate: Gate) -> timedelta:
+    """Return for how long a gate still leaves latency out."""
+    return gate.latency.warm_up.span - look.waited if gate.latency else timedelta(0)
 
 
 def _own_gates(spec: ReleaseSpec) -> bool:
     return any(gate.counts or gate.threshold for gate in spec.analysis.gates)
 
 
-def _bounds_read(spec: ReleaseSpec, evidence: Evidence) -> frozenset[str] | None:
+def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | None:
     """Return the buckets that this release reads; None while a gate must still choose from all of them."""
-    chosen = [evidence.bounds.get(gate.name) for gate in gates_of(spec) if gate.latency]
+    chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if gate.latency]
     if not all(chosen):
         return None
-    return frozenset(
-        {INFINITY, *(part for pairs in chosen for pair in pairs or () for part in pair.split(">"))}
-    )
+    pairs = [pair_of(text) for texts in chosen for text in texts]
+    return frozenset({INFINITY, *(bound for pair in pairs for bound in pair.bounds)})
 
 
 def _usable(
     metrics: Metrics, arms: tuple[str, str], bounds: frozenset[str] | None
-) -> tuple[Mapping[str, Counter], NoAnswer | None]:
-    """Return the predictor's counters by series, or why this look at them is not used."""
+) -> tuple[Newest, NoAnswer | None]:
+    """Return the predictor's counters by process, or why this look at them is not used."""
     if isinstance(metrics, MetricsUnavailable):
-        return {}, _unavailable(metrics.message)
-    mine = newest(metrics, arms, bounds)
-    if trouble := nonsense(mine.values()):
-        return {}, _unavailable(trouble)
-    return mine, None
+        return NOTHING, _unavailable(metrics.message)
+    found = newest(metrics, arms, bounds)
+    if trouble := nonsense(found):
+        return NOTHING, _unavailable(trouble)
+    return found, None
 
 
 def _unseen(sight: Sight) -> NoAnswer | None:
@@ -249,51 +276,44 @@ def _missing(*arms: Arm) -> str:
     return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
 
 
-def _troubles(
-    spec: ReleaseSpec,
-    trouble: NoAnswer | None,
-    counters: Sequence[Counter],
-    evidence: Evidence,
-    pods: Mapping[str, Collection[str]],
-    answers: Answers,
-    arms: tuple[str, str],
-) -> dict[str, NoAnswer]:
+def _troubles(look: _Look, evidence: Evidence) -> dict[str, NoAnswer]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
-    found = {}
-    shapes = _shapes(spec, counters)
-    for gate in gates_of(spec):
-        if gate.threshold:
-            continue
-        answer = answers.get(gate.name, NOT_ASKED)
-        if not gate.counts:
-            said = trouble or _uncut(gate, shapes, evidence, arms)
-            if said:
-                found[gate.name] = said
-        elif not isinstance(answer, tuple):
-            said = answer if isinstance(answer, NoAnswer) else NOT_ASKED
-            found[gate.name] = _of_gate(gate.name, said)
-        elif missing := _uncounted(pods, answer, arms):
-            said = NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing)
-            found[gate.name] = _of_gate(gate.name, said)
-    return found
+    shapes = _shapes(look)
+    found: dict[str, NoAnswer | None] = {}
+    for gate in look.gates:
+        if gate.counts:
+            found[gate.name] = _own_trouble(look, gate)
+        elif not gate.threshold:
+            found[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
+    return {name: trouble for name, trouble in found.items() if trouble}
 
 
-def _shapes(spec: ReleaseSpec, counters: Sequence[Counter]) -> dict[bool, Shapes]:
+def _own_trouble(look: _Look, gate: Gate) -> NoAnswer | None:
+    """Say why a gate's own queries cannot be used at this look, or return None."""
+    answer = look.answers.get(gate.name, NOT_ASKED)
+    if not isinstance(answer, tuple):
+        return _of_gate(gate.name, answer if isinstance(answer, NoAnswer) else NOT_ASKED)
+    missing = _uncounted(look.pods, answer, look.arms)
+    if missing is None:
+        return None
+    return _of_gate(gate.name, NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing))
+
+
+def _shapes(look: _Look) -> dict[bool, Shapes]:
     """Return the histograms' bounds, of users and of probes, where a gate reads latency."""
-    if not any(gate.latency for gate in spec.analysis.gates):
+    if not any(gate.latency for gate in look.gates):
         return {}
-    kinds = (False, True) if spec.analysis.probe else (False,)
-    return {probe: bounds_shown(each for each in counters if each.probe is probe) for probe in kinds}
+    kinds = (False, True) if look.spec.analysis.probe else (False,)
+    return {probe: look.found.shapes(probe=probe) for probe in kinds}
 
 
-def _uncut(
-    gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence, arms: tuple[str, str]
-) -> NoAnswer | None:
+def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NoAnswer | None:
     """Say why latencies do not compare at this look, or return None."""
     shown = shapes.get(is_of_probes(gate.name), {})
     if gate.latency is None or not shown:
         return None
-    why = why_not_cut(shown, evidence.bounds.get(gate.name, []), canary=arms[0], stable=arms[1])
+    pairs = evidence.bounds.get(gate.name, [])
+    why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable)
     if why is None:
         return None
     passes, message = why
@@ -329,15 +349,16 @@ def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
 
 
 def _advance(
-    look: _Look, evidence: Evidence, questions: Sequence[Question], counters: Mapping[str, Counter]
+    look: _Look, evidence: Evidence, questions: Sequence[Question]
 ) -> tuple[Evidence, tuple[Question, ...], bool]:
     """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
-    bounds = frozenset(bound for question in questions for bound in question.bounds)
+    bounds = frozenset(bound for question in questions for bound in question.reads.bounds)
     moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
-    counted = count(evidence, counters, look.sight, _own_answers(look, questions), moment)
+    found = NOTHING if look.trouble else look.found
+    counted = count(evidence, found, look.sight, _own_answers(look, questions), moment)
     evidence = counted.evidence
     left_out = frozenset(evidence.recut)
-    tested = tuple(_tested(look, one, counted, left_out=one.name in left_out) for one in questions)
+    tested = _tested(look, questions, counted, left_out)
     growth = _growth(look, questions, counted, left_out)
     release, step = (_added(known, growth) for known in (evidence.release, evidence.step))
     processes = {key: value for question in tested for key, value in question.to_state().items()}
@@ -348,41 +369,54 @@ def _advance(
     return evidence.but(**update), tested, counted.saw_canary
 
 
-def _tested(look: _Look, question: Question, counted: Counted, *, left_out: bool) -> Question:
-    """Return a gate's tests after this look: they see an interval when it closes, and whole."""
-    source = question.source
-    if source in counted.left_out:
-        return question.without_an_interval().preceded_by(_intervals(look, question, counted.before))
-    growth = counted.closed.get(source)
-    if growth is None:
-        return question
-    if question.unready or left_out or question.name in look.troubles:
-        return question.without_an_interval()
-    intervals = _intervals(look, question, growth)
-    return question.update(intervals, stable_is_later=look.sight.stable_is_later)
+def _tested(
+    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
+) -> tuple[Question, ...]:
+    """Return the gates' tests after this look: they see an interval when it closes, and whole."""
+    closed = {
+        source: _intervals(look, _streams(questions, source), growth)
+        for source, growth in counted.closed.items()
+    }
+    tested = []
+    for question in questions:
+        out = question.unready or question.name in left_out or question.name in look.troubles
+        if question.source in counted.left_out:
+            before = _intervals(look, question.streams, counted.before)
+            tested.append(question.without_an_interval().preceded_by(before))
+        elif question.source not in closed:
+            tested.append(question)
+        elif out:
+            tested.append(question.without_an_interval())
+        else:
+            intervals = closed[question.source]
+            tested.append(question.update(intervals, stable_is_later=look.sight.stable_is_later))
+    return tuple(tested)
 
 
-def _intervals(look: _Look, question: Question, counted: Growth) -> dict[str, Interval]:
-    """Return what was counted as the intervals that a gate's tests see."""
-    arms = {"canary": look.canary, "stable": look.stable}
-    return {stream.key: stream.interval(counted, **arms) for stream in question.streams}
+def _streams(questions: Iterable[Question], source: str | None = None) -> Collection[Stream]:
+    """Return what gates read, of one source or of all; two gates may read one stream."""
+    chosen = [one for one in questions if source is None or one.source == source]
+    return {stream.key: stream for question in chosen for stream in question.streams}.values()
+
+
+def _intervals(look: _Look, streams: Iterable[Stream], counted: Growth) -> dict[str, Interval]:
+    """Return what was counted of each stream, as the tests see it."""
+    return {each.key: each.interval(counted, canary=look.canary, stable=look.stable) for each in streams}
 
 
 def _growth(
     look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
 ) -> dict[str, Interval]:
-    """Return what every stream that is read grew by at this look; two gates may read one stream."""
+    """Return what every stream that is read grew by at this look."""
     arms = {"canary": look.canary, "stable": look.stable}
     found: dict[str, Interval] = {}
     if look.spec.analysis.probe and look.sight.shown:
         # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
         refused = refused_probes(counted.growth, **arms)
         found = {ERRORS.key: ERRORS.interval(counted.growth, **arms), REFUSED: refused}
-    for question in questions:
-        asked = question.name not in look.troubles and not question.unready
-        if asked and question.name not in left_out:
-            found |= {one.key: one.interval(counted.growth, **arms) for one in question.streams}
-    return found
+    silent = {*look.troubles, *left_out}
+    asked = [one for one in questions if one.name not in silent and not one.unready]
+    return found | _intervals(look, _streams(asked), counted.growth)
 
 
 def _own_answers(
@@ -395,7 +429,7 @@ def _own_answers(
         yield from ((stream, usable) for stream in question.streams if stream.own)
 
 
-def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidence, list[GateStatus]]:
+def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
     """Ask every gate that holds a number within limits."""
     found, streaks = [], {}
     for gate in look.spec.analysis.gates:
@@ -403,7 +437,7 @@ def _thresholds(look: _Look, evidence: Evidence, now: datetime) -> tuple[Evidenc
             key = key_of(gate.name, gate.threshold)
             status, streaks[key] = look_at(
                 gate, gate.threshold, look.answers.get(gate.name, NOT_ASKED),
-                evidence.streaks.get(key, Streak()), now=now, interval=_between_scrapes(look, evidence),
+                evidence.streaks.get(key, Streak()), now=look.now, interval=_between_scrapes(look, evidence),
             )  # fmt: skip
             found.append(status)
     if streaks != evidence.streaks:
@@ -548,7 +582,7 @@ def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
     # Every stream of the predictor counts the same requests; a gate's own may count anything.
     users = [key for key in evidence.step if not key.startswith(PROBE)]
-    keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith("counts/")))
+    keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)))
     canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)
     total = canary.total + stable.total
     return round(100 * canary.total / total, 1) if total else None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.assumptions import BINS, LAYOUT
@@ -20,9 +19,10 @@ from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.probes import is_of_probes
 from modelrelease_operator.core.questions import Comparison, Question, questions_of
+from modelrelease_operator.core.series import INFINITY
 from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
-from modelrelease_operator.core.streams import ERRORS, INFINITY, Stream
+from modelrelease_operator.core.streams import ERRORS, Stream
 from modelrelease_operator.traffic.registry import split_of
 
 RATIOS = (1.5, 2.0, 5.0)
@@ -365,7 +365,7 @@ def _histogram(conditions: Conditions) -> Iterable[Counter]:
 
 def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float) -> Journey:
     """Walk through the steps. Evidence for a rollback adds up over them, that for promotion does not."""
-    bad, deadline = _error_rates(conditions, ratio)[1], parse_duration(spec.canary.progress_deadline)
+    bad, deadline = _error_rates(conditions, ratio)[1], spec.canary.progress_deadline.span
     time, requests, missing = conditions.pod_start, 0.0, 1.0
     for stage in stages:
         index = stage.index

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import GateStatus, Verdict
-from modelrelease_operator.core.streams import PROBE
+from modelrelease_operator.core.series import PROBE
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
 """Worst first: a release's verdict is the worst of its gates'."""

@@ -26,9 +26,9 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
 from modelrelease_operator.core.probes import gates_of, is_of_probes
 from modelrelease_operator.core.restarts import planned_copies
+from modelrelease_operator.core.series import PREDICTOR, pair_of
 from modelrelease_operator.core.streams import (
     ERRORS,
-    PREDICTOR,
     Stream,
     bounds_of,
     own_stream,
@@ -158,17 +158,46 @@ class Limit:
         told, waiting = added(self.waiting, interval.canary), NO_COUNTS
         if not stable_is_later:
             told, waiting = self.waiting, interval.canary
-        return replace(
-            self,
+        return self.having(
             canary=self.canary.update(told),
             stable=self.stable.update(interval.stable),
             promote=self.promote.update(_beside_a_flawless_arm(interval)),
             waiting=waiting,
         )
 
+    def having(
+        self, *, canary: Guardrail, stable: Guardrail, promote: EProcess, waiting: ArmCounts
+    ) -> "Limit":
+        """Return the limit with other evidence."""
+        return Limit(
+            stream=self.stream, allowed=self.allowed,
+            canary=canary, stable=stable, promote=promote, waiting=waiting,
+        )  # fmt: skip
+
     def cut_off(self) -> "Limit":
         """Return the evidence without the counts that wait: nothing follows on them."""
         return replace(self, waiting=NO_COUNTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What a gate's tests read, and where their evidence is kept: the same look after look."""
+
+    streams: tuple[Stream, ...]
+    """Each once."""
+    bounds: frozenset[str]
+    """Every histogram bound that must be counted."""
+    keys: tuple[tuple[str, str], ...]
+    """Of each comparison (`Comparison.keys`)."""
+
+    @classmethod
+    def of(cls, gate: str, comparisons: Sequence[Comparison], limit: Limit | None) -> "Reads":
+        """Read it from a gate's tests."""
+        limits = (limit.stream,) if limit else ()
+        streams = tuple(dict.fromkeys((*(test.stream for test in comparisons), *limits)))
+        bounds = {bound for one in streams for bound in (one.canary_bound, one.stable_bound) if bound}
+        keys = tuple(test.keys(gate) for test in comparisons)
+        return cls(streams=streams, bounds=frozenset(bounds), keys=keys)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,13 +217,15 @@ class Question:
     unready: str | None = None
     """Why not, if it is not that stable has answered too little."""
     dry_run: bool = False
+    kept: Reads | None = None
+    """What a question with the same tests has found already; handed on, because a look copies each thrice."""
 
     @property
     def of_probes(self) -> "Question":
         """The same tests, on the same streams of the prober's counts."""
         comparisons = tuple(replace(test, stream=test.stream.of_probes) for test in self.comparisons)
         limit = self.limit and replace(self.limit, stream=self.limit.stream.of_probes)
-        return replace(self, comparisons=comparisons, limit=limit)
+        return replace(self, comparisons=comparisons, limit=limit, kept=None)
 
     @property
     def bound(self) -> str:
@@ -203,21 +234,31 @@ class Question:
         return "; ".join([self.allowed] * bool(self.comparisons) + limits) or self.allowed
 
     @property
-    def streams(self) -> tuple[Stream, ...]:
-        """Every stream that the tests read."""
-        limits = (self.limit.stream,) if self.limit else ()
-        return tuple(dict.fromkeys((*(test.stream for test in self.comparisons), *limits)))
+    def reads(self) -> Reads:
+        """What the tests read, and where their evidence is kept."""
+        return self.kept or Reads.of(self.name, self.comparisons, self.limit)
 
     @property
-    def bounds(self) -> frozenset[str]:
-        """Every histogram bound that must be counted."""
-        pairs = ((stream.canary_bound, stream.stable_bound) for stream in self.streams)
-        return frozenset(bound for pair in pairs for bound in pair if bound)
+    def streams(self) -> tuple[Stream, ...]:
+        """Every stream that the tests read."""
+        return self.reads.streams
 
     @property
     def source(self) -> str:
         """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
-        return next((stream.source for stream in self.streams), PREDICTOR)
+        return self.streams[0].source if self.streams else PREDICTOR
+
+    def having(self, comparisons: tuple[Comparison, ...], limit: Limit | None) -> "Question":
+        """Return the question with other evidence of the same tests."""
+        return Question(
+            name=self.name, bad=self.bad, allowed=self.allowed, alpha=self.alpha, ready=self.ready,
+            unready=self.unready, dry_run=self.dry_run, kept=self.reads,
+            comparisons=comparisons, limit=limit,
+        )  # fmt: skip
+
+    def waiting_for(self, why: str) -> "Question":
+        """Return the question as one that is not asked yet, and why."""
+        return replace(self, ready=False, unready=why)
 
     def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "Question":
         """Let every test see one interval."""
@@ -225,7 +266,7 @@ class Question:
         limit = self.limit
         if limit:
             limit = limit.update(intervals[limit.stream.key], stable_is_later=stable_is_later)
-        return replace(self, comparisons=comparisons, limit=limit)
+        return self.having(comparisons, limit)
 
     def preceded_by(self, intervals: Mapping[str, Interval]) -> "Question":
         """Tell every comparison what stable did before the next interval."""
@@ -233,12 +274,12 @@ class Question:
             replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.stream.key]).stable))
             for test in self.comparisons
         )
-        return replace(self, comparisons=comparisons)
+        return self.having(comparisons, self.limit)
 
     def without_an_interval(self) -> "Question":
         """Leave one interval out, so that nothing is paired across it."""
         comparisons = tuple(test.update(EMPTY) for test in self.comparisons)
-        return replace(self, comparisons=comparisons, limit=self.limit and self.limit.cut_off())
+        return self.having(comparisons, self.limit and self.limit.cut_off())
 
     @cached_property
     def _rollback_logs(self) -> list[float]:
@@ -291,8 +332,7 @@ class Question:
     def to_state(self) -> dict[str, list[float | None]]:
         """Return every test's evidence by key."""
         state = {}
-        for test in self.comparisons:
-            back, on = test.keys(self.name)
+        for test, (back, on) in zip(self.comparisons, self.reads.keys, strict=True):
             state[back] = test.rollback.to_state()
             if test.promote:
                 state[on] = test.promote.to_state()
@@ -312,20 +352,18 @@ class Question:
             return test.from_state(state[key]) if key in state else test
 
         comparisons = []
-        for test in self.comparisons:
-            back, on = test.keys(self.name)
+        for test, (back, on) in zip(self.comparisons, self.reads.keys, strict=True):
             copies = len(test.rollback.plan.copies)
             # A restart may be due since the state was stored.
             rollback = stored(test.rollback, back).running(copies)
             comparisons.append(test.having(rollback, test.promote and stored(test.promote, on)))
-        limit = self.limit and replace(
-            self.limit,
+        limit = self.limit and self.limit.having(
             canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
             stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
             promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
             waiting=stored_counts(state.get(f"waiting/{self.name}/limit", ())),
         )
-        return replace(self, comparisons=tuple(comparisons), limit=limit)
+        return self.having(tuple(comparisons), limit)
 
 
 def questions_of(
@@ -377,7 +415,7 @@ def _question(gate: Gate, bounds: tuple[str, ...], terms: Terms, unready: str | 
     else:
         return None
     found = found.of_probes if is_of_probes(gate.name) else found
-    return replace(found, dry_run=gate.dry_run)
+    return replace(found, dry_run=gate.dry_run, kept=found.reads)
 
 
 def _counts(name: str, asked: Counts, terms: Terms) -> Question:
@@ -399,9 +437,9 @@ def _share(name: str, asked: Share, stream: Stream, bad: str, terms: Terms) -> Q
 
 
 def _latency(name: str, asked: Latency, bounds: Sequence[str], terms: Terms) -> Question:
-    pairs = [bound.split(">") for bound in bounds]
-    compared = [(stable, canary) for stable, canary in pairs if stable != "limit"]
-    limits = [canary for stable, canary in pairs if stable == "limit"]
+    pairs = [pair_of(bound) for bound in bounds]
+    compared = [(pair.stable, pair.canary) for pair in pairs if pair.stable is not None]
+    limits = [pair.canary for pair in pairs if pair.stable is None]
     tail = {stable for stable, _ in compared[-2:]}
     comparisons = tuple(
         terms.comparison(

@@ -9,15 +9,18 @@ whatever the scrape interval is, and whoever asks for a look (docs/explanation/d
 All times here are those of the samples: no clock of ours is compared with them.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property, lru_cache
 from statistics import median
 
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.counters import is_another_process
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.streams import process_of
+from modelrelease_operator.core.series import INFINITY, process_name, series_of
+from modelrelease_operator.core.streams import Shapes
 
 SLOWEST_SCRAPE = 120.0
 """Seconds: the scrape interval that is reckoned with until one was measured."""
@@ -40,6 +43,44 @@ class Shown:
     """When it was scraped, in unix seconds; None where the source does not tell."""
     started: float | None
     """When it began, in unix seconds; None where the source does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process with its series at a look; what the prober counts of a revision is a process of its own."""
+
+    name: str
+    """As `SeriesKey.process`."""
+    shown: Shown | None
+    """None where it counts nothing that is judged."""
+    series: Mapping[str, Counter]
+    """By text of the key: one counter each."""
+    bounds: frozenset[str]
+    """Of its histogram's buckets, as far as they are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The newest sample of each series that is read, by process: what one look brought."""
+
+    processes: tuple[Process, ...] = ()
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """All of them."""
+        return tuple([counter for process in self.processes for counter in process.series.values()])
+
+    def shapes(self, *, probe: bool) -> Shapes:
+        """Return the bounds of each process that shows a histogram, of predictors or of probers."""
+        return {
+            (each.shown.revision, each.shown.pod): each.bounds
+            for each in self.processes
+            if each.bounds and each.shown is not None and each.shown.probe is probe
+        }
+
+
+NOTHING = Newest()
+"""A look that is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +119,7 @@ class Arm:
         return min(_times(self.judged.values()), default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sight:
     """What a look shows of both arms."""
 
@@ -87,28 +128,28 @@ class Sight:
     shown: Mapping[str, Shown]
     """By process: everything, also of pods that are not ready and of probers."""
 
-    @property
+    @cached_property
     def both(self) -> bool:
         """Whether there is a process to judge in each arm."""
         return bool(self.canary.judged and self.stable.judged)
 
-    @property
+    @cached_property
     def newest(self) -> float | None:
         """When the newest sample of any judged process was taken."""
         return max(_times(self._judged), default=None)
 
-    @property
+    @cached_property
     def oldest(self) -> float | None:
         """When the oldest of the judged processes' newest samples was taken."""
         return min(_times(self._judged), default=None)
 
-    @property
+    @cached_property
     def stable_is_later(self) -> bool:
         """Whether no sample of stable's is older than the canary's newest, as if scraped at one moment."""
         canary, stable = self.canary.newest, self.stable.oldest
         return canary is None or stable is None or stable >= canary
 
-    @property
+    @cached_property
     def _judged(self) -> list[Shown]:
         return [*self.canary.judged.values(), *self.stable.judged.values()]
 
@@ -144,34 +185,121 @@ def _times(processes: Iterable[Shown]) -> list[float]:
     return [each.at for each in processes if each.at is not None]
 
 
-def shown_of(counters: Mapping[str, Counter]) -> dict[str, Shown]:
-    """Return every process of these series with its newest sample's time."""
-    found: dict[str, Shown] = {}
-    for series, counter in counters.items():
-        if counter.layout is not None:
+def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None) -> Newest:
+    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw it last.
+
+    `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are used, and
+    those are left out unless they are nonsense.
+    """
+    found: dict[tuple[str, str, bool], dict[str, Counter]] = {}
+    # Without a call of ours for each bucket: a look has a thousand.
+    for given in counters:
+        if given.revision not in revisions:
             continue
-        process = process_of(series)
-        known = found.get(process)
-        if known is None or (counter.at or 0.0) > (known.at or 0.0):
-            found[process] = Shown(
-                revision=counter.revision, pod=counter.pod, probe=counter.probe,
-                at=counter.at, started=counter.started,
-            )  # fmt: skip
-    return found
+        bound, value, counter = given.bound, given.value, given
+        if bound is not None:
+            bound = canonical(bound)
+            unread = bounds is not None and bound not in bounds
+            if unread and value >= 0 and value % 1 == 0 and is_number(bound):
+                continue
+            if bound != given.bound:
+                counter = replace(given, bound=bound)
+        mine = found.setdefault((counter.revision, counter.pod, counter.probe), {})
+        series = series_of(counter)
+        known = mine.get(series)
+        if known is None or _age_and_value(counter) > _age_and_value(known):
+            mine[series] = counter
+    return Newest(processes=tuple([_process(series) for series in found.values()]))
+
+
+def _age_and_value(counter: Counter) -> tuple[float, float]:
+    return counter.at or 0.0, counter.value
+
+
+def _process(series: Mapping[str, Counter]) -> Process:
+    """Return the process of these series, which are all of one."""
+    one = next(iter(series.values()))
+    bounds, last = set(), None
+    for counter in series.values():
+        if counter.bound is not None:
+            bounds.add(counter.bound)
+        if counter.layout is None and (last is None or (counter.at or 0.0) > (last.at or 0.0)):
+            last = counter
+    shown = None
+    if last:
+        shown = Shown(revision=one.revision, pod=one.pod, probe=one.probe, at=last.at, started=last.started)
+    name = process_name(one.revision, one.pod)
+    return Process(name=name, shown=shown, series=series, bounds=frozenset(bounds))
+
+
+def nonsense(found: Newest) -> str | None:
+    """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
+    for process in found.processes:
+        for counter in process.series.values():
+            value, bound = counter.value, counter.bound
+            if not (value >= 0 and value % 1 == 0):
+                return f"a counter of {_place(counter)} is {value}, which is no number of requests"
+            if bound is not None and not is_number(bound):
+                return f"a histogram of {_place(counter)} has a bucket le={bound!r}, which is no number"
+    return None
+
+
+def _place(counter: Counter) -> str:
+    return f"pod {counter.pod} of revision {counter.revision}"
+
+
+@lru_cache(maxsize=1024)
+def canonical(bound: str) -> str:
+    """Return a bound as Prometheus 3 spells it: `1` and `1.0` are the same bucket."""
+    try:
+        number = float(bound)
+    except ValueError:
+        return bound
+    return bound if math.isnan(number) else INFINITY if number == math.inf else repr(number)
+
+
+@lru_cache(maxsize=1024)
+def is_number(text: str) -> bool:
+    """Return whether a bound can be compared with others."""
+    try:
+        return not math.isnan(float(text))
+    except ValueError:
+        return False
+
+
+def values_of(processes: Iterable[Process], bounds: frozenset[str]) -> dict[str, int]:
+    """Return the values that count, of counters that are no nonsense: buckets only where they are read."""
+    wanted = {None, *bounds, INFINITY} if bounds else {None}
+    return {
+        series: int(counter.value)
+        for process in processes
+        for series, counter in process.series.items()
+        if counter.bound in wanted and counter.layout is None
+    }
+
+
+def _shown_of(found: Newest) -> dict[str, Shown]:
+    """Return every process with its newest sample's time."""
+    shown: dict[str, Shown] = {}
+    for process in found.processes:
+        known, mine = shown.get(process.name), process.shown
+        if mine and (known is None or (mine.at or 0.0) > (known.at or 0.0)):
+            shown[process.name] = mine
+    return shown
 
 
 def sight_of(
     evidence: Evidence,
-    counters: Mapping[str, Counter],
+    found: Newest,
     arms: tuple[str, str],
     pods: Mapping[str, Collection[str]],
 ) -> Sight:
     """Return what a look shows of canary and stable; `pods` are the ready pods of each revision."""
-    shown = shown_of(counters)
-    newest = max(_times(shown.values()), default=None)
+    shown = _shown_of(found)
+    latest = max(_times(shown.values()), default=None)
     patience = LAGS_AFTER * (evidence.scrape_seconds or SLOWEST_SCRAPE)
     canary, stable = (
-        _arm(name, shown, frozenset(pods.get(name, ())), since=newest and newest - patience) for name in arms
+        _arm(name, shown, frozenset(pods.get(name, ())), since=latest and latest - patience) for name in arms
     )
     return Sight(canary=canary, stable=stable, shown=shown)
 

@@ -16,7 +16,6 @@ from statistics import NormalDist
 from typing import Any
 
 from modelrelease_contract import metrics as words
-from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase, Recipe, StableStatus, Status, Target
 from modelrelease_operator.core.answers import Answer, Number, Tallied
@@ -37,7 +36,7 @@ from modelrelease_operator.core.fleet import Chance, Course, Group, Growth, Scra
 from modelrelease_operator.core.observed import Counter, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
-from modelrelease_operator.core.streams import INFINITY
+from modelrelease_operator.core.series import INFINITY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -142,9 +141,7 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
     spec = spec.but(paused=False, canary=canary)
     world = _World(spec=spec, scenario=scenario, random=random)
     # `decide` ends every release at its deadline; twice that is a world that it does not understand.
-    patience = 2 * (
-        parse_duration(spec.canary.progress_deadline) + parse_duration(spec.canary.start_deadline)
-    )
+    patience = 2 * (spec.canary.progress_deadline.span + spec.canary.start_deadline.span)
     while world.now - START < patience:
         decision = world.step()
         if end := _end_of(decision.status):
