@@ -13,6 +13,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, Status
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
 from modelrelease_operator.core.retrain import update_retraining
+from modelrelease_operator.core.scope import Scope
 from tests.support.builders import START, a_spec, a_target
 
 EVENTS = (
@@ -85,8 +86,9 @@ class Cluster:
 
     def _pass(self, *, remembers: bool) -> None:
         commands = Commands(retrain=f"{self.version}/{self.asks}" if self.asks else None)
-        seen = Observed(generation=1, jobs=dict(self.jobs), commands=commands)
-        heeded = update_retraining(self.spec, self.status, seen, self.now)
+        observed = Observed(generation=1, jobs=dict(self.jobs), commands=commands)
+        scope = Scope(spec=self.spec, status=self.status, observed=observed, now=self.now)
+        heeded = update_retraining(scope)
         if heeded.retraining:
             request = heeded.retraining.request
             assert self.status.retrain == request, "acted on what is not written yet"
@@ -96,7 +98,7 @@ class Cluster:
                 self.made.append((request.request, request.since, request.cause))
                 self.jobs[request.request] = ObservedJob(name=f"qna-retrain-{request.request}")
         if remembers:
-            self.status = Status.parse(heeded.status.to_dict())
+            self.status = Status.parse(heeded.scope.status.to_dict())
 
     def _drift(self, drifted: bool) -> None:
         revision = self.status.stable.revision if self.status.stable else ""
