@@ -21,6 +21,12 @@ def up(cluster: Cluster, _: argparse.Namespace) -> int:
     return 0
 
 
+def prepare(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Compile, fetch and build ahead."""
+    cluster.prepare()
+    return 0
+
+
 def down(cluster: Cluster, options: argparse.Namespace) -> int:
     """Remove the cluster, and the cache as well if asked."""
     cluster.down(and_cache=options.cache)
@@ -74,6 +80,7 @@ def run(cluster: Cluster, options: argparse.Namespace) -> int:
 Command = Callable[[Cluster, argparse.Namespace], int]
 COMMANDS: dict[str, tuple[Command, str, str]] = {
     "up": (up, "bring a cluster up, with DNS and Prometheus; can be run again at any time", "up"),
+    "prepare": (prepare, "compile, fetch and build, side by side, what `up` and `operator` need", "prepare"),
     "down": (down, "remove everything of a cluster, and nothing else", "down --name demo"),
     "status": (status, "show what runs where; exit code 0 if the API server is ready", "status"),
     "kubeconfig": (kubeconfig, "print the path of the kubeconfig", "kubeconfig"),

@@ -68,6 +68,8 @@ def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]
     command: list[str | Path] = [toolchain.helm(), "upgrade", "--install", "modelrelease"]
     command += [REPOSITORY / "charts" / "modelrelease", "--kubeconfig", kubeconfig]
     command += ["--namespace", "modelrelease-system", "--create-namespace", "--wait", "--timeout", "3m"]
+    # People and tests change the Deployment by kubectl: Helm's patch overrules them, its apply would refuse.
+    command += ["--server-side=false"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     for value in values:

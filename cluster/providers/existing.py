@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import builder, shell, toolchain
+from cluster import engines, shell, toolchain
 from cluster.console import say, step
 from cluster.errors import ClusterError
 from cluster.state import State
@@ -20,6 +20,10 @@ class Existing:
         self.state = state
         self.context = context or str(state.read("cluster").get("context", ""))
         self.registry = registry
+
+    def modules(self) -> tuple[toolchain.Module, ...]:
+        """Name Prometheus: all else is there."""
+        return (toolchain.prometheus_module(),)
 
     def up(self) -> None:
         """Copy the context, alone, to the state folder, and see that it answers."""
@@ -59,7 +63,7 @@ class Existing:
             return
         pushed = f"{self.registry.rstrip('/')}/{reference}"
         with step(f"pushing {pushed}"):
-            engine = builder.engine(self.name)
+            engine = engines.engine(self.name)
             if engine == "buildah":
                 shell.run(["buildah", "pull", f"docker-archive:{archive}"])
                 shell.run(["buildah", "push", f"docker.io/library/{reference}", f"docker://{pushed}"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cluster import cache, shell, toolchain
 from cluster.console import say, step
+from cluster.engines import docker_answers
 from cluster.errors import ClusterError
-from cluster.providers import docker_answers
 from cluster.state import State
 
 
@@ -20,6 +20,11 @@ class Kind:
     def __init__(self, state: State) -> None:
         self.state = state
         self.cluster = f"modelrelease-{state.name}"
+
+    def modules(self) -> tuple[toolchain.Module, ...]:
+        """Name Prometheus, and kind where the machine has none."""
+        found = toolchain.prometheus_module()
+        return (found,) if shell.has("kind") else (toolchain.kind_module(), found)
 
     def up(self) -> None:
         """Create the cluster unless it is there and healthy."""

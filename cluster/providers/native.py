@@ -64,6 +64,10 @@ class Native:
 
     # -- up --------------------------------------------------------------------------------------------------
 
+    def modules(self) -> tuple[toolchain.Module, ...]:
+        """Name Kubernetes and what is loaded into it."""
+        return toolchain.kubernetes(), toolchain.prometheus_module()
+
     def up(self) -> None:
         """Compile, configure and start, unless all of it runs already."""
         if self.state.read("native").get("complete") and self.healthy():
@@ -75,7 +79,7 @@ class Native:
         install_packages("node")
         toolchain.kubectl()
         kubernetes = toolchain.kubernetes()
-        toolchain.compile_all(kubernetes, toolchain.helm_module(), toolchain.prometheus_module())
+        toolchain.compile_all(*self.modules())
         node = self._configure()
         with step(f"starting the control plane and the node {node.hostname} at {node.subnets.node_ip}"):
             self._start(kubernetes.target)

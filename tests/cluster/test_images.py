@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from cluster import Cluster, builder, imageset
+from cluster import Cluster, engines, imageset
 from cluster.imageset import Image
 
 SERVING_BYTES_MAX: Final = 350_000_000
@@ -21,7 +21,7 @@ STACKS: Final = {
 
 def files(cluster: Cluster, image: Image) -> Iterator[tarfile.TarInfo]:
     """Yield every entry of every layer."""
-    archive, _ = imageset.built(image, builder.engine(cluster.provider.name))
+    archive, _ = imageset.built(image, engines.engine(cluster.provider.name))
     with tarfile.open(archive) as whole:
         manifest = whole.extractfile("manifest.json")
         assert manifest

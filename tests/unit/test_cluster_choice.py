@@ -114,7 +114,7 @@ def test_the_kubeconfig_of_no_cluster_is_an_error_on_stderr_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "down", "status", "kubeconfig", "images", "operator", "load", "run"]
+    "command", ["up", "prepare", "down", "status", "kubeconfig", "images", "operator", "load", "run"]
 )
 def test_the_help_of_every_command_has_an_example(command, capsys):
     with pytest.raises(SystemExit):
@@ -128,7 +128,7 @@ def test_the_help_of_every_command_has_an_example(command, capsys):
         ("kubernetes", "k8s.io/kubernetes", f"v{versions.native('kubernetes')}"),
         ("kubernetes", "go.etcd.io/etcd/server/v3", f"v{versions.native('etcd')}"),
         ("kubernetes", "github.com/coredns/coredns", f"v{versions.native('coredns')}"),
-        ("helm", "helm.sh/helm/v3", f"v{versions.tool('helm')}"),
+        ("helm", "helm.sh/helm/v4", f"v{versions.tool('helm')}"),
         ("kind", "sigs.k8s.io/kind", f"v{versions.tool('kind')}"),
     ],
 )
