@@ -36,10 +36,10 @@ STAGES: Final = {
     "decode and check it": ("predictions.py", "read"),
     "predict": ("engine.py", "predict"),
     "write the answer": ("predictions.py", "_write_one"),
-    "count the answer": ("metrics.py", "answered"),
+    "count the answer": ("metrics.py", "count_response"),
     "count the row for drift": ("bins.py", "add"),
     "should the connection end?": ("connections.py", "is_last"),
-    "send": ("replies.py", "send"),
+    "send": ("responses.py", "send"),
 }
 """File and function of each stage."""
 _CALLS: Final = 20_000

@@ -165,8 +165,8 @@ class Histogram(_Strict):
         if not self.labels:
             return bisect_right(self.edges, float(value))
         text = str(value)
-        found = self.places.get(text)
-        return self.place_of_other(text) if found is None else found
+        place = self.places.get(text)
+        return self.place_of_other(text) if place is None else place
 
     @property
     def layout(self) -> str:

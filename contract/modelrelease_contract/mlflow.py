@@ -58,8 +58,8 @@ def flavor(mlmodel: Mapping[str, Any]) -> tuple[str, str]:
     """
     flavors = _mapping(mlmodel, "flavors")
     if "sklearn" not in flavors:
-        found = ", ".join(sorted(_BRIEF.repr(each) for each in flavors)[:10])
-        msg = f"only scikit-learn models can be served, and this one has the flavours {found}"
+        names = ", ".join(sorted(_BRIEF.repr(flavor) for flavor in flavors)[:10])
+        msg = f"only scikit-learn models can be served, and this one has the flavours {names}"
         raise ValueError(msg)
     sklearn = _mapping(flavors, "sklearn")
     form, path = sklearn.get("serialization_format") or "pickle", sklearn.get("pickled_model")
@@ -138,17 +138,17 @@ def mlflow_manifest(
 
 def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return a member that is a mapping; nothing and null are empty ones."""
-    found = parent.get(key) or {}
-    if not isinstance(found, Mapping):
-        msg = f"{key} must be a mapping, got {_BRIEF.repr(found)}"
+    member = parent.get(key) or {}
+    if not isinstance(member, Mapping):
+        msg = f"{key} must be a mapping, got {_BRIEF.repr(member)}"
         raise ValueError(msg)
-    return found
+    return member
 
 
 def _text(parent: Mapping[str, Any], key: str) -> str | None:
     """Return a member that is a text or a number, as text."""
-    found = parent.get(key)
-    return str(found) if isinstance(found, str | int | float) and found != "" else None
+    member = parent.get(key)
+    return str(member) if isinstance(member, str | int | float) and member != "" else None
 
 
 class _Column(NamedTuple):
@@ -178,11 +178,11 @@ def _columns(text: object) -> list[_Column]:
 
 
 def _specs(text: object) -> Sequence[Mapping[str, Any]]:
-    found = json.loads(text) if isinstance(text, str) else []
-    if not isinstance(found, list) or not all(isinstance(spec, Mapping) for spec in found):
-        msg = f"a signature must list inputs or outputs, got {_BRIEF.repr(found)}"
+    specs = json.loads(text) if isinstance(text, str) else []
+    if not isinstance(specs, list) or not all(isinstance(spec, Mapping) for spec in specs):
+        msg = f"a signature must list inputs or outputs, got {_BRIEF.repr(specs)}"
         raise ValueError(msg)
-    return found
+    return specs
 
 
 def _of_tensor(tensor: Mapping[str, Any], name: object, start: int) -> list[_Column]:
@@ -262,8 +262,8 @@ def _rows(example: bytes | None, columns: Sequence[_Column]) -> tuple[tuple[Cell
         of_each = [saved[name] for name in names]
         saved = [list(row) for row in zip(*of_each, strict=False)] if all(map(_is_list, of_each)) else []
     table = saved[:EXAMPLE_ROWS] if isinstance(saved, list) else []
-    found = [_row(row, names) for row in table]
-    rows = [row for row in found if row is not None and len(row) == len(names)]
+    saved_rows = [_row(row, names) for row in table]
+    rows = [row for row in saved_rows if row is not None and len(row) == len(names)]
     if not rows and not all(column.kind.startswith(_NUMERIC) for column in columns):
         msg = "the model takes text and has no example row to try it with: save it with an input_example"
         raise ValueError(msg)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_serving.errors import RefusedError, UnreachableError
-from modelrelease_serving.logs import configure, give_up
+from modelrelease_serving.logs import configure, fail_with_message
 from modelrelease_serving.settings import Settings, explain, variables
 
 EXIT_UNREACHABLE: Final = 1
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings()
     except ValidationError as error:
         configure(level="INFO", form="json")
-        give_up(explain(error), termination_log=Settings.model_fields["termination_log"].default)
+        fail_with_message(explain(error), termination_log=Settings.model_fields["termination_log"].default)
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
     jobs = {"serve": _serve, "fetch": _fetch, "probe": _probe}
@@ -68,13 +68,15 @@ def _fetch(settings: Settings) -> int:
     try:
         fetch(settings)
     except RefusedError as error:
-        give_up(str(error), termination_log=settings.termination_log)
+        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
     except UnreachableError as error:
-        give_up(str(error), termination_log=settings.termination_log)
+        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_UNREACHABLE
     except OSError as error:
-        give_up(f"cannot write to {settings.model_path}: {error}", termination_log=settings.termination_log)
+        fail_with_message(
+            f"cannot write to {settings.model_path}: {error}", termination_log=settings.termination_log
+        )
         return EXIT_UNREACHABLE
     return 0
 

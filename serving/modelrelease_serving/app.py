@@ -20,14 +20,14 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from modelrelease_contract.runtime import PROBE_PATH
-from modelrelease_serving import documentation as docs
+from modelrelease_serving import openapi as docs
 from modelrelease_serving import routes_v2 as v2
-from modelrelease_serving.connections import Drain, LeaveMiddleware, Leaving
+from modelrelease_serving.connections import ConnectionLifetime, ConnectionLifetimeMiddleware, Drain
 from modelrelease_serving.inference import Inference
 from modelrelease_serving.metrics import Metrics
 from modelrelease_serving.model import Model
-from modelrelease_serving.predictions import VERSION_HEADER, Handler, Plain, Predictions
-from modelrelease_serving.replies import as_headers, problem, protocol_error
+from modelrelease_serving.predictions import VERSION_HEADER, Handler, Predictions, PredictV1
+from modelrelease_serving.responses import as_headers, problem, protocol_error
 from modelrelease_serving.settings import Settings
 
 SERVICE: Final = "modelrelease-predictor"
@@ -36,12 +36,24 @@ SERVICE: Final = "modelrelease-predictor"
 class PredictorApp(FastAPI):
     """A FastAPI app that answers POST to some paths before its router sees them."""
 
-    def __init__(self, leaving: Leaving, **options: Any) -> None:
+    def __init__(
+        self,
+        model: Model,
+        metrics: Metrics,
+        predictions: Predictions,
+        lifetime: ConnectionLifetime,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._leaving = leaving
+        self.model = model
+        self.metrics = metrics
+        self.predictions = predictions
+        """Who answers users; its sampler may be set while the app serves."""
+        self.inference = Inference(model)
+        self._lifetime = lifetime
         self.front: dict[str, Handler] = {}
         """Who answers POST to which path."""
-        self.add_middleware(LeaveMiddleware, leaving=leaving)
+        self.add_middleware(ConnectionLifetimeMiddleware, lifetime=lifetime)
         self.add_exception_handler(HTTPException, _http_problem)
 
     def answer(self, path: str, handler: Handler, *, at: Sequence[str] = (), **documentation: Any) -> None:
@@ -51,7 +63,7 @@ class PredictorApp(FastAPI):
         """
 
         async def behind(request: Request) -> Response:
-            v2.require_known(self.state.model, **request.path_params)
+            v2.require_known(self.model, **request.path_params)
             return (await handler(request.scope, request.receive)).response()
 
         self.add_api_route(path, behind, methods=["POST"], **documentation)
@@ -64,7 +76,7 @@ class PredictorApp(FastAPI):
             handler = self.front.get(scope["path"])
             if handler is not None:
                 reply = await handler(scope, receive)
-                await reply.send(send, leave=self._leaving.is_last(scope))
+                await reply.send(send, close=self._lifetime.is_last(scope))
                 return
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _without_body(send)
@@ -86,20 +98,21 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
     """Return the app for `model`. Predictions get 503 until it is ready; `/ready` gets 503 in a drain too."""
     drain = drain or Drain()
     manifest = model.manifest
-    app = PredictorApp(
-        Leaving(drain, max_age_seconds=settings.connection_max_age_seconds),
-        title=f"{manifest.name}, version {manifest.version}",
-        version=settings.api_version,
-        description="Predictions of one version of one model.",
-    )
     metrics = Metrics(
         manifest,
         release=settings.release,
         revision=settings.revision,
         max_series=settings.drift_max_series,
     )
-    app.state.model, app.state.metrics = model, metrics
-    app.state.predictions = Predictions(model, metrics, settings)
+    app = PredictorApp(
+        model,
+        metrics,
+        Predictions(model, metrics, settings),
+        ConnectionLifetime(drain, max_age_seconds=settings.connection_max_age_seconds),
+        title=f"{manifest.name}, version {manifest.version}",
+        version=settings.api_version,
+        description="Predictions of one version of one model.",
+    )
     _add_predictions(app, model)
     _add_state(app, model, drain)
 
@@ -114,23 +127,22 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
 
 def _add_predictions(app: PredictorApp, model: Model) -> None:
     """Answer predictions in both protocols."""
-    predictions: Predictions = app.state.predictions
-    probes = predictions.counted_by(app.state.metrics.probes)
-    plain = Plain(model)
+    predictions = app.predictions
+    probes = predictions.counted_by(app.metrics.probes)
+    predict_v1 = PredictV1(model)
     for path, answering, summary in (
         ("/predict", predictions, "Predict rows"),
         (PROBE_PATH, probes, "Predict rows, counted apart from users' requests"),
     ):
         app.answer(
             path,
-            answering.handler(plain),
+            answering.handler(predict_v1),
             summary=summary,
             responses=docs.answer(docs.predict_answer(model.manifest))
             | docs.problems(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.predict_request(model.manifest),
         )
-    inference = Inference(model)
-    handler = predictions.handler(inference)
+    handler = predictions.handler(app.inference)
     refusals = docs.errors(400, 404, 408, 413, 415, 422, 500, 503)
     for template, path in v2.infer_paths(model).items():
         app.answer(
@@ -142,7 +154,6 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             responses=docs.answer(docs.infer_answer()) | refusals,
             openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
         )
-    app.state.inference = inference
 
 
 def _add_state(app: PredictorApp, model: Model, drain: Drain) -> None:
@@ -166,9 +177,9 @@ def _add_state(app: PredictorApp, model: Model, drain: Drain) -> None:
 
     @app.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
-        return Response(app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        return Response(app.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    app.include_router(v2.router(model, app.state.inference, is_ready=is_ready, service=SERVICE))
+    app.include_router(v2.router(model, app.inference, is_ready=is_ready, service=SERVICE))
 
 
 def _version(model: Model, settings: Settings) -> dict[str, str]:

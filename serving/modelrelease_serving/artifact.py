@@ -62,14 +62,14 @@ def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
     import yaml  # noqa: PLC0415 - only for folders that MLflow wrote
 
     try:
-        found = yaml.safe_load(raw)
-        if not isinstance(found, Mapping):
+        mlmodel = yaml.safe_load(raw)
+        if not isinstance(mlmodel, Mapping):
             msg = "it holds no mapping"
             raise ValueError(msg)
-        named_files(found)
+        named_files(mlmodel)
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _no_mlmodel(origin, error) from error
-    return found
+    return mlmodel
 
 
 def read_manifest(

@@ -146,11 +146,11 @@ class _Numbers:
         for edges in self._edges:
             # As many edges as are not above the value: bisect_right, the contract's Histogram.bin_of.
             place += (values >= edges).view(np.uint8)
-        found = place.astype(np.intp)
-        found[np.isnan(values)] = self._missing
+        cells = place.astype(np.intp)
+        cells[np.isnan(values)] = self._missing
         features, columns = self._counts.shape
-        found += np.arange(features) * columns
-        self._counts += np.bincount(found.ravel(), minlength=self._counts.size).reshape(features, columns)
+        cells += np.arange(features) * columns
+        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(features, columns)
         self._below += (values < self._low).sum(axis=0)
         self._above += (values > self._high).sum(axis=0)
 

@@ -57,11 +57,11 @@ class Connection:
 
 def connection_of(scope: Scope) -> Connection | None:
     """Return the connection that a request came on, None where nobody noted it."""
-    found: Connection | None = scope.get("state", {}).get(STATE_KEY)
-    return found
+    connection: Connection | None = scope.get("state", {}).get(STATE_KEY)
+    return connection
 
 
-class Leaving:
+class ConnectionLifetime:
     """Which answer is the last on its connection."""
 
     __slots__ = ("_drain", "_max_age")
@@ -80,19 +80,19 @@ class Leaving:
         return connection.is_surplus or (self._max_age > 0 and connection.is_older_than(self._max_age))
 
 
-class LeaveMiddleware:
+class ConnectionLifetimeMiddleware:
     """Adds `Connection: close` to answers on connections that should end; uvicorn then closes them."""
 
-    def __init__(self, app: ASGIApp, *, leaving: Leaving) -> None:
+    def __init__(self, app: ASGIApp, *, lifetime: ConnectionLifetime) -> None:
         self._app = app
-        self._leaving = leaving
+        self._lifetime = lifetime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and watch its answer leave."""
 
-        async def send_and_leave(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._leaving.is_last(scope):
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._lifetime.is_last(scope):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
-        await self._app(scope, receive, send_and_leave)
+        await self._app(scope, receive, send_and_close)

@@ -25,7 +25,7 @@ _ON_LOOP_SECONDS: Final = 2e-3
 _BATCH_ROWS_MAX: Final = 1024
 
 
-class Outcome(NamedTuple):
+class PredictionResult(NamedTuple):
     """The answers to one request."""
 
     answers: list[Answer]
@@ -39,7 +39,7 @@ class _Waiting:
     __slots__ = ("explain", "future", "rows", "size")
 
     def __init__(
-        self, rows: Sequence[Row], size: int, *, explain: bool, future: asyncio.Future[Outcome]
+        self, rows: Sequence[Row], size: int, *, explain: bool, future: asyncio.Future[PredictionResult]
     ) -> None:
         self.rows = rows
         self.size = size
@@ -47,7 +47,7 @@ class _Waiting:
         self.future = future
 
 
-_Results = list[Outcome | Exception]
+_Results = list[PredictionResult | Exception]
 
 
 class Engine:
@@ -62,7 +62,7 @@ class Engine:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._rows_at_once: int | None = None
 
-    async def predict(self, rows: Sequence[Row], size: int, *, explain: bool = False) -> Outcome:
+    async def predict(self, rows: Sequence[Row], size: int, *, explain: bool = False) -> PredictionResult:
         """Return the answers to one request, whose body had `size` bytes.
 
         Raises BusyError when too much waits already, and whatever the model raises.
@@ -70,7 +70,7 @@ class Engine:
         if self._rows_at_once is None:
             self._rows_at_once = _rows_at_once(self._model)
         if len(rows) <= self._rows_at_once and not explain and not self._busy:
-            return Outcome(self._model.predict(rows))
+            return PredictionResult(self._model.predict(rows))
         self._make_room(len(rows), size)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(rows, size, explain=explain, future=loop.create_future())
@@ -84,7 +84,7 @@ class Engine:
         if self._queue and (
             self._rows + rows > self._max_rows
             or self._bytes + size > self._max_bytes
-            or self._model.pace.seconds(self._rows + rows) > self._max_seconds
+            or self._model.cost.seconds(self._rows + rows) > self._max_seconds
         ):
             msg = f"{self._rows} rows in {self._bytes} bytes wait for the model already"
             raise BusyError(msg)
@@ -98,7 +98,7 @@ class Engine:
     def _work(self) -> None:
         """Predict what waits, and come back if that was not all."""
         batch = self._take()
-        if self._model.pace.seconds(sum(len(each.rows) for each in batch)) > _ON_LOOP_SECONDS:
+        if self._model.cost.seconds(sum(len(each.rows) for each in batch)) > _ON_LOOP_SECONDS:
             self._busy = True
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._worker, predict_together, self._model, batch)
@@ -137,12 +137,12 @@ class Engine:
 
 def predict_together(model: Model, batch: Sequence[_Waiting]) -> _Results:
     """Return for each request its answers, or what the model raised at its rows and no other's."""
-    results: dict[int, Outcome | Exception] = {}
+    results: dict[int, PredictionResult | Exception] = {}
     for explain in (False, True):
-        group = [index for index, each in enumerate(batch) if each.explain is explain]
+        group = [index for index, waiting in enumerate(batch) if waiting.explain is explain]
         if group:
-            found = _predict_group(model, [batch[index].rows for index in group], explain=explain)
-            results.update(zip(group, found, strict=True))
+            predicted = _predict_group(model, [batch[index].rows for index in group], explain=explain)
+            results.update(zip(group, predicted, strict=True))
     return [results[index] for index in range(len(batch))]
 
 
@@ -158,25 +158,27 @@ def _predict_group(model: Model, requests: Sequence[Sequence[Row]], *, explain: 
     return _split(together, requests)
 
 
-def _ask(model: Model, rows: Sequence[Row], *, explain: bool) -> Outcome:
-    return Outcome(*model.estimator.explain(rows)) if explain else Outcome(model.predict(rows))
+def _ask(model: Model, rows: Sequence[Row], *, explain: bool) -> PredictionResult:
+    if explain:
+        return PredictionResult(*model.estimator.explain(rows))
+    return PredictionResult(model.predict(rows))
 
 
-def _split(together: Outcome, requests: Sequence[Sequence[Row]]) -> _Results:
+def _split(together: PredictionResult, requests: Sequence[Sequence[Row]]) -> _Results:
     results: _Results = []
     start = 0
     for rows in requests:
         part = slice(start, start + len(rows))
         shares = together.probabilities
-        results.append(Outcome(together.answers[part], None if shares is None else shares[part]))
+        results.append(PredictionResult(together.answers[part], None if shares is None else shares[part]))
         start += len(rows)
     return results
 
 
 def _rows_at_once(model: Model) -> int:
     """Return up to how many rows a request is answered at once, 0 for a model that gains by company."""
-    pace = model.pace
-    gain = pace.seconds(1) - pace.seconds(32) / 32
-    if gain > _COMPANY_SECONDS or pace.seconds(1) > _AT_ONCE_SECONDS:
+    cost = model.cost
+    gain = cost.seconds(1) - cost.seconds(32) / 32
+    if gain > _COMPANY_SECONDS or cost.seconds(1) > _AT_ONCE_SECONDS:
         return 0
-    return max(1, int((_AT_ONCE_SECONDS - pace.call) / max(pace.row, 1e-9)))
+    return max(1, int((_AT_ONCE_SECONDS - cost.call) / max(cost.row, 1e-9)))

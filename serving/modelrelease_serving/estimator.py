@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.comparison import difference, repeats
 from modelrelease_serving.compiled import Compiled, Floats, compile_estimator, thresholds
 from modelrelease_serving.errors import ModelFailedError, NoAnswerError, RefusedError
-from modelrelease_serving.records import difference, repeats
 from modelrelease_serving.tables import Row, Table, Value
 
 Answer = float | str
 
-__all__ = ["Answer", "Estimator", "Pace", "Row", "Value", "compare", "measure", "mixes_rows"]
+__all__ = ["Answer", "CostModel", "Estimator", "Row", "Value", "compare", "measure", "mixes_rows"]
 
 _COMPARED_ROWS: Final = 256
 _ROWS_IN_COMPANY: Final = 8
@@ -127,29 +127,29 @@ def _classes(fitted: Any) -> Sequence[Any]:
     """Return the classes, also of a model whose answers are a table of one column."""
     classes: Any = getattr(fitted, "classes_", ())
     several = isinstance(classes, list) and len(classes) == 1 and isinstance(classes[0], np.ndarray)
-    found: Sequence[Any] = classes[0] if several else classes
-    return found
+    names: Sequence[Any] = classes[0] if several else classes
+    return names
 
 
-def _shares(found: Any) -> Floats:
+def _shares(probabilities: Any) -> Floats:
     """Return probabilities as one table: of rows and classes."""
-    if isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, np.ndarray) or found.ndim != 2:
+    if isinstance(probabilities, list) and len(probabilities) == 1:
+        probabilities = probabilities[0]
+    if not isinstance(probabilities, np.ndarray) or probabilities.ndim != 2:
         msg = f"the model gives probabilities of several outputs: {_SERVED}"
         raise NoAnswerError(msg)
-    shares: Floats = found
+    shares: Floats = probabilities
     return shares
 
 
-def _one_column(found: Any, expected: int) -> NDArray[Any]:
+def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
     """Return answers that did not come as one list. Raises NoAnswerError for more than one a row."""
-    array = np.asarray(found)
+    array = np.asarray(predicted)
     if array.ndim == 2 and array.shape == (expected, 1):
         return array[:, 0]
     if array.ndim != 1:
-        each = " x ".join(str(size) for size in array.shape[1:])
-        kind = f"{each} values a row" if each else f"a {type(found).__name__}"
+        sizes = " x ".join(str(size) for size in array.shape[1:])
+        kind = f"{sizes} values a row" if sizes else f"a {type(predicted).__name__}"
         msg = f"the model answers with {kind}: {_SERVED}"
         raise NoAnswerError(msg)
     return array
@@ -163,10 +163,10 @@ def require_plain(answers: Sequence[object]) -> None:
             raise NoAnswerError(msg)
 
 
-def _answers(found: Any, expected: int) -> list[Answer]:
-    if type(found) is not np.ndarray or found.ndim != 1:
-        found = _one_column(found, expected)
-    answers: list[Answer] = found.tolist()
+def _answers(predicted: Any, expected: int) -> list[Answer]:
+    if type(predicted) is not np.ndarray or predicted.ndim != 1:
+        predicted = _one_column(predicted, expected)
+    answers: list[Answer] = predicted.tolist()
     if len(answers) != expected:
         msg = f"the model gave {len(answers)} answers for {expected} rows"
         raise ModelFailedError(msg)
@@ -286,7 +286,7 @@ def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
     groups: list[Sequence[Row]] = [examples] if len(examples) > 1 else []
     if all(feature.kind is FeatureKind.NUMERIC for feature in manifest.features):
         groups.append(draw_rows(manifest)[:_ROWS_IN_COMPANY])
-    told = 0
+    compared = 0
     for rows in groups:
         try:
             alone = [estimator.evidence([row])[0] for row in rows]
@@ -296,10 +296,10 @@ def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
             if rows is examples:
                 return True
             continue
-        told += 1
+        compared += 1
         if not all(_same(one, other, manifest) for one, other in zip(alone, together, strict=True)):
             return True
-    return not told
+    return not compared
 
 
 def _same(one: Any, other: Any, manifest: ArtifactManifest) -> bool:
@@ -308,7 +308,7 @@ def _same(one: Any, other: Any, manifest: ArtifactManifest) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class CostModel:
     """How long a call takes: a fixed cost, and one for each row, in seconds."""
 
     call: float
@@ -319,13 +319,13 @@ class Pace:
         return self.call + self.row * rows
 
 
-def measure(estimator: Estimator, rows: Sequence[Row]) -> Pace:
-    """Return the pace of `estimator` on example rows. A slow model is asked only twice."""
+def measure(estimator: Estimator, rows: Sequence[Row]) -> CostModel:
+    """Return the cost of calling `estimator` on example rows. A slow model is asked only twice."""
     many = [rows[index % len(rows)] for index in range(32)]
-    one = _fastest(lambda: estimator.predict(many[:1]))
-    all_of_them = _fastest(lambda: estimator.predict(many))
-    row = max(0.0, (all_of_them - one) / (len(many) - 1))
-    return Pace(call=max(0.0, one - row), row=row)
+    of_one = _fastest(lambda: estimator.predict(many[:1]))
+    of_many = _fastest(lambda: estimator.predict(many))
+    row = max(0.0, (of_many - of_one) / (len(many) - 1))
+    return CostModel(call=max(0.0, of_one - row), row=row)
 
 
 def _fastest(call: Callable[[], object]) -> float:

@@ -222,7 +222,7 @@ class Part:
 
     def check(self) -> None:
         """Raise TransientError when bytes are missing, WrongError when they are others than expected."""
-        file, found = self.file, self._digest.hexdigest()
+        file, digest = self.file, self._digest.hexdigest()
         if self.size < file.size and self.size == self._total:
             fact = f"{file.path} has {self.size} bytes, but the manifest says {file.size}"
             msg = f"{fact}: export the model again"
@@ -230,8 +230,8 @@ class Part:
         if self.size < file.size:
             msg = f"{file.path} broke off after {self.size} of {file.size} bytes"
             raise TransientError(msg)
-        if found != file.sha256:
-            msg = f"{file.path} has sha256 {found}, but the manifest says {file.sha256}"
+        if digest != file.sha256:
+            msg = f"{file.path} has sha256 {digest}, but the manifest says {file.sha256}"
             raise WrongError(f"{msg}: it was changed after the manifest was written")
 
     def _count(self, chunk: bytes) -> None:

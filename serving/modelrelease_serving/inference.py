@@ -17,12 +17,12 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema, from_js
 
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
-from modelrelease_serving.engine import Outcome
+from modelrelease_serving.engine import PredictionResult
 from modelrelease_serving.errors import BadRequestError
 from modelrelease_serving.estimator import Answer
 from modelrelease_serving.model import Model
-from modelrelease_serving.predictions import VERSION_HEADER, Question, is_json
-from modelrelease_serving.replies import Headers, Reply, protocol_error, reply
+from modelrelease_serving.predictions import VERSION_HEADER, PredictRequest, is_json
+from modelrelease_serving.responses import Headers, Reply, protocol_error, reply
 from modelrelease_serving.rows import MAX_ROWS, Decoder
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -72,7 +72,7 @@ class Inference:
         self._output = model.manifest.output.name
         self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
 
-    def read(self, body: bytes, headers: dict[bytes, bytes]) -> Question:
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> PredictRequest:
         """Return what a request asks for. Raises BadRequestError."""
         document, rest = _split(body, headers)
         request = _document(document)
@@ -81,7 +81,7 @@ class Inference:
         wanted = self._wanted(request)
         explain = any(each.name == PROBABILITIES for each in wanted)
         name = request.get("id")
-        return Question(rows, partial(self._write, wanted, name), explain, name)
+        return PredictRequest(rows, partial(self._write, wanted, name), explain, name)
 
     refuse = staticmethod(protocol_error)
 
@@ -136,21 +136,21 @@ class Inference:
 
     def _wanted(self, request: dict[str, Any]) -> list[_Wanted]:
         binary = _flag(request, "binary_data_output", default=False)
-        asked = request.get("outputs") or [{"name": self._output}]
+        outputs = request.get("outputs") or [{"name": self._output}]
         known = [self._output]
         if self._model.estimator.has_probabilities:
             known.append(PROBABILITIES)
-        for output in asked:
+        for output in outputs:
             if output["name"] not in known:
                 detail = f"this model has no output {output['name']!r}: it has {', '.join(known)}"
                 raise BadRequestError(422, detail)
-        return [_Wanted(each["name"], _flag(each, "binary_data", default=binary)) for each in asked]
+        return [_Wanted(each["name"], _flag(each, "binary_data", default=binary)) for each in outputs]
 
-    def _write(self, wanted: Sequence[_Wanted], name: str | None, outcome: Outcome) -> Reply:
+    def _write(self, wanted: Sequence[_Wanted], name: str | None, result: PredictionResult) -> Reply:
         manifest = self._model.manifest
         outputs, parts = [], []
         for each in wanted:
-            described, values = self._tensor(each.name, outcome)
+            described, values = self._tensor(each.name, result)
             if each.binary:
                 content = _pack(described["datatype"], values)
                 parts.append(content)
@@ -167,14 +167,14 @@ class Inference:
         headers = [*self._headers, (LENGTH_HEADER, str(len(head)).encode())]
         return reply(200, b"".join([head, *parts]), headers, media_type=b"application/octet-stream")
 
-    def _tensor(self, name: str, outcome: Outcome) -> tuple[dict[str, Any], list[Any]]:
+    def _tensor(self, name: str, result: PredictionResult) -> tuple[dict[str, Any], list[Any]]:
         """Return a tensor's description, and its values in row-major order."""
-        rows = len(outcome.answers)
-        if name == PROBABILITIES and outcome.probabilities is not None:
-            values = [share for shares in outcome.probabilities for share in shares]
+        rows = len(result.answers)
+        if name == PROBABILITIES and result.probabilities is not None:
+            values = [share for shares in result.probabilities for share in shares]
             return {"name": name, "datatype": "FP64", "shape": [rows, len(values) // rows]}, values
-        datatype = _datatype(type(outcome.answers[0]))
-        return {"name": name, "datatype": datatype, "shape": [rows]}, list(outcome.answers)
+        datatype = _datatype(type(result.answers[0]))
+        return {"name": name, "datatype": datatype, "shape": [rows]}, list(result.answers)
 
 
 def _split(body: bytes, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:

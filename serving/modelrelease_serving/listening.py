@@ -36,8 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def usable(host: str) -> str:
     """Return `host`, or every address of IPv4 where it is `::` and there is no IPv6."""
-    with listen(host, 0) as found:
-        return _EVERYWHERE_IPV4 if host == EVERYWHERE and found.family == socket.AF_INET else host
+    with listen(host, 0) as listener:
+        return _EVERYWHERE_IPV4 if host == EVERYWHERE and listener.family == socket.AF_INET else host
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -45,14 +45,14 @@ def _bound(host: str, port: int) -> socket.socket:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     both = host == EVERYWHERE and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    found = socket.create_server(
+    listener = socket.create_server(
         address[:2],
         family=family,
         backlog=_BACKLOG,
         dualstack_ipv6=both,
     )
-    found.setblocking(False)
-    return found
+    listener.setblocking(False)
+    return listener
 
 
 def allow_connections(wanted: int) -> int:

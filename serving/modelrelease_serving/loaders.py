@@ -118,15 +118,15 @@ def _load_skops(path: Path, rules: Rules) -> Any:
     from skops import io  # noqa: PLC0415
 
     try:
-        found = io.get_untrusted_types(file=path)
+        types = io.get_untrusted_types(file=path)
     except Exception as error:
         raise _unreadable(path, error) from error
-    if refused := sorted(set(found) - {_TREE, *rules.trusted_types}):
+    if refused := sorted(set(types) - {_TREE, *rules.trusted_types}):
         fact = f"{path.name} holds types that are not on the list of trusted ones: {', '.join(refused)}"
         msg = f"{fact}; if you do trust them, add them to SKOPS_TRUSTED_TYPES"
         raise RefusedError(msg)
     try:
-        estimator = io.load(path, trusted=found)
+        estimator = io.load(path, trusted=types)
     except Exception as error:
         raise _unreadable(path, error) from error
     _check_trees(estimator, path)

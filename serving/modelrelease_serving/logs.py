@@ -61,7 +61,7 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
-def give_up(sentence: str, *, termination_log: Path) -> None:
+def fail_with_message(sentence: str, *, termination_log: Path) -> None:
     """Say why this container ends: in the log, and where the operator reads it."""
     _LOG.error(sentence)
     # The kubelet makes this file; outside a container there is none, and the log has the sentence.

@@ -47,9 +47,9 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._bins = BinCounts(manifest, max_series=max_series)
         self.registry.register(_Bins(self._bins, who))
-        self.answered = self._requests.answered
+        self.count_response = self._requests.count_response
         """Count one answer by its code; with seconds for a request that reached the model."""
-        self.saw = self._bins.add
+        self.count_rows = self._bins.add
         """Count the values of answered rows, and their answers, in the bins of the baseline."""
         if manifest.baseline:
             counted = {feature.name for feature in counted_features(manifest, max_series=max_series)}
@@ -73,11 +73,11 @@ class ProbeCounts:
         self._version = version
         self._answered.labels(**version, code="200")
 
-    def answered(self, code: int, seconds: float | None = None) -> None:  # noqa: ARG002 - as of Metrics
+    def count_response(self, code: int, seconds: float | None = None) -> None:  # noqa: ARG002 - as of Metrics
         """Count one answer; the prober has its time."""
         self._answered.labels(**self._version, code=str(code)).inc()
 
-    def saw(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+    def count_rows(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Count nothing: reference rows are not the data of today."""
 
 
@@ -92,7 +92,7 @@ class _Requests(Collector):
         self._buckets = [0] * (len(self._bounds) + 1)
         self._seconds = 0.0
 
-    def answered(self, code: int, seconds: float | None = None) -> None:
+    def count_response(self, code: int, seconds: float | None = None) -> None:
         self._codes[code] = self._codes.get(code, 0) + 1
         if seconds is not None:
             self._buckets[bisect_left(self._bounds, seconds)] += 1

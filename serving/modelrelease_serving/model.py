@@ -13,11 +13,12 @@ from typing import Any, Self
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_serving.artifact import check_file, read_manifest
+from modelrelease_serving.comparison import repeats
 from modelrelease_serving.errors import NoAnswerError, RefusedError
 from modelrelease_serving.estimator import (
     Answer,
+    CostModel,
     Estimator,
-    Pace,
     Row,
     compare,
     measure,
@@ -26,7 +27,6 @@ from modelrelease_serving.estimator import (
 )
 from modelrelease_serving.loaders import ADVICE, Rules, load_estimator
 from modelrelease_serving.logs import fields
-from modelrelease_serving.records import repeats
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,11 +39,11 @@ class Model:
         "_pinned",
         "_rules",
         "answer_type",
+        "cost",
         "digest",
         "folder",
         "manifest",
         "mixes_rows",
-        "pace",
         "ready",
     )
 
@@ -54,7 +54,7 @@ class Model:
         self.manifest = manifest
         self.digest = digest
         self.ready = False
-        self.pace = Pace(0.0, 0.0)
+        self.cost = CostModel(0.0, 0.0)
         """How long it takes to answer, measured when it was loaded."""
         self.mixes_rows = False
         """True when a row's answer depends on the rows beside it, so that requests cannot share a call."""
@@ -114,7 +114,7 @@ class Model:
         rows = self.manifest.examples.rows
         self.answer_type = type(self.predict(rows[:1])[0])
         self.mixes_rows = mixes_rows(estimator, self.manifest)
-        self.pace = measure(estimator, rows)
+        self.cost = measure(estimator, rows)
         self.ready = True
         _LOG.info(
             "ready",
@@ -125,7 +125,7 @@ class Model:
                 examples=len(rows),
                 answers_from=estimator.form,
                 because=reason,
-                microseconds_of_a_row=round(self.pace.seconds(1) * 1e6, 1),
+                microseconds_of_a_row=round(self.cost.seconds(1) * 1e6, 1),
                 seconds=round(time.monotonic() - began, 3),
             ),
         )
@@ -144,11 +144,11 @@ class Model:
 
     def _use_fast_form(self, fitted: Any, estimator: Estimator) -> str:
         """Answer through the estimator's fast form if it has an equal one. Return why, or why not."""
-        found = compare(fitted, self.manifest)
-        if found.compiled is not None:
-            estimator.use(found.compiled)
+        comparison = compare(fitted, self.manifest)
+        if comparison.compiled is not None:
+            estimator.use(comparison.compiled)
             self._repeat_examples()
-        return found.reason
+        return comparison.reason
 
     def _record_examples(self) -> None:
         """Take this model's own answers where training recorded none. Raises RefusedError if it has none."""

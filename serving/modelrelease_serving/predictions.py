@@ -14,14 +14,14 @@ from typing import Final, NamedTuple, Protocol
 from starlette.types import Receive, Scope
 
 from modelrelease_serving.connections import connection_of
-from modelrelease_serving.engine import Engine, Outcome
+from modelrelease_serving.engine import Engine, PredictionResult
 from modelrelease_serving.errors import BadRequestError, BusyError
 from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
 from modelrelease_serving.metrics import Metrics, ProbeCounts
 from modelrelease_serving.model import Model
 from modelrelease_serving.protocol import raise_refusal
-from modelrelease_serving.replies import Headers, Reply, problem, reply
+from modelrelease_serving.responses import Headers, Reply, problem, reply
 from modelrelease_serving.rows import Decoder
 from modelrelease_serving.settings import Settings
 
@@ -37,20 +37,20 @@ Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 """Answers one request, given as ASGI has it."""
 
 
-class Question(NamedTuple):
+class PredictRequest(NamedTuple):
     """One request's rows, and how its answers become an answer."""
 
     rows: Sequence[Row]
-    write: Callable[[Outcome], Reply]
+    write: Callable[[PredictionResult], Reply]
     explain: bool = False
     """Whether probabilities are asked for, too."""
     id: str | None = None
 
 
-class Dialect(Protocol):
+class WireProtocol(Protocol):
     """One way of asking for predictions."""
 
-    def read(self, body: bytes, headers: dict[bytes, bytes]) -> Question:
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> PredictRequest:
         """Return what a request asks for. Raises BadRequestError."""
         ...
 
@@ -82,11 +82,11 @@ class Predictions:
         other._metrics, other.sampler = counts, None
         return other
 
-    def handler(self, dialect: Dialect) -> Handler:
-        """Return what answers the requests of one dialect."""
-        return partial(self.answer, dialect)
+    def handler(self, protocol: WireProtocol) -> Handler:
+        """Return what answers the requests of one wire protocol."""
+        return partial(self.answer, protocol)
 
-    async def answer(self, dialect: Dialect, scope: Scope, receive: Receive) -> Reply:
+    async def answer(self, protocol: WireProtocol, scope: Scope, receive: Receive) -> Reply:
         """Return predictions or a problem document, and count it."""
         try:
             if not self._model.ready:
@@ -97,34 +97,36 @@ class Predictions:
             _refuse_surplus(scope)
             self._engine.require_room(1, len(body))
             began = perf_counter()
-            question = dialect.read(body, headers)
+            request = protocol.read(body, headers)
         except BadRequestError as error:
-            return self._refuse(dialect, error)
+            return self._refuse(protocol, error)
         except BusyError as error:
-            return self._refuse_for_now(dialect, error)
+            return self._refuse_for_now(protocol, error)
         try:
-            outcome = await self._engine.predict(question.rows, len(body), explain=question.explain)
+            result = await self._engine.predict(request.rows, len(body), explain=request.explain)
         except BusyError as error:
-            return self._refuse_for_now(dialect, error)
+            return self._refuse_for_now(protocol, error)
         except Exception as error:
-            self._metrics.answered(500, perf_counter() - began)
-            self._report(error, len(question.rows))
+            self._metrics.count_response(500, perf_counter() - began)
+            self._report(error, len(request.rows))
             detail = "the model failed on this request; its log names the error"
-            return dialect.refuse(500, detail, self._headers)
-        answer = question.write(outcome)
-        self._metrics.answered(200, perf_counter() - began)
-        self._metrics.saw(question.rows, outcome.answers)
+            return protocol.refuse(500, detail, self._headers)
+        answer = request.write(result)
+        self._metrics.count_response(200, perf_counter() - began)
+        self._metrics.count_rows(request.rows, result.answers)
         if self.sampler is not None:
-            self.sampler(question.rows, outcome.answers, question.id or _id_of(headers))
+            self.sampler(request.rows, result.answers, request.id or _id_of(headers))
         return answer
 
-    def _refuse(self, dialect: Dialect, error: BadRequestError) -> Reply:
-        self._metrics.answered(error.status)
-        return dialect.refuse(error.status, error.detail, self._headers, row=error.row, feature=error.feature)
+    def _refuse(self, protocol: WireProtocol, error: BadRequestError) -> Reply:
+        self._metrics.count_response(error.status)
+        return protocol.refuse(
+            error.status, error.detail, self._headers, row=error.row, feature=error.feature
+        )
 
-    def _refuse_for_now(self, dialect: Dialect, error: BusyError) -> Reply:
-        self._metrics.answered(503)
-        return dialect.refuse(503, str(error), [*self._headers, (b"retry-after", b"1")])
+    def _refuse_for_now(self, protocol: WireProtocol, error: BusyError) -> Reply:
+        self._metrics.count_response(503)
+        return protocol.refuse(503, str(error), [*self._headers, (b"retry-after", b"1")])
 
     def _report(self, error: Exception, rows: int) -> None:
         """Log one line for each failure, with the traceback only the first time that it is seen."""
@@ -138,7 +140,7 @@ class Predictions:
         )
 
 
-class Plain:
+class PredictV1:
     """`/predict`: one row or many, values in the order of the features."""
 
     def __init__(self, model: Model) -> None:
@@ -148,38 +150,38 @@ class Plain:
         self._headers: Headers = [(VERSION_HEADER.lower().encode(), version.encode())]
         self._tail = f',"model_version":{json.dumps(version)}}}'
 
-    def read(self, body: bytes, headers: dict[bytes, bytes]) -> Question:
+    def read(self, body: bytes, headers: dict[bytes, bytes]) -> PredictRequest:
         """Return what a request asks for. Raises BadRequestError."""
         media_type = headers.get(b"content-type", b"application/json")
         if media_type != b"application/json" and not is_json(media_type):
             raise BadRequestError(415, "send the body as Content-Type: application/json")
-        asked = self._decoder.decode(body)
-        if asked.probabilities and not self._model.estimator.has_probabilities:
+        parsed = self._decoder.decode(body)
+        if parsed.probabilities and not self._model.estimator.has_probabilities:
             raise BadRequestError(422, 'this model gives no probabilities: leave "probabilities" out')
-        return Question(
-            asked.rows, self._write_one if asked.single else self._write_many, asked.probabilities
+        return PredictRequest(
+            parsed.rows, self._write_one if parsed.single else self._write_many, parsed.probabilities
         )
 
     refuse = staticmethod(problem)
 
-    def _write_one(self, outcome: Outcome) -> Reply:
-        (answer,) = outcome.answers
+    def _write_one(self, result: PredictionResult) -> Reply:
+        (answer,) = result.answers
         text = repr(answer) if type(answer) is float else json.dumps(answer)
-        shares = self._shares(outcome)
+        shares = self._shares(result)
         chances = "" if shares is None else f',"probabilities":{json.dumps(shares[0])}'
         return reply(200, f'{{"prediction":{text}{chances}{self._tail}'.encode(), self._headers)
 
-    def _write_many(self, outcome: Outcome) -> Reply:
-        shares = self._shares(outcome)
+    def _write_many(self, result: PredictionResult) -> Reply:
+        shares = self._shares(result)
         chances = "" if shares is None else f',"probabilities":{json.dumps(shares)}'
-        text = json.dumps(outcome.answers, separators=(",", ":"))
+        text = json.dumps(result.answers, separators=(",", ":"))
         return reply(200, f'{{"predictions":{text}{chances}{self._tail}'.encode(), self._headers)
 
-    def _shares(self, outcome: Outcome) -> list[dict[str, float]] | None:
-        if outcome.probabilities is None:
+    def _shares(self, result: PredictionResult) -> list[dict[str, float]] | None:
+        if result.probabilities is None:
             return None
         classes = self._model.estimator.classes
-        return [dict(zip(classes, shares, strict=True)) for shares in outcome.probabilities]
+        return [dict(zip(classes, shares, strict=True)) for shares in result.probabilities]
 
 
 def is_json(media_type: bytes) -> bool:

@@ -27,10 +27,10 @@ from modelrelease_contract import ArtifactManifest
 from modelrelease_contract import metrics as names
 from modelrelease_contract.runtime import EXIT_REFUSED, PROBE_CANARY_DIR, PROBE_PATH, PROBE_STABLE_DIR
 from modelrelease_serving.artifact import read_manifest
+from modelrelease_serving.comparison import repeats
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.listening import usable
-from modelrelease_serving.logs import fields, give_up
-from modelrelease_serving.records import repeats
+from modelrelease_serving.logs import fail_with_message, fields
 from modelrelease_serving.settings import Settings
 
 MOST_PAIRS: Final = 32
@@ -93,14 +93,14 @@ def _inputs(manifest: ArtifactManifest) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ProbeResult:
     """What came of one probe, and how long it took."""
 
     result: str
     seconds: float
 
 
-def ask(url: str, probe: Probe, *, timeout_seconds: float) -> Outcome:
+def ask(url: str, probe: Probe, *, timeout_seconds: float) -> ProbeResult:
     """Ask on a connection of its own: kube-proxy spreads connections, and every pod shall have its share."""
     began = time.monotonic()
     try:
@@ -108,7 +108,7 @@ def ask(url: str, probe: Probe, *, timeout_seconds: float) -> Outcome:
         result = _result(status, content, probe)
     except (OSError, HTTPException):
         result = names.PROBE_ERROR
-    return Outcome(result=result, seconds=time.monotonic() - began)
+    return ProbeResult(result=result, seconds=time.monotonic() - began)
 
 
 def _post(url: str, body: bytes, timeout_seconds: float) -> tuple[int, bytes]:
@@ -165,7 +165,7 @@ class ProbeMetrics:
         }
         self._seconds = {revision: seconds.labels(release, revision) for revision in revisions}
 
-    def count(self, revision: str, outcome: Outcome) -> None:
+    def count(self, revision: str, outcome: ProbeResult) -> None:
         """Count what came of one probe."""
         self._answers[revision, outcome.result].inc()
         if outcome.result != names.PROBE_REFUSED:
@@ -186,7 +186,7 @@ class Prober:
         """Keep the rate; when answers do not come back, send no more than may be on their way."""
         pause = 2 / self.settings.probe_rate
         loop = asyncio.get_running_loop()
-        due, told = loop.time(), loop.time()
+        due, reported = loop.time(), loop.time()
         flying: set[asyncio.Task[None]] = set()
         with ThreadPoolExecutor(2 * MOST_PAIRS, thread_name_prefix="probe") as pool:
             while not stop.is_set():
@@ -198,8 +198,8 @@ class Prober:
                     self._tally["skipped"] += 1
                 due = max(due + pause, loop.time() - pause)
                 await _first(stop, due - loop.time())
-                if loop.time() - told > TOLD_EVERY_SECONDS:
-                    told = loop.time()
+                if loop.time() - reported > TOLD_EVERY_SECONDS:
+                    reported = loop.time()
                     self._tell()
             await asyncio.gather(*flying)
         self._tell()
@@ -220,7 +220,7 @@ class Prober:
             self.metrics.count(revision, outcome)
             self._tally[f"{revision}_{outcome.result}"] += 1
 
-    def _ask(self, url: str, probe: Probe) -> Outcome:
+    def _ask(self, url: str, probe: Probe) -> ProbeResult:
         return ask(url, probe, timeout_seconds=self.settings.probe_timeout_seconds)
 
     def _tell(self) -> None:
@@ -246,7 +246,7 @@ def run(settings: Settings) -> int:
         )
         _check_addresses(settings)
     except RefusedError as error:
-        give_up(str(error), termination_log=settings.termination_log)
+        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
     revisions = (settings.probe_stable_revision, settings.revision)
     metrics = ProbeMetrics(release=settings.release, revisions=revisions)

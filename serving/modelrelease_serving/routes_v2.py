@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from modelrelease_serving import documentation as docs
+from modelrelease_serving import openapi as docs
 from modelrelease_serving.inference import Inference
 from modelrelease_serving.model import Model
 
@@ -41,9 +41,9 @@ def require_known(model: Model, name: str | None = None, version: str | None = N
     if name is None:
         return
     if name != manifest.name or version not in {None, manifest.version}:
-        asked = f"model {name!r}" + (f" in version {version!r}" if version else "")
+        wanted = f"model {name!r}" + (f" in version {version!r}" if version else "")
         here = f"this predictor serves {manifest.name!r} in version {manifest.version!r}"
-        raise HTTPException(404, f"there is no {asked}: {here}")
+        raise HTTPException(404, f"there is no {wanted}: {here}")
 
 
 def router(model: Model, inference: Inference, *, is_ready: Callable[[], bool], service: str) -> APIRouter:

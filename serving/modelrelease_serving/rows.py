@@ -23,7 +23,7 @@ NUMBER_MAX: Final = 3.4028234663852886e38
 """The largest 32-bit float: beyond it trees cannot compare, and the sums of other models overflow."""
 
 
-class Asked(NamedTuple):
+class ParsedBody(NamedTuple):
     """What one request to `/predict` asks for."""
 
     rows: list[list[Value]]
@@ -55,7 +55,7 @@ class Decoder:
             )
         )
 
-    def decode(self, body: bytes) -> Asked:
+    def decode(self, body: bytes) -> ParsedBody:
         """Return what a body asks for. Raises BadRequestError as `parse_rows` does."""
         try:
             document = self._validator.validate_json(body)
@@ -64,8 +64,8 @@ class Decoder:
         given = document["features"]
         wanted = document.get("probabilities", False)
         if type(given[0]) is list:
-            return Asked(given, False, wanted)
-        return Asked([given], True, wanted)
+            return ParsedBody(given, False, wanted)
+        return ParsedBody([given], True, wanted)
 
     def check(self, rows: list[list[Any]]) -> list[list[Value]]:
         """Return rows that are no longer JSON, once each value is one that its feature can have.
@@ -79,7 +79,7 @@ class Decoder:
         return checked
 
 
-def parse_rows(body: bytes, features: Sequence[Feature]) -> Asked:
+def parse_rows(body: bytes, features: Sequence[Feature]) -> ParsedBody:
     """Return the rows of `{"features": [...]}`, checked one by one.
 
     Raises BadRequestError: 400 for what is not such a document, 413 for too many rows, 422 for a
@@ -87,7 +87,7 @@ def parse_rows(body: bytes, features: Sequence[Feature]) -> Asked:
     """
     given, probabilities = _document(body)
     single = not given or not isinstance(given[0], list)
-    return Asked(check_rows([given] if single else given, features), single, probabilities)
+    return ParsedBody(check_rows([given] if single else given, features), single, probabilities)
 
 
 def check_rows(rows: Sequence[Any], features: Sequence[Feature]) -> list[list[Value]]:

@@ -26,7 +26,7 @@ from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import Drain
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.listening import allow_connections, listen
-from modelrelease_serving.logs import fields, give_up
+from modelrelease_serving.logs import fail_with_message, fields
 from modelrelease_serving.model import Model
 from modelrelease_serving.protocol import Limits, protocol
 from modelrelease_serving.settings import Settings
@@ -104,10 +104,10 @@ def run(settings: Settings) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(model, settings))
     except RefusedError as error:
-        give_up(str(error), termination_log=settings.termination_log)
+        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
     except UnreachableError as error:
-        give_up(str(error), termination_log=settings.termination_log)
+        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return _stopped(130)
@@ -186,9 +186,9 @@ def _sampling(app: PredictorApp, model: Model, settings: Settings) -> Iterator[N
         share=settings.sample_share,
         waiting=settings.sample_queue,
         origin=origin,
-        registry=app.state.metrics.registry,
+        registry=app.metrics.registry,
     )
-    app.state.predictions.sampler = sampler
+    app.predictions.sampler = sampler
     sampler.start()
     try:
         yield
@@ -209,16 +209,16 @@ def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> asyncio.Future
             loading.set_exception(error)
 
     def load() -> None:
-        found: BaseException | None = None
+        failure: BaseException | None = None
         try:
             model.load(fast=fast)
             # What lives until the end need not be looked at by every collection.
             gc.freeze()
         except BaseException as error:
-            found = error
+            failure = error
         # A loop that was closed meanwhile waits for nothing.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(end, found)
+            loop.call_soon_threadsafe(end, failure)
 
     threading.Thread(target=load, name=_LOADER, daemon=True).start()
     return loading

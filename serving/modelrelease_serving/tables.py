@@ -65,19 +65,19 @@ def parts(fitted: Any) -> Iterator[Any]:
     seen: set[int] = set()
     waiting = [fitted]
     while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
+        part = waiting.pop()
+        if id(part) in seen:
             continue
-        seen.add(id(each))
-        if _is_part(each):
-            yield each
-            waiting += vars(each).values()
-        elif isinstance(each, list | tuple):
-            waiting += each if len(each) < _ITEMS_MAX else ()
-        elif isinstance(each, dict):
-            waiting += each.values() if len(each) < _ITEMS_MAX else ()
-        elif isinstance(each, np.ndarray) and each.dtype == object and each.size:
-            waiting += each.ravel().tolist() if _is_part(each.flat[0]) else ()
+        seen.add(id(part))
+        if _is_part(part):
+            yield part
+            waiting += vars(part).values()
+        elif isinstance(part, list | tuple):
+            waiting += part if len(part) < _ITEMS_MAX else ()
+        elif isinstance(part, dict):
+            waiting += part.values() if len(part) < _ITEMS_MAX else ()
+        elif isinstance(part, np.ndarray) and part.dtype == object and part.size:
+            waiting += part.ravel().tolist() if _is_part(part.flat[0]) else ()
 
 
 def forget_names(fitted: Any) -> None:
@@ -105,12 +105,12 @@ def missing_values(fitted: Any, width: int) -> list[float | None]:
 
     Tables have NaN. Only arrays of objects can hold None, and encoders and imputers tell the two apart.
     """
-    found: list[float | None] = [math.nan] * width
+    numbers: list[float | None] = [math.nan] * width
     for step, columns in _first_steps(fitted, list(range(width))):
         for place, column in enumerate(columns):
             if _knows_none(step, place) and column < width:
-                found[column] = None
-    return found
+                numbers[column] = None
+    return numbers
 
 
 def _is_estimator(candidate: Any) -> bool:

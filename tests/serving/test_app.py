@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from examples.models import faulty
 from modelrelease_serving.app import create_app
 from modelrelease_serving.connections import Drain
-from modelrelease_serving.documentation import infer_example
 from modelrelease_serving.model import Model
+from modelrelease_serving.openapi import infer_example
 from modelrelease_serving.predictions import MAX_BODY_BYTES
 from modelrelease_training.export import Exported, Label
 from tests.serving.support import settings
@@ -204,7 +204,7 @@ async def test_a_sampler_sees_answered_requests_only(loaded: Model, row: list[An
     seen: list[Any] = []
     async with client_of(app) as client:
         await client.post("/predict", json={"features": row})
-        app.state.predictions.sampler = lambda *sample: seen.append(sample)
+        app.predictions.sampler = lambda *sample: seen.append(sample)
         answer = await client.post("/predict", json={"features": row}, headers={"X-Request-Id": "7"})
         await client.post("/predict", json={"features": []})
     assert seen == [([row], [answer.json()["prediction"]], "7")]

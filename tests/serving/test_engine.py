@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from modelrelease_serving.engine import Engine, Outcome
+from modelrelease_serving.engine import Engine, PredictionResult
 from modelrelease_serving.errors import BusyError, ModelFailedError
-from modelrelease_serving.estimator import Pace, Row
+from modelrelease_serving.estimator import CostModel, Row
 
-QUICK = Pace(call=1e-6, row=1e-6)
-SHARED = Pace(call=5e-4, row=1e-7)
-SLOW = Pace(call=5e-2, row=0)
+QUICK = CostModel(call=1e-6, row=1e-6)
+SHARED = CostModel(call=5e-4, row=1e-7)
+SLOW = CostModel(call=5e-2, row=0)
 
 
 class Scripted:
     """A model that doubles its first value, refuses negative ones, and remembers its calls."""
 
-    def __init__(self, pace: Pace, *, mixes_rows: bool = False) -> None:
-        self.pace, self.mixes_rows = pace, mixes_rows
+    def __init__(self, cost: CostModel, *, mixes_rows: bool = False) -> None:
+        self.cost, self.mixes_rows = cost, mixes_rows
         self.calls: list[int] = []
         self.threads: set[str] = set()
         self.may_go_on = threading.Event()
@@ -98,9 +98,9 @@ async def test_a_slow_model_is_asked_in_a_thread_and_its_queue_is_the_next_call(
     assert model.threads == {"model"}
 
 
-@pytest.mark.parametrize("pace", [SHARED, SLOW], ids=["on the loop", "in a thread"])
-async def test_a_row_that_fails_fails_alone(pace: Pace) -> None:
-    engine = engine_of(Scripted(pace))
+@pytest.mark.parametrize("cost", [SHARED, SLOW], ids=["on the loop", "in a thread"])
+async def test_a_row_that_fails_fails_alone(cost: CostModel) -> None:
+    engine = engine_of(Scripted(cost))
     good, bad, other = await asyncio.gather(
         ask(engine, 1), ask(engine, -1), ask(engine, 3), return_exceptions=True
     )
@@ -118,8 +118,8 @@ async def test_rows_that_colour_each_other_are_never_mixed() -> None:
 async def test_probabilities_are_computed_only_for_those_who_asked() -> None:
     engine = engine_of(Scripted(QUICK))
     plain, explained = await asyncio.gather(engine.predict([[1]], 1), engine.predict([[2]], 1, explain=True))
-    assert plain == Outcome([2], None)
-    assert explained == Outcome([4], [[0.25, 0.75]])
+    assert plain == PredictionResult([2], None)
+    assert explained == PredictionResult([4], [[0.25, 0.75]])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_later(rows: int, siz
 
 
 async def test_what_would_wait_too_long_for_the_model_is_refused() -> None:
-    model = Scripted(Pace(call=0.05, row=0.1))
+    model = Scripted(CostModel(call=0.05, row=0.1))
     model.may_go_on.clear()
     engine = engine_of(model, max_seconds=1)
     tasks = [asyncio.create_task(ask(engine, 1, 2, 3)) for _ in range(8)]

@@ -18,9 +18,9 @@ from sklearn.preprocessing import OneHotEncoder
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, Examples, Feature, ModelFile
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.app import create_app
-from modelrelease_serving.documentation import infer_example
 from modelrelease_serving.loaders import Rules
 from modelrelease_serving.model import Model
+from modelrelease_serving.openapi import infer_example
 from modelrelease_training.export import Exported, dump
 from tests.serving.support import Predictor, predictor, settings
 from tests.serving.test_app import client_of, sample

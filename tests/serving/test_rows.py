@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.errors import BadRequestError
-from modelrelease_serving.rows import NUMBER_MAX, Asked, Decoder, parse_rows
+from modelrelease_serving.rows import NUMBER_MAX, Decoder, ParsedBody, parse_rows
 
 FEATURES = (
     Feature(name="age"),
@@ -48,14 +48,14 @@ def outcome(body: bytes) -> str | int:
     return "rows" if all(len(row) == len(FEATURES) for row in parsed) else "rows of another length"
 
 
-def decoded(body: bytes) -> Asked | str:
+def decoded(body: bytes) -> ParsedBody | str:
     try:
         return Decoder(FEATURES).decode(body)
     except BadRequestError as error:
         return error.detail
 
 
-def parsed(body: bytes) -> Asked | str:
+def parsed(body: bytes) -> ParsedBody | str:
     try:
         return parse_rows(body, FEATURES)
     except BadRequestError as error:

@@ -28,13 +28,13 @@ class FolderSource:
         """Open one file."""
         place = self.folder / path
         try:
-            found = place.stat()
+            status = place.stat()
         except OSError:
             return Reading(offset, self._chunks(place, offset))
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             msg = f"{place} is no regular file: a pipe or a device would be read for ever"
             raise RefusedError(msg)
-        return Reading(offset, self._chunks(place, offset), found.st_size)
+        return Reading(offset, self._chunks(place, offset), status.st_size)
 
     def _chunks(self, place: Path, offset: int) -> Generator[bytes]:
         try:

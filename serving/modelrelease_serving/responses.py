@@ -27,9 +27,9 @@ class Reply(NamedTuple):
         response.raw_headers = self.headers
         return response
 
-    async def send(self, send: Send, *, leave: bool) -> None:
-        """Send it; `leave` tells the client, and uvicorn, that the connection ends."""
-        headers = [*self.headers, (b"connection", b"close")] if leave else self.headers
+    async def send(self, send: Send, *, close: bool) -> None:
+        """Send it; `close` tells the client, and uvicorn, that the connection ends."""
+        headers = [*self.headers, (b"connection", b"close")] if close else self.headers
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
