@@ -92,6 +92,7 @@ def duration_buckets() -> tuple[float, ...]:
     """Return the histogram's upper bounds in seconds: 1 ms to about 11 s, each 1.2 times the last.
 
     Exceedance counts at a bound are exact, so the ratio of neighbours is the finest slowdown that
-    can be told apart (reference: statistics, section A2, latency).
+    can be told apart (docs/explanation/decisions.md, "Latency is not independent from request to
+    request").
     """
     return tuple(float(f"{0.001 * 1.2**power:.4g}") for power in range(52))

@@ -3,8 +3,8 @@
 Rollback: every gate's test that the canary is *worse than tolerated* brings an e-value; their mean
 is held against 1/alpha, so alpha holds for the whole release, all gates and all looks together.
 Promotion: every gate must by itself have shown that the canary is *within its margin*, at the
-present weight (intersection-union: no correction is needed). Sections A2 and A4 of
-docs/explanation/decisions.md.
+present weight (intersection-union: no correction is needed).
+docs/explanation/decisions.md has both, with the proof.
 """
 
 import math

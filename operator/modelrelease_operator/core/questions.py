@@ -36,10 +36,10 @@ from modelrelease_operator.core.streams import (
 )
 
 BLAST_RADIUS = 0.0025
-"""Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w (A2)."""
+"""Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w."""
 
 SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
-"""Promotion: the share of slow requests may be so much larger (A4)."""
+"""Promotion: the share of slow requests may be so much larger."""
 
 EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 """An interval that was left out: nothing is paired across it."""
@@ -48,7 +48,8 @@ NO_WORSE = Tolerance(ratio=1.0, points=0.0)
 
 SLOW_TOGETHER = 10.0
 """Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This divides
-the evidence for a rollback (A2, clustering); a canary that is slow throughout is still found at once."""
+the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that is slow
+throughout is still found at once."""
 
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 

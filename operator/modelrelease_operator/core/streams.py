@@ -95,7 +95,8 @@ def choose_bounds(
 
     The canary is held to the first bound that is at least `ratio` times and `seconds` above stable's:
     "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
-    (reference: statistics, A2 latency). Empty while stable has answered too little to be cut.
+    (docs/explanation/decisions.md, "Latency is not independent from request to request"). Empty while
+    stable has answered too little to be cut.
     """
     common = common_bounds(counters)
     sums: dict[str, float] = {}
