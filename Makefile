@@ -48,8 +48,8 @@ demo-loop: setup ## see the loop close: drift, a retraining in a Job, the regist
 # cluster lose connections where the machine is busy.
 .PHONY: test
 test: ## check everything: style, types, layers, unit, property, contract, text, flow and cluster tests
-	@echo "== Fetching 8 GB (5 of them for the text tests) and compiling a Kubernetes, unless both were done before:"
-	@echo "==    about 12 minutes on two cores. Then lint 1, text 1, flow 3, all other tests 30 minutes; a minute of them fast."
+	@echo "== Unless it was done before: fetching packages (5 GB for the text tests alone) and compiling a Kubernetes."
+	@echo "== Then lint, the text and flow tests, and all others; the whole took 75 minutes on two cores that had nothing yet."
 	@$(MAKE) --no-print-directory -j2 prepare setup setup-text setup-flow NAME=tests
 	@$(MAKE) --no-print-directory lint test-text test-flow
 	$(PYTHON) -m pytest --durations=25 --durations-min=5 $(ARGS)
@@ -104,6 +104,7 @@ lock: setup ## lock the dependencies anew (needs uv)
 
 .PHONY: cluster-up
 cluster-up: setup ## bring up a cluster with the operator (NAME=dev)
+	@$(PYTHON) -m cluster up --name $(NAME)
 	@$(PYTHON) -m cluster operator --name $(NAME)
 	@$(PYTHON) -m cluster status --name $(NAME)
 
