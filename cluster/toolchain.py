@@ -163,7 +163,6 @@ def _compile(module: Module, folder: Path) -> None:
         cwd=module.folder,
     )
     build = [str(go), "build", "-v", "-trimpath", "-tags", module.tags]
-    build += ["-gcflags=all=-dwarf=false"]  # the linker would only strip it
     total = sum(1 for line in listed.read_text().splitlines() if not line.startswith("go: "))
     listed.unlink()
     shell.stream(
