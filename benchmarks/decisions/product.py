@@ -15,7 +15,8 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
-from modelrelease_operator.core.questions import Question, questions_of
+from modelrelease_operator.core.gates.registry import questions_of
+from modelrelease_operator.core.questions import Question
 from tests.support.builders import a_spec, a_target
 from tests.support.world import Behaviour, World
 

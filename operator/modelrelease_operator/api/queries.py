@@ -4,7 +4,7 @@ A query is a template: `{{revision}}` and its like are filled in before it is as
 """
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -44,6 +44,8 @@ CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 class Threshold(Model):
     """A number that the canary must keep within limits, for several looks in a row."""
 
+    kind: ClassVar[str] = "threshold"
+    by_probes: ClassVar[bool] = False
     query: Query
     max: float | None = None
     min: float | None = None

@@ -6,8 +6,9 @@ manifests also reach us through the command line, and because code wants types.
 
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import (
     Field,
@@ -154,6 +155,8 @@ class Share(Model):
     """
 
     kind: ClassVar[str]
+    by_probes: ClassVar[bool] = False
+    """Whether the prober's requests can answer it where users are few."""
     compare_with_stable: bool = True
     tolerated: Line = Line(ratio=1.1, points=0.05)
     margin: Line = Line(ratio=1.25, points=0.25)
@@ -176,6 +179,7 @@ class ErrorRate(Share):
     """The share of prediction requests answered with 5xx."""
 
     kind = "errorRate"
+    by_probes = True
 
 
 class Counts(Share):
@@ -196,6 +200,8 @@ class Slowdown(Model):
 class Latency(Model):
     """The share of prediction requests slower than stable's own quantiles, or than a limit."""
 
+    kind: ClassVar[str] = "latency"
+    by_probes: ClassVar[bool] = True
     compare_with_stable: bool = True
     tolerated: Slowdown = Slowdown()
     max_seconds: float | None = Field(default=None, gt=0)
@@ -214,6 +220,8 @@ class Latency(Model):
 class Predictions(Model):
     """The share of predictions in each bin, which the canary may have more or less of than stable."""
 
+    kind: ClassVar[str] = "predictions"
+    by_probes: ClassVar[bool] = False
     tolerated: Line = Line(ratio=1.25, points=5)
     margin: Line = Line(ratio=1.5, points=10)
 
@@ -223,6 +231,10 @@ class Predictions(Model):
             msg = "predictions.margin must not be stricter than predictions.tolerated"
             raise ValueError(msg)
         return self
+
+
+GateSettings = ErrorRate | Latency | Predictions | Counts | Threshold
+"""What a gate asks: of one kind. `kind` is the name of its field."""
 
 
 class Gate(Model):
@@ -238,12 +250,21 @@ class Gate(Model):
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        asked = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
-        if len([one for one in asked if one is not None]) != 1:
-            kinds = "errorRate, latency, predictions, counts, threshold"
+        if len(self._given) != 1:
+            kinds = ", ".join(kind.kind for kind in get_args(GateSettings))
             msg = f"gate {self.name!r} must have exactly one of {kinds}"
             raise ValueError(msg)
         return self
+
+    @property
+    def _given(self) -> tuple[GateSettings, ...]:
+        every = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
+        return tuple(settings for settings in every if settings is not None)
+
+    @cached_property
+    def settings(self) -> GateSettings:
+        """What it asks."""
+        return self._given[0]
 
 
 DEFAULT_GATES = (
@@ -295,7 +316,7 @@ class Analysis(Model):
         if all(gate.dry_run for gate in self.gates):
             msg = "at least one gate must decide: not every gate can be a dryRun"
             raise ValueError(msg)
-        if self.probe and not any(gate.error_rate or gate.latency for gate in self.gates):
+        if self.probe and not any(gate.settings.by_probes for gate in self.gates):
             msg = "probe answers gates with errorRate or latency, and there is none"
             raise ValueError(msg)
         return self

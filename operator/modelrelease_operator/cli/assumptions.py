@@ -11,16 +11,9 @@ from modelrelease_operator.core.assumptions import (
     Assumptions,
     BadShares,
     Shift,
-    Values,
-    kind_of,
 )
+from modelrelease_operator.core.gates.registry import kind_of
 from modelrelease_operator.errors import Invalid
-
-FORMS = {
-    "counts": "STABLE:CANARY, two shares of requests that are bad, such as 0.01:0.02",
-    "predictions": "SHIFT, the share of the canary's answers that move to one bin, such as 0.1",
-    "threshold": "VALUE,VALUE,..., a number for each look, of which the last stays, such as 0.4,0.6",
-}
 
 
 def add_gates(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +38,16 @@ def given_to(releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]) -> 
     gates = [{gate.name: gate for gate in release.spec.analysis.gates} for release in releases]
     for name, value in texts:
         owners = [one[name] for one in gates if name in one]
-        if not any(kind_of(gate) for gate in owners):
+        if not any(kind_of(gate).form for gate in owners):
             raise Invalid(_no_such_gate(name, value, gates, known=bool(owners)))
     return [
-        {name: _read(one[name], value) for name, value in texts if name in one and kind_of(one[name])}
+        {name: _read(one[name], value) for name, value in texts if name in one and kind_of(one[name]).form}
         for one in gates
     ]
 
 
 def _no_such_gate(name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool) -> str:
-    open_ones = sorted({it.name for one in gates for it in one.values() if kind_of(it)})
+    open_ones = sorted({it.name for one in gates for it in one.values() if kind_of(it).form})
     said = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
     why = (
         "this gate is asked of errors or latency, which have options of their own"
@@ -67,16 +60,10 @@ def _no_such_gate(name: str, value: str, gates: Iterable[Mapping[str, Gate]], *,
 def _read(gate: Gate, text: str) -> Assumption:
     kind = kind_of(gate)
     try:
-        if kind == "counts":
-            stable, _, canary = text.partition(":")
-            return BadShares(stable=share(stable), canary=share(canary))
-        if kind == "predictions":
-            return Shift(share=share(text))
-        return Values(values=tuple(number(part) for part in text.split(",")))
+        return kind.read_assumption(text, share, number)
     except argparse.ArgumentTypeError as problem:
-        msg = (
-            f"--gate {gate.name}={text}: gate {gate.name} has {kind} and takes {FORMS[str(kind)]}; {problem}"
-        )
+        known = f"gate {gate.name} has {gate.settings.kind} and takes {kind.form}"
+        msg = f"--gate {gate.name}={text}: {known}; {problem}"
         raise Invalid(msg) from problem
 
 

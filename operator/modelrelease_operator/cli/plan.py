@@ -22,8 +22,8 @@ from modelrelease_operator.cli.common import (
     table,
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
-from modelrelease_operator.core.assumptions import BINS, kind_of
 from modelrelease_operator.core.cautions import cautions
+from modelrelease_operator.core.gates.registry import kind_of
 from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, between_looks, plan
 
 DETAILS = """\
@@ -91,7 +91,7 @@ def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
 
 def _own_gates(release: Manifest, conditions: Conditions, made: Plan) -> list[str]:
     look = between_looks(release.spec, conditions)
-    gates = (gate for gate in release.spec.analysis.gates if kind_of(gate))
+    gates = (gate for gate in release.spec.analysis.gates if kind_of(gate).form)
     return [_own_gate(gate, look, conditions, made) for gate in gates]
 
 
@@ -100,19 +100,15 @@ def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, made: Plan) -
     asked = f"gate {gate.name}: "
     if gate.dry_run:
         return f"{asked}only shown (dryRun), so nothing waits for it"
-    if gate.threshold:
-        row = gate.threshold.consecutive
-        needs = f"needs {row} looks in a row, {format_duration((row - 1) * look)} after a step's first"
-        return f"{asked}{needs}; what its query gives is not known here"
-    steps = ", ".join(
-        f"{_count(step.by_gate[gate.name])} in step {number}"
-        for number, step in enumerate(made.steps, start=1)
-    )
-    if gate.predictions:
-        taken = f"both versions are taken to answer alike, in {BINS} equal bins"
-    else:
-        taken = f"taken to go bad as often as requests fail ({percent(conditions.stable_errors)})"
-    return f"{asked}needs canary requests, {steps}; {taken}"
+
+    def requests() -> str:
+        return ", ".join(
+            f"{_count(step.by_gate[gate.name])} in step {number}"
+            for number, step in enumerate(made.steps, start=1)
+        )
+
+    errors = percent(conditions.stable_errors)
+    return asked + kind_of(gate).plan_words(gate.settings, look, requests, errors)
 
 
 def _steps_table(made: Plan) -> str:

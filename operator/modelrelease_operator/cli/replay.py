@@ -19,6 +19,7 @@ from modelrelease_operator.cli.common import (
     show,
 )
 from modelrelease_operator.cli.evidence import gates_table
+from modelrelease_operator.core.gates.registry import kind_of
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import runtime_of
@@ -147,7 +148,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     )
     from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
-    spec = release.spec
+    spec, gates = release.spec, release.spec.analysis.gates
     namespace = parsed.namespace or release.namespace or "default"
     credentials = _credentials(parsed)
 
@@ -156,7 +157,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
         history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
-            interval=spec.analysis.period, predictions=any(gate.predictions for gate in spec.analysis.gates),
+            interval=spec.analysis.period, predictions=any(kind_of(gate).reads_bins for gate in gates),
         )  # fmt: skip
         stable, canary = arms_of(recording, parsed.stable, parsed.canary)
         place = Place(

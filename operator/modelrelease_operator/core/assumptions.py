@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from modelrelease_operator.api.queries import Threshold
-from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.core.chance import binomial
 
 BINS = 10
@@ -55,28 +53,6 @@ Assumptions = Mapping[str, Assumption]
 """By the gate's name."""
 
 
-def assumed(spec: ReleaseSpec, *, stable_errors: float, canary_errors: float) -> dict[str, Assumption]:
-    """Return what is assumed of each gate that looks at more than errors and latency."""
-    found: dict[str, Assumption] = {}
-    for gate in spec.analysis.gates:
-        if gate.counts:
-            found[gate.name] = BadShares(stable=stable_errors, canary=canary_errors)
-        elif gate.predictions:
-            found[gate.name] = Shift()
-        elif gate.threshold:
-            found[gate.name] = Values(values=(at_limit(gate.threshold),))
-    return found
-
-
-def at_limit(asked: Threshold) -> float:
-    """Return the last value that a threshold allows."""
-    limit = asked.max if asked.max is not None else asked.min
-    if limit is None:
-        msg = "a threshold without limits cannot be parsed"
-        raise AssertionError(msg)
-    return limit
-
-
 def shift_of(assumptions: Assumptions) -> Shift | None:
     """Return the shift of the predictions, which every gate that looks at them sees; None without one."""
     shifts = [one for one in assumptions.values() if isinstance(one, Shift)]
@@ -106,9 +82,3 @@ def _dealt(random: Random, requests: int, shares: Sequence[float]) -> list[int]:
         counts.append(binomial(random, requests - sum(counts), min(1.0, share / left) if left > 0 else 0.0))
         left -= share
     return [*counts, requests - sum(counts)]
-
-
-def kind_of(gate: Gate) -> str | None:
-    """Return the kind of a gate that needs an assumption, or None."""
-    kinds = (("counts", gate.counts), ("predictions", gate.predictions), ("threshold", gate.threshold))
-    return next((kind for kind, asked in kinds if asked), None)

@@ -27,10 +27,11 @@ from modelrelease_operator.api.status import (
 from modelrelease_operator.core import sentences
 from modelrelease_operator.core.answers import NOT_ASKED, Answers, NoAnswer, Tallied
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
+from modelrelease_operator.core.gates.registry import kind_of, questions_of
 from modelrelease_operator.core.intervals import Counted, Moment, count, unready_arms, with_horizon
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
 from modelrelease_operator.core.probes import Settled, gates_of, is_of_probes, settle
-from modelrelease_operator.core.questions import Question, questions_of
+from modelrelease_operator.core.questions import Question
 from modelrelease_operator.core.restarts import with_due_copies
 from modelrelease_operator.core.samples import (
     MAY_MISS,
@@ -45,7 +46,6 @@ from modelrelease_operator.core.samples import (
 )
 from modelrelease_operator.core.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
 from modelrelease_operator.core.streams import ERRORS, Growth, Shapes, Stream, refused_probes, why_not_cut
-from modelrelease_operator.core.thresholds import key_of, look_at
 
 REFUSED = f"{PROBE}refused"
 """Key of the counts of probes that were refused."""
@@ -234,16 +234,16 @@ def _warmed(look: _Look, questions: Sequence[Question]) -> tuple[Question, ...]:
 
 def _cold(look: _Look, gate: Gate) -> timedelta:
     """Return for how long a gate still leaves latency out."""
-    return gate.latency.warm_up.span - look.waited if gate.latency else timedelta(0)
+    return kind_of(gate).warm_up(gate.settings) - look.waited
 
 
 def _own_gates(spec: ReleaseSpec) -> bool:
-    return any(gate.counts or gate.threshold for gate in spec.analysis.gates)
+    return any(kind_of(gate).own_queries for gate in spec.analysis.gates)
 
 
 def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | None:
     """Return the buckets that this release reads; None while a gate must still choose from all of them."""
-    chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if gate.latency]
+    chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if kind_of(gate).cuts_histograms]
     if not all(chosen):
         return None
     pairs = [pair_of(text) for texts in chosen for text in texts]
@@ -281,9 +281,10 @@ def _troubles(look: _Look, evidence: Evidence) -> dict[str, NoAnswer]:
     shapes = _shapes(look)
     found: dict[str, NoAnswer | None] = {}
     for gate in look.gates:
-        if gate.counts:
+        kind = kind_of(gate)
+        if kind.has_tests and kind.own_queries:
             found[gate.name] = _own_trouble(look, gate)
-        elif not gate.threshold:
+        elif kind.has_tests:
             found[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
     return {name: trouble for name, trouble in found.items() if trouble}
 
@@ -301,7 +302,7 @@ def _own_trouble(look: _Look, gate: Gate) -> NoAnswer | None:
 
 def _shapes(look: _Look) -> dict[bool, Shapes]:
     """Return the histograms' bounds, of users and of probes, where a gate reads latency."""
-    if not any(gate.latency for gate in look.gates):
+    if not any(kind_of(gate).cuts_histograms for gate in look.gates):
         return {}
     kinds = (False, True) if look.spec.analysis.probe else (False,)
     return {probe: look.found.shapes(probe=probe) for probe in kinds}
@@ -310,7 +311,7 @@ def _shapes(look: _Look) -> dict[bool, Shapes]:
 def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NoAnswer | None:
     """Say why latencies do not compare at this look, or return None."""
     shown = shapes.get(is_of_probes(gate.name), {})
-    if gate.latency is None or not shown:
+    if not kind_of(gate).cuts_histograms or not shown:
         return None
     pairs = evidence.bounds.get(gate.name, [])
     why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable)
@@ -432,13 +433,15 @@ def _own_answers(
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
     """Ask every gate that holds a number within limits."""
     found, streaks = [], {}
+    interval = _between_scrapes(look, evidence)
     for gate in look.spec.analysis.gates:
-        if gate.threshold:
-            key = key_of(gate.name, gate.threshold)
-            status, streaks[key] = look_at(
-                gate, gate.threshold, look.answers.get(gate.name, NOT_ASKED),
-                evidence.streaks.get(key, Streak()), now=look.now, interval=_between_scrapes(look, evidence),
-            )  # fmt: skip
+        kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_ASKED)
+        key = kind.streak_key(gate.name, gate.settings)
+        if key is None:
+            continue
+        streak = evidence.streaks.get(key, Streak())
+        if looked := kind.look_at(gate, gate.settings, answer, streak, look.now, interval):
+            status, streaks[key] = looked
             found.append(status)
     if streaks != evidence.streaks:
         evidence = evidence.but(streaks=streaks)

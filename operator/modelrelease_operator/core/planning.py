@@ -16,9 +16,10 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.evidence import EProcess
 from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.gates.registry import kind_of, questions_of
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.probes import is_of_probes
-from modelrelease_operator.core.questions import Comparison, Question, questions_of
+from modelrelease_operator.core.questions import Comparison, Question
 from modelrelease_operator.core.series import INFINITY
 from modelrelease_operator.core.simulation import SERVED_BEFORE, Latency
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
@@ -219,9 +220,7 @@ class _Stage:
     def in_a_row(self) -> timedelta:
         """Return how long thresholds are looked at: at once, then at each look that may see a new scrape."""
         rows = (
-            gate.threshold.consecutive
-            for gate in self.spec.analysis.gates
-            if gate.threshold and not gate.dry_run
+            kind_of(gate).looks_in_row(gate.settings) for gate in self.spec.analysis.gates if not gate.dry_run
         )
         return (max(rows, default=1) - 1) * between_looks(self.spec, self.conditions)
 

@@ -29,7 +29,7 @@ def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
 
 
 def _twin(gate: Gate) -> tuple[Gate, ...]:
-    if not (gate.error_rate or gate.latency):
+    if not gate.settings.by_probes:
         return ()
     # Unchecked: the rule for names keeps people from such a one.
     return (gate.model_copy(update={"name": f"{PROBE}{gate.name}"}),)

@@ -1,13 +1,13 @@
-"""What each kind of gate asks: its tests, and the streams of requests that they read."""
+"""The tests of a gate, with their evidence, and the streams of requests that they read."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import itemgetter
 from typing import TypeVar
 
-from modelrelease_operator.api.spec import Counts, Gate, Latency, Line, Predictions, ReleaseSpec, Share
+from modelrelease_operator.api.spec import Line, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.evidence import (
     NO_COUNTS,
@@ -22,34 +22,19 @@ from modelrelease_operator.core.evidence import (
     combine,
     stored_counts,
 )
-from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.prediction_shift import bin_streams, prediction_bins, why_not
-from modelrelease_operator.core.probes import gates_of, is_of_probes
+from modelrelease_operator.core.probes import is_of_probes
 from modelrelease_operator.core.restarts import planned_copies
-from modelrelease_operator.core.series import PREDICTOR, pair_of
+from modelrelease_operator.core.series import PREDICTOR
 from modelrelease_operator.core.streams import (
     ERRORS,
     Stream,
-    bounds_of,
-    own_stream,
-    slow_stream,
 )
 
 BLAST_RADIUS = 0.0025
 """Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w."""
 
-SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
-"""Promotion: the share of slow requests may be so much larger."""
-
 EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 """An interval that was left out: nothing is paired across it."""
-
-NO_WORSE = Tolerance(ratio=1.0, points=0.0)
-
-SLOW_TOGETHER = 10.0
-"""Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This divides
-the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that is slow
-throughout is still found at once."""
 
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
@@ -365,119 +350,6 @@ class Question:
             waiting=stored_counts(state.get(f"waiting/{self.name}/limit", ())),
         )
         return self.having(tuple(comparisons), limit)
-
-
-def questions_of(
-    spec: ReleaseSpec,
-    evidence: Evidence,
-    counters: Sequence[Counter],
-    arms: tuple[str, str],
-    next_weight: int,
-) -> tuple[Evidence, tuple[Question, ...]]:
-    """Set up every gate's tests with the evidence stored so far; `arms` are canary and stable.
-
-    Bounds of latency are fixed at the first look at which stable's histogram can be cut. Its buckets
-    are read from then on, so the gate leaves out the interval that is open.
-    """
-    bounds, gates = dict(evidence.bounds), gates_of(spec)
-    for gate in gates:
-        if gate.latency and not bounds.get(gate.name):
-            mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
-            bounds[gate.name] = bounds_of(gate.latency, mine, canary=arms[0], stable=arms[1])
-        elif gate.predictions and not bounds.get(gate.name):
-            bounds[gate.name] = prediction_bins(counters)
-    if bounds != evidence.bounds:
-        fixed = {name for name, chosen in bounds.items() if chosen and not evidence.bounds.get(name)}
-        recut = sorted({*evidence.recut, *fixed})
-        evidence = evidence.but(bounds=bounds, recut=recut)
-    terms = Terms.of(spec, evidence, next_weight)
-    unready = why_not(counters) if any(gate.predictions for gate in gates) else None
-    questions = (
-        _question(gate, tuple(bounds.get(gate.name, ())), terms, unready if gate.predictions else None)
-        for gate in gates
-    )
-    return evidence, tuple(one.from_state(evidence.processes) for one in questions if one)
-
-
-@lru_cache(maxsize=1024)
-def _question(gate: Gate, bounds: tuple[str, ...], terms: Terms, unready: str | None) -> Question | None:
-    """Return a gate's tests without evidence, or None for a threshold, which has none.
-
-    Kept, because they are the same look after look, and the same for releases that are alike.
-    """
-    if gate.latency:
-        found = _latency(gate.name, gate.latency, bounds, terms)
-    elif gate.predictions:
-        found = _predictions(gate.name, gate.predictions, bounds, terms, unready)
-    elif gate.counts:
-        found = _counts(gate.name, gate.counts, terms)
-    elif gate.error_rate:
-        found = _share(gate.name, gate.error_rate, ERRORS, "fails", terms)
-    else:
-        return None
-    found = found.of_probes if is_of_probes(gate.name) else found
-    return replace(found, dry_run=gate.dry_run, kept=found.reads)
-
-
-def _counts(name: str, asked: Counts, terms: Terms) -> Question:
-    stream = own_stream(name, asked.bad, asked.total)
-    return _share(name, asked, stream, f"is bad by gate {name} for", terms)
-
-
-def _share(name: str, asked: Share, stream: Stream, bad: str, terms: Terms) -> Question:
-    comparisons: tuple[Comparison, ...] = ()
-    allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
-    if asked.compare_with_stable:
-        comparisons = (terms.comparison(stream, _line(asked.tolerated), terms.widened(asked.margin)),)
-    limit = None
-    if asked.max_percent is not None:
-        limit = terms.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
-    return Question(
-        name=name, bad=bad, allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
-    )
-
-
-def _latency(name: str, asked: Latency, bounds: Sequence[str], terms: Terms) -> Question:
-    pairs = [pair_of(bound) for bound in bounds]
-    compared = [(pair.stable, pair.canary) for pair in pairs if pair.stable is not None]
-    limits = [pair.canary for pair in pairs if pair.stable is None]
-    tail = {stable for stable, _ in compared[-2:]}
-    comparisons = tuple(
-        terms.comparison(
-            slow_stream(canary, stable),
-            NO_WORSE,
-            SLOW_MARGIN if stable in tail else None,
-            together=SLOW_TOGETHER,
-        )
-        for stable, canary in compared
-    )
-    limit = None
-    if limits:
-        line = f"the limit of {asked.max_percent:g} % above {asked.max_seconds:g} s"
-        limit = terms.limit(slow_stream(limits[0], limits[0]), asked.max_percent, line)
-    allowed = f"stable's latency times {asked.tolerated.ratio:g}"
-    return Question(
-        name=name, bad="is slow for", allowed=allowed, alpha=terms.alpha, comparisons=comparisons,
-        limit=limit, ready=bool(bounds),
-    )  # fmt: skip
-
-
-def _predictions(
-    name: str, asked: Predictions, bins: Sequence[str], terms: Terms, why: str | None
-) -> Question:
-    """Compare the share of each bin, more and less. A model answers alike all day: no test starts late."""
-    terms = replace(terms, planned=1, copies=1)
-    tolerated, margin = _line(asked.tolerated), _line(asked.margin)
-    tests = [terms.comparison(stream, tolerated, margin) for stream in bin_streams(bins)]
-    allowed = f"{asked.tolerated.ratio:g} times the other's share plus {asked.tolerated.points:g} points"
-    return Question(
-        name=name, bad="predicts", allowed=allowed, alpha=terms.alpha, ready=bool(bins), unready=why,
-        comparisons=(*tests, *(replace(test, exchanged=True) for test in tests)),
-    )  # fmt: skip
-
-
-def _line(line: Line) -> Tolerance:
-    return Tolerance(ratio=line.ratio, points=line.points / 100)
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:

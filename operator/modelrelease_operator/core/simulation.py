@@ -25,14 +25,13 @@ from modelrelease_operator.core.assumptions import (
     Assumptions,
     BadShares,
     Values,
-    assumed,
-    at_limit,
     grown,
     shift_of,
 )
 from modelrelease_operator.core.chance import binomial, poisson
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
 from modelrelease_operator.core.fleet import Chance, Course, Group, Growth, Scrapes, groups_of
+from modelrelease_operator.core.gates.registry import assumed, kind_of
 from modelrelease_operator.core.observed import Counter, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
@@ -471,13 +470,13 @@ class _World:
             if isinstance(one, BadShares):
                 arms = self.arms.values()
                 yield gate.name, tuple(it for arm in arms for it in arm.tallied(gate.name, server))
-            elif isinstance(one, Values) and gate.threshold:
+            elif isinstance(one, Values):
                 began = self.seconds if self.clients_since is None else self.clients_since
                 since = timedelta(seconds=self.seconds - began) - self.scenario.onset
                 like_stable = since < timedelta(0)
-                value = (
-                    at_limit(gate.threshold) if like_stable else one.at(since // self.spec.analysis.period)
-                )
+                value = one.at(since // self.spec.analysis.period)
+                if like_stable:
+                    value = kind_of(gate).calm_value(gate.settings)
                 yield gate.name, Number(value=value)
 
     def _workload(self, name: str, arm: _Arm) -> Workload:
@@ -554,7 +553,7 @@ def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
         if any(UNSEEN < law.within(bound, stretch) < 1 - UNSEEN for stretch in (1.0, scenario.latency_ratio))
     }
     for gate in spec.analysis.gates:
-        limit = gate.latency.max_seconds if gate.latency else None
+        limit = kind_of(gate).telling_seconds(gate.settings)
         if limit is not None:
             kept.update([bound for bound in ordered if bound >= limit][:1])
     kept.update([bound for bound in ordered if bound > max(kept, default=0.0)][:1])

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Target, Verdict
 from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
+from modelrelease_operator.core.gates.registry import kind_of, shown
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.queries import Place, shown
+from modelrelease_operator.core.queries import Place
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.serving_runtimes import runtime_of
 
@@ -46,7 +47,7 @@ async def measure(
     metrics, answers = await asyncio.gather(
         source.read_counters(
             arms,
-            predictions=any(gate.predictions for gate in spec.analysis.gates),
+            predictions=any(kind_of(gate).reads_bins for gate in spec.analysis.gates),
             probes=spec.analysis.probe is not None,
         ),
         asyncio.gather(*(_answer(source, gate, place, room) for gate in gates)),
@@ -65,7 +66,7 @@ def not_answered(spec: ReleaseSpec, why: MetricsUnavailable) -> dict[str, Answer
 
 def _with_queries(spec: ReleaseSpec) -> Iterator[Gate]:
     """Yield the gates that servers' own counters do not answer."""
-    return (gate for gate in spec.analysis.gates if gate.threshold or gate.counts)
+    return (gate for gate in spec.analysis.gates if kind_of(gate).own_queries)
 
 
 async def _hint(
@@ -77,7 +78,7 @@ async def _hint(
     pods: Collection[str],
 ) -> str | None:
     """Ask why a ready pod is missing, where any gate waits for it."""
-    waits = any(gate.error_rate or gate.latency or gate.predictions for gate in spec.analysis.gates)
+    waits = any(not kind_of(gate).own_queries for gate in spec.analysis.gates)
     if not waits or isinstance(metrics, MetricsUnavailable):
         return None
     missing = set(pods) - {counter.pod for counter in metrics}

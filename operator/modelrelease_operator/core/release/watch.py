@@ -7,18 +7,18 @@ both again and lets the concurrent comparison decide (docs/decisions/0021).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from modelrelease_operator.api.spec import Counts, Line, ReleaseSpec
+from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus
 from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
+from modelrelease_operator.core.gates.kind import WatchedShare
+from modelrelease_operator.core.gates.registry import kind_of
+from modelrelease_operator.core.gates.share import NOTABLE
 from modelrelease_operator.core.release.looks import judged, with_crashes
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.streams import ERRORS, own_stream
-from modelrelease_operator.core.thresholds import key_of
+from modelrelease_operator.core.streams import ERRORS
 
-NOTABLE = Tolerance(ratio=2.0, points=0.01)
-"""Suspicious: shown to be beyond twice what the predecessor had during the release, plus a point."""
 LEAST = 100
 """Requests of either version, below which nothing is said."""
 CRASHES = 2
@@ -72,59 +72,20 @@ def suspicion(spec: ReleaseSpec, evidence: Evidence, crashes: Crashes) -> str | 
     return next(_beyond(spec, evidence), None) or next(_out_of_limits(spec, evidence), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _WatchedShare:
-    """One share that the new version is held against its predecessor's by."""
-
-    key: str
-    what: str
-    """Verb of the sentence."""
-    notable: Tolerance | None = NOTABLE
-    """None: it is held against limits alone."""
-    limits: tuple[float, ...] = ()
-    """Shares that the predecessor kept, if it did."""
-    both_ways: bool = False
-    """Whether less is as suspicious as more."""
-
-
-def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> Iterator[_WatchedShare]:
-    """Yield every share that is counted for the new version and was for its predecessor."""
-    gates = [gate for gate in spec.analysis.gates if not gate.dry_run]
-    errors = [gate.error_rate.max_percent for gate in gates if gate.error_rate]
-    yield _WatchedShare(key=ERRORS.key, what="fails", limits=_shares(*errors))
-    for key in evidence.step:
-        if key.startswith("slow/"):
-            yield _WatchedShare(key=key, what=f"takes over {key.split('/')[1]} s for")
-    for gate in gates:
-        if gate.counts:
-            yield _of_counts(gate.name, gate.counts)
-    predictions = [gate.predictions.tolerated for gate in gates if gate.predictions]
-    for key in evidence.step:
-        if predictions and key.startswith("bin/"):
-            notable = _notable(predictions[0])
-            yield _WatchedShare(key=key, what=f"predicts {key[4:]} for", notable=notable, both_ways=True)
-
-
-def _of_counts(name: str, asked: Counts) -> _WatchedShare:
-    key = own_stream(name, asked.bad, asked.total).key
-    notable = _notable(asked.tolerated) if asked.compare_with_stable else None
-    what = f"is bad by gate {name} for"
-    return _WatchedShare(key=key, what=what, notable=notable, limits=_shares(asked.max_percent))
-
-
-def _notable(tolerated: Line) -> Tolerance:
-    """Return what is suspicious: never less than what the gate tolerates of two that answer side by side."""
-    return Tolerance(
-        ratio=max(NOTABLE.ratio, tolerated.ratio), points=max(NOTABLE.points, tolerated.points / 100)
-    )
-
-
-def _shares(*percents: float | None) -> tuple[float, ...]:
-    return tuple(percent / 100 for percent in percents if percent is not None)
+def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> list[WatchedShare]:
+    """Return every share that is counted for the new version and was for its predecessor: errors always."""
+    shares = {ERRORS.key: WatchedShare(key=ERRORS.key, what="fails", notable=NOTABLE)}
+    for gate in spec.analysis.gates:
+        if gate.dry_run:
+            continue
+        for share in kind_of(gate).watched(gate.name, gate.settings, evidence.step):
+            known = shares.setdefault(share.key, share)
+            shares[share.key] = replace(known, limits=tuple(dict.fromkeys((*known.limits, *share.limits))))
+    return [share for share in shares.values() if share.key in evidence.step]
 
 
 def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
-    watched = [each for each in _watched_shares(spec, evidence) if each.key in evidence.step]
+    watched = _watched_shares(spec, evidence)
     # The bound is shared out: more gates make no suspicion likelier.
     tests = sum(2 if each.both_ways else 1 for each in watched) + sum(len(each.limits) for each in watched)
     bar = math.log(max(1, tests)) - math.log(spec.analysis.false_rollback_probability)
@@ -160,12 +121,9 @@ def _beyond_limit(limits: tuple[float, ...], new: ArmCounts, old: ArmCounts, bar
 def _out_of_limits(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
     """Yield the gates whose number was beyond its limits for as many looks in a row as they ask for."""
     for gate in spec.analysis.gates:
-        asked = gate.threshold
-        if asked is None or gate.dry_run:
-            continue
-        streak = evidence.streaks.get(key_of(gate.name, asked))
-        if streak and -streak.looks >= asked.consecutive:
-            yield f"by gate {gate.name} it is not {asked.words}, {asked.consecutive} looks in a row"
+        broken = kind_of(gate).broken(gate.name, gate.settings, evidence.streaks)
+        if broken and not gate.dry_run:
+            yield broken
 
 
 def _share(counts: ArmCounts) -> str:

@@ -13,8 +13,9 @@ from urllib.request import getproxies, proxy_bypass
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.answers import Answer, NoAnswer
+from modelrelease_operator.core.gates.registry import answer_of, query_of, shown
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.queries import Place, answer_of, query_of, shown
+from modelrelease_operator.core.queries import Place
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
