@@ -3,8 +3,8 @@
     python -m benchmarks.operator [-o json]
 
 The whole operator runs in a process of its own, kopf and all, against the fake API server of the tests,
-which counts requests and whose nodes start pods at once. So the figures are the operator's alone; how
-fast a real API server answers is measured by `make bench-cluster`. Each figure stands beside its limit, and
+which counts requests and whose nodes start pods at once. So the figures are the operator's alone; the same
+with a real API server is `python -m benchmarks.fakenodes`. Each figure stands beside its limit, and
 a limit that is missed ends the program with 1.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,10 @@ class Figure:
         return self.value <= self.limit
 
 
-@dataclass
-class Running:
-    """The operator's process, and the server that it talks to."""
+@dataclass(kw_only=True)
+class Process:
+    """The operator's process."""
 
-    server: ApiServer
     pid: int
 
     def cpu(self) -> float:
@@ -65,6 +64,13 @@ class Running:
     def memory(self) -> float:
         """Return its resident megabytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE / 1e6
+
+
+@dataclass(kw_only=True)
+class Running(Process):
+    """The operator's process, and the server that it talks to."""
+
+    server: ApiServer
 
     def make(self, number: int) -> None:
         """Apply so many releases in one moment."""
@@ -108,7 +114,7 @@ async def running(**parts: Any) -> AsyncIterator[Running]:
             try:
                 await until(lambda: server.requests["WATCH modelreleases"] > 0, within=60)
                 await asyncio.sleep(1)
-                yield Running(server, process.pid)
+                yield Running(server=server, pid=process.pid)
             finally:
                 process.terminate()
                 await process.wait()
@@ -184,19 +190,24 @@ async def measured() -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Print the figures; return 1 when a limit is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-    figures = asyncio.run(measured())
-    if parser.parse_args().output == "json":
-        print(json.dumps([{**{name: getattr(it, name) for name in it.__slots__}} for it in figures]))
+def report(figures: list[Figure], output: str) -> int:
+    """Print the figures, as a `table` or as `json`; return 1 when a limit is missed."""
+    if output == "json":
+        print(json.dumps([asdict(it) for it in figures]))
     else:
         print("| what | measured | limit |\n|---|---|---|")
         for it in figures:
             mark = "" if it.kept else " (missed)"
             print(f"| {it.what} | {it.value:.3g} {it.unit} | {it.limit:g} {it.unit}{mark} |")
     return 0 if all(it.kept for it in figures) else 1
+
+
+def main() -> int:
+    """Print the figures; return 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
+    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    output = parser.parse_args().output
+    return report(asyncio.run(measured()), output)
 
 
 if __name__ == "__main__":

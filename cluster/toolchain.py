@@ -179,6 +179,30 @@ def _compile(module: Module, folder: Path) -> None:
             built.rename(folder / program)
 
 
+def go_install(package: str, version: str, folder: Path) -> Path:
+    """Compile one program of a Go module into a folder of the caller's, and return the program.
+
+    For what one command needs: nothing is left outside of the folder, whose `go/mod` has the sources. The
+    checksum database of Go says whether they are the published ones.
+    """
+    name, sources = _program_name(package), folder / "go"
+    if (folder / name).is_file():
+        return folder / name
+    places = {"GOBIN": folder, "GOPATH": sources, "GOMODCACHE": sources / "mod", "GOCACHE": sources / "build"}
+    env = {**_go_environment(), **{name: str(place) for name, place in places.items()}}
+    env["GOFLAGS"] = "-modcacherw -buildvcs=false"
+    command = [str(_go()), "install", "-v", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}"]
+    shell.stream(
+        f"compiling {name} {version}",
+        command,
+        folder / "build.log",
+        env=env,
+        detail=lambda line, count: f"({count} packages: {line})",
+    )
+    cache.remove(sources / "build")
+    return folder / name
+
+
 def _program_name(package: str) -> str:
     """Name the file that `go build` makes of a package: the last part of its path that is no version."""
     parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]

@@ -97,12 +97,14 @@ def load_generator(
     seconds: float,
     name: str = "load",
     shifts: Mapping[str, float] | None = None,
+    rows: list[list[float]] | None = None,
 ) -> list[Object]:
     """Return a pod that calls `url`, with rows drawn from the world that the models were trained in.
 
-    `shifts` moves features by so many standard deviations.
+    `shifts` moves features by so many standard deviations. `rows` are sent instead, for another model.
     """
-    rows = make_data(seed=4242, rows=CALLERS_ROWS, shifts=shifts or {}).rows.round(4).tolist()
+    if rows is None:
+        rows = make_data(seed=4242, rows=CALLERS_ROWS, shifts=shifts or {}).rows.round(4).tolist()
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -19,6 +19,7 @@ from tests.support.releases import Release
 
 HERE = Path(__file__).parent
 STORE_SPACE = "artifacts"
+FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,11 +43,11 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Versions of one model: two good ones, and one of each kind of faulty one."""
+    """Versions of one model: two good ones, one of each kind of faulty one, and 7 that fails as 3 does."""
     output = tmp_path_factory.mktemp("artifacts")
     for version, seed in (("1", "7"), ("2", "8")):
         assert train(["train", "--version", version, "--seed", seed, "--output", str(output)]) == 0
-    for version, kind in (("3", "failing"), ("4", "slow"), ("5", "broken"), ("6", "tampered")):
+    for version, kind in FAULTY.items():
         assert make_faulty([kind, "--version", version, "--output", str(output)]) == 0
     return {folder.name: folder for folder in sorted((output / "qna").iterdir())}
 

@@ -144,7 +144,8 @@ class Release:
 
     def _events(self) -> list[Object]:
         raw = self.cluster.kubectl(
-            "get", "events", "-n", self.space, "--field-selector", "involvedObject.kind=ModelRelease",
+            "get", "events", "-n", self.space,
+            "--field-selector", f"involvedObject.kind=ModelRelease,involvedObject.name={self.name}",
             "--sort-by=.metadata.creationTimestamp", "-o", "json",
         )  # fmt: skip
         found: list[Object] = json.loads(raw)["items"]
