@@ -6,7 +6,6 @@ manifests also reach us through the command line, and because code wants types.
 
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self, get_args
 
@@ -261,7 +260,7 @@ class Gate(Model):
         every = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
         return tuple(settings for settings in every if settings is not None)
 
-    @cached_property
+    @property
     def settings(self) -> GateSettings:
         """What it asks."""
         return self._given[0]
