@@ -47,6 +47,8 @@ class GateKind(ABC, Generic[S]):
     """Whether the servers' counts of predictions by bin are read for it."""
     cuts_histograms: ClassVar[bool] = False
     """Whether its bounds are buckets of the servers' histograms of durations."""
+    fixes_bounds: ClassVar[bool] = False
+    """Whether its tests are cut at bounds that a look must show first: `bounds`."""
     form: ClassVar[str | None] = None
     """How a person says beforehand what it will see; None where other options say so."""
 
@@ -66,9 +68,9 @@ class GateKind(ABC, Generic[S]):
 
     # -- its tests
 
-    def bounds(self, settings: S, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str] | None:
-        """Return the bounds that are fixed at the first look that shows them; None where it needs none."""
-        return None
+    def bounds(self, settings: S, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
+        """Return the bounds that are fixed at the first look that shows them; nothing while none does."""
+        return []
 
     def unready(self, settings: S, counters: Sequence[Counter]) -> str | None:
         """Say why it cannot be compared at this look, or return None."""

@@ -29,6 +29,7 @@ class LatencyKind(GateKind[Latency]):
     """The share of requests that are slow."""
 
     cuts_histograms = True
+    fixes_bounds = True
 
     @override
     def bounds(self, settings: Latency, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:

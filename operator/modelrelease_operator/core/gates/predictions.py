@@ -22,6 +22,7 @@ class PredictionsKind(GateKind[Predictions]):
     """The share of answers in each bin."""
 
     reads_bins = True
+    fixes_bounds = True
     form = "SHIFT, the share of the canary's answers that move to one bin, such as 0.1"
 
     @override

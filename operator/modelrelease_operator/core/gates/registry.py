@@ -93,12 +93,11 @@ def _with_bounds(
     """Return the evidence with the bounds of every gate that has none yet, where this look shows them."""
     bounds: dict[str, list[str]] = dict(evidence.bounds)
     for gate in gates:
-        if bounds.get(gate.name):
+        kind = kind_of(gate)
+        if bounds.get(gate.name) or not kind.fixes_bounds:
             continue
         mine = [counter for counter in counters if counter.probe == is_of_probes(gate.name)]
-        chosen = kind_of(gate).bounds(gate.settings, mine, arms)
-        if chosen is not None:
-            bounds[gate.name] = chosen
+        bounds[gate.name] = kind.bounds(gate.settings, mine, arms)
     if bounds == evidence.bounds:
         return evidence
     fixed = {name for name, chosen in bounds.items() if chosen and not evidence.bounds.get(name)}
