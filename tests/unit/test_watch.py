@@ -6,9 +6,9 @@ import pytest
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Crashes, Evidence, Streak
+from modelrelease_operator.core.gates.threshold import key_of
 from modelrelease_operator.core.release.watch import suspicion
 from modelrelease_operator.core.streams import own_stream
-from modelrelease_operator.core.thresholds import key_of
 from tests.support.builders import a_spec
 
 REFUNDS = {"bad": "refunds{revision='{{revision}}'}", "total": "orders{revision='{{revision}}'}"}
