@@ -43,12 +43,20 @@ class Scope:
     @property
     def stable(self) -> StableStatus:
         """Stable, which every phase but the first has."""
-        return stable_of(self.status)
+        if self.status.stable is None:
+            raise ValueError(self._without("stable", Phase.PENDING))
+        return self.status.stable
 
     @property
     def canary(self) -> CanaryStatus:
         """The canary, which every phase of a release that goes on has."""
-        return canary_of(self.status)
+        if self.status.canary is None:
+            raise ValueError(self._without("canary", Phase.STABLE))
+        return self.status.canary
+
+    def _without(self, arm: str, start: Phase) -> str:
+        phase = self.status.phase
+        return f"status.{arm} is missing in phase {phase}: set status.phase to {start} to start over"
 
     @property
     def arms(self) -> frozenset[str]:
@@ -125,22 +133,6 @@ class Scope:
     def decision(self, desired: Desired, requeue: timedelta | None = None) -> Decision:
         """Return the decision for a desired world, with what is remembered and noticed."""
         return Decision(desired=desired, status=self.status, requeue=requeue, notices=self.notices)
-
-
-def stable_of(status: Status) -> StableStatus:
-    """Return stable, which every phase but the first has."""
-    if status.stable is None:
-        msg = f"status.stable is missing in phase {status.phase}: set status.phase to Pending to start over"
-        raise ValueError(msg)
-    return status.stable
-
-
-def canary_of(status: Status) -> CanaryStatus:
-    """Return the canary, which every phase of a release that goes on has."""
-    if status.canary is None:
-        msg = f"status.canary is missing in phase {status.phase}: set status.phase to Stable to start over"
-        raise ValueError(msg)
-    return status.canary
 
 
 def judged_pair(status: Status) -> tuple[Target, Target] | None:

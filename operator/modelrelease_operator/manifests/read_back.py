@@ -1,14 +1,11 @@
 """From a Deployment back to the revision that it runs, for a release whose status was lost."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Recipe, Target
-from modelrelease_operator.manifests.settled import template_of
-
-Object = Mapping[str, Any]
+from modelrelease_operator.manifests.settled import Object, template_of
 
 
 def read_back(live: Object) -> Target | None:
