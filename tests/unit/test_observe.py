@@ -9,8 +9,9 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.core.observed import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
-from modelrelease_operator.manifests import REPLICAS, Owner
+from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
+from modelrelease_operator.traffic.replicas import REPLICAS
 
 
 def a_deployment(revision: str = "rev1", **changes: Any) -> dict[str, Any]:

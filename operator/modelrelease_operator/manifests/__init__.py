@@ -11,12 +11,9 @@ from modelrelease_operator.manifests.service import services
 from modelrelease_operator.manifests.settled import settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 from modelrelease_operator.traffic.provider import TrafficProvider
-from modelrelease_operator.traffic.replicas import Replicas
+from modelrelease_operator.traffic.replicas import REPLICAS
 
 __all__ = ["Owner", "read_back", "reference_to", "render", "retrain_job", "settled"]
-
-
-REPLICAS = Replicas()
 
 
 def render(

@@ -2,9 +2,9 @@
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.traffic.provider import Split, TrafficProvider
-from modelrelease_operator.traffic.replicas import Replicas
+from modelrelease_operator.traffic.replicas import REPLICAS
 
-PROVIDERS: tuple[TrafficProvider, ...] = (Replicas(),)
+PROVIDERS: tuple[TrafficProvider, ...] = (REPLICAS,)
 
 
 def provider_of(spec: ReleaseSpec) -> TrafficProvider:

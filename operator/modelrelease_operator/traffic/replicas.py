@@ -58,6 +58,9 @@ class Replicas(TrafficProvider):
         return None
 
 
+REPLICAS = Replicas()
+
+
 def service(name: str, selector: dict[str, str], port: int | str) -> dict[str, Any]:
     """Return a Service whose pods listen at `port`, without an owner."""
     ports = [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}]
