@@ -103,3 +103,23 @@ def test_a_regression_by_ends_is_told_with_its_figures():
     assert world.status.rejected is not None
     assert world.status.rejected.reason is Reason.REGRESSION
     assert "more often than stable's, with 99.9 % confidence" in world.status.rejected.message
+
+
+def test_ends_are_told_and_proven_also_while_a_weight_is_not_in_effect():
+    """Each time that a pod is back, another one has ended: the step never begins, and no look is taken."""
+    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25}, {"weight": 50}]}, rps=400)
+    while world.canary.step == 0:
+        world.step()
+    told = []
+    for ends in range(1, 30):
+        for pod in world.pods["rev2"]:
+            pod.ends, pod.ready = ends, False
+        world.step()
+        if world.status.phase is Phase.ROLLING_BACK:
+            break
+        told.append(world.status.message)
+    assert all("waiting until the weight is seen in effect" in message for message in told)
+    assert "containers of canary 2 ended abnormally" in told[2]
+    assert "(container predictor ended with exit code 139)" in told[2]
+    assert world.status.rejected is not None
+    assert world.status.rejected.reason is Reason.REGRESSION

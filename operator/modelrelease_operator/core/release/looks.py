@@ -114,8 +114,11 @@ def until_next_look(scope: Scope) -> timedelta:
 
 def proven_worse(scope: Scope, judgement: Judgement) -> str | None:
     """Return what is proven against the canary, or None."""
-    if judgement.verdict is Verdict.FAIL:
-        return judgement.message
+    return judgement.message if judgement.verdict is Verdict.FAIL else proven_by_crashes(scope)
+
+
+def proven_by_crashes(scope: Scope) -> str | None:
+    """Return what the ends of both arms' containers prove against the canary, or None; takes no look."""
     crashes = scope.status.crashes
     if not crash_gate.convicts(crashes, scope.spec):
         return None

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Evidence, Phase, Reason
+from modelrelease_operator.core import crashes as crash_gate
 from modelrelease_operator.core.commands import value_for
 from modelrelease_operator.core.deadline import decided_by_deadline, policy_at_deadline
 from modelrelease_operator.core.desired import SOON, WATCH, Decision, Desired
@@ -13,6 +14,7 @@ from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.holding import hold, why_held
 from modelrelease_operator.core.release.looks import (
     judged,
+    proven_by_crashes,
     proven_worse,
     ticked,
     too_blind,
@@ -49,7 +51,7 @@ def progressing(scope: Scope) -> Decision:
         return enter_step(scope, index)
     ready = scope.observed.ready(scope.canary.revision, scope.split.canary)
     scope = with_crashes(with_readiness(with_blocked(scope, ready=ready), ready=ready))
-    if late := _unready_for_long(scope):
+    if late := _crashing(scope) or _unready_for_long(scope):
         return late
     if scope.canary_serves and not scope.stable_serves:
         return _alone(scope)
@@ -74,6 +76,12 @@ def _weight_changed(scope: Scope, index: int) -> bool:
     if scope.canary.unseen:
         return False
     return change < 0 or (change > 0 and not scope.spec.paused)
+
+
+def _crashing(scope: Scope) -> Decision | None:
+    """Reject a canary whose containers are proven to end too often, whether or not a look is due."""
+    worse = proven_by_crashes(scope) if scope.stable_serves else None
+    return reject(scope, Reason.REGRESSION, worse) if worse else None
 
 
 def _unready_for_long(scope: Scope) -> Decision | None:
@@ -173,6 +181,8 @@ def _await_effect(scope: Scope, desired: Desired) -> Decision:
         message = f"{message}; pods of revision {', '.join(scope.strangers)} must go first"
     if canary.blocked:
         message = f"{message}; {canary.blocked}"
+    if scope.status.crashes.canary:
+        message = f"{message}; {crash_gate.told(scope.status.crashes, canary.version)}"
     if timedelta(seconds=canary.waiting_seconds) <= deadline.span:
         return scope.with_status(message=message).decision(desired, requeue=SOON)
     message = f"no verdict within {deadline}: {message}"
