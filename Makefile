@@ -44,15 +44,13 @@ demo: ## see it work: a real cluster, real traffic, a good version promoted, bad
 demo-loop: setup ## see the loop close: drift, a retraining in a Job, the registry's alias, a canary, no drift
 	@$(PYTHON) -m examples.loop $(ARGS)
 
-# First everything that is fetched or compiled, side by side; the tests one after another, because those on the
-# cluster lose connections where the machine is busy.
+# First everything that is fetched or compiled, side by side; then one kind of tests after another.
 .PHONY: test
 test: ## check everything: style, types, layers, unit, property, contract, text, flow and cluster tests
 	@echo "== Unless it was done before: fetching packages (5 GB for the text tests alone) and compiling a Kubernetes."
-	@echo "== Then lint, the text and flow tests, and all others; the whole took 75 minutes on two cores that had nothing yet."
+	@echo "== Then lint, the text and flow tests, the fast ones, and those on a cluster."
 	@$(MAKE) --no-print-directory -j2 prepare setup setup-text setup-flow NAME=tests
-	@$(MAKE) --no-print-directory lint test-text test-flow
-	$(PYTHON) -m pytest --durations=25 --durations-min=5 $(ARGS)
+	@$(MAKE) --no-print-directory lint test-text test-flow test-fast test-cluster
 
 .PHONY: test-text
 test-text: setup-text ## the tests with a real sentence encoder, in an environment of their own
@@ -64,11 +62,11 @@ test-flow: setup-flow ## the tests of the retrain flow on real Prefect and MLflo
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster
-	$(PYTHON) -m pytest -m "not cluster" $(ARGS)
+	$(PYTHON) -m pytest -m "not cluster" -n auto --dist worksteal $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: setup ## the tests on a real cluster; KEEP_CLUSTER=1 leaves it up for the next run
-	$(PYTHON) -m pytest -m cluster --durations=25 --durations-min=5 $(ARGS)
+	@tools/test-cluster $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types and the layers

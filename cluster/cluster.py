@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster import addons, archive, borrowed, builder, cache, engines, imageset, shell, toolchain
@@ -186,6 +187,11 @@ class Cluster:
 
     def install_operator(self, *values: str) -> None:
         """Build what changed and install the operator by its chart; `values` are more `--set` arguments."""
+        # Helm refuses an upgrade while another one goes on.
+        with cache.lock(f"operator-{self.name}"):
+            self._install_operator(values)
+
+    def _install_operator(self, values: Sequence[str]) -> None:
         self.build_images()
         if not self.provider.creates:
             borrowed.note_operator(self.state, self.kubeconfig)

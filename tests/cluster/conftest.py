@@ -3,6 +3,10 @@
 If the cluster cannot start, the tests fail: nothing is skipped. A context that neither we made nor
 a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run, and TEST_CLUSTER names
 another one than `tests`.
+
+Most tests only wait, so `pytest -n 3 -m "cluster and not alone"` runs them side by side on one cluster.
+Those that break what all share (they kill the operator or Prometheus, or install the operator anew) or
+count every lost request are marked `alone` and refused there.
 """
 
 import os
@@ -18,15 +22,22 @@ from modelrelease_training.__main__ import main as train
 from tests.support.releases import Release
 
 HERE = Path(__file__).parent
-STORE_SPACE = "artifacts"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+STORE_SPACE = f"artifacts-{WORKER}" if WORKER else "artifacts"
+"""Of each worker its own: versions are trained anew, and a stored one must not change under a release."""
 FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, so that no file can forget to."""
+    """Mark everything in this folder, so that no file can forget to; refuse what cannot run side by side."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if WORKER and item.get_closest_marker("alone"):
+        pytest.fail('wants the cluster for itself: add -m "cluster and not alone", or leave out -n')
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +48,7 @@ def cluster() -> Iterator[Cluster]:
     ours.require_ours()
     ours.install_operator()
     yield ours
-    if not os.environ.get("KEEP_CLUSTER"):
+    if not (WORKER or os.environ.get("KEEP_CLUSTER")):
         ours.down()
 
 

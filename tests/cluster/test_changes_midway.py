@@ -12,6 +12,7 @@ def scraped_often(release: Release) -> None:
     release.scraped_often()
 
 
+@pytest.mark.alone
 def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release) -> None:
     release.begins("1")
     release.load(rps=40)
@@ -25,6 +26,7 @@ def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release
     assert "SpecReverted" in release.reasons()
 
 
+@pytest.mark.alone
 def test_a_spec_that_moves_on_rolls_the_old_canary_back_first(release: Release) -> None:
     release.begins("1")
     release.load(rps=60)

@@ -9,6 +9,7 @@ from cluster import Cluster
 from examples.waiting import wait_until
 from tests.support.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
 
+pytestmark = pytest.mark.alone
 OUTAGE_SECONDS = 180
 
 

@@ -53,6 +53,7 @@ def test_a_failing_canary_is_left_while_no_deployment_can_be_written(
     assert "Regression" in release.reasons()
 
 
+@pytest.mark.alone
 def test_a_version_is_taken_back_while_prometheus_is_down(release: Release) -> None:
     release.begins("1")
     stable = release.status()["stable"]["revision"]

@@ -10,6 +10,8 @@ from examples import kit
 from examples.waiting import wait_until
 from tests.support.releases import Release
 
+# One worker makes the people, and has all tests about them.
+pytestmark = pytest.mark.xdist_group("people")
 GOOD = "http://store/qna/1"
 ALICE, BOB = "alice", "bob"
 """Alice may make releases, Bob pods as well."""

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.support.releases import SOON_SURE, Release, phase_is
 
 
+@pytest.mark.alone
 def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request(release: Release) -> None:
     release.begins("1")
     release.load(rps=100)

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from examples import kit
 from examples.waiting import wait_until
 from tests.cluster.test_drift import MOVED, QUICK
@@ -25,6 +27,7 @@ def retrain(code: str, **parts: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.alone
 def test_drift_starts_one_job_although_the_operator_dies_at_that_moment(release: Release) -> None:
     release.apply("1", drift=QUICK, retrain=retrain(TELL))
     release.serves("1")

@@ -5,6 +5,7 @@ import pytest
 from tests.support.releases import Release, rejected
 
 
+@pytest.mark.alone
 def test_a_version_that_fails_is_rolled_back_and_no_other_request_is_lost(release: Release) -> None:
     release.begins("1")
     release.load(rps=100)
@@ -43,6 +44,7 @@ def test_a_slow_version_is_rolled_back(release: Release) -> None:
     [("5", "example"), ("6", "sha256")],
     ids=["its recorded answers do not come back", "a file was changed after the manifest was written"],
 )
+@pytest.mark.alone
 def test_an_artifact_that_cannot_be_trusted_never_takes_traffic(
     release: Release, version: str, says: str
 ) -> None:
