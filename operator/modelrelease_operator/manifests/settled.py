@@ -6,10 +6,10 @@ changes it, and a new operator replaces no pod.
 
 import json
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from modelrelease_operator.api import names
+from modelrelease_operator.manifests.overlay import copied
 
 LARGEST = 100 * 1024
 """Bytes of a template that is remembered: an object's annotations may have 256 KiB together."""
@@ -26,8 +26,7 @@ def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
     """
     template = _begun_with(live, fresh) or fresh["spec"]["template"]
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    result = deepcopy(fresh)
-    result["spec"]["template"] = deepcopy(template)
+    result: dict[str, Any] = copied({**fresh, "spec": {**fresh["spec"], "template": template}})
     if len(text.encode()) <= LARGEST:
         result["metadata"].setdefault("annotations", {})[names.ANNOTATION_TEMPLATE] = text
     return result
@@ -55,7 +54,7 @@ def _remembered(live: Object) -> dict[str, Any] | None:
 
 
 def _running(live: Object) -> dict[str, Any]:
-    template: dict[str, Any] = deepcopy(live["spec"]["template"])
+    template: dict[str, Any] = copied(live["spec"]["template"])
     # Always null, and no part of what can be applied.
     template.get("metadata", {}).pop("creationTimestamp", None)
     return template
