@@ -9,6 +9,7 @@ from typing import Any
 
 import kopf
 from prometheus_client import start_http_server
+from typing_extensions import override
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
@@ -32,6 +33,27 @@ log = logging.getLogger("modelrelease.operator")
 
 IDENTITY: Any = names.FIELD_MANAGER
 """Given, because kopf would ask for the user's name, and a container's numeric user has none."""
+
+
+class NothingKept(kopf.DiffBaseStorage):
+    """What kopf compares a release with before it calls handlers of changes, of which there are none here.
+
+    kopf would copy every release at each of its events to find what differs, and call nobody with it.
+    """
+
+    @override
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Return nothing of a release."""
+        return kopf.BodyEssence()
+
+    @override
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Remember nothing."""
+        return None
+
+    @override
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing: a release's annotations are a person's."""
 
 
 PATIENCE_SECONDS = 20.0
@@ -126,6 +148,7 @@ class Handlers:
     async def start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         """Set kopf up, and connect."""
         settings.posting.enabled = False  # Events are ours to write
+        settings.persistence.diffbase_storage = NothingKept()
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
