@@ -18,6 +18,8 @@ PLAIN = frozenset({str, int, float, bool, type(None)})
 
 def merged(base: Any, overlay: Any) -> Any:
     """Return `base` with `overlay` laid over it; neither is changed."""
+    if type(overlay) in PLAIN:
+        return overlay
     if isinstance(base, Mapping) and isinstance(overlay, Mapping):
         result = {key: None if key in overlay else copied(value) for key, value in base.items()}
         for key, value in overlay.items():
