@@ -1,6 +1,7 @@
 """What kopf is asked to watch: a table of contents. No decision is made here."""
 
 import asyncio
+import gc
 import logging
 import socket
 import uuid
@@ -56,6 +57,8 @@ class NothingKept(kopf.DiffBaseStorage):
         """Write nothing: a release's annotations are a person's."""
 
 
+COLLECT_AFTER = 50_000
+"""Objects that may be made before cycles among the new ones are looked for: some megabytes."""
 PATIENCE_SECONDS = 20.0
 """For the first lists of what releases own. After it, passes fail and say what cannot be read."""
 
@@ -211,7 +214,19 @@ def run(settings: Settings) -> None:
     log_as_json(settings.log_level)
     start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
+    _collect_seldom()
     asyncio.run(_run(settings))
+
+
+def _collect_seldom() -> None:
+    """Have the collector of cycles look seldom, and not at what was imported.
+
+    What passes and watches make are trees of JSON, freed when they are let go; they are so many that
+    the usual limit of 700 has them looked at again and again for cycles that are not there.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
 
 
 async def _run(settings: Settings) -> None:

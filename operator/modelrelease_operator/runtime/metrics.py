@@ -164,7 +164,7 @@ def forget(key: NamespacedName) -> None:
 
 
 _shown: dict[tuple[str, NamespacedName], Series] = {}
-"""By metric and release: the series that are there. The metric would look through all, and costs a lock each."""
+"""By metric and release: the series that are there. The metric would look through all."""
 
 
 def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
