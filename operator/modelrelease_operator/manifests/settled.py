@@ -18,7 +18,7 @@ Object = Mapping[str, Any]
 
 
 def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
-    """Return a Deployment as it is to be applied over the one that is there.
+    """Return a Deployment as it is to be applied over the one that is there; parts of it are `fresh`'s own.
 
     The same revision and version mean the same template: only a release changes it. One without the
     annotation, of an operator that knew none or with a template too large to be remembered, keeps
@@ -26,10 +26,10 @@ def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
     """
     template = _begun_with(live, fresh) or fresh["spec"]["template"]
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    result: dict[str, Any] = copied({**fresh, "spec": {**fresh["spec"], "template": template}})
+    meta = fresh["metadata"]
     if len(text.encode()) <= LARGEST:
-        result["metadata"].setdefault("annotations", {})[names.ANNOTATION_TEMPLATE] = text
-    return result
+        meta = {**meta, "annotations": {**meta.get("annotations", {}), names.ANNOTATION_TEMPLATE: text}}
+    return {**fresh, "metadata": meta, "spec": {**fresh["spec"], "template": template}}
 
 
 def template_of(live: Object) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
     pod = merged(_pod(owner, target), target.recipe.pod_template)
-    pod = merged(pod, {"metadata": {"labels": {**selector, names.LABEL_VERSION: target.version}}})
+    ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
+    pod["metadata"] = merged(pod.get("metadata"), ours)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
