@@ -15,9 +15,9 @@ from cluster.imageset import IMAGES, USUAL
 from cluster.providers import PROVIDERS
 
 
-def up(cluster: Cluster, _: argparse.Namespace) -> int:
+def up(cluster: Cluster, options: argparse.Namespace) -> int:
     """Bring the cluster up."""
-    cluster.up()
+    cluster.up(controller_qps=options.controller_qps)
     return 0
 
 
@@ -108,7 +108,13 @@ def parser() -> argparse.ArgumentParser:
             name, help=purpose, description=purpose, epilog=f"Example: python -m cluster {example}"
         )
         _common(command)
-        if name == "down":
+        if name == "up":
+            command.add_argument(
+                "--controller-qps", type=int, metavar="N",
+                help="requests a second that each of Kubernetes' controllers may make, with provider native "
+                "(default: 20, as Kubernetes has it)",
+            )  # fmt: skip
+        elif name == "down":
             command.add_argument(
                 "--cache", action="store_true", help="remove what was compiled and built, too"
             )

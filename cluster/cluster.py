@@ -82,10 +82,22 @@ class Cluster:
 
     # -- up --------------------------------------------------------------------------------------------------
 
-    def up(self) -> None:
-        """Bring the cluster up with DNS and Prometheus; what is there already is kept."""
-        if self._done_by_root("up"):
+    def up(self, *, controller_qps: int | None = None) -> None:
+        """Bring the cluster up with DNS and Prometheus; what is there already is kept.
+
+        `controller_qps` is how often a second Kubernetes' controllers may ask; only a native cluster can be
+        told. None leaves their own default.
+        """
+        told = [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
+        if self._done_by_root("up", *told):
             return
+        if isinstance(self.provider, Native):
+            self.provider.controller_qps = controller_qps
+        elif controller_qps is not None:
+            raise ClusterError(
+                f"provider {self.provider.name}: its controllers cannot be told how often to ask",
+                "leave out --controller-qps, or add --provider native",
+            )
         with cache.lock(f"cluster-{self.name}"):
             say(f"cluster {self.name!r}: provider {self.choice.provider}, because {self.choice.reason}")
             self.provider.up()

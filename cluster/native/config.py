@@ -52,6 +52,8 @@ class Node:
 
     name: str
     subnets: Subnets
+    controller_qps: int | None = None
+    """Requests a second that each of the controllers may make; None for Kubernetes' own default."""
 
     @property
     def hostname(self) -> str:
@@ -204,6 +206,11 @@ class Node:
             f"--cluster-signing-cert-file={PKI}/ca.crt",
             f"--cluster-signing-key-file={PKI}/ca.key",
             "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
+            *(
+                f"--kube-api-{limit}={self.controller_qps}"
+                for limit in ("qps", "burst")
+                if self.controller_qps
+            ),
         ]
 
     def _scheduler(self) -> list[str]:

@@ -33,6 +33,8 @@ class Native:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.controller_qps: int | None = None
+        """Requests a second that the controllers may make; None for Kubernetes' own default."""
 
     # -- what runs -------------------------------------------------------------------------------------------
 
@@ -71,6 +73,7 @@ class Native:
     def up(self) -> None:
         """Compile, configure and start, unless all of it runs already."""
         if self.state.read("native").get("complete") and self.healthy():
+            self._require_same_controllers()
             say(f"cluster {self.state.name!r} runs already and is healthy: using it")
             return
         if self.state.read("native"):
@@ -93,6 +96,15 @@ class Native:
         shell.wait_until("the node", lambda: bool(self._nodes()), 60, advice)
         self.state.write("native", {**self.state.read("native"), "complete": True})
 
+    def _require_same_controllers(self) -> None:
+        runs_with = self.state.read("native").get("controller_qps")
+        if self.controller_qps not in (None, runs_with):
+            raise ClusterError(
+                f"cluster {self.state.name!r} runs with controllers at {runs_with or 'the usual'} requests "
+                f"a second, not {self.controller_qps}",
+                f"choose another --name, or first: python -m cluster down --name {self.state.name}",
+            )
+
     def _nodes(self) -> str:
         command = [*toolchain.kubectl(self.state.kubeconfig), "get", "nodes", "-o", "name"]
         return shell.run(command, check=False).stdout.strip()
@@ -111,8 +123,8 @@ class Native:
         with cache.lock("subnets"):
             subnets = free_subnets(self.state.name, _networks_in_use(self.state.name))
             self.state.create()
-            self.state.write("native", {"index": subnets.index})
-        node = Node(self.state.name, subnets)
+            self.state.write("native", {"index": subnets.index, "controller_qps": self.controller_qps})
+        node = Node(self.state.name, subnets, self.controller_qps)
         with step("making certificates and configuration"):
             pki = Pki(self.state.folder / "pki", subnets, node.hostname)
             pki.make()

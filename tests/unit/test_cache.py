@@ -54,6 +54,74 @@ def test_what_changes_nothing_that_anybody_reads_is_no_news():
     assert store.put(a_pod(version=3, status={"phase": "Running"}))
 
 
+def a_deployment(*, version: int, **status: Any) -> Object:
+    pod = a_pod("d", uid="d1", version=version)
+    meta = {**pod["metadata"], "generation": 2}
+    return {"kind": "Deployment", "metadata": meta, "spec": {"replicas": 1}, "status": status}
+
+
+def test_a_controllers_notes_are_no_news_and_what_a_pass_reads_of_a_deployment_is():
+    store = Store("Deployment", frozenset({None}))
+    store.put(a_deployment(version=1))
+    assert store.put(a_deployment(version=2, observedGeneration=2))
+    progress = [{"type": "Progressing", "status": "True", "lastUpdateTime": "t1"}]
+    assert not store.put(a_deployment(version=3, observedGeneration=2, conditions=progress, replicas=1))
+    failure = [{"type": "ReplicaFailure", "status": "True", "message": "quota"}]
+    assert store.put(a_deployment(version=4, observedGeneration=2, conditions=failure))
+    kept = store.get(("ml", "d"))
+    assert kept is not None
+    assert kept["metadata"]["resourceVersion"] == "4"
+
+
+def test_what_was_no_news_is_kept_all_the_same():
+    store = Store("Deployment", frozenset({None}))
+    store.put(a_deployment(version=1, observedGeneration=2))
+    assert not store.put(a_deployment(version=2, observedGeneration=2, availableReplicas=1))
+    kept = store.get(("ml", "d"))
+    assert kept is not None
+    assert (kept["metadata"]["resourceVersion"], kept["status"]["availableReplicas"]) == ("2", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"conditions": [{"type": "Ready", "status": "True"}]},
+        {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
+        {"conditions": [{"type": "PodReadyToStartContainers", "status": "False"}]},
+        {"containerStatuses": [{"name": "predictor", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+        {"containerStatuses": [{"name": "retrain", "state": {"terminated": {"exitCode": 0}}}]},
+        {"containerStatuses": [{"name": "predictor", "restartCount": 1,
+                                "lastState": {"terminated": {"exitCode": 1}}}]},
+        {"containerStatuses": None},
+    ],
+)  # fmt: skip
+def test_whatever_a_pass_reads_of_a_pod_is_news(change: dict[str, Any]):
+    store = a_store()
+    store.put(a_pod(version=1, status={"phase": "Pending"}))
+    assert store.put(a_pod(version=2, status={"phase": "Pending", **change}))
+
+
+def test_a_pod_that_found_its_node_is_no_news_and_one_that_ends_is():
+    store = a_store()
+    store.put(a_pod(version=1, status={"phase": "Pending"}))
+    scheduled = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}
+    assert not store.put(a_pod(version=2, status=scheduled))
+    ends = a_pod(version=3, status=scheduled)
+    ends["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert store.put(ends)
+
+
+def test_a_template_that_somebody_took_away_is_news():
+    store = Store("Deployment", frozenset({None}))
+    noted, bare = a_deployment(version=1), a_deployment(version=2)
+    noted["metadata"]["annotations"] = {
+        names.ANNOTATION_TEMPLATE: "{}",
+        "deployment.kubernetes.io/revision": "1",
+    }
+    store.put(noted)
+    assert store.put(bare)
+
+
 def test_what_we_deleted_does_not_come_back_by_late_news():
     store = a_store()
     store.put(a_pod(version=1))

@@ -150,6 +150,21 @@ def test_every_program_of_the_node_takes_its_files_from_the_clusters_own_folders
     assert all(path.startswith(("/run/cluster/", "/run/bin/", "/var/lib/")) for path in paths)
 
 
+def test_controllers_ask_as_often_as_kubernetes_lets_them_unless_told_otherwise():
+    usual, told = (
+        json.loads(Node("dev", Subnets(5), qps).files()["node.json"])["then"]["kube-controller-manager"]
+        for qps in (None, 100)
+    )
+    assert not [word for word in usual if "api-qps" in word]
+    assert set(told) - set(usual) == {"--kube-api-qps=100", "--kube-api-burst=100"}
+
+
+def test_a_cluster_whose_controllers_cannot_be_told_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match="cannot be told how often to ask"):
+        cluster_for("any", "kind").up(controller_qps=100)
+
+
 def test_pip_inside_a_build_reads_the_authority_from_a_secret_and_never_from_the_host():
     settings = builder.pip_settings(
         {"PIP_CERT": "/host/ca.pem", "PIP_DEFAULT_TIMEOUT": "9"}, certificates=True

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import kopf
 import pytest
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Gone
-from modelrelease_operator.runtime.handlers import Handlers, registry_for
+from modelrelease_operator.runtime.handlers import Handlers, NothingKept, registry_for
 from modelrelease_operator.runtime.workers import OVERDUE_SECONDS
 from modelrelease_operator.settings import Settings
 from tests.support.operating import Operating, operating
@@ -88,3 +89,13 @@ def test_kopf_is_asked_to_watch_releases_alone():
         names.GROUP,
         names.PLURAL,
     )
+
+
+def test_kopf_is_left_nothing_of_a_release_to_copy_and_to_compare():
+    body = kopf.Body({"metadata": {"annotations": {"a": "b"}}, "spec": {"model": {}}})
+    kept = NothingKept()
+    assert kept.build(body=body) == {}
+    assert kept.fetch(body=body) is None
+    patch = kopf.Patch()
+    kept.store(body=body, patch=patch, essence=kept.build(body=body))
+    assert not patch

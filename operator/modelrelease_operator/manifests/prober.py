@@ -6,7 +6,6 @@ the manifests of both artifacts. It is placed as the canary's pods are.
 
 import hashlib
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 from modelrelease_contract import runtime
@@ -14,7 +13,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredProber
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.manifests.overlay import merged, without_nulls
+from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
 from modelrelease_operator.manifests.workload import (
     EVICTABLE,
     LOCKED_DOWN,
@@ -94,7 +93,7 @@ def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": deepcopy(POD_SECURITY),
+        "securityContext": copied(POD_SECURITY),
         "initContainers": [_fetcher(target, folder) for target, folder in arms],
         "containers": [_container(owner, probing)],
         "volumes": [
@@ -144,7 +143,7 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
     env = {item["name"]: item for item in ours["env"]}
     env[runtime.ENV_MODEL_PATH] = {"name": runtime.ENV_MODEL_PATH, "value": folder}
     env[runtime.ENV_MANIFEST_ONLY] = {"name": runtime.ENV_MANIFEST_ONLY, "value": "true"}
-    ours |= {"env": list(env.values()), "resources": deepcopy(RESOURCES)}
+    ours |= {"env": list(env.values()), "resources": copied(RESOURCES)}
     return {**merged(ours, _fetch_of(target)), "name": f"fetch-{folder.rpartition('/')[2]}"}
 
 
@@ -177,8 +176,8 @@ def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         "args": list(server.prober_args),
         "env": [{"name": name, "value": value} for name, value in env.items()],
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
-        "resources": deepcopy(RESOURCES),
-        "securityContext": deepcopy(LOCKED_DOWN),
+        "resources": copied(RESOURCES),
+        "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "readinessProbe": {
             "httpGet": {"path": server.metrics.path, "port": PORT_NAME, "scheme": "HTTP"},

@@ -1,13 +1,12 @@
 """The Job of one retraining, named after its request."""
 
 import json
-from copy import deepcopy
 from typing import Any
 
 from modelrelease_contract import retrain as words
 from modelrelease_operator.api import names
 from modelrelease_operator.core.desired import DesiredRetraining
-from modelrelease_operator.manifests.overlay import merged, without_nulls
+from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
 from modelrelease_operator.manifests.workload import LOCKED_DOWN, POD_SECURITY, Owner, metadata
 
 DEFAULT_RESOURCES: dict[str, Any] = {
@@ -45,7 +44,7 @@ def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
             "automountServiceAccountToken": bool(account),
             "enableServiceLinks": False,
             "restartPolicy": "Never",
-            "securityContext": deepcopy(POD_SECURITY),
+            "securityContext": copied(POD_SECURITY),
             "containers": [_container(owner, retraining)],
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}],
         },
@@ -64,8 +63,8 @@ def _container(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         **{key: value for key, value in given.items() if value},
         "env": env,
-        "resources": without_nulls(settings.resources.to_dict()) or deepcopy(DEFAULT_RESOURCES),
-        "securityContext": deepcopy(LOCKED_DOWN),
+        "resources": without_nulls(settings.resources.to_dict()) or copied(DEFAULT_RESOURCES),
+        "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "workingDir": "/tmp",  # noqa: S108 - a path inside the container
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108

@@ -6,10 +6,10 @@ changes it, and a new operator replaces no pod.
 
 import json
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from modelrelease_operator.api import names
+from modelrelease_operator.manifests.overlay import copied
 
 LARGEST = 100 * 1024
 """Bytes of a template that is remembered: an object's annotations may have 256 KiB together."""
@@ -18,7 +18,7 @@ Object = Mapping[str, Any]
 
 
 def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
-    """Return a Deployment as it is to be applied over the one that is there.
+    """Return a Deployment as it is to be applied over the one that is there; parts of it are `fresh`'s own.
 
     The same revision and version mean the same template: only a release changes it. One without the
     annotation, of an operator that knew none or with a template too large to be remembered, keeps
@@ -26,11 +26,10 @@ def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
     """
     template = _begun_with(live, fresh) or fresh["spec"]["template"]
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    result = deepcopy(fresh)
-    result["spec"]["template"] = deepcopy(template)
+    meta = fresh["metadata"]
     if len(text.encode()) <= LARGEST:
-        result["metadata"].setdefault("annotations", {})[names.ANNOTATION_TEMPLATE] = text
-    return result
+        meta = {**meta, "annotations": {**meta.get("annotations", {}), names.ANNOTATION_TEMPLATE: text}}
+    return {**fresh, "metadata": meta, "spec": {**fresh["spec"], "template": template}}
 
 
 def template_of(live: Object) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def _remembered(live: Object) -> dict[str, Any] | None:
 
 
 def _running(live: Object) -> dict[str, Any]:
-    template: dict[str, Any] = deepcopy(live["spec"]["template"])
+    template: dict[str, Any] = copied(live["spec"]["template"])
     # Always null, and no part of what can be applied.
     template.get("metadata", {}).pop("creationTimestamp", None)
     return template

@@ -6,7 +6,6 @@ and rollback restart no pod.
 
 import re
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
-from modelrelease_operator.manifests.overlay import merged, without_nulls
+from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
 from modelrelease_operator.serving_runtimes import HttpProbe, ServingRuntime, runtime_of
 
 SERVER = "predictor"
@@ -96,7 +95,8 @@ def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
     pod = merged(_pod(owner, target), target.recipe.pod_template)
-    pod = merged(pod, {"metadata": {"labels": {**selector, names.LABEL_VERSION: target.version}}})
+    ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
+    pod["metadata"] = merged(pod.get("metadata"), ours)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -133,7 +133,7 @@ def _pod(owner: Owner, target: Target) -> dict[str, Any]:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": server.drain.grace_seconds,
-            "securityContext": deepcopy(POD_SECURITY),
+            "securityContext": copied(POD_SECURITY),
             "initContainers": [*_before(target), fetcher(target, mount)],
             "containers": [_server(owner, target, server)],
             "volumes": [
@@ -166,7 +166,7 @@ def _before(target: Target) -> Iterator[dict[str, Any]]:
 
 
 def _own() -> dict[str, Any]:
-    return {"imagePullPolicy": "IfNotPresent", "securityContext": deepcopy(LOCKED_DOWN)}
+    return {"imagePullPolicy": "IfNotPresent", "securityContext": copied(LOCKED_DOWN)}
 
 
 def _room_for(target: Target) -> str:
@@ -192,7 +192,7 @@ def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
         "args": ["fetch"],
         "env": _with_variables_of(target, ours),
         "resources": resources_of(target),
-        "securityContext": deepcopy(LOCKED_DOWN),
+        "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "volumeMounts": [
             {"name": "model", "mountPath": delivery.directory},
@@ -227,7 +227,7 @@ def _with_variables_of(target: Target, ours: list[dict[str, Any]]) -> list[dict[
 def resources_of(target: Target) -> dict[str, Any]:
     """Return what each container asks for and may use."""
     resources: dict[str, Any] = without_nulls(target.recipe.resources)
-    return resources or deepcopy(DEFAULT_RESOURCES)
+    return resources or copied(DEFAULT_RESOURCES)
 
 
 def _server(owner: Owner, target: Target, server: ServingRuntime) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _server(owner: Owner, target: Target, server: ServingRuntime) -> dict[str, A
         "env": _with_variables_of(target, ours),
         "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
         "resources": resources_of(target),
-        "securityContext": deepcopy(LOCKED_DOWN),
+        "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "startupProbe": _probe(server.startup),
         "readinessProbe": _probe(server.readiness),

@@ -28,6 +28,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.runtime.observe import what_passes_read
 
 log = logging.getLogger("modelrelease.operator")
 
@@ -46,6 +47,8 @@ class _Entry:
     obj: Object
     release: NamespacedName
     digest: str
+    read: tuple[Any, ...]
+    """What of it a release has to be looked at for."""
 
 
 @dataclass(slots=True)
@@ -97,9 +100,11 @@ class Store:
         if before and before.release != release:
             self._unlink(key, before)
         slim = _slim(obj)
-        self._entries[key] = _Entry(obj=slim, release=release, digest=_digest(slim))
+        digest = _digest(slim)
+        read = (digest, *_read_of(slim))
+        self._entries[key] = _Entry(obj=slim, release=release, digest=digest, read=read)
         self._of_release[release].add(key)
-        return before is None or _told(before.obj) != _told(slim)
+        return before is None or before.read != read
 
     def drop(self, obj: Object) -> bool:
         """Forget an object that is gone; return whether that was news."""
@@ -394,11 +399,12 @@ def _slim(obj: Object) -> Object:
     return {**obj, "metadata": meta, "spec": spec}
 
 
-def _told(obj: Object) -> tuple[Any, ...]:
-    """Return what of an object a release may have to be looked at for."""
-    meta = obj["metadata"]
-    known = ("uid", "generation", "labels", "ownerReferences", "deletionTimestamp")
-    return (obj.get("spec"), obj.get("status"), *(meta.get(key) for key in known))
+def _read_of(obj: Object) -> tuple[Any, ...]:
+    """Return what a release has to be looked at for. What cannot be read is its trouble, not the watch's."""
+    try:
+        return what_passes_read(obj)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return (obj["metadata"].get("labels"), obj.get("status"))
 
 
 def _digest(obj: Object) -> str:

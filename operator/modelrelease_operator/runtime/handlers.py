@@ -1,6 +1,7 @@
 """What kopf is asked to watch: a table of contents. No decision is made here."""
 
 import asyncio
+import gc
 import logging
 import socket
 import uuid
@@ -9,6 +10,7 @@ from typing import Any
 
 import kopf
 from prometheus_client import start_http_server
+from typing_extensions import override
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
@@ -34,6 +36,29 @@ IDENTITY: Any = names.FIELD_MANAGER
 """Given, because kopf would ask for the user's name, and a container's numeric user has none."""
 
 
+class NothingKept(kopf.DiffBaseStorage):
+    """What kopf compares a release with before it calls handlers of changes, of which there are none here.
+
+    kopf would copy every release at each of its events to find what differs, and call nobody with it.
+    """
+
+    @override
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Return nothing of a release."""
+        return kopf.BodyEssence()
+
+    @override
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Remember nothing."""
+        return None
+
+    @override
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing: a release's annotations are a person's."""
+
+
+COLLECT_AFTER = 50_000
+"""Objects that may be made before cycles among the new ones are looked for: some megabytes."""
 PATIENCE_SECONDS = 20.0
 """For the first lists of what releases own. After it, passes fail and say what cannot be read."""
 
@@ -126,6 +151,7 @@ class Handlers:
     async def start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         """Set kopf up, and connect."""
         settings.posting.enabled = False  # Events are ours to write
+        settings.persistence.diffbase_storage = NothingKept()
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
@@ -188,7 +214,19 @@ def run(settings: Settings) -> None:
     log_as_json(settings.log_level)
     start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
+    _collect_seldom()
     asyncio.run(_run(settings))
+
+
+def _collect_seldom() -> None:
+    """Have the collector of cycles look seldom, and not at what was imported.
+
+    What passes and watches make are trees of JSON, freed when they are let go; they are so many that
+    the usual limit of 700 has them looked at again and again for cycles that are not there.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
 
 
 async def _run(settings: Settings) -> None:

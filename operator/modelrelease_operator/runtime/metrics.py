@@ -118,17 +118,20 @@ Series = dict[tuple[str, ...], float]
 
 def show(key: NamespacedName, status: Status) -> None:
     """Bring the gauges of one release up to its status."""
-    for phase in Phase:
-        PHASE.labels(*key, phase).set(phase is status.phase)
+    _replace(PHASE, key, {(phase,): phase is status.phase for phase in Phase})
     canary = status.canary
-    WEIGHT.labels(*key).set(status.weight)
-    EFFECTIVE.labels(*key).set((canary and canary.effective_weight) or 0)
-    STEP.labels(*key).set(canary.step + 1 if canary and canary.requested_weight else 0)
-    STEPS.labels(*key).set(canary.steps if canary else 0)
-    BLIND.labels(*key).set(canary.blind_seconds if canary else 0)
-    REJECTED.labels(*key).set(status.rejected is not None)
-    DRIFTED.labels(*key).set(status.drift is not None and status.drift.drifted)
-    RETRAINING.labels(*key).set(status.retrain is not None and status.retrain.under_way)
+    single = {
+        WEIGHT: status.weight,
+        EFFECTIVE: (canary and canary.effective_weight) or 0,
+        STEP: canary.step + 1 if canary and canary.requested_weight else 0,
+        STEPS: canary.steps if canary else 0,
+        BLIND: canary.blind_seconds if canary else 0,
+        REJECTED: status.rejected is not None,
+        DRIFTED: status.drift is not None and status.drift.drifted,
+        RETRAINING: status.retrain is not None and status.retrain.under_way,
+    }
+    for metric, value in single.items():
+        _replace(metric, key, {(): value})
     if status.drift is None:
         show_drift(key, ())
     arms = (("stable", status.stable), ("canary", canary))
@@ -160,15 +163,17 @@ def forget(key: NamespacedName) -> None:
         _shown.pop((metric._name, key), None)
 
 
-_shown: dict[tuple[str, NamespacedName], set[tuple[str, ...]]] = {}
-"""By metric and release: further labels of the series that are there. The metric would look through all."""
+_shown: dict[tuple[str, NamespacedName], Series] = {}
+"""By metric and release: the series that are there. The metric would look through all."""
 
 
 def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
-    """Make these the only series of one release."""
-    before, name = _shown.get((metric._name, key), set()), (metric._name, key)
-    for gone in before - set(values):
+    """Make these the only series of one release; those that have their value already are left alone."""
+    name = (metric._name, key)
+    before = _shown.get(name, {})
+    for gone in before.keys() - values.keys():
         metric.remove(*key, *gone)
     for labels, value in values.items():
-        metric.labels(*key, *labels).set(value)
-    _shown[name] = set(values)
+        if before.get(labels) != value:
+            metric.labels(*key, *labels).set(value)
+    _shown[name] = values

@@ -185,6 +185,25 @@ def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
+def what_passes_read(obj: Object) -> tuple[Any, ...]:
+    """Return what of an object a pass may read, but for what was asked of it.
+
+    By the very functions that passes read with. While it stays the same, the controllers may write into the
+    object what they like: nobody has to look.
+    """
+    meta, status = obj["metadata"], obj.get("status", {})
+    known = (*(meta.get(key) for key in ("uid", "labels", "ownerReferences")), "deletionTimestamp" in meta)
+    match obj.get("kind"):
+        case "Deployment":
+            return (*known, workload_of("", obj, ()))
+        case "Pod":
+            return (*known, workload_of("", None, [obj]), status.get("phase"), _ended(obj, RETRAIN_CONTAINER))
+        case "Service":
+            return known
+        case _:
+            return (*known, status)
+
+
 def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]) -> Workload:
     """Sum up one revision from its Deployment and its pods that are not terminating."""
     alive = list(pods)
