@@ -82,8 +82,11 @@ def advance_to(
     """Do what `advance` does, for values that are known to be whole numbers, and with what else is known."""
     if not known_start:
         return {**state, **values}, {}
-    fell = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
+    grown = {series: value - state.get(series, 0) for series, value in values.items()}
+    fell = {process_of(series) for series, more in grown.items() if more < 0}
     anew = (fell - lives.steady) | lives.restarted
+    if not (fell or anew or lives.returned or lives.first_seen):
+        return {**state, **values}, grown
     last = dict(state)
     if anew:
         last.update({series: 0 for series in state if process_of(series) in anew})
@@ -113,19 +116,6 @@ def tally(deltas: Mapping[str, int], is_bad: Callable[[str], bool]) -> ArmCounts
     """Sum one arm's deltas, each series being all good or all bad (by its status code, say)."""
     bad = sum(delta for series, delta in deltas.items() if is_bad(series))
     return ArmCounts(total=sum(deltas.values()), bad=bad)
-
-
-def exceedances(
-    deltas: Mapping[str, int], *, is_total: Callable[[str], bool], is_within: Callable[[str], bool]
-) -> ArmCounts:
-    """Count the requests slower than a bucket's bound: those in the +Inf bucket and not in that one.
-
-    `is_total` picks the +Inf buckets and `is_within` those at the bound. Held to at least 0, which
-    only an unseen restart can undercut.
-    """
-    total = sum(delta for series, delta in deltas.items() if is_total(series))
-    within = sum(delta for series, delta in deltas.items() if is_within(series))
-    return ArmCounts(total=total, bad=max(0, total - within))
 
 
 def _whole_numbers(samples: Iterable[Sample]) -> dict[str, int]:
