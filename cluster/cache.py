@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +59,29 @@ def making(target: Path) -> Iterator[Path]:
 def remove(path: Path) -> None:
     """Remove a file or a whole folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        # What another process removes meanwhile is gone as well.
+        shutil.rmtree(path, onerror=_unless_gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def _unless_gone(_: object, __: str, problem: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(problem[1], FileNotFoundError):
+        raise problem[1]
+
+
+def remove_later(path: Path) -> None:
+    """Remove a folder while the command goes on: many small files take minutes on a slow disk.
+
+    It is renamed at once, so that nobody finds it half there; what an interrupted removal left goes with it.
+    """
+    if path.is_dir():
+        path.rename(path.with_name(f".removing-{path.name}-{os.getpid()}"))
+    leftovers = [str(left) for left in path.parent.glob(".removing-*")]
+    if leftovers:
+        nowhere = subprocess.DEVNULL
+        command = ["nice", "-n", "19", "rm", "-rf", *leftovers]
+        subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
 
 def digest(*parts: str | bytes) -> str:

@@ -138,8 +138,7 @@ def compile_all(*modules: Module) -> None:
             if not module.target.is_dir():
                 with cache.making(module.target) as folder:
                     _compile(module, folder)
-        with step("removing Go's sources and object files"):
-            cache.remove(cache.root() / "go")
+        cache.remove_later(cache.root() / "go")
 
 
 def compiled(module: Module) -> Path:
