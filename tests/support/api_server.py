@@ -34,6 +34,7 @@ KINDS = {
     "events": ("v1", "Event"),
     "secrets": ("v1", "Secret"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "httproutes": ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     "namespaces": ("v1", "Namespace"),
     "customresourcedefinitions": ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 }
@@ -53,6 +54,8 @@ class ApiServer:
     requests: Counter[str] = field(default_factory=Counter)
     silent: set[str] = field(default_factory=set)
     """Plurals whose watches end at once and say nothing."""
+    absent: set[str] = field(default_factory=lambda: {"httproutes"})
+    """Plurals that the cluster does not serve."""
     _serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _watchers: dict[str, list[asyncio.Queue[Object]]] = field(default_factory=dict)
     _log: dict[str, list[Object]] = field(default_factory=dict)
@@ -147,7 +150,7 @@ class ApiServer:
         if found := _discovery(parts):
             return web.json_response(found)
         namespace, plural, name, status = _place(parts[2:] if parts[0] == "api" else parts[3:])
-        if plural not in KINDS:
+        if plural not in KINDS or plural in self.absent:
             return _refused(404, "the server could not find the requested resource")
         watching = request.query.get("watch") == "true"
         verb = "WATCH" if watching else "LIST" if request.method == "GET" and not name else request.method

@@ -207,7 +207,8 @@ async def test_a_deployment_without_our_uid_is_no_workload():
 )
 async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
     cluster = Cluster(Service=a_service(selector))
-    assert await read_route(cluster, OWNER, REPLICAS, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
+    effect = await read_route(cluster, OWNER, REPLICAS, ["rev1", "rev2"])  # type: ignore[arg-type]
+    assert effect.revisions == routed
 
 
 async def test_a_service_of_somebody_else_is_not_taken_over():
@@ -217,7 +218,8 @@ async def test_a_service_of_somebody_else_is_not_taken_over():
 
 
 async def test_no_service_is_no_route_and_trouble_is_trouble():
-    assert await read_route(Cluster(), OWNER, REPLICAS, []) is None  # type: ignore[arg-type]
+    effect = await read_route(Cluster(), OWNER, REPLICAS, [])  # type: ignore[arg-type]
+    assert effect.revisions is None
     with pytest.raises(Unavailable):
         await read_route(Cluster(Service=Unavailable("x")), OWNER, REPLICAS, [])  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from modelrelease_operator.api.status import Phase
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic import registry
-from modelrelease_operator.traffic.provider import Object, ObjectKey, Route, Split, TrafficProvider
+from modelrelease_operator.traffic.provider import Effect, Object, ObjectKey, Route, Split, TrafficProvider
 from modelrelease_operator.traffic.replicas import rounding_note, routed_by, selector_for, split
 from tests.support.builders import a_target
 from tests.support.world import a_serving_world
@@ -99,6 +99,8 @@ def test_a_pinned_route_names_its_revision_even_when_that_has_no_pods():
 class Gateway(TrafficProvider):
     """A gateway as simple as one can be: one canary pod, and exact weights in an object of its own."""
 
+    leads_to_arms = False
+
     def takes(self, canary: Canary) -> bool:
         return True
 
@@ -115,10 +117,12 @@ class Gateway(TrafficProvider):
     def sources(self, release: str) -> tuple[ObjectKey, ...]:
         return (("Route", release),)
 
-    def in_effect(
-        self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]
-    ) -> frozenset[str] | None:
-        return next((frozenset(route["spec"]["revisions"]) for route in objects.values()), None)
+    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
+        reached = [frozenset(route["spec"]["revisions"]) for route in objects.values()]
+        return Effect(revisions=next(iter(reached), None))
+
+    def made(self, release: str) -> tuple[ObjectKey, ...]:
+        return self.sources(release)
 
 
 @pytest.fixture
@@ -138,7 +142,7 @@ def test_a_provider_that_is_put_in_gives_the_weight_that_was_asked_for(gateway: 
 
 def test_a_providers_objects_are_rendered_as_our_own_and_read_back(gateway: Gateway):
     desired = Desired(routed=frozenset({"a", "b"}), stable="a", canary="b", weight=1)
-    route = render(OWNER, desired, provider=gateway)[0]
+    route = render(OWNER, desired, provider=gateway)[-1]
     assert (route["kind"], route["spec"]["weight"]) == ("Route", 1)
     assert route["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
-    assert gateway.in_effect({("Route", "qna"): route}, ["a", "b", "c"]) == {"a", "b"}
+    assert gateway.in_effect({("Route", "qna"): route}, ["a", "b", "c"]).revisions == {"a", "b"}

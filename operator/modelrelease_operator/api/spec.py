@@ -31,6 +31,7 @@ from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, Threshold
 from modelrelease_operator.api.retrain import Retrain
+from modelrelease_operator.api.routing import Routing
 from modelrelease_operator.api.strictness import STRICT
 from modelrelease_operator.errors import Invalid
 
@@ -112,6 +113,7 @@ class Canary(Model):
     progress_deadline: PositiveDuration = Duration("6h")
     keep_previous: DurationText = Duration("5m")
     approval: Approval = Approval.AUTOMATIC
+    routing: Routing = Routing()
 
     @model_validator(mode="after")
     def _one_plan_that_goes_up(self) -> Self:

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     STATUS_LOST = "StatusLost"
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
+    ROUTE_NOT_TAKEN = "RouteNotTaken"
     FAILING = "Failing"
     DRIFTED = "Drifted"
     DRIFT_ENDED = "DriftEnded"

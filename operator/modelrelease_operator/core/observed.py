@@ -161,7 +161,13 @@ class Observed:
     following: AliasStatus | None = None
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     routed: frozenset[str] | None = None
-    """Revisions that the main Service selects; None while it does not exist."""
+    """Revisions that clients reach; None while nothing routes yet."""
+    routed_weight: int | None = None
+    """Percent of the requests that the canary has; None where the numbers of pods make it."""
+    route_problem: str | None = None
+    """Why what was asked of the route last is not in effect, where that is known."""
+    route_refused: bool = False
+    """Whether a person must mend that."""
     metrics: Metrics | NotDue = ()
     answers: Answers = field(default_factory=dict)
     """What the gates' own queries gave."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.read_back import read_back
@@ -21,15 +22,16 @@ def render(
     desired: Desired,
     live: Mapping[str, Mapping[str, Any]] | None = None,
     provider: TrafficProvider = REPLICAS,
+    canary: Canary = Canary(),  # noqa: B008 - it is frozen
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
     `live` has the Deployments that are there, by revision: their pods are not replaced. `provider` deals
-    out the requests.
+    out the requests of a release that says `canary`.
     """
     probers = [prober(owner, desired.probing)] if desired.probing else []
     there = live or {}
     deployments = [
         settled(deployment(owner, running), there.get(running.target.revision)) for running in desired.running
     ]
-    return deployments + services(owner, desired, provider) + probers
+    return deployments + services(owner, desired, provider, canary) + probers

@@ -4,14 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests.workload import PORT_NAME, Owner, metadata
 from modelrelease_operator.serving_runtimes import runtime_of
 from modelrelease_operator.traffic.provider import Route, TrafficProvider
-from modelrelease_operator.traffic.replicas import selector_for, service
+from modelrelease_operator.traffic.replicas import SERVICE, selector_for, service
 
 
-def services(owner: Owner, desired: Desired, provider: TrafficProvider) -> list[dict[str, Any]]:
+def services(
+    owner: Owner, desired: Desired, provider: TrafficProvider, canary: Canary
+) -> list[dict[str, Any]]:
     """Return what clients call, and one Service for each arm. None before there is a revision to serve."""
     if not desired.routed:
         return []
@@ -19,15 +22,21 @@ def services(owner: Owner, desired: Desired, provider: TrafficProvider) -> list[
         release=owner.name,
         revisions=desired.routed,
         weight=desired.weight,
+        stable=desired.stable,
+        canary=canary,
         port=_port_of(desired, desired.routed),
     )
-    _, stable, canary = names.service_names(owner.name)
-    arms = ((stable, desired.stable or names.NO_REVISION), (canary, desired.canary or names.NO_REVISION))
+    _, *arms = names.service_names(owner.name)
+    stable = desired.stable or names.NO_REVISION
+    idle = stable if provider.leads_to_arms else names.NO_REVISION
+    revisions = (stable, desired.canary or idle)
     objects = provider.objects(route)
-    for name, revision in arms:
-        selector = selector_for(owner.name, {revision})
-        objects.append(service(name, selector, _port_of(desired, {revision})))
-    return [_owned(owner, obj) for obj in objects]
+    objects += [
+        service(name, selector_for(owner.name, {revision}), _port_of(desired, {revision}))
+        for name, revision in zip(arms, revisions, strict=True)
+    ]
+    # Services first: a route may lead to them.
+    return [_owned(owner, obj) for obj in sorted(objects, key=lambda obj: obj["kind"] != SERVICE)]
 
 
 def _owned(owner: Owner, obj: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 from typing_extensions import override
 
 from modelrelease_operator.api import names
-from modelrelease_operator.errors import Conflict, Gone, ReleaseError, Unavailable
+from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.observe import what_passes_read
@@ -34,6 +34,10 @@ log = logging.getLogger("modelrelease.operator")
 
 WATCHED = ("Deployment", "Service", "Pod", "Job")
 """Kinds that releases own, watched by the label that everything of a release carries."""
+OPTIONAL = ("HTTPRoute",)
+"""Kinds that not every cluster serves: watched from when it does."""
+OPTIONAL_PAUSE_SECONDS = 60.0
+"""Between two questions whether it does by now."""
 BELIEVED_SECONDS = 120.0
 """How long a store is believed after the API server's last word: longer than bookmarks are apart."""
 LONGEST_PAUSE_SECONDS = 30.0
@@ -166,6 +170,8 @@ class Cached(Kube):
         self._wake = wake
         self.scopes = frozenset[str | None](namespaces) or frozenset({None})
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
+        self.absent = set(OPTIONAL)
+        """Kinds that the cluster does not serve, as far as is known."""
         self._releases: dict[NamespacedName, Object] = {}
         self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -177,7 +183,7 @@ class Cached(Kube):
             asyncio.create_task(self._follow(kind, scope), name=f"watch of {kind} in {scope or 'all'}")
             for kind in WATCHED
             for scope in self.scopes
-        ]
+        ] + [asyncio.create_task(self._follow_once_served(kind), name=f"{kind}") for kind in OPTIONAL]
 
     async def stop(self) -> None:
         """End the watches."""
@@ -248,6 +254,8 @@ class Cached(Kube):
     @override
     async def known(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object of a release, or None where the watch tells of none: costs no question."""
+        if kind in self.absent:
+            return None
         self.stores[kind].believed(namespace)
         return self.stores[kind].get((namespace, name))
 
@@ -275,6 +283,8 @@ class Cached(Kube):
         """Apply an object, unless nothing has changed of it nor of what is asked since that was last done."""
         kind, meta = obj["kind"], obj["metadata"]
         key, store = (meta["namespace"], meta["name"]), self.stores.get(kind)
+        if kind in self.absent:
+            return await self._apply_unserved(obj)
         if store is None or dry_run:
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
@@ -293,6 +303,18 @@ class Cached(Kube):
         if (digest := store.digest(key)) is not None:
             self._applied[kind, key] = (asked, digest)
         return found
+
+    async def _apply_unserved(self, obj: Object) -> Object:
+        """Apply an object of a kind that was not served when it was last asked for."""
+        kind, meta = obj["kind"], obj["metadata"]
+        try:
+            return await super().apply(obj)
+        except Gone as problem:
+            msg = (
+                f"{kind} {meta['namespace']}/{meta['name']} cannot be made: this cluster does not serve "
+                f"{obj['apiVersion']}; install the Gateway API, or take spec.canary.routing out"
+            )
+            raise Invalid(msg) from problem
 
     async def _look_again(self, store: Store, key: NamespacedName) -> None:
         """Read an object of which a write said that it is not what it was."""
@@ -350,6 +372,31 @@ class Cached(Kube):
                 )
             pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2.0 ** min(failures, 10))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _follow_once_served(self, kind: str) -> None:
+        """Wait until the cluster serves a kind, then keep its store true for ever."""
+        opened = await self._opened(kind)
+        while opened is None:
+            await asyncio.sleep(OPTIONAL_PAUSE_SECONDS)
+            opened = await self._opened(kind)
+        self.stores[kind] = opened
+        self.absent.discard(kind)
+        await asyncio.gather(*(self._follow(kind, scope) for scope in self.scopes))
+
+    async def _opened(self, kind: str) -> Store | None:
+        """Return a store with all that there is of a kind, or None where the cluster does not serve it."""
+        store = Store(kind, self.scopes)
+        try:
+            for scope in self.scopes:
+                items, _ = await self.list_all(kind, scope, names.LABEL_RELEASE)
+                store.replace(scope, [{"kind": kind, **item} for item in items])
+                store.heard[scope] = time.monotonic()
+        except Gone:
+            return None
+        except ReleaseError as problem:
+            log.warning("%ss are not followed, and asked for again in a minute: %s", kind, problem)
+            return None
+        return store
 
     async def _list_and_watch(self, kind: str, scope: str | None) -> None:
         """Fill a store and keep it, until something breaks that."""

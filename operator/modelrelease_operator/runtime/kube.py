@@ -39,6 +39,7 @@ RESOURCES = {
     "Event": ("v1", "events"),
     "Secret": ("v1", "secrets"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "HTTPRoute": ("gateway.networking.k8s.io/v1", "httproutes"),
 }
 
 TIMEOUT_SECONDS = 15

@@ -14,6 +14,8 @@ PATIENT = timedelta(seconds=30)
 """The longest time between looks at something that is awaited and that wakes us when it comes."""
 SHOWN_AFTER_FAILURES = 3
 SHOWN_AFTER_SECONDS = 30.0
+ROUTE_PATIENCE = timedelta(seconds=30)
+"""For which a gateway may refuse a route, or not answer, before a person is told that nothing will move."""
 """A failure is shown when it has happened so often or lasted so long, whichever is first."""
 
 
@@ -80,6 +82,12 @@ class Memory:
     troubles: Troubles = field(default_factory=Troubles)
     unwritten: tuple[dict[str, Any] | None, Status] | None = None
     """What could not be written, with what is stored in its place: decisions go on from there."""
+    route_refused_since: datetime | None = None
+
+    def is_long_refused(self, refused: bool, now: datetime) -> bool:
+        """Take in whether a gateway refuses the route now; return whether it has for long."""
+        self.route_refused_since = (self.route_refused_since or now) if refused else None
+        return self.route_refused_since is not None and now - self.route_refused_since >= ROUTE_PATIENCE
 
     def status_of(self, release: dict[str, Any]) -> Status:
         """Return the status that decisions go on from.

@@ -13,7 +13,7 @@ from modelrelease_operator.core.observed import Commands, ObservedJob, Signature
 from modelrelease_operator.manifests import Owner, read_back
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
-from modelrelease_operator.traffic.provider import TrafficProvider
+from modelrelease_operator.traffic.provider import Effect, TrafficProvider
 
 RETRAIN_CONTAINER = "retrain"
 """Of a Job's pod: as the Job is made."""
@@ -130,10 +130,8 @@ def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
     return None
 
 
-async def read_route(
-    kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]
-) -> frozenset[str] | None:
-    """Return which revisions clients reach, or None while nothing routes to them.
+async def read_route(kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]) -> Effect:
+    """Return which revisions clients reach, and at what weight.
 
     Raises Invalid when an object of such a name belongs to somebody else: it is not taken over.
     """

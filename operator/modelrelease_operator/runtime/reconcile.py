@@ -30,13 +30,13 @@ from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
-from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, owner_of, read_ours
+from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, is_owned, owner_of, read_ours
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
-from modelrelease_operator.traffic.provider import TrafficProvider
-from modelrelease_operator.traffic.registry import provider_of
+from modelrelease_operator.traffic.provider import ObjectKey
+from modelrelease_operator.traffic.registry import made_by_others, provider_of
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
@@ -78,10 +78,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a pass stands on: whose objects, who deals out the requests, and what is there."""
+    """What a pass stands on: whose objects, what is asked for, and what is there."""
 
     owner: Owner
-    provider: TrafficProvider
+    spec: ReleaseSpec
     observed: Observed
     uids: dict[str, str]
     """By name: uids of the Deployments and Jobs, for whoever deletes them."""
@@ -184,12 +184,12 @@ class Reconciler:
             ground = await self._observe(release, owner, spec, status, meaning)
             observed = ground.observed
             decision = await self._decided(spec, status, observed, owner, source, now)
-            absent = await self._none_is_foreign(owner, before, decision)
+            absent = await self._none_is_foreign(ground, before, decision)
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now, reporter)
             return 4 * TRY_AGAIN
         done = await self._make(ground, before, decision, absent, now)
-        decision = self._shown(done, before, following, observed, memory, now)
+        decision = self._shown(done, before, following, ground, memory, now)
         await self._remember(release, before, decision, reporter)
         self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
@@ -259,13 +259,17 @@ class Reconciler:
         owned = await read_workloads(self.kube, owner, lost=status.stable is None)
         asked = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
+        effect = await read_route(self.kube, owner, provider, owned.workloads)
         observed = Observed(
             generation=release["metadata"]["generation"],
             target=meaning.target,
             problem=meaning.problem,
             following=meaning.following,
             workloads=owned.workloads,
-            routed=await read_route(self.kube, owner, provider, owned.workloads),
+            routed=effect.revisions,
+            routed_weight=effect.weight,
+            route_problem=effect.problem,
+            route_refused=effect.refused,
             metrics=NOT_MEASURED,
             commands=commands_of(release),
             drift=self.drift.windows(key),
@@ -273,7 +277,7 @@ class Reconciler:
             recorded=self.outcomes.recorded(key),
             probers=owned.probers,
         )
-        return Ground(owner=owner, provider=provider, observed=observed, uids={**owned.uids, **uids})
+        return Ground(owner=owner, spec=spec, observed=observed, uids={**owned.uids, **uids})
 
     async def _decided(
         self,
@@ -316,26 +320,31 @@ class Reconciler:
         followed = Followed(drift=spec.drift, source=source, arms=arms, status=status.drift)
         self.drift.follow(key, followed)
 
-    async def _none_is_foreign(self, owner: Owner, before: Status, decision: Decision) -> frozenset[str]:
-        """Raise Invalid before a release begins that would need the name of somebody else's Service.
+    async def _none_is_foreign(
+        self, ground: Ground, before: Status, decision: Decision
+    ) -> frozenset[ObjectKey]:
+        """Raise Invalid before a release begins that would need the name of somebody else's Service or route.
 
-        Return the names that nobody has.
+        Return those that nobody has.
         """
         if before.stable or decision.status.stable or not decision.desired.routed:
             return frozenset()
-        wanted = names.service_names(owner.name)
+        owner = ground.owner
+        wanted = {("Service", name) for name in names.service_names(owner.name)}
+        wanted |= set(provider_of(ground.spec).sources(owner.name))
         return frozenset(
-            [name for name in wanted if await read_ours(self.kube, owner, "Service", name) is None]
+            [(kind, name) for kind, name in wanted if await read_ours(self.kube, owner, kind, name) is None]
         )
 
     async def _make(
-        self, ground: Ground, before: Status, decision: Decision, absent: frozenset[str], now: datetime
+        self, ground: Ground, before: Status, decision: Decision, absent: frozenset[ObjectKey], now: datetime
     ) -> Done:
         """Make the world as decided, each object on its own: what one is refused stops no other."""
         owner, observed = ground.owner, ground.observed
         done = Done(decision=decision)
         live = {revision: each.live for revision, each in observed.workloads.items() if each.live}
-        objects = render(owner, decision.desired, live, ground.provider)
+        canary = ground.spec.canary
+        objects = render(owner, decision.desired, live, provider_of(ground.spec), canary)
         back = goes_back(decision.desired, observed)
         if back:
             objects.sort(key=_is_workload)
@@ -343,7 +352,7 @@ class Reconciler:
             routes = not _is_workload(obj)
             if routes and done.refused and not back and decision.desired.routed != observed.routed:
                 continue  # The way forward waits for its pods.
-            unused = routes and obj["metadata"]["name"] in absent
+            unused = (obj["kind"], obj["metadata"]["name"]) in absent
             await self._try(apply_ours(self.kube, owner, obj, absent=unused), done)
             if done.refused and begins(obj, before, observed):
                 done.begun = False
@@ -370,10 +379,21 @@ class Reconciler:
         wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
         for name in (gone | (observed.probers - wanted)) & set(uids):
             await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
+        await self._clear_routes(ground, decision, done)
         last = decision.status.retrain.request if decision.status.retrain else None
         for request, job in observed.jobs.items():
             if last and request != last and job.outcome:
                 await self._try(delete_ours(self.kube, owner, "Job", job.name, uids[job.name]), done)
+
+    async def _clear_routes(self, ground: Ground, decision: Decision, done: Done) -> None:
+        """Remove what another traffic provider made, once the one that took over has been seen to lead."""
+        owner, observed = ground.owner, ground.observed
+        if done.refused or observed.routed != decision.desired.routed:
+            return
+        for kind, name in made_by_others(ground.spec, owner.name):
+            left = await self.kube.known(kind, owner.namespace, name)
+            if left and is_owned(left, owner):
+                await self._try(delete_ours(self.kube, owner, kind, name, left["metadata"]["uid"]), done)
 
     async def _retrain(self, owner: Owner, done: Done, now: datetime) -> None:
         """Make the Job of a retraining. One that the API server refuses failed, and stops nothing else."""
@@ -393,11 +413,12 @@ class Reconciler:
         done: Done,
         before: Status,
         following: Understood,
-        observed: Observed,
+        ground: Ground,
         memory: Memory,
         now: datetime,
     ) -> Decision:
         """Return the decision with what was refused in its conditions, and an Event where that is news."""
+        observed = ground.observed
         decision = done.decision
         if not done.begun:
             # Nothing was made, so nothing began: what is decided here is decided again.
@@ -416,6 +437,10 @@ class Reconciler:
             said = "; ".join(dict.fromkeys(map(str, invalid)))
             status = with_stall(status, Reason.APPLY_REFUSED, said, observed.generation, now)
             notices += news(before, Reason.APPLY_REFUSED, said)
+        elif observed.route_problem and memory.is_long_refused(observed.route_refused, now):
+            said = observed.route_problem
+            status = with_stall(status, Reason.ROUTE_NOT_TAKEN, said, observed.generation, now)
+            notices += news(before, Reason.ROUTE_NOT_TAKEN, said)
         trouble = memory.troubles.note(others[0] if others else None)
         if trouble and not invalid and following.problem is None:
             status = with_trouble(status, trouble.message, observed.generation, now)

@@ -1,8 +1,8 @@
 """What a traffic provider is: what deals a release's requests out to its revisions."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from modelrelease_operator.api.spec import Canary
 
@@ -31,12 +31,37 @@ class Route:
     """Revisions that clients reach: one, or both arms while a canary is judged."""
     weight: int
     """Percent of the requests that the canary was asked to have."""
+    stable: str | None = None
+    """The revision that is stable."""
+    canary: Canary = field(default_factory=Canary)
+    """What the release says of its canary, and so of its routing."""
     port: int | str
     """Of the pods: a number, or a name where the revisions' numbers differ."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """Who answers clients now, as far as the routing objects tell."""
+
+    revisions: frozenset[str] | None = None
+    """Revisions that clients reach, of those that exist; None while nothing routes yet."""
+    weight: int | None = None
+    """Percent of the requests that the canary has; None where the numbers of pods make it."""
+    problem: str | None = None
+    """Why what was asked for last is not in effect, where that is known."""
+    refused: bool = False
+    """Whether it never will be unless somebody mends something."""
+
+
 class TrafficProvider(Protocol):
     """Deals a release's requests out to its revisions."""
+
+    leads_to_arms: ClassVar[bool]
+    """Whether clients come by the arms' Services.
+
+    The canary's leads to stable then, while there is no canary: a gateway that is late with new weights finds
+    pods behind the old ones.
+    """
 
     def takes(self, canary: Canary) -> bool:
         """Return whether a release that is written like this is this provider's."""
@@ -53,7 +78,8 @@ class TrafficProvider(Protocol):
     def sources(self, release: str) -> tuple[ObjectKey, ...]:
         """Return the objects that say what is in effect."""
 
-    def in_effect(
-        self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]
-    ) -> frozenset[str] | None:
-        """Return which revisions clients reach now, of those that exist; None while nothing routes yet."""
+    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
+        """Read from the sources who answers clients now, of the revisions that exist."""
+
+    def made(self, release: str) -> tuple[ObjectKey, ...]:
+        """Return the objects that no other provider makes: they go when another one takes over."""

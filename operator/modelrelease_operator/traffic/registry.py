@@ -1,15 +1,22 @@
 """The traffic providers that there are. The first that takes a release deals out its requests."""
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.traffic.provider import Split, TrafficProvider
+from modelrelease_operator.traffic.gateway_api import GATEWAY_API
+from modelrelease_operator.traffic.provider import ObjectKey, Split, TrafficProvider
 from modelrelease_operator.traffic.replicas import REPLICAS
 
-PROVIDERS: tuple[TrafficProvider, ...] = (REPLICAS,)
+PROVIDERS: tuple[TrafficProvider, ...] = (GATEWAY_API, REPLICAS)
 
 
 def provider_of(spec: ReleaseSpec) -> TrafficProvider:
     """Return who deals out a release's requests."""
     return next(provider for provider in PROVIDERS if provider.takes(spec.canary))
+
+
+def made_by_others(spec: ReleaseSpec, release: str) -> tuple[ObjectKey, ...]:
+    """Return what other providers made for a release, if it was theirs before."""
+    own = provider_of(spec)
+    return tuple(key for other in PROVIDERS if other is not own for key in other.made(release))
 
 
 def split_of(spec: ReleaseSpec, weight: int) -> Split:

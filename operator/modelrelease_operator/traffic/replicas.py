@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.traffic.provider import Object, ObjectKey, Route, Split, TrafficProvider
+from modelrelease_operator.traffic.provider import Effect, Object, ObjectKey, Route, Split, TrafficProvider
 
 HALF_A_PERCENT = 0.5
 SERVICE = "Service"
@@ -21,6 +21,8 @@ SERVICE = "Service"
 
 class Replicas(TrafficProvider):
     """The pods of both revisions behind one Service: works in every cluster."""
+
+    leads_to_arms = False
 
     @override
     def takes(self, canary: Canary) -> bool:
@@ -49,13 +51,16 @@ class Replicas(TrafficProvider):
         return ((SERVICE, names.service_names(release)[0]),)
 
     @override
-    def in_effect(
-        self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]
-    ) -> frozenset[str] | None:
+    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
         """Read the selector back."""
         for main in objects.values():
-            return routed_by(main["spec"].get("selector") or {}, revisions)
-        return None
+            return Effect(revisions=routed_by(main["spec"].get("selector") or {}, revisions))
+        return Effect()
+
+    @override
+    def made(self, release: str) -> tuple[ObjectKey, ...]:
+        """Return nothing: the Service stays whoever deals."""
+        return ()
 
 
 REPLICAS = Replicas()

@@ -30,7 +30,7 @@ def pending(scope: Scope) -> Decision:
         message = observed.problem.message if observed.problem else "the model is being resolved"
         return scope.with_status(message=message).decision(Desired(spared=serving))
     ready = observed.ready(target.revision, scope.replicas)
-    if ready and observed.routed == frozenset({target.revision}):
+    if ready and observed.routed == frozenset({target.revision}) and not observed.route_problem:
         return first_version(scope, target)
     desired = replace(only(target, scope.replicas), spared=serving)
     still = serving & (observed.routed or frozenset())
@@ -44,5 +44,5 @@ def _starts(scope: Scope, target: Target) -> str:
     ready = scope.ready_pods(target.revision)
     message = f"version {target.version} starts: {ready} of {scope.replicas} pods ready"
     workload = scope.observed.workloads.get(target.revision)
-    trouble = workload and (workload.refused or workload.problem)
+    trouble = (workload and (workload.refused or workload.problem)) or scope.observed.route_problem
     return f"{message}; {trouble}" if trouble else message

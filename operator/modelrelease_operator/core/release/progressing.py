@@ -98,13 +98,20 @@ def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
     """Begin the step when its weight is seen in effect; else count the time in it, or before it."""
     canary = scope.canary
     routed = frozenset({scope.stable.revision}) if canary.unseen else scope.arms
-    in_effect = ready and scope.stable_serves and scope.observed.routed == routed
+    in_effect = ready and scope.stable_serves and scope.observed.routed == routed and _is_weighed(scope)
     if canary.step_since is None and in_effect:
         scope = scope.with_canary(step_since=scope.now)
         return scope.with_status(evidence=_from_here(scope.status.evidence))
     if canary.step_since is None:
         return scope.with_canary(waiting_seconds=canary.waiting_seconds + scope.passed)
     return scope.with_canary(step_seconds=canary.step_seconds + scope.passed)
+
+
+def _is_weighed(scope: Scope) -> bool:
+    """Return whether a gateway has taken the weight; where pods make it, there is nothing to take."""
+    if scope.observed.route_problem:
+        return False
+    return scope.canary.unseen or scope.observed.routed_weight in (None, scope.canary.requested_weight)
 
 
 def _from_here(evidence: Evidence) -> Evidence:
@@ -179,8 +186,8 @@ def _await_effect(scope: Scope, desired: Desired) -> Decision:
     message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
     if scope.strangers:
         message = f"{message}; pods of revision {', '.join(scope.strangers)} must go first"
-    if canary.blocked:
-        message = f"{message}; {canary.blocked}"
+    for why in (canary.blocked, scope.observed.route_problem):
+        message = f"{message}; {why}" if why else message
     if scope.status.crashes.canary:
         message = f"{message}; {crash_gate.told(scope.status.crashes, canary.version)}"
     if timedelta(seconds=canary.waiting_seconds) <= deadline.span:

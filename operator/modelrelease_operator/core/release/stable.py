@@ -2,7 +2,7 @@
 
 from modelrelease_operator.api.status import Crashes, Evidence
 from modelrelease_operator.core.clock import kept, span
-from modelrelease_operator.core.desired import Decision
+from modelrelease_operator.core.desired import WATCH, Decision
 from modelrelease_operator.core.release.desired_state import steady
 from modelrelease_operator.core.release.transitions import (
     back_to_previous,
@@ -30,6 +30,10 @@ def stable(scope: Scope) -> Decision:
             return back
         scope = with_retry(scope, target)
         rejected = scope.status.rejected
+        if rejected is None and (problem := scope.observed.route_problem):
+            # A gateway that still follows old weights would lead clients to a canary that starts.
+            message = f"{message}; version {target.version} waits for the route: {problem}"
+            return scope.with_status(message=message).decision(steady(scope), requeue=WATCH)
         if rejected is None:
             return begin_canary(scope, target)
         message = f"{message}; version {target.version} was rejected: {rejected.message}"

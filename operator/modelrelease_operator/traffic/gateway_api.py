@@ -1,0 +1,179 @@
+"""Exact weights by a Gateway: an HTTPRoute of the release's own, with one Service for each arm behind it.
+
+The weights do not depend on the numbers of pods, so a canary has as many as its share of the requests needs.
+What counts is what every Gateway has taken (`Accepted` and `ResolvedRefs` about the newest generation), not
+what the route asks for: https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus.
+
+The release's main Service stays for callers inside the cluster, and leads to stable alone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
+from typing import Any
+
+from typing_extensions import override
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.routing import GatewayAPI, ParentRef
+from modelrelease_operator.api.spec import Canary
+from modelrelease_operator.traffic.provider import (
+    Effect,
+    Object,
+    ObjectKey,
+    Route,
+    Split,
+    TrafficProvider,
+)
+from modelrelease_operator.traffic.replicas import SERVICE, selector_for, service
+
+API_VERSION = "gateway.networking.k8s.io/v1"
+HTTP_ROUTE = "HTTPRoute"
+TAKEN = ("Accepted", "ResolvedRefs")
+"""Conditions of a route that a Gateway follows."""
+PORT = 80
+"""Of the arms' Services."""
+
+
+class GatewayApi(TrafficProvider):
+    """A release that names Gateways in `spec.canary.routing.gatewayAPI`."""
+
+    leads_to_arms = True
+
+    @override
+    def takes(self, canary: Canary) -> bool:
+        """Take the releases that name Gateways."""
+        return canary.routing.gateway_api is not None
+
+    @override
+    def split(self, *, weight: int, replicas: int) -> Split:
+        """Return the pods that a share of the requests needs beside `replicas` pods for all of them."""
+        return Split(stable=replicas, canary=max(1, ceil(replicas * weight / 100)), weight=weight)
+
+    @override
+    def note(self, *, weight: int, replicas: int) -> str | None:
+        """Return None: every weight is had exactly."""
+        return None
+
+    @override
+    def objects(self, route: Route) -> list[dict[str, Any]]:
+        """Return the main Service, which leads to stable, and the route."""
+        settings = route.canary.routing.gateway_api
+        if settings is None:
+            msg = f"release {route.release} names no Gateway in spec.canary.routing.gatewayAPI"
+            raise ValueError(msg)
+        main = names.service_names(route.release)[0]
+        stable = {route.stable} if route.stable in route.revisions else route.revisions
+        return [
+            service(main, selector_for(route.release, stable), route.port),
+            _http_route(route, settings),
+        ]
+
+    @override
+    def sources(self, release: str) -> tuple[ObjectKey, ...]:
+        """Return the route, and the Services behind it."""
+        main, *arms = names.service_names(release)
+        return ((HTTP_ROUTE, main), *((SERVICE, name) for name in arms))
+
+    @override
+    def made(self, release: str) -> tuple[ObjectKey, ...]:
+        """Return the route."""
+        return ((HTTP_ROUTE, names.service_names(release)[0]),)
+
+    @override
+    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
+        """Return who is behind the weights that every Gateway has taken; until then, anybody may be."""
+        route = next((item for (kind, _), item in objects.items() if kind == HTTP_ROUTE), None)
+        if route is None:
+            return Effect()
+        if problem := _not_taken(route):
+            sentence, refused = problem
+            return Effect(revisions=frozenset(revisions), problem=sentence, refused=refused)
+        selected = {name: _revision(item) for (kind, name), item in objects.items() if kind == SERVICE}
+        shares = {backend["name"]: backend.get("weight", 1) for backend in _backends(route)}
+        reached = frozenset(
+            revision for name, revision in selected.items() if revision and shares.get(name, 0) > 0
+        )
+        _, _, canary = names.service_names(route["metadata"]["name"])
+        return Effect(revisions=reached, weight=shares.get(canary, 0))
+
+
+GATEWAY_API = GatewayApi()
+
+
+def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
+    main, stable, canary = names.service_names(route.release)
+    weight = _weight_of(route)
+    backends = [
+        {"group": "", "kind": SERVICE, "name": name, "port": PORT, "weight": share}
+        for name, share in ((stable, 100 - weight), (canary, weight))
+    ]
+    match = {"path": {"type": "PathPrefix", "value": settings.path}}
+    spec: dict[str, Any] = {
+        "parentRefs": [_parent(ref) for ref in settings.parent_refs],
+        "rules": [{"matches": [match], "backendRefs": backends}],
+    }
+    if settings.hostnames:
+        spec["hostnames"] = list(settings.hostnames)
+    return {"apiVersion": API_VERSION, "kind": HTTP_ROUTE, "metadata": {"name": main}, "spec": spec}
+
+
+def _weight_of(route: Route) -> int:
+    """Return the canary's share: what was asked for beside stable, and all or nothing for one alone."""
+    if len(route.revisions) > 1:
+        return route.weight
+    return 0 if route.stable in route.revisions else 100
+
+
+def _parent(ref: ParentRef) -> dict[str, Any]:
+    fields = {"namespace": ref.namespace, "sectionName": ref.section_name, "port": ref.port}
+    return {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": ref.name,
+        **{key: value for key, value in fields.items() if value is not None},
+    }
+
+
+def _not_taken(route: Object) -> tuple[str, bool] | None:
+    """Return why a Gateway does not follow the route as it is, and whether it refuses to; None if all do."""
+    meta, statuses = route["metadata"], route.get("status", {}).get("parents") or []
+    where = f"{HTTP_ROUTE} {meta['name']}"
+    for ref in route["spec"].get("parentRefs") or []:
+        gateway = f"Gateway {ref.get('namespace') or meta['namespace']}/{ref['name']}"
+        told = [status for status in statuses if _same(status.get("parentRef") or {}, ref, meta["namespace"])]
+        if not told:
+            return f"{where}: {gateway} has not answered; is it there, and does its listener let it in?", True
+        for status in told:
+            for problem, refused in _problems(status, meta.get("generation")):
+                return f"{where}: {gateway} {problem}", refused
+    return None
+
+
+def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, bool]]:
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    for kind in TAKEN:
+        condition = conditions.get(kind)
+        if condition is None or condition.get("observedGeneration", generation) != generation:
+            yield f"has not taken its newest weights yet ({kind})", False
+        elif condition["status"] != "True":
+            words = " ".join((condition.get("message") or "").split())
+            reason = f"{kind} is {condition['status']}, {condition.get('reason')}"
+            yield f"refuses it: {reason}: {words}"[:500], True
+
+
+def _same(told: Object, ref: Object, namespace: str) -> bool:
+    """Return whether a status is about a reference; both may leave the route's own namespace out."""
+    return all(
+        told.get(key, default) == ref.get(key, default)
+        for key, default in (("name", None), ("namespace", namespace), ("sectionName", None), ("port", None))
+    )
+
+
+def _backends(route: Object) -> Iterator[Object]:
+    for rule in route["spec"].get("rules") or []:
+        yield from rule.get("backendRefs") or []
+
+
+def _revision(main: Object) -> str | None:
+    revision = (main["spec"].get("selector") or {}).get(names.LABEL_REVISION)
+    return None if revision == names.NO_REVISION else revision
