@@ -16,7 +16,7 @@ from modelrelease_contract import schemes
 from modelrelease_operator.api import names, pods
 from modelrelease_operator.api.durations import DURATION_PATTERN, SCHEMA_RULES
 from modelrelease_operator.api.queries import EXTRAPOLATES, QUERY_PATTERN
-from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence, ReleaseSpec, Serving
 from modelrelease_operator.api.status import Condition, GateStatus, Phase, Status, Verdict
 from modelrelease_operator.errors import Invalid
 
@@ -318,7 +318,7 @@ def test_names_of_the_resource_agree():
     assert CRD["metadata"]["name"] == f"{names.PLURAL}.{names.GROUP}"
     assert CRD["spec"]["names"]["shortNames"] == ["mrel"]
     assert VERSION["name"] == names.VERSION
-    assert VERSION["subresources"] == {"status": {}}
+    assert VERSION["subresources"]["status"] == {}
 
 
 @pytest.mark.parametrize(
@@ -410,3 +410,11 @@ def test_no_word_of_the_schema_is_read_as_something_else_than_a_word():
         return [*node, *listed, *(word for item in node.values() for word in words(item))]
 
     assert [word for word in words(CRD) if not isinstance(word, str)] == []
+
+
+def test_the_scale_subresource_points_at_fields_that_there_are():
+    paths = VERSION["subresources"]["scale"]
+    assert paths["specReplicasPath"] == ".spec.serving.replicas"
+    assert "replicas" in Serving.model_fields
+    for path in (paths["statusReplicasPath"], paths["labelSelectorPath"]):
+        assert path.removeprefix(".status.") in Status.model_fields

@@ -537,6 +537,10 @@ class Status(Model):
     uid: str | None = None
     """The object that this is about: a namesake's status says nothing of it."""
     observed_generation: int = 0
+    replicas: int | None = None
+    """Pods of every revision: what an autoscaler counts."""
+    selector: str | None = None
+    """Finds them, as text: an autoscaler asks for their load by it."""
     phase: Phase = Phase.PENDING
     message: str = ""
     verdict: Verdict | None = None

@@ -447,6 +447,10 @@ class Reconciler:
             notices += news(before, Reason.FAILING, trouble.message)
         if done.refused:
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
+        status = status.but(
+            replicas=sum(workload.pods for workload in observed.workloads.values()),
+            selector=f"{names.LABEL_RELEASE}={ground.owner.name}",
+        )
         return replace(decision, status=status, notices=notices, requeue=requeue)
 
     async def _remember(
