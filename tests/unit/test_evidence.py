@@ -282,7 +282,7 @@ def test_a_restart_finds_a_late_regression_with_fewer_requests() -> None:
     fresh = EProcess.regression(NO_WORSE)
     healthy, sick = interval(), interval(bad=5)
     single = Restarts.plan(repeat(fresh, healthy, 300), planned=1)
-    restarted = Restarts(template=fresh, planned=6, copies=(single.copies[0],)).start_next()
+    restarted = Restarts(template=fresh, planned=6, log_e=single.log_e).start_next()
     assert looks_until_rollback(restarted, sick) < looks_until_rollback(single, sick) / 2
 
 

@@ -40,7 +40,7 @@ class ArmCounts:
     bad: int
 
     def __post_init__(self) -> None:
-        if not ({type(self.total), type(self.bad)} == {int} and 0 <= self.bad <= self.total):
+        if not (type(self.total) is type(self.bad) is int and 0 <= self.bad <= self.total):
             msg = f"counts must be integers with 0 <= bad <= total, got bad={self.bad!r} total={self.total!r}"
             raise ValueError(msg)
 
@@ -116,16 +116,11 @@ class _Mixture:
 
     def to_state(self) -> list[float | None]:
         """Return what must be stored, JSON-safe: undivided log e-values, None for minus infinity."""
-        return [None if value == -math.inf else value for value in self.log_e]
+        return _written(self.log_e)
 
     def from_state(self, state: Sequence[float | None]) -> Self:
         """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
-        values = tuple([-math.inf if value is None else float(value) for value in state])
-        # A sum is infinite or not a number as soon as one of its terms is.
-        if len(values) != len(self.log_e) or not sum(values) < math.inf:
-            msg = f"stored evidence must be {len(self.log_e)} numbers or nulls, got {list(state)}"
-            raise ValueError(msg)
-        return self._having(values)
+        return self._having(_read(state, len(self.log_e)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +231,8 @@ class Restarts:
 
     template: EProcess
     planned: int
-    copies: tuple[EProcess, ...]
+    log_e: tuple[float, ...]
+    """Of the running copies' designs, one copy after the other."""
 
     @classmethod
     def plan(cls, template: EProcess, *, planned: int) -> Self:
@@ -244,12 +240,24 @@ class Restarts:
         if planned < 1:
             msg = f"at least one copy must be planned, got {planned}"
             raise ValueError(msg)
-        return cls(template=template, planned=planned, copies=(template,))
+        return cls(template=template, planned=planned, log_e=template.log_e)
+
+    @property
+    def running(self) -> int:
+        """Copies that have started."""
+        return len(self.log_e) // len(self.template.designs)
+
+    @property
+    def copies(self) -> tuple[EProcess, ...]:
+        """The running copies, each as a test of its own."""
+        size = len(self.template.designs)
+        starts = range(0, len(self.log_e), size)
+        return tuple([replace(self.template, log_e=self.log_e[start : start + size]) for start in starts])
 
     @property
     def remaining(self) -> int:
         """Copies that may still be started."""
-        return self.planned - len(self.copies)
+        return self.planned - self.running
 
     @property
     def weights(self) -> list[float]:
@@ -261,29 +269,32 @@ class Restarts:
         if not self.remaining:
             msg = f"all {self.planned} planned copies have started"
             raise ValueError(msg)
-        return self._having((*self.copies, self.template))
+        return self._having((*self.log_e, *self.template.log_e))
 
-    def _having(self, copies: tuple[EProcess, ...]) -> Self:
-        return type(self)(template=self.template, planned=self.planned, copies=copies)
+    def _having(self, log_e: tuple[float, ...]) -> Self:
+        return type(self)(template=self.template, planned=self.planned, log_e=log_e)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval given to every running copy."""
         gains = self.template.gains(interval)
-        return self._having(tuple([copy.gaining(gains) for copy in self.copies])) if gains else self
-
-    def having_seen(self, intervals: Sequence[Interval]) -> Self:
-        """Return the plan as if each running copy had seen one interval only."""
-        gains = (self.template.gains(interval) for interval in intervals)
-        return self._having(tuple([self.template.gaining(each) if each else self.template for each in gains]))
+        return self._having(tuple(map(add, self.log_e, gains * self.running))) if gains else self
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
-        shifts, waiting = _log_weights(self.planned, len(self.copies), len(self.template.log_e))
-        terms: list[float] = []
-        for shift, copy in zip(shifts, self.copies, strict=True):
-            terms += [value + shift for value in copy.divided]
-        return _log_sum_exp([*terms, *waiting])
+        return self._log_mean(self.log_e)
+
+    def log_value_of(self, intervals: Iterable[Interval]) -> float:
+        """Return what `log_value` would be, had each running copy seen one interval only: one for each."""
+        fresh = self.template.log_e
+        return self._log_mean([gain for each in intervals for gain in self.template.gains(each) or fresh])
+
+    def _log_mean(self, log_e: Sequence[float]) -> float:
+        designs, dispersion = len(self.template.designs), self.template.dispersion
+        shifts, waiting = _log_weights(self.planned, len(log_e) // designs, designs)
+        # Each design is divided before the mean is taken (`_Mixture.log_value`).
+        divided = log_e if dispersion == 1 else [value / dispersion for value in log_e]
+        return _log_sum_exp([*map(add, divided, shifts), *waiting])
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -291,17 +302,31 @@ class Restarts:
 
     def to_state(self) -> list[float | None]:
         """Return what must be stored, JSON-safe: the states of the running copies, one after the other."""
-        return [value for copy in self.copies for value in copy.to_state()]
+        return _written(self.log_e)
 
     def from_state(self, state: Sequence[float | None]) -> Self:
         """Return this plan with stored copies. Raises ValueError for a state that is not one of its own."""
-        size = len(self.template.log_e)
+        size = len(self.template.designs)
         running, rest = divmod(len(state), size)
         if rest or not 1 <= running <= self.planned:
             msg = f"between 1 and {self.planned} stored copies of {size} expected, got {len(state)} values"
             raise ValueError(msg)
-        chunks = (state[start : start + size] for start in range(0, len(state), size))
-        return self._having(tuple(map(self.template.from_state, chunks)))
+        return self._having(_read(state, len(state)))
+
+
+def _written(log_e: Iterable[float]) -> list[float | None]:
+    """Return logarithms as JSON has them."""
+    return [None if value == -math.inf else value for value in log_e]
+
+
+def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
+    """Return so many logarithms as they were stored. Raises ValueError for anything else."""
+    values = tuple([-math.inf if value is None else float(value) for value in state])
+    # A sum is infinite or not a number as soon as one of its terms is.
+    if len(values) != size or not sum(values) < math.inf:
+        msg = f"stored evidence must be {size} numbers or nulls, got {list(state)}"
+        raise ValueError(msg)
+    return values
 
 
 def _weights(planned: int) -> list[float]:
@@ -311,9 +336,9 @@ def _weights(planned: int) -> list[float]:
 
 @lru_cache(maxsize=256)
 def _log_weights(planned: int, running: int, designs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the logarithm of each running copy's weight per design, and of the weight that waits, if any."""
+    """Return the logarithm of each running design's weight, and of the weight that waits, if any."""
     weights = _weights(planned)
-    shifts = tuple(math.log(weight / designs) for weight in weights[:running])
+    shifts = tuple(math.log(weight / designs) for weight in weights[:running] for _ in range(designs))
     waiting = sum(weights[running:])
     return shifts, (math.log(waiting),) if waiting else ()
 
@@ -358,17 +383,19 @@ class Pooled:
         long and one interval earlier: an outage that was over when stable's first sample came is in it,
         and no length of calm dilutes it. `newest` are the counts of the newest interval.
         """
+        longer = added(self.before, self.stable)
         return (
             Interval(canary=_difference(self.canary, newest.canary), stable=self.stable),
-            Interval(canary=self.canary, stable=added(self.before, self.stable)),
+            Interval(canary=self.canary, stable=longer),
             Interval(canary=self.canary, stable=_difference(self.stable, newest.stable)),
-            Interval(canary=self.canary, stable=_difference(added(self.before, self.stable), newest.stable)),
+            Interval(canary=self.canary, stable=_difference(longer, newest.stable)),
         )
 
     def to_state(self) -> list[float]:
         """Return what must be stored."""
-        arms = (self.before, self.canary, self.stable)
-        return [float(count) for arm in arms for count in (arm.total, arm.bad)]
+        before, canary, stable = self.before, self.canary, self.stable
+        counts = (before.total, before.bad, canary.total, canary.bad, stable.total, stable.bad)
+        return list(map(float, counts))
 
     @classmethod
     def from_state(cls, state: Sequence[float | None]) -> Self:
@@ -405,7 +432,7 @@ class Confirmed:
     @classmethod
     def by_shift(cls, plan: Restarts) -> Self:
         """Have a fresh plan confirmed by its own copy, one interval late."""
-        return cls(plan=plan, shifted=plan, pooled=(Pooled(),) * len(plan.copies))
+        return cls(plan=plan, shifted=plan, pooled=(Pooled(),) * plan.running)
 
     @property
     def remaining(self) -> int:
@@ -415,7 +442,7 @@ class Confirmed:
     def running(self, copies: int) -> Self:
         """Return the test with at least so many copies running, as far as they are planned."""
         test = self
-        while test.remaining and len(test.plan.copies) < copies:
+        while test.remaining and test.plan.running < copies:
             test = test.start_next()
         return test
 
@@ -454,7 +481,7 @@ class Confirmed:
         # By side: what each copy would have seen.
         newest = Interval(canary=self.last, stable=self.before)
         sides = zip(*[each.covers(newest) for each in self.pooled], strict=True)
-        return min(found, *[POOLED_SHARE * self.plan.having_seen(side).log_value for side in sides])
+        return min(found, *[POOLED_SHARE * self.plan.log_value_of(side) for side in sides])
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -511,18 +538,26 @@ class RateInterval:
 
 def stored_counts(stored: Sequence[float | None]) -> ArmCounts:
     """Return counts that were stored as two numbers; what is missing is 0."""
-    total, bad = (int(count or 0) for count in (*stored, 0, 0)[:2])
+    total, bad = [int(count or 0) for count in (*stored, 0, 0)[:2]]
     return ArmCounts(total=total, bad=bad)
 
 
 def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
     """Return the counts of both together."""
-    return ArmCounts(total=one.total + other.total, bad=one.bad + other.bad)
+    return _unchecked(one.total + other.total, one.bad + other.bad)
 
 
 def _difference(one: ArmCounts, other: ArmCounts) -> ArmCounts:
     total = max(0, one.total - other.total)
-    return ArmCounts(total=total, bad=min(total, max(0, one.bad - other.bad)))
+    return _unchecked(total, min(total, max(0, one.bad - other.bad)))
+
+
+def _unchecked(total: int, bad: int) -> ArmCounts:
+    """Return counts that cannot be wrong, because they were made from checked ones."""
+    new = _blank(ArmCounts)
+    _set(new, "total", total)
+    _set(new, "bad", bad)
+    return new
 
 
 def progress(log_value: float, threshold: float) -> float:

@@ -339,7 +339,7 @@ class Question:
 
         comparisons = []
         for test, (back, on) in zip(self.comparisons, self.reads.keys, strict=True):
-            copies = len(test.rollback.plan.copies)
+            copies = test.rollback.plan.running
             # A restart may be due since the state was stored.
             rollback = stored(test.rollback, back).running(copies)
             comparisons.append(test.having(rollback, test.promote and stored(test.promote, on)))
