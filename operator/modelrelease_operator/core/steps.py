@@ -9,24 +9,35 @@ from modelrelease_operator.traffic.registry import split_of
 
 def last_alike(spec: ReleaseSpec, index: int) -> int:
     """Return the last of the steps from one on that come out as the same pods: they are one step."""
-    plan = spec.canary.plan
-    splits = [split_of(spec, step.weight) for step in plan]
-    while index + 1 < len(plan) and splits[index + 1] == splits[index]:
+    while _is_like_the_next(spec, index):
         index += 1
     return index
 
 
+def _first_alike(spec: ReleaseSpec, index: int) -> int:
+    """Return the first of the steps up to one that come out as the same pods."""
+    while index > 0 and _is_like_the_next(spec, index - 1):
+        index -= 1
+    return index
+
+
+def _is_like_the_next(spec: ReleaseSpec, index: int) -> bool:
+    """Return whether a step and the one after it come out as the same pods."""
+    plan = spec.canary.plan
+    if index + 1 >= len(plan):
+        return False
+    return split_of(spec, plan[index].weight) == split_of(spec, plan[index + 1].weight)
+
+
 def bake_of(spec: ReleaseSpec, index: int) -> timedelta:
     """Return how long a step lasts at least: as long as the longest of those that are the same pods."""
-    last = last_alike(spec, index)
-    alike = [step for at, step in enumerate(spec.canary.plan) if last_alike(spec, at) == last]
+    alike = spec.canary.plan[_first_alike(spec, index) : last_alike(spec, index) + 1]
     return max(step.bake.span for step in alike)
 
 
 def alike_note(spec: ReleaseSpec, index: int) -> str | None:
     """Say which steps were left out because they are the same pods, or None."""
-    plan, last = spec.canary.plan, last_alike(spec, index)
-    first = next(at for at in range(index + 1) if last_alike(spec, at) == last)
+    plan, first = spec.canary.plan, _first_alike(spec, index)
     if first == index:
         return None
     weights = ", ".join(f"{step.weight} %" for step in plan[first : index + 1])
