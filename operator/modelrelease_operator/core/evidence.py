@@ -173,9 +173,12 @@ class EProcess(_Mixture):
 
     def gains(self, interval: Interval) -> tuple[float, ...]:
         """Return what an interval adds for each design; nothing when it lacks an arm."""
-        if interval.canary.total == 0 or interval.stable.total == 0:
+        canary, stable = interval.canary, interval.stable
+        if canary.total == 0 or stable.total == 0:
             return ()
-        return _gains(self.designs, self.tolerance, interval)
+        return _gains(
+            self.designs, self.tolerance, n_c=canary.total, x=canary.bad, n_s=stable.total, y=stable.bad
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,11 +402,15 @@ class Pooled:
 
     @classmethod
     def from_state(cls, state: Sequence[float | None]) -> Self:
-        """Return stored counts."""
+        """Return stored counts. Raises ValueError unless there are six."""
+        counts = [int(count or 0) for count in state]
+        if len(counts) != 6:
+            msg = f"stored sums must be six counts, got {counts}"
+            raise ValueError(msg)
         return cls(
-            before=stored_counts(state[:2]),
-            canary=stored_counts(state[2:4]),
-            stable=stored_counts(state[4:6]),
+            before=ArmCounts(total=counts[0], bad=counts[1]),
+            canary=ArmCounts(total=counts[2], bad=counts[3]),
+            stable=ArmCounts(total=counts[4], bad=counts[5]),
         )
 
 
@@ -603,7 +610,11 @@ def expected_requests(
         )
         raise ValueError(msg)
     canary_rate = min(1.0, ratio * stable_rate)
-    growth = max(_growth(design, test.tolerance, canary_rate, stable_rate, weight) for design in test.designs)
+    rest = 1 - weight
+    of_each = _gains(
+        test.designs, test.tolerance, n_c=weight, x=canary_rate * weight, n_s=rest, y=stable_rate * rest
+    )
+    growth = max(of_each) / weight
     price = test.dispersion * (math.log(len(test.designs)) - math.log(alpha))
     return price / growth if growth > 0 else math.inf
 
@@ -628,50 +639,23 @@ def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
     )
 
 
-def _gains(designs: tuple[float, ...], tolerance: Tolerance, interval: Interval) -> tuple[float, ...]:
-    canary, stable = interval.canary, interval.stable
-    n_c, x, n_s, y = canary.total, canary.bad, stable.total, stable.bad
+def _gains(
+    designs: Iterable[float], tolerance: Tolerance, *, n_c: float, x: float, n_s: float, y: float
+) -> tuple[float, ...]:
+    """Return what `EProcess` adds for each design, without the cancellation of making log b from log a."""
     points, null = tolerance.points, tolerance.ratio
-    found = []
-    for log_a, log_b, excess in _factors(designs, null, n_c, n_s):
-        gain = -excess * points * n_c
-        # Not `count * log` where the count is 0: the logarithm may be infinite.
-        if x:
-            gain += x * log_a
-        if y:
-            gain += y * log_b
-        found.append(gain)
-    return tuple(found)
-
-
-def _growth(
-    design: float, tolerance: Tolerance, canary_rate: float, stable_rate: float, weight: float
-) -> float:
-    """Expected gain for each canary request."""
-    ((log_a, log_b, excess),) = _factors((design,), tolerance.ratio, weight, 1 - weight)
-    stable_bad = stable_rate * (1 - weight) / weight
-    return math.fsum((_times(canary_rate, log_a), _times(stable_bad, log_b), -excess * tolerance.points))
-
-
-@lru_cache(maxsize=64)
-def _factors(
-    designs: tuple[float, ...], null: float, n_c: float, n_s: float
-) -> tuple[tuple[float, float, float], ...]:
-    """Return log a, log b and a - 1 of each design, without the cancellation of making one from the other.
-
-    Kept, because the streams of one look count the same requests: errors, and latency at every bound.
-    """
     found = []
     for design in designs:
         mixed = design * n_c + n_s
         excess = (design - null) * n_s / (null * mixed)
-        log_a = math.log1p(excess) if design else -math.inf
-        found.append((log_a, math.log1p((null - design) * n_c / mixed), excess))
+        gain = -excess * points * n_c
+        # Not `count * log` where the count is 0: the logarithm may be infinite.
+        if x:
+            gain += x * (math.log1p(excess) if design else -math.inf)
+        if y:
+            gain += y * math.log1p((null - design) * n_c / mixed)
+        found.append(gain)
     return tuple(found)
-
-
-def _times(count: float, log_factor: float) -> float:
-    return count * log_factor if count else 0.0
 
 
 def _log_sum_exp(values: Sequence[float]) -> float:
