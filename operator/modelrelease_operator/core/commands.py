@@ -54,7 +54,9 @@ def take(scope: Scope) -> Scope:
             scope = _with_meaning(scope, kind, value, echo)
     commands = tuple(known[kind] for kind in KINDS if kind in known)
     left = Commands(retrain=given.retrain, signed=given.signed, **counting)
-    return replace(scope.with_status(commands=commands), observed=replace(scope.observed, commands=left))
+    if commands != scope.status.commands:
+        scope = scope.with_status(commands=commands)
+    return scope if left == given else replace(scope, observed=replace(scope.observed, commands=left))
 
 
 def value_for(status: Status, kind: str, revision: str, note: str | None = None) -> str:

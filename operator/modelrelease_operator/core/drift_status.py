@@ -28,6 +28,8 @@ def update_drift(scope: Scope) -> Scope:
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
     after = with_windows(before, scope.observed.drift.get(stable.revision, ()), asked, stable.version)
+    if after is scope.status.drift:
+        return scope
     scope = scope.with_status(drift=after)
     if after.drifted == before.drifted:
         return scope

@@ -3,14 +3,13 @@
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Status
 
-PARTS = ("canary", "analysis", "drift", "paused")
+PARTS = frozenset({"canary", "analysis", "drift", "paused"})
 
 
 def with_last_good(status: Status, spec: ReleaseSpec) -> Status:
     """Remember what judges while there is something to judge; forget it when there is not."""
     if status.canary is None and status.previous is None:
         return status.but(judged_by=None)
-    raw = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
-    kept = {name: raw[name] for name in PARTS if name in raw}
+    kept = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=PARTS)
     kept["serving"] = {"replicas": spec.serving.replicas}
-    return status.but(judged_by=kept)
+    return status if kept == status.judged_by else status.but(judged_by=kept)

@@ -21,7 +21,7 @@ def collect_outcomes(scope: Scope, *, before: Status) -> Scope:
     """
     spec, after, recorded = scope.spec, scope.status, scope.observed.recorded
     if recorded is None:
-        return scope.with_status(outcomes=())
+        return scope.with_status(outcomes=()) if after.outcomes else scope
     waiting = [outcome for outcome in after.outcomes if outcome.key not in recorded]
     new = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
     waiting += [outcome for outcome in new if outcome]

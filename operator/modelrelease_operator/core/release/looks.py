@@ -144,7 +144,7 @@ def with_blocked(scope: Scope, *, ready: bool) -> Scope:
     if blocked and canary.blocked is None:
         message = f"canary {canary.version} waits for the cluster, which is not held against it: {blocked}"
         scope = scope.noticing(Reason.WAITING_FOR_CLUSTER, message, warning=True)
-    return scope.with_canary(blocked=blocked)
+    return scope if blocked == canary.blocked else scope.with_canary(blocked=blocked)
 
 
 def with_start(scope: Scope, *, ready: bool) -> Scope:
