@@ -14,7 +14,6 @@ from modelrelease_operator.api.status import (
     Phase,
     Reason,
     Status,
-    set_condition,
 )
 from modelrelease_operator.core.conditions import with_conditions, with_stall
 from modelrelease_operator.core.observed import Observed
@@ -145,10 +144,10 @@ def test_a_condition_of_another_owner_is_kept():
 
 
 def test_a_condition_is_replaced_not_repeated():
-    one = Condition(type="Ready", status="True", reason="A", message="", observed_generation=1,
-                    last_transition_time=START)  # fmt: skip
-    two = one.model_copy(update={"reason": "B", "last_transition_time": START + seconds(9)})
-    assert set_condition((one,), two) == (two.model_copy(update={"last_transition_time": START}),)
+    one = with_stall(Status(), Reason.SPEC_INVALID, "A", 1, START)
+    two = with_stall(one, Reason.APPLY_REFUSED, "B", 1, START + seconds(9))
+    expected = [it.but(reason=Reason.APPLY_REFUSED, message="B") for it in one.conditions]
+    assert list(two.conditions) == expected, "and the time stays that of the first"
 
 
 def test_trouble_that_no_decision_knows_of_needs_a_person_until_the_next_decision():

@@ -609,14 +609,3 @@ def _without_nulls(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-
-
-def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
-    """Replace the condition of the same type; the transition time stays when the status stays."""
-    kept = []
-    for old in conditions:
-        if old.type != new.type:
-            kept.append(old)
-        elif old.status == new.status:
-            new = new.but(last_transition_time=old.last_transition_time)
-    return tuple(sorted((*kept, new), key=lambda condition: condition.type))

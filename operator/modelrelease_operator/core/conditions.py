@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status, set_condition
+from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status
 from modelrelease_operator.core import drift_status
 from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.core.release.recovery import untold
@@ -30,7 +30,7 @@ def with_conditions(status: Status, observed: Observed, now: datetime) -> Status
     told += [(kind, *found) for kind, found in asked.items() if found]
     gone = {kind for kind, found in asked.items() if not found}
     kept = tuple(each for each in status.conditions if each.type not in gone)
-    return _telling(status.but(conditions=kept), told, observed.generation, now)
+    return _telling(status, kept, told, observed.generation, now)
 
 
 def _resolved(observed: Observed) -> tuple[str, Reason, str] | None:
@@ -129,29 +129,31 @@ def with_stall(status: Status, reason: Reason, message: str, generation: int, no
     """Return the status with the conditions of trouble that no decision knows of: a person must act."""
     answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     told = [(kind, answer, reason, message) for kind, answer in answers]
-    return _telling(status, told, generation, now).but(message=message)
+    return _telling(status, status.conditions, told, generation, now).but(message=message)
 
 
 def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
     """Return the status with the conditions of passes that fail: the world must act, and they go on."""
     answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
     told = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
-    return _telling(status, told, generation, now).but(message=message)
+    return _telling(status, status.conditions, told, generation, now).but(message=message)
 
 
 def _telling(
-    status: Status, told: Iterable[tuple[str, str, Reason, str]], generation: int, now: datetime
-) -> Status:
+    status: Status, before: Iterable[Condition], told: Iterable[tuple[str, str, Reason, str]],
+    generation: int, now: datetime,
+) -> Status:  # fmt: skip
     """Return the status with conditions of (type, status, reason, message) about one generation."""
-    conditions = status.conditions
+    conditions = {condition.type: condition for condition in before}
     for kind, answer, reason, message in told:
-        new = Condition(
+        old = conditions.get(kind)
+        conditions[kind] = Condition(
             type=kind,
             status=answer,
             reason=reason,
             message=message,
             observed_generation=generation,
-            last_transition_time=now,
+            last_transition_time=old.last_transition_time if old and old.status == answer else now,
         )
-        conditions = set_condition(conditions, new)
-    return status.but(observed_generation=generation, conditions=conditions)
+    in_order = tuple(conditions[kind] for kind in sorted(conditions))
+    return status.but(observed_generation=generation, conditions=in_order)
