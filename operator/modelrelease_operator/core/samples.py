@@ -192,19 +192,26 @@ def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Coll
     those are left out unless they are nonsense.
     """
     found: dict[tuple[str, str, bool], dict[str, Counter]] = {}
-    # Without a call of ours for each bucket: a look has a thousand.
+    unread: set[str] = set()
     for given in counters:
+        bound, value, counter = given.bound, given.value, given
+        # Without a call for each bucket: a look has a thousand.
+        if bound in unread and value >= 0 and value % 1 == 0:
+            continue
         if given.revision not in revisions:
             continue
-        bound, value, counter = given.bound, given.value, given
         if bound is not None:
-            bound = canonical(bound)
-            unread = bounds is not None and bound not in bounds
-            if unread and value >= 0 and value % 1 == 0 and is_number(bound):
-                continue
-            if bound != given.bound:
-                counter = replace(given, bound=bound)
-        mine = found.setdefault((counter.revision, counter.pod, counter.probe), {})
+            spelled = canonical(bound)
+            if bounds is not None and spelled not in bounds and is_number(spelled):
+                unread.add(bound)
+                if value >= 0 and value % 1 == 0:
+                    continue
+            if spelled != bound:
+                counter = replace(given, bound=spelled)
+        key = (counter.revision, counter.pod, counter.probe)
+        mine = found.get(key)
+        if mine is None:
+            mine = found[key] = {}
         series = series_of(counter)
         known = mine.get(series)
         if known is None or _age_and_value(counter) > _age_and_value(known):
