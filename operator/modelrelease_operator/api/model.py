@@ -1,5 +1,6 @@
 """The base of what the API server stores: frozen, in camel case, and changed by checked copies alone."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Self
 
@@ -19,15 +20,15 @@ class Model(BaseModel):
         the first and pydantic's ValidationError for the second: both are defects of this program.
         """
         kind = type(self)
-        checked = {name: _field(kind, name).validate_python(value) for name, value in changes.items()}
+        checked = {name: _check_of(kind, name)(value) for name, value in changes.items()}
         return self.model_copy(update=checked)
 
 
 @cache
-def _field(kind: type[Model], name: str) -> TypeAdapter[Any]:
-    """Return what validates one field of a model."""
+def _check_of(kind: type[Model], name: str) -> Callable[[Any], Any]:
+    """Return what validates a value of one field of a model."""
     field = kind.model_fields.get(name)
     if field is None:
         msg = f"{kind.__name__} has no field {name}: it has {', '.join(kind.model_fields)}"
         raise TypeError(msg)
-    return TypeAdapter(field.rebuild_annotation())
+    return TypeAdapter(field.rebuild_annotation()).validator.validate_python
