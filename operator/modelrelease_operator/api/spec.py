@@ -249,21 +249,24 @@ class Gate(Model):
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        if len(self._given) != 1:
+        if sum(settings is not None for settings in self._every) != 1:
             kinds = ", ".join(kind.kind for kind in get_args(GateSettings))
             msg = f"gate {self.name!r} must have exactly one of {kinds}"
             raise ValueError(msg)
         return self
 
     @property
-    def _given(self) -> tuple[GateSettings, ...]:
-        every = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
-        return tuple(settings for settings in every if settings is not None)
+    def _every(self) -> tuple[GateSettings | None, ...]:
+        return self.error_rate, self.latency, self.predictions, self.counts, self.threshold
 
     @property
     def settings(self) -> GateSettings:
         """What it asks."""
-        return self._given[0]
+        for settings in self._every:
+            if settings is not None:
+                return settings
+        msg = f"gate {self.name!r} asks nothing"
+        raise ValueError(msg)
 
 
 DEFAULT_GATES = (
