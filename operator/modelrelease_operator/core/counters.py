@@ -82,8 +82,11 @@ def advance_to(
     """Do what `advance` does, for values that are known to be whole numbers, and with what else is known."""
     if not known_start:
         return {**state, **values}, {}
-    fell = {process_of(series) for series, value in values.items() if value < state.get(series, 0)}
+    grown = {series: value - state.get(series, 0) for series, value in values.items()}
+    fell = {process_of(series) for series, more in grown.items() if more < 0}
     anew = (fell - lives.steady) | lives.restarted
+    if not (fell or anew or lives.returned or lives.first_seen):
+        return {**state, **values}, grown
     last = dict(state)
     if anew:
         last.update({series: 0 for series in state if process_of(series) in anew})
