@@ -18,6 +18,7 @@ from modelrelease_operator.core.observed import Workload
 
 TOLERATED = Tolerance(ratio=1.0, points=1 / timedelta(days=1).total_seconds())
 """Never rolled back: stable's rate, and one end a day and pod more."""
+FRESH = EProcess.regression(TOLERATED)
 SHARE = 0.1
 """Of falseRollbackProbability, on top of it: what this gate may take back wrongly."""
 QUIET = timedelta(minutes=10)
@@ -70,8 +71,7 @@ def told(known: Crashes, version: str) -> str:
 
 
 def _process(known: Crashes) -> EProcess:
-    fresh = EProcess.regression(TOLERATED)
-    return fresh.from_state(known.processes) if known.processes else fresh
+    return FRESH.from_state(known.processes) if known.processes else FRESH
 
 
 def _of(workload: Workload | None) -> Mapping[str, int]:

@@ -175,6 +175,8 @@ class Reads:
     """Every histogram bound that must be counted."""
     keys: tuple[tuple[str, str], ...]
     """Of each comparison (`Comparison.keys`)."""
+    source: str
+    """Whose counters they are: the predictor's, the prober's, or the gate's own."""
 
     @classmethod
     def of(cls, gate: str, comparisons: Sequence[Comparison], limit: Limit | None) -> "Reads":
@@ -183,7 +185,8 @@ class Reads:
         streams = tuple(dict.fromkeys((*(test.stream for test in comparisons), *limits)))
         bounds = {bound for one in streams for bound in (one.canary_bound, one.stable_bound) if bound}
         keys = tuple(test.keys(gate) for test in comparisons)
-        return cls(streams=streams, bounds=frozenset(bounds), keys=keys)
+        source = streams[0].source if streams else PREDICTOR
+        return cls(streams=streams, bounds=frozenset(bounds), keys=keys, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +235,7 @@ class Question:
     @property
     def source(self) -> str:
         """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
-        return self.streams[0].source if self.streams else PREDICTOR
+        return self.reads.source
 
     def having(self, comparisons: tuple[Comparison, ...], limit: Limit | None) -> "Question":
         """Return the question with other evidence of the same tests."""

@@ -107,6 +107,7 @@ def process_of(series: str) -> str:
     return parse(series).process
 
 
+@lru_cache(maxsize=1024)
 def source_of_name(name: str) -> str:
     """Return who counts what has this name (`SeriesKey.name`)."""
     if name.startswith(PROBE):
