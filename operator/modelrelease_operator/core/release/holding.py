@@ -128,11 +128,12 @@ def hold(scope: Scope, desired: Desired, reason: Reason, message: str) -> Decisi
     asks = question is not None and canary.question is not question
     entered = phase is Phase.PAUSED and status.phase is not phase
     asked_at = scope.now if asks else canary.asked_at
-    scope = scope.with_canary(
+    canary = canary.but(
         inconclusive=canary.inconclusive or reason is Reason.INCONCLUSIVE,
         question=question,
         asked_at=asked_at if question else None,
-    ).with_status(phase=phase, message=message)
+    )
+    scope = scope.with_status(canary=canary, phase=phase, message=message)
     if phase is Phase.PAUSED and (asks or (entered and not question)):
         scope = scope.noticing(reason, message)
     return scope.decision(desired, requeue=until_next_look(scope))

@@ -50,7 +50,7 @@ def with_judgement(scope: Scope, judgement: Judgement) -> Scope:
     if _decidable(scope, judgement):
         unjudged += scope.passed
     sighted = judgement.sighted
-    scope = scope.with_canary(
+    judged_canary = canary.but(
         effective_weight=None if canary.unseen else judgement.effective_weight,
         next_look=scope.now + min(period, judgement.look_in or period),
         judged_seconds=canary.judged_seconds + (unjudged if sighted else 0.0),
@@ -60,6 +60,7 @@ def with_judgement(scope: Scope, judgement: Judgement) -> Scope:
         visible_seconds=canary.visible_seconds + scope.passed if _is_visible(scope, judgement) else 0.0,
     )
     return scope.with_status(
+        canary=judged_canary,
         evidence=judgement.evidence,
         gates=judgement.gates,
         samples=judgement.samples or status.samples,
