@@ -29,9 +29,6 @@ from pydantic import (
 MANIFEST_NAME = "manifest.json"
 """File name of the manifest, at the top of the artifact."""
 
-SCHEMA_VERSION = 1
-"""Raised when an older reader could misunderstand a newer manifest."""
-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["joblib", "skops", "mlflow"]
 """How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an `MLmodel`

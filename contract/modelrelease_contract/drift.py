@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import accumulate
 
 PRACTICAL_PSI = 0.1
 """Shifts below this are not worth acting on, however certain (a convention of credit scoring)."""
@@ -98,36 +97,6 @@ def psi(counts: Sequence[int], baseline: Sequence[int]) -> float:
     """
     pairs = _occupied(counts, baseline)
     return math.fsum((q - p) * math.log(q / p) for q, p in _shares(pairs))
-
-
-def jensen_shannon(counts: Sequence[int], baseline: Sequence[int]) -> float:
-    """Return the Jensen-Shannon divergence in nats, from 0 to ln 2, of shares smoothed by half a count."""
-    return 0.5 * math.fsum(
-        q * math.log(2 * q / (q + p)) + p * math.log(2 * p / (q + p))
-        for q, p in _shares(_occupied(counts, baseline))
-    )
-
-
-def kolmogorov_smirnov(counts: Sequence[int], baseline: Sequence[int]) -> float:
-    """Return the largest difference of cumulative shares; the bins must be in order of value."""
-    n, m = _sizes(_occupied(counts, baseline))
-    if not (n and m):
-        return 0.0
-    below = zip(accumulate(counts), accumulate(baseline), strict=True)
-    return max(abs(c / n - b / m) for c, b in below)
-
-
-def chi_squared(counts: Sequence[int], baseline: Sequence[int]) -> float:
-    """Return Pearson's two-sample statistic, for p-values: unlike PSI it is well calibrated below n = 100.
-
-    Under no drift it follows chi-squared with (occupied bins - 1) degrees of freedom. 0 when either
-    side has no values.
-    """
-    pairs = _occupied(counts, baseline)
-    n, m = _sizes(pairs)
-    if not (n and m):
-        return 0.0
-    return math.fsum((c * math.sqrt(m / n) - b * math.sqrt(n / m)) ** 2 / (c + b) for c, b in pairs)
 
 
 def psi_threshold(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from modelrelease_operator.core.counters import Sample, advance, exceedances, forget, tally
+from modelrelease_operator.core.counters import Sample, advance, forget, tally
 from modelrelease_operator.core.evidence import ArmCounts
 
 
@@ -102,20 +102,3 @@ def test_an_arms_counts_are_the_sums_over_its_series() -> None:
 
 def test_no_deltas_are_no_requests() -> None:
     assert tally({}, lambda _: True) == ArmCounts(total=0, bad=0)
-
-
-@pytest.mark.parametrize(
-    ("deltas", "slow"),
-    [
-        pytest.param({"pod1_inf": 100, "pod1_0.5": 93, "pod1_0.25": 50}, 7, id="those not within the bound"),
-        pytest.param({"pod1_inf": 0, "pod1_0.5": 0}, 0, id="no requests"),
-        pytest.param(
-            {"pod1_inf": 20, "pod1_0.5": 45}, 0, id="never negative after a restart that went unseen"
-        ),
-    ],
-)
-def test_slow_requests_are_the_difference_of_two_buckets(deltas: dict[str, int], slow: int) -> None:
-    counts = exceedances(
-        deltas, is_total=lambda s: s.endswith("_inf"), is_within=lambda s: s.endswith("_0.5")
-    )
-    assert counts == ArmCounts(total=deltas["pod1_inf"], bad=slow)

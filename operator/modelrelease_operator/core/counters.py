@@ -118,19 +118,6 @@ def tally(deltas: Mapping[str, int], is_bad: Callable[[str], bool]) -> ArmCounts
     return ArmCounts(total=sum(deltas.values()), bad=bad)
 
 
-def exceedances(
-    deltas: Mapping[str, int], *, is_total: Callable[[str], bool], is_within: Callable[[str], bool]
-) -> ArmCounts:
-    """Count the requests slower than a bucket's bound: those in the +Inf bucket and not in that one.
-
-    `is_total` picks the +Inf buckets and `is_within` those at the bound. Held to at least 0, which
-    only an unseen restart can undercut.
-    """
-    total = sum(delta for series, delta in deltas.items() if is_total(series))
-    within = sum(delta for series, delta in deltas.items() if is_within(series))
-    return ArmCounts(total=total, bad=max(0, total - within))
-
-
 def _whole_numbers(samples: Iterable[Sample]) -> dict[str, int]:
     values: dict[str, int] = {}
     for sample in samples:
