@@ -317,14 +317,15 @@ class Restarts:
         return self._having(_read(state, len(state)))
 
 
-def _written(log_e: Iterable[float]) -> list[float | None]:
+def _written(log_e: Sequence[float]) -> list[float | None]:
     """Return logarithms as JSON has them."""
-    return [None if value == -math.inf else value for value in log_e]
+    # Nearly always there is no infinity among them, and to look for it costs less than to ask each.
+    return [None if value == -math.inf else value for value in log_e] if -math.inf in log_e else [*log_e]
 
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
     """Return so many logarithms as they were stored. Raises ValueError for anything else."""
-    values = tuple([-math.inf if value is None else float(value) for value in state])
+    values = tuple([-math.inf if value is None else value for value in state])
     # A sum is infinite or not a number as soon as one of its terms is.
     if len(values) != size or not sum(values) < math.inf:
         msg = f"stored evidence must be {size} numbers or nulls, got {list(state)}"
@@ -662,7 +663,7 @@ def _log_sum_exp(values: Sequence[float]) -> float:
     largest = max(values)
     if largest == -math.inf:
         return largest
-    return largest + math.log(sum([math.exp(value - largest) for value in values]))
+    return largest + math.log(sum(map(math.exp, [value - largest for value in values])))
 
 
 def _log_mean_exp(values: Sequence[float]) -> float:
