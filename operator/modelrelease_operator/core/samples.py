@@ -194,24 +194,24 @@ def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Coll
     found: dict[tuple[str, str, bool], dict[str, Counter]] = {}
     unread: set[str] = set()
     for given in counters:
-        bound, value, counter = given.bound, given.value, given
-        # Without a call for each bucket: a look has a thousand.
-        if bound in unread and value >= 0 and value % 1 == 0:
-            continue
-        if given.revision not in revisions:
-            continue
+        counter, bound = given, given.bound
         if bound is not None:
+            # Without a call for each bucket: a look has a thousand.
+            if bound in unread and given.value >= 0 and given.value % 1 == 0:
+                continue
             spelled = canonical(bound)
             if bounds is not None and spelled not in bounds and is_number(spelled):
                 unread.add(bound)
-                if value >= 0 and value % 1 == 0:
+                if given.value >= 0 and given.value % 1 == 0:
                     continue
             if spelled != bound:
                 counter = replace(given, bound=spelled)
-        key = (counter.revision, counter.pod, counter.probe)
-        mine = found.get(key)
+        process = (counter.revision, counter.pod, counter.probe)
+        mine = found.get(process)
         if mine is None:
-            mine = found[key] = {}
+            if counter.revision not in revisions:
+                continue
+            mine = found[process] = {}
         series = series_of(counter)
         known = mine.get(series)
         if known is None or _age_and_value(counter) > _age_and_value(known):
@@ -223,15 +223,16 @@ def _age_and_value(counter: Counter) -> tuple[float, float]:
     return counter.at or 0.0, counter.value
 
 
+def _age(counter: Counter) -> float:
+    return counter.at or 0.0
+
+
 def _process(series: Mapping[str, Counter]) -> Process:
     """Return the process of these series, which are all of one."""
     one = next(iter(series.values()))
-    bounds, last = set(), None
-    for counter in series.values():
-        if counter.bound is not None:
-            bounds.add(counter.bound)
-        if counter.layout is None and (last is None or (counter.at or 0.0) > (last.at or 0.0)):
-            last = counter
+    bounds = [counter.bound for counter in series.values() if counter.bound is not None]
+    judged = [counter for counter in series.values() if counter.layout is None]
+    last = max(judged, key=_age, default=None)
     shown = None
     if last:
         shown = Shown(revision=one.revision, pod=one.pod, probe=one.probe, at=last.at, started=last.started)
