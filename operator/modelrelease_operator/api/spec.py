@@ -249,24 +249,21 @@ class Gate(Model):
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        if sum(settings is not None for settings in self._every) != 1:
+        every = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
+        if sum(settings is not None for settings in every) != 1:
             kinds = ", ".join(kind.kind for kind in get_args(GateSettings))
             msg = f"gate {self.name!r} must have exactly one of {kinds}"
             raise ValueError(msg)
         return self
 
     @property
-    def _every(self) -> tuple[GateSettings | None, ...]:
-        return self.error_rate, self.latency, self.predictions, self.counts, self.threshold
-
-    @property
     def settings(self) -> GateSettings:
         """What it asks."""
-        for settings in self._every:
-            if settings is not None:
-                return settings
-        msg = f"gate {self.name!r} asks nothing"
-        raise ValueError(msg)
+        asked = self.error_rate or self.latency or self.predictions or self.counts or self.threshold
+        if asked is None:
+            msg = f"gate {self.name!r} asks nothing"
+            raise ValueError(msg)
+        return asked
 
 
 DEFAULT_GATES = (

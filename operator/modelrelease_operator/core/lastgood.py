@@ -3,7 +3,7 @@
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Status
 
-PARTS = frozenset({"canary", "analysis", "drift", "paused"})
+PARTS = {"canary", "analysis", "drift", "paused"}
 
 
 def with_last_good(status: Status, spec: ReleaseSpec) -> Status:

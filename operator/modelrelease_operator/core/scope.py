@@ -112,7 +112,10 @@ class Scope:
 
     def with_status(self, **changes: Any) -> Self:
         """Return the scope with fields of the status changed."""
-        return replace(self, status=self.status.but(**changes))
+        return type(self)(
+            spec=self.spec, status=self.status.but(**changes), observed=self.observed, now=self.now,
+            passed=self.passed, notices=self.notices,
+        )  # fmt: skip
 
     def with_canary(self, **changes: Any) -> Self:
         """Return the scope with fields of the canary changed."""
