@@ -1,13 +1,17 @@
 """The door for kinds of gates: one that is put in is asked, judged, watched and planned like any other."""
 
+import pkgutil
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, get_args
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from modelrelease_operator.api.model import Model
-from modelrelease_operator.api.spec import Gate, GateSettings, ReleaseSpec
+from modelrelease_operator.api.gate_settings import GateSettings
+from modelrelease_operator.api.spec import Gate, Latency, ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
     GateStatus,
@@ -16,10 +20,19 @@ from modelrelease_operator.api.status import (
     Streak,
     Verdict,
 )
+from modelrelease_operator.core import gates
 from modelrelease_operator.core.answers import Answer, Number
 from modelrelease_operator.core.assumptions import Values
 from modelrelease_operator.core.gates.kind import GateKind
-from modelrelease_operator.core.gates.registry import KINDS, answer_of, assumed, kind_of, query_of, shown
+from modelrelease_operator.core.gates.registry import (
+    KINDS,
+    answer_of,
+    assumed,
+    kind_of,
+    kinds_of,
+    query_of,
+    shown,
+)
 from modelrelease_operator.core.judge import judge
 from modelrelease_operator.core.queries import Place
 from tests.support.builders import START, a_spec, a_target
@@ -29,11 +42,10 @@ CANARY = CanaryStatus(**a_target("2").parts(), since=START)
 PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))
 
 
-class Burn(Model):
+class Burn(GateSettings):
     """Settings of a kind that nobody has: how fast an error budget burns."""
 
-    kind: ClassVar[str] = "burn"
-    by_probes: ClassVar[bool] = False
+    kind = "burn"
     fastest: float = 2.0
 
 
@@ -41,10 +53,6 @@ class GateWithBurn(Gate):
     """A gate that may have it, as one more field of the spec."""
 
     burn: Burn | None = None
-
-    @property
-    def _given(self) -> tuple[Any, ...]:
-        return (self.burn,) if self.burn else super()._given
 
 
 class BurnKind(GateKind[Burn]):
@@ -82,15 +90,39 @@ class BurnKind(GateKind[Burn]):
 
 @pytest.fixture
 def spec(monkeypatch: pytest.MonkeyPatch) -> ReleaseSpec:
-    """Put the kind in, as its module and one entry would, and ask for it."""
-    monkeypatch.setitem(KINDS, Burn, BurnKind())
+    """Put the kind in, as its field and its module do, and ask for it."""
+    module = ModuleType(f"{gates.__name__}.burn")
+    monkeypatch.setattr(module, "KIND", BurnKind(), raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(KINDS, Burn, kinds_of(GateWithBurn)[Burn])
     plain = a_spec()
     gate = GateWithBurn(name="budget", burn=Burn())
     return plain.but(analysis=plain.analysis.but(gates=(gate,)))
 
 
 def test_every_kind_that_a_spec_may_have_has_its_module():
-    assert set(get_args(GateSettings)) == set(KINDS)
+    assert set(Gate.kinds().values()) == set(KINDS)
+
+
+def test_every_module_of_a_kind_has_its_field_in_the_spec():
+    names = [module.name for module in pkgutil.iter_modules(gates.__path__)]
+    modules = {name: import_module(f"{gates.__name__}.{name}") for name in names}
+    assert {name for name, module in modules.items() if hasattr(module, "KIND")} == set(Gate.kinds())
+
+
+def test_a_kind_is_called_in_messages_as_people_write_its_field():
+    aliases = {name: Gate.model_fields[name].alias for name in Gate.kinds()}
+    assert aliases == {name: settings.kind for name, settings in Gate.kinds().items()}
+
+
+def test_a_field_without_its_module_lets_nothing_start():
+    with pytest.raises(ImportError, match=r"gates\.burn"):
+        kinds_of(GateWithBurn)
+
+
+def test_a_gate_of_two_kinds_is_refused_and_the_kinds_that_there_are_are_named(spec: ReleaseSpec):
+    with pytest.raises(ValueError, match=r"exactly one of errorRate, latency, .*, burn"):
+        GateWithBurn(name="budget", burn=Burn(), latency=Latency())
 
 
 def test_a_kind_that_is_put_in_is_asked_in_its_own_words(spec: ReleaseSpec):
