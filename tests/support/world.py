@@ -8,15 +8,26 @@ here is also one of an operator that is restarted at every pass.
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Target
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Phase,
+    Reason,
+    StableStatus,
+    Status,
+    Target,
+    Verdict,
+)
+from modelrelease_operator.core.answers import Answer, NoAnswer
 from modelrelease_operator.core.chance import binomial
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
+from modelrelease_operator.core.gates.registry import answer_of
 from modelrelease_operator.core.observed import (
     Commands,
     Counter,
@@ -25,7 +36,9 @@ from modelrelease_operator.core.observed import (
     Problem,
     Workload,
 )
+from modelrelease_operator.core.queries import ARM, KIND, Place
 from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
 from tests.support.builders import START, a_spec, a_target
 
@@ -43,6 +56,10 @@ class Behaviour:
     probe_error_rate: float = 0.0
     probes_refused: bool = False
     latency: float = 0.015
+    gone_bad: float = 0.0
+    """Share of the requests that a person's own counters count as bad."""
+    bins: tuple[float, ...] = ()
+    """Shares of the answers by bin of the baseline; with none, answers are not counted by bin."""
     starts: bool = True
     refuses: str | None = None
     blocked: str | None = None
@@ -126,6 +143,7 @@ class World:
             generation=1,
             target=self.target,
             problem=self.problem,
+            answers=self._answers(),
             workloads={name: self._workload(name) for name in self._revisions()},
             routed=self.routed,
             metrics=self._metrics(),
@@ -247,12 +265,13 @@ class World:
                 pod=pod.name,
                 code=value if kind == "code" else None,
                 bound=value if kind == "le" else None,
+                bin=value if kind == "bin" else None,
+                layout=value if kind == "layout" else None,
                 value=count,
             )
-            for revision, pods in self.pods.items()
-            for pod in pods
-            if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped
+            for revision, pod in self._scraped()
             for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
+            if kind != "own"
         ) + tuple(
             Counter(
                 revision=revision, pod="prober", probe=True, value=count,
@@ -261,6 +280,35 @@ class World:
             for revision, counters in self.probed.items()
             for (kind, value), count in counters.items()
         )  # fmt: skip
+
+    def _scraped(self) -> Iterator[tuple[str, Pod]]:
+        for revision, pods in self.pods.items():
+            for pod in pods:
+                if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped:
+                    yield revision, pod
+
+    def _answers(self) -> dict[str, Answer]:
+        """Answer the gates' own queries as Prometheus would, where the operator asks them."""
+        pair = judged_pair(self.status)
+        gates = [gate for gate in self.spec.analysis.gates if gate.counts]
+        if pair is None or not gates:
+            return {}
+        if not self.prometheus_up:
+            away = NoAnswer(verdict=Verdict.UNAVAILABLE, message="Prometheus does not answer")
+            return {gate.name: away for gate in gates}
+        canary, stable = pair
+        place = Place(
+            namespace="ml", release=RELEASE, canary=canary, stable=stable, interval=self.spec.analysis.period
+        )
+        arms = {canary.revision: "canary", stable.revision: "stable"}
+        rows = [
+            {"metric": {ARM: arms[revision], KIND: of, "pod": pod.name}, "value": [0, str(count)]}
+            for revision, pod in self._scraped()
+            if revision in arms
+            for (kind, of), count in pod.counters.items()
+            if kind == "own"
+        ]
+        return {gate.name: answer_of(gate, place, rows) for gate in gates}
 
     def _apply(self, desired: Desired) -> None:
         wanted = {running.target.revision: running.replicas for running in desired.running}
@@ -303,8 +351,25 @@ class World:
         grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
         for bound in self.bounds:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
+        grown |= self._by_own_counters(requests, behaviour) | self._by_bins(requests, behaviour)
         for key, count in grown.items():
             pod.counters[key] = pod.counters.get(key, 0) + count
+        if behaviour.bins:
+            pod.counters["layout", "baseline"] = 1
+
+    def _by_own_counters(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
+        if not any(gate.counts for gate in self.spec.analysis.gates):
+            return {}
+        bad = binomial(self.random, requests, behaviour.gone_bad)
+        return {("own", "total"): requests, ("own", "bad"): bad}
+
+    def _by_bins(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
+        grown, left = {}, 1.0
+        for index, share in enumerate(behaviour.bins):
+            count = binomial(self.random, requests, min(1.0, share / left) if left > 0 else 0.0)
+            grown["bin", str(index)] = count
+            requests, left = requests - count, left - share
+        return grown
 
     def _probe(self, pairs: int) -> None:
         assert self.probing
