@@ -334,7 +334,7 @@ class World:
         return Pod(name=f"{revision}-{serial}", ready_at=self.now + timedelta(seconds=self.start_seconds))
 
     def _serve(self, requests: int) -> None:
-        names = self.routed or ()
+        names = sorted(self.routed or ())
         pods = [(name, pod) for name in names for pod in self.pods.get(name, ()) if pod.ready]
         if not pods:
             self.unanswered += requests if self.served else 0
