@@ -7,7 +7,7 @@ import pytest
 
 from cluster import Cluster
 from examples.waiting import wait_until
-from tests.support.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
+from testbed.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
 
 OUTAGE_SECONDS = 180
 

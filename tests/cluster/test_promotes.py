@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.releases import SOON_SURE, Release, phase_is
+from testbed.releases import SOON_SURE, Release, phase_is
 
 
 def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request(release: Release) -> None:

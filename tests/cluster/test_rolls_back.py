@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.releases import Release, rejected
+from testbed.releases import Release, rejected
 
 
 def test_a_version_that_fails_is_rolled_back_and_no_other_request_is_lost(release: Release) -> None:

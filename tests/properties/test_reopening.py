@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Verdict
-from tests.support.builders import a_target
-from tests.support.world import Behaviour, World, a_serving_world
+from testbed.builders import a_target
+from testbed.world import Behaviour, World, a_serving_world
 
 SEEDS = range(5)
 REFUNDS = {"bad": "refunds{revision='{{revision}}'}", "total": "orders{revision='{{revision}}'}"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
-from tests.support.world import Behaviour, Pod, World
+from testbed.world import Behaviour, Pod, World
 
 DISCOVERY = 5.0
 """Seconds until Prometheus knows a new pod: it asks the API server that often."""

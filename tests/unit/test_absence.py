@@ -10,7 +10,7 @@ from modelrelease_operator.core.absence import EVERYBODY, GONE_AFTER, MOST_REMEM
 from modelrelease_operator.core.answers import Answer, NoAnswer, Tallied
 from modelrelease_operator.core.judge import judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
-from tests.support.builders import START, a_spec, a_target, seconds
+from testbed.builders import START, a_spec, a_target, seconds
 
 ERRORS = {"name": "errors", "errorRate": {}}
 REFUNDS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}

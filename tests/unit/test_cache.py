@@ -10,8 +10,8 @@ from modelrelease_operator.api import names
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import cache as module
 from modelrelease_operator.runtime.cache import Cached, Store
-from tests.support.api_server import ApiServer, Object
-from tests.support.operating import Operating, connected, operating
+from testbed.api_server import ApiServer, Object
+from testbed.operating import Operating, connected, operating
 
 QNA = ("ml", "qna")
 

@@ -17,9 +17,9 @@ from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.story import Story, story_of
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import a_target
-from tests.support.servers import serving
-from tests.support.world import Behaviour, World, a_serving_world, a_world, a_world_in
+from testbed.builders import a_target
+from testbed.servers import serving
+from testbed.world import Behaviour, World, a_serving_world, a_world, a_world_in
 
 
 def the_object(world: World, **changes: Any) -> dict[str, Any]:

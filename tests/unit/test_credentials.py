@@ -20,8 +20,8 @@ from modelrelease_operator.runtime.metric_sources.prometheus.servers import Prom
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from modelrelease_operator.runtime.telemetry import log_as_json
 from modelrelease_operator.settings import Settings
+from testbed.servers import answering, serving
 from tests.support.asking import asking
-from tests.support.servers import answering, serving
 
 TOKEN = "s3cr3t-t0k3n"
 CHART = Path(__file__).parents[2] / "charts/modelrelease"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Verdict
-from tests.support.builders import a_target
-from tests.support.world import Behaviour, World, a_serving_world
+from testbed.builders import a_target
+from testbed.world import Behaviour, World, a_serving_world
 
 SOON_OVER = {"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50}], "progressDeadline": "40s"}
 

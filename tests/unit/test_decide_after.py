@@ -3,8 +3,8 @@
 from typing import Any
 
 from modelrelease_operator.api.status import Phase, Reason
-from tests.support.builders import a_target, seconds
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import a_target, seconds
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 KEPT = {"keepPrevious": "10m"}
 SICK = Behaviour(error_rate=0.5)

@@ -6,8 +6,8 @@ import pytest
 
 from modelrelease_operator.api.status import REJECTIONS_LIMIT, Phase, Reason
 from modelrelease_operator.core.observed import Commands
-from tests.support.builders import a_problem, a_target, seconds
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import a_problem, a_target, seconds
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 STABLE_ONLY = frozenset({"rev1"})
 UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)

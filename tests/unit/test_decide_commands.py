@@ -7,8 +7,8 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.observed import Commands, Signature
-from tests.support.builders import START, a_target
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import START, a_target
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 FOUR = {"steps": [{"weight": weight, "bake": "10s"} for weight in (5, 10, 25, 50)], "progressDeadline": "5m"}
 

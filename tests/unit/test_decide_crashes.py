@@ -7,8 +7,8 @@ import pytest
 from modelrelease_operator.api.status import Crashes, Phase, Reason
 from modelrelease_operator.core.crashes import convicts, counted, unquiet
 from modelrelease_operator.core.observed import Workload
-from tests.support.builders import a_spec, a_target
-from tests.support.world import Behaviour, World, a_world, a_world_in
+from testbed.builders import a_spec, a_target
+from testbed.world import Behaviour, World, a_world, a_world_in
 
 NONE = dict.fromkeys(("steps", "startDeadline", "progressDeadline", "keepPrevious"))
 DEFAULT: dict[str, Any] = {"canary": NONE, "analysis": {}}

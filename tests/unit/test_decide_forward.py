@@ -3,8 +3,8 @@
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status
-from tests.support.builders import a_target, seconds
-from tests.support.world import Behaviour, a_serving_world, a_world, a_world_in
+from testbed.builders import a_target, seconds
+from testbed.world import Behaviour, a_serving_world, a_world, a_world_in
 
 STABLE_ONLY, BOTH = frozenset({"rev1"}), frozenset({"rev1", "rev2"})
 

@@ -3,8 +3,8 @@
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status
-from tests.support.builders import a_target
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import a_target
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 STABLE_ONLY = frozenset({"rev1"})
 UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK)

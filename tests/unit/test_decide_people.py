@@ -4,8 +4,8 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Verdict
 from modelrelease_operator.core.observed import Commands
-from tests.support.builders import a_target, seconds
-from tests.support.world import Behaviour, a_serving_world, a_world_in
+from testbed.builders import a_target, seconds
+from testbed.world import Behaviour, a_serving_world, a_world_in
 
 UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 LONG = {"steps": [{"weight": 25, "bake": "1h"}, {"weight": 50, "bake": "1h"}], "progressDeadline": "9h"}

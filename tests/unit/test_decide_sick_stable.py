@@ -4,8 +4,8 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.observed import Commands
-from tests.support.builders import a_target, seconds
-from tests.support.world import World, a_serving_world, a_world_in
+from testbed.builders import a_target, seconds
+from testbed.world import World, a_serving_world, a_world_in
 
 PLAN = {"steps": [{"weight": 25, "bake": "10m"}]}
 

@@ -8,8 +8,8 @@ import pytest
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import a_spec, a_target, seconds
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import a_spec, a_target, seconds
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 POLICIES = ("Pause", "Promote", "RollBack")
 

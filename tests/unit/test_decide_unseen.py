@@ -6,9 +6,9 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.observed import Commands
-from tests.support.builders import a_spec, a_target
+from testbed.builders import a_spec, a_target
+from testbed.world import Behaviour, World, a_world_in
 from tests.support.scraping import ScrapedWorld
-from tests.support.world import Behaviour, World, a_world_in
 
 STABLE_ONLY = frozenset({"rev1"})
 LONG = {"steps": [{"weight": 25, "bake": "10m"}, {"weight": 50, "bake": "10m"}]}

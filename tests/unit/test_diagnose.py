@@ -9,9 +9,9 @@ from aiohttp import web
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import meaning_of
+from testbed.builders import a_spec, a_target
+from testbed.servers import serving
 from tests.support.asking import asking, revisions
-from tests.support.builders import a_spec, a_target
-from tests.support.servers import serving
 
 POD = "qna-rev2-abc"
 SERIES = {"__name__": "predictions_total", "release": "qna", "revision": "rev2", "code": "200"}

@@ -14,8 +14,8 @@ from modelrelease_operator.core.drift_status import condition, is_news, with_win
 from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
 from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.release.decide import decide
-from tests.support.builders import START, a_target
-from tests.support.world import World, a_serving_world, a_world, a_world_in
+from testbed.builders import START, a_target
+from testbed.world import World, a_serving_world, a_world, a_world_in
 
 TEN = timedelta(minutes=10)
 LETTERS = {"D": DriftVerdict.DRIFTED, "S": DriftVerdict.STABLE, "I": DriftVerdict.INSUFFICIENT}

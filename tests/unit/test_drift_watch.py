@@ -15,9 +15,9 @@ from modelrelease_operator.core.drift_windows import PREDICTIONS
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
+from testbed.builders import START
+from testbed.servers import serving
 from tests.support.asking import revisions
-from tests.support.builders import START
-from tests.support.servers import serving
 
 KEY = ("ml", "qna")
 MINUTE = timedelta(minutes=1)

@@ -19,7 +19,7 @@ from modelrelease_operator.core.drift_windows import (
     calibration,
     look,
 )
-from tests.support.builders import START
+from testbed.builders import START
 
 MINUTE = timedelta(minutes=1)
 EVEN = (1000,) * 10

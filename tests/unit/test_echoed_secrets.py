@@ -30,9 +30,9 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Question,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.history import PrometheusHistory
+from testbed.builders import START, a_spec, a_target
+from testbed.servers import Handler, serving
 from tests.support.asking import asking
-from tests.support.builders import START, a_spec, a_target
-from tests.support.servers import Handler, serving
 
 PASSWORD = 'p"ss/w\\rd<&> äö'
 TOKEN = "s3cr3t-t0k3n"

@@ -10,8 +10,8 @@ from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
 from modelrelease_operator.runtime import workers as workers_module
 from modelrelease_operator.runtime.metrics import CONDITION, FAILING
 from modelrelease_operator.runtime.workers import Workers
-from tests.support.api_server import Object
-from tests.support.operating import Operating, operating
+from testbed.api_server import Object
+from testbed.operating import Operating, operating
 
 
 @pytest.fixture

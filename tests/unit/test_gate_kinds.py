@@ -35,7 +35,7 @@ from modelrelease_operator.core.gates.registry import (
 )
 from modelrelease_operator.core.judge import judge
 from modelrelease_operator.core.queries import Place
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.errors import Unavailable
-from tests.support.api_server import Object
-from tests.support.operating import FAST, Operating, operating
+from testbed.api_server import Object
+from testbed.operating import FAST, Operating, operating
 
 
 @pytest.fixture

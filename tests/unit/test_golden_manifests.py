@@ -13,7 +13,7 @@ from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Recipe
 from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
 from modelrelease_operator.manifests import Owner, render
-from tests.support.builders import a_target
+from testbed.builders import a_target
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 GOLDEN = Path(__file__).parent / "golden"

@@ -33,9 +33,9 @@ from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.gates.threshold import key_of
 from modelrelease_operator.core.observed import Commands, MetricsUnavailable, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
+from testbed.world import Behaviour, a_serving_world
 from tests.support.scraping import ScrapedWorld
-from tests.support.world import Behaviour, a_serving_world
 
 FOLDER = Path(__file__).parent / "golden_status"
 TODAY, OLDER = FOLDER / "today.json", FOLDER / "2026-11-23.json"

@@ -9,7 +9,7 @@ from modelrelease_operator.errors import Gone
 from modelrelease_operator.runtime.handlers import Handlers, registry_for
 from modelrelease_operator.runtime.workers import OVERDUE_SECONDS
 from modelrelease_operator.settings import Settings
-from tests.support.operating import Operating, operating
+from testbed.operating import Operating, operating
 
 KEY = ("ml", "qna")
 

@@ -23,8 +23,8 @@ from modelrelease_operator.runtime.metric_sources.prometheus.rows import Rows
 from modelrelease_operator.runtime.metric_sources.prometheus.servers import PrometheusServers
 from modelrelease_operator.runtime.web import NotAllowed, Reach, Trouble, Web
 from modelrelease_operator.settings import Settings
+from testbed.servers import Handler, answering, hanging_up, never, serving
 from tests.support.asking import asking, revisions
-from tests.support.servers import Handler, answering, hanging_up, never, serving
 
 ARMS = revisions("rev1", "rev2")
 ROW = b'{"metric":{"__name__":"predictions_total","pod":"p","revision":"a","code":"200"},"value":[1,"1"]},'

@@ -11,7 +11,7 @@ from modelrelease_operator.core.intervals import Counted, Moment, count, with_ho
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.samples import newest, sight_of
 from modelrelease_operator.core.series import PREDICTOR, PROBE
-from tests.support.builders import START
+from testbed.builders import START
 
 ARMS = ("rev2", "rev1")
 Pods = Mapping[str, tuple[float | None, int]]

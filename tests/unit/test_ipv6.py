@@ -33,8 +33,8 @@ from modelrelease_training import alerts
 from modelrelease_training.drift.server import WatchedServer, config_of
 from modelrelease_training.drift.settings import ServiceSettings
 from modelrelease_training.drift.worker import Worker
+from testbed.servers import answering, serving
 from tests.support.asking import asking, revisions
-from tests.support.servers import answering, serving
 
 LOOPBACK = "::1"
 MANIFEST = json.dumps(

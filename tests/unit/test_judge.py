@@ -10,8 +10,8 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, Phase, StableStatus, Status, Verdict
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
-from tests.support.builders import START, a_spec, a_target, seconds
-from tests.support.world import Behaviour, a_serving_world, a_world_in
+from testbed.builders import START, a_spec, a_target, seconds
+from testbed.world import Behaviour, a_serving_world, a_world_in
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)

@@ -9,7 +9,7 @@ from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.understand import understood
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 REFUSAL = Invalid("spec.analysis.interval: duration '0s' must be at least 1s")
 

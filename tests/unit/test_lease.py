@@ -9,8 +9,8 @@ from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import lease as module
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
-from tests.support.api_server import ApiServer
-from tests.support.operating import connected
+from testbed.api_server import ApiServer
+from testbed.operating import connected
 
 SPACE = "kube-system"
 

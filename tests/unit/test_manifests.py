@@ -14,8 +14,8 @@ from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
 from modelrelease_operator.core.desired import Desired, DesiredWorkload
 from modelrelease_operator.manifests import Owner, render, settled
 from modelrelease_operator.manifests.overlay import merged
-from tests.support.builders import START, a_target
-from tests.support.world import a_world_in
+from testbed.builders import START, a_target
+from testbed.world import a_world_in
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 EVERYTHING = Recipe(

@@ -7,7 +7,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, StableStatus, Status, Target
 from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from tests.support.builders import START, a_spec
+from testbed.builders import START, a_spec
 
 MODEL = {"uri": "pvc://models/qna/7", "version": "7", "sha256": "0" * 64}
 HOST = {"spec": {"hostPID": True}}

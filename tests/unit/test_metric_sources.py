@@ -17,11 +17,11 @@ from modelrelease_operator.runtime.metric_sources import registry
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
 from modelrelease_operator.runtime.metric_sources.source import MetricSource
 from modelrelease_operator.settings import Settings
+from testbed.builders import a_spec, a_target
+from testbed.servers import serving
 from tests.support.asking import asking
-from tests.support.builders import a_spec, a_target
 from tests.support.foreign_server import FOREIGN_IMAGE, registered
 from tests.support.pages import Pages
-from tests.support.servers import serving
 
 STABLE, CANARY = a_target("1"), a_target("2", recipe=Recipe(image=FOREIGN_IMAGE))
 PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))

@@ -13,7 +13,7 @@ from modelrelease_operator.runtime import notify as module
 from modelrelease_operator.runtime.metrics import NOTIFICATIONS
 from modelrelease_operator.runtime.notify import QUEUE, TOPICS, Notifier
 from modelrelease_operator.settings import NOTIFY_TOPICS, Settings
-from tests.support.servers import serving
+from testbed.servers import serving
 
 KEY = ("ml", "qna")
 ALL = tuple(TOPICS)

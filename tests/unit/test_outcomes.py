@@ -17,10 +17,10 @@ from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.mlflow import Registry
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder, record
-from tests.support.builders import START, a_target
+from testbed.builders import START, a_target
+from testbed.servers import answering, serving
+from testbed.world import Behaviour, World, a_serving_world
 from tests.support.registering import Registering, a_manifest, a_registered_model
-from tests.support.servers import answering, serving
-from tests.support.world import Behaviour, World, a_serving_world
 
 KEY = ("ml", "qna")
 CANDIDATE = {"model": {"uri": "models:/qna@candidate"}}

@@ -16,8 +16,8 @@ from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
-from tests.support.builders import START, a_spec, a_target
-from tests.support.servers import Handler, answering, hanging_up, never, serving
+from testbed.builders import START, a_spec, a_target
+from testbed.servers import Handler, answering, hanging_up, never, serving
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)

@@ -7,7 +7,7 @@ import pytest
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone
-from tests.support.operating import Operating, operating
+from testbed.operating import Operating, operating
 
 
 @pytest.fixture

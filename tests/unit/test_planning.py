@@ -15,7 +15,7 @@ from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay
 from modelrelease_operator.core.forecast import forecast
 from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan, plan
 from modelrelease_operator.core.simulation import Scenario, simulate
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
 
 ERRORS = {"name": "errors", "errorRate": {}}
 LATENCY = {"name": "latency", "latency": {}}

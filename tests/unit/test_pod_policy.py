@@ -7,7 +7,7 @@ import pytest
 from modelrelease_operator.api.pod_policy import LEVELS, Allowed
 from modelrelease_operator.api.pods import POD_SPEC
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
 
 OWN = {"name": "tunnel", "image": "t:1"}
 USUAL = Allowed.parse("scheduling")

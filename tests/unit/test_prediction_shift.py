@@ -11,7 +11,7 @@ from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableSta
 from modelrelease_operator.core.judge import judge
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.prediction_shift import prediction_bins, why_not
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
 
 EVEN = (0.1,) * 10
 EDGES = (0.28, 0.07, 0.06, 0.045, 0.04, 0.04, 0.045, 0.05, 0.07, 0.3)

@@ -13,7 +13,7 @@ from modelrelease_operator.api.status import Recipe, Target
 from modelrelease_operator.core.desired import Desired, DesiredProber
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic.replicas import selector_for
-from tests.support.builders import a_target
+from testbed.builders import a_target
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 

@@ -13,8 +13,8 @@ from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.core.story import story_of
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import START, a_spec, a_target, seconds
-from tests.support.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.builders import START, a_spec, a_target, seconds
+from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 PROBED: dict[str, Any] = {"interval": "5s", "probe": {"rate": 100}}
 ERRORS = [{"name": "errors", "errorRate": {}}]

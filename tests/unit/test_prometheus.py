@@ -14,9 +14,9 @@ from aiohttp import web
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status, Verdict
 from modelrelease_operator.core.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
+from testbed.builders import START, a_spec, a_target
+from testbed.servers import Handler, answering, hanging_up, never, serving
 from tests.support.asking import asking, revisions
-from tests.support.builders import START, a_spec, a_target
-from tests.support.servers import Handler, answering, hanging_up, never, serving
 
 COUNT = {"__name__": "predictions_total", "revision": "rev2", "pod": "p", "code": "500"}
 BUCKET = {"__name__": "prediction_duration_seconds_bucket", "revision": "rev1", "pod": "q", "le": "0.05"}

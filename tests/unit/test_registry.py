@@ -20,9 +20,9 @@ from modelrelease_operator.runtime.mlflow import Registry, registry_of
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolve import resolve, target_of
 from modelrelease_operator.settings import Settings
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
+from testbed.servers import answering, never, serving
 from tests.support.registering import Registering, a_manifest, a_registered_model, digest_tag
-from tests.support.servers import answering, never, serving
 
 KEY = ("ml", "qna")
 

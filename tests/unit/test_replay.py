@@ -22,8 +22,8 @@ from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.metric_sources.prometheus.history import MOST_POINTS, PrometheusHistory
 from modelrelease_operator.runtime.recording import Recording
 from modelrelease_operator.runtime.replay import Replayed, arms_of, replay, target_of
-from tests.support.builders import a_spec
-from tests.support.servers import Handler, answering, hanging_up, serving
+from testbed.builders import a_spec
+from testbed.servers import Handler, answering, hanging_up, serving
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 STEP = timedelta(seconds=10)

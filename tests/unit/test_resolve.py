@@ -17,8 +17,8 @@ from modelrelease_operator.runtime import resolve as module
 from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means, target_of
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.settings import Settings
-from tests.support.builders import START, a_spec
-from tests.support.servers import Handler, answering, hanging_up, never, serving
+from testbed.builders import START, a_spec
+from testbed.servers import Handler, answering, hanging_up, never, serving
 
 MANIFEST = {
     "name": "qna",

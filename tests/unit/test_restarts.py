@@ -10,7 +10,7 @@ from modelrelease_operator.api.status import CanaryStatus, Evidence, StableStatu
 from modelrelease_operator.core.judge import judge
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.restarts import planned_copies, with_due_copies
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
 
 HOUR = timedelta(hours=1)
 FRESH = Evidence()

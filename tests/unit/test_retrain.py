@@ -19,8 +19,8 @@ from modelrelease_operator.core.retrain import refused
 from modelrelease_operator.core.story import story_of
 from modelrelease_operator.manifests import Owner, retrain_job
 from modelrelease_operator.runtime.observe import read_jobs
-from tests.support.builders import START, a_spec, a_target, seconds
-from tests.support.world import World, a_serving_world, a_world_in
+from testbed.builders import START, a_spec, a_target, seconds
+from testbed.world import World, a_serving_world, a_world_in
 from tests.unit.test_drift_status import windows
 
 RETRAIN = {"image": "train:1", "cooldown": "1h"}

@@ -19,7 +19,7 @@ from benchmarks.serving.figures import MANY, ONE, Load, Visit, fastest_rival, qu
 from benchmarks.serving.goals import goals
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
-from tests.support.servers import answering, hanging_up, never, serving
+from testbed.servers import answering, hanging_up, never, serving
 
 ROW = [0.1] * 16
 

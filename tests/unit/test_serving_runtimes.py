@@ -15,7 +15,7 @@ from modelrelease_operator.errors import Invalid
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.serving_runtimes import ServingRuntime, runtime_of
 from modelrelease_operator.serving_runtimes.registry import SERVING_RUNTIMES
-from tests.support.builders import a_target
+from testbed.builders import a_target
 from tests.support.foreign_server import FOREIGN, FOREIGN_IMAGE, registered
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")

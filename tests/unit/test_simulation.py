@@ -19,7 +19,7 @@ from modelrelease_operator.core.evidence import ArmCounts
 from modelrelease_operator.core.fleet import Chance, Course, Group, Scrapes, groups_of
 from modelrelease_operator.core.forecast import forecast
 from modelrelease_operator.core.simulation import End, Latency, Outcome, Scenario, simulate
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
 
 SIZES = [(1, 0.3), (10, 0.5), (40, 0.02), (40, 0.97), (200, 0.3), (2_000, 0.01), (5_000, 0.4), (100_000, 0.9)]
 MEANS = [0.01, 0.7, 5.0, 29.9, 31.0, 250.0, 12_345.6]

@@ -8,7 +8,7 @@ import pytest
 from modelrelease_operator.api.durations import format_duration, parse_duration
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
 
 URI = "http://store/qna/1"
 DIGEST = "0" * 64

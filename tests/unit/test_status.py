@@ -19,8 +19,8 @@ from modelrelease_operator.api.status import (
 from modelrelease_operator.core.conditions import with_conditions, with_stall
 from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.errors import Invalid
-from tests.support.builders import START, a_problem, a_target, seconds
-from tests.support.world import Behaviour, World, a_serving_world, a_world, a_world_in
+from testbed.builders import START, a_problem, a_target, seconds
+from testbed.world import Behaviour, World, a_serving_world, a_world, a_world_in
 
 
 def conditions(status: Status) -> dict[str, tuple[str, str]]:

@@ -15,8 +15,8 @@ from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic import registry
 from modelrelease_operator.traffic.provider import Object, ObjectKey, Route, Split, TrafficProvider
 from modelrelease_operator.traffic.replicas import rounding_note, routed_by, selector_for, split
-from tests.support.builders import a_target
-from tests.support.world import a_serving_world
+from testbed.builders import a_target
+from testbed.world import a_serving_world
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 WEIGHTS, REPLICAS = st.integers(1, 99), st.integers(1, 1000)

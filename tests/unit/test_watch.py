@@ -9,7 +9,7 @@ from modelrelease_operator.api.status import Crashes, Evidence, Streak
 from modelrelease_operator.core.gates.threshold import key_of
 from modelrelease_operator.core.release.watch import suspicion
 from modelrelease_operator.core.streams import own_stream
-from tests.support.builders import a_spec
+from testbed.builders import a_spec
 
 REFUNDS = {"bad": "refunds{revision='{{revision}}'}", "total": "orders{revision='{{revision}}'}"}
 COUNTS: dict[str, Any] = {"name": "refunds", "counts": REFUNDS}

@@ -40,7 +40,7 @@ from modelrelease_operator.core.queries import ARM, KIND, Place
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
 
 BACK_OFF = (0, 10, 20, 40, 80, 160, 300)
 """Seconds that the kubelet waits before it starts a container once more."""

@@ -20,7 +20,7 @@ from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
-from tests.support.api_server import BY_KIND, ApiServer, Object
+from testbed.api_server import BY_KIND, ApiServer, Object
 
 BOUNDS = ("0.01", "0.1", "1.0", "+Inf")
 FAST: dict[str, Any] = {
