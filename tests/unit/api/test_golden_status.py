@@ -1,8 +1,8 @@
 """Whole statuses as operators stored them: today's is read and written byte for byte, an older one is read.
 
-`python -m tests.unit.test_golden_status` records today's anew, where a change of the form is meant. The older
-one was written by the operator of 2026-11-23 and is never changed: releases that it left in the middle of a
-canary are still there.
+`python -m tests.unit.api.test_golden_status` records today's anew, where a change of the form is meant. The
+older one was written by the operator of 2026-11-23 and is never changed: releases that it left in the middle
+of a canary are still there.
 """
 
 import base64

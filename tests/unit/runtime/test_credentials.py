@@ -24,7 +24,7 @@ from testbed.servers import answering, serving
 from tests.support.asking import asking
 
 TOKEN = "s3cr3t-t0k3n"
-CHART = Path(__file__).parents[2] / "charts/modelrelease"
+CHART = Path(__file__).parents[3] / "charts/modelrelease"
 
 
 class Secrets:

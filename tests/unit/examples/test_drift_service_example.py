@@ -17,7 +17,7 @@ from modelrelease_serving.settings import variables as of_the_predictor
 from modelrelease_training.drift.exported import Exported
 from modelrelease_training.drift.settings import variables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples/drift-service"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

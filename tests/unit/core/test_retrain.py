@@ -21,7 +21,7 @@ from modelrelease_operator.manifests import Owner, retrain_job
 from modelrelease_operator.runtime.observe import read_jobs
 from testbed.builders import START, a_spec, a_target, seconds
 from testbed.world import World, a_serving_world, a_world_in
-from tests.unit.test_drift_status import windows
+from tests.unit.core.test_drift_status import windows
 
 RETRAIN = {"image": "train:1", "cooldown": "1h"}
 OWNER = Owner(namespace="ml", name="qna", uid="u1")

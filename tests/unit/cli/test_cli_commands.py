@@ -15,7 +15,7 @@ import pytest
 
 from modelrelease_operator.cli import main, parser
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples/releases").glob("*.yaml"))
 STEPS = str(ROOT / "examples/releases/steps.yaml")
 PAGE = (ROOT / "docs/reference/cli.md").read_text()
