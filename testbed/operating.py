@@ -184,7 +184,7 @@ async def connected(server: ApiServer) -> Kube:
     with tempfile.TemporaryDirectory() as folder:
         settings = kube_client.Configuration()
         path = str(server.kubeconfig(Path(folder)))
-        await kube_config.load_kube_config(path, client_configuration=settings)  # type: ignore[no-untyped-call]
+        await kube_config.load_kube_config(path, client_configuration=settings)
     settings.connection_pool_maxsize = 0
     return Kube(kube_client.ApiClient(settings))
 

@@ -103,7 +103,7 @@ class Release:
     @cached_property
     def _api(self) -> CustomObjectsApi:
         """A client of our own: a kubectl for each look of many waiting threads would take a core."""
-        return CustomObjectsApi(new_client_from_config(str(self.cluster.kubeconfig)))  # type: ignore[no-untyped-call]
+        return CustomObjectsApi(new_client_from_config(str(self.cluster.kubeconfig)))
 
     def read(self, kind: str, name: str) -> Object:
         found: Object = json.loads(self.cluster.kubectl("get", kind, name, "-n", self.space, "-o", "json"))

@@ -79,7 +79,7 @@ def _has_evidence(status: dict[str, object]) -> bool:
     return isinstance(gates, list) and any(gate["canaryTotal"] > 0 for gate in gates)
 
 
-def _reached(phase: str, version: str):  # type: ignore[no-untyped-def]
+def _reached(phase: str, version: str):
     """Return a check that a release is in a phase, or already past it (phases can be shorter than a look)."""
     order = ("Starting", "Progressing", "Promoting", "RollingBack")
     later = order[order.index(phase) :]

@@ -51,5 +51,5 @@ def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     assert json.dumps(found["status"]["history"][0]).count("Promoted") == 1
 
 
-def _step(index: int):  # type: ignore[no-untyped-def]
+def _step(index: int):
     return lambda status: status.get("canary", {}).get("step") == index

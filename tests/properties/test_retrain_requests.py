@@ -83,6 +83,8 @@ class Cluster:
                     self.status.retrain.request if self.status.retrain and self.status.retrain.job else None
                 )
                 self.jobs.pop(known or "", None)
+            case _:
+                pass
 
     def _pass(self, *, remembers: bool) -> None:
         commands = Commands(retrain=f"{self.version}/{self.asks}" if self.asks else None)

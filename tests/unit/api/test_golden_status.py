@@ -146,7 +146,8 @@ def test_a_canary_that_an_older_operator_left_is_brought_to_its_end(errors: floa
     )
     world.release(a_target("2"))
     world.status = Status.parse(stored(OLDER))
-    world.now = world.status.canary.next_look if world.status.canary else None
+    assert world.canary.next_look
+    world.now = world.canary.next_look
     world.behaviours = {"rev1": Behaviour(error_rate=0.01), "rev2": Behaviour(error_rate=errors)}
     assert world.run().stable.version == stable
 

@@ -132,7 +132,8 @@ def test_every_field_of_a_pod_that_the_usual_level_names_exists():
 )
 @pytest.mark.parametrize("part", ["sidecars", "initContainers"])
 def test_own_containers_ask_for_no_privilege(part: str, more: dict[str, Any], field: str):
-    said = refusal(**{part: [{**OWN, **more}]})
+    serving: dict[str, Any] = {part: [{**OWN, **more}]}
+    said = refusal(USUAL, **serving)
     assert said is not None
     assert f"spec.serving.{part}.tunnel.{field}" in said
     assert refusal(Allowed.parse("all"), **{part: [{**OWN, **more}]}) is None

@@ -119,13 +119,14 @@ def test_every_condition_carries_the_generation_that_was_looked_at():
 
 
 def test_the_transition_time_moves_only_with_the_status():
+    status = Status()
+
     def at(minute: int, generation: int, problem: bool) -> dict[str, timedelta]:
         nonlocal status
         seen = Observed(generation=generation, problem=a_problem() if problem else None)
         status = with_conditions(status, seen, START + timedelta(minutes=minute))
         return {it.type: it.last_transition_time - START for it in status.conditions}
 
-    status = Status()
     first = at(0, 1, problem=False)
     assert at(1, 2, problem=False) == first, "another generation alone is no transition"
     changed = at(2, 2, problem=True)

@@ -19,7 +19,10 @@ from benchmarks.decisions.targets import missed, targets
 from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
 from benchmarks.decisions.twin import NEVER
 from benchmarks.marks import between_marks
+from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.evidence import ArmCounts, Confirmed, EProcess, Interval, Restarts, Tolerance
+from modelrelease_operator.core.gates.registry import questions_of
+from testbed.builders import a_spec
 
 LINES = [
     Tolerance(ratio=1.0, points=0.0),
@@ -92,9 +95,9 @@ class TestTheTwinEqualsTheProduct:
             assert (rolled_back[run], promoted[run]) == product.looks(counts, run)
 
     def test_in_the_margin_before_each_weight(self) -> None:
-        spec = product.a_spec(analysis=product.ERRORS_ALONE)
+        spec = a_spec(analysis=product.ERRORS_ALONE)
         for weight in (10, 25, 50, 100):
-            _, (question,) = product.questions_of(spec, product.Evidence(), (), ("canary", "stable"), weight)
+            _, (question,) = questions_of(spec, Evidence(), (), ("canary", "stable"), weight)
             (test,) = question.comparisons
             assert test.promote
             assert twin.default_policy().margin_before(weight / 100) == test.promote.tolerance

@@ -19,6 +19,7 @@ from benchmarks.serving.figures import MANY, ONE, Load, Visit, fastest_rival, qu
 from benchmarks.serving.goals import goals
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
+from examples.waiting import wait_until
 from testbed.servers import answering, hanging_up, never, serving
 
 ROW = [0.1] * 16
@@ -255,7 +256,7 @@ class TestServers:
             core=0, folder=tmp_path, variables={}, log=tmp_path / "log",
         )  # fmt: skip
         try:
-            processes.wait_until(
+            wait_until(
                 "three processes", lambda: server.usage().processes, lambda count: count == 3, within=20
             )
             assert server.usage().resident_bytes > 0
@@ -284,7 +285,7 @@ class TestServers:
             core=0, folder=tmp_path, variables={}, log=tmp_path / "log",
         )  # fmt: skip
         try:
-            processes.wait_until("the trap", server.last_words, lambda words: "deaf" in words, within=20)
+            wait_until("the trap", server.last_words, lambda words: "deaf" in words, within=20)
         finally:
             server.stop()
         assert not server.alive

@@ -72,6 +72,7 @@ def test_a_canary_with_clients_waits_for_a_look_its_bake_its_gates_and_a_verdict
         "a verdict, or the release is inconclusive",
     ]
     left = timedelta(minutes=30) - timedelta(seconds=world.canary.judged_seconds)
+    assert world.canary.clock_at
     assert told.awaited[-1].until == world.canary.clock_at + left, "only time that counts is gone"
     assert commands(told) == [
         "kubectl -n ml annotate modelrelease qna modelrelease.dev/promote=rev2 --overwrite",

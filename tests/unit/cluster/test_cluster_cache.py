@@ -9,6 +9,12 @@ import pytest
 from cluster import archive, cache, imageset, toolchain
 
 
+def read(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(name)
+    assert member, f"{name} is no file"
+    return member.read()
+
+
 @pytest.fixture(autouse=True)
 def cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -90,9 +96,9 @@ def test_the_image_of_one_program_is_an_archive_that_names_itself(tmp_path):
     program.write_bytes(b"\x7fELF" + bytes(14) + (0x3E).to_bytes(2, "little"))
     made = archive.single_program("docker.io/library/pause:dev", program, tmp_path / "pause.tar")
     with tarfile.open(made) as tar:
-        [entry] = json.load(tar.extractfile("manifest.json"))
-        config = json.load(tar.extractfile(entry["Config"]))
-        layer = tar.extractfile(entry["Layers"][0]).read()
+        [entry] = json.loads(read(tar, "manifest.json"))
+        config = json.loads(read(tar, entry["Config"]))
+        layer = read(tar, entry["Layers"][0])
     assert entry["RepoTags"] == ["docker.io/library/pause:dev"]
     assert config["architecture"] == "amd64"
     assert config["config"]["User"] == "65532:65532"

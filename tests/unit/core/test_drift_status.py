@@ -23,7 +23,7 @@ LETTERS = {"D": DriftVerdict.DRIFTED, "S": DriftVerdict.STABLE, "I": DriftVerdic
 
 def a_feature(name: str = "age", letter: str = "D", **figures: Any) -> FeatureDrift:
     known = {"D": (0.31, 6012), "S": (0.02, 6012), "I": (0.2, 312)}[letter]
-    found = {"psi": known[0], "threshold": 0.1, "n": known[1], "verdict": LETTERS[letter]}
+    found: dict[str, Any] = {"psi": known[0], "threshold": 0.1, "n": known[1], "verdict": LETTERS[letter]}
     return FeatureDrift(name=name, **(found | figures))
 
 

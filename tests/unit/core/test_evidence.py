@@ -307,7 +307,7 @@ def test_a_stored_plan_with_a_wrong_number_of_copies_is_refused(values: int) -> 
     with pytest.raises(ValueError, match=f"got {values}"):
         plan.from_state([0.0] * values)
     with pytest.raises(ValueError, match=f"got {values}"):
-        Confirmed.by_shift(plan).from_state([0, 0] + [0.0] * values * 2)
+        Confirmed.by_shift(plan).from_state([0.0, 0.0] + [0.0] * values * 2)
 
 
 def test_confirmed_evidence_that_is_no_evidence_is_refused() -> None:

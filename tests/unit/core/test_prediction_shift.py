@@ -113,7 +113,7 @@ def test_flipped_labels_of_two_equal_classes_cannot_be_seen_in_the_distribution(
 def test_a_model_retrained_on_the_same_world_is_not_rolled_back():
     retrained = (0.286, 0.077, 0.067, 0.046, 0.039, 0.038, 0.037, 0.048, 0.075, 0.287)
     for seed in range(10):
-        assert Verdict.FAIL not in Traffic(seed, EDGES, np.array(retrained)).verdicts(looks=40, rows=1000)
+        assert Verdict.FAIL not in Traffic(seed, EDGES, retrained).verdicts(looks=40, rows=1000)
 
 
 def test_bins_that_differ_are_not_compared_and_the_gate_says_what_to_do():

@@ -49,7 +49,7 @@ def last(world: World) -> RetrainStatus:
     return world.status.retrain
 
 
-def job(world: World, outcome: RetrainOutcome | None = None, message: str = "") -> dict[str, ObservedJob]:
+def job(world: World, outcome: RetrainOutcome | None = None, message: str = "") -> dict[str, Any]:
     name = f"qna-retrain-{last(world).request}"
     return {last(world).request: ObservedJob(name=name, outcome=outcome, message=message)}
 

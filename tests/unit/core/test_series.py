@@ -1,5 +1,7 @@
 """The texts by which status keeps series and bounds: what an operator stored, the next one reads."""
 
+from typing import Any
+
 import pytest
 
 from modelrelease_operator.core.answers import Tallied
@@ -55,7 +57,7 @@ def test_a_stored_series_is_read_and_written_back_the_same(text: str):
         ({"bound": "0.25", "probe": True}, "rev2|pod-a|probe/le=0.25"),
     ],
 )
-def test_a_counter_is_stored_under_the_text_that_it_always_had(counted: dict[str, str], text: str):
+def test_a_counter_is_stored_under_the_text_that_it_always_had(counted: dict[str, Any], text: str):
     counter = Counter(**{"revision": "rev2", "pod": "pod-a", "value": 1.0, **counted})
     assert SeriesKey.of(counter).text == text
 

@@ -79,7 +79,7 @@ def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, Followed]:
     clock = Clock()
     source = PrometheusSource(address, timeout_seconds=5)
     SOURCES.append(source)
-    parts = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
+    parts: dict[str, Any] = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
     followed = Followed(**(parts | changes))
     watch = DriftWatch(clock)
     watch.follow(KEY, followed)
@@ -225,8 +225,8 @@ async def test_the_worst_features_of_the_newest_window_are_shown_as_metrics():
         fake.grow(DRIFTING)
         clock.now += 10 * MINUTE
         await watch.look(KEY)
-    shown = {each.labels["feature"]: each.value for each in metrics.DRIFT_PSI.collect()[0].samples}
+    shown = {each.labels["feature"]: each.value for each in next(iter(metrics.DRIFT_PSI.collect())).samples}
     assert set(shown) == {"age", PREDICTIONS}
     assert all(value > 0.3 for value in shown.values())
     metrics.forget(KEY)
-    assert metrics.DRIFT_PSI.collect()[0].samples == []
+    assert next(iter(metrics.DRIFT_PSI.collect())).samples == []

@@ -178,7 +178,7 @@ async def test_passes_that_fail_are_told_by_event_metric_and_status(world: Opera
             raise ZeroDivisionError("a fault of ours")
         return await listed(*args)
 
-    world.kube.list = failing  # type: ignore[method-assign]
+    world.kube.list = failing  # type: ignore[method-assign,assignment]
     workers = await working(world)
     await until(lambda: "Failing" in world.server.reasons())
     await until(lambda: "a fault of ours" in world.status()["message"])

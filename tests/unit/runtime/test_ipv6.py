@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fastapi import FastAPI
+from yarl import URL
 
 from examples.load.generator import Generator, listen
 from modelrelease_contract import manifest_digest
@@ -89,7 +90,7 @@ async def test_a_model_is_resolved_at_a_literal_address_that_the_installer_allow
 def test_a_stores_login_is_known_by_its_literal_address(tmp_path: Path):
     file = tmp_path / "credentials"
     file.write_text("machine fd00::7 login reader password s3cret\n")
-    found = login_of(str(file), cast(str, aiohttp.client.URL("http://[fd00::7]:9000/qna").host))
+    found = login_of(str(file), cast(str, URL("http://[fd00::7]:9000/qna").host))
     assert (found.username, found.password) == ("reader", "s3cret")
 
 

@@ -54,7 +54,7 @@ async def done(notifier: Notifier) -> None:
 
 
 def counted(outcome: str) -> float:
-    return NOTIFICATIONS.labels(outcome)._value.get()
+    return float(NOTIFICATIONS.labels(outcome)._value.get())
 
 
 async def test_a_rollback_is_told_with_its_release_and_its_reason(hook: tuple[Hook, Notifier]):

@@ -67,7 +67,8 @@ def test_a_pod_that_was_just_made_has_no_status_yet():
 
 @pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
 def test_an_artifact_that_is_refused_is_quoted(kind: str):
-    pod = a_pod(ready=False, **{kind: [ended(EXIT_REFUSED, " the digest differs \n")]})
+    parts: dict[str, Any] = {kind: [ended(EXIT_REFUSED, " the digest differs \n")]}
+    pod = a_pod(ready=False, **parts)
     assert workload_of("rev1", a_deployment(), [a_pod("b"), pod]).refused == "the digest differs"
 
 
@@ -184,7 +185,7 @@ async def test_a_deployment_that_probes_is_no_revision():
     prober["metadata"] |= {"name": "qna-rev2-probe", "labels": {names.LABEL_PROBER: "qna"}}
     cluster = Cluster(Deployment=[a_deployment("rev1"), prober], Pod=[])
     found = await read_workloads(cluster, OWNER)  # type: ignore[arg-type]
-    assert (set(found.workloads), found.probers) == ({"rev1"}, {"qna-rev2-probe"})
+    assert (set(found.workloads), found.probers) == ({"rev1"}, frozenset({"qna-rev2-probe"}))
     assert found.uids == {"qna-rev1": "uid-of-rev1", "qna-rev2-probe": "uid-of-rev2"}
 
 
@@ -205,7 +206,7 @@ async def test_a_deployment_without_our_uid_is_no_workload():
     ],
     ids=["pinned", "open", "no selector"],
 )
-async def test_a_route_is_read_from_the_service(selector: Any, routed: set[str]):
+async def test_a_route_is_read_from_the_service(selector: Any, routed: Any):
     cluster = Cluster(Service=a_service(selector))
     assert await read_route(cluster, OWNER, REPLICAS, ["rev1", "rev2"]) == routed  # type: ignore[arg-type]
 
@@ -223,13 +224,13 @@ async def test_no_service_is_no_route_and_trouble_is_trouble():
 
 
 def running(name: str = "predictor", restarts: int = 0, **last: Any) -> dict[str, Any]:
-    state = {"running": {}}
+    state: dict[str, Any] = {"running": {}}
     found: dict[str, Any] = {"name": name, "state": state, "lastState": {}, "restartCount": restarts}
     return {**found, "lastState": {"terminated": last}} if last else found
 
 
 LIMITED = {"containers": [{"name": "predictor", "resources": {"limits": {"memory": "512Mi"}}}]}
-OOM = {"exitCode": 137, "reason": "OOMKilled"}
+OOM: dict[str, Any] = {"exitCode": 137, "reason": "OOMKilled"}
 
 
 def test_a_container_that_was_killed_for_memory_says_so_with_its_limit():
@@ -317,7 +318,7 @@ def test_a_quota_is_the_cluster_s_matter():
 
 def test_who_gave_a_command_and_when_is_read_from_the_managed_fields():
     def wrote(manager: str, time: str, *keys: str) -> dict[str, Any]:
-        owned = {"f:metadata": {"f:annotations": {f"f:{key}": {} for key in keys}}}
+        owned: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{key}": {} for key in keys}}}
         return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": owned}
 
     meta = {

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -185,7 +185,10 @@ ORDERS = {
     "name": "refunds",
     "counts": {"bad": "orders{r='{{revision}}',o='refund'}", "total": "orders{r='{{revision}}'}"},
 }
-QUEUE = {"name": "queue", "threshold": {"query": "queue_length{r='{{revision}}'}", "max": 0.5}}
+QUEUE: dict[str, Any] = {
+    "name": "queue",
+    "threshold": {"query": "queue_length{r='{{revision}}'}", "max": 0.5},
+}
 ANSWERS = {"name": "answers", "predictions": {}}
 REFUSED = {"name": "typo", "threshold": {"query": "refused)", "max": 1}}
 
@@ -310,7 +313,9 @@ async def test_a_revision_that_answered_nothing_is_no_canary():
     ids=["one revision", "three revisions", "a revision that is not there", "one for both arms"],
 )
 async def test_arms_that_are_not_clear_are_asked_for(revisions: Any, given: Any, sentence: str):
-    recording = await recorded(*(Revision(*it, before=10**6 - 10**5 * n) for n, it in enumerate(revisions)))
+    recording = await recorded(
+        *(replace(Revision(*it), before=10**6 - 10**5 * n) for n, it in enumerate(revisions))
+    )
     with pytest.raises(Invalid, match=sentence):
         arms_of(recording, *given)
 

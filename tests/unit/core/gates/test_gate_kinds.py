@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -94,7 +94,7 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> ReleaseSpec:
     module = ModuleType(f"{gates.__name__}.burn")
     monkeypatch.setattr(module, "KIND", BurnKind(), raising=False)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(KINDS, Burn, kinds_of(GateWithBurn)[Burn])
+    monkeypatch.setitem(KINDS, cast(type[GateSettings], Burn), kinds_of(GateWithBurn)[Burn])
     plain = a_spec()
     gate = GateWithBurn(name="budget", burn=Burn())
     return plain.but(analysis=plain.analysis.but(gates=(gate,)))

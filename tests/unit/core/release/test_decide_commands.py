@@ -211,7 +211,8 @@ def test_an_approval_for_what_the_spec_no_longer_asks_for_is_not_called_taken():
 @pytest.mark.parametrize("command", ["approve", "promote"])
 def test_an_abort_goes_before_what_is_asked_with_it(command: str):
     world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
-    world.commands = Commands(abort="rev2", **{command: "rev2"})
+    named: dict[str, Any] = {command: "rev2"}
+    world.commands = Commands(abort="rev2", **named)
     world.step()
     assert echo(world, "abort").taken
     assert (echo(world, command).taken, echo(world, command).message) == (

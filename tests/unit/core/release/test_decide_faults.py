@@ -6,8 +6,8 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.release.decide import decide
-from testbed.builders import a_spec, a_target
-from testbed.world import START, Behaviour, World, a_serving_world, a_world, a_world_in
+from testbed.builders import START, a_spec, a_target
+from testbed.world import Behaviour, World, a_serving_world, a_world, a_world_in
 
 SICK = {"rev2": Behaviour(error_rate=0.3)}
 

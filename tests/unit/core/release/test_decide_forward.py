@@ -87,6 +87,7 @@ def test_a_weight_counts_from_when_it_is_seen_in_effect():
     assert world.canary.step_since is None
     world.selector = {"modelrelease.dev/release": "qna", "modelrelease.dev/revision": "rev1"}
     waiting = world.decide()
+    assert waiting.status.canary
     assert waiting.status.canary.step_since is None
     assert "waiting until the weight is seen in effect" in waiting.status.message
     assert waiting.desired.routed == BOTH
@@ -111,6 +112,7 @@ def test_a_step_lasts_at_least_its_bake_however_good_the_evidence():
     world.steps(10)
     assert world.status.message.startswith("every gate passes; the step bakes for another 9m")
     since = world.canary.step_since
+    assert since
     world.run(until=Phase.PROMOTING)
     assert world.now - since >= seconds(600)
 

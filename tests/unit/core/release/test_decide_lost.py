@@ -11,7 +11,7 @@ UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING, Ph
 
 
 def a_wiped_world(phase: Phase, **changes: object) -> World:
-    world = a_world_in(phase, **changes)  # type: ignore[arg-type]
+    world = a_world_in(phase, **changes)
     world.status = Status()
     return world
 

@@ -1,5 +1,7 @@
 """What people say while a release goes on: pause, approve, abort, another plan. And silence."""
 
+from typing import Any
+
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Verdict
@@ -132,7 +134,8 @@ def test_no_verdict_by_the_deadline_pauses_and_never_promotes():
 def test_an_inconclusive_release_ends_as_a_person_says(command: str, serves: str):
     plan = {"steps": [{"weight": 50, "bake": "10s"}], "progressDeadline": "5m"}
     world = a_world_in(Phase.PROGRESSING, rps=0.5, canary=plan).run(until=Phase.PAUSED)
-    world.commands = Commands(**{command: "rev2"})
+    named: dict[str, Any] = {command: "rev2"}
+    world.commands = Commands(**named)
     assert world.run().stable.version == serves
     assert world.unanswered == 0
 
@@ -163,6 +166,7 @@ def test_a_changed_weight_of_the_present_step_is_asked_for_anew(weights: tuple[i
     assert world.canary.step_since is not None
     world.ask(canary={"steps": [{"weight": weight, "bake": "1h"} for weight in weights]})
     decision = world.step()
+    assert decision.status.canary
     assert decision.status.weight == decision.status.canary.requested_weight == weights[0]
     assert decision.status.canary.step_since is None, "the bake starts when the new weight is seen"
     assert decision.status.evidence.step == {}, "one count never spans two weights"

@@ -1,5 +1,7 @@
 """When stable is the sick one: who answers is said, and the fix gets in."""
 
+from typing import Any
+
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason
@@ -37,7 +39,8 @@ def test_a_canary_that_carries_everything_has_full_strength_and_says_how_to_let_
 def test_the_fix_takes_over_within_a_minute(command: str):
     world = a_world_with_a_fix()
     asked = world.now
-    world.commands = Commands(**{command: "rev2"})
+    named: dict[str, Any] = {command: "rev2"}
+    world.commands = Commands(**named)
     world.run(until=Phase.STABLE)
     assert world.stable.version == "2"
     assert world.now - asked < seconds(60)

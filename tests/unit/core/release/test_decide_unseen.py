@@ -1,6 +1,7 @@
 """A canary that cannot be seen keeps no users, and comes back by itself when it can."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ LONG = {"steps": [{"weight": 25, "bake": "10m"}, {"weight": 50, "bake": "10m"}]}
 
 
 def an_unseen_world(phase: Phase = Phase.PROGRESSING, **changes: object) -> World:
-    world = a_world_in(phase, **{"canary": LONG, **changes}).steps(2)  # type: ignore[arg-type]
+    world = a_world_in(phase, **{"canary": LONG, **changes}).steps(2)
     world.behaviour("rev2").scraped = False
     return world.run(until=Phase.PAUSED)
 
@@ -98,7 +99,8 @@ def test_a_canary_that_waits_for_a_person_leaves_the_service_too_and_asks_again_
 @pytest.mark.parametrize(("command", "serves"), [("abort", "1"), ("promote", "2")])
 def test_a_person_may_end_the_wait(command: str, serves: str):
     world = an_unseen_world()
-    world.commands = Commands(**{command: "rev2"})
+    named: dict[str, Any] = {command: "rev2"}
+    world.commands = Commands(**named)
     assert world.run().stable.version == serves
     assert world.unanswered == 0
 
