@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NAME ?= dev
 PYTHON := .venv/bin/python
-PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples -p benchmarks
+PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples -p benchmarks -p testbed -p tests
 
 .PHONY: help
 help: ## list what can be done

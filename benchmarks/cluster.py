@@ -18,7 +18,7 @@ from cluster import Cluster, cluster_for
 from examples import kit
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
-from tests.support.releases import Release, rejected
+from testbed.releases import Release, rejected
 
 STORE_SPACE = "bench-artifacts"
 SPEC = {

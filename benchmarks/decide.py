@@ -19,8 +19,8 @@ from modelrelease_operator.api.status import Phase, Status
 from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.restarts import EVERY
-from tests.support.builders import a_spec, a_target
-from tests.support.world import BOUNDS, World
+from testbed.builders import a_spec, a_target
+from testbed.world import BOUNDS, World
 
 LIMIT_MICROSECONDS = 1000
 GATES = [

@@ -30,8 +30,8 @@ import aiohttp
 from benchmarks.operator import Figure, Process, report
 from cluster import Cluster, cluster_for, toolchain
 from examples import kit
-from tests.support.operating import model
-from tests.support.releases import OPERATOR_SPACE
+from testbed.operating import model
+from testbed.releases import OPERATOR_SPACE
 
 KWOK, KWOK_VERSION = "sigs.k8s.io/kwok", "0.8.0"
 STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")

@@ -23,9 +23,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.api_server import ApiServer
-from tests.support.operating import model
-from tests.support.servers import serving
+from testbed.api_server import ApiServer
+from testbed.operating import model
+from testbed.servers import serving
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -17,8 +17,8 @@ from modelrelease_operator.api.status import Evidence, Phase
 from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
 from modelrelease_operator.core.gates.registry import questions_of
 from modelrelease_operator.core.questions import Question
-from tests.support.builders import a_spec, a_target
-from tests.support.world import Behaviour, World
+from testbed.builders import a_spec, a_target
+from testbed.world import Behaviour, World
 
 ERRORS_ALONE = {"gates": [{"name": "errors", "errorRate": {}}]}
 REPLICAS = 19

@@ -2,7 +2,7 @@
 
 `modelrelease_operator.core.evidence` looks at one release and one interval at a time, as an operator
 does; a thousand simulated hours of that would take the day. This is the same arithmetic on arrays.
-tests/unit/test_benchmark_rules.py holds the two against each other, and the benchmark itself replays
+tests/unit/benchmarks/test_benchmark_rules.py holds the two against each other, and the benchmark replays
 a sample of its runs with the product's classes.
 """
 

@@ -122,11 +122,17 @@ def serve_stats(generator: Generator) -> web.Application:
     return app
 
 
-async def _main(options: argparse.Namespace, rows: list[list[float]]) -> None:
-    generator = Generator(url=options.url, rows=rows, rps=options.rps)
+async def listen(generator: Generator, port: int) -> web.AppRunner:
+    """Start the little web application on every address, of IPv6 and IPv4. Clean the runner up afterwards."""
     runner = web.AppRunner(serve_stats(generator), access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", options.port).start()  # noqa: S104 - inside its own pod
+    await web.TCPSite(runner, None, port).start()
+    return runner
+
+
+async def _main(options: argparse.Namespace, rows: list[list[float]]) -> None:
+    generator = Generator(url=options.url, rows=rows, rps=options.rps)
+    runner = await listen(generator, options.port)
     task = asyncio.create_task(generator.run(options.seconds))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await asyncio.gather(task, return_exceptions=True)

@@ -19,7 +19,8 @@ def registry_url(space: str) -> str:
 
 def registry(space: str) -> list[kit.Object]:
     """Return a real MLflow server with its registry: SQLite and artifacts on the pod's own disk."""
-    command = ["python", "-m", "mlflow", "server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1"]  # noqa: S104
+    # To its server no host is every address of both families; `::` would be IPv6 alone.
+    command = ["python", "-m", "mlflow", "server", "--host", "", "--port", "5000", "--workers", "1"]
     command += [
         "--backend-store-uri",
         "sqlite:////data/mlflow.db",

@@ -19,7 +19,7 @@ from cluster import Cluster, cluster_for
 from examples import kit
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
-from tests.support.releases import Release
+from testbed.releases import Release
 
 HERE = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")

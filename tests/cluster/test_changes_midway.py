@@ -3,7 +3,7 @@
 import pytest
 
 from examples.waiting import wait_until
-from tests.support.releases import SOON_SURE, Release, phase_is
+from testbed.releases import SOON_SURE, Release, phase_is
 
 
 @pytest.fixture(autouse=True)

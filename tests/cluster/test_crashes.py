@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.releases import SOON_SURE, Release
+from testbed.releases import SOON_SURE, Release
 
 ENDS_AFTER_SECONDS = 15
 

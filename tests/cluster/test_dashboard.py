@@ -8,8 +8,8 @@ import pytest
 
 from cluster import Cluster
 from examples.waiting import wait_until
+from testbed.releases import OPERATOR_SPACE, Release
 from tests.support.dashboard import Question, dashboard, questions
-from tests.support.releases import OPERATOR_SPACE, Release
 
 PROXY = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query="
 DURING = (

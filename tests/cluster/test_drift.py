@@ -12,7 +12,7 @@ from modelrelease_training.data import Data, split
 from modelrelease_training.evaluate import evaluate
 from modelrelease_training.export import Label, export_artifact
 from modelrelease_training.train import fit
-from tests.support.releases import Release
+from testbed.releases import Release
 
 QUICK = {"window": "20s", "minSamples": 300, "sustained": {"windows": 3, "atLeast": 2}}
 MOVED = {"feature_03": 0.75}

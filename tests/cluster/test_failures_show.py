@@ -3,7 +3,7 @@
 from typing import Any
 
 from examples import kit
-from tests.support.releases import FAST, Release
+from testbed.releases import FAST, Release
 
 TYPO = {"podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}}
 """The schema of releases lets it through; the Deployment is refused, since there is no such operator."""

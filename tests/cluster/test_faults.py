@@ -7,7 +7,7 @@ import pytest
 
 from cluster import Cluster
 from examples.waiting import wait_until
-from tests.support.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
+from testbed.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
 
 pytestmark = pytest.mark.alone
 OUTAGE_SECONDS = 180
@@ -80,7 +80,7 @@ def _has_evidence(status: dict[str, object]) -> bool:
     return isinstance(gates, list) and any(gate["canaryTotal"] > 0 for gate in gates)
 
 
-def _reached(phase: str, version: str):  # type: ignore[no-untyped-def]
+def _reached(phase: str, version: str):
     """Return a check that a release is in a phase, or already past it (phases can be shorter than a look)."""
     order = ("Starting", "Progressing", "Promoting", "RollingBack")
     later = order[order.index(phase) :]

@@ -9,7 +9,7 @@ import pytest
 from cluster import Cluster
 from examples import kit
 from examples.waiting import wait_until
-from tests.support.releases import SOON_SURE, Release, phase_is, rejected
+from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 ENOUGH = 3000
 """Requests over which a share is counted."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from examples import kit
-from tests.support.releases import SOON_SURE, Release, phase_is, rejected
+from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 
 @pytest.fixture

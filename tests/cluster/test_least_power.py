@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster, ClusterError
 from examples import kit
 from examples.waiting import wait_until
-from tests.support.releases import Release
+from testbed.releases import Release
 
 # One worker makes the people, and has all tests about them.
 pytestmark = pytest.mark.xdist_group("people")

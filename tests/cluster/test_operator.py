@@ -6,7 +6,7 @@ import pytest
 
 from cluster import Cluster
 from examples.waiting import wait_until
-from tests.support.releases import OPERATOR_SPACE, Release, phase_is
+from testbed.releases import OPERATOR_SPACE, Release, phase_is
 
 WHO = f"system:serviceaccount:{OPERATOR_SPACE}:modelrelease"
 

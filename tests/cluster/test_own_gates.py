@@ -8,8 +8,8 @@ import pytest
 
 from cluster import Cluster
 from examples import kit
+from testbed.releases import Object, Release, rejected
 from tests.support import guard
-from tests.support.releases import Object, Release, rejected
 
 MINE = 'predictions_total{namespace="{{namespace}}",revision="{{revision}}"'
 COUNTS: dict[str, Any] = {

@@ -5,7 +5,7 @@ import json
 from cluster.errors import ClusterError
 from examples import kit
 from examples.waiting import wait_until
-from tests.support.releases import Release
+from testbed.releases import Release
 
 LOOKS = 15
 """One a second: in this time it was once applied dozens of times."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.releases import SOON_SURE, Release, phase_is
+from testbed.releases import SOON_SURE, Release, phase_is
 
 TAKES_OVER_WITHIN = 60
 """Seconds from a person's word until the fix serves alone."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from examples import kit
 from modelrelease_operator.api import names
-from tests.support.releases import FAST, Release
+from testbed.releases import FAST, Release
 
 Object = dict[str, Any]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from examples.waiting import wait_until
-from tests.support.releases import SOON_SURE, Release, rejected
+from testbed.releases import SOON_SURE, Release, rejected
 
 PROBED = {**SOON_SURE, "probe": {"rate": 20}}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.releases import SOON_SURE, Release, phase_is
+from testbed.releases import SOON_SURE, Release, phase_is
 
 
 @pytest.mark.alone
@@ -54,5 +54,5 @@ def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     assert json.dumps(found["status"]["history"][0]).count("Promoted") == 1
 
 
-def _step(index: int):  # type: ignore[no-untyped-def]
+def _step(index: int):
     return lambda status: status.get("canary", {}).get("step") == index

@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster import Cluster
 from examples import kit
-from tests.support.releases import SOON_SURE, Release, phase_is, rejected
+from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 MINUTE: dict[str, Any] = {"metadata": {"annotations": {"prometheus.io/scrape-interval": "60s"}}}
 SERVING: dict[str, Any] = {

@@ -7,8 +7,8 @@ import pytest
 
 from examples import kit
 from examples.waiting import wait_until
+from testbed.releases import OPERATOR_SPACE, Release
 from tests.cluster.test_drift import MOVED, QUICK
-from tests.support.releases import OPERATOR_SPACE, Release
 
 TELL = """
 import os, time

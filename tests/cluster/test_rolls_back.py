@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.releases import Release, rejected
+from testbed.releases import Release, rejected
 
 
 @pytest.mark.alone

@@ -4,7 +4,7 @@ import json
 
 from examples import kit
 from examples.waiting import wait_until
-from tests.support.releases import Release
+from testbed.releases import Release
 
 
 def pods_asked_for(release: Release) -> list[int]:

@@ -16,7 +16,7 @@ import pytest
 from cluster import Cluster
 from examples import kit
 from examples.waiting import wait_until
-from tests.support.releases import SOON_SURE, Release, phase_is, rejected
+from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 MONITORING, PAIR = "monitoring", "prometheus-pair"
 URL = f"http://{PAIR}.{MONITORING}:9090"

@@ -1,6 +1,6 @@
 """A canary that Prometheus does not show keeps no users, and comes back when it can be seen."""
 
-from tests.support.releases import SOON_SURE, Release, phase_is
+from testbed.releases import SOON_SURE, Release, phase_is
 
 OFTEN = {"prometheus.io/scrape-interval": "5s"}
 """How often pods are scraped is not what this test is about."""

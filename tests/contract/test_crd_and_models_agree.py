@@ -111,11 +111,12 @@ def test_every_duration_has_its_bounds_in_the_schema():
 
 
 def test_unknown_fields_are_refused_where_a_persons_own_words_are_read():
-    for parts in (
+    wrong: tuple[dict[str, Any], ...] = (
         {"canari": {}},
         {"canary": {"wait": "5m"}},
         {"serving": {"env": [{"name": "A", "v": "1"}]}},
-    ):
+    )
+    for parts in wrong:
         raw = {"model": {"uri": "http://store/qna/1"}, **parts}
         assert ReleaseSpec.parse(raw)
         with pytest.raises(Invalid, match="Extra inputs are not permitted"):

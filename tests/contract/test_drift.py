@@ -1,6 +1,7 @@
 """What drift.py says about windows whose drift is known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,6 @@ def test_a_constant_feature_is_stable() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.0}, {"windows": 0}, {"repeats": 0.5}])
-def test_a_calibration_that_bounds_nothing_is_refused(wrong: dict[str, float]) -> None:
+def test_a_calibration_that_bounds_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="drift needs"):
         Calibration(**wrong)

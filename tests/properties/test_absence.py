@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelrelease_operator.core.absence import GONE_AFTER
-from tests.unit.test_absence import STABLE, Looks, Shown
+from tests.unit.core.test_absence import STABLE, Looks, Shown
 
 PODS = tuple(f"rev2-{letter}" for letter in "abc")
 SPANS = st.sampled_from([timedelta(seconds=10), GONE_AFTER / 2, GONE_AFTER, 3 * GONE_AFTER])

@@ -16,7 +16,7 @@ from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.core.drift_windows import BinSample, Memory, look
 from modelrelease_serving.bins import BinCounts
 from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
-from tests.support.builders import START
+from testbed.builders import START
 
 SPECIAL = [0.0, -0.0, 1.0, 1e-12, 5e-324, 1e300, -1e300, 0.1, 0.1 + 2**-55, 20241128.0, 20241129.0, 2.0**53]
 numbers = st.sampled_from(SPECIAL) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-3, 3)

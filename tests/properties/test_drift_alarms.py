@@ -14,7 +14,7 @@ from scipy.stats import norm
 from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift_status import with_windows
 from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample, Memory, look
-from tests.support.builders import START
+from testbed.builders import START
 
 NAMES = (*(f"feature_{index:02d}" for index in range(16)), PREDICTIONS)
 MOVED = "feature_03"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.traffic.replicas import split
-from tests.support.builders import a_target
-from tests.support.world import Behaviour, World, a_serving_world
+from testbed.builders import a_target
+from testbed.world import Behaviour, World, a_serving_world
 
 
 def simulated(examples: int) -> settings:

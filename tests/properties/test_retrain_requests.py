@@ -14,7 +14,7 @@ from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, 
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
 from modelrelease_operator.core.retrain import update_retraining
 from modelrelease_operator.core.scope import Scope
-from tests.support.builders import START, a_spec, a_target
+from testbed.builders import START, a_spec, a_target
 
 EVENTS = (
     "pass", "dies before acting", "dies after acting", "an hour", "a day", "drift", "no drift", "pause",
@@ -83,6 +83,8 @@ class Cluster:
                     self.status.retrain.request if self.status.retrain and self.status.retrain.job else None
                 )
                 self.jobs.pop(known or "", None)
+            case _:
+                pass
 
     def _pass(self, *, remembers: bool) -> None:
         commands = Commands(retrain=f"{self.version}/{self.asks}" if self.asks else None)

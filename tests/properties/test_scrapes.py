@@ -18,9 +18,9 @@ from modelrelease_operator.core.evidence import WITH_SUMS
 from modelrelease_operator.core.fleet import Scrapes
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.core.simulation import Scenario, _World
-from tests.support.builders import a_spec, a_target
+from testbed.builders import a_spec, a_target
+from testbed.world import Behaviour, Pod
 from tests.support.scraping import ScrapedWorld
-from tests.support.world import Behaviour, Pod
 
 STEPS = [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}]
 ERRORS: dict[str, Any] = {"name": "errors", "errorRate": {}}

@@ -111,14 +111,16 @@ class Handler(BaseHTTPRequestHandler):
 class Web(ThreadingHTTPServer):
     """A web server on loopback that answers as told."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), Handler)
         self.script: dict[str, list[Answer]] = {}
         self.asked: list[str] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/qna"
+        host = str(self.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_address[1]}/qna"
 
     def publish(self, artifact: Path) -> None:
         for path in artifact.iterdir():
@@ -126,8 +128,8 @@ class Web(ThreadingHTTPServer):
 
 
 @contextmanager
-def web_server() -> Iterator[Web]:
-    with Web() as web:
+def web_server(host: str = "127.0.0.1") -> Iterator[Web]:
+    with Web(host) as web:
         thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -63,7 +63,7 @@ async def test_requests_that_wait_together_share_a_call_and_get_their_own_answer
     model = Scripted(SHARED)
     engine = engine_of(model)
     answers = await asyncio.gather(ask(engine, 1), ask(engine, 2, 3), ask(engine, 4))
-    assert answers == [[2], [4, 6], [8]]
+    assert list(answers) == [[2], [4, 6], [8]]
     assert model.calls == [4]
     assert model.threads == {"MainThread"}
 
@@ -101,9 +101,10 @@ async def test_a_slow_model_is_asked_in_a_thread_and_its_queue_is_the_next_call(
 @pytest.mark.parametrize("cost", [SHARED, SLOW], ids=["on the loop", "in a thread"])
 async def test_a_row_that_fails_fails_alone(cost: CostModel) -> None:
     engine = engine_of(Scripted(cost))
-    good, bad, other = await asyncio.gather(
+    answers: list[Any] = await asyncio.gather(
         ask(engine, 1), ask(engine, -1), ask(engine, 3), return_exceptions=True
     )
+    good, bad, other = answers
     assert (good, other) == ([2], [6])
     assert isinstance(bad, ModelFailedError)
 
@@ -111,7 +112,7 @@ async def test_a_row_that_fails_fails_alone(cost: CostModel) -> None:
 async def test_rows_that_colour_each_other_are_never_mixed() -> None:
     model = Scripted(SHARED, mixes_rows=True)
     engine = engine_of(model)
-    assert await asyncio.gather(ask(engine, 1), ask(engine, 2)) == [[2], [4]]
+    assert list(await asyncio.gather(ask(engine, 1), ask(engine, 2))) == [[2], [4]]
     assert model.calls == [1, 1]
 
 

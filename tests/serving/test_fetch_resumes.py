@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,7 +199,7 @@ def test_a_process_that_is_told_to_stop_leaves_what_it_has(
     ],
 )
 def test_credentials_go_to_the_source_and_not_where_it_redirects(
-    values: dict[str, str], header: str, web: Web, body: bytes, artifact: Exported, tmp_path: Path
+    values: dict[str, Any], header: str, web: Web, body: bytes, artifact: Exported, tmp_path: Path
 ) -> None:
     seen: list[str | None] = []
 

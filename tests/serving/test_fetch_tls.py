@@ -34,7 +34,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
     def built(
         subject: x509.Name, of: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType, *, critical: bool
-    ):  # type: ignore[no-untyped-def]
+    ):
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -59,7 +59,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with what the `serving` extra's lock file holds, and nothing else."""
     folder = tmp_path_factory.mktemp("only-serving")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    install = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet"]
+    install = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet"]
     subprocess.run([*install, "--require-hashes", "-r", ROOT / "locks" / "serving.txt"], check=True)
     return folder / "bin" / "python"
 

@@ -14,12 +14,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from examples.models import faulty
-from modelrelease_contract import MANIFEST_NAME, ModelFile
+from modelrelease_contract import MANIFEST_NAME, ModelFile, manifest_digest
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.loaders import Rules, load_estimator
 from modelrelease_serving.model import Model
-from modelrelease_training.export import Exported, Label, manifest_digest
+from modelrelease_training.export import Exported, Label
 from tests.serving.support import predictor, settings, train, wait_until
 
 HERE = version("scikit-learn")

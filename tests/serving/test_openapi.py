@@ -37,7 +37,8 @@ OPERATIONS = [
 @pytest.fixture(scope="module")
 def operations(loaded: Model) -> dict[str, Any]:
     document = schemathesis.openapi.from_asgi("/openapi.json", create_app(loaded, serving()))
-    return {found.ok().label: found.ok() for found in document.get_all_operations()}
+    operations: list[Any] = list(document.get_all_operations())
+    return {each.ok().label: each.ok() for each in operations}
 
 
 def test_every_operation_is_asked(operations: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,7 +22,7 @@ from modelrelease_training.export import Exported
 from tests.serving.support import Predictor, predictor, settings, wait_until
 
 ORIGIN = Origin(release="qna", revision="abc", version="7", features=("question", "age"))
-ROWS = [["How do I block my card?", 41.0]]
+ROWS: list[list[float | str | None]] = [["How do I block my card?", 41.0]]
 
 
 class Receiver(ThreadingHTTPServer):
@@ -91,6 +92,10 @@ class Sampling:
         found = self.registry.get_sample_value("sampled_requests_total", labels)
         assert found is not None
         return found
+
+
+def has_sent(running: Sampling, count: int) -> bool:
+    return running.count("sent") == count
 
 
 @contextmanager
@@ -183,7 +188,7 @@ def test_a_connection_that_the_receiver_closed_is_opened_again_without_a_loss(re
     with started(receiver.url) as running:
         for number in range(5):
             running.take(ROWS, [number], None)
-            wait_until("it has arrived", lambda number=number: running.count("sent") == number + 1)
+            wait_until("it has arrived", partial(has_sent, running, number + 1))
     assert running.count("failed") == 0
 
 

@@ -53,9 +53,9 @@ SIZE = 300
 TABLE = pd.DataFrame(
     {
         "size": np.where(RANDOM.random(SIZE) < 0.1, np.nan, RANDOM.normal(size=SIZE)),
-        "color": RANDOM.choice(["red", "blue", None], SIZE),
+        "color": RANDOM.choice(np.array(["red", "blue", None]), SIZE),
         "flag": RANDOM.random(SIZE) < 0.3,
-        "shape": RANDOM.choice(["round", "flat", None], SIZE),
+        "shape": RANDOM.choice(np.array(["round", "flat", None]), SIZE),
     }
 )
 # The example rows are the first ones, and tell what may be missing.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
-from tests.support.world import Behaviour, Pod, World
+from testbed.world import Behaviour, Pod, World
 
 DISCOVERY = 5.0
 """Seconds until Prometheus knows a new pod: it asks the API server that often."""
@@ -108,11 +108,13 @@ class ScrapedWorld(World):
                 revision=revision, pod=pod.name, value=count, at=server.shown[pod.name][0],
                 started=server.shown[pod.name][1],
                 code=value if kind == "code" else None, bound=value if kind == "le" else None,
+                bin=value if kind == "bin" else None, layout=value if kind == "layout" else None,
             )
             for revision, pods in self.pods.items()
             for pod in pods
             if pod.name in server.shown
             for (kind, value), count in server.shown[pod.name][2].items()
+            if kind != "own"
         )  # fmt: skip
 
     def settle(self) -> "ScrapedWorld":

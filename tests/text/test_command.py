@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -222,9 +222,10 @@ class Other:
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
 
-    def encode(self, texts: list[str], *, progress: bool = False) -> Vectors:
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
         found = np.random.default_rng(len(texts)).normal(size=(len(texts), self.dimension))
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        unit: Vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_a_baseline_of_another_encoder_is_refused(
 def test_a_baseline_that_would_run_code_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arrays = {name: np.zeros((1, 1)) for name in ("probe", "vectors", "clusters")}
+    arrays: dict[str, Any] = {name: np.zeros((1, 1)) for name in ("probe", "vectors", "clusters")}
     np.savez(tmp_path / "evil.npz", about=np.array([{"a": 1}], dtype=object), **arrays)
     batch = written(tmp_path / "new.txt", bank(60, seed=1))
     assert command.main(["check", "--baseline", str(tmp_path / "evil.npz"), "--input-texts", str(batch)]) == 2

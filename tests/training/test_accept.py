@@ -148,8 +148,9 @@ def test_a_wrong_certainty_costs_much_and_not_everything() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_an_error_and_no_decision(change: Any, words: str) -> None:
+    labels, one, two = change(*world(11))
     with pytest.raises(ValueError, match=words):
-        accept(*change(*world(11)), Rule())
+        accept(labels, one, two, Rule())
 
 
 @pytest.mark.parametrize(

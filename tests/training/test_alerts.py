@@ -6,7 +6,7 @@ from pathlib import Path
 from aiohttp import web
 
 from modelrelease_training.alerts import ATTEMPTS, Alert, Memory, notify, send, webhooks
-from tests.support.servers import answering, hanging_up, serving
+from testbed.servers import answering, hanging_up, serving
 
 DRIFT = Alert(kind="drift", subject="qna", text="feature_03 of qna drifted")
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from modelrelease_contract import Output
 from modelrelease_training.__main__ import main
 from modelrelease_training.labels import Classes
-from tests.support.servers import serving
+from testbed.servers import serving
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,8 @@ def test_a_release_that_is_there_already_makes_no_commit(origin: Path):
 
 
 def test_a_push_that_comes_second_keeps_what_came_first(origin: Path, tmp_path: Path, monkeypatch):
-    real, pushes = gitops._git, []
+    real = gitops._git
+    pushes: list[int] = []
 
     def somebody_is_faster(folder: Path, place: Place, *arguments: str) -> str:
         if arguments[0] == "push" and not pushes:

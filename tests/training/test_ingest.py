@@ -15,7 +15,7 @@ from modelrelease_training.errors import EXIT_INVALID, EXIT_USAGE
 from modelrelease_training.ingest import generate, read_table
 
 
-def ingest(*arguments: str | Path) -> int:
+def ingest(*arguments: object) -> int:
     return main(["ingest", *map(str, arguments)])
 
 

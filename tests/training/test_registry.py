@@ -235,7 +235,7 @@ def test_a_changed_artifact_is_not_registered(registry: Registry, tmp_path: Path
         registry.register(changed.path)
 
 
-def command(*arguments: str | Path) -> int:
+def command(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 

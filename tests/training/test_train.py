@@ -37,7 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_table(generate(rows=1500, seed=7, shifts={}), path).path
 
 
-def train(output: Path, *arguments: str | Path) -> int:
+def train(output: Path, *arguments: object) -> int:
     return main(["train", "--version", "1", "--no-card", "--output", str(output), *map(str, arguments)])
 
 

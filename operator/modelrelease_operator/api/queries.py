@@ -4,11 +4,11 @@ A query is a template: `{{revision}}` and its like are filled in before it is as
 """
 
 import re
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from modelrelease_operator.api.model import Model
+from modelrelease_operator.api.gate_settings import GateSettings
 
 PLACEHOLDERS = ("release", "namespace", "revision", "version", "interval")
 QUERY_PATTERN = f"^([^{{]|[{{][^{{]|[{{][{{]({'|'.join(PLACEHOLDERS)})[}}][}}])*$"
@@ -41,11 +41,10 @@ Query = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterVa
 CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 
 
-class Threshold(Model):
+class Threshold(GateSettings):
     """A number that the canary must keep within limits, for several looks in a row."""
 
-    kind: ClassVar[str] = "threshold"
-    by_probes: ClassVar[bool] = False
+    kind = "threshold"
     query: Query
     max: float | None = None
     min: float | None = None

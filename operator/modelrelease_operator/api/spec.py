@@ -4,10 +4,12 @@ The API server checks first, with the schema and its CEL rules. These models che
 manifests also reach us through the command line, and because code wants types.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     Field,
@@ -25,6 +27,7 @@ from modelrelease_operator.api.durations import (
     PositiveDuration,
     format_duration,
 )
+from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
@@ -148,16 +151,13 @@ class Line(Model):
     points: float = Field(ge=0, le=100)
 
 
-class Share(Model):
+class Share(GateSettings):
     """A share of bad requests, compared with stable's or held against a limit.
 
     `tolerated` is what is never rolled back, `margin` is what is never promoted; between the two
     lies the room in which neither is proven.
     """
 
-    kind: ClassVar[str]
-    by_probes: ClassVar[bool] = False
-    """Whether the prober's requests can answer it where users are few."""
     compare_with_stable: bool = True
     tolerated: Line = Line(ratio=1.1, points=0.05)
     margin: Line = Line(ratio=1.25, points=0.25)
@@ -198,11 +198,11 @@ class Slowdown(Model):
     milliseconds: float = Field(default=5, ge=0, le=3_600_000)
 
 
-class Latency(Model):
+class Latency(GateSettings):
     """The share of prediction requests slower than stable's own quantiles, or than a limit."""
 
-    kind: ClassVar[str] = "latency"
-    by_probes: ClassVar[bool] = True
+    kind = "latency"
+    by_probes = True
     compare_with_stable: bool = True
     tolerated: Slowdown = Slowdown()
     max_seconds: float | None = Field(default=None, gt=0)
@@ -218,11 +218,10 @@ class Latency(Model):
         return self
 
 
-class Predictions(Model):
+class Predictions(GateSettings):
     """The share of predictions in each bin, which the canary may have more or less of than stable."""
 
-    kind: ClassVar[str] = "predictions"
-    by_probes: ClassVar[bool] = False
+    kind = "predictions"
     tolerated: Line = Line(ratio=1.25, points=5)
     margin: Line = Line(ratio=1.5, points=10)
 
@@ -234,12 +233,8 @@ class Predictions(Model):
         return self
 
 
-GateSettings = ErrorRate | Latency | Predictions | Counts | Threshold
-"""What a gate asks: of one kind. `kind` is the name of its field."""
-
-
 class Gate(Model):
-    """One question asked of the evidence."""
+    """One question asked of the evidence, of the kind whose field is set."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
     error_rate: ErrorRate | None = None
@@ -251,21 +246,36 @@ class Gate(Model):
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:
-        every = (self.error_rate, self.latency, self.predictions, self.counts, self.threshold)
-        if sum(settings is not None for settings in every) != 1:
-            kinds = ", ".join(kind.kind for kind in get_args(GateSettings))
+        if len(self._given) != 1:
+            kinds = ", ".join(settings.kind for settings in self.kinds().values())
             msg = f"gate {self.name!r} must have exactly one of {kinds}"
             raise ValueError(msg)
         return self
 
+    @classmethod
+    @cache
+    def kinds(cls) -> Mapping[str, type[GateSettings]]:
+        """Return the settings of every kind that there is, by the field that has them."""
+        return {
+            name: option
+            for name, field in cls.model_fields.items()
+            for option in get_args(field.annotation)
+            if isinstance(option, type) and issubclass(option, GateSettings)
+        }
+
+    @property
+    def _given(self) -> tuple[GateSettings, ...]:
+        return tuple(value for name in self.kinds() if (value := getattr(self, name)) is not None)
+
     @property
     def settings(self) -> GateSettings:
         """What it asks."""
-        asked = self.error_rate or self.latency or self.predictions or self.counts or self.threshold
-        if asked is None:
-            msg = f"gate {self.name!r} asks nothing"
-            raise ValueError(msg)
-        return asked
+        for name in self.kinds():
+            settings: GateSettings | None = getattr(self, name)
+            if settings is not None:
+                return settings
+        msg = f"gate {self.name!r} asks nothing"
+        raise ValueError(msg)
 
 
 DEFAULT_GATES = (

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 from typing_extensions import override
 
@@ -20,6 +21,8 @@ from modelrelease_training.drift.settings import ServiceSettings, explain
 from modelrelease_training.drift.worker import Worker
 
 EXIT_REFUSED: Final = 2
+_EVERY_FAMILY: Final = ""
+"""As a host for asyncio: a socket for each family that there is. It reads `::` as IPv6 alone."""
 
 _LOG = logging.getLogger("modelrelease.drift")
 
@@ -70,20 +73,24 @@ def run() -> int:
         return _give_up(str(error))
     exported = Exported(baseline.about.histograms)
     worker = Worker(baseline, settings, exported, SentenceEncoder)
-    config = uvicorn.Config(
-        create_app(worker, exported, feature=settings.feature or baseline.about.column),
-        host=settings.host, port=settings.port, lifespan="off", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=5,
-    )  # fmt: skip
+    app = create_app(worker, exported, feature=settings.feature or baseline.about.column)
     worker.start()
     try:
-        asyncio.run(WatchedServer(config, worker).serve())
+        asyncio.run(WatchedServer(config_of(app, settings), worker).serve())
     except KeyboardInterrupt:
         return 130
     if worker.failed is not None:
         return _give_up(str(worker.failed))
     worker.stop()
     return 0
+
+
+def config_of(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    """Return how the application is served."""
+    return uvicorn.Config(
+        app, host=_EVERY_FAMILY if settings.host == "::" else settings.host, port=settings.port,
+        lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
 
 
 def _give_up(sentence: str) -> int:

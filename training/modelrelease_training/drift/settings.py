@@ -34,7 +34,8 @@ class ServiceSettings(BaseSettings):
     """Texts that may wait for the encoder; more events are refused with 429 and counted."""
     revisions: int = Field(default=50, ge=1, le=1000, validation_alias="TEXT_REVISIONS")
     """Revisions that are remembered at once; the one that was silent for longest is forgotten."""
-    host: str = Field(default="0.0.0.0", validation_alias="HOST")  # noqa: S104 - a pod is called from outside
+    host: str = Field(default="::", validation_alias="HOST")
+    """Address to listen on. `::` is every address of IPv6 and IPv4, or of the one that there is."""
     port: int = Field(default=8000, ge=0, le=65535, validation_alias="PORT")
 
     @model_validator(mode="after")

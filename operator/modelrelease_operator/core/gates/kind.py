@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
-from modelrelease_operator.api.model import Model
+from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import GateStatus, Streak, Verdict
 from modelrelease_operator.core.answers import Answer, NoAnswer
@@ -16,7 +16,7 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.queries import Place
 from modelrelease_operator.core.questions import Question, Terms
 
-S = TypeVar("S", bound=Model)
+S = TypeVar("S", bound=GateSettings)
 """The settings of a kind, as the spec has them."""
 
 

@@ -3,29 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
-from modelrelease_operator.api.model import Model
-from modelrelease_operator.api.queries import Threshold
-from modelrelease_operator.api.spec import Counts, ErrorRate, Gate, Latency, Predictions, ReleaseSpec
+from modelrelease_operator.api.gate_settings import GateSettings
+from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Verdict
 from modelrelease_operator.core.answers import Answer, NoAnswer
 from modelrelease_operator.core.assumptions import Assumption
-from modelrelease_operator.core.gates import counts, error_rate, latency, predictions, threshold
 from modelrelease_operator.core.gates.kind import GateKind
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.probes import gates_of, is_of_probes
 from modelrelease_operator.core.queries import Place, short
 from modelrelease_operator.core.questions import Question, Terms
 
-KINDS: dict[type[Model], GateKind[Any]] = {
-    ErrorRate: error_rate.KIND,
-    Latency: latency.KIND,
-    Predictions: predictions.KIND,
-    Counts: counts.KIND,
-    Threshold: threshold.KIND,
-}
-"""By the settings that a gate has."""
+
+def kinds_of(gate: type[Gate]) -> dict[type[GateSettings], GateKind[Any]]:
+    """Return every kind that a gate may be of, by its settings: `KIND` of the module called as its field.
+
+    Raises ImportError or AttributeError for a field without such a module: a defect of this program, which
+    therefore does not start.
+    """
+    return {
+        settings: import_module(f"{__package__}.{field}").KIND for field, settings in gate.kinds().items()
+    }
+
+
+KINDS = kinds_of(Gate)
 
 
 def kind_of(gate: Gate) -> GateKind[Any]:

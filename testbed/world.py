@@ -1,0 +1,433 @@
+"""A small fake world for the state machine: pods that take time, clients that call, counters that grow.
+
+It stands in for a cluster only in tests of pure code. It can fail in the ways that a cluster does:
+Prometheus stops answering or misses a pod, pods do not start or start anew, the operator dies between
+acting and remembering. What the operator remembers goes through JSON at every pass, so every test
+here is also one of an operator that is restarted at every pass.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelrelease_contract import metrics as words
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Phase,
+    Reason,
+    StableStatus,
+    Status,
+    Target,
+    Verdict,
+)
+from modelrelease_operator.core.answers import Answer, NoAnswer
+from modelrelease_operator.core.chance import binomial
+from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
+from modelrelease_operator.core.gates.registry import answer_of
+from modelrelease_operator.core.observed import (
+    Commands,
+    Counter,
+    MetricsUnavailable,
+    Observed,
+    Problem,
+    Workload,
+)
+from modelrelease_operator.core.queries import ARM, KIND, Place
+from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.scope import judged_pair
+from modelrelease_operator.traffic.replicas import routed_by, selector_for
+from testbed.builders import START, a_spec, a_target
+
+BACK_OFF = (0, 10, 20, 40, 80, 160, 300)
+"""Seconds that the kubelet waits before it starts a container once more."""
+BOUNDS = (0.01, 0.02, 0.05, 0.1, 1.0)
+RELEASE = "qna"
+
+
+@dataclass
+class Behaviour:
+    """How a version behaves."""
+
+    error_rate: float = 0.0
+    probe_error_rate: float = 0.0
+    probes_refused: bool = False
+    latency: float = 0.015
+    gone_bad: float = 0.0
+    """Share of the requests that a person's own counters count as bad."""
+    bins: tuple[float, ...] = ()
+    """Shares of the answers by bin of the baseline; with none, answers are not counted by bin."""
+    starts: bool = True
+    refuses: str | None = None
+    blocked: str | None = None
+    """What the cluster lacks: new pods do not start."""
+    crashes_after: float | None = None
+    """Mean seconds after which a ready pod's process dies; the kubelet starts it anew, ever later."""
+    scraped: bool = True
+
+
+@dataclass
+class Pod:
+    """One pod; `counters` is what its process would show to a scrape."""
+
+    name: str
+    ready_at: datetime | None
+    ready: bool = False
+    ends: int = 0
+    """How many of its processes ended abnormally."""
+    counters: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """Everything outside of `decide`."""
+
+    spec: ReleaseSpec
+    target: Target | None
+    rps: float = 100.0
+    seed: int = 1
+    bounds: tuple[float, ...] = BOUNDS
+    start_seconds: float = 3.0
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    status: Status = field(default_factory=Status)
+    now: datetime = START
+    pods: dict[str, list[Pod]] = field(default_factory=dict)
+    """By revision: the pods of its Deployment."""
+    strangers: dict[str, int] = field(default_factory=dict)
+    """By revision: ready pods of the release that no Deployment of ours owns."""
+    selector: dict[str, str] | None = None
+    tracks: dict[str, str] = field(default_factory=dict)
+    """By revision: what its Deployment is labelled as."""
+    known: dict[str, Target] = field(default_factory=dict)
+    """By revision: what its Deployment tells of it."""
+    probing: DesiredProber | None = None
+    probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    """By revision: what the prober's counters are, one pod for each canary."""
+    prometheus_up: bool = True
+    unscraped: set[str] = field(default_factory=set)
+    """Names of pods that Prometheus does not show."""
+    commands: Commands = field(default_factory=Commands)
+    problem: Problem | None = None
+    dies_before_status: bool = False
+    served: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    """Requests that met no ready pod, once the release served at all."""
+    started: dict[str, int] = field(default_factory=dict)
+    """By revision: how many pods were ever started."""
+    reasons: list[Reason] = field(default_factory=list)
+    trail: list[Decision] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    @property
+    def canary(self) -> CanaryStatus:
+        assert self.status.canary, f"there is no canary: {self.status.message}"
+        return self.status.canary
+
+    @property
+    def stable(self) -> StableStatus:
+        assert self.status.stable, f"nothing serves: {self.status.message}"
+        return self.status.stable
+
+    @property
+    def routed(self) -> frozenset[str] | None:
+        return None if self.selector is None else routed_by(self.selector, self._revisions())
+
+    @property
+    def seen(self) -> Observed:
+        return Observed(
+            generation=1,
+            target=self.target,
+            problem=self.problem,
+            answers=self._answers(),
+            workloads={name: self._workload(name) for name in self._revisions()},
+            routed=self.routed,
+            metrics=self._metrics(),
+            commands=self.commands,
+        )
+
+    def behaviour(self, revision: str) -> Behaviour:
+        return self.behaviours.setdefault(revision, Behaviour())
+
+    def decide(self) -> Decision:
+        """Decide as a pass would, and change nothing."""
+        return decide(spec=self.spec, status=self.status, observed=self.seen, now=self.now)
+
+    def step(self) -> Decision:
+        """Make one pass, then let time go by until the next."""
+        decision = self.decide()
+        self._apply(decision.desired)
+        if not self.dies_before_status:
+            self.status = Status.parse(json.loads(json.dumps(decision.status.to_dict())))
+            self.reasons += [notice.reason for notice in decision.notices]
+        self.trail.append(decision)
+        wait = decision.requeue if decision.requeue is not None else timedelta(seconds=5)
+        self.pass_time(max(0.2, wait.total_seconds()))
+        return decision
+
+    def steps(self, count: int) -> "World":
+        for _ in range(count):
+            self.step()
+        return self
+
+    def run(self, *, until: Phase | None = None, passes: int = 2000) -> "World":
+        """Step until a phase is reached, or until nothing is left to do."""
+        for _ in range(passes):
+            decision = self.step()
+            if until is not None and self.status.phase is until:
+                return self
+            idle = self.status.phase is Phase.STABLE and decision.requeue is None
+            if until is None and idle:
+                return self
+        msg = f"after {passes} passes the release is {self.status.phase}: {self.status.message}"
+        raise AssertionError(msg)
+
+    def release(self, target: Target) -> "World":
+        self.target = target
+        return self
+
+    def ask(self, **parts: Any) -> "World":
+        """Change parts of the spec, such as `paused=True`."""
+        raw = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+        self.spec = ReleaseSpec.parse({**raw, **parts})
+        return self
+
+    def lose_pods(self, revision: str) -> None:
+        """Kill every pod of a revision; its Deployment starts new ones."""
+        lost = self.pods[revision]
+        self.pods[revision] = [self._new_pod(revision) for _ in lost]
+
+    def restart_containers(self, revision: str) -> None:
+        """Restart every process of a revision in its pod: names stay, counters start at 0."""
+        for pod in self.pods[revision]:
+            pod.counters.clear()
+
+    def ready(self, revision: str) -> int:
+        return sum(pod.ready for pod in self.pods.get(revision, ()))
+
+    def pass_time(self, seconds: float) -> None:
+        if any(behaviour.crashes_after for behaviour in self.behaviours.values()):
+            while seconds > 0.5:
+                self._pass_time(0.5)
+                seconds -= 0.5
+        self._pass_time(seconds)
+
+    def _pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        for name, pods in self.pods.items():
+            behaviour = self.behaviour(name)
+            able = behaviour.starts and not behaviour.refuses and not behaviour.blocked
+            for pod in pods:
+                due = pod.ready_at is not None and self.now >= pod.ready_at
+                pod.ready = pod.ready or (due and able)
+                self._maybe_crash(pod, behaviour, seconds)
+        self._serve(round(self.rps * seconds))
+        if self.probing:
+            self._probe(round(self.probing.asked.rate / 2 * seconds))
+
+    def _maybe_crash(self, pod: Pod, behaviour: Behaviour, seconds: float) -> None:
+        mean = behaviour.crashes_after
+        if mean and pod.ready and self.random.random() < seconds / mean:
+            pod.ready = False
+            pod.ready_at = self.now + timedelta(seconds=4 + BACK_OFF[min(pod.ends, len(BACK_OFF) - 1)])
+            pod.counters.clear()
+            pod.ends += 1
+
+    def _revisions(self) -> list[str]:
+        return [*self.pods, *(name for name in self.strangers if name not in self.pods)]
+
+    def _workload(self, name: str) -> Workload:
+        pods = self.pods.get(name, [])
+        return Workload(
+            revision=name,
+            wanted=len(pods),
+            ready=self.ready(name),
+            ready_names=frozenset(pod.name for pod in pods if pod.ready),
+            pods=len(pods) + self.strangers.get(name, 0),
+            refused=self.behaviour(name).refuses,
+            blocked=self.behaviour(name).blocked,
+            crashes={pod.name: pod.ends for pod in pods if pod.ends},
+            track=self.tracks.get(name) if name in self.pods else None,
+            runs=self.known.get(name) if name in self.pods and self.status.stable is None else None,
+            crash="container predictor ended with exit code 139" if any(pod.ends for pod in pods) else None,
+        )
+
+    def _metrics(self) -> tuple[Counter, ...] | MetricsUnavailable:
+        if not self.prometheus_up:
+            return MetricsUnavailable(message="Prometheus does not answer")
+        return tuple(
+            Counter(
+                revision=revision,
+                pod=pod.name,
+                code=value if kind == "code" else None,
+                bound=value if kind == "le" else None,
+                bin=value if kind == "bin" else None,
+                layout=value if kind == "layout" else None,
+                value=count,
+            )
+            for revision, pod in self._scraped()
+            for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
+            if kind != "own"
+        ) + tuple(
+            Counter(
+                revision=revision, pod="prober", probe=True, value=count,
+                code=value if kind == "code" else None, bound=value if kind == "le" else None,
+            )
+            for revision, counters in self.probed.items()
+            for (kind, value), count in counters.items()
+        )  # fmt: skip
+
+    def _scraped(self) -> Iterator[tuple[str, Pod]]:
+        for revision, pods in self.pods.items():
+            for pod in pods:
+                if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped:
+                    yield revision, pod
+
+    def _answers(self) -> dict[str, Answer]:
+        """Answer the gates' own queries as Prometheus would, where the operator asks them."""
+        pair = judged_pair(self.status)
+        gates = [gate for gate in self.spec.analysis.gates if gate.counts]
+        if pair is None or not gates:
+            return {}
+        if not self.prometheus_up:
+            away = NoAnswer(verdict=Verdict.UNAVAILABLE, message="Prometheus does not answer")
+            return {gate.name: away for gate in gates}
+        canary, stable = pair
+        place = Place(
+            namespace="ml", release=RELEASE, canary=canary, stable=stable, interval=self.spec.analysis.period
+        )
+        arms = {canary.revision: "canary", stable.revision: "stable"}
+        rows = [
+            {"metric": {ARM: arms[revision], KIND: of, "pod": pod.name}, "value": [0, str(count)]}
+            for revision, pod in self._scraped()
+            if revision in arms
+            for (kind, of), count in pod.counters.items()
+            if kind == "own"
+        ]
+        return {gate.name: answer_of(gate, place, rows) for gate in gates}
+
+    def _apply(self, desired: Desired) -> None:
+        wanted = {running.target.revision: running.replicas for running in desired.running}
+        for name in list(self.pods):
+            if name not in wanted and name not in desired.spared:
+                del self.pods[name]
+        for running in desired.running:
+            self.tracks[running.target.revision] = running.track
+            self.known[running.target.revision] = running.target
+        for name, replicas in wanted.items():
+            pods = self.pods.setdefault(name, [])
+            pods.sort(key=lambda pod: not pod.ready)
+            del pods[replicas:]
+            pods += [self._new_pod(name) for _ in range(replicas - len(pods))]
+        if desired.probing is None or desired.probing != self.probing:
+            self.probed.clear()
+        self.probing = desired.probing
+        if desired.routed:
+            self.selector = selector_for(RELEASE, desired.routed)
+
+    def _new_pod(self, revision: str) -> Pod:
+        serial = self.started[revision] = self.started.get(revision, 0) + 1
+        return Pod(name=f"{revision}-{serial}", ready_at=self.now + timedelta(seconds=self.start_seconds))
+
+    def _serve(self, requests: int) -> None:
+        names = sorted(self.routed or ())
+        pods = [(name, pod) for name in names for pod in self.pods.get(name, ()) if pod.ready]
+        if not pods:
+            self.unanswered += requests if self.served else 0
+            return
+        for index, (name, pod) in enumerate(pods):
+            count = binomial(self.random, requests, 1 / (len(pods) - index))
+            requests -= count
+            self._count(name, pod, count)
+
+    def _count(self, name: str, pod: Pod, requests: int) -> None:
+        behaviour = self.behaviour(name)
+        bad = binomial(self.random, requests, behaviour.error_rate)
+        self.served[name] = self.served.get(name, 0) + requests
+        grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
+        for bound in self.bounds:
+            grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
+        grown |= self._by_own_counters(requests, behaviour) | self._by_bins(requests, behaviour)
+        for key, count in grown.items():
+            pod.counters[key] = pod.counters.get(key, 0) + count
+        if behaviour.bins:
+            pod.counters["layout", "baseline"] = 1
+
+    def _by_own_counters(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
+        if not any(gate.counts for gate in self.spec.analysis.gates):
+            return {}
+        bad = binomial(self.random, requests, behaviour.gone_bad)
+        return {("own", "total"): requests, ("own", "bad"): bad}
+
+    def _by_bins(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
+        grown, left = {}, 1.0
+        for index, share in enumerate(behaviour.bins):
+            count = binomial(self.random, requests, min(1.0, share / left) if left > 0 else 0.0)
+            grown["bin", str(index)] = count
+            requests, left = requests - count, left - share
+        return grown
+
+    def _probe(self, pairs: int) -> None:
+        assert self.probing
+        for revision in (self.probing.stable.revision, self.probing.canary.revision):
+            behaviour = self.behaviour(revision)
+            bad = binomial(self.random, pairs, behaviour.probe_error_rate)
+            if behaviour.probes_refused:
+                grown = {("code", words.PROBE_REFUSED): pairs}
+            else:
+                grown = {("code", words.PROBE_SAME): pairs - bad, ("code", words.PROBE_ERROR): bad}
+                grown |= {("le", str(at)): pairs if behaviour.latency <= at else 0 for at in BOUNDS}
+                grown["le", "+Inf"] = pairs
+            counters = self.probed.setdefault(revision, {})
+            for key, count in grown.items():
+                counters[key] = counters.get(key, 0) + count
+
+
+QUICK: dict[str, Any] = {
+    "canary": {
+        "steps": [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}],
+        "startDeadline": "60s",
+        "progressDeadline": "30m",
+        "keepPrevious": "30s",
+    },
+    "analysis": {"interval": "5s"},
+}
+"""A spec whose releases take a minute or two of the world's time."""
+
+
+def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
+    """Build a world in which nothing has started; `canary` overrides parts of QUICK's (None: leaves out)."""
+    parts = {name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes}
+    overridden: dict[str, Any] = {**QUICK["canary"], **(canary or {})}
+    asked = {name: value for name, value in overridden.items() if value is not None}
+    spec = a_spec(**(QUICK | parts | {"canary": asked}))
+    fields: dict[str, Any] = {"spec": spec, "target": a_target("1"), "rps": 1000.0}
+    return World(**(fields | changes))
+
+
+def a_serving_world(**changes: Any) -> World:
+    """Build a world in which version 1 serves."""
+    return a_world(**changes).run()
+
+
+def a_world_in(phase: Phase, **changes: Any) -> World:
+    """Build a world in which version 2 is released beside version 1 and has come to a phase."""
+    world = a_serving_world(**changes).release(a_target("2"))
+    match phase:
+        case Phase.PENDING:
+            return a_world(**changes)
+        case Phase.STABLE:
+            return world.release(a_target("1"))
+        case Phase.PAUSED:
+            world.run(until=Phase.PROGRESSING).steps(2).ask(paused=True)
+            return world.run(until=Phase.PAUSED)
+        case Phase.ROLLING_BACK:
+            world.run(until=Phase.PROGRESSING).steps(2)
+            world.behaviours["rev2"] = Behaviour(error_rate=0.5)
+            return world.run(until=phase)
+        case _:
+            return world.run(until=phase)

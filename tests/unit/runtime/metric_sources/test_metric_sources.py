@@ -1,0 +1,122 @@
+"""The door for sources of metrics: one more is a module and an entry of the registry, and nothing else."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from modelrelease_operator.api.status import Recipe, Verdict
+from modelrelease_operator.core.answers import NoAnswer
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.queries import Place
+from modelrelease_operator.runtime.measure import measure, revisions_of
+from modelrelease_operator.runtime.metric_sources import registry
+from modelrelease_operator.runtime.metric_sources.registry import MetricSources
+from modelrelease_operator.runtime.metric_sources.source import MetricSource
+from modelrelease_operator.settings import Settings
+from testbed.builders import a_spec, a_target
+from testbed.servers import serving
+from tests.support.asking import asking
+from tests.support.foreign_server import FOREIGN_IMAGE, registered
+from tests.support.pages import Pages
+
+STABLE, CANARY = a_target("1"), a_target("2", recipe=Recipe(image=FOREIGN_IMAGE))
+PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))
+QUEUE = {"name": "queue", "threshold": {"query": "queue_length", "max": 1}}
+
+
+@pytest.fixture
+def one_more_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "KINDS", (Pages, *registry.KINDS))
+
+
+@pytest.fixture(autouse=True)
+def one_more_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch)
+
+
+async def source_for(url: str | None) -> MetricSource:
+    """Return the source of a release whose metrics are read at an address."""
+    named: dict[str, Any] = {"prometheus": {"url": url}} if url else {}
+    sources = MetricSources()
+    source = await sources.source_of(None, "ml", a_spec(analysis=named).analysis, Settings())  # type: ignore[arg-type]
+    await sources.close()
+    return source
+
+
+@pytest.mark.usefixtures("one_more_kind")
+async def test_a_release_is_served_by_the_first_kind_that_takes_it_and_otherwise_by_prometheus():
+    assert type(await source_for("http://pages.ml")).__name__ == "PageSource"
+    assert type(await source_for("http://elsewhere")).__name__ == "PrometheusSource"
+    assert type(await source_for(None)).__name__ == "PrometheusSource"
+
+
+@pytest.mark.usefixtures("one_more_kind")
+async def test_a_look_at_another_source_brings_counters_with_times_and_says_what_it_cannot():
+    source = await source_for("http://pages.ml")
+    spec = a_spec(analysis={"gates": [{"name": "errors", "errorRate": {}}, QUEUE]})
+    measured = await measure(source, spec, PLACE, pods=["rev2-a", "rev2-b"])
+    assert measured.metrics == (
+        Counter(revision="rev2", pod="rev2-a", code="200", value=7, at=100.0, started=40.0),
+        Counter(revision="rev1", pod="rev1-a", code="200", value=7, at=100.0, started=40.0),
+    )
+    assert measured.answers["queue"] == NoAnswer(
+        verdict=Verdict.UNAVAILABLE, message="gate queue: pages have no query language"
+    )
+    assert measured.hint == "rev2-b shows no page"
+
+
+# --- Prometheus, asked for the counters of a server that is not ours
+
+
+def rows_of(name: str, **labels: str) -> Iterator[dict[str, Any]]:
+    target = {"namespace": "ml", "pod": "p2", "instance": "10.0.0.2:9000", "job": "pods"}
+    yield {"metric": {"__name__": name, **target, **labels}, "value": [1.0, "41"]}
+    yield {"metric": {"modelrelease_kind": "sample_time", **target}, "value": [1.0, "99.5"]}
+
+
+async def test_prometheus_is_asked_for_each_revision_under_the_names_of_its_own_server():
+    asked: list[str] = []
+    rows = [
+        *rows_of("foreign_requests_total", model_revision="rev2", model_release="qna", status="503"),
+        {
+            "metric": {"__name__": "predictions_total", "revision": "rev1", "pod": "p1", "code": "200"},
+            "value": [1.0, "3"],
+        },
+    ]
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(str((await request.post())["query"]))
+        return web.Response(text=json.dumps({"status": "success", "data": {"result": rows}}))
+
+    of = revisions_of("ml", "qna", CANARY, STABLE)
+    async with serving(handler) as address, asking(address) as source:
+        found = await source.read_counters(of, predictions=True, probes=True)
+    (query,) = asked
+    theirs = 'namespace="ml",model_release="qna",model_revision=~"rev2"'
+    assert f'{{__name__=~"foreign_requests_total|foreign_latency_seconds_bucket",{theirs}}}' in query
+    assert 'namespace="ml",release="qna",revision=~"rev1"' in query
+    assert "max without (model_release, model_revision, model_tag, status, result)" in query
+    assert 'probe_duration_seconds_bucket",namespace="ml",release="qna",revision=~"rev2"' in query
+    foreign, ours = found  # type: ignore[misc]
+    assert (foreign.revision, foreign.pod, foreign.code, foreign.value) == ("rev2", "p2", "503", 41)
+    assert foreign.at == 99.5
+    assert (ours.revision, ours.code, ours.value) == ("rev1", "200", 3)
+
+
+async def test_bins_are_asked_only_of_servers_that_count_them():
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(str((await request.post())["query"]))
+        return web.Response(text='{"status": "success", "data": {"result": []}}')
+
+    async with serving(handler) as address, asking(address) as source:
+        assert await source.read_bins(revisions_of("ml", "qna", CANARY)) == ()
+        assert asked == []
+        assert await source.read_bins(revisions_of("ml", "qna", STABLE, CANARY)) == ()
+    (query,) = asked
+    assert "rev2" not in query

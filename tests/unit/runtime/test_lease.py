@@ -1,0 +1,101 @@
+"""Of all operators that watch the same, one acts; and it stops before another begins."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from modelrelease_operator.errors import Unavailable
+from modelrelease_operator.runtime import lease as module
+from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.lease import Lease
+from testbed.api_server import ApiServer
+from testbed.operating import connected
+
+SPACE = "kube-system"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five times as quick as in earnest, in the same proportions."""
+    monkeypatch.setattr(module, "DURATION_SECONDS", 2)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.6)
+    monkeypatch.setattr(module, "TRUSTED_SECONDS", 1.4)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.3)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    found = await ApiServer().start()
+    yield found
+    await found.stop()
+
+
+@pytest.fixture
+async def kubes(server: ApiServer) -> AsyncIterator[list[Kube]]:
+    found = [await connected(server), await connected(server)]
+    yield found
+    for kube in found:
+        await kube.close()
+
+
+def holder(server: ApiServer) -> str:
+    spec = server.get("Lease", "modelrelease-operator", SPACE)["spec"]
+    found: str = spec["holderIdentity"]
+    return found
+
+
+async def test_one_of_two_holds_it_and_the_other_waits(
+    server: ApiServer, kubes: list[Kube], caplog: pytest.LogCaptureFixture
+):
+    one, two = (Lease(kube, SPACE, name) for kube, name in zip(kubes, ("one", "two"), strict=True))
+    await one.acquire()
+    kept = asyncio.create_task(one.keep(lambda: None))
+    waiting = asyncio.create_task(two.acquire())
+    await asyncio.sleep(3)
+    assert not waiting.done()
+    assert (one.is_held(), two.is_held(), holder(server)) == (True, False, "one")
+    assert "this operator waits: Lease kube-system/modelrelease-operator is held by one" in caplog.text
+    kept.cancel()
+    await one.give_back()
+    async with asyncio.timeout(10):
+        await waiting
+    assert (one.is_held(), two.is_held(), holder(server)) == (False, True, "two")
+
+
+async def test_after_a_kill_another_takes_it_in_time(server: ApiServer, kubes: list[Kube]):
+    one, two = (Lease(kube, SPACE, name) for kube, name in zip(kubes, ("one", "two"), strict=True))
+    await one.acquire()
+    async with asyncio.timeout(10):
+        await two.acquire()
+    assert not one.is_held(), "it stopped to believe itself before the other began"
+    assert server.get("Lease", "modelrelease-operator", SPACE)["spec"]["leaseTransitions"] == 2
+
+
+async def test_of_two_that_try_in_the_same_moment_one_succeeds(server: ApiServer, kubes: list[Kube]):
+    leases = [Lease(kube, SPACE, name) for kube, name in zip(kubes, ("one", "two"), strict=True)]
+    tasks = [asyncio.create_task(lease.acquire()) for lease in leases]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert [lease.is_held() for lease in leases].count(True) == 1
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_holder_that_cannot_renew_ends_before_another_may_begin(server: ApiServer, kubes: list[Kube]):
+    one = Lease(kubes[0], SPACE, "one")
+    await one.acquire()
+    server.refuse = lambda verb, plural, _: (503, "down") if plural == "leases" else None
+    lost = asyncio.Event()
+    async with asyncio.timeout(10):
+        await one.keep(lost.set)
+    assert lost.is_set()
+
+
+async def test_who_does_not_hold_it_writes_nothing(server: ApiServer, kubes: list[Kube]):
+    kube = kubes[1]
+    kube.may_write = Lease(kubes[0], SPACE, "one").is_held
+    with pytest.raises(Unavailable, match="another operator may act by now"):
+        await kube.delete("Service", "ml", "qna", uid="u")
+    assert await kube.known("Service", "ml", "qna") is None, "but it reads"
+    assert server.requests == {"GET services": 1}

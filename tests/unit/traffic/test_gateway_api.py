@@ -1,0 +1,294 @@
+"""Exact weights by a Gateway: what the route says, what counts as taken, and a release that goes by it."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.core.desired import Desired
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.manifests import Owner, render
+from modelrelease_operator.traffic.gateway_api import GATEWAY_API, HTTP_ROUTE
+from modelrelease_operator.traffic.provider import Effect
+from modelrelease_operator.traffic.registry import made_by_others, provider_of
+from testbed.builders import a_spec, a_target
+from testbed.world import QUICK, Behaviour, World
+from testbed.world import binomial as drawn
+
+OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
+GATEWAY = {"name": "public", "namespace": "infra", "sectionName": "http"}
+ROUTING = {"gatewayAPI": {"parentRefs": [GATEWAY], "hostnames": ["qna.example.com"], "path": "/v2"}}
+Object = dict[str, Any]
+
+
+def spec_with(**canary: Any) -> ReleaseSpec:
+    return a_spec(**(QUICK | {"canary": {**QUICK["canary"], "routing": ROUTING, **canary}}))
+
+
+def objects_of(desired: Desired) -> dict[tuple[str, str], Object]:
+    rendered = render(OWNER, desired, provider=GATEWAY_API, canary=spec_with().canary)
+    return {(item["kind"], item["metadata"]["name"]): item for item in rendered}
+
+
+def taken(route: Object, **conditions: Any) -> Object:
+    """Return a route that its Gateway has answered."""
+    generation = route["metadata"].setdefault("generation", 1)
+    answers = {"Accepted": "True", "ResolvedRefs": "True"} | conditions
+    told = [
+        {"type": kind, "status": answer, "reason": "R", "message": "m", "observedGeneration": generation}
+        for kind, answer in answers.items()
+    ]
+    return {**route, "status": {"parents": [{"parentRef": dict(GATEWAY), "conditions": told}]}}
+
+
+def both_arms(weight: int) -> Desired:
+    return Desired(routed=frozenset({"a", "b"}), stable="a", canary="b", weight=weight)
+
+
+def test_the_route_deals_exactly_the_weight_to_the_services_of_both_arms():
+    objects = objects_of(both_arms(5))
+    spec = objects[HTTP_ROUTE, "qna"]["spec"]
+    assert [(it["name"], it["weight"]) for it in spec["rules"][0]["backendRefs"]] == [
+        ("qna-stable", 95), ("qna-canary", 5),
+    ]  # fmt: skip
+    assert spec["hostnames"] == ["qna.example.com"]
+    assert spec["rules"][0]["matches"] == [{"path": {"type": "PathPrefix", "value": "/v2"}}]
+    (parent,) = spec["parentRefs"]
+    assert parent.items() >= GATEWAY.items()
+
+
+def test_the_main_service_leads_to_stable_alone_whatever_the_weight():
+    for weight in (1, 50, 99):
+        selector = objects_of(both_arms(weight))["Service", "qna"]["spec"]["selector"]
+        assert selector["modelrelease.dev/revision"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("desired", "weights"),
+    [
+        pytest.param(Desired(routed=frozenset({"a"}), stable="a"), (100, 0), id="stable alone"),
+        pytest.param(Desired(routed=frozenset({"a"}), stable="a", canary="b"), (100, 0), id="in the dark"),
+        pytest.param(Desired(routed=frozenset({"b"}), stable="a", canary="b"), (0, 100), id="canary alone"),
+    ],
+)
+def test_one_revision_alone_has_everything(desired: Desired, weights: tuple[int, int]):
+    backends = objects_of(desired)[HTTP_ROUTE, "qna"]["spec"]["rules"][0]["backendRefs"]
+    assert tuple(it["weight"] for it in backends) == weights
+
+
+@given(weight=st.integers(1, 99), replicas=st.integers(1, 1000))
+def test_a_canary_has_the_pods_that_its_share_of_the_requests_needs(weight: int, replicas: int):
+    split = GATEWAY_API.split(weight=weight, replicas=replicas)
+    assert split.weight == weight
+    assert split.stable == replicas, "going back meets enough pods"
+    assert 1 <= split.canary <= replicas
+    assert split.canary >= replicas * weight / 100
+    assert GATEWAY_API.note(weight=weight, replicas=replicas) is None
+
+
+@given(weight=st.integers(1, 99))
+def test_what_every_gateway_has_taken_reads_back_as_it_was_asked(weight: int):
+    objects = objects_of(both_arms(weight))
+    objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"])
+    effect = GATEWAY_API.in_effect(objects, ["a", "b", "stranger"])
+    assert effect == Effect(revisions=frozenset({"a", "b"}), weight=weight)
+
+
+def test_before_there_is_a_route_nothing_is_routed():
+    assert GATEWAY_API.in_effect({}, ["a"]) == Effect()
+
+
+def test_a_gateway_that_has_not_answered_may_send_clients_anywhere_and_is_named():
+    effect = GATEWAY_API.in_effect(objects_of(both_arms(5)), ["a", "b"])
+    assert effect.revisions == {"a", "b"}
+    assert effect.weight is None
+    assert effect.refused
+    assert "HTTPRoute qna: Gateway infra/public has not answered" in str(effect.problem)
+
+
+def test_weights_that_are_newer_than_the_gateways_answer_are_not_in_effect():
+    objects = objects_of(both_arms(5))
+    route = taken(objects[HTTP_ROUTE, "qna"])
+    route["metadata"]["generation"] += 1
+    effect = GATEWAY_API.in_effect({**objects, (HTTP_ROUTE, "qna"): route}, ["a", "b"])
+    assert (effect.weight, effect.refused) == (None, False)
+    assert "has not taken its newest weights yet" in str(effect.problem)
+
+
+@pytest.mark.parametrize("kind", ["Accepted", "ResolvedRefs"])
+def test_a_refusal_is_told_with_the_gateways_own_words(kind: str):
+    objects = objects_of(both_arms(5))
+    objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"], **{kind: "False"})
+    effect = GATEWAY_API.in_effect(objects, ["a", "b"])
+    assert effect.refused
+    assert f"Gateway infra/public refuses it: {kind} is False, R: m" in str(effect.problem)
+
+
+def test_another_gateways_answer_counts_for_nothing():
+    objects = objects_of(both_arms(5))
+    route = taken(objects[HTTP_ROUTE, "qna"])
+    route["status"]["parents"][0]["parentRef"]["sectionName"] = "https"
+    assert GATEWAY_API.in_effect({**objects, (HTTP_ROUTE, "qna"): route}, ["a", "b"]).refused
+
+
+def test_a_release_says_who_deals_and_what_the_other_made_goes():
+    by_gateway, by_pods = spec_with(), a_spec()
+    assert provider_of(by_gateway) is GATEWAY_API
+    assert made_by_others(by_gateway, "qna") == ()
+    assert made_by_others(by_pods, "qna") == ((HTTP_ROUTE, "qna"),)
+
+
+@dataclass
+class GatewayWorld(World):
+    """A world whose clients come through a gateway, which takes what it is given, or does not."""
+
+    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
+    followed: Object | None = None
+    """The route that the gateway goes by."""
+    answers: bool = True
+    refuses: bool = False
+
+    @property
+    @override
+    def seen(self) -> Observed:
+        effect = GATEWAY_API.in_effect(self.objects, self._revisions())
+        return replace(
+            super().seen,
+            routed=effect.revisions,
+            routed_weight=effect.weight,
+            route_problem=effect.problem,
+            route_refused=effect.refused,
+        )
+
+    @override
+    def _apply(self, desired: Desired) -> None:
+        super()._apply(desired)
+        for key, item in objects_of(desired).items():
+            before = self.objects.get(key)
+            if before and before["spec"] == item["spec"]:
+                continue
+            generation = before["metadata"]["generation"] + 1 if before else 1
+            status = before.get("status", {}) if before else {}
+            meta = {**item["metadata"], "generation": generation}
+            self.objects[key] = {**item, "metadata": meta, "status": status}
+        self.gateway_looks()
+
+    def gateway_looks(self) -> None:
+        """Have the gateway take what the route asks for, if it does."""
+        route = self.objects.get((HTTP_ROUTE, "qna"))
+        if route is None or not self.answers:
+            return
+        conditions = {"Accepted": "False"} if self.refuses else {}
+        self.objects[HTTP_ROUTE, "qna"] = taken(route, **conditions)
+        if not self.refuses:
+            self.followed = deepcopy(self.objects[HTTP_ROUTE, "qna"])
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """By revision: percent of the requests that the gateway sends there now."""
+        if self.followed is None:
+            return {}
+        services = {name: item for (kind, name), item in self.objects.items() if kind == "Service"}
+        return {
+            services[it["name"]]["spec"]["selector"]["modelrelease.dev/revision"]: it["weight"]
+            for it in self.followed["spec"]["rules"][0]["backendRefs"]
+            if it["weight"]
+        }
+
+    @override
+    def _serve(self, requests: int) -> None:
+        left, share = requests, 100
+        for name, weight in self.shares.items():
+            count = drawn(self.random, left, weight / share) if share else 0
+            left, share = left - count, share - weight
+            pods = [pod for pod in self.pods.get(name, ()) if pod.ready]
+            if not pods:
+                self.unanswered += count if self.served else 0
+                continue
+            for pod in pods:
+                self._count(name, pod, count // len(pods))
+
+
+def a_gateway_world(**canary: Any) -> GatewayWorld:
+    """Build a world in which version 1 serves behind a gateway."""
+    world = GatewayWorld(spec=spec_with(**canary), target=a_target("1"), rps=1000.0)
+    world.run()
+    return world
+
+
+def test_a_release_goes_through_weights_that_pods_cannot_express():
+    world = a_gateway_world(steps=[{"weight": 1, "bake": "10s"}, {"weight": 80, "bake": "10s"}])
+    world.release(a_target("2"))
+    seen = []
+    while world.stable.version == "1":
+        world.step()
+        if world.status.phase is Phase.PROGRESSING and world.canary.step_since:
+            seen.append(world.shares["rev2"])
+    assert set(seen) == {1, 80}
+    assert world.unanswered == 0
+    assert world.run().stable.version == "2"
+    assert world.shares == {"rev2": 100}
+
+
+def test_a_failing_canary_has_no_requests_as_soon_as_it_is_rejected():
+    world = a_gateway_world()
+    world.behaviours["rev2"] = Behaviour(error_rate=0.5)
+    world.release(a_target("2")).run(until=Phase.ROLLING_BACK)
+    assert world.shares == {"rev1": 100}
+    assert world.run().stable.version == "1"
+    assert world.unanswered == 0
+    assert "rev2" not in world.pods
+
+
+def test_a_step_begins_when_the_gateway_has_taken_its_weight_and_not_before():
+    world = a_gateway_world()
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.answers = False
+    while world.canary.step == 0:
+        world.step()
+    world.steps(3)
+    assert world.canary.step_since is None
+    assert "waiting until the weight is seen in effect; HTTPRoute qna: Gateway" in world.status.message
+    world.answers = True
+    assert world.run().stable.version == "2"
+
+
+def test_a_rejected_canary_keeps_its_pods_while_the_gateway_may_still_send_clients_to_it():
+    world = a_gateway_world()
+    world.behaviours["rev2"] = Behaviour(error_rate=0.5)
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.answers = False
+    while Reason.REGRESSION not in world.reasons:
+        world.step()
+        world.answers = world.status.phase is not Phase.ROLLING_BACK and world.canary.step_since is None
+    world.steps(20)
+    assert world.status.phase is Phase.ROLLING_BACK
+    assert world.pods["rev2"], "the gateway has not let go of them"
+    world.answers = True
+    assert world.run().stable.version == "1"
+    assert world.unanswered == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_gateway_does_stable_answers_and_nobody_is_sent_to_pods_that_are_gone(seed: int):
+    world = a_gateway_world()
+    world.random.seed(seed)
+    world.behaviours["rev2"] = Behaviour(error_rate=world.random.choice([0.0, 0.5]))
+    world.release(a_target("2"))
+    for _ in range(400):
+        world.answers = world.random.random() < 0.7
+        world.refuses = world.random.random() < 0.2
+        world.gateway_looks()
+        world.step()
+        assert world.pods[world.stable.revision]
+        assert all(world.pods.get(name) for name in world.shares), "a share without pods"
+    world.answers, world.refuses = True, False
+    world.gateway_looks()
+    assert world.run().status.phase is Phase.STABLE
+    assert world.unanswered == 0
