@@ -8,7 +8,7 @@ import pytest
 from modelrelease_operator.runtime import cache
 from testbed.api_server import ApiServer
 from testbed.operating import FAST, Operating, operating
-from tests.unit.test_cache import until
+from tests.unit.runtime.test_cache import until
 
 PARENT = {"name": "public", "namespace": "infra"}
 BY_GATEWAY: dict[str, Any] = {
