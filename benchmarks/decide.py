@@ -16,9 +16,9 @@ import pydantic
 
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.status import Phase, Status
+from modelrelease_operator.core.analysis.restart_schedule import EVERY
 from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.core.release.decide import decide
-from modelrelease_operator.core.restarts import EVERY
 from testbed.builders import a_spec, a_target
 from testbed.world import BOUNDS, World
 

@@ -22,8 +22,9 @@ from numpy.random import Generator
 from benchmarks.marks import put
 from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, ModelFile
 from modelrelease_operator.api.drift import Drift, DriftStatus
-from modelrelease_operator.core.drift_status import with_windows
-from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
+from modelrelease_operator.core.drift.sustained import with_windows
+from modelrelease_operator.core.drift.windows import BinSample, Memory, look
+from modelrelease_operator.core.observed import Window
 from modelrelease_serving.bins import BinCounts
 from modelrelease_training.drift import numeric
 

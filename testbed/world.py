@@ -24,10 +24,9 @@ from modelrelease_operator.api.status import (
     Target,
     Verdict,
 )
-from modelrelease_operator.core.answers import Answer, NoAnswer
-from modelrelease_operator.core.chance import binomial
+from modelrelease_operator.core.analysis.gates.registry import answer_of
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
-from modelrelease_operator.core.gates.registry import answer_of
+from modelrelease_operator.core.measurement.queries import ARM, KIND, Place
 from modelrelease_operator.core.observed import (
     Commands,
     Counter,
@@ -36,9 +35,10 @@ from modelrelease_operator.core.observed import (
     Problem,
     Workload,
 )
-from modelrelease_operator.core.queries import ARM, KIND, Place
+from modelrelease_operator.core.query_results import Answer, NoAnswer
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
+from modelrelease_operator.core.statistics.random_variates import binomial
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
 from testbed.builders import START, a_spec, a_target
 

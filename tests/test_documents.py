@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelrelease_operator.api.status import Phase, Verdict
-from modelrelease_operator.core import conditions
-from modelrelease_operator.core.commands import KINDS
+from modelrelease_operator.core.release import conditions
+from modelrelease_operator.core.release.commands import KINDS
 from tests.test_repository import ROOT, committed
 
 RECORD = re.compile(r"docs/decisions/(\d{4})\b")

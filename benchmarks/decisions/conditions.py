@@ -22,7 +22,7 @@ from benchmarks.decisions.twin import (
     rollback_polls,
 )
 from modelrelease_operator.api.spec import DEFAULT_STEPS
-from modelrelease_operator.core.evidence import Tolerance
+from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 CELL = Cell(rps=200, base=0.01, ratio=1.0, weight=0.1)
 QUIET = Cell(rps=200, base=0.001, ratio=1.0, weight=0.1)

@@ -12,7 +12,7 @@ from benchmarks.decisions.traffic import Cell, draw
 from benchmarks.decisions.twin import NEVER, Policy, rollback_polls
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.core.evidence import Tolerance
+from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 EVEN = Tolerance(ratio=1.0, points=0.0)
 DEADLINE = int(parse_duration(Canary().progress_deadline).total_seconds())

@@ -14,9 +14,9 @@ from benchmarks.decisions.twin import NEVER
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase
-from modelrelease_operator.core.evidence import ArmCounts, Interval, combine
-from modelrelease_operator.core.gates.registry import questions_of
-from modelrelease_operator.core.questions import Question
+from modelrelease_operator.core.analysis.gate_tests import Question
+from modelrelease_operator.core.analysis.gates.registry import questions_of
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
 from testbed.builders import a_spec, a_target
 from testbed.world import Behaviour, World
 

@@ -20,14 +20,14 @@ from benchmarks.decisions.traffic import POLL, Counts, Floats, Ints, generator
 from benchmarks.decisions.twin import designs_of, gains, log_mean_exp
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import DEFAULT_STEPS, Canary
-from modelrelease_operator.core.evidence import (
+from modelrelease_operator.core.analysis.restart_schedule import EVERY, planned_copies
+from modelrelease_operator.core.statistics.eprocess import (
     NON_INFERIORITY_GRID,
     POOLED_SHARE,
     REGRESSION_GRID,
     EProcess,
     Restarts,
 )
-from modelrelease_operator.core.restarts import EVERY, planned_copies
 
 WEIGHTS = np.array([step.weight / 100 for step in DEFAULT_STEPS])
 BAKE = np.array([parse_duration(step.bake).total_seconds() / POLL for step in DEFAULT_STEPS])

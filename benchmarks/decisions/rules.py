@@ -14,7 +14,7 @@ from benchmarks.decisions.kayenta import judged
 from benchmarks.decisions.traffic import POLL, Cell, Counts, Floats, Ints
 from benchmarks.decisions.tuning import limit_for
 from benchmarks.decisions.twin import NEVER, default_policy, first, promotion_polls, rollback_polls
-from modelrelease_operator.core.evidence import Tolerance
+from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 MINUTE = 60 // POLL
 """Polls in a minute."""

@@ -1,9 +1,9 @@
 """The product's evidence for many runs at once.
 
-`modelrelease_operator.core.evidence` looks at one release and one interval at a time, as an operator
-does; a thousand simulated hours of that would take the day. This is the same arithmetic on arrays.
-tests/unit/benchmarks/test_benchmark_rules.py holds the two against each other, and the benchmark replays
-a sample of its runs with the product's classes.
+`modelrelease_operator.core.statistics.eprocess` looks at one release and one interval at a time, as an
+operator does; a thousand simulated hours of that would take the day. This is the same arithmetic on arrays.
+tests/unit/benchmarks/test_benchmark_rules.py holds the two against each other, and the benchmark replays a
+sample of its runs with the product's classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ import numpy as np
 
 from benchmarks.decisions.traffic import Counts, Floats, Ints
 from modelrelease_operator.api.spec import Analysis, Canary, ErrorRate, Line
-from modelrelease_operator.core.evidence import (
+from modelrelease_operator.core.analysis.gate_tests import BLAST_RADIUS
+from modelrelease_operator.core.analysis.restart_schedule import planned_copies
+from modelrelease_operator.core.statistics.eprocess import (
     NON_INFERIORITY_GRID,
     POOLED_SHARE,
     REGRESSION_GRID,
@@ -21,8 +23,6 @@ from modelrelease_operator.core.evidence import (
     Restarts,
     Tolerance,
 )
-from modelrelease_operator.core.questions import BLAST_RADIUS
-from modelrelease_operator.core.restarts import planned_copies
 
 NEVER = 10**9
 """The poll of something that did not happen."""

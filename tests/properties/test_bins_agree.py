@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, Histogram, ModelFile
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_operator.api.drift import Drift
-from modelrelease_operator.core.drift_windows import BinSample, Memory, look
+from modelrelease_operator.core.drift.windows import BinSample, Memory, look
 from modelrelease_serving.bins import BinCounts
 from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
 from testbed.builders import START

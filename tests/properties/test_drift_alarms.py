@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import norm
 
 from modelrelease_operator.api.drift import Drift, DriftStatus
-from modelrelease_operator.core.drift_status import with_windows
-from modelrelease_operator.core.drift_windows import PREDICTIONS, BinSample, Memory, look
+from modelrelease_operator.core.drift.sustained import with_windows
+from modelrelease_operator.core.drift.windows import PREDICTIONS, BinSample, Memory, look
 from testbed.builders import START
 
 NAMES = (*(f"feature_{index:02d}" for index in range(16)), PREDICTIONS)

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
-from modelrelease_operator.core.evidence import (
+from modelrelease_operator.core.statistics.eprocess import (
     ArmCounts,
     Confirmed,
     EProcess,

@@ -11,8 +11,8 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, StableStatus, Status
+from modelrelease_operator.core.drift.retraining import update_retraining
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
-from modelrelease_operator.core.retrain import update_retraining
 from modelrelease_operator.core.scope import Scope
 from testbed.builders import START, a_spec, a_target
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
-from modelrelease_operator.core.evidence import WITH_SUMS
-from modelrelease_operator.core.fleet import Scrapes
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
-from modelrelease_operator.core.simulation import Scenario, _World
+from modelrelease_operator.core.statistics.eprocess import WITH_SUMS
+from modelrelease_operator.core.whatif.fleet import Scrapes
+from modelrelease_operator.core.whatif.simulation import Scenario, _World
 from testbed.builders import a_spec, a_target
 from testbed.world import Behaviour, Pod
 from tests.support.scraping import ScrapedWorld

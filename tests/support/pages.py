@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.api.status import Verdict
-from modelrelease_operator.core.answers import Answer, NoAnswer
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Counter, Metrics
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import Answer, NoAnswer
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.metric_sources.source import Bins, MetricSource, Revisions
 from modelrelease_operator.settings import Settings

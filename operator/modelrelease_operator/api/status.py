@@ -211,7 +211,9 @@ class Evidence(Model):
     """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
 
     counters: dict[str, int] = Field(default_factory=dict)
-    """Last raw value of each series; those of pods that are long gone are dropped (core/absence.py)."""
+    """Last raw value of each series; those of pods that are long gone are dropped
+    (core/measurement/retention.py).
+    """
     absent: dict[str, datetime] = Field(default_factory=dict)
     """By process that the newest look did not show: since when."""
     forgotten: list[str] = Field(default_factory=list)
@@ -354,7 +356,9 @@ class CanaryStatus(Target):
     """When the current weight was seen in effect."""
     next_look: datetime | None = None
     clock_at: datetime | None = None
-    """When the last pass counted time: what lies between two passes counts up to a limit (core/clock.py)."""
+    """When the last pass counted time: what lies between two passes counts up to a limit
+    (core/release/elapsed.py).
+    """
     starting_seconds: float = 0.0
     """Time that its pods have taken to start, without what is the cluster's fault."""
     waiting_seconds: float = 0.0

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.cli.common import Manifest, number, percent, share
-from modelrelease_operator.core.assumptions import (
+from modelrelease_operator.core.analysis.assumptions import (
     BINS,
     Assumption,
     Assumptions,
     BadShares,
     Shift,
 )
-from modelrelease_operator.core.gates.registry import kind_of
+from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.errors import Invalid
 
 

@@ -22,9 +22,16 @@ from modelrelease_operator.cli.common import (
     table,
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
-from modelrelease_operator.core.cautions import cautions
-from modelrelease_operator.core.gates.registry import kind_of
-from modelrelease_operator.core.planning import Conditions, Journey, Plan, StepPlan, between_looks, plan
+from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.whatif.planning import (
+    Conditions,
+    Journey,
+    Plan,
+    StepPlan,
+    between_looks,
+    plan,
+)
+from modelrelease_operator.core.whatif.warnings import cautions
 
 DETAILS = """\
 Says for each step what a healthy canary needs to pass, and how soon one that

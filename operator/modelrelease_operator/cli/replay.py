@@ -19,15 +19,15 @@ from modelrelease_operator.cli.common import (
     show,
 )
 from modelrelease_operator.cli.evidence import gates_table
-from modelrelease_operator.core.gates.registry import kind_of
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import runtime_of
 
 if TYPE_CHECKING:
+    from modelrelease_operator.core.whatif.recording import Recording
+    from modelrelease_operator.core.whatif.replay import Happening, Replayed
     from modelrelease_operator.runtime.credentials import Credentials
-    from modelrelease_operator.runtime.recording import Recording
-    from modelrelease_operator.runtime.replay import Happening, Replayed
 
 DETAILS = """\
 Reads the raw counters of a release from Prometheus, at the interval of its
@@ -143,10 +143,10 @@ def _replay(parsed: argparse.Namespace) -> int:
 
 def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Replayed":
     # Only this command needs a client of Prometheus.
+    from modelrelease_operator.core.whatif.replay import arms_of, replay, target_of  # noqa: PLC0415
     from modelrelease_operator.runtime.metric_sources.prometheus.history import (  # noqa: PLC0415
         PrometheusHistory,
     )
-    from modelrelease_operator.runtime.replay import arms_of, replay, target_of  # noqa: PLC0415
 
     spec, gates = release.spec, release.spec.analysis.gates
     namespace = parsed.namespace or release.namespace or "default"

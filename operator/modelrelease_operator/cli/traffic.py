@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from modelrelease_operator.cli.common import Manifest, duration, positive, share
-from modelrelease_operator.core.simulation import Latency
+from modelrelease_operator.core.whatif.simulation import Latency
 from modelrelease_operator.errors import Invalid
 
 

@@ -9,7 +9,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli.common import Commands, command, name_of, releases_in
-from modelrelease_operator.core.cautions import about_trust
+from modelrelease_operator.core.whatif.warnings import about_trust
 from modelrelease_operator.errors import Invalid
 
 DETAILS = """\

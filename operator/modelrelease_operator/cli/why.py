@@ -12,8 +12,8 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.status import CanaryStatus, Phase, Samples, StableStatus, Status
 from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
 from modelrelease_operator.cli.evidence import gates_table
+from modelrelease_operator.core.explain import Awaited, Story, story_of
 from modelrelease_operator.core.release.words import probed_steps
-from modelrelease_operator.core.story import Awaited, Story, story_of
 from modelrelease_operator.errors import Gone, Invalid
 
 DETAILS = """\

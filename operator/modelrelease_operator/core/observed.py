@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.api.status import Reason, Target
-from modelrelease_operator.core.answers import Answers
-from modelrelease_operator.core.drift_windows import Window
+from modelrelease_operator.core.query_results import Answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +148,31 @@ class RecordedOutcome:
     message: str
     done: bool = True
     """False: it could not be done as asked, and will not be tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One closed window of one revision."""
+
+    ended: datetime
+    features: tuple[FeatureDrift, ...]
+    """Every feature with a baseline, the worst first; empty where there is no baseline."""
+    problem: str = ""
+    """What of the window could not be read, in a sentence."""
+
+    @property
+    def verdict(self) -> DriftVerdict:
+        """Drifted if any feature has, Insufficient if none could be judged."""
+        verdicts = {feature.verdict for feature in self.features}
+        for verdict in (DriftVerdict.DRIFTED, DriftVerdict.STABLE):
+            if verdict in verdicts:
+                return verdict
+        return DriftVerdict.INSUFFICIENT
+
+    @property
+    def drifted(self) -> tuple[FeatureDrift, ...]:
+        """The features that drifted, the worst first."""
+        return tuple(each for each in self.features if each.verdict is DriftVerdict.DRIFTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

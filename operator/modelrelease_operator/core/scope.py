@@ -36,7 +36,7 @@ class Scope:
     observed: Observed
     now: datetime
     passed: float = 0.0
-    """Seconds since the last pass that count (core/clock.py)."""
+    """Seconds since the last pass that count (core/release/elapsed.py)."""
     notices: tuple[Notice, ...] = ()
     """What was worth an Event on the way to the decision."""
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from modelrelease_operator.api.drift import Drift, DriftStatus
-from modelrelease_operator.core.drift_status import is_news, with_windows
-from modelrelease_operator.core.drift_windows import BinSample, Memory, Window, look
-from modelrelease_operator.core.observed import MetricsUnavailable
+from modelrelease_operator.core.drift.sustained import is_news, with_windows
+from modelrelease_operator.core.drift.windows import BinSample, Memory, look
+from modelrelease_operator.core.observed import MetricsUnavailable, Window
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.runtime.metrics import show_drift
 from modelrelease_operator.runtime.namespaced_name import NamespacedName

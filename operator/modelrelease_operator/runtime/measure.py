@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Target, Verdict
-from modelrelease_operator.core.answers import Answer, Answers, NoAnswer
-from modelrelease_operator.core.gates.registry import kind_of, shown
+from modelrelease_operator.core.analysis.gates.registry import kind_of, shown
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import Answer, Answers, NoAnswer
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.serving_runtimes import runtime_of
 

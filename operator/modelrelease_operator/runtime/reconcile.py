@@ -9,12 +9,12 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
-from modelrelease_operator.core.conditions import with_stall, with_trouble
 from modelrelease_operator.core.desired import Decision, Desired, Notice
+from modelrelease_operator.core.drift.retraining import refused
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.release.conditions import with_stall, with_trouble
 from modelrelease_operator.core.release.decide import decide
-from modelrelease_operator.core.retrain import refused
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job

@@ -29,8 +29,8 @@ from modelrelease_operator.api.status import (
     Status,
     Streak,
 )
+from modelrelease_operator.core.analysis.gates.threshold import key_of
 from modelrelease_operator.core.desired import Decision
-from modelrelease_operator.core.gates.threshold import key_of
 from modelrelease_operator.core.observed import Commands, MetricsUnavailable, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
 from testbed.builders import START, a_spec, a_target

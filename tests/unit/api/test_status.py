@@ -15,8 +15,8 @@ from modelrelease_operator.api.status import (
     Reason,
     Status,
 )
-from modelrelease_operator.core.conditions import with_conditions, with_stall
 from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.conditions import with_conditions, with_stall
 from modelrelease_operator.errors import Invalid
 from testbed.builders import START, a_problem, a_target, seconds
 from testbed.world import Behaviour, World, a_serving_world, a_world, a_world_in

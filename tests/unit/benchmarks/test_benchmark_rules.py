@@ -20,8 +20,15 @@ from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
 from benchmarks.decisions.twin import NEVER
 from benchmarks.marks import between_marks
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.evidence import ArmCounts, Confirmed, EProcess, Interval, Restarts, Tolerance
-from modelrelease_operator.core.gates.registry import questions_of
+from modelrelease_operator.core.analysis.gates.registry import questions_of
+from modelrelease_operator.core.statistics.eprocess import (
+    ArmCounts,
+    Confirmed,
+    EProcess,
+    Interval,
+    Restarts,
+    Tolerance,
+)
 from testbed.builders import a_spec
 
 LINES = [

@@ -14,8 +14,8 @@ from aiohttp import web
 from modelrelease_operator.api.status import Phase
 from modelrelease_operator.cli import main
 from modelrelease_operator.cli.why import _as_text
+from modelrelease_operator.core.explain import Story, story_of
 from modelrelease_operator.core.observed import Commands
-from modelrelease_operator.core.story import Story, story_of
 from modelrelease_operator.errors import Invalid
 from testbed.builders import a_target
 from testbed.servers import serving

@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import CanaryStatus, Evidence, StableStatus, Status, Verdict
-from modelrelease_operator.core.absence import EVERYBODY, GONE_AFTER, MOST_REMEMBERED, without_absent
-from modelrelease_operator.core.answers import Answer, NoAnswer, Tallied
-from modelrelease_operator.core.judge import judge
+from modelrelease_operator.core.analysis.judge import judge
+from modelrelease_operator.core.measurement.retention import (
+    EVERYBODY,
+    GONE_AFTER,
+    MOST_REMEMBERED,
+    without_absent,
+)
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
+from modelrelease_operator.core.query_results import Answer, NoAnswer, Tallied
 from testbed.builders import START, a_spec, a_target, seconds
 
 ERRORS = {"name": "errors", "errorRate": {}}

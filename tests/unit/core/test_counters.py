@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from modelrelease_operator.core.counters import Sample, advance, forget, tally
-from modelrelease_operator.core.evidence import ArmCounts
+from modelrelease_operator.core.measurement.counters import Sample, advance, forget, tally
+from modelrelease_operator.core.statistics.eprocess import ArmCounts
 
 
 def look(**values: float) -> list[Sample]:

@@ -10,9 +10,9 @@ from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.drift import WORST_FEATURES, Drift, DriftStatus, Sustained
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.desired import Decision
-from modelrelease_operator.core.drift_status import condition, is_news, with_windows
-from modelrelease_operator.core.drift_windows import PREDICTIONS, Window
-from modelrelease_operator.core.observed import Commands
+from modelrelease_operator.core.drift.sustained import condition, is_news, with_windows
+from modelrelease_operator.core.drift.windows import PREDICTIONS
+from modelrelease_operator.core.observed import Commands, Window
 from modelrelease_operator.core.release.decide import decide
 from testbed.builders import START, a_target
 from testbed.world import World, a_serving_world, a_world, a_world_in

@@ -9,16 +9,16 @@ import pytest
 
 from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift
-from modelrelease_operator.core.drift_windows import (
+from modelrelease_operator.core.drift.windows import (
     KEPT_WINDOWS,
     PREDICTIONS,
     STARTED,
     BinSample,
     Memory,
-    Window,
     calibration,
     look,
 )
+from modelrelease_operator.core.observed import Window
 from testbed.builders import START
 
 MINUTE = timedelta(minutes=1)

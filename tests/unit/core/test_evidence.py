@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from modelrelease_operator.core.evidence import (
+from modelrelease_operator.core.statistics.eprocess import (
     NON_INFERIORITY_GRID,
     REGRESSION_GRID,
     ArmCounts,

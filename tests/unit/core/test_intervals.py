@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.intervals import Counted, Moment, count, with_horizon
+from modelrelease_operator.core.measurement.intervals import Counted, Moment, count, with_horizon
+from modelrelease_operator.core.measurement.samples import newest, sight_of
+from modelrelease_operator.core.measurement.series import PREDICTOR, PROBE
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.samples import newest, sight_of
-from modelrelease_operator.core.series import PREDICTOR, PROBE
 from testbed.builders import START
 
 ARMS = ("rev2", "rev1")

@@ -8,7 +8,7 @@ import pytest
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, Phase, StableStatus, Status, Verdict
-from modelrelease_operator.core.judge import Judgement, judge
+from modelrelease_operator.core.analysis.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from testbed.builders import START, a_spec, a_target, seconds
 from testbed.world import Behaviour, a_serving_world, a_world_in

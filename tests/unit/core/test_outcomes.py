@@ -12,8 +12,8 @@ from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.status import Fate, Outcome, Phase, Reason, Status, Target
 from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.observed import Commands, RecordedOutcome
-from modelrelease_operator.core.outcomes import MOST
 from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.release.registry_outcomes import MOST
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.mlflow import Registry
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder, record

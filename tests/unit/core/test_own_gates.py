@@ -11,9 +11,9 @@ from aiohttp import web
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableStatus, Status, Verdict
-from modelrelease_operator.core.gates.registry import query_of
-from modelrelease_operator.core.judge import Judgement, judge
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.analysis.gates.registry import query_of
+from modelrelease_operator.core.analysis.judge import Judgement, judge
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from testbed.builders import START, a_spec, a_target

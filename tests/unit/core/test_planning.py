@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from modelrelease_contract.metrics import duration_buckets
-from modelrelease_operator.core.cautions import cautions
-from modelrelease_operator.core.evidence import EProcess, Guardrail, Tolerance, expected_requests
-from modelrelease_operator.core.expectations import to_breach, to_reach, to_stay_below
-from modelrelease_operator.core.forecast import forecast
-from modelrelease_operator.core.planning import Conditions, Journey, Limiter, Plan, plan
-from modelrelease_operator.core.simulation import Scenario, simulate
+from modelrelease_operator.core.statistics.eprocess import EProcess, Guardrail, Tolerance, expected_requests
+from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.whatif.forecast import forecast
+from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan, plan
+from modelrelease_operator.core.whatif.simulation import Scenario, simulate
+from modelrelease_operator.core.whatif.warnings import cautions
 from testbed.builders import a_spec
 
 ERRORS = {"name": "errors", "errorRate": {}}

@@ -8,9 +8,9 @@ import pytest
 
 from modelrelease_operator.api.spec import Gate, Predictions, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableStatus, Status, Verdict
-from modelrelease_operator.core.judge import judge
+from modelrelease_operator.core.analysis.judge import judge
+from modelrelease_operator.core.analysis.prediction_shift import prediction_bins, why_not
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.prediction_shift import prediction_bins, why_not
 from testbed.builders import START, a_spec, a_target
 
 EVEN = (0.1,) * 10

@@ -9,9 +9,9 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Verdict
 from modelrelease_operator.cli.why import _as_text
-from modelrelease_operator.core.judge import Judgement, judge
+from modelrelease_operator.core.analysis.judge import Judgement, judge
+from modelrelease_operator.core.explain import story_of
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
-from modelrelease_operator.core.story import story_of
 from modelrelease_operator.errors import Invalid
 from testbed.builders import START, a_spec, a_target, seconds
 from testbed.world import Behaviour, World, a_serving_world, a_world_in

@@ -7,9 +7,9 @@ import pytest
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Evidence, StableStatus, Status, Verdict
-from modelrelease_operator.core.judge import judge
+from modelrelease_operator.core.analysis.judge import judge
+from modelrelease_operator.core.analysis.restart_schedule import planned_copies, with_due_copies
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.restarts import planned_copies, with_due_copies
 from testbed.builders import START, a_spec, a_target
 
 HOUR = timedelta(hours=1)

@@ -13,10 +13,10 @@ from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.desired import Decision, DesiredRetraining
+from modelrelease_operator.core.drift.retraining import refused
+from modelrelease_operator.core.explain import story_of
 from modelrelease_operator.core.observed import Commands, ObservedJob
 from modelrelease_operator.core.release.decide import decide
-from modelrelease_operator.core.retrain import refused
-from modelrelease_operator.core.story import story_of
 from modelrelease_operator.manifests import Owner, retrain_job
 from modelrelease_operator.runtime.observe import read_jobs
 from testbed.builders import START, a_spec, a_target, seconds

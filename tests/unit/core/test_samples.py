@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.samples import (
+from modelrelease_operator.core.measurement.samples import (
     LAGS_AFTER,
     SLOWEST_SCRAPE,
     Shown,
@@ -18,6 +17,7 @@ from modelrelease_operator.core.samples import (
     newest,
     sight_of,
 )
+from modelrelease_operator.core.observed import Counter
 
 ARMS = ("rev2", "rev1")
 NOW = 1_000.0

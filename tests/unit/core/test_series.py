@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease_operator.core.answers import Tallied
-from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.series import (
+from modelrelease_operator.core.measurement.series import (
     BAD,
     BIN,
     BOUND,
@@ -22,6 +20,8 @@ from modelrelease_operator.core.series import (
     parse,
     source_of_process,
 )
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.query_results import Tallied
 
 GATE = "counts/payments-1c2d3e4f"
 STORED = {

@@ -12,7 +12,7 @@ from modelrelease_contract.artifact import Histogram
 from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.core.drift_windows import BinSample, Memory, look
+from modelrelease_operator.core.drift.windows import BinSample, Memory, look
 from modelrelease_serving.settings import variables as of_the_predictor
 from modelrelease_training.drift.exported import Exported
 from modelrelease_training.drift.settings import variables

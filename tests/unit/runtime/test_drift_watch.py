@@ -11,7 +11,7 @@ from aiohttp import web
 
 from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift, DriftStatus
-from modelrelease_operator.core.drift_windows import PREDICTIONS
+from modelrelease_operator.core.drift.windows import PREDICTIONS
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource

@@ -18,8 +18,8 @@ from aiohttp import web
 
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status
 from modelrelease_operator.cli import main
-from modelrelease_operator.core.judge import judge
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.analysis.judge import judge
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.measure import measure

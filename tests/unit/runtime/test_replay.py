@@ -16,12 +16,12 @@ import yaml
 from aiohttp import encode_basic_auth, web
 
 from modelrelease_operator.cli import main
-from modelrelease_operator.core.chance import binomial
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.statistics.random_variates import binomial
+from modelrelease_operator.core.whatif.recording import Recording
+from modelrelease_operator.core.whatif.replay import Replayed, arms_of, replay, target_of
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.metric_sources.prometheus.history import MOST_POINTS, PrometheusHistory
-from modelrelease_operator.runtime.recording import Recording
-from modelrelease_operator.runtime.replay import Replayed, arms_of, replay, target_of
 from testbed.builders import a_spec
 from testbed.servers import Handler, answering, hanging_up, serving
 

@@ -12,21 +12,21 @@ from typing import assert_never
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Status
-from modelrelease_operator.core.commands import take
-from modelrelease_operator.core.conditions import with_conditions
 from modelrelease_operator.core.desired import Decision
-from modelrelease_operator.core.drift_status import update_drift
-from modelrelease_operator.core.lastgood import with_last_good
+from modelrelease_operator.core.drift.retraining import update_retraining
+from modelrelease_operator.core.drift.sustained import update_drift
 from modelrelease_operator.core.observed import Observed
-from modelrelease_operator.core.outcomes import collect_outcomes
+from modelrelease_operator.core.release.commands import take
+from modelrelease_operator.core.release.conditions import with_conditions
 from modelrelease_operator.core.release.desired_state import prober_of
+from modelrelease_operator.core.release.last_good import with_last_good
 from modelrelease_operator.core.release.pending import pending
 from modelrelease_operator.core.release.progressing import progressing
 from modelrelease_operator.core.release.promoting import promoting
+from modelrelease_operator.core.release.registry_outcomes import collect_outcomes
 from modelrelease_operator.core.release.rolling_back import rolling_back
 from modelrelease_operator.core.release.stable import stable
 from modelrelease_operator.core.release.starting import starting
-from modelrelease_operator.core.retrain import update_retraining
 from modelrelease_operator.core.scope import Scope
 
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import Approval, OnInsufficientEvidence
 from modelrelease_operator.api.status import Phase, Reason, Verdict
-from modelrelease_operator.core import crashes as crash_gate
-from modelrelease_operator.core import drift_status
-from modelrelease_operator.core.commands import blind, unfit, value_for
-from modelrelease_operator.core.deadline import is_late, policy_at_deadline
+from modelrelease_operator.core.analysis import crashes as crash_gate
+from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import Decision, Desired
-from modelrelease_operator.core.judge import Judgement
+from modelrelease_operator.core.drift import sustained
+from modelrelease_operator.core.release.commands import blind, unfit, value_for
+from modelrelease_operator.core.release.deadline import is_late, policy_at_deadline
 from modelrelease_operator.core.release.looks import until_next_look
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import bake_of, last_alike
@@ -109,7 +109,7 @@ def _how_to_answer(scope: Scope) -> str:
 def why_not_promoted(scope: Scope, *, late: bool) -> Hold | None:
     """Return what holds the promotion once every gate passes, or None. Not asked where a person approved."""
     canary = scope.canary
-    if drift := drift_status.hold(scope.spec, scope.status, canary, scope.observed):
+    if drift := sustained.hold(scope.spec, scope.status, canary, scope.observed):
         # Past the deadline a person is asked; when the drift ends by itself, nobody needs to answer.
         return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
     if scope.spec.canary.approval is not Approval.MANUAL:

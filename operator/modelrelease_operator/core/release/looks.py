@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from modelrelease_operator.api.status import Reason, Verdict
-from modelrelease_operator.core import crashes as crash_gate
-from modelrelease_operator.core.clock import span
-from modelrelease_operator.core.commands import unfit
-from modelrelease_operator.core.judge import Judgement, judge
+from modelrelease_operator.core.analysis import crashes as crash_gate
+from modelrelease_operator.core.analysis.judge import Judgement, judge
+from modelrelease_operator.core.measurement.samples import blind_limit, few_scrapes
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue
-from modelrelease_operator.core.samples import blind_limit, few_scrapes
+from modelrelease_operator.core.release.commands import unfit
+from modelrelease_operator.core.release.elapsed import span
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import bake_of, next_weight
 

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Evidence, Phase, Reason
-from modelrelease_operator.core import crashes as crash_gate
-from modelrelease_operator.core.commands import value_for
-from modelrelease_operator.core.deadline import decided_by_deadline, policy_at_deadline
+from modelrelease_operator.core.analysis import crashes as crash_gate
+from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import SOON, WATCH, Decision, Desired
-from modelrelease_operator.core.judge import Judgement
 from modelrelease_operator.core.observed import NotDue
+from modelrelease_operator.core.release.commands import value_for
+from modelrelease_operator.core.release.deadline import decided_by_deadline, policy_at_deadline
 from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.holding import hold, why_held
 from modelrelease_operator.core.release.looks import (

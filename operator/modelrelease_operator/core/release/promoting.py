@@ -1,9 +1,9 @@
 """Promoting: the canary is brought to full strength while it is judged, then becomes stable."""
 
 from modelrelease_operator.api.status import Reason, Verdict
-from modelrelease_operator.core import crashes as crash_gate
+from modelrelease_operator.core.analysis import crashes as crash_gate
+from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import WATCH, Decision
-from modelrelease_operator.core.judge import Judgement
 from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.looks import (
     judged,

@@ -1,9 +1,9 @@
 """Stable: one revision serves, and its predecessor is kept warm for a while."""
 
 from modelrelease_operator.api.status import Crashes, Evidence
-from modelrelease_operator.core.clock import kept, span
 from modelrelease_operator.core.desired import WATCH, Decision
 from modelrelease_operator.core.release.desired_state import steady
+from modelrelease_operator.core.release.elapsed import kept, span
 from modelrelease_operator.core.release.transitions import (
     back_to_previous,
     back_together,

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 
 from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.status import Phase, Reason
-from modelrelease_operator.core.commands import value_for
+from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import Decision, Desired
-from modelrelease_operator.core.judge import Judgement
+from modelrelease_operator.core.measurement.samples import few_scrapes
+from modelrelease_operator.core.release.commands import value_for
 from modelrelease_operator.core.release.transitions import enter_step, step_message
 from modelrelease_operator.core.release.words import in_the_dark
-from modelrelease_operator.core.samples import few_scrapes
 from modelrelease_operator.core.scope import Scope
 
 BACK = "the canary can be seen again"

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Previous, StableStatus
-from modelrelease_operator.core.evidence import ArmCounts, EProcess, Guardrail, Interval, Tolerance
-from modelrelease_operator.core.gates.kind import WatchedShare
-from modelrelease_operator.core.gates.registry import kind_of
-from modelrelease_operator.core.gates.share import NOTABLE
+from modelrelease_operator.core.analysis.gates.kind import WatchedShare
+from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.analysis.gates.share import NOTABLE
+from modelrelease_operator.core.measurement.streams import ERRORS
 from modelrelease_operator.core.release.looks import judged, with_crashes
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.streams import ERRORS
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess, Guardrail, Interval, Tolerance
 
 LEAST = 100
 """Requests of either version, below which nothing is said."""

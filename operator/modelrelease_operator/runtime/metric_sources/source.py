@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelrelease_operator.api.spec import Analysis, Gate
-from modelrelease_operator.core.answers import Answer
-from modelrelease_operator.core.drift_windows import BinSample
+from modelrelease_operator.core.drift.windows import BinSample
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import Answer
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.settings import Settings

@@ -21,10 +21,9 @@ from modelrelease_operator.api.status import (
     Verdict,
 )
 from modelrelease_operator.core import gates
-from modelrelease_operator.core.answers import Answer, Number
-from modelrelease_operator.core.assumptions import Values
-from modelrelease_operator.core.gates.kind import GateKind
-from modelrelease_operator.core.gates.registry import (
+from modelrelease_operator.core.analysis.assumptions import Values
+from modelrelease_operator.core.analysis.gates.kind import GateKind
+from modelrelease_operator.core.analysis.gates.registry import (
     KINDS,
     answer_of,
     assumed,
@@ -33,8 +32,9 @@ from modelrelease_operator.core.gates.registry import (
     query_of,
     shown,
 )
-from modelrelease_operator.core.judge import judge
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.analysis.judge import judge
+from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.query_results import Answer, Number
 from testbed.builders import START, a_spec, a_target
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)

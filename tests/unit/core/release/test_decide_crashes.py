@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.status import Crashes, Phase, Reason
-from modelrelease_operator.core.crashes import convicts, counted, unquiet
+from modelrelease_operator.core.analysis.crashes import convicts, counted, unquiet
 from modelrelease_operator.core.observed import Workload
 from testbed.builders import a_spec, a_target
 from testbed.world import Behaviour, World, a_world, a_world_in

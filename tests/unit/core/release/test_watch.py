@@ -6,9 +6,9 @@ import pytest
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Crashes, Evidence, Streak
-from modelrelease_operator.core.gates.threshold import key_of
+from modelrelease_operator.core.analysis.gates.threshold import key_of
+from modelrelease_operator.core.measurement.streams import own_stream
 from modelrelease_operator.core.release.watch import suspicion
-from modelrelease_operator.core.streams import own_stream
 from testbed.builders import a_spec
 
 REFUNDS = {"bad": "refunds{revision='{{revision}}'}", "total": "orders{revision='{{revision}}'}"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import meaning_of
 from testbed.builders import a_spec, a_target

@@ -104,7 +104,7 @@ async def test_whatever_a_server_does_is_a_sentence_that_names_it(handler: Handl
     ):
         for found in (await it.read_counters(ARMS), await it.query("up")):
             if "ValueError" in sentence and isinstance(found, list):
-                continue  # a person's own query may give anything; core/queries.py reads it
+                continue  # a person's own query may give anything; core/measurement/queries.py reads it
             assert isinstance(found, MetricsUnavailable)
             assert found.message.startswith(f"Prometheus at {address} {sentence}")
 

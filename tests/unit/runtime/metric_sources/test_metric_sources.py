@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.api.status import Recipe, Verdict
-from modelrelease_operator.core.answers import NoAnswer
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import NoAnswer
 from modelrelease_operator.runtime.measure import measure, revisions_of
 from modelrelease_operator.runtime.metric_sources import registry
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources

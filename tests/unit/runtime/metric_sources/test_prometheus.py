@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status, Verdict
-from modelrelease_operator.core.judge import Judgement, judge
+from modelrelease_operator.core.analysis.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from testbed.builders import START, a_spec, a_target
 from testbed.servers import Handler, answering, hanging_up, never, serving

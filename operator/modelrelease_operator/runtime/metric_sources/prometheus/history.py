@@ -12,10 +12,11 @@ from urllib.request import getproxies, proxy_bypass
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
-from modelrelease_operator.core.answers import Answer, NoAnswer
-from modelrelease_operator.core.gates.registry import answer_of, query_of, shown
+from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
@@ -26,7 +27,6 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Question,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.series import counters_of, history_query
-from modelrelease_operator.runtime.recording import Look, Recording
 from modelrelease_operator.runtime.web import Web
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.serving_runtimes.predictor import PREDICTOR

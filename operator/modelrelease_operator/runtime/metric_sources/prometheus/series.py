@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
-from modelrelease_operator.core.drift_windows import PREDICTIONS, STARTED, BinSample
+from modelrelease_operator.core.drift.windows import PREDICTIONS, STARTED, BinSample
+from modelrelease_operator.core.measurement.queries import KIND
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.queries import KIND
 from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.serving_runtimes.predictor import PREDICTOR

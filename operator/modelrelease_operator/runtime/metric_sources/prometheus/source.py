@@ -8,11 +8,11 @@ from typing import Any
 
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import Verdict
-from modelrelease_operator.core.answers import Answer, NoAnswer
-from modelrelease_operator.core.drift_windows import BinSample
-from modelrelease_operator.core.gates.registry import answer_of, query_of, shown
+from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
+from modelrelease_operator.core.drift.windows import BinSample
+from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.queries import Place
+from modelrelease_operator.core.query_results import Answer, NoAnswer
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus import diagnose
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (

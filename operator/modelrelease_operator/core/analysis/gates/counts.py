@@ -1,0 +1,138 @@
+"""Gates with `counts`: a share that a person's own counters give, asked for each arm.
+
+Both arms' counters are asked for at once, so that all are of one instant: requests that are counted in one
+query and not yet in another would look like errors, or hide some.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+
+from typing_extensions import override
+
+from modelrelease_operator.api.spec import Counts
+from modelrelease_operator.api.status import Verdict
+from modelrelease_operator.core.analysis.assumptions import Assumption, BadShares
+from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
+from modelrelease_operator.core.analysis.gates.share import limits, notable, share_question
+from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, Place, short
+from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
+from modelrelease_operator.core.measurement.streams import Stream, own_stream
+from modelrelease_operator.core.query_results import Answer, NoAnswer, Tallied
+
+
+class CountsKind(GateKind[Counts]):
+    """The share of requests that a person's own counters count as bad."""
+
+    own_queries = True
+    form = "STABLE:CANARY, two shares of requests that are bad, such as 0.01:0.02"
+
+    @override
+    def query(self, settings: Counts, place: Place) -> str:
+        parts = [
+            _marked(place.fill(query, arm), name, kind)
+            for name, arm in (("canary", place.canary), ("stable", place.stable))
+            for kind, query in (("bad", settings.bad), ("total", settings.total))
+        ]
+        return "\nor\n".join(parts)
+
+    @override
+    def queries(self, settings: Counts) -> tuple[str, ...]:
+        return settings.bad, settings.total
+
+    @override
+    def answer(self, settings: Counts, place: Place, result: Any) -> Answer:
+        return _tallies(settings, place, result)
+
+    @override
+    def question(
+        self, name: str, settings: Counts, bounds: tuple[str, ...], terms: Terms, unready: str | None
+    ) -> Question:
+        return share_question(name, settings, _stream(name, settings), _bad(name), terms)
+
+    @override
+    def watched(
+        self, name: str, settings: Counts, evidence: Mapping[str, Sequence[int]]
+    ) -> Iterator[WatchedShare]:
+        yield WatchedShare(
+            key=_stream(name, settings).key,
+            what=_bad(name),
+            notable=notable(settings.tolerated) if settings.compare_with_stable else None,
+            limits=limits(settings.max_percent),
+        )
+
+    @override
+    def assumed(self, settings: Counts, *, stable_errors: float, canary_errors: float) -> BadShares:
+        return BadShares(stable=stable_errors, canary=canary_errors)
+
+    @override
+    def read_assumption(
+        self, text: str, share: Callable[[str], float], number: Callable[[str], float]
+    ) -> Assumption:
+        stable, _, canary = text.partition(":")
+        return BadShares(stable=share(stable), canary=share(canary))
+
+    @override
+    def plan_words(self, settings: Counts, look: timedelta, requests: Callable[[], str], errors: str) -> str:
+        taken = f"taken to go bad as often as requests fail ({errors})"
+        return f"needs canary requests, {requests()}; {taken}"
+
+
+KIND = CountsKind()
+
+
+def _stream(name: str, settings: Counts) -> Stream:
+    return own_stream(name, settings.bad, settings.total)
+
+
+def _bad(name: str) -> str:
+    return f"is bad by gate {name} for"
+
+
+def _marked(query: str, arm: str, kind: str) -> str:
+    # The line break ends a comment with which the query may close.
+    marked = f'label_replace((\n{query}\n), "{KIND_LABEL}", "{kind}", "", "")'
+    return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
+
+
+def _tallies(asked: Counts, place: Place, result: Iterable[dict[str, Any]]) -> Answer:
+    if place.fill(asked.total, place.canary) == place.fill(asked.total, place.stable):
+        message = (
+            f"`{short(asked.total)}` asks the same of both arms, "
+            f"which both have version {place.canary.version}; use {{{{revision}}}}"
+        )
+        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+    found: dict[Any, Tallied] = {}
+    for row in result:
+        one = _tallied(asked, place, row["metric"], float(row["value"][1]))
+        if isinstance(one, NoAnswer):
+            return one
+        key = (one.revision, one.bad, one.pod, one.labels)
+        known = found.setdefault(key, one)
+        found[key] = max(known, one, key=attrgetter("value"))
+    for name, arm in (("canary", place.canary), ("stable", place.stable)):
+        if not any(one.revision == arm.revision and not one.bad for one in found.values()):
+            message = f"`{short(asked.total)}` found nothing for {name} {arm.version} yet"
+            return NoAnswer(verdict=Verdict.INSUFFICIENT, message=message)
+    return tuple(found.values())
+
+
+def _tallied(asked: Counts, place: Place, labels: dict[str, str], value: float) -> Tallied | NoAnswer:
+    bad = labels[KIND_LABEL] == "bad"
+    query = f"`{short(asked.bad if bad else asked.total)}`"
+    pod = labels.get("pod") or labels.get("instance")
+    if not pod:
+        message = f"{query} must keep the label pod or instance: a sum over pods falls when one goes"
+        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+    if not (math.isfinite(value) and value >= 0 and value.is_integer()):
+        message = f"{query} gives {value:g}, which is no number of requests; it must return raw counters"
+        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+    identity = {name: text for name, text in labels.items() if name not in NO_IDENTITY}
+    digest = hashlib.blake2s(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
+    arm = {"canary": place.canary, "stable": place.stable}[labels[ARM]]
+    return Tallied(revision=arm.revision, bad=bad, pod=pod, labels=digest, value=value)

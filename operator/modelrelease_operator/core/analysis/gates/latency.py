@@ -1,0 +1,82 @@
+"""Gates with `latency`: the share of requests slower than stable's own quantiles, or than a limit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from typing_extensions import override
+
+from modelrelease_operator.api.spec import Latency
+from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
+from modelrelease_operator.core.analysis.gates.share import NOTABLE
+from modelrelease_operator.core.measurement.series import pair_of
+from modelrelease_operator.core.measurement.streams import bounds_of, slow_stream
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.statistics.eprocess import Tolerance
+
+SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
+"""Promotion: the share of slow requests may be so much larger."""
+NO_WORSE = Tolerance(ratio=1.0, points=0.0)
+SLOW_TOGETHER = 10.0
+"""Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This divides
+the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that is slow
+throughout is still found at once."""
+SLOW = "slow/"
+"""Begins the keys of the streams of slow requests."""
+
+
+class LatencyKind(GateKind[Latency]):
+    """The share of requests that are slow."""
+
+    cuts_histograms = True
+    fixes_bounds = True
+
+    @override
+    def bounds(self, settings: Latency, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
+        return bounds_of(settings, counters, canary=arms[0], stable=arms[1])
+
+    @override
+    def question(
+        self, name: str, settings: Latency, bounds: tuple[str, ...], terms: Terms, unready: str | None
+    ) -> Question:
+        pairs = [pair_of(bound) for bound in bounds]
+        compared = [(pair.stable, pair.canary) for pair in pairs if pair.stable is not None]
+        limits = [pair.canary for pair in pairs if pair.stable is None]
+        tail = {stable for stable, _ in compared[-2:]}
+        comparisons = tuple(
+            terms.comparison(
+                slow_stream(canary, stable),
+                NO_WORSE,
+                SLOW_MARGIN if stable in tail else None,
+                together=SLOW_TOGETHER,
+            )
+            for stable, canary in compared
+        )
+        limit = None
+        if limits:
+            line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
+            limit = terms.limit(slow_stream(limits[0], limits[0]), settings.max_percent, line)
+        allowed = f"stable's latency times {settings.tolerated.ratio:g}"
+        return Question(
+            name=name, bad="is slow for", allowed=allowed, alpha=terms.alpha, comparisons=comparisons,
+            limit=limit, ready=bool(bounds),
+        )  # fmt: skip
+
+    @override
+    def warm_up(self, settings: Latency) -> timedelta:
+        return settings.warm_up.span
+
+    @override
+    def watched(
+        self, name: str, settings: Latency, evidence: Mapping[str, Sequence[int]]
+    ) -> Iterator[WatchedShare]:
+        for key in evidence:
+            if key.startswith(SLOW):
+                yield WatchedShare(key=key, what=f"takes over {key.split('/')[1]} s for", notable=NOTABLE)
+
+    @override
+    def telling_seconds(self, settings: Latency) -> float | None:
+        return settings.max_seconds
+
+
+KIND = LatencyKind()

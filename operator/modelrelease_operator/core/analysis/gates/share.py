@@ -1,0 +1,40 @@
+"""What gates on a share of bad requests have in common."""
+
+from modelrelease_operator.api.spec import Line, Share
+from modelrelease_operator.core.analysis.gate_tests import Comparison, Question, Terms
+from modelrelease_operator.core.measurement.streams import Stream
+from modelrelease_operator.core.statistics.eprocess import Tolerance
+
+NOTABLE = Tolerance(ratio=2.0, points=0.01)
+"""Suspicious: shown to be beyond twice what the predecessor had during the release, plus a point."""
+
+
+def tolerance(line: Line) -> Tolerance:
+    """Return a line of the spec, which has percentage points, for a test, which has shares."""
+    return Tolerance(ratio=line.ratio, points=line.points / 100)
+
+
+def share_question(name: str, asked: Share, stream: Stream, bad: str, terms: Terms) -> Question:
+    """Compare the share of a stream that is bad, and hold it against a limit, as the gate asks."""
+    comparisons: tuple[Comparison, ...] = ()
+    allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
+    if asked.compare_with_stable:
+        comparisons = (terms.comparison(stream, tolerance(asked.tolerated), terms.widened(asked.margin)),)
+    limit = None
+    if asked.max_percent is not None:
+        limit = terms.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+    return Question(
+        name=name, bad=bad, allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
+    )
+
+
+def notable(tolerated: Line) -> Tolerance:
+    """Return what is suspicious: never less than what the gate tolerates of two that answer side by side."""
+    return Tolerance(
+        ratio=max(NOTABLE.ratio, tolerated.ratio), points=max(NOTABLE.points, tolerated.points / 100)
+    )
+
+
+def limits(*percents: float | None) -> tuple[float, ...]:
+    """Return limits in percent as shares, without those that are not set."""
+    return tuple(percent / 100 for percent in percents if percent is not None)

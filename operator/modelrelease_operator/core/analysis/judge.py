@@ -1,0 +1,628 @@
+"""The gates: questions asked of the evidence at one look.
+
+Rollback: every gate's test that the canary is *worse than tolerated* brings an e-value; their mean
+is held against 1/alpha, so alpha holds for the whole release, all gates and all looks together.
+Promotion: every gate must by itself have shown that the canary is *within its margin*, at the
+present weight (intersection-union: no correction is needed).
+docs/explanation/decisions.md has both, with the proof.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.spec import Gate, ReleaseSpec
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Evidence,
+    GateStatus,
+    Samples,
+    Status,
+    Streak,
+    Verdict,
+)
+from modelrelease_operator.core.analysis import messages
+from modelrelease_operator.core.analysis.gate_tests import Question
+from modelrelease_operator.core.analysis.gates.registry import kind_of, questions_of
+from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
+from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
+from modelrelease_operator.core.measurement.intervals import (
+    Counted,
+    Moment,
+    count,
+    unready_arms,
+    with_horizon,
+)
+from modelrelease_operator.core.measurement.samples import (
+    MAY_MISS,
+    NOTHING,
+    STABLE_MAY_MISS,
+    Arm,
+    Newest,
+    Sight,
+    newest,
+    nonsense,
+    sight_of,
+)
+from modelrelease_operator.core.measurement.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
+from modelrelease_operator.core.measurement.streams import (
+    ERRORS,
+    Growth,
+    Shapes,
+    Stream,
+    refused_probes,
+    why_not_cut,
+)
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.query_results import NOT_ASKED, Answers, NoAnswer, Tallied
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
+
+REFUSED = f"{PROBE}refused"
+"""Key of the counts of probes that were refused."""
+EARLY = timedelta(seconds=2)
+"""Until the second look of a step: where scrapes are frequent, counting can begin then."""
+OFTEN = timedelta(seconds=5)
+"""Between the looks of a young step."""
+YOUNG = 4
+"""Intervals that a step is young for: one to begin in, one to count, one to confirm, and one to spare."""
+MOST_NAMED = 5
+"""Pods that status names at most."""
+DOUBT = 0.5
+"""Share of the evidence for a rollback from which probes do not answer for users any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a look found."""
+
+    evidence: Evidence
+    gates: tuple[GateStatus, ...]
+    verdict: Verdict
+    message: str
+    effective_weight: float | None = None
+    by_probes: str | None = None
+    """Says so, where it passes on probes because users are too few."""
+    sighted: bool = False
+    """Whether this look brought something new of the canary, in all of its pods but a few."""
+    samples: Samples | None = None
+    """How old the samples are, and of whom; None where there was none."""
+    look_in: timedelta | None = None
+    """When the next look is of use, if that is sooner than `analysis.interval`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What the helpers below share."""
+
+    spec: ReleaseSpec
+    status: Status
+    judged: CanaryStatus
+    canary: str
+    stable: str
+    """The revisions that are compared."""
+    gates: tuple[Gate, ...]
+    """All that are asked (`gates_of`)."""
+    pods: Mapping[str, Collection[str]]
+    """By revision: the names of its ready pods."""
+    answers: Answers
+    now: datetime
+    found: Newest
+    """What Prometheus showed of both arms."""
+    sight: Sight
+    trouble: NoAnswer | None
+    """Why that is not used at this look."""
+    troubles: Mapping[str, NoAnswer] = field(default_factory=dict)
+    """By gate: why it could not be asked at this look."""
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Canary and stable."""
+        return self.canary, self.stable
+
+    @property
+    def waited(self) -> timedelta:
+        """How long the present weight has been in effect."""
+        # The sum of passes too, for a clock that was set back says that nothing was waited for.
+        by_clock = self.now - (self.judged.step_since or self.now)
+        return max(by_clock, timedelta(seconds=self.judged.step_seconds))
+
+
+def judge(
+    *,
+    spec: ReleaseSpec,
+    status: Status,
+    metrics: Metrics,
+    next_weight: int,
+    now: datetime,
+    pods: Mapping[str, Collection[str]] | None = None,
+    answers: Answers | None = None,
+) -> Judgement:
+    """Add the newest counts to the evidence and ask every gate.
+
+    `pods` are the names of the ready pods of each revision: what Prometheus does not show of them is
+    left out of the counts and said, and a canary does not go on while it is more than a few.
+
+    `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
+    the smaller the excess that may go unseen.
+    """
+    if isinstance(metrics, MetricsUnavailable) and not _own_gates(spec):
+        return _held(spec, status, _unavailable(metrics.message))
+    look = _look_at(spec, status, metrics, pods or {}, answers or {}, now)
+    evidence = _told_apart(look)
+    if look.trouble and not _own_gates(spec):
+        held = _held(spec, status, look.trouble)
+        return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=OFTEN)
+    evidence = with_due_copies(evidence, spec.canary, look.judged, now)
+    evidence, questions = questions_of(spec, evidence, look.found.counters, look.arms, next_weight)
+    look = replace(look, troubles=_troubles(look, evidence))
+    evidence, questions, saw_canary = _advance(look, evidence, _warmed(look, questions))
+    evidence, thresholds = _thresholds(look, evidence)
+    gates = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
+    settled = _settled(spec, evidence, questions, gates)
+    return Judgement(
+        evidence=evidence,
+        gates=tuple(gates[gate.name] for gate in look.gates),
+        verdict=settled.verdict,
+        message=settled.message,
+        effective_weight=_effective_weight(evidence),
+        by_probes=settled.by_probes,
+        sighted=saw_canary and look.sight.canary.may_go_on,
+        samples=_samples(look.sight, evidence),
+        look_in=_look_in(look, evidence),
+    )
+
+
+def _look_at(
+    spec: ReleaseSpec, status: Status, metrics: Metrics, pods: Mapping[str, Collection[str]],
+    answers: Answers, now: datetime,
+) -> _Look:  # fmt: skip
+    """Say what is seen of both arms. Raises ValueError without a canary and a stable revision."""
+    if status.canary is None or status.stable is None:
+        msg = "there is nothing to judge without a canary and a stable revision"
+        raise ValueError(msg)
+    arms, gates = (status.canary.revision, status.stable.revision), gates_of(spec)
+    found, trouble = _usable(metrics, arms, _bounds_read(gates, status.evidence))
+    sight = sight_of(status.evidence, found, arms, pods)
+    return _Look(
+        spec=spec, status=status, judged=status.canary, canary=arms[0], stable=arms[1], gates=gates,
+        pods=pods, answers=answers, now=now, found=found, sight=sight, trouble=trouble or _unseen(sight),
+    )  # fmt: skip
+
+
+def _told_apart(look: _Look) -> Evidence:
+    """Return the evidence that knows which samples are of another weight, and when an arm had no pod."""
+    evidence = look.status.evidence
+    if unready_arms(look.pods, look.arms):
+        evidence = evidence.but(uneven=True)
+    return with_horizon(evidence, look.sight)
+
+
+def _settled(
+    spec: ReleaseSpec, evidence: Evidence, questions: Sequence[Question], gates: Mapping[str, GateStatus]
+) -> Settled:
+    """Return the verdict of all gates together, after probes have answered for silent users."""
+    doubtful = frozenset(one.name for one in questions if one.frozen or _leaning(spec, one) >= DOUBT)
+    return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
+
+
+def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
+    """Look more often while a step is young: what is wrong from the start should be found at once."""
+    if not evidence.started:
+        return min(OFTEN, max(EARLY, look.waited))
+    return OFTEN if look.waited < YOUNG * _between_scrapes(look, evidence) else None
+
+
+def _samples(sight: Sight, evidence: Evidence) -> Samples:
+    return Samples(
+        oldest=_moment(sight.oldest),
+        newest=_moment(sight.newest),
+        scrape_seconds=evidence.scrape_seconds,
+        canary_pods=len(sight.canary.judged),
+        stable_pods=len(sight.stable.judged),
+        left_out=(*sight.canary.left_out, *sight.stable.left_out)[:MOST_NAMED],
+        resets=(evidence.resets[0], evidence.resets[1]) if evidence.resets else (0, 0),
+    )
+
+
+def _moment(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(round(at), UTC)
+
+
+def _leaning(spec: ReleaseSpec, question: Question) -> float:
+    """Return how much of the evidence for a rollback a gate has by itself."""
+    return _progress(question.rollback_log, spec.analysis.false_rollback_probability)
+
+
+def _warmed(look: _Look, questions: Sequence[Question]) -> tuple[Question, ...]:
+    """Leave latency gates out until the step's pods are warm: they are slower while they are new."""
+    colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
+    if not colds:
+        return tuple(questions)
+    why = {name: f"latency counts in {format_duration(left)}, from warm pods" for name, left in colds.items()}
+    return tuple(one.waiting_for(why[one.name]) if one.name in why else one for one in questions)
+
+
+def _cold(look: _Look, gate: Gate) -> timedelta:
+    """Return for how long a gate still leaves latency out."""
+    return kind_of(gate).warm_up(gate.settings) - look.waited
+
+
+def _own_gates(spec: ReleaseSpec) -> bool:
+    return any(kind_of(gate).own_queries for gate in spec.analysis.gates)
+
+
+def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | None:
+    """Return the buckets that this release reads; None while a gate must still choose from all of them."""
+    chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if kind_of(gate).cuts_histograms]
+    if not all(chosen):
+        return None
+    pairs = [pair_of(text) for texts in chosen for text in texts]
+    return frozenset({INFINITY, *(bound for pair in pairs for bound in pair.bounds)})
+
+
+def _usable(
+    metrics: Metrics, arms: tuple[str, str], bounds: frozenset[str] | None
+) -> tuple[Newest, NoAnswer | None]:
+    """Return the predictor's counters by process, or why this look at them is not used."""
+    if isinstance(metrics, MetricsUnavailable):
+        return NOTHING, _unavailable(metrics.message)
+    found = newest(metrics, arms, bounds)
+    if trouble := nonsense(found):
+        return NOTHING, _unavailable(trouble)
+    return found, None
+
+
+def _unseen(sight: Sight) -> NoAnswer | None:
+    """Say that one arm is not shown at all, or return None."""
+    if sight.both or not (sight.canary.missing or sight.stable.missing):
+        return None
+    return NoAnswer(verdict=Verdict.INSUFFICIENT, message=_missing(sight.canary, sight.stable))
+
+
+def _missing(*arms: Arm) -> str:
+    """Say which ready pods Prometheus does not show."""
+    absent = sorted(pod for arm in arms for pod in arm.left_out)
+    ready = sum(arm.ready for arm in arms)
+    return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
+
+
+def _troubles(look: _Look, evidence: Evidence) -> dict[str, NoAnswer]:
+    """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
+    shapes = _shapes(look)
+    found: dict[str, NoAnswer | None] = {}
+    for gate in look.gates:
+        kind = kind_of(gate)
+        if kind.has_tests and kind.own_queries:
+            found[gate.name] = _own_trouble(look, gate)
+        elif kind.has_tests:
+            found[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
+    return {name: trouble for name, trouble in found.items() if trouble}
+
+
+def _own_trouble(look: _Look, gate: Gate) -> NoAnswer | None:
+    """Say why a gate's own queries cannot be used at this look, or return None."""
+    answer = look.answers.get(gate.name, NOT_ASKED)
+    if not isinstance(answer, tuple):
+        return _of_gate(gate.name, answer if isinstance(answer, NoAnswer) else NOT_ASKED)
+    missing = _uncounted(look.pods, answer, look.arms)
+    if missing is None:
+        return None
+    return _of_gate(gate.name, NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing))
+
+
+def _shapes(look: _Look) -> dict[bool, Shapes]:
+    """Return the histograms' bounds, of users and of probes, where a gate reads latency."""
+    if not any(kind_of(gate).cuts_histograms for gate in look.gates):
+        return {}
+    kinds = (False, True) if look.spec.analysis.probe else (False,)
+    return {probe: look.found.shapes(probe=probe) for probe in kinds}
+
+
+def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NoAnswer | None:
+    """Say why latencies do not compare at this look, or return None."""
+    shown = shapes.get(is_of_probes(gate.name), {})
+    if not kind_of(gate).cuts_histograms or not shown:
+        return None
+    pairs = evidence.bounds.get(gate.name, [])
+    why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable)
+    if why is None:
+        return None
+    passes, message = why
+    return NoAnswer(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)
+
+
+def _uncounted(
+    pods: Mapping[str, Collection[str]], answer: Sequence[Tallied], arms: tuple[str, str]
+) -> str | None:
+    """Say which ready pods a gate's own query does not count, if it is more than a few of an arm."""
+    ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
+    counted = {revision: set[str]() for revision in arms}
+    for one in answer:
+        if not one.bad and one.revision in counted:
+            counted[one.revision].add(one.pod)
+    absent = {revision: ready[revision] - counted[revision] for revision in arms}
+    share = {arms[0]: MAY_MISS, arms[1]: STABLE_MAY_MISS}
+    if not any(len(absent[it]) > share[it] * len(ready[it]) for it in arms):
+        return None
+    if not any(counted[it] & ready[it] for it in arms):
+        # Its pods are named by another label, such as the address.
+        return None
+    names = sorted(pod for revision in arms for pod in absent[revision])
+    of = sum(len(each) for each in ready.values())
+    return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
+
+
+def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
+    message = f"gate {name}: {said.message}"
+    if said.verdict is Verdict.UNAVAILABLE:
+        message = f"gate {name} could not be measured, so nothing moves: {said.message}"
+    return replace(said, message=message)
+
+
+def _advance(
+    look: _Look, evidence: Evidence, questions: Sequence[Question]
+) -> tuple[Evidence, tuple[Question, ...], bool]:
+    """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
+    bounds = frozenset(bound for question in questions for bound in question.reads.bounds)
+    moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
+    found = NOTHING if look.trouble else look.found
+    counted = count(evidence, found, look.sight, _own_answers(look, questions), moment)
+    evidence = counted.evidence
+    left_out = frozenset(evidence.recut)
+    tested = _tested(look, questions, counted, left_out)
+    growth = _growth(look, questions, counted, left_out)
+    release, step = (_added(known, growth) for known in (evidence.release, evidence.step))
+    processes = {key: value for question in tested for key, value in question.to_state().items()}
+    ended = {*counted.closed, *counted.left_out}
+    whole = {question.name for question in questions if question.source in ended}
+    recut = [name for name in evidence.recut if name not in whole]
+    update = {"release": release, "step": step, "processes": processes, "recut": recut}
+    return evidence.but(**update), tested, counted.saw_canary
+
+
+def _tested(
+    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
+) -> tuple[Question, ...]:
+    """Return the gates' tests after this look: they see an interval when it closes, and whole."""
+    closed = {
+        source: _intervals(look, _streams(questions, source), growth)
+        for source, growth in counted.closed.items()
+    }
+    tested = []
+    for question in questions:
+        out = question.unready or question.name in left_out or question.name in look.troubles
+        if question.source in counted.left_out:
+            before = _intervals(look, question.streams, counted.before)
+            tested.append(question.without_an_interval().preceded_by(before))
+        elif question.source not in closed:
+            tested.append(question)
+        elif out:
+            tested.append(question.without_an_interval())
+        else:
+            intervals = closed[question.source]
+            tested.append(question.update(intervals, stable_is_later=look.sight.stable_is_later))
+    return tuple(tested)
+
+
+def _streams(questions: Iterable[Question], source: str | None = None) -> Collection[Stream]:
+    """Return what gates read, of one source or of all; two gates may read one stream."""
+    chosen = [one for one in questions if source is None or one.source == source]
+    return {stream.key: stream for question in chosen for stream in question.streams}.values()
+
+
+def _intervals(look: _Look, streams: Iterable[Stream], counted: Growth) -> dict[str, Interval]:
+    """Return what was counted of each stream, as the tests see it."""
+    return {each.key: each.interval(counted, canary=look.canary, stable=look.stable) for each in streams}
+
+
+def _growth(
+    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
+) -> dict[str, Interval]:
+    """Return what every stream that is read grew by at this look."""
+    arms = {"canary": look.canary, "stable": look.stable}
+    found: dict[str, Interval] = {}
+    if look.spec.analysis.probe and look.sight.shown:
+        # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
+        refused = refused_probes(counted.growth, **arms)
+        found = {ERRORS.key: ERRORS.interval(counted.growth, **arms), REFUSED: refused}
+    silent = {*look.troubles, *left_out}
+    asked = [one for one in questions if one.name not in silent and not one.unready]
+    return found | _intervals(look, _streams(asked), counted.growth)
+
+
+def _own_answers(
+    look: _Look, questions: Sequence[Question]
+) -> Iterator[tuple[Stream, tuple[Tallied, ...] | None]]:
+    """Yield every stream of a gate's own queries with what they gave; None where they could not be asked."""
+    for question in questions:
+        answer = look.answers.get(question.name)
+        usable = answer if isinstance(answer, tuple) and question.name not in look.troubles else None
+        yield from ((stream, usable) for stream in question.streams if stream.own)
+
+
+def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
+    """Ask every gate that holds a number within limits."""
+    found, streaks = [], {}
+    interval = _between_scrapes(look, evidence)
+    for gate in look.spec.analysis.gates:
+        kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_ASKED)
+        key = kind.streak_key(gate.name, gate.settings)
+        if key is None:
+            continue
+        streak = evidence.streaks.get(key, Streak())
+        if looked := kind.look_at(gate, gate.settings, answer, streak, look.now, interval):
+            status, streaks[key] = looked
+            found.append(status)
+    if streaks != evidence.streaks:
+        evidence = evidence.but(streaks=streaks)
+    return evidence, found
+
+
+def _between_scrapes(look: _Look, evidence: Evidence) -> timedelta:
+    """Return how far apart two looks must be to see two scrapes."""
+    return max(look.spec.analysis.period, timedelta(seconds=evidence.scrape_seconds or 0.0))
+
+
+def _added(known: Mapping[str, list[int]], counted: Mapping[str, Interval]) -> dict[str, list[int]]:
+    return {**known, **{key: _add(known.get(key), interval) for key, interval in counted.items()}}
+
+
+def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
+    new = (interval.canary.total, interval.canary.bad, interval.stable.total, interval.stable.bad)
+    return [old + grown for old, grown in zip(before or (0, 0, 0, 0), new, strict=True)]
+
+
+def _verdicts(look: _Look, evidence: Evidence, questions: Sequence[Question]) -> tuple[GateStatus, ...]:
+    """Return each gate's verdict; when the gates together convict the canary, the strongest fails.
+
+    A gate that was not asked keeps its weight and its evidence, but only one that was asked convicts.
+    A dry run is held against the bound alone, as if it were the only gate.
+    """
+    bar = -math.log(look.spec.analysis.false_rollback_probability)
+    deciding = [one for one in questions if not one.dry_run]
+    asked = [one for one in deciding if one.name not in look.troubles]
+    convicted = combine([(1 / len(deciding), one.rollback_log) for one in deciding]) if deciding else 0.0
+    strongest = max(asked, key=lambda one: one.rollback_log, default=None)
+    failed = {strongest.name} if strongest and convicted >= bar else set()
+    failed |= {one.name for one in questions if one.dry_run and one.rollback_log >= bar}
+    return tuple(
+        _kept(look.status, one.name, look.troubles[one.name], dry_run=one.dry_run)
+        if one.name in look.troubles
+        else _gate(look, evidence, one, failed=one.name in failed)
+        for one in questions
+    )
+
+
+def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) -> GateStatus:
+    analysis = look.spec.analysis
+    stream = question.telling_stream.key
+    released = _arms(evidence.release, stream)
+    stepped = _arms(evidence.step, stream)
+    enough = stepped[0].total >= analysis.min_requests
+    proven = question.promotion_log >= -math.log(analysis.false_promotion_probability)
+    if failed:
+        verdict = Verdict.FAIL
+    elif proven and enough and not question.frozen and _is_covered(look, question):
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.INSUFFICIENT
+    share = min(1.0, stepped[0].total / analysis.min_requests)
+    promotion = min(share, _progress(question.promotion_log, analysis.false_promotion_probability))
+    return GateStatus(
+        name=question.name,
+        dry_run=question.dry_run,
+        verdict=verdict,
+        canary_total=released[0].total,
+        canary_bad=released[0].bad,
+        canary_percent=_percent(released[0]),
+        stable_total=released[1].total,
+        stable_bad=released[1].bad,
+        stable_percent=_percent(released[1]),
+        bound=question.bound,
+        evidence_for_rollback=round(_progress(question.rollback_log, analysis.false_rollback_probability), 3),
+        evidence_for_promotion=round(promotion, 3),
+        message=_message(
+            look,
+            question,
+            verdict,
+            released,
+            stepped,
+            promotion=promotion,
+            refused=_refused(evidence, question),
+        ),
+    )
+
+
+def _is_covered(look: _Look, question: Question) -> bool:
+    """Return whether what was counted speaks for all of the canary's pods but a few."""
+    return question.source != PREDICTOR or look.sight.canary.may_go_on
+
+
+def _message(
+    look: _Look, question: Question, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
+    stepped: tuple[ArmCounts, ArmCounts], *, promotion: float, refused: str,
+) -> str:  # fmt: skip
+    if question.unready:
+        return question.unready
+    version = look.status.canary.version if look.status.canary else "?"
+    facts = messages.facts(version, question.bad, question.telling_stream, released)
+    facts = f"{facts}{refused}"
+    analysis = look.spec.analysis
+    if verdict is Verdict.FAIL:
+        sure = 100 * (1 - analysis.false_rollback_probability)
+        return f"{facts}: worse than {question.telling_line}, with {sure:g} % confidence"
+    if question.frozen:
+        return f"{facts}: stable itself breaks the limit, so nobody is blamed and nothing moves"
+    if verdict is Verdict.PASS:
+        sure = 100 * (1 - analysis.false_promotion_probability)
+        return f"{facts}: within the margin with {sure:g} % confidence"
+    if not _is_covered(look, question) and look.sight.canary.left_out:
+        return f"{facts}; {_missing(look.sight.canary)}"
+    if is_of_probes(question.name) and not stepped[0].total:
+        return f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
+    if stepped[0].total < analysis.min_requests:
+        what = "probes of the canary" if is_of_probes(question.name) else "canary requests"
+        return f"{facts}: {stepped[0].total} of the {analysis.min_requests} {what} needed"
+    if not question.ready:
+        return f"{facts}: stable has answered too little to compare with"
+    return f"{facts}: {100 * promotion:.0f} % of the evidence needed to go on"
+
+
+def _refused(evidence: Evidence, question: Question) -> str:
+    """Say that probes found no answer because they do not fit, where there are such."""
+    if not is_of_probes(question.name):
+        return ""
+    canary, stable = _arms(evidence.release, REFUSED)
+    if not canary.bad + stable.bad:
+        return ""
+    return f" ({canary.bad:,} and {stable.bad:,} more were refused with 4xx, and say nothing)"
+
+
+def _arms(counts: Mapping[str, list[int]], key: str) -> tuple[ArmCounts, ArmCounts]:
+    canary_total, canary_bad, stable_total, stable_bad = counts.get(key, (0, 0, 0, 0))
+    return ArmCounts(total=canary_total, bad=canary_bad), ArmCounts(total=stable_total, bad=stable_bad)
+
+
+def _progress(log_value: float, probability: float) -> float:
+    return min(1.0, max(0.0, log_value / -math.log(probability)))
+
+
+def _percent(counts: ArmCounts) -> float | None:
+    return None if counts.rate is None else round(100 * counts.rate, 4)
+
+
+def _effective_weight(evidence: Evidence) -> float | None:
+    """Return the canary's counted share of this step's requests, in percent."""
+    # Every stream of the predictor counts the same requests; a gate's own may count anything.
+    users = [key for key in evidence.step if not key.startswith(PROBE)]
+    keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)))
+    canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)
+    total = canary.total + stable.total
+    return round(100 * canary.total / total, 1) if total else None
+
+
+def _unavailable(why: str) -> NoAnswer:
+    message = f"metrics are unavailable, so nothing moves: {why}"
+    return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+
+
+def _kept(status: Status, name: str, why: NoAnswer, *, dry_run: bool) -> GateStatus:
+    """Return a gate with the figures of its last look: what was not measured says nothing, for or against."""
+    known = next((gate for gate in status.gates if gate.name == name), None)
+    fresh = known or GateStatus(name=name, verdict=why.verdict, message=why.message)
+    return fresh.but(dry_run=dry_run, verdict=why.verdict, message=why.message)
+
+
+def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
+    """Keep every count and all evidence."""
+    return Judgement(
+        evidence=status.evidence,
+        gates=tuple(_kept(status, gate.name, why, dry_run=gate.dry_run) for gate in gates_of(spec)),
+        verdict=why.verdict,
+        message=why.message,
+        effective_weight=status.canary.effective_weight if status.canary else None,
+        sighted=False,
+    )

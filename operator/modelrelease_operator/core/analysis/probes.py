@@ -1,0 +1,85 @@
+"""Probes as evidence: what they are asked, and when they answer for users.
+
+Each gate on errors or latency is asked twice: of users' requests, and under a name of its own of the
+prober's. A probe that fails is held against the canary whoever else is there. A probe that succeeds
+counts only where users are silent: a gate that lacks users' requests then passes on its twin's evidence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelrelease_operator.api.spec import Gate, ReleaseSpec
+from modelrelease_operator.api.status import GateStatus, Verdict
+from modelrelease_operator.core.measurement.series import PROBE
+
+ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
+"""Worst first: a release's verdict is the worst of its gates'."""
+
+
+def is_of_probes(gate: str) -> bool:
+    """Return whether a gate, by its name, is asked of probes. No person can name a gate so."""
+    return gate.startswith(PROBE)
+
+
+def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
+    """Return every gate that is asked: each of the spec's, followed by its twin where it has one."""
+    if spec.analysis.probe is None:
+        return spec.analysis.gates
+    return tuple(one for gate in spec.analysis.gates for one in (gate, *_twin(gate)))
+
+
+def _twin(gate: Gate) -> tuple[Gate, ...]:
+    if not gate.settings.by_probes:
+        return ()
+    # Unchecked: the rule for names keeps people from such a one.
+    return (gate.model_copy(update={"name": f"{PROBE}{gate.name}"}),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The verdict of all gates together."""
+
+    verdict: Verdict
+    message: str
+    by_probes: str | None = None
+    """Says so, where it passes and users were too few."""
+
+
+def settle(
+    spec: ReleaseSpec, gates: Mapping[str, GateStatus], *, doubtful: frozenset[str], users: int
+) -> Settled:
+    """Return the worst of the gates' verdicts, after probes have answered for silent users.
+
+    `users` is how many users' requests the canary has answered at this weight: with `minRequests` of
+    them, users decide alone. `doubtful` names gates whose users' requests speak against going on, few
+    as they may be: probes do not answer those.
+    """
+    few = users < spec.analysis.min_requests
+    found: list[GateStatus] = []
+    proofs: list[GateStatus] = []
+    for gate in spec.analysis.gates:
+        own, twin = gates[gate.name], gates.get(f"{PROBE}{gate.name}")
+        if gate.dry_run:
+            continue
+        if twin and few and own.verdict is Verdict.INSUFFICIENT and gate.name not in doubtful:
+            proofs += [twin] if twin.verdict is Verdict.PASS else []
+            found.append(_instead(own, twin))
+        else:
+            found.append(own)
+        if twin and twin.verdict in (Verdict.FAIL, Verdict.UNAVAILABLE):
+            found.append(twin)
+    worst = min(found, key=lambda gate: ORDER.index(gate.verdict))
+    if worst.verdict is not Verdict.PASS or not proofs:
+        return Settled(verdict=worst.verdict, message=worst.message)
+    text = (
+        f"probes decided and not users, who sent the canary {users} of the {spec.analysis.min_requests} "
+        f"requests needed: {proofs[0].message}"
+    )
+    return Settled(verdict=Verdict.PASS, message=text, by_probes=text)
+
+
+def _instead(own: GateStatus, twin: GateStatus) -> GateStatus:
+    """Return what a gate without users says: its twin's verdict, and both sentences while that is open."""
+    if twin.verdict is Verdict.INSUFFICIENT:
+        return own.but(message=f"{own.message}; of probes: {twin.message}")
+    return own.but(verdict=twin.verdict, message=twin.message)

@@ -1,0 +1,258 @@
+"""The story of a release, told from its object alone: what was decided, on what, and what is awaited.
+
+Everything here is in the object already. What this adds is order, deadlines that follow from spec and
+status together, and the commands that a person may give now.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
+from modelrelease_operator.core.measurement.samples import blind_limit
+from modelrelease_operator.core.release.commands import ANYWAY, blind, value_for
+from modelrelease_operator.core.steps import bake_of
+from modelrelease_operator.errors import Invalid
+
+LATE = timedelta(minutes=2)
+"""After a look was due: the operator is not running, or cannot reach the API server."""
+WITHOUT = {
+    OnInsufficientEvidence.PAUSE: "the release is inconclusive",
+    OnInsufficientEvidence.PROMOTE: "the canary is promoted without one",
+    OnInsufficientEvidence.ROLL_BACK: "the canary is rolled back without one",
+}
+"""What the end of progressDeadline brings."""
+WITH_CLIENTS = (Phase.PROGRESSING, Phase.PAUSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """Something that has to happen, and until when."""
+
+    what: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A command that a person may give now, and what it does."""
+
+    does: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """A release as a person on call wants to hear of it."""
+
+    namespace: str
+    name: str
+    status: Status
+    warnings: tuple[str, ...]
+    awaited: tuple[Awaited, ...]
+    ways: tuple[Way, ...]
+
+
+def story_of(release: dict[str, Any], now: datetime, *, context: str | None = None) -> Story:
+    """Tell the story of a ModelRelease as the API server gives it; `context` goes into the commands.
+
+    Raises Invalid, naming the object, for one that is no ModelRelease or whose status no operator wrote.
+    """
+    meta = release.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else None
+    if release.get("kind") != names.KIND or not isinstance(meta, dict) or not isinstance(name, str):
+        msg = f"this is {release.get('kind', 'no object')} {name or ''}, no {names.KIND}".replace(" ,", ",")
+        raise Invalid(msg)
+    namespace = str(meta.get("namespace") or "default")
+    raw = release.get("status")
+    if raw is not None and not isinstance(raw, dict):
+        msg = f"{names.KIND} {namespace}/{name}: status must be a mapping, got {raw!r}"
+        raise Invalid(msg)
+    try:
+        status = Status.parse(raw)
+    except Invalid as problem:
+        msg = f"{names.KIND} {namespace}/{name}: {problem}"
+        raise Invalid(msg) from problem
+    spec, trouble = _spec_of(release)
+    return Story(
+        namespace=namespace,
+        name=name,
+        status=status,
+        warnings=tuple(_warnings(release, status, trouble, now)),
+        awaited=tuple(_awaited(spec, status, now)) if spec else (),
+        ways=tuple(_ways(_Annotate(namespace, name, context), spec, status)),
+    )
+
+
+def _spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
+    try:
+        return ReleaseSpec.parse(release.get("spec") or {}), None
+    except Invalid as problem:
+        return None, str(problem)
+
+
+def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now: datetime) -> Iterator[str]:
+    """Say first what makes the rest of the story doubtful."""
+    if not release.get("status"):
+        yield "the operator has not seen this release yet: is it running, and does it watch this namespace?"
+        return
+    generation = release["metadata"].get("generation", status.observed_generation)
+    if generation > status.observed_generation:
+        seen = status.observed_generation
+        yield f"the spec is of generation {generation}, the operator has seen {seen}: the rest is about that"
+    due = status.canary.next_look if status.canary and status.phase in WITH_CLIENTS else None
+    if due and now - due > LATE:
+        yield "the operator's next look is overdue: is it running, and can it reach the API server?"
+    if trouble:
+        yield f"the spec is invalid, so nothing moves: {trouble}"
+    for condition in status.conditions:
+        told = condition.message in status.message or condition.message == trouble
+        if condition.type in ("Stalled", "Drifted") and condition.status == "True" and not told:
+            yield f"{condition.type} ({condition.reason}): {condition.message}"
+
+
+def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Awaited]:
+    """Return what the release waits for, the soonest first where it is known."""
+    yield from _awaited_of_retraining(status, now)
+    for outcome in status.outcomes:
+        yield Awaited(what=f"MLflow is told that {outcome.registered} was {outcome.fate}")
+    canary, start = status.canary, spec.canary.start_deadline.span
+    match status.phase:
+        case Phase.PENDING:
+            yield Awaited(what="all pods of the first version are ready")
+        case Phase.STABLE:
+            if status.previous:
+                warm = f"version {status.previous.version} stays warm, to go back to at once"
+                yield Awaited(what=warm, until=status.previous.until)
+            if status.rejected:
+                yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
+        case Phase.STARTING if canary:
+            yield Awaited(
+                what="the canary's pods are ready, or it is rolled back",
+                until=_end(canary, start, canary.starting_seconds, counts=not canary.blocked),
+            )
+        case Phase.PROGRESSING | Phase.PAUSED if canary:
+            yield from _awaited_of_canary(spec, status, canary, now)
+        case Phase.PROMOTING if canary:
+            until = _end(canary, start, canary.starting_seconds, counts=not canary.blocked)
+            yield Awaited(what="the canary is at full strength, or it is rolled back", until=until)
+        case Phase.ROLLING_BACK:
+            yield Awaited(what="no client is sent to the canary any more; then its pods go")
+        case _:
+            # A phase that needs a canary, and somebody took it out of the status.
+            return
+
+
+def _awaited_of_retraining(status: Status, now: datetime) -> Iterator[Awaited]:
+    found = status.retrain
+    if found is None:
+        return
+    if found.under_way:
+        yield Awaited(what=found.message)
+    elif found.next_allowed and found.next_allowed > now:
+        yield Awaited(what="drift may start the next retraining", until=found.next_allowed)
+
+
+def _awaited_of_canary(
+    spec: ReleaseSpec, status: Status, canary: CanaryStatus, now: datetime
+) -> Iterator[Awaited]:
+    if status.phase is Phase.PAUSED:
+        yield Awaited(what="a person: see how to go on")
+    if canary.next_look:
+        yield Awaited(what="the next look", until=canary.next_look)
+    if canary.step_since is None:
+        yield Awaited(what="the weight is seen in effect")
+    elif canary.step < len(spec.canary.plan):
+        baked = _end(canary, bake_of(spec, canary.step), canary.step_seconds)
+        if baked and baked > now:
+            yield Awaited(what="the step has baked", until=baked)
+    if canary.unready_since:
+        start = spec.canary.start_deadline.span
+        until = _end(canary, start, canary.unready_seconds, counts=not canary.blocked)
+        yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
+    short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
+    # A gate without users stays open when its probes answered for it.
+    if short and status.verdict is not Verdict.PASS:
+        yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
+    yield from _awaited_of_sight(spec, status, canary)
+    if not canary.inconclusive and not canary.unseen:
+        deadline = spec.canary.progress_deadline.span
+        until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
+        yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
+
+
+def _awaited_of_sight(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -> Iterator[Awaited]:
+    if canary.unseen:
+        yield Awaited(what="the canary can be seen again; then its step begins anew")
+    elif canary.blind_since:
+        limit = blind_limit(spec.analysis.max_blind.span, status.evidence)
+        until = _end(canary, limit, canary.blind_seconds)
+        yield Awaited(what="the canary can be seen, or it leaves the Service", until=until)
+
+
+def _end(canary: CanaryStatus, whole: timedelta, gone: float, *, counts: bool = True) -> datetime | None:
+    """Return when a time that is added up from pass to pass will be over; None while it does not count."""
+    if not counts:
+        return None
+    return (canary.clock_at or canary.since) + whole - timedelta(seconds=gone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotate:
+    """Writes the kubectl commands of one release."""
+
+    namespace: str
+    name: str
+    context: str | None
+
+    def __call__(self, key: str, value: str) -> str:
+        return f"{self._kubectl('annotate')} {key}={value} --overwrite"
+
+    def resume(self) -> str:
+        return f'{self._kubectl("patch")} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
+
+    def _kubectl(self, verb: str) -> str:
+        context = f" --context {self.context}" if self.context else ""
+        return f"kubectl{context} -n {self.namespace} {verb} modelrelease {self.name}"
+
+
+def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iterator[Way]:
+    canary, rejected = status.canary, status.rejected
+    if canary and status.phase is not Phase.ROLLING_BACK:
+        if spec and spec.paused:
+            yield Way(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
+        else:
+            yield from _ways_forward(annotate, status, canary)
+        yield Way(
+            does=f"take canary {canary.version} back",
+            command=annotate(names.ANNOTATION_ABORT, value_for(status, "abort", canary.revision)),
+        )
+    elif rejected and status.phase is Phase.STABLE:
+        again = value_for(status, "retry", rejected.revision)
+        yield Way(
+            does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
+        )
+    found, stable = status.retrain, status.stable
+    if spec and spec.retrain and stable and not canary and not (found and found.under_way):
+        token = f"{stable.revision}/after-{found.request}" if found else stable.revision
+        yield Way(does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token))
+
+
+def _ways_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Way]:
+    """Return what lets a canary go on: an approval where one is asked for, a promotion by hand always."""
+    if canary.question in (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE):
+        why = blind(status)
+        value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
+        yield Way(
+            does="let it go on to the next step, or be promoted after the last"
+            + (f", although {why}" if why else ""),
+            command=annotate(names.ANNOTATION_APPROVE, value),
+        )
+    if status.phase in (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED):
+        yield Way(
+            does=f"promote canary {canary.version} by hand, without a verdict",
+            command=annotate(names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)),
+        )

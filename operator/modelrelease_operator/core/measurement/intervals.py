@@ -1,0 +1,338 @@
+"""From looks to intervals of evidence: what is counted, and when it is given to the tests.
+
+Counting begins at a step with a first sample of every process that was taken at the step's weight. From
+then on each look adds what is new to the open interval; nothing is dropped while it stays open. It is
+closed when the samples reach far enough (`samples.Sight.reaches_beyond`) and both arms answered
+something. Only then do the tests see it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.measurement.counters import Lives, advance_to
+from modelrelease_operator.core.measurement.retention import remembered, returned, without_absent
+from modelrelease_operator.core.measurement.samples import (
+    SLOWEST_SCRAPE,
+    Newest,
+    Shown,
+    Sight,
+    began_anew,
+    is_new,
+    measured_gap,
+    values_of,
+)
+from modelrelease_operator.core.measurement.series import (
+    BOUND,
+    PREDICTOR,
+    PROBE,
+    TOTAL,
+    parse,
+    process_name,
+    process_of,
+    source_of_name,
+)
+from modelrelease_operator.core.measurement.streams import (
+    Growth,
+    Stream,
+    growth_of,
+    names_of,
+    own_values_of,
+)
+from modelrelease_operator.core.query_results import Tallied
+
+PATIENCE = 1.125
+"""Scrape intervals to wait for a pod's first sample before counting begins without it."""
+
+Own = tuple[Stream, tuple[Tallied, ...] | None]
+"""A stream of a gate's own queries with what they gave; None where they could not be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a look is made, and of what."""
+
+    canary: str
+    stable: str
+    """The revisions that are compared."""
+    bounds: frozenset[str]
+    """The buckets that are read."""
+    waited: timedelta
+    """How long the present weight has been in effect."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What one look came to."""
+
+    evidence: Evidence
+    growth: Growth
+    """What was counted since the last look."""
+    closed: Mapping[str, Growth]
+    """By source: what the interval that closed at this look counted. Others stay open."""
+    left_out: frozenset[str]
+    """Sources whose counts so far are left out: counting began at this look, or an arm was away."""
+    saw_canary: bool
+    """Whether there was a new sample of the canary."""
+    before: Growth = field(default_factory=dict)
+    """What was counted before counting began, at whatever weight; where it began at this look."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """Raw counters on their way from one look to the next."""
+
+    evidence: Evidence
+    counters: dict[str, int]
+    deltas: dict[str, int]
+    shown: set[str]
+    unasked: set[str]
+
+    def take(self, values: Mapping[str, int], *, known: bool, lives: Lives) -> None:
+        self.counters, grown = advance_to(
+            self.counters, values, known_start=known, process_of=process_of, lives=lives
+        )
+        self.deltas.update(grown)
+
+
+def count(
+    evidence: Evidence,
+    found: Newest,
+    sight: Sight,
+    own: Iterable[Own],
+    moment: Moment,
+) -> Counted:
+    """Advance the raw counters by one look, and close what can be closed.
+
+    `found` is empty where the predictor's counters could not be read.
+    """
+    tally = _Tally(evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set())
+    begun = list(evidence.begun)
+    fresh: dict[str, Shown] = {}
+    if found.processes:
+        fresh = _take_predictors(tally, found, sight, moment.bounds)
+    else:
+        tally.unasked.add(PREDICTOR)
+    own_fresh = _take_own(tally, own, begun)
+    growth = growth_of(tally.deltas)
+    pending = _added(evidence.pending, growth)
+    if not evidence.started:
+        growth = _without(growth, (PREDICTOR, PROBE))
+    resets = _resets(evidence, fresh, moment)
+    scraped = {process: each.at for process, each in fresh.items() if each.at is not None}
+    born = {process: each.started for process, each in fresh.items() if each.started is not None}
+    evidence = evidence.but(
+        counters=tally.counters,
+        begun=begun,
+        scraped={**evidence.scraped, **scraped},
+        born={**evidence.born, **born},
+        scrape_seconds=measured_gap(evidence, sight.shown),
+        resets=resets,
+        pending=pending,
+    )
+    evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
+    saw_canary = any(each.revision == moment.canary and not each.probe for each in fresh.values())
+    counted = Counted(
+        evidence=evidence, growth=growth, closed={}, left_out=frozenset(), saw_canary=saw_canary
+    )
+    if not found.processes:
+        pass
+    elif evidence.started:
+        counted = _closed(counted, sight, fresh, moment)
+    else:
+        counted = _begun(counted, sight, moment)
+    return _own_closed(counted, own_fresh, moment)
+
+
+def _take_predictors(tally: _Tally, found: Newest, sight: Sight, bounds: frozenset[str]) -> dict[str, Shown]:
+    """Take the new samples of predictors and probers; return whose they are."""
+    evidence = tally.evidence
+    strangers = sight.strangers(evidence)
+    fresh = {
+        process: each
+        for process, each in sight.shown.items()
+        if process not in strangers and is_new(evidence, process, each)
+    }
+    values = values_of(found.processes, bounds)
+    tally.shown.update(values)
+    if len(fresh) < len(sight.shown):
+        values = values_of([each for each in found.processes if each.name in fresh], bounds)
+    tally.take(values, known=True, lives=_lives(tally, values, fresh))
+    return fresh
+
+
+def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown]) -> Lives:
+    """Return what is known of the processes that show something new."""
+    evidence = tally.evidence
+    told = {process: began_anew(evidence, process, each) for process, each in fresh.items()}
+    restarted = frozenset([process for process, anew in told.items() if anew])
+    steady = frozenset([process for process, anew in told.items() if anew is False])
+    back = returned(evidence, values)
+    unknown = [series for series in values if series not in tally.counters]
+    if not unknown:
+        return Lives(returned=back, restarted=restarted, steady=steady)
+    known = {process_of(series) for series in tally.counters}
+    older = {
+        process
+        for process, each in fresh.items()
+        if process not in known and (not evidence.started or _served_before(each, evidence.counts_from))
+    }
+    keys = ((series, parse(series)) for series in unknown)
+    first_buckets = frozenset(
+        series for series, key in keys if key.kind == BOUND and key.process in known - restarted
+    )
+    return Lives(returned=back | older, restarted=restarted, steady=steady, first_seen=first_buckets)
+
+
+def _served_before(process: Shown, began: float | None) -> bool:
+    """Return whether an unknown process may have answered before counting began, as far as it is told."""
+    return process.started is not None and began is not None and process.started < began
+
+
+def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, bool]:
+    """Take the counters of the gates' own queries; return by stream whether every pod's have grown."""
+    grown = {}
+    for stream, answer in own:
+        if answer is None:
+            tally.unasked.add(stream.key)
+            continue
+        values = own_values_of(answer, stream)
+        tally.shown.update(values)
+        known = {process_of(series) for series in tally.counters}
+        # Nothing tells since when a pod's counters count, so what an unknown one shows is its start.
+        strange = frozenset(process_of(series) for series in values) - known
+        started = stream.key in begun
+        lives = Lives(returned=returned(tally.evidence, values) | strange)
+        tally.take(values, known=started, lives=lives)
+        begun += [] if started else [stream.key]
+        pods = {one.pod for one in answer if not one.bad}
+        counted = [parse(series) for series in values if tally.deltas.get(series)]
+        moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
+        grown[stream.key] = pods <= moved
+    return grown
+
+
+def _resets(evidence: Evidence, fresh: Mapping[str, Shown], moment: Moment) -> list[int]:
+    """Count the processes of each arm that began anew since their last sample."""
+    found = [*evidence.resets, 0, 0][:2]
+    for process, each in fresh.items():
+        if not each.probe and began_anew(evidence, process, each):
+            found[0 if each.revision == moment.canary else 1] += 1
+    return found if any(found) else []
+
+
+def with_horizon(evidence: Evidence, sight: Sight) -> Evidence:
+    """Return evidence that knows which samples were there at a step's first look: of another weight."""
+    if evidence.started or evidence.horizon is not None or sight.newest is None:
+        return evidence
+    return evidence.but(horizon=sight.newest)
+
+
+def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
+    """Begin to count when there is a sample of each process that was taken at this weight."""
+    evidence = counted.evidence
+    patience = PATIENCE * max(SLOWEST_SCRAPE, evidence.scrape_seconds or 0.0)
+    missing = {
+        process_name(revision, pod)
+        for revision, arm in ((moment.canary, sight.canary), (moment.stable, sight.stable))
+        for pod in arm.missing
+    }
+    waits = bool(missing) and moment.waited < timedelta(seconds=patience)
+    if waits or not sight.reaches_beyond(evidence.horizon):
+        return counted
+    update = {
+        "started": True,
+        "horizon": sight.newest,
+        "counts_from": sight.newest,
+        "pending": _without(evidence.pending, (PREDICTOR, PROBE)),
+        "uneven": False,
+        "recut": [],
+        # Whoever is shown later had begun before: what it counted by then is not of this step.
+        "forgotten": remembered(evidence.forgotten, missing),
+    }
+    return replace(
+        counted,
+        evidence=evidence.but(**update),
+        left_out=frozenset({PREDICTOR, PROBE}),
+        before=evidence.pending,
+    )
+
+
+def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: Moment) -> Counted:
+    """Close the predictor's and the prober's intervals, if they can be."""
+    evidence = counted.evidence
+    closed: dict[str, Growth] = {}
+    left_out: frozenset[str] = frozenset()
+    update: dict[str, object] = {}
+    users = names_of(PREDICTOR, evidence.pending)
+    ended = bool(fresh) and sight.reaches_beyond(evidence.horizon)
+    if ended and (evidence.uneven or _compares(users, moment)):
+        update = {"horizon": sight.newest, "uneven": False}
+        if evidence.uneven:
+            left_out = frozenset({PREDICTOR})
+        else:
+            closed[PREDICTOR] = users
+    probes = names_of(PROBE, evidence.pending)
+    # Both arms' probes are counted by one process, so each of its samples ends an interval.
+    if any(each.probe for each in fresh.values()) and _compares(probes, moment):
+        closed[PROBE] = probes
+    update["pending"] = _without(evidence.pending, (*closed, *left_out))
+    evidence = evidence.but(**update)
+    return replace(counted, evidence=evidence, closed=closed, left_out=left_out)
+
+
+def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment) -> Counted:
+    """Close the intervals of the gates' own queries, whose answers tell no time.
+
+    They close with the predictor's; or when every pod's count has grown, so that each was scraped; or
+    when a scrape interval has gone by.
+    """
+    evidence, closed = counted.evidence, dict(counted.closed)
+    opened = dict(evidence.opened)
+    wait = timedelta(seconds=min(SLOWEST_SCRAPE, evidence.scrape_seconds or SLOWEST_SCRAPE))
+    for key, all_grown in own_grown.items():
+        mine = names_of(key, evidence.pending)
+        since = opened.setdefault(key, moment.now)
+        # A clock that was set back waits for nobody.
+        waited = not timedelta(0) <= moment.now - since < wait
+        ended = all_grown or PREDICTOR in counted.closed or waited
+        if ended and _compares(mine, moment):
+            closed[key], opened[key] = mine, moment.now
+    if not own_grown:
+        return counted
+    update = {"pending": _without(evidence.pending, closed), "opened": opened}
+    return replace(counted, evidence=evidence.but(**update), closed=closed)
+
+
+def _compares(counted: Growth, moment: Moment) -> bool:
+    """Return whether stable has answered something: the canary's counts wait for that.
+
+    What stable answers while the canary answers nothing is compared with nothing: kept, it would be held
+    against a canary's request that comes later, when both may have begun to fail.
+    """
+    return bool(counted.get(moment.stable))
+
+
+def _without(pending: Growth, sources: Iterable[str]) -> dict[str, dict[str, int]]:
+    gone = set(sources)
+    kept = {
+        revision: {name: n for name, n in names.items() if source_of_name(name) not in gone}
+        for revision, names in pending.items()
+    }
+    return {revision: names for revision, names in kept.items() if names}
+
+
+def _added(before: Growth, growth: Growth) -> dict[str, dict[str, int]]:
+    found = {revision: dict(names) for revision, names in before.items()}
+    for revision, names in growth.items():
+        mine = found.setdefault(revision, {})
+        for name, grown in names.items():
+            mine[name] = mine.get(name, 0) + grown
+    return found
+
+
+def unready_arms(pods: Mapping[str, Collection[str]], arms: tuple[str, str]) -> bool:
+    """Return whether one arm has no ready pod, where ready pods are known at all."""
+    return bool(pods) and not all(pods.get(arm) for arm in arms)

@@ -1,0 +1,76 @@
+"""Which counters may be forgotten, so that status does not grow with every pod that ever ran.
+
+What a counter grew by has long been added to the totals of its arm; its last raw value is kept only to
+subtract from the next. So the values of a process that has not been shown for long are dropped, and that it
+was known is remembered, in eight characters: should it come back, its first values are recorded and not
+counted. That way no count is ever added twice, and only what such a process did in its absence is lost. Of
+more processes than are worth remembering nothing is remembered one by one: whoever is unknown then is taken
+to have been known before.
+"""
+
+import zlib
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.measurement.series import process_of, source_of_process
+
+GONE_AFTER = timedelta(minutes=15)
+"""Prometheus shows a target for five minutes after its last scrape: three times that is no hiccup."""
+MOST_REMEMBERED = 500
+"""About 6 kB of status."""
+EVERYBODY = "*"
+"""Stands for all processes that are not known now."""
+
+
+def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
+    """Return the processes of these series that were forgotten and are back, so far as it can be told."""
+    if not evidence.forgotten:
+        return frozenset()
+    fresh = {process_of(one) for one in series if one not in evidence.counters}
+    unknown = fresh and fresh - {process_of(one) for one in evidence.counters}
+    if EVERYBODY in evidence.forgotten:
+        return frozenset(unknown)
+    return frozenset(one for one in unknown if mark(one) in evidence.forgotten)
+
+
+def without_absent(
+    evidence: Evidence, shown: Collection[str], *, unasked: Collection[str], now: datetime
+) -> Evidence:
+    """Return evidence without the counters of processes that no look has shown for long.
+
+    `shown` are the series of this look. Of the sources in `unasked` (`SeriesKey.source`) it had none, so
+    it says nothing about their processes.
+    """
+    missing = evidence.counters.keys() - shown
+    if not missing and not evidence.absent:
+        return evidence
+    absent = {process_of(one) for one in missing} - {process_of(one) for one in shown}
+    told = {one for one in absent if source_of_process(one) not in unasked}
+    waited = told | (absent & evidence.absent.keys())
+    since = {one: evidence.absent.get(one, now) for one in waited}
+    gone = {one for one in told if now - since[one] >= GONE_AFTER}
+    if not gone:
+        return evidence.but(absent=since)
+    counters = {one: value for one, value in evidence.counters.items() if process_of(one) not in gone}
+    kept = {process_of(one) for one in counters}
+    times = {
+        "scraped": {one: at for one, at in evidence.scraped.items() if one in kept},
+        "born": {one: at for one, at in evidence.born.items() if one in kept},
+    }
+    update = {**times, "counters": counters, "forgotten": remembered(evidence.forgotten, gone)}
+    waiting = {one: at for one, at in since.items() if one not in gone}
+    return evidence.but(**update, absent=waiting)
+
+
+def remembered(before: list[str], gone: Iterable[str]) -> list[str]:
+    """Return the marks with those of some more processes, or the one that stands for everybody."""
+    if EVERYBODY in before:
+        return before
+    marks = sorted({*before, *map(mark, gone)})
+    return marks if len(marks) <= MOST_REMEMBERED else [EVERYBODY]
+
+
+def mark(process: str) -> str:
+    """Return a name in eight characters; that two share one costs the second its first values, no more."""
+    return f"{zlib.crc32(process.encode()):08x}"

@@ -1,0 +1,148 @@
+"""The names of series and of latency bounds: the only place that writes them as text and reads them back.
+
+Status keeps texts, such as `rev2|pod-a|probe/code=same`: what an operator stored is read by the next one, so
+no text here may change.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.query_results import Tallied
+
+PREDICTOR: Final = ""
+"""The source of the predictor's own counters."""
+PROBE: Final = "probe/"
+"""The source of the prober's. Begins everything that is counted of probes: streams, gates, series."""
+OWN: Final = "counts/"
+"""Begins the source of counters that a gate's own queries give: the key of their stream."""
+
+CODE: Final = "code"
+BOUND: Final = "le"
+BIN: Final = "bin"
+LAYOUT: Final = "layout"
+TOTAL: Final = "total"
+BAD: Final = "bad"
+
+INFINITY: Final = "+Inf"
+LIMIT: Final = "limit"
+"""Stands for stable's bound in a pair that holds the canary to an absolute limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesKey:
+    """Names one counter of one pod."""
+
+    revision: str
+    pod: str
+    """For a gate's own counters with the mark of their labels, as `pod~labels`."""
+    kind: str
+    """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries TOTAL or BAD."""
+    value: str
+    """The code, the bound, the bin; for a gate's own queries the key of their stream."""
+    source: str = PREDICTOR
+    """Who counts: PREDICTOR, PROBE, or the key of the stream of a gate's own queries."""
+
+    @cached_property
+    def name(self) -> str:
+        """What is counted, of whichever pod: the key under which the growth of all pods is summed."""
+        return f"{PROBE if self.source == PROBE else ''}{self.kind}={self.value}"
+
+    @cached_property
+    def process(self) -> str:
+        """Whose counter it is: all of a process restart together.
+
+        Of one pod there are several: the predictor, and what each gate's own queries count of it.
+        """
+        if self.source in (PREDICTOR, PROBE):
+            return process_name(self.revision, self.pod)
+        return f"{process_name(self.revision, self.pod.rpartition('~')[0])}|{self.source}"
+
+    @property
+    def text(self) -> str:
+        """The key as it is stored."""
+        return f"{process_name(self.revision, self.pod)}|{self.name}"
+
+    @classmethod
+    def of(cls, counter: Counter) -> "SeriesKey":
+        """Return the key of a counter of the predictor's or the prober's."""
+        return parse(series_of(counter))
+
+
+def process_name(revision: str, pod: str) -> str:
+    """Return a pod's process of the predictor or the prober, as it is stored."""
+    return f"{revision}|{pod}"
+
+
+def series_of(counter: Counter) -> str:
+    """Return the text of a counter's key, without the key: a look has a thousand counters."""
+    probe = PROBE if counter.probe else ""
+    if counter.bound is not None:
+        return f"{counter.revision}|{counter.pod}|{probe}le={counter.bound}"
+    if counter.bin is not None:
+        return f"{counter.revision}|{counter.pod}|bin={counter.bin}"
+    if counter.layout is not None:
+        return f"{counter.revision}|{counter.pod}|layout={counter.layout}"
+    return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
+
+
+def own_series_of(one: Tallied, stream: str) -> str:
+    """Return the text of the key of a counter of a gate's own queries; `stream` is their stream's key."""
+    return f"{one.revision}|{one.pod}~{one.labels}|{BAD if one.bad else TOTAL}={stream}"
+
+
+@lru_cache(maxsize=32_768)
+def parse(series: str) -> SeriesKey:
+    """Return the key of a series, of its text. Kept, because every look asks it of the same series."""
+    revision, _, rest = series.partition("|")
+    pod, _, name = rest.partition("|")
+    source = source_of_name(name)
+    kind, _, value = name.removeprefix(PROBE).partition("=")
+    return SeriesKey(revision=revision, pod=pod, kind=kind, value=value, source=source)
+
+
+def process_of(series: str) -> str:
+    """Return whose counter a series is (`SeriesKey.process`)."""
+    return parse(series).process
+
+
+@lru_cache(maxsize=1024)
+def source_of_name(name: str) -> str:
+    """Return who counts what has this name (`SeriesKey.name`)."""
+    if name.startswith(PROBE):
+        return PROBE
+    kind, _, value = name.partition("=")
+    return value if kind in (TOTAL, BAD) and value.startswith(OWN) else PREDICTOR
+
+
+def source_of_process(process: str) -> str:
+    """Return the stream whose queries give a process; nothing for a predictor's or a prober's."""
+    _, _, source = process.partition(f"|{OWN}")
+    return f"{OWN}{source}" if source else PREDICTOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundPair:
+    """Where stable's latency is cut, and the bound that the canary is held to there."""
+
+    stable: str | None
+    """None for an absolute limit, to which both arms are held."""
+    canary: str
+
+    @property
+    def text(self) -> str:
+        """The pair as it is stored: `stable>canary`, or `limit>bound`."""
+        return f"{LIMIT if self.stable is None else self.stable}>{self.canary}"
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """The buckets that are read."""
+        return (self.canary,) if self.stable is None else (self.stable, self.canary)
+
+
+@lru_cache(maxsize=1024)
+def pair_of(text: str) -> BoundPair:
+    """Return a pair as it was stored."""
+    stable, canary = text.split(">")
+    return BoundPair(stable=None if stable == LIMIT else stable, canary=canary)

@@ -1,0 +1,251 @@
+"""From the predictor's counters to counts of bad requests, by arm and by stream.
+
+A stream is one way for a request to be bad: answered with 5xx, or slower than a bucket's bound.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from modelrelease_contract import metrics as words
+from modelrelease_operator.api.spec import Latency
+from modelrelease_operator.core.measurement.series import (
+    INFINITY,
+    OWN,
+    PREDICTOR,
+    PROBE,
+    BoundPair,
+    own_series_of,
+    pair_of,
+    parse,
+    source_of_name,
+)
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.query_results import Tallied
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+"""Of stable's own latency: where the canary's is compared with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What counts as bad in each arm. Bounds (`le`, as Prometheus spells them) make it a latency stream."""
+
+    key: str
+    canary_bound: str | None = None
+    stable_bound: str | None = None
+    bin: str | None = None
+    """Makes it a stream of predictions: those in this bin count as bad."""
+    own: bool = False
+    """Counted by a gate's own queries, under its key."""
+    probe: bool = False
+    """Counted by the prober: its probes instead of users' requests."""
+
+    @property
+    def source(self) -> str:
+        """Whose counters it reads: the predictor's, the prober's, or a gate's own."""
+        if self.own:
+            return self.key
+        return PROBE if self.probe else PREDICTOR
+
+    @property
+    def of_probes(self) -> "Stream":
+        """The same stream of the prober's counts."""
+        return replace(self, key=f"{PROBE}{self.key}", probe=True)
+
+    def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
+        """Return both arms' counts of one interval."""
+        return Interval(
+            canary=self._arm(growth.get(canary, {}), self.canary_bound),
+            stable=self._arm(growth.get(stable, {}), self.stable_bound),
+        )
+
+    def _arm(self, names: Mapping[str, int], bound: str | None) -> ArmCounts:
+        if self.own:
+            total = names.get(f"total={self.key}", 0)
+            # Both queries are of one instant, but nothing makes a person's bad ones a part of all.
+            return ArmCounts(total=total, bad=min(total, names.get(f"bad={self.key}", 0)))
+        if self.probe:
+            return _probed(names, bound)
+        return _arm(names, bound, self.bin)
+
+
+Growth = Mapping[str, Mapping[str, int]]
+"""By revision and name of series (`SeriesKey.name`): how much it grew, over all pods."""
+
+ERRORS = Stream(key="errors")
+
+
+def slow_stream(canary_bound: str, stable_bound: str) -> Stream:
+    """Return the stream of canary requests above one bound beside stable requests above another."""
+    return Stream(
+        key=f"slow/{canary_bound}/{stable_bound}", canary_bound=canary_bound, stable_bound=stable_bound
+    )
+
+
+Shapes = Mapping[tuple[str, str], frozenset[str]]
+"""By revision and pod: the bounds of the histogram that a process shows."""
+
+
+def choose_bounds(
+    counters: Sequence[Counter], stable: str, *, ratio: float, seconds: float
+) -> tuple[BoundPair, ...]:
+    """Cut latency at stable's own quantiles, as the bounds that both arms have allow; fixed for the release.
+
+    The canary is held to the first bound that is at least `ratio` times and `seconds` above stable's:
+    "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
+    (docs/explanation/decisions.md, "Latency is not independent from request to request"). Empty while
+    stable has answered too little to be cut.
+    """
+    common = common_bounds(counters)
+    sums: dict[str, float] = {}
+    for counter in counters:
+        if counter.revision == stable and counter.bound is not None:
+            sums[counter.bound] = sums.get(counter.bound, 0.0) + counter.value
+    total = sums.pop(INFINITY, 0.0)
+    if total < 100 or not sums:
+        return ()
+    ordered = sorted(common & sums.keys(), key=float)
+    pairs = {}
+    for quantile in QUANTILES:
+        cut = next((bound for bound in ordered if sums[bound] >= quantile * total), None)
+        held = cut and next(
+            (bound for bound in ordered if float(bound) >= max(float(cut) * ratio, float(cut) + seconds)),
+            None,
+        )
+        if cut and held:
+            pairs[cut] = BoundPair(stable=cut, canary=held)
+    return tuple(pairs.values())
+
+
+def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
+    """Return the smallest common bound that is not below `seconds`, or None when there is none."""
+    bounds = (bound for bound in common_bounds(counters) if float(bound) >= seconds)
+    return min(bounds, key=float, default=None)
+
+
+def common_bounds(counters: Iterable[Counter]) -> frozenset[str]:
+    """Return the bounds that every process with a histogram has, without the last one."""
+    return _common(bounds_shown(counters))
+
+
+def _common(shown: Shapes) -> frozenset[str]:
+    return frozenset.intersection(*shown.values()) - {INFINITY} if shown else frozenset()
+
+
+def bounds_shown(counters: Iterable[Counter]) -> Shapes:
+    """Return the bounds of each process that shows a histogram, by revision and pod."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for counter in counters:
+        if counter.bound is not None:
+            found.setdefault((counter.revision, counter.pod), set()).add(counter.bound)
+    return {process: frozenset(bounds) for process, bounds in found.items()}
+
+
+def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str) -> tuple[bool, str] | None:
+    """Say why latencies do not compare, and whether that may pass by itself; None where they do.
+
+    `shown` are the bounds of each process (`bounds_shown`), `pairs` those that were chosen (`bounds_of`),
+    empty before. Two versions of a server may have different buckets: one that a process lacks would
+    count as if no request had been within it.
+    """
+    if not any(revision == canary for revision, _ in shown):
+        return True, "latency is not compared: the canary shows no latency histogram yet"
+    if not pairs:
+        if _common(shown):
+            return None
+        return False, "latency cannot be compared: the two versions' histograms have no bucket in common"
+    chosen = [pair_of(pair) for pair in pairs]
+    held = frozenset(pair.canary for pair in chosen)
+    cut = frozenset(pair.stable or pair.canary for pair in chosen)
+    wanted = {canary: held, stable: cut}
+    for (revision, pod), bounds in shown.items():
+        needed = wanted.get(revision, frozenset())
+        if not needed <= bounds:
+            lacking = min(needed - bounds, key=float)
+            return False, f"latency cannot be compared: pod {pod} has no bucket le={lacking}"
+    return None
+
+
+def bounds_of(latency: Latency, counters: Sequence[Counter], *, canary: str, stable: str) -> list[str]:
+    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
+    if not any(revision == canary for revision, _ in bounds_shown(counters)):
+        return []
+    found = []
+    if latency.compare_with_stable:
+        pairs = choose_bounds(
+            counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
+        )
+        if not pairs:
+            return []
+        found += [pair.text for pair in pairs]
+    if latency.max_seconds is not None:
+        bound = first_bound_from(counters, latency.max_seconds)
+        if bound is None:
+            return []
+        found.append(BoundPair(stable=None, canary=bound).text)
+    return found
+
+
+def names_of(source: str, counted: Growth) -> dict[str, dict[str, int]]:
+    """Return the part of what was counted that comes from one source (`Stream.source`)."""
+    found = {}
+    for revision, names in counted.items():
+        found[revision] = {name: grown for name, grown in names.items() if source_of_name(name) == source}
+    return found
+
+
+def own_stream(gate: str, bad: str, total: str) -> Stream:
+    """Return the stream of a gate's own queries: a gate that is edited counts anew."""
+    return Stream(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
+
+
+def own_values_of(tallies: Iterable[Tallied], stream: Stream) -> dict[str, int]:
+    """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
+    return {own_series_of(one, stream.key): int(one.value) for one in tallies}
+
+
+def growth_of(deltas: Mapping[str, int]) -> Growth:
+    """Sum each revision's growth over its pods, by name of series."""
+    found: dict[str, dict[str, int]] = {}
+    for series, grown in deltas.items():
+        if grown:
+            key = parse(series)
+            names = found.setdefault(key.revision, {})
+            names[key.name] = names.get(key.name, 0) + grown
+    return found
+
+
+def refused_probes(growth: Growth, *, canary: str, stable: str) -> Interval:
+    """Count the probes of each arm, and as bad those that were refused."""
+
+    def arm(revision: str) -> ArmCounts:
+        names = growth.get(revision, {})
+        results = [names.get(f"{PROBE}code={result}", 0) for result in words.PROBE_RESULTS]
+        return ArmCounts(total=sum(results), bad=names.get(f"{PROBE}code={words.PROBE_REFUSED}", 0))
+
+    return Interval(canary=arm(canary), stable=arm(stable))
+
+
+def _probed(names: Mapping[str, int], bound: str | None) -> ArmCounts:
+    """Count probes: bad is an error, and another answer than recorded; a refused one is no evidence."""
+    mine = {name.removeprefix(PROBE): grown for name, grown in names.items() if name.startswith(PROBE)}
+    if bound is not None:
+        return _arm(mine, bound, None)
+    bad = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_DIFFERENT, words.PROBE_ERROR))
+    good = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_SAME, words.PROBE_ANSWERED))
+    return ArmCounts(total=good + bad, bad=bad)
+
+
+def _arm(names: Mapping[str, int], bound: str | None, place: str | None) -> ArmCounts:
+    if place is not None:
+        total = sum([grown for name, grown in names.items() if name.startswith("bin=")])
+        bad = names.get(f"bin={place}", 0)
+    elif bound is None:
+        total = sum([grown for name, grown in names.items() if name.startswith("code=")])
+        bad = sum([grown for name, grown in names.items() if name.startswith("code=5")])
+    else:
+        total = names.get(f"le={INFINITY}", 0)
+        bad = max(0, total - names.get(f"le={bound}", 0))
+    return ArmCounts(total=total, bad=min(bad, total))

@@ -1,0 +1,159 @@
+"""Conditions as kstatus and `kubectl wait` read them, worked out from the rest of the status."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status
+from modelrelease_operator.core.drift import sustained
+from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.recovery import untold
+
+DRIFTED = "Drifted"
+WAITING = "WaitingForPerson"
+RESOLVED = "ModelResolved"
+WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
+"""Problems that may pass by themselves; any other needs a person."""
+
+
+def with_conditions(status: Status, observed: Observed, now: datetime) -> Status:
+    """Return the status with its generation and its conditions brought up to date."""
+    told = [
+        (kind, "True" if holds else "False", reason, message)
+        for kind, holds, reason, message in (
+            ("Ready", *_ready(status, observed)),
+            ("Reconciling", *_reconciling(status, observed)),
+            ("Stalled", *_stalled(status, observed)),
+            (WAITING, *_waiting(status)),
+        )
+    ]
+    asked = {DRIFTED: sustained.condition(status), RESOLVED: _resolved(observed)}
+    told += [(kind, *found) for kind, found in asked.items() if found]
+    gone = {kind for kind, found in asked.items() if not found}
+    kept = tuple(each for each in status.conditions if each.type not in gone)
+    return _telling(status, kept, told, observed.generation, now)
+
+
+def _resolved(observed: Observed) -> tuple[str, Reason, str] | None:
+    """ModelResolved: where the alias points is known. Told only where an alias is followed."""
+    followed = observed.following
+    if followed is None:
+        return None
+    if followed.problem is None:
+        return "True", Reason.RESOLVED, f"{followed.alias} is version {followed.version}"
+    kept = f"; it goes on meaning version {followed.version}" if followed.version else ""
+    return "False", followed.problem.reason, f"{followed.problem.message}{kept}"
+
+
+def _ready(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
+    """Ready: what the spec asks for is what serves."""
+    if observed.problem:
+        return False, observed.problem.reason, observed.problem.message
+    if status.phase is not Phase.STABLE or status.stable is None:
+        return False, _reason_of_phase(status), status.message
+    if status.rejected:
+        return False, Reason.REJECTED, status.message
+    if observed.target is None or observed.target.revision != status.stable.revision:
+        return False, Reason.STARTING, status.message
+    if not observed.ready(status.stable.revision, 1):
+        return False, Reason.STABLE_NOT_READY, f"no pod of version {status.stable.version} is ready"
+    return True, Reason.RECONCILED, status.message
+
+
+def _reconciling(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
+    """Reconciling: something moves, or will by itself."""
+    stalled, reason, message = _stalled(status, observed)
+    if stalled:
+        return False, reason, message
+    if observed.problem:
+        return True, observed.problem.reason, observed.problem.message
+    if status.phase is Phase.STABLE:
+        return False, Reason.RECONCILED, status.message
+    return True, _reason_of_phase(status), status.message
+
+
+def _stalled(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
+    """Stalled: something failed, and nothing will move until a person mends it.
+
+    A release that awaits a person works as it was asked to, so it is Reconciling and no failure.
+    """
+    if observed.problem and observed.problem.reason not in WAITS_FOR_WORLD:
+        return True, observed.problem.reason, observed.problem.message
+    if status.phase is Phase.STABLE and status.rejected and not observed.problem:
+        return True, Reason.REJECTED, status.rejected.message
+    if status.phase is Phase.PENDING and untold(observed):
+        return True, Reason.STATUS_LOST, status.message
+    refused = [workload.refused for workload in observed.workloads.values() if workload.refused]
+    if status.phase is Phase.PENDING and refused:
+        return True, Reason.ARTIFACT_REFUSED, refused[0]
+    return False, Reason.RECONCILED, "nothing waits for a person"
+
+
+def _waiting(status: Status) -> tuple[bool, Reason, str]:
+    """WaitingForPerson: a person is asked something, and what."""
+    canary = status.canary
+    if canary and canary.question is Reason.STABLE_NOT_READY:
+        return True, Reason.STABLE_NOT_READY, status.message
+    if status.phase is Phase.PAUSED and not (canary and canary.unseen):
+        return True, _reason_of_phase(status), status.message
+    return False, Reason.NOBODY_AWAITED, "no person is awaited"
+
+
+def _reason_of_phase(status: Status) -> Reason:
+    canary = status.canary
+    if canary and canary.blocked and status.phase is not Phase.ROLLING_BACK:
+        return Reason.WAITING_FOR_CLUSTER
+    match status.phase:
+        case Phase.PENDING | Phase.STARTING:
+            return Reason.STARTING
+        case Phase.PROGRESSING:
+            return Reason.HOLDING
+        case Phase.PAUSED:
+            return _reason_of_pause(canary)
+        case Phase.PROMOTING:
+            return Reason.PROMOTING
+        case Phase.ROLLING_BACK:
+            return Reason.ROLLED_BACK
+        case Phase.STABLE:
+            return Reason.RECONCILED
+
+
+def _reason_of_pause(canary: CanaryStatus | None) -> Reason:
+    if canary is None:
+        return Reason.SUSPENDED
+    if canary.unseen:
+        return Reason.CANARY_UNSEEN
+    return canary.question or (Reason.INCONCLUSIVE if canary.inconclusive else Reason.SUSPENDED)
+
+
+def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:
+    """Return the status with the conditions of trouble that no decision knows of: a person must act."""
+    answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
+    told = [(kind, answer, reason, message) for kind, answer in answers]
+    return _telling(status, status.conditions, told, generation, now).but(message=message)
+
+
+def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
+    """Return the status with the conditions of passes that fail: the world must act, and they go on."""
+    answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
+    told = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
+    return _telling(status, status.conditions, told, generation, now).but(message=message)
+
+
+def _telling(
+    status: Status, before: Iterable[Condition], told: Iterable[tuple[str, str, Reason, str]],
+    generation: int, now: datetime,
+) -> Status:  # fmt: skip
+    """Return the status with conditions of (type, status, reason, message) about one generation."""
+    conditions = {condition.type: condition for condition in before}
+    for kind, answer, reason, message in told:
+        old = conditions.get(kind)
+        conditions[kind] = Condition(
+            type=kind,
+            status=answer,
+            reason=reason,
+            message=message,
+            observed_generation=generation,
+            last_transition_time=old.last_transition_time if old and old.status == answer else now,
+        )
+    in_order = tuple(conditions[kind] for kind in sorted(conditions))
+    return status.but(observed_generation=generation, conditions=in_order)

@@ -1,0 +1,83 @@
+"""What many simulated releases say together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, RateInterval, rate_interval
+from modelrelease_operator.core.whatif.simulation import End, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How many of the runs ended in one way."""
+
+    runs: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """As a share in [0, 1]."""
+        return self.runs / self.of
+
+    @property
+    def interval(self) -> RateInterval:
+        """Where the true share lies, with 95 % confidence."""
+        return rate_interval(ArmCounts(total=self.of, bad=self.runs), 0.95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Middle:
+    """The medians of some runs; the spread is that of the middle 80 % of their times."""
+
+    seconds: float
+    canary_requests: float
+    bad_answers: float
+    fast: float
+    slow: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Shares of the ends, and medians over all runs and over those of each end."""
+
+    ends: dict[End, Share]
+    overall: Middle
+    by_end: dict[End, Middle]
+    by_step: dict[End, list[int]]
+    """For each end, how many runs ended in each step."""
+    reasons: dict[End, str]
+    """What was said in the run of median time."""
+
+
+def forecast(outcomes: Sequence[Outcome], *, steps: int) -> Forecast:
+    """Sum up runs. Raises ValueError when there are none."""
+    if not outcomes:
+        msg = "at least one run is needed"
+        raise ValueError(msg)
+    groups = {end: [it for it in outcomes if it.end is end] for end in End}
+    found = {end: runs for end, runs in groups.items() if runs}
+    return Forecast(
+        ends={end: Share(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},
+        overall=_middle(outcomes),
+        by_end={end: _middle(runs) for end, runs in found.items()},
+        by_step={
+            end: [sum(it.step == step for it in runs) for step in range(steps)] for end, runs in found.items()
+        },
+        reasons={end: _typical(runs).message for end, runs in found.items()},
+    )
+
+
+def _middle(runs: Sequence[Outcome]) -> Middle:
+    times = sorted(run.seconds for run in runs)
+    return Middle(
+        seconds=median(times),
+        canary_requests=median(run.canary_requests for run in runs),
+        bad_answers=median(run.bad_answers for run in runs),
+        fast=times[len(times) // 10],
+        slow=times[-1 - len(times) // 10],
+    )
+
+
+def _typical(runs: Sequence[Outcome]) -> Outcome:
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]

@@ -1,0 +1,395 @@
+"""What a release will take, before it is shipped: requests, time, and what slips through.
+
+Worked out, not simulated: every test is taken to grow at its expected speed (`expected_requests`),
+with the very tests that the release will use (`questions_of`). Medians of simulated releases lie
+near these figures; `modelrelease simulate` gives their spread.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.analysis.assumptions import BINS, LAYOUT
+from modelrelease_operator.core.analysis.gate_tests import Comparison, Question
+from modelrelease_operator.core.analysis.gates.registry import kind_of, questions_of
+from modelrelease_operator.core.analysis.probes import is_of_probes
+from modelrelease_operator.core.measurement.series import INFINITY
+from modelrelease_operator.core.measurement.streams import ERRORS, Stream
+from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.statistics.eprocess import EProcess
+from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
+from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, Latency
+from modelrelease_operator.traffic.registry import split_of
+
+RATIOS = (1.5, 2.0, 5.0)
+"""Regressions that a plan looks at: how many times as often as stable's the canary's requests fail."""
+SETTLING = timedelta(seconds=1)
+"""Until a weight that needs no new pods is seen in effect."""
+LONGEST = timedelta(days=3650)
+"""Stands for any time that does not end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What is assumed of the world."""
+
+    rps: float
+    stable_errors: float
+    bounds: Sequence[float]
+    latency: Latency = field(default_factory=Latency)
+    pod_start: timedelta = timedelta(seconds=10)
+    scrape_interval: timedelta = timedelta(seconds=15)
+    """Between two samples of a pod: of Prometheus' configuration, whose own default is a minute."""
+
+
+class Limiter(StrEnum):
+    """What a healthy canary waits for in a step."""
+
+    EVIDENCE = "evidence"
+    MIN_REQUESTS = "minRequests"
+    LOOKS = "looks in a row"
+    BAKE = "bake"
+    NEVER = "never passes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catch:
+    """How soon a regression is caught that is there from the first request, at one weight."""
+
+    ratio: float
+    requests: float
+    time: timedelta | None
+    """None when it is not caught at all."""
+    bad_answers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """One step."""
+
+    index: int
+    """Its place in the plan, from 0: of steps that are the same pods, the last."""
+    weight: int
+    effective: float
+    """Percent, from the pods that the weight is rounded to."""
+    replicas: int
+    """Pods of the canary."""
+    requests: float
+    """Canary requests that the gates need of a healthy canary."""
+    by_gate: Mapping[str, float]
+    """The same for each gate that counts requests."""
+    limiter: Limiter
+    time: timedelta | None
+    so_far: timedelta | None
+    catches: tuple[Catch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """A canary's way through all steps when it fails `ratio` times as often as stable."""
+
+    ratio: float
+    end: str
+    """`promoted`, `rolled_back` or `inconclusive`."""
+    step: int
+    time: timedelta
+    requests: float
+    bad_answers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a release will take."""
+
+    steps: tuple[StepPlan, ...]
+    journeys: tuple[Journey, ...]
+    """Of a healthy canary first, then one for each ratio."""
+    blind: bool
+    """Whether no gate looks at errors."""
+
+
+def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
+    """Work out every step and every journey."""
+    stages = tuple(_stages(spec, conditions))
+    so_far: timedelta | None = conditions.pod_start
+    steps = []
+    for stage in stages:
+        needed, limiter = stage.needed(1.0)
+        time = stage.passing(1.0)
+        so_far = None if so_far is None or time is None else so_far + time
+        steps.append(
+            StepPlan(
+                index=stage.index,
+                weight=stage.weight,
+                effective=100 * stage.share,
+                replicas=stage.replicas,
+                requests=needed,
+                by_gate=stage.needed_by_gate(),
+                limiter=limiter,
+                time=time,
+                so_far=so_far,
+                catches=tuple(stage.catch(ratio) for ratio in RATIOS),
+            )
+        )
+    return Plan(
+        steps=tuple(steps),
+        journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
+        blind=not any(stream == ERRORS for stage in stages for q in stage.questions for stream in q.streams),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """A step with its tests."""
+
+    spec: ReleaseSpec
+    conditions: Conditions
+    index: int
+    weight: int
+    share: float
+    replicas: int
+    settling: timedelta
+    bake: timedelta
+    questions: tuple[Question, ...]
+    asked: int
+    """Questions that share the probability of a false rollback, those asked of probes among them."""
+
+    @property
+    def canary_rps(self) -> float:
+        return self.conditions.rps * self.share
+
+    def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
+        """Return the time until so many canary requests were counted by a look; None without end.
+
+        Counting begins once each pod has a sample of this weight, and an interval is closed once each has
+        a newer one: both take a scrape interval at most, or a look, if that is longer.
+        """
+        seconds = self.between_closes.total_seconds()
+        closes = requests / self.canary_rps / seconds
+        if closes * seconds > LONGEST.total_seconds():
+            return None
+        begins = self.settling + self.conditions.scrape_interval
+        return begins + (math.ceil(closes - 1e-9) + confirmations) * self.between_closes
+
+    @property
+    def between_closes(self) -> timedelta:
+        """Return the time between two looks at which the tests see something."""
+        return max(self.spec.analysis.period, self.conditions.scrape_interval)
+
+    def passing(self, ratio: float) -> timedelta | None:
+        """Return the time until every gate passes and the step has baked; None without end."""
+        evidence, look = self.duration(self.counted(ratio)), self.spec.analysis.period
+        waits = max(self.bake, self.in_a_row)
+        return evidence and max(evidence, self.settling + math.ceil(waits / look) * look)
+
+    def to_pass(self, ratio: float) -> float:
+        """Return the canary requests until every gate passes and the step has baked."""
+        time = self.passing(ratio)
+        return math.inf if time is None else (time - self.settling).total_seconds() * self.canary_rps
+
+    def counted(self, ratio: float) -> float:
+        """Return the canary requests that must be counted until every gate passes."""
+        beta = self.spec.analysis.false_promotion_probability
+        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
+        return max(evidence, float(self.spec.analysis.min_requests) if self.questions else 0.0)
+
+    def needed(self, ratio: float) -> tuple[float, Limiter]:
+        """Return the canary requests until every gate passes, and what the step waits for longest."""
+        beta = self.spec.analysis.false_promotion_probability
+        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
+        if evidence == math.inf:
+            return math.inf, Limiter.NEVER
+        least = float(self.spec.analysis.min_requests) if self.questions else 0.0
+        requests, limiter = max(
+            (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._while_in_a_row, Limiter.LOOKS)
+        )
+        baked = self.bake.total_seconds() * self.canary_rps > requests
+        return requests, Limiter.BAKE if baked else limiter
+
+    def needed_by_gate(self) -> dict[str, float]:
+        """Return the canary requests after which each gate passes a healthy canary."""
+        beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
+        return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.questions}
+
+    @property
+    def in_a_row(self) -> timedelta:
+        """Return how long thresholds are looked at: at once, then at each look that may see a new scrape."""
+        rows = (
+            kind_of(gate).looks_in_row(gate.settings) for gate in self.spec.analysis.gates if not gate.dry_run
+        )
+        return (max(rows, default=1) - 1) * between_looks(self.spec, self.conditions)
+
+    @property
+    def _while_in_a_row(self) -> float:
+        """Return the canary requests that come meanwhile."""
+        return self.in_a_row.total_seconds() * self.canary_rps
+
+    def to_catch(self, ratio: float) -> float:
+        """Return the canary requests until the canary is convicted, from a fresh start."""
+        alpha = self.spec.analysis.false_rollback_probability
+        return min(
+            (
+                self._to_convict(question, ratio, alpha / self.asked)
+                for question in self.questions
+            ),
+            default=math.inf,
+        )  # fmt: skip
+
+    def catch(self, ratio: float) -> Catch:
+        requests = self.to_catch(ratio)
+        return Catch(
+            ratio=ratio,
+            requests=requests,
+            time=self.duration(requests, confirmations=1),
+            bad_answers=requests * _error_rates(self.conditions, ratio)[1],
+        )
+
+    def _to_promote(self, question: Question, ratio: float, beta: float) -> float:
+        if not question.ready:
+            return math.inf
+        needs = [
+            self._requests(test.promote, test.stream, ratio, beta)
+            for test in question.comparisons
+            if test.promote
+        ]
+        if limit := question.limit:
+            stable, canary = self._rates(limit.stream, ratio)
+            if stable > limit.canary.limit:
+                return math.inf  # stable breaks the limit itself: nothing moves
+            needs.append(to_stay_below(limit.promote, canary, beta))
+        return max(needs, default=0.0)
+
+    def _to_convict(self, question: Question, ratio: float, alpha: float) -> float:
+        """The tests of a gate share its alpha, and a test shares it with its copies that start later."""
+        tests = len(question.comparisons) + (question.limit is not None)
+        needs = [
+            self._requests(_template(test), test.stream, ratio, alpha / tests * test.rollback.plan.weights[0])
+            for test in question.comparisons
+        ]
+        if limit := question.limit:
+            stable, canary = self._rates(limit.stream, ratio)
+            needs.append(
+                to_breach(limit.canary, canary, alpha / tests) if stable <= limit.canary.limit else math.inf
+            )
+        return min(needs, default=math.inf)
+
+    def _requests(self, test: EProcess, stream: Stream, ratio: float, probability: float) -> float:
+        stable, canary = self._rates(stream, ratio)
+        # A stable that never fails is as good as one that fails once in a trillion.
+        stable = max(stable, 1e-12)
+        return to_reach(
+            test, stable_rate=stable, ratio=canary / stable, weight=self.share, probability=probability
+        )
+
+    def _rates(self, stream: Stream, ratio: float) -> tuple[float, float]:
+        """Return how often requests of either arm are bad in a stream.
+
+        Own counts are taken to go bad as often as requests fail, predictions to be alike.
+        """
+        if stream.bin is not None:
+            return 1 / BINS, 1 / BINS
+        if stream.canary_bound is None or stream.stable_bound is None:
+            return _error_rates(self.conditions, ratio)
+        law = self.conditions.latency
+        return 1 - law.within(float(stream.stable_bound)), 1 - law.within(float(stream.canary_bound))
+
+
+def between_looks(spec: ReleaseSpec, conditions: Conditions) -> timedelta:
+    """Return the time between two looks that see different scrapes."""
+    look = spec.analysis.period
+    return max(1, math.ceil(conditions.scrape_interval / look)) * look
+
+
+def _template(test: Comparison) -> EProcess:
+    return test.rollback.plan.template
+
+
+def _error_rates(conditions: Conditions, ratio: float) -> tuple[float, float]:
+    return conditions.stable_errors, min(1.0, ratio * conditions.stable_errors)
+
+
+def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
+    steps, pods = _distinct(spec), 0
+    counters = (*_histogram(conditions), *_bins())
+    for index in steps:
+        step = spec.canary.plan[index]
+        chosen = split_of(spec, step.weight)
+        following = next_weight(spec, index)
+        grows = pods and chosen.canary > pods
+        questions = _deciding(questions_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
+        yield _Stage(
+            spec=spec,
+            conditions=conditions,
+            index=index,
+            weight=step.weight,
+            share=chosen.weight / 100,
+            replicas=chosen.canary,
+            settling=conditions.pod_start if grows else SETTLING,
+            bake=bake_of(spec, index),
+            questions=tuple(one for one in questions if not is_of_probes(one.name)),
+            asked=len(questions),
+        )
+        pods = chosen.canary
+
+
+def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
+    """Return the steps that are taken: of those that come out as the same pods, the last."""
+    return tuple(index for index in range(len(spec.canary.plan)) if last_alike(spec, index) == index)
+
+
+def _deciding(questions: Iterable[Question]) -> tuple[Question, ...]:
+    return tuple(one for one in questions if not one.dry_run)
+
+
+def _bins() -> Iterable[Counter]:
+    """What both arms show of their predictions: gates that compare them know their bins."""
+    for revision in ("stable", "canary"):
+        yield Counter(revision=revision, pod=revision, layout=LAYOUT, value=1)
+        for place in range(BINS):
+            yield Counter(revision=revision, pod=revision, bin=str(place), value=SERVED_BEFORE // BINS)
+
+
+def _histogram(conditions: Conditions) -> Iterable[Counter]:
+    """What stable's histogram looks like: latency gates are cut at its quantiles."""
+    for bound in conditions.bounds:
+        value = round(SERVED_BEFORE * conditions.latency.within(bound))
+        yield Counter(revision="stable", pod="stable", bound=str(bound), value=value)
+    yield Counter(revision="stable", pod="stable", bound=INFINITY, value=SERVED_BEFORE)
+
+
+def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float) -> Journey:
+    """Walk through the steps. Evidence for a rollback adds up over them, that for promotion does not."""
+    bad, deadline = _error_rates(conditions, ratio)[1], spec.canary.progress_deadline.span
+    time, requests, missing = conditions.pod_start, 0.0, 1.0
+    for stage in stages:
+        index = stage.index
+        passing, whole = stage.to_pass(ratio), stage.to_catch(ratio)
+        catching = missing * whole
+        caught = catching <= passing
+        taken = min(catching, passing)
+        took = stage.duration(taken, confirmations=1) if caught else stage.passing(ratio)
+        if took is None or time + took > deadline:
+            left = max(timedelta(0), deadline - time).total_seconds() * stage.canary_rps
+            return Journey(
+                ratio=ratio, end="inconclusive", step=index, time=deadline, requests=requests + left,
+                bad_answers=bad * (requests + left),
+            )  # fmt: skip
+        # Requests are counted until the look that sees enough of them.
+        met = max(taken, (took - stage.settling).total_seconds() * stage.canary_rps)
+        time, requests = time + took, requests + met
+        if caught:
+            return Journey(
+                ratio=ratio, end="rolled_back", step=index, time=time, requests=requests,
+                bad_answers=bad * requests,
+            )  # fmt: skip
+        missing -= taken / whole if whole < math.inf else 0.0
+    end = stages[-1].index
+    time += conditions.pod_start if stages[-1].replicas < spec.serving.replicas else SETTLING
+    return Journey(
+        ratio=ratio, end="promoted", step=end, time=time, requests=requests, bad_answers=bad * requests
+    )

@@ -1,0 +1,121 @@
+"""What a person should hear about a plan before it is shipped: each caution says what to change."""
+
+import math
+from collections.abc import Iterator
+
+from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan
+from modelrelease_operator.traffic.registry import split_of
+
+AT_DEADLINE = {
+    OnInsufficientEvidence.PAUSE: "pause as inconclusive",
+    OnInsufficientEvidence.PROMOTE: "be promoted without a verdict",
+    OnInsufficientEvidence.ROLL_BACK: "be rolled back without a verdict",
+}
+"""What a release does that has no verdict when its time is over."""
+NOTABLE = 2.0
+"""The regression that every release should catch."""
+
+
+def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str, ...]:
+    """Return a sentence for everything that is likely to disappoint."""
+    return (
+        *_about_settings(spec, plan),
+        *_about_probes(spec, conditions),
+        *_about_weights(spec),
+        *_about_time(spec, conditions, plan),
+        *_about_regressions(spec, conditions, plan),
+    )
+
+
+def about_trust(spec: ReleaseSpec) -> Iterator[str]:
+    """Say whom a release trusts without saying so."""
+    if spec.model.uri.startswith("http://") and not spec.model.sha256:
+        yield (
+            "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the first answer "
+            "chooses the model, and a joblib pickle runs code; set sha256, or use https://"
+        )
+
+
+def _about_settings(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
+    if spec.paused:
+        yield "spec.paused is true: nothing goes on until it is taken out"
+    if plan.blind:
+        yield "no gate looks at errors: a canary that fails is not noticed; add a gate with errorRate"
+
+
+def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
+    if probe := spec.analysis.probe:
+        yield (
+            f"probes add {probe.rate:g} requests a second to the {conditions.rps:g} of users, half to "
+            "each revision at every weight. The times above are of users alone: a step in which they send "
+            f"the canary fewer than {spec.analysis.min_requests} requests passes on probes, and `simulate` "
+            "shows when. Probes know the example rows and no others"
+        )
+
+
+def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
+    """Group the steps that are rounded much: they often share one remedy."""
+    replicas = spec.serving.replicas
+    asked_for = [(step.weight, split_of(spec, step.weight).weight) for step in spec.canary.plan]
+    rounded = [(asked, got) for asked, got in asked_for if abs(got - asked) >= min(5.0, max(1.0, asked / 2))]
+    if not rounded:
+        return
+    what = ", ".join(f"{asked} % becomes {got:.0f} %" for asked, got in rounded)
+    text = f"weights are shares of pods, and serving.replicas is {replicas}: {what}"
+    small = [asked for asked, got in rounded if asked < got]
+    if small:
+        text += f"; {math.ceil(100 / min(small)) - 1} replicas would allow {min(small)} %"
+    if any(asked > 50 for asked, _ in rounded):
+        text += "; stable keeps all its pods while a canary is tested, so 50 % is the most"
+    if len({got for _, got in asked_for}) < len(asked_for):
+        text += "; steps with the same pods are one step, the last of them"
+    yield text
+
+
+def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
+    deadline = spec.canary.progress_deadline.span
+    end = AT_DEADLINE[spec.analysis.on_insufficient_evidence]
+    stuck = next((step.index for step in plan.steps if step.limiter is Limiter.NEVER), None)
+    if stuck is not None:
+        yield (
+            f"step {stuck + 1} never passes at a stable error rate of {100 * conditions.stable_errors:g} %, "
+            "however good the canary: a limit (maxPercent) is too close to it, or below it"
+        )
+        return
+    total = plan.steps[-1].so_far
+    if total is None or total > deadline:
+        needs = "has no end" if total is None else f"takes about {format_duration(total)}"
+        yield (
+            f"progressDeadline ({spec.canary.progress_deadline}) is too short for this traffic: a healthy "
+            f"release {needs} and would {end}; raise it, widen the margins, or take "
+            "fewer steps"
+        )
+    elif total > 0.6 * deadline:
+        yield (
+            f"a healthy release takes about {format_duration(total)} of the {spec.canary.progress_deadline} "
+            f"that progressDeadline allows: an unlucky one would {end}"
+        )
+
+
+def _about_regressions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
+    if plan.blind:
+        return
+    journey = next(journey for journey in plan.journeys if journey.ratio == NOTABLE)
+    rate = f"{100 * min(1.0, NOTABLE * conditions.stable_errors):.3g} %"
+    if journey.end == "promoted":
+        yield (
+            f"a canary that fails twice as often ({rate}) is promoted, not caught: a gate that "
+            "shall find it needs smaller tolerated and margin points, and more requests"
+        )
+    elif journey.end == "inconclusive":
+        yield (
+            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: it would "
+            f"{AT_DEADLINE[spec.analysis.on_insufficient_evidence]}, in step {journey.step + 1} after "
+            f"{_requests(journey)} canary requests"
+        )
+
+
+def _requests(journey: Journey) -> str:
+    return f"{round(journey.requests):,}"
