@@ -14,8 +14,8 @@ from benchmarks.decisions.twin import NEVER
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase
-from modelrelease_operator.core.analysis.gate_tests import Question
-from modelrelease_operator.core.analysis.gates.registry import questions_of
+from modelrelease_operator.core.analysis.gate_tests import GateTest
+from modelrelease_operator.core.analysis.gates.registry import gate_tests_of
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
 from testbed.builders import a_spec, a_target
 from testbed.world import Behaviour, World
@@ -25,29 +25,29 @@ REPLICAS = 19
 """The fewest pods with which a weight of 5 % can be had without a gateway."""
 
 
-def the_gate(spec: ReleaseSpec) -> Question:
+def the_gate(spec: ReleaseSpec) -> GateTest:
     """Return the only gate's question before promotion, as the operator sets it up."""
-    _, questions = questions_of(spec, Evidence(), (), ("canary", "stable"), 100)
-    return questions[0]
+    _, gate_tests = gate_tests_of(spec, Evidence(), (), ("canary", "stable"), 100)
+    return gate_tests[0]
 
 
 def looks(counts: Counts, run: int) -> tuple[int, int]:
     """Return the polls at which the product convicts one run's canary and at which it has proven it."""
     spec = a_spec(analysis=ERRORS_ALONE)
-    question, analysis = the_gate(spec), spec.analysis
+    gate_test, analysis = the_gate(spec), spec.analysis
     convicted = proven = NEVER
     requests = 0
     for poll in range(counts.polls):
         n_c, x, n_s, y = (int(part[run, poll]) for part in (counts.n_c, counts.x, counts.n_s, counts.y))
         interval = Interval(canary=ArmCounts(total=n_c, bad=x), stable=ArmCounts(total=n_s, bad=y))
-        question = question.update({"errors": interval})
+        gate_test = gate_test.update({"errors": interval})
         requests += n_c
-        found = combine([(1.0, question.rollback_log)])
+        found = combine([(1.0, gate_test.rollback_log)])
         if convicted == NEVER and found >= -math.log(analysis.false_rollback_probability):
             convicted = poll
         enough = requests >= analysis.min_requests
         if proven == NEVER and enough:
-            passed = question.promotion_log >= -math.log(analysis.false_promotion_probability)
+            passed = gate_test.promotion_log >= -math.log(analysis.false_promotion_probability)
             proven = poll if passed else NEVER
     return convicted, proven
 

@@ -20,7 +20,7 @@ from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
 from benchmarks.decisions.twin import NEVER
 from benchmarks.marks import between_marks
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.analysis.gates.registry import questions_of
+from modelrelease_operator.core.analysis.gates.registry import gate_tests_of
 from modelrelease_operator.core.statistics.eprocess import (
     ArmCounts,
     Confirmed,
@@ -104,7 +104,7 @@ class TestTheTwinEqualsTheProduct:
     def test_in_the_margin_before_each_weight(self) -> None:
         spec = a_spec(analysis=product.ERRORS_ALONE)
         for weight in (10, 25, 50, 100):
-            _, (question,) = questions_of(spec, Evidence(), (), ("canary", "stable"), weight)
+            _, (question,) = gate_tests_of(spec, Evidence(), (), ("canary", "stable"), weight)
             (test,) = question.comparisons
             assert test.promote
             assert twin.default_policy().margin_before(weight / 100) == test.promote.tolerance

@@ -76,7 +76,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class TestParameters:
     """What the tests of one look share."""
 
     alpha: float
@@ -86,7 +86,7 @@ class Terms:
     next_weight: int
 
     @classmethod
-    def of(cls, spec: ReleaseSpec, evidence: Evidence, next_weight: int) -> "Terms":
+    def of(cls, spec: ReleaseSpec, evidence: Evidence, next_weight: int) -> "TestParameters":
         """Read them from what is asked for and remembered."""
         return cls(
             alpha=spec.analysis.false_rollback_probability,
@@ -114,17 +114,17 @@ class Terms:
         points = max(margin.points / 100, BLAST_RADIUS / (self.next_weight / 100))
         return Tolerance(ratio=margin.ratio, points=points)
 
-    def limit(self, stream: Stream, max_percent: float, allowed: str) -> "Limit":
+    def limit(self, stream: Stream, max_percent: float, allowed: str) -> "AbsoluteLimit":
         """Hold both arms against a share on a stream."""
         share = max_percent / 100
         rail = Guardrail(limit=share, dispersion=self.dispersion)
         line = Tolerance(ratio=1.0, points=share)
         promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
-        return Limit(stream=stream, canary=rail, stable=rail, promote=promote, allowed=allowed)
+        return AbsoluteLimit(stream=stream, canary=rail, stable=rail, promote=promote, allowed=allowed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class AbsoluteLimit:
     """Both arms against an absolute limit on one stream."""
 
     stream: Stream
@@ -136,7 +136,7 @@ class Limit:
     waiting: ArmCounts = NO_COUNTS
     """The canary's newest counts, until stable's next ones show whether it breaks the limit too."""
 
-    def update(self, interval: Interval, *, stable_is_later: bool) -> "Limit":
+    def update(self, interval: Interval, *, stable_is_later: bool) -> "AbsoluteLimit":
         """Return the evidence with one more interval.
 
         Where stable's samples are older than the canary's, an outage of both shows in the canary first.
@@ -153,14 +153,14 @@ class Limit:
 
     def having(
         self, *, canary: Guardrail, stable: Guardrail, promote: EProcess, waiting: ArmCounts
-    ) -> "Limit":
+    ) -> "AbsoluteLimit":
         """Return the limit with other evidence."""
-        return Limit(
+        return AbsoluteLimit(
             stream=self.stream, allowed=self.allowed,
             canary=canary, stable=stable, promote=promote, waiting=waiting,
         )  # fmt: skip
 
-    def cut_off(self) -> "Limit":
+    def cut_off(self) -> "AbsoluteLimit":
         """Return the evidence without the counts that wait: nothing follows on them."""
         return replace(self, waiting=NO_COUNTS)
 
@@ -179,7 +179,7 @@ class Reads:
     """Whose counters they are: the predictor's, the prober's, or the gate's own."""
 
     @classmethod
-    def of(cls, gate: str, comparisons: Sequence[Comparison], limit: Limit | None) -> "Reads":
+    def of(cls, gate: str, comparisons: Sequence[Comparison], limit: AbsoluteLimit | None) -> "Reads":
         """Read it from a gate's tests."""
         limits = (limit.stream,) if limit else ()
         streams = tuple(dict.fromkeys((*(test.stream for test in comparisons), *limits)))
@@ -190,7 +190,7 @@ class Reads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class GateTest:
     """One gate with its tests and their evidence."""
 
     name: str
@@ -200,17 +200,19 @@ class Question:
     """What a canary that a comparison convicts is worse than."""
     alpha: float
     comparisons: tuple[Comparison, ...] = ()
-    limit: Limit | None = None
+    limit: AbsoluteLimit | None = None
     ready: bool = True
     """False while a comparison cannot be set up yet."""
     unready: str | None = None
     """Why not, if it is not that stable has answered too little."""
     dry_run: bool = False
     kept: Reads | None = None
-    """What a question with the same tests has found already; handed on, because a look copies each thrice."""
+    """What a gate with the same tests has worked out already;
+    handed on, because a look copies each thrice.
+    """
 
     @property
-    def of_probes(self) -> "Question":
+    def of_probes(self) -> "GateTest":
         """The same tests, on the same streams of the prober's counts."""
         comparisons = tuple(replace(test, stream=test.stream.of_probes) for test in self.comparisons)
         limit = self.limit and replace(self.limit, stream=self.limit.stream.of_probes)
@@ -237,19 +239,19 @@ class Question:
         """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
         return self.reads.source
 
-    def having(self, comparisons: tuple[Comparison, ...], limit: Limit | None) -> "Question":
-        """Return the question with other evidence of the same tests."""
-        return Question(
+    def having(self, comparisons: tuple[Comparison, ...], limit: AbsoluteLimit | None) -> "GateTest":
+        """Return the tests with other evidence of the same tests."""
+        return GateTest(
             name=self.name, bad=self.bad, allowed=self.allowed, alpha=self.alpha, ready=self.ready,
             unready=self.unready, dry_run=self.dry_run, kept=self.reads,
             comparisons=comparisons, limit=limit,
         )  # fmt: skip
 
-    def waiting_for(self, why: str) -> "Question":
-        """Return the question as one that is not asked yet, and why."""
+    def waiting_for(self, why: str) -> "GateTest":
+        """Return the tests as ones that do not count yet, and why."""
         return replace(self, ready=False, unready=why)
 
-    def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "Question":
+    def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "GateTest":
         """Let every test see one interval."""
         comparisons = tuple(test.update(intervals[test.stream.key]) for test in self.comparisons)
         limit = self.limit
@@ -257,7 +259,7 @@ class Question:
             limit = limit.update(intervals[limit.stream.key], stable_is_later=stable_is_later)
         return self.having(comparisons, limit)
 
-    def preceded_by(self, intervals: Mapping[str, Interval]) -> "Question":
+    def preceded_by(self, intervals: Mapping[str, Interval]) -> "GateTest":
         """Tell every comparison what stable did before the next interval."""
         comparisons = tuple(
             replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.stream.key]).stable))
@@ -265,7 +267,7 @@ class Question:
         )
         return self.having(comparisons, self.limit)
 
-    def without_an_interval(self) -> "Question":
+    def without_an_interval(self) -> "GateTest":
         """Leave one interval out, so that nothing is paired across it."""
         comparisons = tuple(test.update(EMPTY) for test in self.comparisons)
         return self.having(comparisons, self.limit and self.limit.cut_off())
@@ -275,7 +277,7 @@ class Question:
         return [test.rollback.log_value for test in self.comparisons]
 
     @cached_property
-    def _telling(self) -> tuple[float, Stream, str]:
+    def _strongest(self) -> tuple[float, Stream, str]:
         """The strongest evidence against the canary, its stream, and the line that was crossed."""
         logs = zip(self._rollback_logs, self.comparisons, strict=True)
         found = [(log, test.stream, self.allowed) for log, test in logs]
@@ -290,12 +292,12 @@ class Question:
     @property
     def telling_stream(self) -> Stream:
         """The stream with the strongest evidence against the canary: the one to show."""
-        return self._telling[1]
+        return self._strongest[1]
 
     @property
-    def telling_line(self) -> str:
+    def strongest_line(self) -> str:
         """What the canary is worse than, if it is."""
-        return self._telling[2]
+        return self._strongest[2]
 
     @cached_property
     def frozen(self) -> bool:
@@ -334,8 +336,8 @@ class Question:
                 state[f"waiting/{self.name}/limit"] = [float(counts.total), float(counts.bad)]
         return state
 
-    def from_state(self, state: Mapping[str, Sequence[float | None]]) -> "Question":
-        """Return the question with the evidence that is stored for it."""
+    def from_state(self, state: Mapping[str, Sequence[float | None]]) -> "GateTest":
+        """Return the tests with the evidence that is stored for it."""
 
         def stored(test: _Test, key: str) -> _Test:
             return test.from_state(state[key]) if key in state else test

@@ -1,4 +1,4 @@
-"""The gates: questions asked of the evidence at one look.
+"""The gates: what the evidence says at one look.
 
 Rollback: every gate's test that the canary is *worse than tolerated* brings an e-value; their mean
 is held against 1/alpha, so alpha holds for the whole release, all gates and all looks together.
@@ -25,8 +25,8 @@ from modelrelease_operator.api.status import (
     Verdict,
 )
 from modelrelease_operator.core.analysis import messages
-from modelrelease_operator.core.analysis.gate_tests import Question
-from modelrelease_operator.core.analysis.gates.registry import kind_of, questions_of
+from modelrelease_operator.core.analysis.gate_tests import GateTest
+from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
 from modelrelease_operator.core.measurement.intervals import (
@@ -156,12 +156,12 @@ def judge(
         held = _held(spec, status, look.trouble)
         return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=OFTEN)
     evidence = with_due_copies(evidence, spec.canary, look.judged, now)
-    evidence, questions = questions_of(spec, evidence, look.found.counters, look.arms, next_weight)
+    evidence, gate_tests = gate_tests_of(spec, evidence, look.found.counters, look.arms, next_weight)
     look = replace(look, troubles=_troubles(look, evidence))
-    evidence, questions, saw_canary = _advance(look, evidence, _warmed(look, questions))
+    evidence, gate_tests, saw_canary = _advance(look, evidence, _warmed(look, gate_tests))
     evidence, thresholds = _thresholds(look, evidence)
-    gates = {gate.name: gate for gate in (*_verdicts(look, evidence, questions), *thresholds)}
-    settled = _settled(spec, evidence, questions, gates)
+    gates = {gate.name: gate for gate in (*_verdicts(look, evidence, gate_tests), *thresholds)}
+    settled = _settled(spec, evidence, gate_tests, gates)
     return Judgement(
         evidence=evidence,
         gates=tuple(gates[gate.name] for gate in look.gates),
@@ -201,10 +201,10 @@ def _told_apart(look: _Look) -> Evidence:
 
 
 def _settled(
-    spec: ReleaseSpec, evidence: Evidence, questions: Sequence[Question], gates: Mapping[str, GateStatus]
+    spec: ReleaseSpec, evidence: Evidence, gate_tests: Sequence[GateTest], gates: Mapping[str, GateStatus]
 ) -> Settled:
     """Return the verdict of all gates together, after probes have answered for silent users."""
-    doubtful = frozenset(one.name for one in questions if one.frozen or _leaning(spec, one) >= DOUBT)
+    doubtful = frozenset(one.name for one in gate_tests if one.frozen or _leaning(spec, one) >= DOUBT)
     return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
 
 
@@ -231,18 +231,18 @@ def _moment(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(round(at), UTC)
 
 
-def _leaning(spec: ReleaseSpec, question: Question) -> float:
+def _leaning(spec: ReleaseSpec, gate_test: GateTest) -> float:
     """Return how much of the evidence for a rollback a gate has by itself."""
-    return _progress(question.rollback_log, spec.analysis.false_rollback_probability)
+    return _progress(gate_test.rollback_log, spec.analysis.false_rollback_probability)
 
 
-def _warmed(look: _Look, questions: Sequence[Question]) -> tuple[Question, ...]:
+def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]:
     """Leave latency gates out until the step's pods are warm: they are slower while they are new."""
     colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
     if not colds:
-        return tuple(questions)
+        return tuple(gate_tests)
     why = {name: f"latency counts in {format_duration(left)}, from warm pods" for name, left in colds.items()}
-    return tuple(one.waiting_for(why[one.name]) if one.name in why else one for one in questions)
+    return tuple(one.waiting_for(why[one.name]) if one.name in why else one for one in gate_tests)
 
 
 def _cold(look: _Look, gate: Gate) -> timedelta:
@@ -363,54 +363,54 @@ def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
 
 
 def _advance(
-    look: _Look, evidence: Evidence, questions: Sequence[Question]
-) -> tuple[Evidence, tuple[Question, ...], bool]:
+    look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
+) -> tuple[Evidence, tuple[GateTest, ...], bool]:
     """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
-    bounds = frozenset(bound for question in questions for bound in question.reads.bounds)
+    bounds = frozenset(bound for gate_test in gate_tests for bound in gate_test.reads.bounds)
     moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
     found = NOTHING if look.trouble else look.found
-    counted = count(evidence, found, look.sight, _own_answers(look, questions), moment)
+    counted = count(evidence, found, look.sight, _own_answers(look, gate_tests), moment)
     evidence = counted.evidence
     left_out = frozenset(evidence.recut)
-    tested = _tested(look, questions, counted, left_out)
-    growth = _growth(look, questions, counted, left_out)
+    tested = _tested(look, gate_tests, counted, left_out)
+    growth = _growth(look, gate_tests, counted, left_out)
     release, step = (_added(known, growth) for known in (evidence.release, evidence.step))
-    processes = {key: value for question in tested for key, value in question.to_state().items()}
+    processes = {key: value for gate_test in tested for key, value in gate_test.to_state().items()}
     ended = {*counted.closed, *counted.left_out}
-    whole = {question.name for question in questions if question.source in ended}
+    whole = {gate_test.name for gate_test in gate_tests if gate_test.source in ended}
     recut = [name for name in evidence.recut if name not in whole]
     update = {"release": release, "step": step, "processes": processes, "recut": recut}
     return evidence.but(**update), tested, counted.saw_canary
 
 
 def _tested(
-    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
-) -> tuple[Question, ...]:
+    look: _Look, gate_tests: Sequence[GateTest], counted: Counted, left_out: frozenset[str]
+) -> tuple[GateTest, ...]:
     """Return the gates' tests after this look: they see an interval when it closes, and whole."""
     closed = {
-        source: _intervals(look, _streams(questions, source), growth)
+        source: _intervals(look, _streams(gate_tests, source), growth)
         for source, growth in counted.closed.items()
     }
     tested = []
-    for question in questions:
-        out = question.unready or question.name in left_out or question.name in look.troubles
-        if question.source in counted.left_out:
-            before = _intervals(look, question.streams, counted.before)
-            tested.append(question.without_an_interval().preceded_by(before))
-        elif question.source not in closed:
-            tested.append(question)
+    for gate_test in gate_tests:
+        out = gate_test.unready or gate_test.name in left_out or gate_test.name in look.troubles
+        if gate_test.source in counted.left_out:
+            before = _intervals(look, gate_test.streams, counted.before)
+            tested.append(gate_test.without_an_interval().preceded_by(before))
+        elif gate_test.source not in closed:
+            tested.append(gate_test)
         elif out:
-            tested.append(question.without_an_interval())
+            tested.append(gate_test.without_an_interval())
         else:
-            intervals = closed[question.source]
-            tested.append(question.update(intervals, stable_is_later=look.sight.stable_is_later))
+            intervals = closed[gate_test.source]
+            tested.append(gate_test.update(intervals, stable_is_later=look.sight.stable_is_later))
     return tuple(tested)
 
 
-def _streams(questions: Iterable[Question], source: str | None = None) -> Collection[Stream]:
+def _streams(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Stream]:
     """Return what gates read, of one source or of all; two gates may read one stream."""
-    chosen = [one for one in questions if source is None or one.source == source]
-    return {stream.key: stream for question in chosen for stream in question.streams}.values()
+    chosen = [one for one in gate_tests if source is None or one.source == source]
+    return {stream.key: stream for gate_test in chosen for stream in gate_test.streams}.values()
 
 
 def _intervals(look: _Look, streams: Iterable[Stream], counted: Growth) -> dict[str, Interval]:
@@ -419,7 +419,7 @@ def _intervals(look: _Look, streams: Iterable[Stream], counted: Growth) -> dict[
 
 
 def _growth(
-    look: _Look, questions: Sequence[Question], counted: Counted, left_out: frozenset[str]
+    look: _Look, gate_tests: Sequence[GateTest], counted: Counted, left_out: frozenset[str]
 ) -> dict[str, Interval]:
     """Return what every stream that is read grew by at this look."""
     arms = {"canary": look.canary, "stable": look.stable}
@@ -429,18 +429,18 @@ def _growth(
         refused = refused_probes(counted.growth, **arms)
         found = {ERRORS.key: ERRORS.interval(counted.growth, **arms), REFUSED: refused}
     silent = {*look.troubles, *left_out}
-    asked = [one for one in questions if one.name not in silent and not one.unready]
+    asked = [one for one in gate_tests if one.name not in silent and not one.unready]
     return found | _intervals(look, _streams(asked), counted.growth)
 
 
 def _own_answers(
-    look: _Look, questions: Sequence[Question]
+    look: _Look, gate_tests: Sequence[GateTest]
 ) -> Iterator[tuple[Stream, tuple[Tallied, ...] | None]]:
     """Yield every stream of a gate's own queries with what they gave; None where they could not be asked."""
-    for question in questions:
-        answer = look.answers.get(question.name)
-        usable = answer if isinstance(answer, tuple) and question.name not in look.troubles else None
-        yield from ((stream, usable) for stream in question.streams if stream.own)
+    for gate_test in gate_tests:
+        answer = look.answers.get(gate_test.name)
+        usable = answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
+        yield from ((stream, usable) for stream in gate_test.streams if stream.own)
 
 
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
@@ -475,45 +475,45 @@ def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
     return [old + grown for old, grown in zip(before or (0, 0, 0, 0), new, strict=True)]
 
 
-def _verdicts(look: _Look, evidence: Evidence, questions: Sequence[Question]) -> tuple[GateStatus, ...]:
+def _verdicts(look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]) -> tuple[GateStatus, ...]:
     """Return each gate's verdict; when the gates together convict the canary, the strongest fails.
 
     A gate that was not asked keeps its weight and its evidence, but only one that was asked convicts.
     A dry run is held against the bound alone, as if it were the only gate.
     """
     bar = -math.log(look.spec.analysis.false_rollback_probability)
-    deciding = [one for one in questions if not one.dry_run]
+    deciding = [one for one in gate_tests if not one.dry_run]
     asked = [one for one in deciding if one.name not in look.troubles]
     convicted = combine([(1 / len(deciding), one.rollback_log) for one in deciding]) if deciding else 0.0
     strongest = max(asked, key=lambda one: one.rollback_log, default=None)
     failed = {strongest.name} if strongest and convicted >= bar else set()
-    failed |= {one.name for one in questions if one.dry_run and one.rollback_log >= bar}
+    failed |= {one.name for one in gate_tests if one.dry_run and one.rollback_log >= bar}
     return tuple(
         _kept(look.status, one.name, look.troubles[one.name], dry_run=one.dry_run)
         if one.name in look.troubles
         else _gate(look, evidence, one, failed=one.name in failed)
-        for one in questions
+        for one in gate_tests
     )
 
 
-def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) -> GateStatus:
+def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:
     analysis = look.spec.analysis
-    stream = question.telling_stream.key
+    stream = gate_test.telling_stream.key
     released = _arms(evidence.release, stream)
     stepped = _arms(evidence.step, stream)
     enough = stepped[0].total >= analysis.min_requests
-    proven = question.promotion_log >= -math.log(analysis.false_promotion_probability)
+    proven = gate_test.promotion_log >= -math.log(analysis.false_promotion_probability)
     if failed:
         verdict = Verdict.FAIL
-    elif proven and enough and not question.frozen and _is_covered(look, question):
+    elif proven and enough and not gate_test.frozen and _is_covered(look, gate_test):
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INSUFFICIENT
     share = min(1.0, stepped[0].total / analysis.min_requests)
-    promotion = min(share, _progress(question.promotion_log, analysis.false_promotion_probability))
+    promotion = min(share, _progress(gate_test.promotion_log, analysis.false_promotion_probability))
     return GateStatus(
-        name=question.name,
-        dry_run=question.dry_run,
+        name=gate_test.name,
+        dry_run=gate_test.dry_run,
         verdict=verdict,
         canary_total=released[0].total,
         canary_bad=released[0].bad,
@@ -521,59 +521,61 @@ def _gate(look: _Look, evidence: Evidence, question: Question, *, failed: bool) 
         stable_total=released[1].total,
         stable_bad=released[1].bad,
         stable_percent=_percent(released[1]),
-        bound=question.bound,
-        evidence_for_rollback=round(_progress(question.rollback_log, analysis.false_rollback_probability), 3),
+        bound=gate_test.bound,
+        evidence_for_rollback=round(
+            _progress(gate_test.rollback_log, analysis.false_rollback_probability), 3
+        ),
         evidence_for_promotion=round(promotion, 3),
         message=_message(
             look,
-            question,
+            gate_test,
             verdict,
             released,
             stepped,
             promotion=promotion,
-            refused=_refused(evidence, question),
+            refused=_refused(evidence, gate_test),
         ),
     )
 
 
-def _is_covered(look: _Look, question: Question) -> bool:
+def _is_covered(look: _Look, gate_test: GateTest) -> bool:
     """Return whether what was counted speaks for all of the canary's pods but a few."""
-    return question.source != PREDICTOR or look.sight.canary.may_go_on
+    return gate_test.source != PREDICTOR or look.sight.canary.may_go_on
 
 
 def _message(
-    look: _Look, question: Question, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
+    look: _Look, gate_test: GateTest, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
     stepped: tuple[ArmCounts, ArmCounts], *, promotion: float, refused: str,
 ) -> str:  # fmt: skip
-    if question.unready:
-        return question.unready
+    if gate_test.unready:
+        return gate_test.unready
     version = look.status.canary.version if look.status.canary else "?"
-    facts = messages.facts(version, question.bad, question.telling_stream, released)
+    facts = messages.facts(version, gate_test.bad, gate_test.telling_stream, released)
     facts = f"{facts}{refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
         sure = 100 * (1 - analysis.false_rollback_probability)
-        return f"{facts}: worse than {question.telling_line}, with {sure:g} % confidence"
-    if question.frozen:
+        return f"{facts}: worse than {gate_test.strongest_line}, with {sure:g} % confidence"
+    if gate_test.frozen:
         return f"{facts}: stable itself breaks the limit, so nobody is blamed and nothing moves"
     if verdict is Verdict.PASS:
         sure = 100 * (1 - analysis.false_promotion_probability)
         return f"{facts}: within the margin with {sure:g} % confidence"
-    if not _is_covered(look, question) and look.sight.canary.left_out:
+    if not _is_covered(look, gate_test) and look.sight.canary.left_out:
         return f"{facts}; {_missing(look.sight.canary)}"
-    if is_of_probes(question.name) and not stepped[0].total:
+    if is_of_probes(gate_test.name) and not stepped[0].total:
         return f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
     if stepped[0].total < analysis.min_requests:
-        what = "probes of the canary" if is_of_probes(question.name) else "canary requests"
+        what = "probes of the canary" if is_of_probes(gate_test.name) else "canary requests"
         return f"{facts}: {stepped[0].total} of the {analysis.min_requests} {what} needed"
-    if not question.ready:
+    if not gate_test.ready:
         return f"{facts}: stable has answered too little to compare with"
     return f"{facts}: {100 * promotion:.0f} % of the evidence needed to go on"
 
 
-def _refused(evidence: Evidence, question: Question) -> str:
+def _refused(evidence: Evidence, gate_test: GateTest) -> str:
     """Say that probes found no answer because they do not fit, where there are such."""
-    if not is_of_probes(question.name):
+    if not is_of_probes(gate_test.name):
         return ""
     canary, stable = _arms(evidence.release, REFUSED)
     if not canary.bad + stable.bad:

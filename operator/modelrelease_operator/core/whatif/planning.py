@@ -14,8 +14,8 @@ from enum import StrEnum
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.analysis.assumptions import BINS, LAYOUT
-from modelrelease_operator.core.analysis.gate_tests import Comparison, Question
-from modelrelease_operator.core.analysis.gates.registry import kind_of, questions_of
+from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest
+from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import is_of_probes
 from modelrelease_operator.core.measurement.series import INFINITY
 from modelrelease_operator.core.measurement.streams import ERRORS, Stream
@@ -139,7 +139,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
     return Plan(
         steps=tuple(steps),
         journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
-        blind=not any(stream == ERRORS for stage in stages for q in stage.questions for stream in q.streams),
+        blind=not any(stream == ERRORS for stage in stages for q in stage.gate_tests for stream in q.streams),
     )
 
 
@@ -155,7 +155,7 @@ class _Stage:
     replicas: int
     settling: timedelta
     bake: timedelta
-    questions: tuple[Question, ...]
+    gate_tests: tuple[GateTest, ...]
     asked: int
     """Questions that share the probability of a false rollback, those asked of probes among them."""
 
@@ -195,16 +195,20 @@ class _Stage:
     def counted(self, ratio: float) -> float:
         """Return the canary requests that must be counted until every gate passes."""
         beta = self.spec.analysis.false_promotion_probability
-        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
-        return max(evidence, float(self.spec.analysis.min_requests) if self.questions else 0.0)
+        evidence = max(
+            (self._to_promote(gate_test, ratio, beta) for gate_test in self.gate_tests), default=0.0
+        )
+        return max(evidence, float(self.spec.analysis.min_requests) if self.gate_tests else 0.0)
 
     def needed(self, ratio: float) -> tuple[float, Limiter]:
         """Return the canary requests until every gate passes, and what the step waits for longest."""
         beta = self.spec.analysis.false_promotion_probability
-        evidence = max((self._to_promote(question, ratio, beta) for question in self.questions), default=0.0)
+        evidence = max(
+            (self._to_promote(gate_test, ratio, beta) for gate_test in self.gate_tests), default=0.0
+        )
         if evidence == math.inf:
             return math.inf, Limiter.NEVER
-        least = float(self.spec.analysis.min_requests) if self.questions else 0.0
+        least = float(self.spec.analysis.min_requests) if self.gate_tests else 0.0
         requests, limiter = max(
             (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._while_in_a_row, Limiter.LOOKS)
         )
@@ -214,7 +218,7 @@ class _Stage:
     def needed_by_gate(self) -> dict[str, float]:
         """Return the canary requests after which each gate passes a healthy canary."""
         beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
-        return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.questions}
+        return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.gate_tests}
 
     @property
     def in_a_row(self) -> timedelta:
@@ -234,8 +238,8 @@ class _Stage:
         alpha = self.spec.analysis.false_rollback_probability
         return min(
             (
-                self._to_convict(question, ratio, alpha / self.asked)
-                for question in self.questions
+                self._to_convict(gate_test, ratio, alpha / self.asked)
+                for gate_test in self.gate_tests
             ),
             default=math.inf,
         )  # fmt: skip
@@ -249,29 +253,29 @@ class _Stage:
             bad_answers=requests * _error_rates(self.conditions, ratio)[1],
         )
 
-    def _to_promote(self, question: Question, ratio: float, beta: float) -> float:
-        if not question.ready:
+    def _to_promote(self, gate_test: GateTest, ratio: float, beta: float) -> float:
+        if not gate_test.ready:
             return math.inf
         needs = [
             self._requests(test.promote, test.stream, ratio, beta)
-            for test in question.comparisons
+            for test in gate_test.comparisons
             if test.promote
         ]
-        if limit := question.limit:
+        if limit := gate_test.limit:
             stable, canary = self._rates(limit.stream, ratio)
             if stable > limit.canary.limit:
                 return math.inf  # stable breaks the limit itself: nothing moves
             needs.append(to_stay_below(limit.promote, canary, beta))
         return max(needs, default=0.0)
 
-    def _to_convict(self, question: Question, ratio: float, alpha: float) -> float:
+    def _to_convict(self, gate_test: GateTest, ratio: float, alpha: float) -> float:
         """The tests of a gate share its alpha, and a test shares it with its copies that start later."""
-        tests = len(question.comparisons) + (question.limit is not None)
+        tests = len(gate_test.comparisons) + (gate_test.limit is not None)
         needs = [
             self._requests(_template(test), test.stream, ratio, alpha / tests * test.rollback.plan.weights[0])
-            for test in question.comparisons
+            for test in gate_test.comparisons
         ]
-        if limit := question.limit:
+        if limit := gate_test.limit:
             stable, canary = self._rates(limit.stream, ratio)
             needs.append(
                 to_breach(limit.canary, canary, alpha / tests) if stable <= limit.canary.limit else math.inf
@@ -321,7 +325,7 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
         chosen = split_of(spec, step.weight)
         following = next_weight(spec, index)
         grows = pods and chosen.canary > pods
-        questions = _deciding(questions_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
+        gate_tests = _deciding(gate_tests_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
         yield _Stage(
             spec=spec,
             conditions=conditions,
@@ -331,8 +335,8 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
             bake=bake_of(spec, index),
-            questions=tuple(one for one in questions if not is_of_probes(one.name)),
-            asked=len(questions),
+            gate_tests=tuple(one for one in gate_tests if not is_of_probes(one.name)),
+            asked=len(gate_tests),
         )
         pods = chosen.canary
 
@@ -342,8 +346,8 @@ def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
     return tuple(index for index in range(len(spec.canary.plan)) if last_alike(spec, index) == index)
 
 
-def _deciding(questions: Iterable[Question]) -> tuple[Question, ...]:
-    return tuple(one for one in questions if not one.dry_run)
+def _deciding(gate_tests: Iterable[GateTest]) -> tuple[GateTest, ...]:
+    return tuple(one for one in gate_tests if not one.dry_run)
 
 
 def _bins() -> Iterable[Counter]:

@@ -17,9 +17,9 @@ from typing_extensions import override
 from modelrelease_operator.api.spec import Counts
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption, BadShares
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
-from modelrelease_operator.core.analysis.gates.share import limits, notable, share_question
+from modelrelease_operator.core.analysis.gates.share import limits, notable, share_test
 from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, Place, short
 from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
 from modelrelease_operator.core.measurement.streams import Stream, own_stream
@@ -50,10 +50,15 @@ class CountsKind(GateKind[Counts]):
         return _tallies(settings, place, result)
 
     @override
-    def question(
-        self, name: str, settings: Counts, bounds: tuple[str, ...], terms: Terms, unready: str | None
-    ) -> Question:
-        return share_question(name, settings, _stream(name, settings), _bad(name), terms)
+    def gate_test(
+        self,
+        name: str,
+        settings: Counts,
+        bounds: tuple[str, ...],
+        parameters: TestParameters,
+        unready: str | None,
+    ) -> GateTest:
+        return share_test(name, settings, _stream(name, settings), _bad(name), parameters)
 
     @override
     def watched(

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing_extensions import override
 
 from modelrelease_operator.api.spec import ErrorRate
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
-from modelrelease_operator.core.analysis.gates.share import NOTABLE, limits, share_question
+from modelrelease_operator.core.analysis.gates.share import NOTABLE, limits, share_test
 from modelrelease_operator.core.measurement.streams import ERRORS
 
 FAILS = "fails"
@@ -17,10 +17,15 @@ class ErrorRateKind(GateKind[ErrorRate]):
     """The share of requests that fail."""
 
     @override
-    def question(
-        self, name: str, settings: ErrorRate, bounds: tuple[str, ...], terms: Terms, unready: str | None
-    ) -> Question:
-        return share_question(name, settings, ERRORS, FAILS, terms)
+    def gate_test(
+        self,
+        name: str,
+        settings: ErrorRate,
+        bounds: tuple[str, ...],
+        parameters: TestParameters,
+        unready: str | None,
+    ) -> GateTest:
+        return share_test(name, settings, ERRORS, FAILS, parameters)
 
     @override
     def watched(

@@ -10,7 +10,7 @@ from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import GateStatus, Streak, Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.measurement.queries import Place
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.query_results import Answer, NoAnswer
@@ -76,9 +76,9 @@ class GateKind(ABC, Generic[S]):
         """Say why it cannot be compared at this look, or return None."""
         return None
 
-    def question(
-        self, name: str, settings: S, bounds: tuple[str, ...], terms: Terms, unready: str | None
-    ) -> Question | None:
+    def gate_test(
+        self, name: str, settings: S, bounds: tuple[str, ...], parameters: TestParameters, unready: str | None
+    ) -> GateTest | None:
         """Return its tests without evidence; None where it has none."""
         return None
 

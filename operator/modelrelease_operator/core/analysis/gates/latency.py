@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing_extensions import override
 
 from modelrelease_operator.api.spec import Latency
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
 from modelrelease_operator.core.measurement.series import pair_of
@@ -36,15 +36,20 @@ class LatencyKind(GateKind[Latency]):
         return bounds_of(settings, counters, canary=arms[0], stable=arms[1])
 
     @override
-    def question(
-        self, name: str, settings: Latency, bounds: tuple[str, ...], terms: Terms, unready: str | None
-    ) -> Question:
+    def gate_test(
+        self,
+        name: str,
+        settings: Latency,
+        bounds: tuple[str, ...],
+        parameters: TestParameters,
+        unready: str | None,
+    ) -> GateTest:
         pairs = [pair_of(bound) for bound in bounds]
         compared = [(pair.stable, pair.canary) for pair in pairs if pair.stable is not None]
         limits = [pair.canary for pair in pairs if pair.stable is None]
         tail = {stable for stable, _ in compared[-2:]}
         comparisons = tuple(
-            terms.comparison(
+            parameters.comparison(
                 slow_stream(canary, stable),
                 NO_WORSE,
                 SLOW_MARGIN if stable in tail else None,
@@ -55,10 +60,10 @@ class LatencyKind(GateKind[Latency]):
         limit = None
         if limits:
             line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
-            limit = terms.limit(slow_stream(limits[0], limits[0]), settings.max_percent, line)
+            limit = parameters.limit(slow_stream(limits[0], limits[0]), settings.max_percent, line)
         allowed = f"stable's latency times {settings.tolerated.ratio:g}"
-        return Question(
-            name=name, bad="is slow for", allowed=allowed, alpha=terms.alpha, comparisons=comparisons,
+        return GateTest(
+            name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha, comparisons=comparisons,
             limit=limit, ready=bool(bounds),
         )  # fmt: skip
 

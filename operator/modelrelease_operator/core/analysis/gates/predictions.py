@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from modelrelease_operator.api.spec import Predictions
 from modelrelease_operator.core.analysis.assumptions import BINS, Assumption, Shift
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import notable, tolerance
 from modelrelease_operator.core.analysis.prediction_shift import bin_streams, prediction_bins, why_not
@@ -34,20 +34,25 @@ class PredictionsKind(GateKind[Predictions]):
         return why_not(counters)
 
     @override
-    def question(
-        self, name: str, settings: Predictions, bounds: tuple[str, ...], terms: Terms, unready: str | None
-    ) -> Question:
+    def gate_test(
+        self,
+        name: str,
+        settings: Predictions,
+        bounds: tuple[str, ...],
+        parameters: TestParameters,
+        unready: str | None,
+    ) -> GateTest:
         """Compare the share of each bin. A model answers alike all day: no test starts late."""
-        terms = replace(terms, planned=1, copies=1)
+        parameters = replace(parameters, planned=1, copies=1)
         tolerated, margin = tolerance(settings.tolerated), tolerance(settings.margin)
-        more = [terms.comparison(stream, tolerated, margin) for stream in bin_streams(bounds)]
+        more = [parameters.comparison(stream, tolerated, margin) for stream in bin_streams(bounds)]
         less = [replace(test, exchanged=True) for test in more]
         line = settings.tolerated
-        return Question(
+        return GateTest(
             name=name,
             bad="predicts",
             allowed=f"{line.ratio:g} times the other's share plus {line.points:g} points",
-            alpha=terms.alpha,
+            alpha=parameters.alpha,
             ready=bool(bounds),
             unready=unready,
             comparisons=(*more, *less),

@@ -10,7 +10,7 @@ from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption
-from modelrelease_operator.core.analysis.gate_tests import Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind
 from modelrelease_operator.core.analysis.probes import gates_of, is_of_probes
 from modelrelease_operator.core.measurement.queries import Place, short
@@ -67,13 +67,13 @@ def assumed(spec: ReleaseSpec, *, stable_errors: float, canary_errors: float) ->
     return assumptions
 
 
-def questions_of(
+def gate_tests_of(
     spec: ReleaseSpec,
     evidence: Evidence,
     counters: Sequence[Counter],
     arms: tuple[str, str],
     next_weight: int,
-) -> tuple[Evidence, tuple[Question, ...]]:
+) -> tuple[Evidence, tuple[GateTest, ...]]:
     """Set up every gate's tests with the evidence stored so far; `arms` are canary and stable.
 
     Bounds are fixed at the first look that shows them, such as one at which stable's histogram can be cut.
@@ -81,14 +81,14 @@ def questions_of(
     """
     gates = gates_of(spec)
     evidence = _with_bounds(evidence, gates, counters, arms)
-    terms = Terms.of(spec, evidence, next_weight)
-    questions = []
+    parameters = TestParameters.of(spec, evidence, next_weight)
+    gate_tests = []
     for gate in gates:
         unready = kind_of(gate).unready(gate.settings, counters)
-        question = _question(gate, tuple(evidence.bounds.get(gate.name, ())), terms, unready)
-        if question:
-            questions.append(question.from_state(evidence.processes))
-    return evidence, tuple(questions)
+        gate_test = _gate_test(gate, tuple(evidence.bounds.get(gate.name, ())), parameters, unready)
+        if gate_test:
+            gate_tests.append(gate_test.from_state(evidence.processes))
+    return evidence, tuple(gate_tests)
 
 
 def _with_bounds(
@@ -109,13 +109,15 @@ def _with_bounds(
 
 
 @lru_cache(maxsize=1024)
-def _question(gate: Gate, bounds: tuple[str, ...], terms: Terms, unready: str | None) -> Question | None:
+def _gate_test(
+    gate: Gate, bounds: tuple[str, ...], parameters: TestParameters, unready: str | None
+) -> GateTest | None:
     """Return a gate's tests without evidence, or None for one that has none.
 
     Kept, because they are the same look after look, and the same for releases that are alike.
     """
-    question = kind_of(gate).question(gate.name, gate.settings, bounds, terms, unready)
-    if question is None:
+    gate_test = kind_of(gate).gate_test(gate.name, gate.settings, bounds, parameters, unready)
+    if gate_test is None:
         return None
-    question = question.of_probes if is_of_probes(gate.name) else question
-    return replace(question, dry_run=gate.dry_run, kept=question.reads)
+    gate_test = gate_test.of_probes if is_of_probes(gate.name) else gate_test
+    return replace(gate_test, dry_run=gate.dry_run, kept=gate_test.reads)

@@ -1,7 +1,7 @@
 """What gates on a share of bad requests have in common."""
 
 from modelrelease_operator.api.spec import Line, Share
-from modelrelease_operator.core.analysis.gate_tests import Comparison, Question, Terms
+from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest, TestParameters
 from modelrelease_operator.core.measurement.streams import Stream
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
@@ -14,17 +14,19 @@ def tolerance(line: Line) -> Tolerance:
     return Tolerance(ratio=line.ratio, points=line.points / 100)
 
 
-def share_question(name: str, asked: Share, stream: Stream, bad: str, terms: Terms) -> Question:
+def share_test(name: str, asked: Share, stream: Stream, bad: str, parameters: TestParameters) -> GateTest:
     """Compare the share of a stream that is bad, and hold it against a limit, as the gate asks."""
     comparisons: tuple[Comparison, ...] = ()
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
-        comparisons = (terms.comparison(stream, tolerance(asked.tolerated), terms.widened(asked.margin)),)
+        comparisons = (
+            parameters.comparison(stream, tolerance(asked.tolerated), parameters.widened(asked.margin)),
+        )
     limit = None
     if asked.max_percent is not None:
-        limit = terms.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
-    return Question(
-        name=name, bad=bad, allowed=allowed, alpha=terms.alpha, comparisons=comparisons, limit=limit
+        limit = parameters.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+    return GateTest(
+        name=name, bad=bad, allowed=allowed, alpha=parameters.alpha, comparisons=comparisons, limit=limit
     )
 
 
