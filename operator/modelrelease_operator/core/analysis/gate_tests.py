@@ -1,4 +1,4 @@
-"""The tests of a gate, with their evidence, and the streams of requests that they read."""
+"""The tests of a gate, with their evidence, and the indicators of requests that they read."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from modelrelease_operator.api.spec import Line, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.analysis.probes import is_of_probes
 from modelrelease_operator.core.analysis.restart_schedule import planned_copies
-from modelrelease_operator.core.measurement.series import PREDICTOR
-from modelrelease_operator.core.measurement.streams import (
+from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
-    Stream,
+    Indicator,
 )
+from modelrelease_operator.core.measurement.series import PREDICTOR
 from modelrelease_operator.core.statistics.eprocess import (
     NO_COUNTS,
     ArmCounts,
@@ -41,9 +41,9 @@ _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The canary against stable on one stream, in both directions."""
+    """The canary against stable on one indicator, in both directions."""
 
-    stream: Stream
+    indicator: Indicator
     rollback: Confirmed
     promote: EProcess | None
     """None where only a rollback is asked about."""
@@ -61,7 +61,9 @@ class Comparison:
 
     def having(self, rollback: Confirmed, promote: EProcess | None) -> "Comparison":
         """Return the comparison with other evidence."""
-        return Comparison(stream=self.stream, rollback=rollback, promote=promote, exchanged=self.exchanged)
+        return Comparison(
+            indicator=self.indicator, rollback=rollback, promote=promote, exchanged=self.exchanged
+        )
 
     def keys(self, gate: str) -> tuple[str, str]:
         """Return where the evidence of both directions is kept.
@@ -71,8 +73,8 @@ class Comparison:
         """
         lines = (self.rollback.plan.template.tolerance, self.promote.tolerance if self.promote else None)
         back, on = (f"{line.ratio:g}x+{line.points:g}" if line else "" for line in lines)
-        stream = f"{self.stream.key}/less" if self.exchanged else self.stream.key
-        return f"rollback/{gate}/{stream}/{back}", f"promote/{gate}/{stream}/{on}"
+        indicator = f"{self.indicator.key}/less" if self.exchanged else self.indicator.key
+        return f"rollback/{gate}/{indicator}/{back}", f"promote/{gate}/{indicator}/{on}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +99,9 @@ class TestParameters:
         )
 
     def comparison(
-        self, stream: Stream, tolerated: Tolerance, margin: Tolerance | None, *, together: float = 1
+        self, indicator: Indicator, tolerated: Tolerance, margin: Tolerance | None, *, together: float = 1
     ) -> "Comparison":
-        """Compare both arms on a stream, on which about `together` requests go bad at once.
+        """Compare both arms on an indicator, on which about `together` requests go bad at once.
 
         The test for a regression is confirmed, because the arms are not scraped at one moment.
         """
@@ -107,27 +109,27 @@ class TestParameters:
         template = EProcess.regression(tolerated, dispersion=dispersion)
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
         promote = EProcess.non_inferiority(margin, dispersion=self.dispersion) if margin else None
-        return Comparison(stream=stream, rollback=rollback.running(self.copies), promote=promote)
+        return Comparison(indicator=indicator, rollback=rollback.running(self.copies), promote=promote)
 
     def widened(self, margin: Line) -> Tolerance:
         """Return a margin for the next weight: each step may spoil the same share of all requests."""
         points = max(margin.points / 100, BLAST_RADIUS / (self.next_weight / 100))
         return Tolerance(ratio=margin.ratio, points=points)
 
-    def limit(self, stream: Stream, max_percent: float, allowed: str) -> "AbsoluteLimit":
-        """Hold both arms against a share on a stream."""
+    def limit(self, indicator: Indicator, max_percent: float, allowed: str) -> "AbsoluteLimit":
+        """Hold both arms against a share on an indicator."""
         share = max_percent / 100
         rail = Guardrail(limit=share, dispersion=self.dispersion)
         line = Tolerance(ratio=1.0, points=share)
         promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
-        return AbsoluteLimit(stream=stream, canary=rail, stable=rail, promote=promote, allowed=allowed)
+        return AbsoluteLimit(indicator=indicator, canary=rail, stable=rail, promote=promote, allowed=allowed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbsoluteLimit:
-    """Both arms against an absolute limit on one stream."""
+    """Both arms against an absolute limit on one indicator."""
 
-    stream: Stream
+    indicator: Indicator
     canary: Guardrail
     stable: Guardrail
     promote: EProcess
@@ -156,7 +158,7 @@ class AbsoluteLimit:
     ) -> "AbsoluteLimit":
         """Return the limit with other evidence."""
         return AbsoluteLimit(
-            stream=self.stream, allowed=self.allowed,
+            indicator=self.indicator, allowed=self.allowed,
             canary=canary, stable=stable, promote=promote, waiting=waiting,
         )  # fmt: skip
 
@@ -169,7 +171,7 @@ class AbsoluteLimit:
 class Reads:
     """What a gate's tests read, and where their evidence is kept: the same look after look."""
 
-    streams: tuple[Stream, ...]
+    indicators: tuple[Indicator, ...]
     """Each once."""
     bounds: frozenset[str]
     """Every histogram bound that must be counted."""
@@ -181,12 +183,12 @@ class Reads:
     @classmethod
     def of(cls, gate: str, comparisons: Sequence[Comparison], limit: AbsoluteLimit | None) -> "Reads":
         """Read it from a gate's tests."""
-        limits = (limit.stream,) if limit else ()
-        streams = tuple(dict.fromkeys((*(test.stream for test in comparisons), *limits)))
-        bounds = {bound for one in streams for bound in (one.canary_bound, one.stable_bound) if bound}
+        limits = (limit.indicator,) if limit else ()
+        indicators = tuple(dict.fromkeys((*(test.indicator for test in comparisons), *limits)))
+        bounds = {bound for one in indicators for bound in (one.canary_bound, one.stable_bound) if bound}
         keys = tuple(test.keys(gate) for test in comparisons)
-        source = streams[0].source if streams else PREDICTOR
-        return cls(streams=streams, bounds=frozenset(bounds), keys=keys, source=source)
+        source = indicators[0].source if indicators else PREDICTOR
+        return cls(indicators=indicators, bounds=frozenset(bounds), keys=keys, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +215,9 @@ class GateTest:
 
     @property
     def of_probes(self) -> "GateTest":
-        """The same tests, on the same streams of the prober's counts."""
-        comparisons = tuple(replace(test, stream=test.stream.of_probes) for test in self.comparisons)
-        limit = self.limit and replace(self.limit, stream=self.limit.stream.of_probes)
+        """The same tests, on the same indicators of the prober's counts."""
+        comparisons = tuple(replace(test, indicator=test.indicator.of_probes) for test in self.comparisons)
+        limit = self.limit and replace(self.limit, indicator=self.limit.indicator.of_probes)
         return replace(self, comparisons=comparisons, limit=limit, kept=None)
 
     @property
@@ -230,9 +232,9 @@ class GateTest:
         return self.kept or Reads.of(self.name, self.comparisons, self.limit)
 
     @property
-    def streams(self) -> tuple[Stream, ...]:
-        """Every stream that the tests read."""
-        return self.reads.streams
+    def indicators(self) -> tuple[Indicator, ...]:
+        """Every indicator that the tests read."""
+        return self.reads.indicators
 
     @property
     def source(self) -> str:
@@ -253,16 +255,16 @@ class GateTest:
 
     def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "GateTest":
         """Let every test see one interval."""
-        comparisons = tuple(test.update(intervals[test.stream.key]) for test in self.comparisons)
+        comparisons = tuple(test.update(intervals[test.indicator.key]) for test in self.comparisons)
         limit = self.limit
         if limit:
-            limit = limit.update(intervals[limit.stream.key], stable_is_later=stable_is_later)
+            limit = limit.update(intervals[limit.indicator.key], stable_is_later=stable_is_later)
         return self.having(comparisons, limit)
 
     def preceded_by(self, intervals: Mapping[str, Interval]) -> "GateTest":
         """Tell every comparison what stable did before the next interval."""
         comparisons = tuple(
-            replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.stream.key]).stable))
+            replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.indicator.key]).stable))
             for test in self.comparisons
         )
         return self.having(comparisons, self.limit)
@@ -277,21 +279,21 @@ class GateTest:
         return [test.rollback.log_value for test in self.comparisons]
 
     @cached_property
-    def _strongest(self) -> tuple[float, Stream, str]:
-        """The strongest evidence against the canary, its stream, and the line that was crossed."""
+    def _strongest(self) -> tuple[float, Indicator, str]:
+        """The strongest evidence against the canary, its indicator, and the line that was crossed."""
         logs = zip(self._rollback_logs, self.comparisons, strict=True)
-        found = [(log, test.stream, self.allowed) for log, test in logs]
+        found = [(log, test.indicator, self.allowed) for log, test in logs]
         if self.limit and not (found and self.frozen):
-            found.append((self.limit.canary.log_value, self.limit.stream, self.limit.allowed))
-        return max(found, key=itemgetter(0), default=(0.0, self._idle_stream, self.allowed))
+            found.append((self.limit.canary.log_value, self.limit.indicator, self.limit.allowed))
+        return max(found, key=itemgetter(0), default=(0.0, self._idle_indicator, self.allowed))
 
     @property
-    def _idle_stream(self) -> Stream:
+    def _idle_indicator(self) -> Indicator:
         return ERRORS.of_probes if is_of_probes(self.name) else ERRORS
 
     @property
-    def telling_stream(self) -> Stream:
-        """The stream with the strongest evidence against the canary: the one to show."""
+    def strongest_indicator(self) -> Indicator:
+        """The indicator with the strongest evidence against the canary: the one to show."""
         return self._strongest[1]
 
     @property

@@ -29,6 +29,14 @@ from modelrelease_operator.core.analysis.gate_tests import GateTest
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
+from modelrelease_operator.core.measurement.indicators import (
+    ERRORS,
+    Increments,
+    Indicator,
+    Shapes,
+    refused_probes,
+    why_not_cut,
+)
 from modelrelease_operator.core.measurement.intervals import (
     Counted,
     Moment,
@@ -48,14 +56,6 @@ from modelrelease_operator.core.measurement.samples import (
     sight_of,
 )
 from modelrelease_operator.core.measurement.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
-from modelrelease_operator.core.measurement.streams import (
-    ERRORS,
-    Growth,
-    Shapes,
-    Stream,
-    refused_probes,
-    why_not_cut,
-)
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
 from modelrelease_operator.core.query_results import NOT_ASKED, Answers, NoAnswer, Tallied
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
@@ -373,8 +373,8 @@ def _advance(
     evidence = counted.evidence
     left_out = frozenset(evidence.recut)
     tested = _tested(look, gate_tests, counted, left_out)
-    growth = _growth(look, gate_tests, counted, left_out)
-    release, step = (_added(known, growth) for known in (evidence.release, evidence.step))
+    increments = _increments(look, gate_tests, counted, left_out)
+    release, step = (_added(known, increments) for known in (evidence.release, evidence.step))
     processes = {key: value for gate_test in tested for key, value in gate_test.to_state().items()}
     ended = {*counted.closed, *counted.left_out}
     whole = {gate_test.name for gate_test in gate_tests if gate_test.source in ended}
@@ -388,14 +388,14 @@ def _tested(
 ) -> tuple[GateTest, ...]:
     """Return the gates' tests after this look: they see an interval when it closes, and whole."""
     closed = {
-        source: _intervals(look, _streams(gate_tests, source), growth)
-        for source, growth in counted.closed.items()
+        source: _intervals(look, _indicators(gate_tests, source), increments)
+        for source, increments in counted.closed.items()
     }
     tested = []
     for gate_test in gate_tests:
         out = gate_test.unready or gate_test.name in left_out or gate_test.name in look.troubles
         if gate_test.source in counted.left_out:
-            before = _intervals(look, gate_test.streams, counted.before)
+            before = _intervals(look, gate_test.indicators, counted.before)
             tested.append(gate_test.without_an_interval().preceded_by(before))
         elif gate_test.source not in closed:
             tested.append(gate_test)
@@ -407,40 +407,42 @@ def _tested(
     return tuple(tested)
 
 
-def _streams(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Stream]:
-    """Return what gates read, of one source or of all; two gates may read one stream."""
+def _indicators(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Indicator]:
+    """Return what gates read, of one source or of all; two gates may read one indicator."""
     chosen = [one for one in gate_tests if source is None or one.source == source]
-    return {stream.key: stream for gate_test in chosen for stream in gate_test.streams}.values()
+    return {indicator.key: indicator for gate_test in chosen for indicator in gate_test.indicators}.values()
 
 
-def _intervals(look: _Look, streams: Iterable[Stream], counted: Growth) -> dict[str, Interval]:
-    """Return what was counted of each stream, as the tests see it."""
-    return {each.key: each.interval(counted, canary=look.canary, stable=look.stable) for each in streams}
+def _intervals(look: _Look, indicators: Iterable[Indicator], counted: Increments) -> dict[str, Interval]:
+    """Return what was counted of each indicator, as the tests see it."""
+    return {each.key: each.interval(counted, canary=look.canary, stable=look.stable) for each in indicators}
 
 
-def _growth(
+def _increments(
     look: _Look, gate_tests: Sequence[GateTest], counted: Counted, left_out: frozenset[str]
 ) -> dict[str, Interval]:
-    """Return what every stream that is read grew by at this look."""
+    """Return what every indicator that is read grew by at this look."""
     arms = {"canary": look.canary, "stable": look.stable}
     found: dict[str, Interval] = {}
     if look.spec.analysis.probe and look.sight.shown:
         # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
-        refused = refused_probes(counted.growth, **arms)
-        found = {ERRORS.key: ERRORS.interval(counted.growth, **arms), REFUSED: refused}
+        refused = refused_probes(counted.increments, **arms)
+        found = {ERRORS.key: ERRORS.interval(counted.increments, **arms), REFUSED: refused}
     silent = {*look.troubles, *left_out}
     asked = [one for one in gate_tests if one.name not in silent and not one.unready]
-    return found | _intervals(look, _streams(asked), counted.growth)
+    return found | _intervals(look, _indicators(asked), counted.increments)
 
 
 def _own_answers(
     look: _Look, gate_tests: Sequence[GateTest]
-) -> Iterator[tuple[Stream, tuple[Tallied, ...] | None]]:
-    """Yield every stream of a gate's own queries with what they gave; None where they could not be asked."""
+) -> Iterator[tuple[Indicator, tuple[Tallied, ...] | None]]:
+    """Yield every indicator of a gate's own queries with what they gave;
+    None where they could not be asked.
+    """
     for gate_test in gate_tests:
         answer = look.answers.get(gate_test.name)
         usable = answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
-        yield from ((stream, usable) for stream in gate_test.streams if stream.own)
+        yield from ((indicator, usable) for indicator in gate_test.indicators if indicator.own)
 
 
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
@@ -498,9 +500,9 @@ def _verdicts(look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]) -
 
 def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:
     analysis = look.spec.analysis
-    stream = gate_test.telling_stream.key
-    released = _arms(evidence.release, stream)
-    stepped = _arms(evidence.step, stream)
+    indicator = gate_test.strongest_indicator.key
+    released = _arms(evidence.release, indicator)
+    stepped = _arms(evidence.step, indicator)
     enough = stepped[0].total >= analysis.min_requests
     proven = gate_test.promotion_log >= -math.log(analysis.false_promotion_probability)
     if failed:
@@ -550,7 +552,7 @@ def _message(
     if gate_test.unready:
         return gate_test.unready
     version = look.status.canary.version if look.status.canary else "?"
-    facts = messages.facts(version, gate_test.bad, gate_test.telling_stream, released)
+    facts = messages.facts(version, gate_test.bad, gate_test.strongest_indicator, released)
     facts = f"{facts}{refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
@@ -598,7 +600,7 @@ def _percent(counts: ArmCounts) -> float | None:
 
 def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
-    # Every stream of the predictor counts the same requests; a gate's own may count anything.
+    # Every indicator of the predictor counts the same requests; a gate's own may count anything.
     users = [key for key in evidence.step if not key.startswith(PROBE)]
     keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)))
     canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)

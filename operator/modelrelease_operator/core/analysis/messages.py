@@ -1,22 +1,22 @@
 """Figures in words that a person on call can act on."""
 
-from modelrelease_operator.core.measurement.streams import Stream
+from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.statistics.eprocess import ArmCounts
 
 
-def facts(version: str, bad: str, stream: Stream, arms: tuple[ArmCounts, ArmCounts]) -> str:
+def facts(version: str, bad: str, indicator: Indicator, arms: tuple[ArmCounts, ArmCounts]) -> str:
     """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests, stable 0.9 % of 22,800"."""
     if not arms[0].total:
-        return f"no {'probe' if stream.probe else 'request'} of canary {version} was counted yet"
-    if stream.bin is not None:
+        return f"no {'probe' if indicator.probe else 'request'} of canary {version} was counted yet"
+    if indicator.bin is not None:
         rows = [_share(each, "rows") for each in arms]
-        return f"canary {version} predicts in bin {stream.bin} for {rows[0]}, stable for {rows[1]}"
-    shares = [_share(each, "probes" if stream.probe else "requests") for each in arms]
-    if stream.canary_bound is None:
+        return f"canary {version} predicts in bin {indicator.bin} for {rows[0]}, stable for {rows[1]}"
+    shares = [_share(each, "probes" if indicator.probe else "requests") for each in arms]
+    if indicator.canary_bound is None:
         return f"canary {version} {bad} {shares[0]}, stable {shares[1]}"
     return (
-        f"canary {version} takes over {_milliseconds(stream.canary_bound)} for {shares[0]}, "
-        f"stable over {_milliseconds(stream.stable_bound)} for {shares[1]}"
+        f"canary {version} takes over {_milliseconds(indicator.canary_bound)} for {shares[0]}, "
+        f"stable over {_milliseconds(indicator.stable_bound)} for {shares[1]}"
     )
 
 

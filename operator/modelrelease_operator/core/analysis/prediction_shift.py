@@ -11,7 +11,7 @@ of two equally common classes answers with the same shares (docs/explanation/dec
 
 from collections.abc import Iterable, Sequence
 
-from modelrelease_operator.core.measurement.streams import Stream
+from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.observed import Counter
 
 
@@ -34,6 +34,6 @@ def why_not(counters: Iterable[Counter]) -> str | None:
     return None
 
 
-def bin_streams(bins: Sequence[str]) -> tuple[Stream, ...]:
-    """Return one stream for each bin: a prediction that falls in it is what is counted."""
-    return tuple(Stream(key=f"bin/{each}", bin=each) for each in bins)
+def bin_indicators(bins: Sequence[str]) -> tuple[Indicator, ...]:
+    """Return one indicator for each bin: a prediction that falls in it is what is counted."""
+    return tuple(Indicator(key=f"bin/{each}", bin=each) for each in bins)

@@ -12,6 +12,13 @@ from datetime import datetime, timedelta
 
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.measurement.counters import Lives, advance_to
+from modelrelease_operator.core.measurement.indicators import (
+    Increments,
+    Indicator,
+    increments_of,
+    names_of,
+    own_values_of,
+)
 from modelrelease_operator.core.measurement.retention import remembered, returned, without_absent
 from modelrelease_operator.core.measurement.samples import (
     SLOWEST_SCRAPE,
@@ -33,20 +40,13 @@ from modelrelease_operator.core.measurement.series import (
     process_of,
     source_of_name,
 )
-from modelrelease_operator.core.measurement.streams import (
-    Growth,
-    Stream,
-    growth_of,
-    names_of,
-    own_values_of,
-)
 from modelrelease_operator.core.query_results import Tallied
 
 PATIENCE = 1.125
 """Scrape intervals to wait for a pod's first sample before counting begins without it."""
 
-Own = tuple[Stream, tuple[Tallied, ...] | None]
-"""A stream of a gate's own queries with what they gave; None where they could not be asked."""
+Own = tuple[Indicator, tuple[Tallied, ...] | None]
+"""An indicator of a gate's own queries with what they gave; None where they could not be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +68,15 @@ class Counted:
     """What one look came to."""
 
     evidence: Evidence
-    growth: Growth
+    increments: Increments
     """What was counted since the last look."""
-    closed: Mapping[str, Growth]
+    closed: Mapping[str, Increments]
     """By source: what the interval that closed at this look counted. Others stay open."""
     left_out: frozenset[str]
     """Sources whose counts so far are left out: counting began at this look, or an arm was away."""
     saw_canary: bool
     """Whether there was a new sample of the canary."""
-    before: Growth = field(default_factory=dict)
+    before: Increments = field(default_factory=dict)
     """What was counted before counting began, at whatever weight; where it began at this look."""
 
 
@@ -116,10 +116,10 @@ def count(
     else:
         tally.unasked.add(PREDICTOR)
     own_fresh = _take_own(tally, own, begun)
-    growth = growth_of(tally.deltas)
-    pending = _added(evidence.pending, growth)
+    increments = increments_of(tally.deltas)
+    pending = _added(evidence.pending, increments)
     if not evidence.started:
-        growth = _without(growth, (PREDICTOR, PROBE))
+        increments = _without(increments, (PREDICTOR, PROBE))
     resets = _resets(evidence, fresh, moment)
     scraped = {process: each.at for process, each in fresh.items() if each.at is not None}
     born = {process: each.started for process, each in fresh.items() if each.started is not None}
@@ -135,7 +135,7 @@ def count(
     evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
     saw_canary = any(each.revision == moment.canary and not each.probe for each in fresh.values())
     counted = Counted(
-        evidence=evidence, growth=growth, closed={}, left_out=frozenset(), saw_canary=saw_canary
+        evidence=evidence, increments=increments, closed={}, left_out=frozenset(), saw_canary=saw_canary
     )
     if not found.processes:
         pass
@@ -192,25 +192,25 @@ def _served_before(process: Shown, began: float | None) -> bool:
 
 
 def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, bool]:
-    """Take the counters of the gates' own queries; return by stream whether every pod's have grown."""
+    """Take the counters of the gates' own queries; return by indicator whether every pod's have grown."""
     grown = {}
-    for stream, answer in own:
+    for indicator, answer in own:
         if answer is None:
-            tally.unasked.add(stream.key)
+            tally.unasked.add(indicator.key)
             continue
-        values = own_values_of(answer, stream)
+        values = own_values_of(answer, indicator)
         tally.shown.update(values)
         known = {process_of(series) for series in tally.counters}
         # Nothing tells since when a pod's counters count, so what an unknown one shows is its start.
         strange = frozenset(process_of(series) for series in values) - known
-        started = stream.key in begun
+        started = indicator.key in begun
         lives = Lives(returned=returned(tally.evidence, values) | strange)
         tally.take(values, known=started, lives=lives)
-        begun += [] if started else [stream.key]
+        begun += [] if started else [indicator.key]
         pods = {one.pod for one in answer if not one.bad}
         counted = [parse(series) for series in values if tally.deltas.get(series)]
         moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
-        grown[stream.key] = pods <= moved
+        grown[indicator.key] = pods <= moved
     return grown
 
 
@@ -263,7 +263,7 @@ def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
 def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: Moment) -> Counted:
     """Close the predictor's and the prober's intervals, if they can be."""
     evidence = counted.evidence
-    closed: dict[str, Growth] = {}
+    closed: dict[str, Increments] = {}
     left_out: frozenset[str] = frozenset()
     update: dict[str, object] = {}
     users = names_of(PREDICTOR, evidence.pending)
@@ -306,7 +306,7 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
     return replace(counted, evidence=evidence.but(**update), closed=closed)
 
 
-def _compares(counted: Growth, moment: Moment) -> bool:
+def _compares(counted: Increments, moment: Moment) -> bool:
     """Return whether stable has answered something: the canary's counts wait for that.
 
     What stable answers while the canary answers nothing is compared with nothing: kept, it would be held
@@ -315,7 +315,7 @@ def _compares(counted: Growth, moment: Moment) -> bool:
     return bool(counted.get(moment.stable))
 
 
-def _without(pending: Growth, sources: Iterable[str]) -> dict[str, dict[str, int]]:
+def _without(pending: Increments, sources: Iterable[str]) -> dict[str, dict[str, int]]:
     gone = set(sources)
     kept = {
         revision: {name: n for name, n in names.items() if source_of_name(name) not in gone}
@@ -324,9 +324,9 @@ def _without(pending: Growth, sources: Iterable[str]) -> dict[str, dict[str, int
     return {revision: names for revision, names in kept.items() if names}
 
 
-def _added(before: Growth, growth: Growth) -> dict[str, dict[str, int]]:
+def _added(before: Increments, increments: Increments) -> dict[str, dict[str, int]]:
     found = {revision: dict(names) for revision, names in before.items()}
-    for revision, names in growth.items():
+    for revision, names in increments.items():
         mine = found.setdefault(revision, {})
         for name, grown in names.items():
             mine[name] = mine.get(name, 0) + grown

@@ -18,8 +18,8 @@ from statistics import median
 
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.measurement.counters import is_another_process
+from modelrelease_operator.core.measurement.indicators import Shapes
 from modelrelease_operator.core.measurement.series import INFINITY, process_name, series_of
-from modelrelease_operator.core.measurement.streams import Shapes
 from modelrelease_operator.core.observed import Counter
 
 SLOWEST_SCRAPE = 120.0

@@ -14,9 +14,9 @@ from modelrelease_operator.core.query_results import Tallied
 PREDICTOR: Final = ""
 """The source of the predictor's own counters."""
 PROBE: Final = "probe/"
-"""The source of the prober's. Begins everything that is counted of probes: streams, gates, series."""
+"""The source of the prober's. Begins everything that is counted of probes: indicators, gates, series."""
 OWN: Final = "counts/"
-"""Begins the source of counters that a gate's own queries give: the key of their stream."""
+"""Begins the source of counters that a gate's own queries give: the key of their indicator."""
 
 CODE: Final = "code"
 BOUND: Final = "le"
@@ -40,9 +40,9 @@ class SeriesKey:
     kind: str
     """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries TOTAL or BAD."""
     value: str
-    """The code, the bound, the bin; for a gate's own queries the key of their stream."""
+    """The code, the bound, the bin; for a gate's own queries the key of their indicator."""
     source: str = PREDICTOR
-    """Who counts: PREDICTOR, PROBE, or the key of the stream of a gate's own queries."""
+    """Who counts: PREDICTOR, PROBE, or the key of the indicator of a gate's own queries."""
 
     @cached_property
     def name(self) -> str:
@@ -87,9 +87,11 @@ def series_of(counter: Counter) -> str:
     return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
 
 
-def own_series_of(one: Tallied, stream: str) -> str:
-    """Return the text of the key of a counter of a gate's own queries; `stream` is their stream's key."""
-    return f"{one.revision}|{one.pod}~{one.labels}|{BAD if one.bad else TOTAL}={stream}"
+def own_series_of(one: Tallied, indicator: str) -> str:
+    """Return the text of the key of a counter of a gate's own queries;
+    `indicator` is their indicator's key.
+    """
+    return f"{one.revision}|{one.pod}~{one.labels}|{BAD if one.bad else TOTAL}={indicator}"
 
 
 @lru_cache(maxsize=32_768)
@@ -117,7 +119,7 @@ def source_of_name(name: str) -> str:
 
 
 def source_of_process(process: str) -> str:
-    """Return the stream whose queries give a process; nothing for a predictor's or a prober's."""
+    """Return the indicator whose queries give a process; nothing for a predictor's or a prober's."""
     _, _, source = process.partition(f"|{OWN}")
     return f"{OWN}{source}" if source else PREDICTOR
 

@@ -14,7 +14,7 @@ from modelrelease_operator.api.status import CanaryStatus, Crashes, Evidence, Pr
 from modelrelease_operator.core.analysis.gates.kind import WatchedShare
 from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
-from modelrelease_operator.core.measurement.streams import ERRORS
+from modelrelease_operator.core.measurement.indicators import ERRORS
 from modelrelease_operator.core.release.looks import judged, with_crashes
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess, Guardrail, Interval, Tolerance

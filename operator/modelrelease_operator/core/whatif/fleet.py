@@ -20,7 +20,7 @@ DISCOVERY = 5.0
 MOST_ALONE = 4
 """Groups that pods which start together are scraped in."""
 
-Growth = dict[tuple[str, str], int]
+Increments = dict[tuple[str, str], int]
 """By kind of counter (`code`, `le`, `bin`, or a gate's own `total` and `bad`) and its value: how much."""
 
 
@@ -87,16 +87,16 @@ class Group:
     """Until when its counters were drawn."""
     rate: float = 0.0
     """Requests a second, from then on."""
-    counters: Growth = field(default_factory=dict)
+    counters: Increments = field(default_factory=dict)
     due: list[float] = field(default_factory=list)
     """By server: its next scrape."""
     offsets: list[float] = field(default_factory=list)
-    shown: dict[int, tuple[float, float, Growth]] = field(default_factory=dict)
+    shown: dict[int, tuple[float, float, Increments]] = field(default_factory=dict)
     """By server: when its newest sample was taken, when the process began, and the counters."""
 
-    def count(self, growth: Growth) -> None:
+    def count(self, increments: Increments) -> None:
         """Let the counters grow."""
-        for key, grown in growth.items():
+        for key, grown in increments.items():
             self.counters[key] = self.counters.get(key, 0) + grown
 
     def begin_scrapes(self, scrapes: Scrapes, random: Random, known: float) -> None:

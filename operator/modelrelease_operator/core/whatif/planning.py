@@ -17,8 +17,8 @@ from modelrelease_operator.core.analysis.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import is_of_probes
+from modelrelease_operator.core.measurement.indicators import ERRORS, Indicator
 from modelrelease_operator.core.measurement.series import INFINITY
-from modelrelease_operator.core.measurement.streams import ERRORS, Stream
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
@@ -139,7 +139,9 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
     return Plan(
         steps=tuple(steps),
         journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
-        blind=not any(stream == ERRORS for stage in stages for q in stage.gate_tests for stream in q.streams),
+        blind=not any(
+            indicator == ERRORS for stage in stages for q in stage.gate_tests for indicator in q.indicators
+        ),
     )
 
 
@@ -257,12 +259,12 @@ class _Stage:
         if not gate_test.ready:
             return math.inf
         needs = [
-            self._requests(test.promote, test.stream, ratio, beta)
+            self._requests(test.promote, test.indicator, ratio, beta)
             for test in gate_test.comparisons
             if test.promote
         ]
         if limit := gate_test.limit:
-            stable, canary = self._rates(limit.stream, ratio)
+            stable, canary = self._rates(limit.indicator, ratio)
             if stable > limit.canary.limit:
                 return math.inf  # stable breaks the limit itself: nothing moves
             needs.append(to_stay_below(limit.promote, canary, beta))
@@ -272,35 +274,37 @@ class _Stage:
         """The tests of a gate share its alpha, and a test shares it with its copies that start later."""
         tests = len(gate_test.comparisons) + (gate_test.limit is not None)
         needs = [
-            self._requests(_template(test), test.stream, ratio, alpha / tests * test.rollback.plan.weights[0])
+            self._requests(
+                _template(test), test.indicator, ratio, alpha / tests * test.rollback.plan.weights[0]
+            )
             for test in gate_test.comparisons
         ]
         if limit := gate_test.limit:
-            stable, canary = self._rates(limit.stream, ratio)
+            stable, canary = self._rates(limit.indicator, ratio)
             needs.append(
                 to_breach(limit.canary, canary, alpha / tests) if stable <= limit.canary.limit else math.inf
             )
         return min(needs, default=math.inf)
 
-    def _requests(self, test: EProcess, stream: Stream, ratio: float, probability: float) -> float:
-        stable, canary = self._rates(stream, ratio)
+    def _requests(self, test: EProcess, indicator: Indicator, ratio: float, probability: float) -> float:
+        stable, canary = self._rates(indicator, ratio)
         # A stable that never fails is as good as one that fails once in a trillion.
         stable = max(stable, 1e-12)
         return to_reach(
             test, stable_rate=stable, ratio=canary / stable, weight=self.share, probability=probability
         )
 
-    def _rates(self, stream: Stream, ratio: float) -> tuple[float, float]:
-        """Return how often requests of either arm are bad in a stream.
+    def _rates(self, indicator: Indicator, ratio: float) -> tuple[float, float]:
+        """Return how often requests of either arm are bad in an indicator.
 
         Own counts are taken to go bad as often as requests fail, predictions to be alike.
         """
-        if stream.bin is not None:
+        if indicator.bin is not None:
             return 1 / BINS, 1 / BINS
-        if stream.canary_bound is None or stream.stable_bound is None:
+        if indicator.canary_bound is None or indicator.stable_bound is None:
             return _error_rates(self.conditions, ratio)
         law = self.conditions.latency
-        return 1 - law.within(float(stream.stable_bound)), 1 - law.within(float(stream.canary_bound))
+        return 1 - law.within(float(indicator.stable_bound)), 1 - law.within(float(indicator.canary_bound))
 
 
 def between_looks(spec: ReleaseSpec, conditions: Conditions) -> timedelta:

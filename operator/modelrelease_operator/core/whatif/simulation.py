@@ -35,7 +35,7 @@ from modelrelease_operator.core.query_results import Answer, Number, Tallied
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
-from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Growth, Scrapes, groups_of
+from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Increments, Scrapes, groups_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -206,7 +206,7 @@ class _Arm:
 
     def answer(
         self, random: Random, requests: int, errors: float, latency: Latency, stretch: float
-    ) -> Growth:
+    ) -> Increments:
         """Return by how much the counters grow with so many requests."""
         bad = binomial(random, requests, errors)
         grown = {("code", "200"): requests - bad, ("code", "500"): bad}
@@ -255,7 +255,7 @@ def _shares(latency: Latency, bounds: tuple[float, ...], stretch: float) -> tupl
 
 
 def _counters(
-    revision: str, pod: str, at: float, born: float, counters: Growth, *, probe: bool = False
+    revision: str, pod: str, at: float, born: float, counters: Increments, *, probe: bool = False
 ) -> Iterable[Counter]:
     for (kind, value), count in counters.items():
         if kind in COUNTED:
@@ -280,16 +280,16 @@ def _unix(seconds: float) -> float:
     return START.timestamp() + seconds
 
 
-def _without_buckets(counters: Growth, kept: Iterable[float]) -> Growth:
+def _without_buckets(counters: Increments, kept: Iterable[float]) -> Increments:
     names = {INFINITY, *map(str, kept)}
     return {key: count for key, count in counters.items() if key[0] != "le" or key[1] in names}
 
 
-def _as_probes(growth: Growth) -> Growth:
+def _as_probes(increments: Increments) -> Increments:
     """Return what the prober counts; its rows are taken to be as hard as users' are."""
     return {
         (kind, PROBED.get(value, value)): count
-        for (kind, value), count in growth.items()
+        for (kind, value), count in increments.items()
         if kind in ("code", "le")
     }
 
@@ -322,7 +322,7 @@ class _World:
         stable, pods = self.arms[STABLE.revision], self.spec.serving.replicas
         for group in stable.start(pods, 0.0):
             group.born = -3600.0
-            group.count(self._growth(STABLE.revision, SERVED_BEFORE * group.size // pods, errors=None))
+            group.count(self._increments(STABLE.revision, SERVED_BEFORE * group.size // pods, errors=None))
             group.begin_scrapes(self.scenario.scrapes, self.random, -self.scenario.scrapes.interval - 10)
             group.scrape_before(0.0, lambda *_: None, self.by)
         self.routed = frozenset({STABLE.revision})
@@ -397,10 +397,10 @@ class _World:
             return
         name = group.name.rpartition("-")[0]
         requests = poisson(self.random, group.rate * (until - group.until))
-        growth = self._growth(name, requests, errors=self._shared(group.until, until))
+        increments = self._increments(name, requests, errors=self._shared(group.until, until))
         self.arms[name].requests += requests
-        self.arms[name].bad += growth["code", "500"]
-        group.count(growth)
+        self.arms[name].bad += increments["code", "500"]
+        group.count(increments)
         group.until = until
 
     def _shared(self, start: float, end: float) -> float | None:
@@ -494,7 +494,7 @@ class _World:
                 arm.stop(-more)
             for group in arm.start(max(0, more), ready_at):
                 # A predictor shows its series with 0 before its first request.
-                group.count(self._growth(arm.name, 0, errors=None))
+                group.count(self._increments(arm.name, 0, errors=None))
                 group.begin_scrapes(self.scenario.scrapes, self.random, ready_at)
         self.routed = desired.routed
         if desired.probing != self.probing:
@@ -522,18 +522,18 @@ class _World:
         pairs = int(self.unsent)
         self.unsent -= pairs
         for name, prober in self.probers.items():
-            prober.count(_as_probes(self._growth(name, pairs, errors=None)))
+            prober.count(_as_probes(self._increments(name, pairs, errors=None)))
             prober.scrape_before(self.seconds + seconds, lambda *_: None, self.by)
 
-    def _growth(self, name: str, requests: int, *, errors: float | None) -> Growth:
+    def _increments(self, name: str, requests: int, *, errors: float | None) -> Increments:
         """Return what so many requests add to the counters; `errors` is the share that fails, if shared."""
         scene = self.scenario
         worse = name == CANARY.revision and self.worse
         if errors is None:
             errors = scene.canary_errors if worse else scene.stable_errors
         stretch = scene.latency_ratio if worse else 1.0
-        growth = self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
-        return growth | grown(self.random, self.assumptions, requests, canary=worse)
+        increments = self.arms[name].answer(self.random, requests, errors, scene.latency, stretch)
+        return increments | grown(self.random, self.assumptions, requests, canary=worse)
 
     def _read_less(self, evidence: Evidence) -> None:
         """Stop counting buckets that `decide` has not chosen: it fixes its bounds for the whole release."""

@@ -7,7 +7,7 @@ import pytest
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Crashes, Evidence, Streak
 from modelrelease_operator.core.analysis.gates.threshold import key_of
-from modelrelease_operator.core.measurement.streams import own_stream
+from modelrelease_operator.core.measurement.indicators import own_indicator
 from modelrelease_operator.core.release.watch import suspicion
 from testbed.builders import a_spec
 
@@ -22,7 +22,7 @@ def asking(gate: dict[str, Any], **changes: Any) -> ReleaseSpec:
 
 
 def of_counts(new: tuple[int, int], old: tuple[int, int]) -> Evidence:
-    return counted(own_stream("refunds", REFUNDS["bad"], REFUNDS["total"]).key, new, old)
+    return counted(own_indicator("refunds", REFUNDS["bad"], REFUNDS["total"]).key, new, old)
 
 
 def counted(key: str, new: tuple[int, int], old: tuple[int, int]) -> Evidence:

@@ -20,9 +20,9 @@ from modelrelease_operator.core.analysis.assumptions import Assumption, BadShare
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import limits, notable, share_test
+from modelrelease_operator.core.measurement.indicators import Indicator, own_indicator
 from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, Place, short
 from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
-from modelrelease_operator.core.measurement.streams import Stream, own_stream
 from modelrelease_operator.core.query_results import Answer, NoAnswer, Tallied
 
 
@@ -58,14 +58,14 @@ class CountsKind(GateKind[Counts]):
         parameters: TestParameters,
         unready: str | None,
     ) -> GateTest:
-        return share_test(name, settings, _stream(name, settings), _bad(name), parameters)
+        return share_test(name, settings, _indicator(name, settings), _bad(name), parameters)
 
     @override
     def watched(
         self, name: str, settings: Counts, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
         yield WatchedShare(
-            key=_stream(name, settings).key,
+            key=_indicator(name, settings).key,
             what=_bad(name),
             notable=notable(settings.tolerated) if settings.compare_with_stable else None,
             limits=limits(settings.max_percent),
@@ -91,8 +91,8 @@ class CountsKind(GateKind[Counts]):
 KIND = CountsKind()
 
 
-def _stream(name: str, settings: Counts) -> Stream:
-    return own_stream(name, settings.bad, settings.total)
+def _indicator(name: str, settings: Counts) -> Indicator:
+    return own_indicator(name, settings.bad, settings.total)
 
 
 def _bad(name: str) -> str:

@@ -8,7 +8,7 @@ from modelrelease_operator.api.spec import ErrorRate
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE, limits, share_test
-from modelrelease_operator.core.measurement.streams import ERRORS
+from modelrelease_operator.core.measurement.indicators import ERRORS
 
 FAILS = "fails"
 

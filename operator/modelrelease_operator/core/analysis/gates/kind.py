@@ -25,7 +25,7 @@ class WatchedShare:
     """A share that a version that was promoted is held against its predecessor's by."""
 
     key: str
-    """Of the stream, in the counts that status keeps."""
+    """Of the indicator, in the counts that status keeps."""
     what: str
     """Verb of the sentence."""
     notable: Tolerance | None
@@ -101,7 +101,7 @@ class GateKind(ABC, Generic[S]):
     def watched(
         self, name: str, settings: S, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
-        """Yield the shares by which a promoted version is watched; `evidence` has the counts by stream."""
+        """Yield the shares by which a promoted version is watched; `evidence` has the counts by indicator."""
         yield from ()
 
     def broken(self, name: str, settings: S, streaks: Mapping[str, Streak]) -> str | None:

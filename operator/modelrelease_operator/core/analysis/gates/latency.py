@@ -9,8 +9,8 @@ from modelrelease_operator.api.spec import Latency
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
+from modelrelease_operator.core.measurement.indicators import bounds_of, slow_indicator
 from modelrelease_operator.core.measurement.series import pair_of
-from modelrelease_operator.core.measurement.streams import bounds_of, slow_stream
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
@@ -22,7 +22,7 @@ SLOW_TOGETHER = 10.0
 the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that is slow
 throughout is still found at once."""
 SLOW = "slow/"
-"""Begins the keys of the streams of slow requests."""
+"""Begins the keys of the indicators of slow requests."""
 
 
 class LatencyKind(GateKind[Latency]):
@@ -50,7 +50,7 @@ class LatencyKind(GateKind[Latency]):
         tail = {stable for stable, _ in compared[-2:]}
         comparisons = tuple(
             parameters.comparison(
-                slow_stream(canary, stable),
+                slow_indicator(canary, stable),
                 NO_WORSE,
                 SLOW_MARGIN if stable in tail else None,
                 together=SLOW_TOGETHER,
@@ -60,7 +60,7 @@ class LatencyKind(GateKind[Latency]):
         limit = None
         if limits:
             line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
-            limit = parameters.limit(slow_stream(limits[0], limits[0]), settings.max_percent, line)
+            limit = parameters.limit(slow_indicator(limits[0], limits[0]), settings.max_percent, line)
         allowed = f"stable's latency times {settings.tolerated.ratio:g}"
         return GateTest(
             name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha, comparisons=comparisons,

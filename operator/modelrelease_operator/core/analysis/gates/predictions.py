@@ -11,11 +11,11 @@ from modelrelease_operator.core.analysis.assumptions import BINS, Assumption, Sh
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import notable, tolerance
-from modelrelease_operator.core.analysis.prediction_shift import bin_streams, prediction_bins, why_not
+from modelrelease_operator.core.analysis.prediction_shift import bin_indicators, prediction_bins, why_not
 from modelrelease_operator.core.observed import Counter
 
 BIN = "bin/"
-"""Begins the keys of the streams of predictions."""
+"""Begins the keys of the indicators of predictions."""
 
 
 class PredictionsKind(GateKind[Predictions]):
@@ -45,7 +45,7 @@ class PredictionsKind(GateKind[Predictions]):
         """Compare the share of each bin. A model answers alike all day: no test starts late."""
         parameters = replace(parameters, planned=1, copies=1)
         tolerated, margin = tolerance(settings.tolerated), tolerance(settings.margin)
-        more = [parameters.comparison(stream, tolerated, margin) for stream in bin_streams(bounds)]
+        more = [parameters.comparison(indicator, tolerated, margin) for indicator in bin_indicators(bounds)]
         less = [replace(test, exchanged=True) for test in more]
         line = settings.tolerated
         return GateTest(

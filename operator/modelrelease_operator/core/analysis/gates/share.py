@@ -2,7 +2,7 @@
 
 from modelrelease_operator.api.spec import Line, Share
 from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest, TestParameters
-from modelrelease_operator.core.measurement.streams import Stream
+from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 NOTABLE = Tolerance(ratio=2.0, points=0.01)
@@ -14,17 +14,19 @@ def tolerance(line: Line) -> Tolerance:
     return Tolerance(ratio=line.ratio, points=line.points / 100)
 
 
-def share_test(name: str, asked: Share, stream: Stream, bad: str, parameters: TestParameters) -> GateTest:
-    """Compare the share of a stream that is bad, and hold it against a limit, as the gate asks."""
+def share_test(
+    name: str, asked: Share, indicator: Indicator, bad: str, parameters: TestParameters
+) -> GateTest:
+    """Compare the share of an indicator that is bad, and hold it against a limit, as the gate asks."""
     comparisons: tuple[Comparison, ...] = ()
     allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
     if asked.compare_with_stable:
         comparisons = (
-            parameters.comparison(stream, tolerance(asked.tolerated), parameters.widened(asked.margin)),
+            parameters.comparison(indicator, tolerance(asked.tolerated), parameters.widened(asked.margin)),
         )
     limit = None
     if asked.max_percent is not None:
-        limit = parameters.limit(stream, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+        limit = parameters.limit(indicator, asked.max_percent, f"the limit of {asked.max_percent:g} %")
     return GateTest(
         name=name, bad=bad, allowed=allowed, alpha=parameters.alpha, comparisons=comparisons, limit=limit
     )

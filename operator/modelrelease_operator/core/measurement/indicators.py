@@ -1,6 +1,6 @@
-"""From the predictor's counters to counts of bad requests, by arm and by stream.
+"""From the predictor's counters to counts of bad requests, by arm and by indicator.
 
-A stream is one way for a request to be bad: answered with 5xx, or slower than a bucket's bound.
+An indicator is one way for a request to be bad: answered with 5xx, or slower than a bucket's bound.
 """
 
 import zlib
@@ -29,14 +29,16 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """What counts as bad in each arm. Bounds (`le`, as Prometheus spells them) make it a latency stream."""
+class Indicator:
+    """What counts as bad in each arm. Bounds (`le`,
+    as Prometheus spells them) make it a latency indicator.
+    """
 
     key: str
     canary_bound: str | None = None
     stable_bound: str | None = None
     bin: str | None = None
-    """Makes it a stream of predictions: those in this bin count as bad."""
+    """Makes it an indicator of predictions: those in this bin count as bad."""
     own: bool = False
     """Counted by a gate's own queries, under its key."""
     probe: bool = False
@@ -50,15 +52,15 @@ class Stream:
         return PROBE if self.probe else PREDICTOR
 
     @property
-    def of_probes(self) -> "Stream":
-        """The same stream of the prober's counts."""
+    def of_probes(self) -> "Indicator":
+        """The same indicator of the prober's counts."""
         return replace(self, key=f"{PROBE}{self.key}", probe=True)
 
-    def interval(self, growth: "Growth", *, canary: str, stable: str) -> Interval:
+    def interval(self, increments: "Increments", *, canary: str, stable: str) -> Interval:
         """Return both arms' counts of one interval."""
         return Interval(
-            canary=self._arm(growth.get(canary, {}), self.canary_bound),
-            stable=self._arm(growth.get(stable, {}), self.stable_bound),
+            canary=self._arm(increments.get(canary, {}), self.canary_bound),
+            stable=self._arm(increments.get(stable, {}), self.stable_bound),
         )
 
     def _arm(self, names: Mapping[str, int], bound: str | None) -> ArmCounts:
@@ -71,15 +73,15 @@ class Stream:
         return _arm(names, bound, self.bin)
 
 
-Growth = Mapping[str, Mapping[str, int]]
+Increments = Mapping[str, Mapping[str, int]]
 """By revision and name of series (`SeriesKey.name`): how much it grew, over all pods."""
 
-ERRORS = Stream(key="errors")
+ERRORS = Indicator(key="errors")
 
 
-def slow_stream(canary_bound: str, stable_bound: str) -> Stream:
-    """Return the stream of canary requests above one bound beside stable requests above another."""
-    return Stream(
+def slow_indicator(canary_bound: str, stable_bound: str) -> Indicator:
+    """Return the indicator of canary requests above one bound beside stable requests above another."""
+    return Indicator(
         key=f"slow/{canary_bound}/{stable_bound}", canary_bound=canary_bound, stable_bound=stable_bound
     )
 
@@ -188,25 +190,25 @@ def bounds_of(latency: Latency, counters: Sequence[Counter], *, canary: str, sta
     return found
 
 
-def names_of(source: str, counted: Growth) -> dict[str, dict[str, int]]:
-    """Return the part of what was counted that comes from one source (`Stream.source`)."""
+def names_of(source: str, counted: Increments) -> dict[str, dict[str, int]]:
+    """Return the part of what was counted that comes from one source (`Indicator.source`)."""
     found = {}
     for revision, names in counted.items():
         found[revision] = {name: grown for name, grown in names.items() if source_of_name(name) == source}
     return found
 
 
-def own_stream(gate: str, bad: str, total: str) -> Stream:
-    """Return the stream of a gate's own queries: a gate that is edited counts anew."""
-    return Stream(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
+def own_indicator(gate: str, bad: str, total: str) -> Indicator:
+    """Return the indicator of a gate's own queries: a gate that is edited counts anew."""
+    return Indicator(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
 
 
-def own_values_of(tallies: Iterable[Tallied], stream: Stream) -> dict[str, int]:
+def own_values_of(tallies: Iterable[Tallied], indicator: Indicator) -> dict[str, int]:
     """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
-    return {own_series_of(one, stream.key): int(one.value) for one in tallies}
+    return {own_series_of(one, indicator.key): int(one.value) for one in tallies}
 
 
-def growth_of(deltas: Mapping[str, int]) -> Growth:
+def increments_of(deltas: Mapping[str, int]) -> Increments:
     """Sum each revision's growth over its pods, by name of series."""
     found: dict[str, dict[str, int]] = {}
     for series, grown in deltas.items():
@@ -217,11 +219,11 @@ def growth_of(deltas: Mapping[str, int]) -> Growth:
     return found
 
 
-def refused_probes(growth: Growth, *, canary: str, stable: str) -> Interval:
+def refused_probes(increments: Increments, *, canary: str, stable: str) -> Interval:
     """Count the probes of each arm, and as bad those that were refused."""
 
     def arm(revision: str) -> ArmCounts:
-        names = growth.get(revision, {})
+        names = increments.get(revision, {})
         results = [names.get(f"{PROBE}code={result}", 0) for result in words.PROBE_RESULTS]
         return ArmCounts(total=sum(results), bad=names.get(f"{PROBE}code={words.PROBE_REFUSED}", 0))
 
