@@ -26,7 +26,7 @@ from modelrelease_operator.api.status import (
 )
 from modelrelease_operator.core.analysis.gates.registry import answer_of
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
-from modelrelease_operator.core.measurement.queries import ARM, KIND, Place
+from modelrelease_operator.core.measurement.queries import ARM, KIND, QueryScope
 from modelrelease_operator.core.observed import (
     Commands,
     Counter,
@@ -35,7 +35,7 @@ from modelrelease_operator.core.observed import (
     Problem,
     Workload,
 )
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial
@@ -287,17 +287,17 @@ class World:
                 if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped:
                     yield revision, pod
 
-    def _answers(self) -> dict[str, Answer]:
+    def _answers(self) -> dict[str, QueryResult]:
         """Answer the gates' own queries as Prometheus would, where the operator asks them."""
         pair = judged_pair(self.status)
         gates = [gate for gate in self.spec.analysis.gates if gate.counts]
         if pair is None or not gates:
             return {}
         if not self.prometheus_up:
-            away = NoAnswer(verdict=Verdict.UNAVAILABLE, message="Prometheus does not answer")
+            away = NotMeasured(verdict=Verdict.UNAVAILABLE, message="Prometheus does not answer")
             return {gate.name: away for gate in gates}
         canary, stable = pair
-        place = Place(
+        query_scope = QueryScope(
             namespace="ml", release=RELEASE, canary=canary, stable=stable, interval=self.spec.analysis.period
         )
         arms = {canary.revision: "canary", stable.revision: "stable"}
@@ -308,7 +308,7 @@ class World:
             for (kind, of), count in pod.counters.items()
             if kind == "own"
         ]
-        return {gate.name: answer_of(gate, place, rows) for gate in gates}
+        return {gate.name: answer_of(gate, query_scope, rows) for gate in gates}
 
     def _apply(self, desired: Desired) -> None:
         wanted = {running.target.revision: running.replicas for running in desired.running}

@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.api.status import Verdict
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Counter, Metrics
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.metric_sources.source import Bins, MetricSource, Revisions
 from modelrelease_operator.settings import Settings
@@ -24,9 +24,9 @@ class PageSource:
             for revision in of.metrics
         )
 
-    async def answer(self, gate: Gate, place: Place) -> Answer:
+    async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         message = f"gate {gate.name}: pages have no query language"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
 
     async def read_bins(self, of: Revisions) -> Bins:
         return ()

@@ -20,7 +20,7 @@ from modelrelease_operator.cli.common import (
 )
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.analysis.gates.registry import kind_of
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import runtime_of
 
@@ -160,11 +160,11 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
             interval=spec.analysis.period, predictions=any(kind_of(gate).reads_bins for gate in gates),
         )  # fmt: skip
         stable, canary = arms_of(recording, parsed.stable, parsed.canary)
-        place = Place(
+        query_scope = QueryScope(
             namespace=namespace, release=release.name, interval=spec.analysis.period,
             stable=target_of(spec, recording, stable), canary=target_of(spec, recording, canary),
         )  # fmt: skip
-        return await history.with_answers(recording, spec, place), stable, canary
+        return await history.with_answers(recording, spec, query_scope), stable, canary
 
     recording, stable, canary = asyncio.run(recorded())
     return replay(spec, recording, stable=stable, canary=canary)

@@ -8,7 +8,7 @@ from typing import Any
 from modelrelease_contract.drift import DriftVerdict, FeatureDrift
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.api.status import Reason, Target
-from modelrelease_operator.core.query_results import Answers
+from modelrelease_operator.core.query_results import QueryResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ class Observed:
     route_refused: bool = False
     """Whether a person must mend that."""
     metrics: Metrics | NotDue = ()
-    answers: Answers = field(default_factory=dict)
+    answers: QueryResults = field(default_factory=dict)
     """What the gates' own queries gave."""
     hint: str | None = None
     """Why Prometheus does not show a ready pod of the canary, where that could be told."""

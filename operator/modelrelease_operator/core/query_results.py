@@ -11,7 +11,7 @@ from modelrelease_operator.api.status import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoAnswer:
+class NotMeasured:
     """Why a gate could not be asked at this look."""
 
     verdict: Verdict
@@ -20,7 +20,7 @@ class NoAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tallied:
+class CounterSample:
     """One of a person's own counters."""
 
     revision: str
@@ -33,14 +33,14 @@ class Tallied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
+class ScalarResult:
     """What the query of a threshold gave."""
 
     value: float
 
 
-Answer = tuple[Tallied, ...] | Number | NoAnswer
-Answers = Mapping[str, Answer]
+QueryResult = tuple[CounterSample, ...] | ScalarResult | NotMeasured
+QueryResults = Mapping[str, QueryResult]
 """By the gate's name."""
 
-NOT_ASKED = NoAnswer(verdict=Verdict.UNAVAILABLE, message="its query was not asked")
+NOT_QUERIED = NotMeasured(verdict=Verdict.UNAVAILABLE, message="its query was not asked")

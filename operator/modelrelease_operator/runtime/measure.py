@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Target, Verdict
 from modelrelease_operator.core.analysis.gates.registry import kind_of, shown
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import Answer, Answers, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult, QueryResults
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.serving_runtimes import runtime_of
 
@@ -22,7 +22,7 @@ class Measured:
     """What one look brought."""
 
     metrics: Metrics
-    answers: Answers = field(default_factory=dict)
+    answers: QueryResults = field(default_factory=dict)
     """What the gates' own queries gave, by the gate's name."""
     hint: str | None = None
     """Why the source does not show a ready pod, where that could be told."""
@@ -35,13 +35,13 @@ def revisions_of(namespace: str, release: str, *targets: Target) -> Revisions:
 
 
 async def measure(
-    source: MetricSource, spec: ReleaseSpec, place: Place, *, pods: Collection[str] = ()
+    source: MetricSource, spec: ReleaseSpec, query_scope: QueryScope, *, pods: Collection[str] = ()
 ) -> Measured:
     """Ask everything at once: a look must not outlast its interval by one slow query after another.
 
     `pods` are the canary's ready ones: of those that are not shown it is asked why.
     """
-    arms = revisions_of(place.namespace, place.release, place.canary, place.stable)
+    arms = revisions_of(query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable)
     gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
     metrics, answers = await asyncio.gather(
@@ -50,16 +50,16 @@ async def measure(
             predictions=any(kind_of(gate).reads_bins for gate in spec.analysis.gates),
             probes=spec.analysis.probe is not None,
         ),
-        asyncio.gather(*(_answer(source, gate, place, room) for gate in gates)),
+        asyncio.gather(*(_answer(source, gate, query_scope, room) for gate in gates)),
     )
     return Measured(
         metrics=metrics,
         answers={gate.name: answer for gate, answer in zip(gates, answers, strict=True)},
-        hint=await _hint(source, spec, arms, place.canary.revision, metrics, pods),
+        hint=await _hint(source, spec, arms, query_scope.canary.revision, metrics, pods),
     )
 
 
-def not_answered(spec: ReleaseSpec, why: MetricsUnavailable) -> dict[str, Answer]:
+def not_answered(spec: ReleaseSpec, why: MetricsUnavailable) -> dict[str, QueryResult]:
     """Return the answers of every gate with a query of its own when there was no time for any."""
     return {gate.name: _unavailable(gate, why.message) for gate in _with_queries(spec)}
 
@@ -87,14 +87,16 @@ async def _hint(
     return await source.explain_missing(arms, revision=canary, pods=missing)
 
 
-async def _answer(source: MetricSource, gate: Gate, place: Place, room: asyncio.Semaphore) -> Answer:
+async def _answer(
+    source: MetricSource, gate: Gate, query_scope: QueryScope, room: asyncio.Semaphore
+) -> QueryResult:
     try:
         # The wait for others of this release counts: ten slow gates take no longer than the slowest may.
         async with asyncio.timeout(source.patience_seconds), room:
-            return await source.answer(gate, place)
+            return await source.answer(gate, query_scope)
     except TimeoutError:
         return _unavailable(gate, f"this release's other queries took all of {source.seconds:g} s")
 
 
-def _unavailable(gate: Gate, why: str) -> NoAnswer:
-    return NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {why}")
+def _unavailable(gate: Gate, why: str) -> NotMeasured:
+    return NotMeasured(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {why}")

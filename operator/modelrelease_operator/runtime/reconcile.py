@@ -11,7 +11,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.drift.retraining import refused
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
 from modelrelease_operator.core.release.conditions import with_stall, with_trouble
 from modelrelease_operator.core.release.decide import decide
@@ -297,7 +297,7 @@ class Reconciler:
             return first
         if not is_due(status, spec, now):
             return decide(spec=spec, status=status, observed=replace(observed, metrics=NotDue()), now=now)
-        place = Place(
+        query_scope = QueryScope(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period,
         )  # fmt: skip
@@ -306,7 +306,7 @@ class Reconciler:
         limit = 2 * self.settings.prometheus_timeout_seconds
         try:
             async with asyncio.timeout(limit):
-                measured = await measure(await source.get(), spec, place, pods=pods)
+                measured = await measure(await source.get(), spec, query_scope, pods=pods)
         except TimeoutError:
             late = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
             measured = Measured(metrics=late, answers=not_answered(spec, late))

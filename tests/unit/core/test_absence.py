@@ -14,7 +14,7 @@ from modelrelease_operator.core.measurement.retention import (
     without_absent,
 )
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import Answer, NoAnswer, Tallied
+from modelrelease_operator.core.query_results import CounterSample, NotMeasured, QueryResult
 from testbed.builders import START, a_spec, a_target, seconds
 
 ERRORS = {"name": "errors", "errorRate": {}}
@@ -44,7 +44,7 @@ class Looks:
         metrics: Metrics = MetricsUnavailable(message="down")
         if shown is not None:
             metrics = tuple(one for pod, counts in shown.items() for one in counters(pod, *counts))
-        answer: Answer = NoAnswer(verdict=Verdict.UNAVAILABLE, message="down")
+        answer: QueryResult = NotMeasured(verdict=Verdict.UNAVAILABLE, message="down")
         if own is not None:
             answer = tuple(one for pod, counts in own.items() for one in tallies(pod, *counts))
         found = judge(
@@ -68,10 +68,10 @@ def counters(pod: str, total: int, bad: int) -> list[Counter]:
     return [Counter(revision=revision, pod=pod, code=code, value=count) for code, count in codes.items()]
 
 
-def tallies(pod: str, total: int, bad: int) -> list[Tallied]:
+def tallies(pod: str, total: int, bad: int) -> list[CounterSample]:
     revision = pod.split("-", maxsplit=1)[0]
     return [
-        Tallied(revision=revision, bad=kind, pod=pod, labels="", value=value)
+        CounterSample(revision=revision, bad=kind, pod=pod, labels="", value=value)
         for kind, value in ((False, total), (True, bad))
     ]
 

@@ -13,7 +13,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableStatus, Status, Verdict
 from modelrelease_operator.core.analysis.gates.registry import query_of
 from modelrelease_operator.core.analysis.judge import Judgement, judge
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from testbed.builders import START, a_spec, a_target
@@ -21,7 +21,9 @@ from testbed.servers import Handler, answering, hanging_up, never, serving
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)
-PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))
+PLACE = QueryScope(
+    namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10)
+)
 REFUNDS = {
     "bad": "orders_total{revision='{{revision}}',outcome='refund'}",
     "total": "orders_total{revision='{{revision}}'} # all of them",
@@ -261,7 +263,7 @@ async def test_a_server_in_trouble_leaves_a_gate_unmeasured_with_its_name_its_qu
 async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
     same = {"bad": "x{v='{{version}}'}", "total": "y{v='{{version}}'}"}
     spec = asking({"name": "same", "counts": same})
-    twin = Place(
+    twin = QueryScope(
         namespace="ml", release="qna", stable=STABLE, interval=timedelta(seconds=10),
         canary=a_target("2").model_copy(update={"version": "1"}),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from modelrelease_operator.core.measurement.series import (
     source_of_process,
 )
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Tallied
+from modelrelease_operator.core.query_results import CounterSample
 
 GATE = "counts/payments-1c2d3e4f"
 STORED = {
@@ -64,7 +64,7 @@ def test_a_counter_is_stored_under_the_text_that_it_always_had(counted: dict[str
 
 @pytest.mark.parametrize(("bad", "kind"), [(True, "bad"), (False, "total")])
 def test_a_gates_own_counter_is_stored_under_the_text_that_it_always_had(bad: bool, kind: str):
-    one = Tallied(revision="rev2", bad=bad, pod="pod-a", labels="0a1b2c3d", value=1.0)
+    one = CounterSample(revision="rev2", bad=bad, pod="pod-a", labels="0a1b2c3d", value=1.0)
     text = own_series_of(one, GATE)
     assert text == f"rev2|pod-a~0a1b2c3d|{kind}={GATE}"
     assert source_of_process(parse(text).process) == GATE

@@ -19,7 +19,7 @@ from aiohttp import web
 from modelrelease_operator.api.status import CanaryStatus, StableStatus, Status
 from modelrelease_operator.cli import main
 from modelrelease_operator.core.analysis.judge import judge
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.measure import measure
@@ -95,10 +95,12 @@ def chain_of(problem: BaseException | None) -> str:
 async def test_no_status_holds_it(page: str, credentials: Credentials, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     stable, canary = a_target("1"), a_target("2")
-    place = Place(namespace="ml", release="qna", canary=canary, stable=stable, interval=timedelta(seconds=10))
+    query_scope = QueryScope(
+        namespace="ml", release="qna", canary=canary, stable=stable, interval=timedelta(seconds=10)
+    )
     spec = a_spec(analysis={"gates": [{"name": "errors", "errorRate": {}}, QUEUE]})
     async with serving(echoing(page)) as address, asking(address, credentials=credentials) as source:
-        measured = await measure(source, spec, place, pods=["rev2-a"])
+        measured = await measure(source, spec, query_scope, pods=["rev2-a"])
     status = Status(
         stable=StableStatus(**stable.parts(), since=START), canary=CanaryStatus(**canary.parts(), since=START)
     )

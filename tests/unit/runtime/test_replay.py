@@ -16,7 +16,7 @@ import yaml
 from aiohttp import encode_basic_auth, web
 
 from modelrelease_operator.cli import main
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.statistics.random_variates import binomial
 from modelrelease_operator.core.whatif.recording import Recording
 from modelrelease_operator.core.whatif.replay import Replayed, arms_of, replay, target_of
@@ -107,10 +107,10 @@ class Prometheus:
         shown = [(at, counts[0]) for at, counts in looks if counts]
         info = {**labels, "__name__": "prediction_bins_info", "layout": "edges"}
         yield {"metric": info, "values": [[at, "1"] for at, _ in shown]}
-        for place, share in enumerate(revision.bins):
+        for query_scope, share in enumerate(revision.bins):
             values = [[at, str(int(total * share))] for at, total in shown]
             yield {
-                "metric": {**labels, "__name__": "prediction_bin_total", "bin": str(place)},
+                "metric": {**labels, "__name__": "prediction_bin_total", "bin": str(query_scope)},
                 "values": values,
             }
 
@@ -204,8 +204,8 @@ async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> R
             predictions=ANSWERS in given,
         )  # fmt: skip
         old, canary = (target_of(spec, recording, name) for name in ("old", "new"))
-        place = Place(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
-        recording = await history.with_answers(recording, spec, place)
+        query_scope = QueryScope(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
+        recording = await history.with_answers(recording, spec, query_scope)
     return replay(spec, recording, stable="old", canary="new")
 
 

@@ -57,7 +57,7 @@ from modelrelease_operator.core.measurement.samples import (
 )
 from modelrelease_operator.core.measurement.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import NOT_ASKED, Answers, NoAnswer, Tallied
+from modelrelease_operator.core.query_results import NOT_QUERIED, CounterSample, NotMeasured, QueryResults
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
 
 REFUSED = f"{PROBE}refused"
@@ -107,14 +107,14 @@ class _Look:
     """All that are asked (`gates_of`)."""
     pods: Mapping[str, Collection[str]]
     """By revision: the names of its ready pods."""
-    answers: Answers
+    answers: QueryResults
     now: datetime
     found: Newest
     """What Prometheus showed of both arms."""
     sight: Sight
-    trouble: NoAnswer | None
+    trouble: NotMeasured | None
     """Why that is not used at this look."""
-    troubles: Mapping[str, NoAnswer] = field(default_factory=dict)
+    troubles: Mapping[str, NotMeasured] = field(default_factory=dict)
     """By gate: why it could not be asked at this look."""
 
     @property
@@ -138,7 +138,7 @@ def judge(
     next_weight: int,
     now: datetime,
     pods: Mapping[str, Collection[str]] | None = None,
-    answers: Answers | None = None,
+    answers: QueryResults | None = None,
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
 
@@ -177,7 +177,7 @@ def judge(
 
 def _look_at(
     spec: ReleaseSpec, status: Status, metrics: Metrics, pods: Mapping[str, Collection[str]],
-    answers: Answers, now: datetime,
+    answers: QueryResults, now: datetime,
 ) -> _Look:  # fmt: skip
     """Say what is seen of both arms. Raises ValueError without a canary and a stable revision."""
     if status.canary is None or status.stable is None:
@@ -265,7 +265,7 @@ def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | 
 
 def _usable(
     metrics: Metrics, arms: tuple[str, str], bounds: frozenset[str] | None
-) -> tuple[Newest, NoAnswer | None]:
+) -> tuple[Newest, NotMeasured | None]:
     """Return the predictor's counters by process, or why this look at them is not used."""
     if isinstance(metrics, MetricsUnavailable):
         return NOTHING, _unavailable(metrics.message)
@@ -275,11 +275,11 @@ def _usable(
     return found, None
 
 
-def _unseen(sight: Sight) -> NoAnswer | None:
+def _unseen(sight: Sight) -> NotMeasured | None:
     """Say that one arm is not shown at all, or return None."""
     if sight.both or not (sight.canary.missing or sight.stable.missing):
         return None
-    return NoAnswer(verdict=Verdict.INSUFFICIENT, message=_missing(sight.canary, sight.stable))
+    return NotMeasured(verdict=Verdict.INSUFFICIENT, message=_missing(sight.canary, sight.stable))
 
 
 def _missing(*arms: Arm) -> str:
@@ -289,10 +289,10 @@ def _missing(*arms: Arm) -> str:
     return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
 
 
-def _troubles(look: _Look, evidence: Evidence) -> dict[str, NoAnswer]:
+def _troubles(look: _Look, evidence: Evidence) -> dict[str, NotMeasured]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
     shapes = _shapes(look)
-    found: dict[str, NoAnswer | None] = {}
+    found: dict[str, NotMeasured | None] = {}
     for gate in look.gates:
         kind = kind_of(gate)
         if kind.has_tests and kind.own_queries:
@@ -302,15 +302,15 @@ def _troubles(look: _Look, evidence: Evidence) -> dict[str, NoAnswer]:
     return {name: trouble for name, trouble in found.items() if trouble}
 
 
-def _own_trouble(look: _Look, gate: Gate) -> NoAnswer | None:
+def _own_trouble(look: _Look, gate: Gate) -> NotMeasured | None:
     """Say why a gate's own queries cannot be used at this look, or return None."""
-    answer = look.answers.get(gate.name, NOT_ASKED)
+    answer = look.answers.get(gate.name, NOT_QUERIED)
     if not isinstance(answer, tuple):
-        return _of_gate(gate.name, answer if isinstance(answer, NoAnswer) else NOT_ASKED)
+        return _of_gate(gate.name, answer if isinstance(answer, NotMeasured) else NOT_QUERIED)
     missing = _uncounted(look.pods, answer, look.arms)
     if missing is None:
         return None
-    return _of_gate(gate.name, NoAnswer(verdict=Verdict.INSUFFICIENT, message=missing))
+    return _of_gate(gate.name, NotMeasured(verdict=Verdict.INSUFFICIENT, message=missing))
 
 
 def _shapes(look: _Look) -> dict[bool, Shapes]:
@@ -321,7 +321,7 @@ def _shapes(look: _Look) -> dict[bool, Shapes]:
     return {probe: look.found.shapes(probe=probe) for probe in kinds}
 
 
-def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NoAnswer | None:
+def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NotMeasured | None:
     """Say why latencies do not compare at this look, or return None."""
     shown = shapes.get(is_of_probes(gate.name), {})
     if not kind_of(gate).cuts_histograms or not shown:
@@ -331,11 +331,11 @@ def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evi
     if why is None:
         return None
     passes, message = why
-    return NoAnswer(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)
+    return NotMeasured(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)
 
 
 def _uncounted(
-    pods: Mapping[str, Collection[str]], answer: Sequence[Tallied], arms: tuple[str, str]
+    pods: Mapping[str, Collection[str]], answer: Sequence[CounterSample], arms: tuple[str, str]
 ) -> str | None:
     """Say which ready pods a gate's own query does not count, if it is more than a few of an arm."""
     ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
@@ -355,7 +355,7 @@ def _uncounted(
     return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
 
 
-def _of_gate(name: str, said: NoAnswer) -> NoAnswer:
+def _of_gate(name: str, said: NotMeasured) -> NotMeasured:
     message = f"gate {name}: {said.message}"
     if said.verdict is Verdict.UNAVAILABLE:
         message = f"gate {name} could not be measured, so nothing moves: {said.message}"
@@ -435,7 +435,7 @@ def _increments(
 
 def _own_answers(
     look: _Look, gate_tests: Sequence[GateTest]
-) -> Iterator[tuple[Indicator, tuple[Tallied, ...] | None]]:
+) -> Iterator[tuple[Indicator, tuple[CounterSample, ...] | None]]:
     """Yield every indicator of a gate's own queries with what they gave;
     None where they could not be asked.
     """
@@ -450,7 +450,7 @@ def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateSta
     found, streaks = [], {}
     interval = _between_scrapes(look, evidence)
     for gate in look.spec.analysis.gates:
-        kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_ASKED)
+        kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_QUERIED)
         key = kind.streak_key(gate.name, gate.settings)
         if key is None:
             continue
@@ -608,19 +608,19 @@ def _effective_weight(evidence: Evidence) -> float | None:
     return round(100 * canary.total / total, 1) if total else None
 
 
-def _unavailable(why: str) -> NoAnswer:
+def _unavailable(why: str) -> NotMeasured:
     message = f"metrics are unavailable, so nothing moves: {why}"
-    return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+    return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
 
 
-def _kept(status: Status, name: str, why: NoAnswer, *, dry_run: bool) -> GateStatus:
+def _kept(status: Status, name: str, why: NotMeasured, *, dry_run: bool) -> GateStatus:
     """Return a gate with the figures of its last look: what was not measured says nothing, for or against."""
     known = next((gate for gate in status.gates if gate.name == name), None)
     fresh = known or GateStatus(name=name, verdict=why.verdict, message=why.message)
     return fresh.but(dry_run=dry_run, verdict=why.verdict, message=why.message)
 
 
-def _held(spec: ReleaseSpec, status: Status, why: NoAnswer) -> Judgement:
+def _held(spec: ReleaseSpec, status: Status, why: NotMeasured) -> Judgement:
     """Keep every count and all evidence."""
     return Judgement(
         evidence=status.evidence,

@@ -21,7 +21,7 @@ from modelrelease_operator.core.measurement.series import (
     source_of_name,
 )
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Tallied
+from modelrelease_operator.core.query_results import CounterSample
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -203,7 +203,7 @@ def own_indicator(gate: str, bad: str, total: str) -> Indicator:
     return Indicator(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
 
 
-def own_values_of(tallies: Iterable[Tallied], indicator: Indicator) -> dict[str, int]:
+def own_values_of(tallies: Iterable[CounterSample], indicator: Indicator) -> dict[str, int]:
     """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
     return {own_series_of(one, indicator.key): int(one.value) for one in tallies}
 

@@ -40,12 +40,12 @@ from modelrelease_operator.core.measurement.series import (
     process_of,
     source_of_name,
 )
-from modelrelease_operator.core.query_results import Tallied
+from modelrelease_operator.core.query_results import CounterSample
 
 PATIENCE = 1.125
 """Scrape intervals to wait for a pod's first sample before counting begins without it."""
 
-Own = tuple[Indicator, tuple[Tallied, ...] | None]
+Own = tuple[Indicator, tuple[CounterSample, ...] | None]
 """An indicator of a gate's own queries with what they gave; None where they could not be asked."""
 
 

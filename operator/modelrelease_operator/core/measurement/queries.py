@@ -9,12 +9,12 @@ ARM, KIND = "modelrelease_arm", "modelrelease_kind"
 """Labels that mark which of the four queries of a gate a series is of."""
 NO_IDENTITY = frozenset({"__name__", ARM, KIND, "job", "instance", "prometheus", "prometheus_replica"})
 """Labels by which two copies of one pod's counter may differ: it is counted once."""
-SHOWN = 120
+MAX_QUERY_CHARS = 120
 """Characters of a query in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class QueryScope:
     """What the placeholders of a query stand for."""
 
     namespace: str
@@ -23,7 +23,7 @@ class Place:
     stable: Target
     interval: timedelta
 
-    def fill(self, query: str, arm: Target) -> str:
+    def render(self, query: str, arm: Target) -> str:
         """Return a query for one arm."""
         values = {
             "release": self.release,
@@ -40,4 +40,4 @@ class Place:
 def short(query: str) -> str:
     """Return a query on one line, as a sentence names it."""
     flat = " ".join(query.split())
-    return flat if len(flat) <= SHOWN else f"{flat[:SHOWN]}…"
+    return flat if len(flat) <= MAX_QUERY_CHARS else f"{flat[:MAX_QUERY_CHARS]}…"

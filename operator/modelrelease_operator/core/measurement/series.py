@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Final
 
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Tallied
+from modelrelease_operator.core.query_results import CounterSample
 
 PREDICTOR: Final = ""
 """The source of the predictor's own counters."""
@@ -87,7 +87,7 @@ def series_of(counter: Counter) -> str:
     return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
 
 
-def own_series_of(one: Tallied, indicator: str) -> str:
+def own_series_of(one: CounterSample, indicator: str) -> str:
     """Return the text of the key of a counter of a gate's own queries;
     `indicator` is their indicator's key.
     """

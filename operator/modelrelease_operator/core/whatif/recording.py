@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Answers
+from modelrelease_operator.core.query_results import QueryResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Look:
 
     at: datetime
     counters: tuple[Counter, ...]
-    answers: Answers = field(default_factory=dict)
+    answers: QueryResults = field(default_factory=dict)
     """What the gates' own queries gave at that moment."""
 
 

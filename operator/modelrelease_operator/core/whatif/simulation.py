@@ -31,7 +31,7 @@ from modelrelease_operator.core.analysis.gates.registry import assumed, kind_of
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
 from modelrelease_operator.core.measurement.series import INFINITY
 from modelrelease_operator.core.observed import Counter, Observed, Workload
-from modelrelease_operator.core.query_results import Answer, Number, Tallied
+from modelrelease_operator.core.query_results import CounterSample, QueryResult, ScalarResult
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
@@ -233,12 +233,12 @@ class _Arm:
             if server in group.shown:
                 yield from _counters(self.name, group.name, *group.shown[server])
 
-    def tallied(self, gate: str, server: int) -> Iterable[Tallied]:
+    def tallied(self, gate: str, server: int) -> Iterable[CounterSample]:
         for group in self.groups:
             _, _, counters = group.shown.get(server, (0.0, 0.0, {}))
             for kind in ("total", "bad"):
                 if (count := counters.get((kind, gate))) is not None:
-                    yield Tallied(
+                    yield CounterSample(
                         revision=self.name, bad=kind == "bad", pod=group.name, labels="", value=count
                     )
 
@@ -439,7 +439,7 @@ class _World:
 
     def _seen(self) -> Observed:
         metrics: list[Counter] = []
-        answers: dict[str, Answer] = {}
+        answers: dict[str, QueryResult] = {}
         if judged_pair(self.status):
             server = self.random.randrange(self.scenario.scrapes.servers)
             for arm in self.arms.values():
@@ -463,7 +463,7 @@ class _World:
             answers=answers,
         )
 
-    def _answers(self, server: int) -> Iterable[tuple[str, Answer]]:
+    def _answers(self, server: int) -> Iterable[tuple[str, QueryResult]]:
         """What the gates' own queries give now."""
         for gate in self.spec.analysis.gates:
             one = self.assumptions.get(gate.name)
@@ -477,7 +477,7 @@ class _World:
                 value = one.at(since // self.spec.analysis.period)
                 if like_stable:
                     value = kind_of(gate).calm_value(gate.settings)
-                yield gate.name, Number(value=value)
+                yield gate.name, ScalarResult(value=value)
 
     def _workload(self, name: str, arm: _Arm) -> Workload:
         names = frozenset(group.name for group in arm.groups if group.ready_at <= self.seconds)

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.core.drift.windows import BinSample
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import Answer
+from modelrelease_operator.core.query_results import QueryResult
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.settings import Settings
@@ -47,7 +47,7 @@ class MetricSource(Protocol):
         `predictions`: those of predictions by bin, too. `probes`: those of the prober, too.
         """
 
-    async def answer(self, gate: Gate, place: Place) -> Answer:
+    async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         """Return what a gate's own queries give. A source without a query language says that it has none."""
 
     async def read_bins(self, of: Revisions) -> Bins:

@@ -33,13 +33,15 @@ from modelrelease_operator.core.analysis.gates.registry import (
     shown,
 )
 from modelrelease_operator.core.analysis.judge import judge
-from modelrelease_operator.core.measurement.queries import Place
-from modelrelease_operator.core.query_results import Answer, Number
+from modelrelease_operator.core.measurement.queries import QueryScope
+from modelrelease_operator.core.query_results import QueryResult, ScalarResult
 from testbed.builders import START, a_spec, a_target
 
 STABLE = StableStatus(**a_target("1").parts(), since=START)
 CANARY = CanaryStatus(**a_target("2").parts(), since=START)
-PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))
+PLACE = QueryScope(
+    namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10)
+)
 
 
 class Burn(GateSettings):
@@ -62,22 +64,28 @@ class BurnKind(GateKind[Burn]):
     own_queries = True
     form = "BURN, such as 1.5"
 
-    def query(self, settings: Burn, place: Place) -> str:
-        return f'burn{{revision="{place.canary.revision}"}}'
+    def query(self, settings: Burn, query_scope: QueryScope) -> str:
+        return f'burn{{revision="{query_scope.canary.revision}"}}'
 
     def queries(self, settings: Burn) -> tuple[str, ...]:
         return ("burn",)
 
-    def answer(self, settings: Burn, place: Place, result: Any) -> Answer:
-        return Number(value=float(result[0]["value"][1]))
+    def answer(self, settings: Burn, query_scope: QueryScope, result: Any) -> QueryResult:
+        return ScalarResult(value=float(result[0]["value"][1]))
 
     def streak_key(self, name: str, settings: Burn) -> str:
         return name
 
     def look_at(
-        self, gate: Gate, settings: Burn, answer: Answer, streak: Streak, now: datetime, interval: timedelta
+        self,
+        gate: Gate,
+        settings: Burn,
+        answer: QueryResult,
+        streak: Streak,
+        now: datetime,
+        interval: timedelta,
     ) -> tuple[GateStatus, Streak]:
-        slow = isinstance(answer, Number) and answer.value <= settings.fastest
+        slow = isinstance(answer, ScalarResult) and answer.value <= settings.fastest
         verdict = Verdict.PASS if slow else Verdict.FAIL
         return GateStatus(name=gate.name, verdict=verdict, message=f"burn: {verdict}"), streak
 
@@ -129,7 +137,7 @@ def test_a_kind_that_is_put_in_is_asked_in_its_own_words(spec: ReleaseSpec):
     [gate] = spec.analysis.gates
     assert query_of(gate, PLACE) == 'burn{revision="rev2"}'
     assert shown(gate) == "`burn`"
-    assert answer_of(gate, PLACE, [{"value": [0, "1.5"]}]) == Number(value=1.5)
+    assert answer_of(gate, PLACE, [{"value": [0, "1.5"]}]) == ScalarResult(value=1.5)
     assert "answered nonsense to `burn`" in getattr(answer_of(gate, PLACE, []), "message", "")
 
 
@@ -141,7 +149,7 @@ def test_a_kind_that_is_put_in_decides(spec: ReleaseSpec, burn: float, verdict: 
         metrics=(),
         next_weight=50,
         now=START,
-        answers={"budget": Number(value=burn)},
+        answers={"budget": ScalarResult(value=burn)},
     )
     assert judgement.verdict is verdict
     assert judgement.message == f"burn: {verdict}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.runtime.measure import measure
 from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import meaning_of
 from testbed.builders import a_spec, a_target
@@ -53,13 +53,13 @@ async def test_it_is_asked_when_a_ready_pod_is_missing_and_once_a_minute_at_most
         rows = [{"metric": labels, "value": [1, "4"]}]
         return web.Response(text=json.dumps({"status": "success", "data": {"result": rows}}))
 
-    place = Place(
+    query_scope = QueryScope(
         namespace="ml", release="qna", canary=a_target("2"), stable=a_target("1"),
         interval=a_spec().analysis.period,
     )  # fmt: skip
     async with serving(handler) as address, asking(address) as source:
-        found = [await measure(source, a_spec(), place, pods=[POD]) for _ in range(3)]
-        shown = await measure(source, a_spec(), place, pods=["another"])
+        found = [await measure(source, a_spec(), query_scope, pods=[POD]) for _ in range(3)]
+        shown = await measure(source, a_spec(), query_scope, pods=["another"])
     assert [one.hint for one in found] == [found[0].hint] * 3
     assert found[0].hint is not None
     assert "`pod` (it has `kubernetes_pod_name`)" in found[0].hint

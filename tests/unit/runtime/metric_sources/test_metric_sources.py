@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.api.status import Recipe, Verdict
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured
 from modelrelease_operator.runtime.measure import measure, revisions_of
 from modelrelease_operator.runtime.metric_sources import registry
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
@@ -24,7 +24,9 @@ from tests.support.foreign_server import FOREIGN_IMAGE, registered
 from tests.support.pages import Pages
 
 STABLE, CANARY = a_target("1"), a_target("2", recipe=Recipe(image=FOREIGN_IMAGE))
-PLACE = Place(namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10))
+PLACE = QueryScope(
+    namespace="ml", release="qna", canary=CANARY, stable=STABLE, interval=timedelta(seconds=10)
+)
 QUEUE = {"name": "queue", "threshold": {"query": "queue_length", "max": 1}}
 
 
@@ -63,7 +65,7 @@ async def test_a_look_at_another_source_brings_counters_with_times_and_says_what
         Counter(revision="rev2", pod="rev2-a", code="200", value=7, at=100.0, started=40.0),
         Counter(revision="rev1", pod="rev1-a", code="200", value=7, at=100.0, started=40.0),
     )
-    assert measured.answers["queue"] == NoAnswer(
+    assert measured.answers["queue"] == NotMeasured(
         verdict=Verdict.UNAVAILABLE, message="gate queue: pages have no query language"
     )
     assert measured.hint == "rev2-b shows no page"

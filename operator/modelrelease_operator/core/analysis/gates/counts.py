@@ -21,9 +21,9 @@ from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParamet
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import limits, notable, share_test
 from modelrelease_operator.core.measurement.indicators import Indicator, own_indicator
-from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, Place, short
+from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, QueryScope, short
 from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
-from modelrelease_operator.core.query_results import Answer, NoAnswer, Tallied
+from modelrelease_operator.core.query_results import CounterSample, NotMeasured, QueryResult
 
 
 class CountsKind(GateKind[Counts]):
@@ -33,10 +33,10 @@ class CountsKind(GateKind[Counts]):
     form = "STABLE:CANARY, two shares of requests that are bad, such as 0.01:0.02"
 
     @override
-    def query(self, settings: Counts, place: Place) -> str:
+    def query(self, settings: Counts, query_scope: QueryScope) -> str:
         parts = [
-            _marked(place.fill(query, arm), name, kind)
-            for name, arm in (("canary", place.canary), ("stable", place.stable))
+            _marked(query_scope.render(query, arm), name, kind)
+            for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable))
             for kind, query in (("bad", settings.bad), ("total", settings.total))
         ]
         return "\nor\n".join(parts)
@@ -46,8 +46,8 @@ class CountsKind(GateKind[Counts]):
         return settings.bad, settings.total
 
     @override
-    def answer(self, settings: Counts, place: Place, result: Any) -> Answer:
-        return _tallies(settings, place, result)
+    def answer(self, settings: Counts, query_scope: QueryScope, result: Any) -> QueryResult:
+        return _tallies(settings, query_scope, result)
 
     @override
     def gate_test(
@@ -105,39 +105,43 @@ def _marked(query: str, arm: str, kind: str) -> str:
     return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
 
 
-def _tallies(asked: Counts, place: Place, result: Iterable[dict[str, Any]]) -> Answer:
-    if place.fill(asked.total, place.canary) == place.fill(asked.total, place.stable):
+def _tallies(asked: Counts, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
+    if query_scope.render(asked.total, query_scope.canary) == query_scope.render(
+        asked.total, query_scope.stable
+    ):
         message = (
             f"`{short(asked.total)}` asks the same of both arms, "
-            f"which both have version {place.canary.version}; use {{{{revision}}}}"
+            f"which both have version {query_scope.canary.version}; use {{{{revision}}}}"
         )
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
-    found: dict[Any, Tallied] = {}
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
+    found: dict[Any, CounterSample] = {}
     for row in result:
-        one = _tallied(asked, place, row["metric"], float(row["value"][1]))
-        if isinstance(one, NoAnswer):
+        one = _tallied(asked, query_scope, row["metric"], float(row["value"][1]))
+        if isinstance(one, NotMeasured):
             return one
         key = (one.revision, one.bad, one.pod, one.labels)
         known = found.setdefault(key, one)
         found[key] = max(known, one, key=attrgetter("value"))
-    for name, arm in (("canary", place.canary), ("stable", place.stable)):
+    for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable)):
         if not any(one.revision == arm.revision and not one.bad for one in found.values()):
             message = f"`{short(asked.total)}` found nothing for {name} {arm.version} yet"
-            return NoAnswer(verdict=Verdict.INSUFFICIENT, message=message)
+            return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
     return tuple(found.values())
 
 
-def _tallied(asked: Counts, place: Place, labels: dict[str, str], value: float) -> Tallied | NoAnswer:
+def _tallied(
+    asked: Counts, query_scope: QueryScope, labels: dict[str, str], value: float
+) -> CounterSample | NotMeasured:
     bad = labels[KIND_LABEL] == "bad"
     query = f"`{short(asked.bad if bad else asked.total)}`"
     pod = labels.get("pod") or labels.get("instance")
     if not pod:
         message = f"{query} must keep the label pod or instance: a sum over pods falls when one goes"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     if not (math.isfinite(value) and value >= 0 and value.is_integer()):
         message = f"{query} gives {value:g}, which is no number of requests; it must return raw counters"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     identity = {name: text for name, text in labels.items() if name not in NO_IDENTITY}
     digest = hashlib.blake2s(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
-    arm = {"canary": place.canary, "stable": place.stable}[labels[ARM]]
-    return Tallied(revision=arm.revision, bad=bad, pod=pod, labels=digest, value=value)
+    arm = {"canary": query_scope.canary, "stable": query_scope.stable}[labels[ARM]]
+    return CounterSample(revision=arm.revision, bad=bad, pod=pod, labels=digest, value=value)

@@ -11,9 +11,9 @@ from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import GateStatus, Streak, Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 S = TypeVar("S", bound=GateSettings)
@@ -54,7 +54,7 @@ class GateKind(ABC, Generic[S]):
 
     # -- what is asked
 
-    def query(self, settings: S, place: Place) -> str | None:
+    def query(self, settings: S, query_scope: QueryScope) -> str | None:
         """Return what is to be asked, or None where the servers' own counters answer."""
         return None
 
@@ -62,9 +62,9 @@ class GateKind(ABC, Generic[S]):
         """Return its queries as a person wrote them."""
         return ()
 
-    def answer(self, settings: S, place: Place, result: Any) -> Answer:
+    def answer(self, settings: S, query_scope: QueryScope, result: Any) -> QueryResult:
         """Return what Prometheus' answer to the query means; whatever it raises is nonsense."""
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message="it has no query")
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message="it has no query")
 
     # -- its tests
 
@@ -87,7 +87,7 @@ class GateKind(ABC, Generic[S]):
         return timedelta(0)
 
     def look_at(
-        self, gate: Gate, settings: S, answer: Answer, streak: Streak, now: datetime, interval: timedelta
+        self, gate: Gate, settings: S, answer: QueryResult, streak: Streak, now: datetime, interval: timedelta
     ) -> tuple[GateStatus, Streak] | None:
         """Return what it says after one more look, and its looks in a row; None where it has tests."""
         return None

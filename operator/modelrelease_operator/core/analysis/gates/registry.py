@@ -13,9 +13,9 @@ from modelrelease_operator.core.analysis.assumptions import Assumption
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind
 from modelrelease_operator.core.analysis.probes import gates_of, is_of_probes
-from modelrelease_operator.core.measurement.queries import Place, short
+from modelrelease_operator.core.measurement.queries import QueryScope, short
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 
 
 def kinds_of(gate: type[Gate]) -> dict[type[GateSettings], GateKind[Any]]:
@@ -37,9 +37,9 @@ def kind_of(gate: Gate) -> GateKind[Any]:
     return KINDS[type(gate.settings)]
 
 
-def query_of(gate: Gate, place: Place) -> str | None:
+def query_of(gate: Gate, query_scope: QueryScope) -> str | None:
     """Return what is to be asked for a gate, or None for one that the servers' own counters answer."""
-    return kind_of(gate).query(gate.settings, place)
+    return kind_of(gate).query(gate.settings, query_scope)
 
 
 def shown(gate: Gate) -> str:
@@ -47,13 +47,13 @@ def shown(gate: Gate) -> str:
     return " and ".join(f"`{short(query)}`" for query in kind_of(gate).queries(gate.settings))
 
 
-def answer_of(gate: Gate, place: Place, result: Any) -> Answer:
+def answer_of(gate: Gate, query_scope: QueryScope, result: Any) -> QueryResult:
     """Return what Prometheus' answer means; anything that is not understood is no answer."""
     try:
-        return kind_of(gate).answer(gate.settings, place, result)
+        return kind_of(gate).answer(gate.settings, query_scope, result)
     except (LookupError, ValueError, TypeError, AttributeError) as problem:
         message = f"Prometheus answered nonsense to {shown(gate)}: {problem!r}"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message[:500])
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message[:500])
 
 
 def assumed(spec: ReleaseSpec, *, stable_errors: float, canary_errors: float) -> dict[str, Assumption]:

@@ -14,8 +14,8 @@ from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import GateStatus, Streak, Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption, Values
 from modelrelease_operator.core.analysis.gates.kind import GateKind
-from modelrelease_operator.core.measurement.queries import Place, short
-from modelrelease_operator.core.query_results import Answer, NoAnswer, Number
+from modelrelease_operator.core.measurement.queries import QueryScope, short
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult, ScalarResult
 
 
 class ThresholdKind(GateKind[Threshold]):
@@ -26,15 +26,15 @@ class ThresholdKind(GateKind[Threshold]):
     form = "VALUE,VALUE,..., a number for each look, of which the last stays, such as 0.4,0.6"
 
     @override
-    def query(self, settings: Threshold, place: Place) -> str:
-        return place.fill(settings.query, place.canary)
+    def query(self, settings: Threshold, query_scope: QueryScope) -> str:
+        return query_scope.render(settings.query, query_scope.canary)
 
     @override
     def queries(self, settings: Threshold) -> tuple[str, ...]:
         return (settings.query,)
 
     @override
-    def answer(self, settings: Threshold, place: Place, result: Any) -> Answer:
+    def answer(self, settings: Threshold, query_scope: QueryScope, result: Any) -> QueryResult:
         return _number(settings, result)
 
     @override
@@ -42,7 +42,7 @@ class ThresholdKind(GateKind[Threshold]):
         self,
         gate: Gate,
         settings: Threshold,
-        answer: Answer,
+        answer: QueryResult,
         streak: Streak,
         now: datetime,
         interval: timedelta,
@@ -95,19 +95,19 @@ class ThresholdKind(GateKind[Threshold]):
 KIND = ThresholdKind()
 
 
-def _number(asked: Threshold, result: Any) -> Answer:
+def _number(asked: Threshold, result: Any) -> QueryResult:
     query = f"`{short(asked.query)}`"
     scalar = len(result) == 2 and not isinstance(result[0], Mapping)
     if not scalar and not result:
-        return NoAnswer(verdict=Verdict.INSUFFICIENT, message=f"{query} found nothing")
+        return NotMeasured(verdict=Verdict.INSUFFICIENT, message=f"{query} found nothing")
     if not scalar and len(result) > 1:
         message = f"{query} gives {len(result)} series and must give one; put sum() or max() around it"
-        return NoAnswer(verdict=Verdict.UNAVAILABLE, message=message)
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     value = float(result[1] if scalar else result[0]["value"][1])
     if not math.isfinite(value):
         message = f"{query} gives {value}, which is no number to compare (no requests yet?)"
-        return NoAnswer(verdict=Verdict.INSUFFICIENT, message=message)
-    return Number(value=value)
+        return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
+    return ScalarResult(value=value)
 
 
 def key_of(gate: str, asked: Threshold) -> str:
@@ -116,14 +116,14 @@ def key_of(gate: str, asked: Threshold) -> str:
 
 
 def _look_at(
-    gate: Gate, asked: Threshold, answer: Answer, streak: Streak, *, now: datetime, interval: timedelta
+    gate: Gate, asked: Threshold, answer: QueryResult, streak: Streak, *, now: datetime, interval: timedelta
 ) -> tuple[GateStatus, Streak]:
     """Return what a gate says after one more look, and its looks in a row.
 
     A look without a number ends the row: looks on both sides of a gap are not in a row.
     """
-    if not isinstance(answer, Number):
-        said = answer if isinstance(answer, NoAnswer) else None
+    if not isinstance(answer, ScalarResult):
+        said = answer if isinstance(answer, NotMeasured) else None
         verdict = said.verdict if said else Verdict.UNAVAILABLE
         message = said.message if said else "its query was not asked for a number"
         found = GateStatus(

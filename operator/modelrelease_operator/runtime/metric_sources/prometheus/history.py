@@ -13,9 +13,9 @@ from urllib.request import getproxies, proxy_bypass
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.credentials import Credentials
@@ -104,14 +104,16 @@ class PrometheusHistory:
         kept = (Look(at=at, counters=table.get(index, ())) for index, at in enumerate(moments))
         return Recording(looks=tuple(kept), versions=versions)
 
-    async def with_answers(self, recording: Recording, spec: ReleaseSpec, place: Place) -> Recording:
+    async def with_answers(
+        self, recording: Recording, spec: ReleaseSpec, query_scope: QueryScope
+    ) -> Recording:
         """Return a recording with what the gates' own queries would have given at each of its looks.
 
         A query that Prometheus refuses leaves its gate unmeasured, as it would have been then.
         """
-        queries = [(gate, query) for gate in spec.analysis.gates if (query := query_of(gate, place))]
+        queries = [(gate, query) for gate in spec.analysis.gates if (query := query_of(gate, query_scope))]
         columns = await asyncio.gather(
-            *(self._answers(gate, query, place, recording) for gate, query in queries)
+            *(self._answers(gate, query, query_scope, recording) for gate, query in queries)
         )
         by_gate = {gate.name: column for (gate, _), column in zip(queries, columns, strict=True)}
         looks = (
@@ -120,21 +122,23 @@ class PrometheusHistory:
         )
         return replace(recording, looks=tuple(looks))
 
-    async def _answers(self, gate: Gate, query: str, place: Place, recording: Recording) -> list[Answer]:
+    async def _answers(
+        self, gate: Gate, query: str, query_scope: QueryScope, recording: Recording
+    ) -> list[QueryResult]:
         """Return a gate's answer at every look: what is missing in a range is an empty answer."""
         moments = [look.at for look in recording.looks]
         by_moment: ByMoment = {}
         try:
-            async for first, rows in self._parts(query, moments, place.interval):
-                by_moment |= self._understood(partial(_by_moment, rows, first, moments, place.interval))
+            async for first, rows in self._parts(query, moments, query_scope.interval):
+                by_moment |= self._understood(partial(_by_moment, rows, first, moments, query_scope.interval))
         except QueryRefused as refused:
-            unmeasured = NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}")
+            unmeasured = NotMeasured(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}")
             return [unmeasured] * len(moments)
-        return [self._answer(gate, place, by_moment.get(index, [])) for index in range(len(moments))]
+        return [self._answer(gate, query_scope, by_moment.get(index, [])) for index in range(len(moments))]
 
-    def _answer(self, gate: Gate, place: Place, rows: list[dict[str, Any]]) -> Answer:
-        answer = answer_of(gate, place, rows)
-        if isinstance(answer, NoAnswer):
+    def _answer(self, gate: Gate, query_scope: QueryScope, rows: list[dict[str, Any]]) -> QueryResult:
+        answer = answer_of(gate, query_scope, rows)
+        if isinstance(answer, NotMeasured):
             # What is not understood is quoted, and may quote the credentials.
             return replace(answer, message=self._client.hidden(answer.message))
         return answer

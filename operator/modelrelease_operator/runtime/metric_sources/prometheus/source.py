@@ -10,9 +10,9 @@ from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
 from modelrelease_operator.core.drift.windows import BinSample
-from modelrelease_operator.core.measurement.queries import Place
+from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import Answer, NoAnswer
+from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus import diagnose
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
@@ -109,15 +109,15 @@ class PrometheusSource:
         problem = await self._ask(self._question(query, lambda row: samples.append(bin_sample(row))))
         return problem if isinstance(problem, MetricsUnavailable) else tuple(samples)
 
-    async def answer(self, gate: Gate, place: Place) -> Answer:
+    async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         """Return what a gate's own queries give."""
-        rows = await self.query(query_of(gate, place) or "")
+        rows = await self.query(query_of(gate, query_scope) or "")
         if isinstance(rows, MetricsUnavailable):
-            return NoAnswer(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {rows.message}")
-        answer = answer_of(gate, place, rows)
-        if isinstance(answer, NoAnswer):
+            return NotMeasured(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {rows.message}")
+        answer = answer_of(gate, query_scope, rows)
+        if isinstance(answer, NotMeasured):
             # What is not understood is quoted, and may quote the credentials.
-            return NoAnswer(verdict=answer.verdict, message=self._client.hidden(answer.message))
+            return NotMeasured(verdict=answer.verdict, message=self._client.hidden(answer.message))
         return answer
 
     async def query(self, query: str) -> list[Any] | MetricsUnavailable:
