@@ -31,7 +31,7 @@ from modelrelease_operator.core.whatif.planning import (
     between_looks,
     plan,
 )
-from modelrelease_operator.core.whatif.warnings import cautions
+from modelrelease_operator.core.whatif.warnings import warnings_of
 
 DETAILS = """\
 Says for each step what a healthy canary needs to pass, and how soon one that
@@ -91,8 +91,8 @@ def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
     ]
     if own := _own_gates(release, conditions, made):
         parts += ["", *(indented(text, first="") for text in own)]
-    for caution in cautions(release.spec, conditions, made):
-        parts += ["", indented(caution, first="! ")]
+    for warning in warnings_of(release.spec, conditions, made):
+        parts += ["", indented(warning, first="! ")]
     return "\n".join(parts)
 
 
@@ -183,7 +183,7 @@ def _as_json(release: Manifest, conditions: Conditions, made: Plan) -> dict[str,
         "steps": [_step_json(number, step) for number, step in enumerate(made.steps, start=1)],
         "assumed": _own_gates(release, conditions, made),
         "outcomes": [_journey_json(journey) for journey in made.journeys],
-        "warnings": list(cautions(release.spec, conditions, made)),
+        "warnings": list(warnings_of(release.spec, conditions, made)),
     }
 
 

@@ -12,7 +12,7 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.status import CanaryStatus, Phase, Samples, StableStatus, Status
 from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
 from modelrelease_operator.cli.evidence import gates_table
-from modelrelease_operator.core.explain import Awaited, Story, story_of
+from modelrelease_operator.core.explain import Awaited, Explanation, explain
 from modelrelease_operator.core.release.words import probed_steps
 from modelrelease_operator.errors import Gone, Invalid
 
@@ -56,11 +56,11 @@ def _why(parsed: argparse.Namespace) -> int:
         print(f"no {names.KIND}{about} was found in {parsed.file}", file=sys.stderr)
         return 2
     now = datetime.now(UTC)
-    stories = [story_of(release, now, context=parsed.context) for release in releases]
+    explanations = [explain(release, now, context=parsed.context) for release in releases]
     if parsed.output == "json":
-        show([_as_json(story) for story in stories])
+        show([_as_json(explanation) for explanation in explanations])
     else:
-        print("\n\n".join(_as_text(story, now) for story in stories))
+        print("\n\n".join(_as_text(explanation, now) for explanation in explanations))
     return 0
 
 
@@ -88,16 +88,16 @@ def _from_cluster(parsed: argparse.Namespace) -> dict[str, Any]:
         raise Invalid(msg) from problem
 
 
-def _as_text(story: Story, now: datetime) -> str:
-    status = story.status
-    parts = [f"{names.KIND} {story.namespace}/{story.name}: {status.phase}"]
-    parts += [indented(warning, first="! ") for warning in story.warnings]
+def _as_text(explanation: Explanation, now: datetime) -> str:
+    status = explanation.status
+    parts = [f"{names.KIND} {explanation.namespace}/{explanation.name}: {status.phase}"]
+    parts += [indented(warning, first="! ") for warning in explanation.warnings]
     parts += ["", *_arms(status, now)]
     if status.message:
         parts += ["", "What is said", indented(status.message)]
     parts += _evidence(status, now)
-    if story.awaited:
-        rows = [["", awaited.what, _until(awaited, now)] for awaited in story.awaited]
+    if explanation.awaited:
+        rows = [["", awaited.what, _until(awaited, now)] for awaited in explanation.awaited]
         parts += ["", "What is awaited", table(rows, left=frozenset({0, 1, 2}))]
     if status.history:
         parts += ["", "What was decided"]
@@ -107,9 +107,9 @@ def _as_text(story: Story, now: datetime) -> str:
             )
             for entry in status.history
         ]
-    if story.ways:
+    if explanation.next_actions:
         parts += ["", "How to go on"]
-        parts += [f"  {way.does}:\n    {way.command}" for way in story.ways]
+        parts += [f"  {action.does}:\n    {action.command}" for action in explanation.next_actions]
     return "\n".join(parts)
 
 
@@ -188,11 +188,11 @@ def _ago(moment: datetime, now: datetime) -> str:
     return f"{format_duration(now - moment)} ago"
 
 
-def _as_json(story: Story) -> dict[str, Any]:
-    told = story.status.to_dict()
+def _as_json(explanation: Explanation) -> dict[str, Any]:
+    told = explanation.status.to_dict()
     return {
-        "namespace": story.namespace,
-        "name": story.name,
+        "namespace": explanation.namespace,
+        "name": explanation.name,
         **{
             key: told[key]
             for key in (
@@ -208,9 +208,10 @@ def _as_json(story: Story) -> dict[str, Any]:
             )
             if key in told
         },
-        "warnings": list(story.warnings),
+        "warnings": list(explanation.warnings),
         "awaited": [
-            {"what": it.what, "until": it.until.isoformat() if it.until else None} for it in story.awaited
+            {"what": it.what, "until": it.until.isoformat() if it.until else None}
+            for it in explanation.awaited
         ],
-        "commands": [{"does": way.does, "command": way.command} for way in story.ways],
+        "commands": [{"does": action.does, "command": action.command} for action in explanation.next_actions],
     }

@@ -1,4 +1,4 @@
-"""The story of a release, told from its object alone: what was decided, on what, and what is awaited.
+"""Why a release is where it is, from its object alone: what was decided, on what, and what is awaited.
 
 Everything here is in the object already. What this adds is order, deadlines that follow from spec and
 status together, and the commands that a person may give now.
@@ -17,7 +17,7 @@ from modelrelease_operator.core.release.commands import ANYWAY, blind, value_for
 from modelrelease_operator.core.steps import bake_of
 from modelrelease_operator.errors import Invalid
 
-LATE = timedelta(minutes=2)
+OVERDUE_AFTER = timedelta(minutes=2)
 """After a look was due: the operator is not running, or cannot reach the API server."""
 WITHOUT = {
     OnInsufficientEvidence.PAUSE: "the release is inconclusive",
@@ -37,7 +37,7 @@ class Awaited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Action:
     """A command that a person may give now, and what it does."""
 
     does: str
@@ -45,7 +45,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Explanation:
     """A release as a person on call wants to hear of it."""
 
     namespace: str
@@ -53,11 +53,11 @@ class Story:
     status: Status
     warnings: tuple[str, ...]
     awaited: tuple[Awaited, ...]
-    ways: tuple[Way, ...]
+    next_actions: tuple[Action, ...]
 
 
-def story_of(release: dict[str, Any], now: datetime, *, context: str | None = None) -> Story:
-    """Tell the story of a ModelRelease as the API server gives it; `context` goes into the commands.
+def explain(release: dict[str, Any], now: datetime, *, context: str | None = None) -> Explanation:
+    """Explain a ModelRelease as the API server gives it; `context` goes into the commands.
 
     Raises Invalid, naming the object, for one that is no ModelRelease or whose status no operator wrote.
     """
@@ -77,13 +77,13 @@ def story_of(release: dict[str, Any], now: datetime, *, context: str | None = No
         msg = f"{names.KIND} {namespace}/{name}: {problem}"
         raise Invalid(msg) from problem
     spec, trouble = _spec_of(release)
-    return Story(
+    return Explanation(
         namespace=namespace,
         name=name,
         status=status,
         warnings=tuple(_warnings(release, status, trouble, now)),
         awaited=tuple(_awaited(spec, status, now)) if spec else (),
-        ways=tuple(_ways(_Annotate(namespace, name, context), spec, status)),
+        next_actions=tuple(_next_actions(_Annotate(namespace, name, context), spec, status)),
     )
 
 
@@ -95,7 +95,7 @@ def _spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
 
 
 def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now: datetime) -> Iterator[str]:
-    """Say first what makes the rest of the story doubtful."""
+    """Say first what makes the rest doubtful."""
     if not release.get("status"):
         yield "the operator has not seen this release yet: is it running, and does it watch this namespace?"
         return
@@ -104,7 +104,7 @@ def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now:
         seen = status.observed_generation
         yield f"the spec is of generation {generation}, the operator has seen {seen}: the rest is about that"
     due = status.canary.next_look if status.canary and status.phase in WITH_CLIENTS else None
-    if due and now - due > LATE:
+    if due and now - due > OVERDUE_AFTER:
         yield "the operator's next look is overdue: is it running, and can it reach the API server?"
     if trouble:
         yield f"the spec is invalid, so nothing moves: {trouble}"
@@ -219,40 +219,42 @@ class _Annotate:
         return f"kubectl{context} -n {self.namespace} {verb} modelrelease {self.name}"
 
 
-def _ways(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iterator[Way]:
+def _next_actions(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iterator[Action]:
     canary, rejected = status.canary, status.rejected
     if canary and status.phase is not Phase.ROLLING_BACK:
         if spec and spec.paused:
-            yield Way(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
+            yield Action(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
         else:
-            yield from _ways_forward(annotate, status, canary)
-        yield Way(
+            yield from _actions_forward(annotate, status, canary)
+        yield Action(
             does=f"take canary {canary.version} back",
             command=annotate(names.ANNOTATION_ABORT, value_for(status, "abort", canary.revision)),
         )
     elif rejected and status.phase is Phase.STABLE:
         again = value_for(status, "retry", rejected.revision)
-        yield Way(
+        yield Action(
             does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
         )
     found, stable = status.retrain, status.stable
     if spec and spec.retrain and stable and not canary and not (found and found.under_way):
         token = f"{stable.revision}/after-{found.request}" if found else stable.revision
-        yield Way(does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token))
+        yield Action(
+            does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token)
+        )
 
 
-def _ways_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Way]:
+def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Action]:
     """Return what lets a canary go on: an approval where one is asked for, a promotion by hand always."""
     if canary.question in (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE):
         why = blind(status)
         value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
-        yield Way(
+        yield Action(
             does="let it go on to the next step, or be promoted after the last"
             + (f", although {why}" if why else ""),
             command=annotate(names.ANNOTATION_APPROVE, value),
         )
     if status.phase in (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED):
-        yield Way(
+        yield Action(
             does=f"promote canary {canary.version} by hand, without a verdict",
             command=annotate(names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)),
         )

@@ -14,7 +14,7 @@ from aiohttp import web
 from modelrelease_operator.api.status import Phase
 from modelrelease_operator.cli import main
 from modelrelease_operator.cli.why import _as_text
-from modelrelease_operator.core.explain import Story, story_of
+from modelrelease_operator.core.explain import Explanation, explain
 from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.errors import Invalid
 from testbed.builders import a_target
@@ -34,15 +34,15 @@ def the_object(world: World, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def story(world: World, *, later: float = 0, **changes: Any) -> Story:
-    return story_of(the_object(world, **changes), world.now + timedelta(seconds=later))
+def story(world: World, *, later: float = 0, **changes: Any) -> Explanation:
+    return explain(the_object(world, **changes), world.now + timedelta(seconds=later))
 
 
-def awaited(told: Story) -> list[str]:
+def awaited(told: Explanation) -> list[str]:
     return [it.what for it in told.awaited]
 
 
-def commands(told: Story) -> list[str]:
+def commands(told: Explanation) -> list[str]:
     return [way.command for way in told.ways]
 
 
@@ -137,7 +137,7 @@ def test_the_first_version_and_a_promotion_wait_for_pods():
 
 
 def test_the_context_stands_in_the_commands():
-    told = story_of(the_object(a_stuck_world()), a_stuck_world().now, context="prod")
+    told = explain(the_object(a_stuck_world()), a_stuck_world().now, context="prod")
     assert all(command.startswith("kubectl --context prod -n ml ") for command in commands(told))
 
 
@@ -186,7 +186,7 @@ def test_a_healthy_story_has_no_warnings():
 )
 def test_an_object_that_tells_no_story_is_named(release: dict[str, Any], sentence: str):
     with pytest.raises(Invalid, match=sentence):
-        story_of(release, a_world().now)
+        explain(release, a_world().now)
 
 
 def write(tmp_path: Path, content: Any) -> str:
@@ -332,7 +332,7 @@ def test_it_says_of_whom_there_are_samples_and_how_old_they_are():
         "oldest": (world.now - timedelta(seconds=48)).isoformat(), "newest": world.now.isoformat(),
         "scrapeSeconds": 60.0, "canaryPods": 1, "stablePods": 2, "leftOut": ["rev1-3"], "resets": [2, 0],
     }  # fmt: skip
-    told = " ".join(_as_text(story_of(raw, world.now), world.now).split())
+    told = " ".join(_as_text(explain(raw, world.now), world.now).split())
     assert "seen: 1 pods of the canary, 2 of stable; the oldest sample is of 48s ago" in told
     assert "a pod is scraped every 60 s; not seen: rev1-3" in told
     assert "processes that began anew: 2 of the canary, 0 of stable" in told

@@ -14,7 +14,7 @@ from modelrelease_operator.core.statistics.sample_size import to_breach, to_reac
 from modelrelease_operator.core.whatif.forecast import forecast
 from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan, plan
 from modelrelease_operator.core.whatif.simulation import Scenario, simulate
-from modelrelease_operator.core.whatif.warnings import cautions
+from modelrelease_operator.core.whatif.warnings import warnings_of
 from testbed.builders import a_spec
 
 ERRORS = {"name": "errors", "errorRate": {}}
@@ -31,7 +31,7 @@ def planned(spec: Any = None, **changes: Any) -> Plan:
 
 def warned(spec: Any = None, **changes: Any) -> str:
     spec, given = spec or a_spec(), conditions(**changes)
-    return "\n".join(cautions(spec, given, plan(spec, given)))
+    return "\n".join(warnings_of(spec, given, plan(spec, given)))
 
 
 def test_probes_are_announced_as_traffic_and_share_the_probability_of_a_false_rollback():

@@ -10,7 +10,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Verdict
 from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.analysis.judge import Judgement, judge
-from modelrelease_operator.core.explain import story_of
+from modelrelease_operator.core.explain import explain
 from modelrelease_operator.core.observed import Counter, MetricsUnavailable
 from modelrelease_operator.errors import Invalid
 from testbed.builders import START, a_spec, a_target, seconds
@@ -268,7 +268,7 @@ def test_the_story_names_the_steps_that_probes_proved_and_awaits_no_gate_that_th
         "spec": world.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True),
         "status": world.status.to_dict(),
     }
-    told = _as_text(story_of(release, world.now), world.now)
+    told = _as_text(explain(release, world.now), world.now)
     assert "probes and not users proved step 1 of 2" in told
     assert "probe/errors" in told
     assert "gates that do not pass yet" not in told

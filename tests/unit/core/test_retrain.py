@@ -14,7 +14,7 @@ from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome, Retr
 from modelrelease_operator.api.status import Phase, Reason, Status
 from modelrelease_operator.core.desired import Decision, DesiredRetraining
 from modelrelease_operator.core.drift.retraining import refused
-from modelrelease_operator.core.explain import story_of
+from modelrelease_operator.core.explain import explain
 from modelrelease_operator.core.observed import Commands, ObservedJob
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.manifests import Owner, retrain_job
@@ -425,11 +425,11 @@ async def test_a_job_that_is_being_deleted_or_is_not_ours_is_none():
 def test_the_story_tells_of_it_and_how_to_ask(world: World):
     see(world)
     running = {"kind": names.KIND, "metadata": {"name": "qna"}, "spec": raw(world)}
-    story = story_of({**running, "status": world.status.to_dict()}, world.now)
+    story = explain({**running, "status": world.status.to_dict()}, world.now)
     assert last(world).message in [each.what for each in story.awaited]
     see(world, **job(world))
     see(world, **job(world, RetrainOutcome.SUCCEEDED))
-    story = story_of({**running, "status": world.status.to_dict()}, world.now)
+    story = explain({**running, "status": world.status.to_dict()}, world.now)
     assert f"modelrelease.dev/retrain=rev1/after-{last(world).request}" in story.ways[-1].command
     assert [each.until for each in story.awaited if "next retraining" in each.what] == [
         last(world).next_allowed

@@ -1,4 +1,4 @@
-"""What a person should hear about a plan before it is shipped: each caution says what to change."""
+"""What a person should hear about a plan before it is shipped: each warning says what to change."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ NOTABLE = 2.0
 """The regression that every release should catch."""
 
 
-def cautions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str, ...]:
+def warnings_of(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[str, ...]:
     """Return a sentence for everything that is likely to disappoint."""
     return (
         *_about_settings(spec, plan),
