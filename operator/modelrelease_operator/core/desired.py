@@ -7,9 +7,9 @@ from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
 
-SOON = timedelta(seconds=1)
+REQUEUE_SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""
-WATCH = timedelta(seconds=2)
+POLL_PODS = timedelta(seconds=2)
 """Between looks at pods that start: a container's refusal raises no event on what is watched."""
 
 
@@ -51,7 +51,7 @@ class Desired:
     canary: str | None = None
     weight: int = 0
     """Percent of the requests that the canary is asked to have, where clients reach it."""
-    spared: frozenset[str] = frozenset()
+    retained: frozenset[str] = frozenset()
     """Revisions that are not touched although nothing is known of them."""
     retraining: DesiredRetraining | None = None
     probing: DesiredProber | None = None

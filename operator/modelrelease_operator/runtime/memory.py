@@ -8,7 +8,7 @@ from typing import Any
 
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Status
-from modelrelease_operator.core.desired import WATCH
+from modelrelease_operator.core.desired import POLL_PODS
 
 PATIENT = timedelta(seconds=30)
 """The longest time between looks at something that is awaited and that wakes us when it comes."""
@@ -62,7 +62,7 @@ class Patience:
         self, spec: ReleaseSpec, status: Status, requeue: timedelta | None, *, moved: bool, now: datetime
     ) -> timedelta | None:
         """Return when to look again: the later, the longer nothing has moved, but at a deadline in time."""
-        if moved or requeue is None or requeue > WATCH or not _awaits(status):
+        if moved or requeue is None or requeue > POLL_PODS or not _awaits(status):
             self.looks = 0
             return requeue
         self.looks += 1

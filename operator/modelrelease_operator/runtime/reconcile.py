@@ -373,7 +373,7 @@ class Reconciler:
     async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
         """Remove what is wanted no more: revisions, probers, and the Jobs of earlier retrainings."""
         owner, observed, uids = ground.owner, ground.observed, ground.uids
-        kept = {running.target.revision for running in decision.desired.running} | decision.desired.spared
+        kept = {running.target.revision for running in decision.desired.running} | decision.desired.retained
         gone = {names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept}
         probing = decision.desired.probing
         wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()

@@ -8,9 +8,9 @@ import pytest
 from modelrelease_operator.api.status import CanaryStatus, Evidence, StableStatus, Status, Verdict
 from modelrelease_operator.core.analysis.judge import judge
 from modelrelease_operator.core.measurement.retention import (
-    EVERYBODY,
+    ALL,
     GONE_AFTER,
-    MOST_REMEMBERED,
+    MAX_REMEMBERED,
     without_absent,
 )
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
@@ -151,14 +151,14 @@ def test_counters_of_a_query_that_was_edited_away_go_too():
 def test_a_release_of_many_pods_remembers_a_bounded_number_and_then_counts_no_stranger_from_zero():
     looks = Looks().look({**STABLE, "rev2-a": (0, 0)})
     for number in range(2):
-        crowd = {f"rev2-{number}-{serial}": (1, 0) for serial in range(MOST_REMEMBERED // 2)}
+        crowd = {f"rev2-{number}-{serial}": (1, 0) for serial in range(MAX_REMEMBERED // 2)}
         looks.look({**STABLE, **crowd}).look(STABLE).look(STABLE, after=LATER)
-    assert looks.evidence.forgotten == [EVERYBODY]
-    assert looks.counted()[0] == MOST_REMEMBERED
+    assert looks.evidence.forgotten == [ALL]
+    assert looks.counted()[0] == MAX_REMEMBERED
     looks.look({**STABLE, "rev2-0-0": (1, 0), "rev2-new": (6, 0)})
-    assert looks.counted()[0] == MOST_REMEMBERED
+    assert looks.counted()[0] == MAX_REMEMBERED
     looks.look({**STABLE, "rev2-0-0": (2, 0), "rev2-new": (7, 0)})
-    assert looks.counted()[0] == MOST_REMEMBERED + 2
+    assert looks.counted()[0] == MAX_REMEMBERED + 2
 
 
 @pytest.mark.parametrize("absent", [{}, {"rev2|gone": START}], ids=["nobody", "somebody"])

@@ -13,7 +13,7 @@ from modelrelease_operator.api.status import Fate, Outcome, Phase, Reason, Statu
 from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.observed import Commands, RecordedOutcome
 from modelrelease_operator.core.release.decide import decide
-from modelrelease_operator.core.release.registry_outcomes import MOST
+from modelrelease_operator.core.release.registry_outcomes import MAX_WAITING
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.mlflow import Registry
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder, record
@@ -162,7 +162,7 @@ def test_a_registry_that_is_away_for_long_costs_no_unbounded_status():
     many = tuple(an_outcome(str(number)) for number in range(30))
     world.status = world.status.model_copy(update={"outcomes": many})
     world.step()
-    assert world.status.outcomes == many[-MOST:]
+    assert world.status.outcomes == many[-MAX_WAITING:]
 
 
 def test_a_crash_before_the_status_was_written_tells_the_same_again():

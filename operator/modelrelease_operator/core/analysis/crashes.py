@@ -21,7 +21,7 @@ TOLERATED = Tolerance(ratio=1.0, points=1 / timedelta(days=1).total_seconds())
 FRESH = EProcess.regression(TOLERATED)
 SHARE = 0.1
 """Of falseRollbackProbability, on top of it: what this gate may take back wrongly."""
-QUIET = timedelta(minutes=10)
+QUIET_TIME = timedelta(minutes=10)
 """After which a canary may go on. The kubelet forgets its back-off after as long."""
 
 
@@ -57,13 +57,16 @@ def convicts(known: Crashes, spec: ReleaseSpec) -> bool:
 
 def unquiet(known: Crashes, version: str) -> str | None:
     """Say why a canary whose container ended may not go on yet, or None."""
-    left = QUIET.total_seconds() - known.quiet_seconds
+    left = QUIET_TIME.total_seconds() - known.quiet_seconds
     if not known.canary or left <= 0:
         return None
-    return f"{told(known, version)}; it goes on after {format_duration(timedelta(seconds=left))} without"
+    return (
+        f"{crash_figures(known, version)}; it goes on after {format_duration(timedelta(seconds=left))} "
+        "without"
+    )
 
 
-def told(known: Crashes, version: str) -> str:
+def crash_figures(known: Crashes, version: str) -> str:
     """Return both arms' figures in words."""
     times = f"{known.canary} time{'s' * (known.canary != 1)}"
     text = (

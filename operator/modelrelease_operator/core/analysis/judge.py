@@ -62,13 +62,13 @@ from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, 
 
 REFUSED = f"{PROBE}refused"
 """Key of the counts of probes that were refused."""
-EARLY = timedelta(seconds=2)
+SECOND_LOOK_IN = timedelta(seconds=2)
 """Until the second look of a step: where scrapes are frequent, counting can begin then."""
-OFTEN = timedelta(seconds=5)
+LOOK_OFTEN = timedelta(seconds=5)
 """Between the looks of a young step."""
-YOUNG = 4
+YOUNG_INTERVALS = 4
 """Intervals that a step is young for: one to begin in, one to count, one to confirm, and one to spare."""
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Pods that status names at most."""
 DOUBT = 0.5
 """Share of the evidence for a rollback from which probes do not answer for users any more."""
@@ -154,7 +154,7 @@ def judge(
     evidence = _told_apart(look)
     if look.trouble and not _own_gates(spec):
         held = _held(spec, status, look.trouble)
-        return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=OFTEN)
+        return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=LOOK_OFTEN)
     evidence = with_due_copies(evidence, spec.canary, look.judged, now)
     evidence, gate_tests = gate_tests_of(spec, evidence, look.found.counters, look.arms, next_weight)
     look = replace(look, troubles=_troubles(look, evidence))
@@ -211,8 +211,8 @@ def _settled(
 def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
     """Look more often while a step is young: what is wrong from the start should be found at once."""
     if not evidence.started:
-        return min(OFTEN, max(EARLY, look.waited))
-    return OFTEN if look.waited < YOUNG * _between_scrapes(look, evidence) else None
+        return min(LOOK_OFTEN, max(SECOND_LOOK_IN, look.waited))
+    return LOOK_OFTEN if look.waited < YOUNG_INTERVALS * _between_scrapes(look, evidence) else None
 
 
 def _samples(sight: Sight, evidence: Evidence) -> Samples:
@@ -222,7 +222,7 @@ def _samples(sight: Sight, evidence: Evidence) -> Samples:
         scrape_seconds=evidence.scrape_seconds,
         canary_pods=len(sight.canary.judged),
         stable_pods=len(sight.stable.judged),
-        left_out=(*sight.canary.left_out, *sight.stable.left_out)[:MOST_NAMED],
+        left_out=(*sight.canary.left_out, *sight.stable.left_out)[:MAX_NAMED],
         resets=(evidence.resets[0], evidence.resets[1]) if evidence.resets else (0, 0),
     )
 

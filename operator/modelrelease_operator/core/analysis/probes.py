@@ -1,8 +1,9 @@
 """Probes as evidence: what they are asked, and when they answer for users.
 
 Each gate on errors or latency is asked twice: of users' requests, and under a name of its own of the
-prober's. A probe that fails is held against the canary whoever else is there. A probe that succeeds
-counts only where users are silent: a gate that lacks users' requests then passes on its twin's evidence.
+prober's. A probe that fails is held against the canary whoever else is there. A probe that succeeds counts
+only where users are silent: a gate that lacks users' requests then passes on the evidence of its gate on
+probes.
 """
 
 from collections.abc import Mapping
@@ -22,13 +23,15 @@ def is_of_probes(gate: str) -> bool:
 
 
 def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
-    """Return every gate that is asked: each of the spec's, followed by its twin where it has one."""
+    """Return every gate that is asked: each of the spec's,
+    followed by its gate on probes where it has one.
+    """
     if spec.analysis.probe is None:
         return spec.analysis.gates
-    return tuple(one for gate in spec.analysis.gates for one in (gate, *_twin(gate)))
+    return tuple(one for gate in spec.analysis.gates for one in (gate, *_probe_gate(gate)))
 
 
-def _twin(gate: Gate) -> tuple[Gate, ...]:
+def _probe_gate(gate: Gate) -> tuple[Gate, ...]:
     if not gate.settings.by_probes:
         return ()
     # Unchecked: the rule for names keeps people from such a one.
@@ -58,16 +61,16 @@ def settle(
     found: list[GateStatus] = []
     proofs: list[GateStatus] = []
     for gate in spec.analysis.gates:
-        own, twin = gates[gate.name], gates.get(f"{PROBE}{gate.name}")
+        own, probe_gate = gates[gate.name], gates.get(f"{PROBE}{gate.name}")
         if gate.dry_run:
             continue
-        if twin and few and own.verdict is Verdict.INSUFFICIENT and gate.name not in doubtful:
-            proofs += [twin] if twin.verdict is Verdict.PASS else []
-            found.append(_instead(own, twin))
+        if probe_gate and few and own.verdict is Verdict.INSUFFICIENT and gate.name not in doubtful:
+            proofs += [probe_gate] if probe_gate.verdict is Verdict.PASS else []
+            found.append(_instead(own, probe_gate))
         else:
             found.append(own)
-        if twin and twin.verdict in (Verdict.FAIL, Verdict.UNAVAILABLE):
-            found.append(twin)
+        if probe_gate and probe_gate.verdict in (Verdict.FAIL, Verdict.UNAVAILABLE):
+            found.append(probe_gate)
     worst = min(found, key=lambda gate: ORDER.index(gate.verdict))
     if worst.verdict is not Verdict.PASS or not proofs:
         return Settled(verdict=worst.verdict, message=worst.message)
@@ -78,8 +81,10 @@ def settle(
     return Settled(verdict=Verdict.PASS, message=text, by_probes=text)
 
 
-def _instead(own: GateStatus, twin: GateStatus) -> GateStatus:
-    """Return what a gate without users says: its twin's verdict, and both sentences while that is open."""
-    if twin.verdict is Verdict.INSUFFICIENT:
-        return own.but(message=f"{own.message}; of probes: {twin.message}")
-    return own.but(verdict=twin.verdict, message=twin.message)
+def _instead(own: GateStatus, probe_gate: GateStatus) -> GateStatus:
+    """Return what a gate without users says: the verdict of its gate on probes,
+    and both sentences while that is open.
+    """
+    if probe_gate.verdict is Verdict.INSUFFICIENT:
+        return own.but(message=f"{own.message}; of probes: {probe_gate.message}")
+    return own.but(verdict=probe_gate.verdict, message=probe_gate.message)

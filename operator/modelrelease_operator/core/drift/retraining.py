@@ -15,7 +15,7 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.retrain import Retrain, RetrainCause, RetrainOutcome, RetrainStatus
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, StableStatus, Status
-from modelrelease_operator.core.desired import SOON, Decision, DesiredRetraining, Notice
+from modelrelease_operator.core.desired import REQUEUE_SOON, Decision, DesiredRetraining, Notice
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
 from modelrelease_operator.core.scope import Scope
 
@@ -115,7 +115,7 @@ def _request(scope: Scope, asked: Retrain, cause: RetrainCause) -> RetrainingSte
         asked_seen=asked_seen,
     )
     scope = scope.with_status(retrain=request).noticing(Reason.RETRAIN_REQUESTED, message)
-    return RetrainingStep(scope=scope, requeue=SOON)
+    return RetrainingStep(scope=scope, requeue=REQUEUE_SOON)
 
 
 def _follow(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
@@ -143,7 +143,7 @@ def _without_job(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
     if scope.spec.paused:
         return RetrainingStep(scope=scope)
     retraining = DesiredRetraining(asked=spec, request=retrain, stable=stable.target)
-    return RetrainingStep(scope=scope, retraining=retraining, requeue=SOON)
+    return RetrainingStep(scope=scope, retraining=retraining, requeue=REQUEUE_SOON)
 
 
 def refused(decision: Decision, retraining: DesiredRetraining, why: str, now: datetime) -> Decision:
@@ -157,7 +157,7 @@ def refused(decision: Decision, retraining: DesiredRetraining, why: str, now: da
 def _ended(scope: Scope, retrain: RetrainStatus, outcome: RetrainOutcome, message: str) -> RetrainingStep:
     ended, notice = _end(retrain, outcome, message, scope.now)
     scope = replace(scope.with_status(retrain=ended), notices=(*scope.notices, notice))
-    return RetrainingStep(scope=scope, requeue=SOON)
+    return RetrainingStep(scope=scope, requeue=REQUEUE_SOON)
 
 
 def _end(

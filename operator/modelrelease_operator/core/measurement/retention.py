@@ -17,9 +17,9 @@ from modelrelease_operator.core.measurement.series import process_of, source_of_
 
 GONE_AFTER = timedelta(minutes=15)
 """Prometheus shows a target for five minutes after its last scrape: three times that is no hiccup."""
-MOST_REMEMBERED = 500
+MAX_REMEMBERED = 500
 """About 6 kB of status."""
-EVERYBODY = "*"
+ALL = "*"
 """Stands for all processes that are not known now."""
 
 
@@ -29,9 +29,9 @@ def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
         return frozenset()
     fresh = {process_of(one) for one in series if one not in evidence.counters}
     unknown = fresh and fresh - {process_of(one) for one in evidence.counters}
-    if EVERYBODY in evidence.forgotten:
+    if ALL in evidence.forgotten:
         return frozenset(unknown)
-    return frozenset(one for one in unknown if mark(one) in evidence.forgotten)
+    return frozenset(one for one in unknown if fingerprint(one) in evidence.forgotten)
 
 
 def without_absent(
@@ -65,12 +65,12 @@ def without_absent(
 
 def remembered(before: list[str], gone: Iterable[str]) -> list[str]:
     """Return the marks with those of some more processes, or the one that stands for everybody."""
-    if EVERYBODY in before:
+    if ALL in before:
         return before
-    marks = sorted({*before, *map(mark, gone)})
-    return marks if len(marks) <= MOST_REMEMBERED else [EVERYBODY]
+    marks = sorted({*before, *map(fingerprint, gone)})
+    return marks if len(marks) <= MAX_REMEMBERED else [ALL]
 
 
-def mark(process: str) -> str:
+def fingerprint(process: str) -> str:
     """Return a name in eight characters; that two share one costs the second its first values, no more."""
     return f"{zlib.crc32(process.encode()):08x}"

@@ -124,7 +124,7 @@ def proven_by_crashes(scope: Scope) -> str | None:
     if not crash_gate.convicts(crashes, scope.spec):
         return None
     sure = 100 * (1 - crash_gate.SHARE * scope.spec.analysis.false_rollback_probability)
-    counts = crash_gate.told(crashes, scope.canary.version)
+    counts = crash_gate.crash_figures(crashes, scope.canary.version)
     return f"{counts}: more often than stable's, with {sure:g} % confidence"
 
 

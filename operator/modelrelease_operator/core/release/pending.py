@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.core.desired import WATCH, Decision, Desired
+from modelrelease_operator.core.desired import POLL_PODS, Decision, Desired
 from modelrelease_operator.core.release.desired_state import only
 from modelrelease_operator.core.release.recovery import served_before, untold
 from modelrelease_operator.core.release.stable import stable
@@ -23,20 +23,20 @@ def pending(scope: Scope) -> Decision:
     if served and (target is None or target.revision != served.revision):
         return stable(recovered(scope, served))
     if unclear := untold(observed):
-        desired = Desired(spared=frozenset(observed.workloads))
+        desired = Desired(retained=frozenset(observed.workloads))
         return scope.with_status(message=unclear).decision(desired)
     serving = frozenset(revision for revision, workload in observed.workloads.items() if workload.ready)
     if target is None:
         message = observed.problem.message if observed.problem else "the model is being resolved"
-        return scope.with_status(message=message).decision(Desired(spared=serving))
+        return scope.with_status(message=message).decision(Desired(retained=serving))
     ready = observed.ready(target.revision, scope.replicas)
     if ready and observed.routed == frozenset({target.revision}) and not observed.route_problem:
         return first_version(scope, target)
-    desired = replace(only(target, scope.replicas), spared=serving)
+    desired = replace(only(target, scope.replicas), retained=serving)
     still = serving & (observed.routed or frozenset())
     if still and not ready:
         desired = replace(desired, routed=still)
-    return scope.with_status(message=_starts(scope, target)).decision(desired, requeue=WATCH)
+    return scope.with_status(message=_starts(scope, target)).decision(desired, requeue=POLL_PODS)
 
 
 def _starts(scope: Scope, target: Target) -> str:

@@ -6,7 +6,7 @@ from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Evidence, Phase, Reason
 from modelrelease_operator.core.analysis import crashes as crash_gate
 from modelrelease_operator.core.analysis.judge import Judgement
-from modelrelease_operator.core.desired import SOON, WATCH, Decision, Desired
+from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision, Desired
 from modelrelease_operator.core.observed import NotDue
 from modelrelease_operator.core.release.commands import value_for
 from modelrelease_operator.core.release.deadline import decided_by_deadline, policy_at_deadline
@@ -162,7 +162,7 @@ def _together_again(scope: Scope, index: int) -> Decision:
     )
     scope = scope.with_canary(question=None, asked_at=None).with_status(message=message)
     replicas = max(scope.replicas, scope.split.canary)
-    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=True), requeue=WATCH)
+    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=True), requeue=POLL_PODS)
 
 
 def _judged_meanwhile(scope: Scope) -> tuple[Scope, Decision | None]:
@@ -189,9 +189,9 @@ def _await_effect(scope: Scope, desired: Desired) -> Decision:
     for why in (canary.blocked, scope.observed.route_problem):
         message = f"{message}; {why}" if why else message
     if scope.status.crashes.canary:
-        message = f"{message}; {crash_gate.told(scope.status.crashes, canary.version)}"
+        message = f"{message}; {crash_gate.crash_figures(scope.status.crashes, canary.version)}"
     if timedelta(seconds=canary.waiting_seconds) <= deadline.span:
-        return scope.with_status(message=message).decision(desired, requeue=SOON)
+        return scope.with_status(message=message).decision(desired, requeue=REQUEUE_SOON)
     message = f"no verdict within {deadline}: {message}"
     if scope.status.phase is not Phase.PAUSED:
         scope = scope.noticing(Reason.INCONCLUSIVE, message, warning=True)

@@ -3,7 +3,7 @@
 from modelrelease_operator.api.status import Reason, Verdict
 from modelrelease_operator.core.analysis import crashes as crash_gate
 from modelrelease_operator.core.analysis.judge import Judgement
-from modelrelease_operator.core.desired import WATCH, Decision
+from modelrelease_operator.core.desired import POLL_PODS, Decision
 from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.looks import (
     judged,
@@ -52,7 +52,7 @@ def promoting(scope: Scope) -> Decision:
     if why := unwell or scope.canary.blocked:
         message = f"{message}; holding: {why}"
     scope = scope.with_status(message=message)
-    return scope.decision(side_by_side(scope, canary_replicas=scope.replicas, opened=True), requeue=WATCH)
+    return scope.decision(side_by_side(scope, canary_replicas=scope.replicas, opened=True), requeue=POLL_PODS)
 
 
 def _back(scope: Scope, judgement: Judgement) -> Decision | None:

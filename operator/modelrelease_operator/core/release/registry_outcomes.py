@@ -10,7 +10,7 @@ from modelrelease_operator.api.status import Fate, Outcome, Reason, Status
 from modelrelease_operator.core.observed import RecordedOutcome
 from modelrelease_operator.core.scope import Scope
 
-MOST = 10
+MAX_WAITING = 10
 """Outcomes that wait for a registry that is away; older ones are dropped."""
 
 
@@ -25,7 +25,7 @@ def collect_outcomes(scope: Scope, *, before: Status) -> Scope:
     waiting = [outcome for outcome in after.outcomes if outcome.key not in recorded]
     new = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
     waiting += [outcome for outcome in new if outcome]
-    scope = scope.with_status(outcomes=tuple(waiting[-MOST:]))
+    scope = scope.with_status(outcomes=tuple(waiting[-MAX_WAITING:]))
     for outcome in after.outcomes:
         if outcome.key in recorded:
             scope = _noticing(scope, recorded[outcome.key])

@@ -1,7 +1,7 @@
 """RollingBack: traffic has gone back to stable, and the canary is removed once that is seen."""
 
 from modelrelease_operator.api.status import Crashes, Evidence, Phase, Reason
-from modelrelease_operator.core.desired import SOON, Decision
+from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
 from modelrelease_operator.core.release.desired_state import closed, steady
 from modelrelease_operator.core.scope import Scope
 
@@ -9,7 +9,7 @@ from modelrelease_operator.core.scope import Scope
 def rolling_back(scope: Scope) -> Decision:
     """Keep the canary's pods until the router is seen sending them nothing; then they drain."""
     if scope.observed.routed != frozenset({scope.stable.revision}):
-        return scope.decision(closed(scope), requeue=SOON)
+        return scope.decision(closed(scope), requeue=REQUEUE_SOON)
     message = f"version {scope.stable.version} serves alone; canary {scope.canary.version} is removed"
     scope = scope.with_status(
         phase=Phase.STABLE,
@@ -19,4 +19,4 @@ def rolling_back(scope: Scope) -> Decision:
         crashes=Crashes(),
         message=message,
     ).noticing(Reason.ROLLED_BACK, message)
-    return scope.decision(steady(scope), requeue=SOON)
+    return scope.decision(steady(scope), requeue=REQUEUE_SOON)

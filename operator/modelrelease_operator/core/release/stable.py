@@ -1,7 +1,7 @@
 """Stable: one revision serves, and its predecessor is kept warm for a while."""
 
 from modelrelease_operator.api.status import Crashes, Evidence
-from modelrelease_operator.core.desired import WATCH, Decision
+from modelrelease_operator.core.desired import POLL_PODS, Decision
 from modelrelease_operator.core.release.desired_state import steady
 from modelrelease_operator.core.release.elapsed import kept, span
 from modelrelease_operator.core.release.transitions import (
@@ -33,7 +33,7 @@ def stable(scope: Scope) -> Decision:
         if rejected is None and (problem := scope.observed.route_problem):
             # A gateway that still follows old weights would lead clients to a canary that starts.
             message = f"{message}; version {target.version} waits for the route: {problem}"
-            return scope.with_status(message=message).decision(steady(scope), requeue=WATCH)
+            return scope.with_status(message=message).decision(steady(scope), requeue=POLL_PODS)
         if rejected is None:
             return begin_canary(scope, target)
         message = f"{message}; version {target.version} was rejected: {rejected.message}"

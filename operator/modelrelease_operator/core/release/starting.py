@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from modelrelease_operator.api.status import Reason
-from modelrelease_operator.core.desired import WATCH, Decision
+from modelrelease_operator.core.desired import POLL_PODS, Decision
 from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.looks import ticked, with_start
 from modelrelease_operator.core.release.transitions import (
@@ -37,7 +37,7 @@ def starting(scope: Scope) -> Decision:
     if not scope.stable_serves:
         # It will carry everything.
         replicas = max(replicas, scope.replicas)
-    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=False), requeue=WATCH)
+    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=False), requeue=POLL_PODS)
 
 
 def _may_open(scope: Scope) -> bool:

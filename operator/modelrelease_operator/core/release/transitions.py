@@ -18,7 +18,7 @@ from modelrelease_operator.api.status import (
     StableStatus,
     Target,
 )
-from modelrelease_operator.core.desired import SOON, WATCH, Decision
+from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.release.desired_state import closed, only, side_by_side, steady
 from modelrelease_operator.core.release.watch import as_pair
@@ -27,7 +27,7 @@ from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import alike_note, last_alike
 from modelrelease_operator.traffic.registry import provider_of, split_of
 
-QUIET = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
+SILENT_REASONS = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""
 
 FRESH_STEP: Mapping[str, Any] = MappingProxyType(
@@ -91,7 +91,7 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
     )
     scope = scope.noticing(Reason.CANARY_STARTED, message)
     desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
-    return scope.decision(desired, requeue=WATCH)
+    return scope.decision(desired, requeue=POLL_PODS)
 
 
 def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
@@ -107,7 +107,7 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         asked_since=scope.now,
         step_since=None,
         effective_weight=None,
-        next_look=scope.now + SOON,
+        next_look=scope.now + REQUEUE_SOON,
         note="; ".join(note for note in notes if note) or None,
         clock_at=scope.now,
         **FRESH_STEP,
@@ -121,7 +121,7 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         message=message,
     ).noticing(Reason.STEP_STARTED, message)
     desired = side_by_side(scope, canary_replicas=split_of(scope.spec, step.weight).canary, opened=True)
-    return scope.decision(desired, requeue=SOON)
+    return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
 def step_message(scope: Scope, index: int, why: str | None) -> str:
@@ -181,7 +181,7 @@ def _grow(scope: Scope, message: str) -> Decision:
     )
     scope = scope.with_status(phase=Phase.PROMOTING, message=message).noticing(Reason.PROMOTING, message)
     desired = side_by_side(scope, canary_replicas=scope.replicas, opened=True)
-    return scope.decision(desired, requeue=SOON)
+    return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
 def promote(scope: Scope) -> Decision:
@@ -218,12 +218,12 @@ def back_together(scope: Scope, previous: Previous) -> Decision:
     )
     both = frozenset({previous.revision, scope.stable.revision})
     scope = scope.with_status(message=message)
-    return scope.decision(replace(steady(scope), routed=both), requeue=WATCH)
+    return scope.decision(replace(steady(scope), routed=both), requeue=POLL_PODS)
 
 
 def _pointing_at(scope: Scope, new: Target, outcome: Reason, message: str) -> Scope:
     """Return the scope of a release whose stable is `new`, and whose old stable is kept warm."""
-    keep = max(scope.spec.canary.keep_previous.span, SOON)
+    keep = max(scope.spec.canary.keep_previous.span, REQUEUE_SOON)
     previous = Previous(
         **scope.stable.parts(),
         until=scope.now + keep,
@@ -244,7 +244,7 @@ def _pointing_at(scope: Scope, new: Target, outcome: Reason, message: str) -> Sc
 
 
 def _serving(scope: Scope) -> Decision:
-    return scope.decision(steady(scope), requeue=SOON)
+    return scope.decision(steady(scope), requeue=REQUEUE_SOON)
 
 
 def withdraw(scope: Scope, why: str) -> Decision:
@@ -262,7 +262,7 @@ def withdraw(scope: Scope, why: str) -> Decision:
     )
     scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=message)
     scope = scope.noticing(Reason.CANARY_UNSEEN, message, warning=True)
-    return scope.decision(closed(scope), requeue=SOON)
+    return scope.decision(closed(scope), requeue=REQUEUE_SOON)
 
 
 def reopen(scope: Scope, why: str) -> Decision:
@@ -289,8 +289,8 @@ def roll_back(scope: Scope, reason: Reason, message: str) -> Decision:
     """Send every client to stable at once; the canary's pods stay until that is seen."""
     scope = scope.with_status(phase=Phase.ROLLING_BACK, weight=0, message=message)
     scope = scope.with_history(scope.canary, reason, message)
-    scope = scope.noticing(reason, message, warning=reason not in QUIET)
-    return scope.decision(closed(scope), requeue=SOON)
+    scope = scope.noticing(reason, message, warning=reason not in SILENT_REASONS)
+    return scope.decision(closed(scope), requeue=REQUEUE_SOON)
 
 
 def back_from_unwanted(scope: Scope) -> Decision | None:

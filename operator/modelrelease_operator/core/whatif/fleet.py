@@ -17,7 +17,7 @@ from random import Random
 
 DISCOVERY = 5.0
 """Seconds until Prometheus knows a new pod: it hears of changes that often."""
-MOST_ALONE = 4
+MAX_ALONE = 4
 """Groups that pods which start together are scraped in."""
 
 Increments = dict[tuple[str, str], int]
@@ -140,5 +140,5 @@ class Chance:
 
 def groups_of(pods: int) -> Sequence[int]:
     """Return the sizes of the groups that so many new pods are scraped in."""
-    groups = min(pods, MOST_ALONE)
+    groups = min(pods, MAX_ALONE)
     return [pods // groups + (index < pods % groups) for index in range(groups)]

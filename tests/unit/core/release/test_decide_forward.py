@@ -219,7 +219,7 @@ def test_a_restored_release_leaves_what_serves_alone_until_its_version_can_take_
     world.release(a_target("2")).steps(1)
     decision = world.decide()
     assert decision.desired.routed == STABLE_ONLY
-    assert decision.desired.spared == STABLE_ONLY
+    assert decision.desired.retained == STABLE_ONLY
     world.run()
     assert (world.stable.version, world.unanswered) == ("2", 0)
     assert list(world.pods) == ["rev2"]
@@ -232,4 +232,4 @@ def test_a_restored_release_touches_nothing_while_the_store_is_away():
     world.target = None
     decision = world.decide()
     assert decision.desired.running == ()
-    assert decision.desired.spared == STABLE_ONLY
+    assert decision.desired.retained == STABLE_ONLY

@@ -15,14 +15,14 @@ from modelrelease_operator.runtime.metric_sources.prometheus.source import Prome
 from modelrelease_operator.runtime.web import Reach, Web
 from modelrelease_operator.settings import Settings
 
-MOST = 64
+MAX_SESSIONS = 64
 """Servers that are kept open; rotated tokens and addresses that nobody names any more fall out."""
 
 
 class PrometheusServers:
     """Every server that is named, the one that was used last at the end."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_SESSIONS) -> None:
         self._most = most
         self._sources: OrderedDict[tuple[str, Credentials], PrometheusSource] = OrderedDict()
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
