@@ -23,7 +23,7 @@ from benchmarks.marks import put
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.core.whatif.fleet import Course, Scrapes
-from modelrelease_operator.core.whatif.simulation import End, Outcome, Scenario, simulate
+from modelrelease_operator.core.whatif.simulation import End, Scenario, SimulatedRun, simulate
 
 RPS = 100.0
 INTERVALS = (15.0, 30.0, 60.0, 120.0)
@@ -61,7 +61,7 @@ class Found:
     """How the runs of a cell ended."""
 
     cell: Cell
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SimulatedRun, ...]
 
     def ended(self, end: End) -> list[int]:
         """Return the runs that ended so."""

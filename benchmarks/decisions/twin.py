@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.decisions.traffic import Counts, Floats, Ints
-from modelrelease_operator.api.spec import Analysis, Canary, ErrorRate, Line
+from modelrelease_operator.api.spec import Analysis, Canary, ErrorRateGate, Line
 from modelrelease_operator.core.analysis.gate_tests import BLAST_RADIUS
 from modelrelease_operator.core.analysis.restart_schedule import planned_copies
 from modelrelease_operator.core.statistics.eprocess import (
@@ -64,7 +64,7 @@ class Policy:
 
 def default_policy(**changes: object) -> Policy:
     """Return what the product does unless it is told otherwise, with some of it changed."""
-    asked, analysis = ErrorRate(), Analysis()
+    asked, analysis = ErrorRateGate(), Analysis()
     tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
     plan = Restarts.plan(EProcess.regression(tolerated), planned=planned_copies(Canary()))
     settings: dict[str, object] = {

@@ -41,7 +41,7 @@ Query = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterVa
 CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 
 
-class Threshold(GateSettings):
+class ThresholdGate(GateSettings):
     """A number that the canary must keep within limits, for several looks in a row."""
 
     kind = "threshold"

@@ -32,7 +32,7 @@ from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName
-from modelrelease_operator.api.queries import CountQuery, Threshold
+from modelrelease_operator.api.queries import CountQuery, ThresholdGate
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.api.routing import Routing
 from modelrelease_operator.api.strictness import STRICT
@@ -151,7 +151,7 @@ class Line(Model):
     points: float = Field(ge=0, le=100)
 
 
-class Share(GateSettings):
+class ShareGate(GateSettings):
     """A share of bad requests, compared with stable's or held against a limit.
 
     `tolerated` is what is never rolled back, `margin` is what is never promoted; between the two
@@ -176,14 +176,14 @@ class Share(GateSettings):
         return self
 
 
-class ErrorRate(Share):
+class ErrorRateGate(ShareGate):
     """The share of prediction requests answered with 5xx."""
 
     kind = "errorRate"
     by_probes = True
 
 
-class Counts(Share):
+class CountsGate(ShareGate):
     """A share that a person's own counters give: two queries that return raw counters, asked for each arm."""
 
     kind = "counts"
@@ -198,7 +198,7 @@ class Slowdown(Model):
     milliseconds: float = Field(default=5, ge=0, le=3_600_000)
 
 
-class Latency(GateSettings):
+class LatencyGate(GateSettings):
     """The share of prediction requests slower than stable's own quantiles, or than a limit."""
 
     kind = "latency"
@@ -218,7 +218,7 @@ class Latency(GateSettings):
         return self
 
 
-class Predictions(GateSettings):
+class PredictionsGate(GateSettings):
     """The share of predictions in each bin, which the canary may have more or less of than stable."""
 
     kind = "predictions"
@@ -237,11 +237,11 @@ class Gate(Model):
     """One question asked of the evidence, of the kind whose field is set."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
-    error_rate: ErrorRate | None = None
-    latency: Latency | None = None
-    predictions: Predictions | None = None
-    counts: Counts | None = None
-    threshold: Threshold | None = None
+    error_rate: ErrorRateGate | None = None
+    latency: LatencyGate | None = None
+    predictions: PredictionsGate | None = None
+    counts: CountsGate | None = None
+    threshold: ThresholdGate | None = None
     dry_run: bool = False
 
     @model_validator(mode="after")
@@ -279,8 +279,8 @@ class Gate(Model):
 
 
 DEFAULT_GATES = (
-    Gate(name="errors", error_rate=ErrorRate()),
-    Gate(name="latency", latency=Latency()),
+    Gate(name="errors", error_rate=ErrorRateGate()),
+    Gate(name="latency", latency=LatencyGate()),
 )
 
 

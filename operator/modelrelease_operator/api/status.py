@@ -493,18 +493,18 @@ class HistoryEntry(Model):
     at: datetime
 
 
-class Fate(StrEnum):
+class RegistryFate(StrEnum):
     """What became of a version of a registered model."""
 
     PROMOTED = "Promoted"
     ROLLED_BACK = "RolledBack"
 
 
-class Outcome(Model):
+class RegistryOutcome(Model):
     """Something that the registry is still to be told of a version."""
 
     registered: Registered
-    fate: Fate
+    fate: RegistryFate
     reason: ReasonOrNewer
     message: str
     at: datetime
@@ -569,7 +569,7 @@ class Status(Model):
     evidence: Evidence = Evidence()
     drift: DriftStatus | None = None
     retrain: RetrainStatus | None = None
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[RegistryOutcome, ...] = ()
     """What the registry has not been told yet."""
     history: tuple[HistoryEntry, ...] = ()
     conditions: tuple[Condition, ...] = ()

@@ -31,7 +31,7 @@ from modelrelease_operator.cli.common import (
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, whole, with_replicas
 from modelrelease_operator.core.whatif.fleet import Scrapes
 from modelrelease_operator.core.whatif.forecast import Forecast, Middle, forecast
-from modelrelease_operator.core.whatif.simulation import End, Outcome, Scenario, simulate
+from modelrelease_operator.core.whatif.simulation import End, Scenario, SimulatedRun, simulate
 
 DETAILS = """\
 Runs the operator's own decisions on a fake clock against clients that come by
@@ -112,7 +112,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) -> Iterator[Outcome]:
+def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) -> Iterator[SimulatedRun]:
     """Run every release; say on standard error how far it is when that takes long."""
     began = told = time.monotonic()
     for run in range(runs):

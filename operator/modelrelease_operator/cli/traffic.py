@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from modelrelease_operator.cli.common import Manifest, duration, positive, share
-from modelrelease_operator.core.whatif.simulation import Latency
+from modelrelease_operator.core.whatif.simulation import LatencyModel
 from modelrelease_operator.errors import Invalid
 
 
@@ -73,7 +73,7 @@ def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Ma
     return found
 
 
-def latency_of(parsed: argparse.Namespace) -> Latency:
+def latency_of(parsed: argparse.Namespace) -> LatencyModel:
     """Return stable's latency; raise Invalid when the two figures contradict each other."""
     if parsed.latency_p99 <= parsed.latency_median:
         msg = (
@@ -81,4 +81,4 @@ def latency_of(parsed: argparse.Namespace) -> Latency:
             f"{parsed.latency_median:g} seconds"
         )
         raise Invalid(msg)
-    return Latency(median=parsed.latency_median, p99=parsed.latency_p99)
+    return LatencyModel(median=parsed.latency_median, p99=parsed.latency_p99)

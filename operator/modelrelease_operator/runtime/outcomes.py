@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelrelease_operator.api.registry import CHAMPION, ModelRef
-from modelrelease_operator.api.status import Outcome
+from modelrelease_operator.api.status import RegistryOutcome
 from modelrelease_operator.core.observed import RecordedOutcome
 from modelrelease_operator.errors import Invalid, ReleaseError
 from modelrelease_operator.runtime.metrics import REGISTRY_WRITES
@@ -26,7 +26,7 @@ LONGEST_TAG = 1000
 
 @dataclass(slots=True)
 class _Release:
-    pending: Sequence[Outcome] = ()
+    pending: Sequence[RegistryOutcome] = ()
     recorded: dict[str, RecordedOutcome] = field(default_factory=dict)
     """By the outcome's key."""
     task: asyncio.Task[None] | None = None
@@ -54,7 +54,7 @@ class OutcomeRecorder:
         release = self._releases.get(key)
         return dict(release.recorded) if release else {}
 
-    def record(self, key: NamespacedName, pending: Sequence[Outcome]) -> None:
+    def record(self, key: NamespacedName, pending: Sequence[RegistryOutcome]) -> None:
         """Record these outcomes of a release, as soon as the registry takes them."""
         release = self._releases.setdefault(key, _Release())
         release.pending = pending
@@ -94,7 +94,7 @@ class OutcomeRecorder:
             self._wake(key)
 
 
-async def record(registry: Registry, outcome: Outcome, *, release: str) -> RecordedOutcome:
+async def record(registry: Registry, outcome: RegistryOutcome, *, release: str) -> RecordedOutcome:
     """Tag the version, and move `champion` where that is asked for; return what was done.
 
     `champion` is moved only from the version that served before, or from nowhere. A person who pointed it

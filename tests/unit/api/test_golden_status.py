@@ -20,10 +20,10 @@ from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome, Retr
 from modelrelease_operator.api.status import (
     PACKED,
     CommandSeen,
-    Fate,
-    Outcome,
     Phase,
     Reason,
+    RegistryFate,
+    RegistryOutcome,
     Rejected,
     Resolved,
     Status,
@@ -200,8 +200,9 @@ def _with_the_rest(status: Status) -> Status:
             outcome=RetrainOutcome.SUCCEEDED, next_allowed=START + timedelta(days=1),
         ),
         outcomes=(
-            Outcome(
-                registered=registered, fate=Fate.ROLLED_BACK, reason=Reason.REGRESSION, message="it fails",
+            RegistryOutcome(
+                registered=registered, fate=RegistryFate.ROLLED_BACK, reason=Reason.REGRESSION,
+                message="it fails",
                 at=START,
             ),
         ),

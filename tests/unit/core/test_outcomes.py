@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.registry import Registered
-from modelrelease_operator.api.status import Fate, Outcome, Phase, Reason, Status, Target
+from modelrelease_operator.api.status import Phase, Reason, RegistryFate, RegistryOutcome, Status, Target
 from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.observed import Commands, RecordedOutcome
 from modelrelease_operator.core.release.decide import decide
@@ -57,14 +57,14 @@ def serving_one(**changes: Any) -> Recording:
     return world
 
 
-def outcomes(world: World) -> list[tuple[str, str, Fate]]:
+def outcomes(world: World) -> list[tuple[str, str, RegistryFate]]:
     return [(each.registered.name, each.registered.version, each.fate) for each in world.status.outcomes]
 
 
 def test_a_first_version_that_serves_is_told_and_champion_moves_from_nowhere():
     world = serving_one()
     (outcome,) = world.status.outcomes
-    assert (outcome.fate, outcome.reason) == (Fate.PROMOTED, Reason.FIRST_VERSION_SERVES)
+    assert (outcome.fate, outcome.reason) == (RegistryFate.PROMOTED, Reason.FIRST_VERSION_SERVES)
     assert (outcome.moves_champion, outcome.champion_before) == (True, None)
 
 
@@ -74,7 +74,7 @@ def test_a_promotion_is_told_and_moves_champion_from_the_version_that_served():
     world.release(registered("2")).run(until=Phase.PROMOTING)
     world.run(until=Phase.STABLE)
     (outcome,) = world.status.outcomes
-    assert (outcome.fate, outcome.reason) == (Fate.PROMOTED, Reason.PROMOTED)
+    assert (outcome.fate, outcome.reason) == (RegistryFate.PROMOTED, Reason.PROMOTED)
     assert (outcome.registered.version, outcome.champion_before) == ("2", "1")
 
 
@@ -84,7 +84,7 @@ def test_a_rollback_is_told_with_its_reason_and_moves_nothing():
     world.behaviours["rev2"] = Behaviour(error_rate=0.5)
     world.release(registered("2")).run(until=Phase.ROLLING_BACK)
     (outcome,) = world.status.outcomes
-    assert (outcome.fate, outcome.reason) == (Fate.ROLLED_BACK, Reason.REGRESSION)
+    assert (outcome.fate, outcome.reason) == (RegistryFate.ROLLED_BACK, Reason.REGRESSION)
     assert "canary 2" in outcome.message
     assert not outcome.moves_champion
 
@@ -110,7 +110,7 @@ def test_an_abort_is_told():
     world.release(registered("2")).run(until=Phase.PROGRESSING)
     world.commands = Commands(abort="2")
     world.step()
-    assert outcomes(world)[-1] == ("qna", "2", Fate.ROLLED_BACK)
+    assert outcomes(world)[-1] == ("qna", "2", RegistryFate.ROLLED_BACK)
 
 
 def test_another_image_of_the_same_version_says_nothing_of_the_model():
@@ -171,7 +171,7 @@ def test_a_crash_before_the_status_was_written_tells_the_same_again():
     world.release(registered("2")).run(until=Phase.PROMOTING)
     before = world.status
 
-    def once() -> tuple[Outcome, ...]:
+    def once() -> tuple[RegistryOutcome, ...]:
         decision: Decision = decide(spec=world.spec, status=before, observed=world.seen, now=world.now)
         return Status.parse(json.loads(json.dumps(decision.status.to_dict()))).outcomes
 
@@ -186,12 +186,12 @@ def model(mlflow_url: str) -> Registering:
     return a_registered_model(mlflow_url)
 
 
-def an_outcome(version: str = "2", name: str = "qna", **changes: Any) -> Outcome:
+def an_outcome(version: str = "2", name: str = "qna", **changes: Any) -> RegistryOutcome:
     fields: dict[str, Any] = {
-        "registered": Registered(name=name, version=version), "fate": Fate.PROMOTED,
+        "registered": Registered(name=name, version=version), "fate": RegistryFate.PROMOTED,
         "reason": Reason.PROMOTED, "message": "version 2 serves", "at": START,
     }  # fmt: skip
-    return Outcome(**(fields | changes))
+    return RegistryOutcome(**(fields | changes))
 
 
 async def tell(model: Registering, **changes: Any) -> RecordedOutcome:
@@ -200,7 +200,7 @@ async def tell(model: Registering, **changes: Any) -> RecordedOutcome:
 
 
 async def test_a_version_is_tagged_with_what_became_of_it(model: Registering):
-    await tell(model, fate=Fate.ROLLED_BACK, reason=Reason.REGRESSION, message="fails 2 %")
+    await tell(model, fate=RegistryFate.ROLLED_BACK, reason=Reason.REGRESSION, message="fails 2 %")
     tags = model.tags("2")
     assert tags["modelrelease.outcome"] == "RolledBack"
     assert tags["modelrelease.reason"] == "Regression: fails 2 %"
@@ -251,7 +251,7 @@ async def test_outcomes_are_told_in_order_and_their_release_is_woken(
     recorder: OutcomeRecorder, model: Registering, woken: Woken
 ):
     pending = [
-        an_outcome(name=model.name, fate=Fate.ROLLED_BACK),
+        an_outcome(name=model.name, fate=RegistryFate.ROLLED_BACK),
         an_outcome(name=model.name, at=START + timedelta(hours=1)),
     ]
     recorder.record(KEY, pending)

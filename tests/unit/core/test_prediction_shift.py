@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelrelease_operator.api.spec import Gate, Predictions, ReleaseSpec
+from modelrelease_operator.api.spec import Gate, PredictionsGate, ReleaseSpec
 from modelrelease_operator.api.status import CanaryStatus, GateStatus, StableStatus, Status, Verdict
 from modelrelease_operator.core.analysis.judge import judge
 from modelrelease_operator.core.analysis.prediction_shift import prediction_bins, why_not
@@ -163,7 +163,7 @@ def test_the_evidence_of_the_gate_stays_small():
 )
 def test_a_margin_inside_the_tolerance_is_refused(changes: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
-        Predictions.model_validate(changes)
+        PredictionsGate.model_validate(changes)
 
 
 def test_a_gate_asks_one_thing():

@@ -18,7 +18,7 @@ from modelrelease_operator.core.statistics.eprocess import ArmCounts
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
 from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Scrapes, groups_of
 from modelrelease_operator.core.whatif.forecast import forecast
-from modelrelease_operator.core.whatif.simulation import End, Latency, Outcome, Scenario, simulate
+from modelrelease_operator.core.whatif.simulation import End, LatencyModel, Scenario, SimulatedRun, simulate
 from testbed.builders import a_spec
 
 SIZES = [(1, 0.3), (10, 0.5), (40, 0.02), (40, 0.97), (200, 0.3), (2_000, 0.01), (5_000, 0.4), (100_000, 0.9)]
@@ -76,7 +76,7 @@ def test_a_thousand_million_trials_take_no_longer_than_a_few():
 
 
 def test_latency_is_lognormal_between_its_two_figures():
-    law = Latency(median=0.08, p99=0.256)
+    law = LatencyModel(median=0.08, p99=0.256)
     assert law.within(0.08) == pytest.approx(0.5)
     assert law.within(0.256) == pytest.approx(0.99)
     assert law.within(0.16, stretch=2) == pytest.approx(0.5)
@@ -86,7 +86,7 @@ def test_latency_is_lognormal_between_its_two_figures():
 @pytest.mark.parametrize(("median", "p99"), [(0.0, 1.0), (0.2, 0.2), (0.3, 0.2)])
 def test_a_latency_whose_figures_contradict_each_other_is_refused(median: float, p99: float):
     with pytest.raises(ValueError, match="the median must be above 0 and below the 99th percentile"):
-        Latency(median=median, p99=p99)
+        LatencyModel(median=median, p99=p99)
 
 
 def a_scenario(**changes: Any) -> Scenario:
@@ -104,11 +104,11 @@ def a_scenario(**changes: Any) -> Scenario:
 SPEC = a_spec(canary={"weight": 50}, serving={"replicas": 2})
 
 
-def outcomes(scenario: Scenario, *, runs: int = 12, spec: Any = SPEC) -> list[Outcome]:
+def outcomes(scenario: Scenario, *, runs: int = 12, spec: Any = SPEC) -> list[SimulatedRun]:
     return [simulate(spec, scenario, Random(f"7/{run}")) for run in range(runs)]
 
 
-def ends(found: list[Outcome]) -> set[End]:
+def ends(found: list[SimulatedRun]) -> set[End]:
     return {it.end for it in found}
 
 
@@ -251,7 +251,7 @@ QUEUE = {"name": "queue", "threshold": {"query": "z", "max": 0.5, "consecutive":
 OWN = a_spec(canary={"weight": 50}, serving={"replicas": 2}, analysis={"gates": [COUNTS, ANSWERS, QUEUE]})
 
 
-def own(**given: Any) -> list[Outcome]:
+def own(**given: Any) -> list[SimulatedRun]:
     return outcomes(a_scenario(given=given), spec=OWN)
 
 
@@ -323,7 +323,7 @@ def test_probes_are_no_requests_of_a_simulated_canary():
     assert found.canary_requests < 10
 
 
-AN_END = Outcome(
+AN_END = SimulatedRun(
     end=End.PROMOTED, seconds=10.0, canary_requests=100, bad_answers=1, step=1, message="version 2 serves"
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelrelease_contract import metrics as words
-from modelrelease_operator.api.spec import Latency
+from modelrelease_operator.api.spec import LatencyGate
 from modelrelease_operator.core.measurement.series import (
     INFINITY,
     OWN,
@@ -170,7 +170,7 @@ def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str
     return None
 
 
-def bounds_of(latency: Latency, counters: Sequence[Counter], *, canary: str, stable: str) -> list[str]:
+def bounds_of(latency: LatencyGate, counters: Sequence[Counter], *, canary: str, stable: str) -> list[str]:
     """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
     if not any(revision == canary for revision, _ in bounds_shown(counters)):
         return []

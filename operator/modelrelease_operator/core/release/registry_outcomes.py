@@ -6,7 +6,7 @@ registry was told. So a crash loses none; telling one twice writes the same word
 
 from modelrelease_operator.api.registry import CHAMPION, followed_alias
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Fate, Outcome, Reason, Status
+from modelrelease_operator.api.status import Reason, RegistryFate, RegistryOutcome, Status
 from modelrelease_operator.core.observed import RecordedOutcome
 from modelrelease_operator.core.scope import Scope
 
@@ -37,7 +37,7 @@ def _noticing(scope: Scope, recorded: RecordedOutcome) -> Scope:
     return scope.noticing(reason, recorded.message, warning=not recorded.done)
 
 
-def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | None:
+def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a version that serves now and did not before."""
     stable, previous = after.stable, before.stable
     if stable is None or stable.registered is None:
@@ -50,9 +50,9 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | Non
     if last and last.outcome is Reason.REOPENED:
         # Nothing was decided yet: the version just promoted is compared once more.
         return None
-    return Outcome(
+    return RegistryOutcome(
         registered=stable.registered,
-        fate=Fate.PROMOTED,
+        fate=RegistryFate.PROMOTED,
         reason=last.outcome if last else Reason.PROMOTED,
         message=last.message if last else after.message,
         at=stable.since,
@@ -61,7 +61,7 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | Non
     )
 
 
-def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | None:
+def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a predecessor that serves again because the version after it was taken back."""
     found, stable, canary = _rejected(before, after), after.stable, before.canary
     reopened = any(
@@ -71,9 +71,9 @@ def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | N
     if found is None or not reopened or stable is None or stable.registered is None:
         return None
     same = stable.registered.name == found.registered.name
-    return Outcome(
+    return RegistryOutcome(
         registered=stable.registered,
-        fate=Fate.PROMOTED,
+        fate=RegistryFate.PROMOTED,
         reason=found.reason,
         message=found.message,
         at=found.at,
@@ -82,16 +82,16 @@ def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> Outcome | N
     )
 
 
-def _rejected(before: Status, after: Status) -> Outcome | None:
+def _rejected(before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a version that was rolled back and is not tried again."""
     rejected, canary, stable = after.rejected, before.canary, after.stable
     if rejected is None or rejected == before.rejected or canary is None or canary.registered is None:
         return None
     if rejected.revision != canary.revision or (stable and stable.registered == canary.registered):
         return None
-    return Outcome(
+    return RegistryOutcome(
         registered=canary.registered,
-        fate=Fate.ROLLED_BACK,
+        fate=RegistryFate.ROLLED_BACK,
         reason=rejected.reason,
         message=rejected.message,
         at=rejected.at,

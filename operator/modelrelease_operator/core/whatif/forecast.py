@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, RateInterval, rate_interval
-from modelrelease_operator.core.whatif.simulation import End, Outcome
+from modelrelease_operator.core.whatif.simulation import End, SimulatedRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Proportion:
     """How many of the runs ended in one way."""
 
     runs: int
@@ -41,7 +41,7 @@ class Middle:
 class Forecast:
     """Shares of the ends, and medians over all runs and over those of each end."""
 
-    ends: dict[End, Share]
+    ends: dict[End, Proportion]
     overall: Middle
     by_end: dict[End, Middle]
     by_step: dict[End, list[int]]
@@ -50,7 +50,7 @@ class Forecast:
     """What was said in the run of median time."""
 
 
-def forecast(outcomes: Sequence[Outcome], *, steps: int) -> Forecast:
+def forecast(outcomes: Sequence[SimulatedRun], *, steps: int) -> Forecast:
     """Sum up runs. Raises ValueError when there are none."""
     if not outcomes:
         msg = "at least one run is needed"
@@ -58,7 +58,7 @@ def forecast(outcomes: Sequence[Outcome], *, steps: int) -> Forecast:
     groups = {end: [it for it in outcomes if it.end is end] for end in End}
     found = {end: runs for end, runs in groups.items() if runs}
     return Forecast(
-        ends={end: Share(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},
+        ends={end: Proportion(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},
         overall=_middle(outcomes),
         by_end={end: _middle(runs) for end, runs in found.items()},
         by_step={
@@ -68,7 +68,7 @@ def forecast(outcomes: Sequence[Outcome], *, steps: int) -> Forecast:
     )
 
 
-def _middle(runs: Sequence[Outcome]) -> Middle:
+def _middle(runs: Sequence[SimulatedRun]) -> Middle:
     times = sorted(run.seconds for run in runs)
     return Middle(
         seconds=median(times),
@@ -79,5 +79,5 @@ def _middle(runs: Sequence[Outcome]) -> Middle:
     )
 
 
-def _typical(runs: Sequence[Outcome]) -> Outcome:
+def _typical(runs: Sequence[SimulatedRun]) -> SimulatedRun:
     return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]

@@ -23,7 +23,7 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
-from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, Latency
+from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyModel
 from modelrelease_operator.traffic.registry import split_of
 
 RATIOS = (1.5, 2.0, 5.0)
@@ -41,7 +41,7 @@ class Conditions:
     rps: float
     stable_errors: float
     bounds: Sequence[float]
-    latency: Latency = field(default_factory=Latency)
+    latency: LatencyModel = field(default_factory=LatencyModel)
     pod_start: timedelta = timedelta(seconds=10)
     scrape_interval: timedelta = timedelta(seconds=15)
     """Between two samples of a pod: of Prometheus' configuration, whose own default is a minute."""

@@ -51,7 +51,7 @@ PROBER = "prober"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class LatencyModel:
     """A lognormal law of the time to answer, in seconds."""
 
     median: float = 0.080
@@ -80,7 +80,7 @@ class Scenario:
     stable_errors: float
     canary_errors: float
     bounds: Sequence[float]
-    latency: Latency = field(default_factory=Latency)
+    latency: LatencyModel = field(default_factory=LatencyModel)
     latency_ratio: float = 1.0
     onset: timedelta = timedelta(0)
     """How long the canary has had clients before it becomes worse than stable."""
@@ -119,7 +119,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SimulatedRun:
     """One simulated release."""
 
     end: End
@@ -134,7 +134,7 @@ class Outcome:
     """Seconds since the canary's first clients."""
 
 
-def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Outcome:
+def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> SimulatedRun:
     """Release once. Nobody pauses it, and a person who is asked approves at once."""
     canary = spec.canary.but(approval=Approval.AUTOMATIC)
     spec = spec.but(paused=False, canary=canary)
@@ -205,7 +205,7 @@ class _Arm:
                 self.groups.pop()
 
     def answer(
-        self, random: Random, requests: int, errors: float, latency: Latency, stretch: float
+        self, random: Random, requests: int, errors: float, latency: LatencyModel, stretch: float
     ) -> Increments:
         """Return by how much the counters grow with so many requests."""
         bad = binomial(random, requests, errors)
@@ -244,7 +244,9 @@ class _Arm:
 
 
 @lru_cache(maxsize=64)
-def _shares(latency: Latency, bounds: tuple[float, ...], stretch: float) -> tuple[tuple[str, float], ...]:
+def _shares(
+    latency: LatencyModel, bounds: tuple[float, ...], stretch: float
+) -> tuple[tuple[str, float], ...]:
     """Return each bound with the share of the requests above the one before that are within it."""
     found, below = [], 0.0
     for bound in bounds:
@@ -423,11 +425,11 @@ class _World:
                 group.shown.pop(server, None)
         self.restarts = (pods, servers)
 
-    def outcome(self, end: End, status: Status) -> Outcome:
+    def outcome(self, end: End, status: Status) -> SimulatedRun:
         self._draw_all()
         canary = self.arms[CANARY.revision]
         last = status.canary or self.status.canary
-        return Outcome(
+        return SimulatedRun(
             end=end,
             seconds=(self.now - START).total_seconds(),
             canary_requests=canary.requests,

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from modelrelease_operator.api.gate_settings import GateSettings
-from modelrelease_operator.api.spec import Gate, Latency, ReleaseSpec
+from modelrelease_operator.api.spec import Gate, LatencyGate, ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
     GateStatus,
@@ -130,7 +130,7 @@ def test_a_field_without_its_module_lets_nothing_start():
 
 def test_a_gate_of_two_kinds_is_refused_and_the_kinds_that_there_are_are_named(spec: ReleaseSpec):
     with pytest.raises(ValueError, match=r"exactly one of errorRate, latency, .*, burn"):
-        GateWithBurn(name="budget", burn=Burn(), latency=Latency())
+        GateWithBurn(name="budget", burn=Burn(), latency=LatencyGate())
 
 
 def test_a_kind_that_is_put_in_is_asked_in_its_own_words(spec: ReleaseSpec):

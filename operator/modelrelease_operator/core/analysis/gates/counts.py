@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from modelrelease_operator.api.spec import Counts
+from modelrelease_operator.api.spec import CountsGate
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption, BadShares
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
@@ -26,14 +26,14 @@ from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
 from modelrelease_operator.core.query_results import CounterSample, NotMeasured, QueryResult
 
 
-class CountsKind(GateKind[Counts]):
+class CountsKind(GateKind[CountsGate]):
     """The share of requests that a person's own counters count as bad."""
 
     own_queries = True
     form = "STABLE:CANARY, two shares of requests that are bad, such as 0.01:0.02"
 
     @override
-    def query(self, settings: Counts, query_scope: QueryScope) -> str:
+    def query(self, settings: CountsGate, query_scope: QueryScope) -> str:
         parts = [
             _marked(query_scope.render(query, arm), name, kind)
             for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable))
@@ -42,18 +42,18 @@ class CountsKind(GateKind[Counts]):
         return "\nor\n".join(parts)
 
     @override
-    def queries(self, settings: Counts) -> tuple[str, ...]:
+    def queries(self, settings: CountsGate) -> tuple[str, ...]:
         return settings.bad, settings.total
 
     @override
-    def answer(self, settings: Counts, query_scope: QueryScope, result: Any) -> QueryResult:
+    def answer(self, settings: CountsGate, query_scope: QueryScope, result: Any) -> QueryResult:
         return _tallies(settings, query_scope, result)
 
     @override
     def gate_test(
         self,
         name: str,
-        settings: Counts,
+        settings: CountsGate,
         bounds: tuple[str, ...],
         parameters: TestParameters,
         unready: str | None,
@@ -62,7 +62,7 @@ class CountsKind(GateKind[Counts]):
 
     @override
     def watched(
-        self, name: str, settings: Counts, evidence: Mapping[str, Sequence[int]]
+        self, name: str, settings: CountsGate, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
         yield WatchedShare(
             key=_indicator(name, settings).key,
@@ -72,7 +72,7 @@ class CountsKind(GateKind[Counts]):
         )
 
     @override
-    def assumed(self, settings: Counts, *, stable_errors: float, canary_errors: float) -> BadShares:
+    def assumed(self, settings: CountsGate, *, stable_errors: float, canary_errors: float) -> BadShares:
         return BadShares(stable=stable_errors, canary=canary_errors)
 
     @override
@@ -83,7 +83,9 @@ class CountsKind(GateKind[Counts]):
         return BadShares(stable=share(stable), canary=share(canary))
 
     @override
-    def plan_words(self, settings: Counts, look: timedelta, requests: Callable[[], str], errors: str) -> str:
+    def plan_words(
+        self, settings: CountsGate, look: timedelta, requests: Callable[[], str], errors: str
+    ) -> str:
         taken = f"taken to go bad as often as requests fail ({errors})"
         return f"needs canary requests, {requests()}; {taken}"
 
@@ -91,7 +93,7 @@ class CountsKind(GateKind[Counts]):
 KIND = CountsKind()
 
 
-def _indicator(name: str, settings: Counts) -> Indicator:
+def _indicator(name: str, settings: CountsGate) -> Indicator:
     return own_indicator(name, settings.bad, settings.total)
 
 
@@ -105,7 +107,7 @@ def _marked(query: str, arm: str, kind: str) -> str:
     return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
 
 
-def _tallies(asked: Counts, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
+def _tallies(asked: CountsGate, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
     if query_scope.render(asked.total, query_scope.canary) == query_scope.render(
         asked.total, query_scope.stable
     ):
@@ -130,7 +132,7 @@ def _tallies(asked: Counts, query_scope: QueryScope, result: Iterable[dict[str, 
 
 
 def _tallied(
-    asked: Counts, query_scope: QueryScope, labels: dict[str, str], value: float
+    asked: CountsGate, query_scope: QueryScope, labels: dict[str, str], value: float
 ) -> CounterSample | NotMeasured:
     bad = labels[KIND_LABEL] == "bad"
     query = f"`{short(asked.bad if bad else asked.total)}`"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from typing_extensions import override
 
-from modelrelease_operator.api.spec import Latency
+from modelrelease_operator.api.spec import LatencyGate
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
@@ -25,21 +25,21 @@ SLOW = "slow/"
 """Begins the keys of the indicators of slow requests."""
 
 
-class LatencyKind(GateKind[Latency]):
+class LatencyKind(GateKind[LatencyGate]):
     """The share of requests that are slow."""
 
     cuts_histograms = True
     fixes_bounds = True
 
     @override
-    def bounds(self, settings: Latency, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
+    def bounds(self, settings: LatencyGate, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
         return bounds_of(settings, counters, canary=arms[0], stable=arms[1])
 
     @override
     def gate_test(
         self,
         name: str,
-        settings: Latency,
+        settings: LatencyGate,
         bounds: tuple[str, ...],
         parameters: TestParameters,
         unready: str | None,
@@ -68,19 +68,19 @@ class LatencyKind(GateKind[Latency]):
         )  # fmt: skip
 
     @override
-    def warm_up(self, settings: Latency) -> timedelta:
+    def warm_up(self, settings: LatencyGate) -> timedelta:
         return settings.warm_up.span
 
     @override
     def watched(
-        self, name: str, settings: Latency, evidence: Mapping[str, Sequence[int]]
+        self, name: str, settings: LatencyGate, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
         for key in evidence:
             if key.startswith(SLOW):
                 yield WatchedShare(key=key, what=f"takes over {key.split('/')[1]} s for", notable=NOTABLE)
 
     @override
-    def telling_seconds(self, settings: Latency) -> float | None:
+    def telling_seconds(self, settings: LatencyGate) -> float | None:
         return settings.max_seconds
 
 

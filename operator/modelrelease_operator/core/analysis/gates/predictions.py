@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from typing_extensions import override
 
-from modelrelease_operator.api.spec import Predictions
+from modelrelease_operator.api.spec import PredictionsGate
 from modelrelease_operator.core.analysis.assumptions import BINS, Assumption, Shift
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
@@ -18,7 +18,7 @@ BIN = "bin/"
 """Begins the keys of the indicators of predictions."""
 
 
-class PredictionsKind(GateKind[Predictions]):
+class PredictionsKind(GateKind[PredictionsGate]):
     """The share of answers in each bin."""
 
     reads_bins = True
@@ -26,18 +26,20 @@ class PredictionsKind(GateKind[Predictions]):
     form = "SHIFT, the share of the canary's answers that move to one bin, such as 0.1"
 
     @override
-    def bounds(self, settings: Predictions, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
+    def bounds(
+        self, settings: PredictionsGate, counters: Sequence[Counter], arms: tuple[str, str]
+    ) -> list[str]:
         return prediction_bins(counters)
 
     @override
-    def unready(self, settings: Predictions, counters: Sequence[Counter]) -> str | None:
+    def unready(self, settings: PredictionsGate, counters: Sequence[Counter]) -> str | None:
         return why_not(counters)
 
     @override
     def gate_test(
         self,
         name: str,
-        settings: Predictions,
+        settings: PredictionsGate,
         bounds: tuple[str, ...],
         parameters: TestParameters,
         unready: str | None,
@@ -60,7 +62,7 @@ class PredictionsKind(GateKind[Predictions]):
 
     @override
     def watched(
-        self, name: str, settings: Predictions, evidence: Mapping[str, Sequence[int]]
+        self, name: str, settings: PredictionsGate, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
         line = notable(settings.tolerated)
         for key in evidence:
@@ -69,7 +71,7 @@ class PredictionsKind(GateKind[Predictions]):
                 yield WatchedShare(key=key, what=what, notable=line, both_ways=True)
 
     @override
-    def assumed(self, settings: Predictions, *, stable_errors: float, canary_errors: float) -> Shift:
+    def assumed(self, settings: PredictionsGate, *, stable_errors: float, canary_errors: float) -> Shift:
         return Shift()
 
     @override
@@ -80,7 +82,7 @@ class PredictionsKind(GateKind[Predictions]):
 
     @override
     def plan_words(
-        self, settings: Predictions, look: timedelta, requests: Callable[[], str], errors: str
+        self, settings: PredictionsGate, look: timedelta, requests: Callable[[], str], errors: str
     ) -> str:
         taken = f"both versions are taken to answer alike, in {BINS} equal bins"
         return f"needs canary requests, {requests()}; {taken}"

@@ -1,6 +1,6 @@
 """What gates on a share of bad requests have in common."""
 
-from modelrelease_operator.api.spec import Line, Share
+from modelrelease_operator.api.spec import Line, ShareGate
 from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest, TestParameters
 from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.statistics.eprocess import Tolerance
@@ -15,7 +15,7 @@ def tolerance(line: Line) -> Tolerance:
 
 
 def share_test(
-    name: str, asked: Share, indicator: Indicator, bad: str, parameters: TestParameters
+    name: str, asked: ShareGate, indicator: Indicator, bad: str, parameters: TestParameters
 ) -> GateTest:
     """Compare the share of an indicator that is bad, and hold it against a limit, as the gate asks."""
     comparisons: tuple[Comparison, ...] = ()

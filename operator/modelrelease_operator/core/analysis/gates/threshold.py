@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from modelrelease_operator.api.durations import format_duration
-from modelrelease_operator.api.queries import Threshold
+from modelrelease_operator.api.queries import ThresholdGate
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import GateStatus, Streak, Verdict
 from modelrelease_operator.core.analysis.assumptions import Assumption, Values
@@ -18,7 +18,7 @@ from modelrelease_operator.core.measurement.queries import QueryScope, short
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult, ScalarResult
 
 
-class ThresholdKind(GateKind[Threshold]):
+class ThresholdKind(GateKind[ThresholdGate]):
     """A number that a query gives."""
 
     has_tests = False
@@ -26,22 +26,22 @@ class ThresholdKind(GateKind[Threshold]):
     form = "VALUE,VALUE,..., a number for each look, of which the last stays, such as 0.4,0.6"
 
     @override
-    def query(self, settings: Threshold, query_scope: QueryScope) -> str:
+    def query(self, settings: ThresholdGate, query_scope: QueryScope) -> str:
         return query_scope.render(settings.query, query_scope.canary)
 
     @override
-    def queries(self, settings: Threshold) -> tuple[str, ...]:
+    def queries(self, settings: ThresholdGate) -> tuple[str, ...]:
         return (settings.query,)
 
     @override
-    def answer(self, settings: Threshold, query_scope: QueryScope, result: Any) -> QueryResult:
+    def answer(self, settings: ThresholdGate, query_scope: QueryScope, result: Any) -> QueryResult:
         return _number(settings, result)
 
     @override
     def look_at(
         self,
         gate: Gate,
-        settings: Threshold,
+        settings: ThresholdGate,
         answer: QueryResult,
         streak: Streak,
         now: datetime,
@@ -50,18 +50,18 @@ class ThresholdKind(GateKind[Threshold]):
         return _look_at(gate, settings, answer, streak, now=now, interval=interval)
 
     @override
-    def streak_key(self, name: str, settings: Threshold) -> str:
+    def streak_key(self, name: str, settings: ThresholdGate) -> str:
         return key_of(name, settings)
 
     @override
-    def broken(self, name: str, settings: Threshold, streaks: Mapping[str, Streak]) -> str | None:
+    def broken(self, name: str, settings: ThresholdGate, streaks: Mapping[str, Streak]) -> str | None:
         streak = streaks.get(key_of(name, settings))
         if streak is None or -streak.looks < settings.consecutive:
             return None
         return f"by gate {name} it is not {settings.words}, {settings.consecutive} looks in a row"
 
     @override
-    def assumed(self, settings: Threshold, *, stable_errors: float, canary_errors: float) -> Values:
+    def assumed(self, settings: ThresholdGate, *, stable_errors: float, canary_errors: float) -> Values:
         return Values(values=(self.calm_value(settings),))
 
     @override
@@ -71,7 +71,7 @@ class ThresholdKind(GateKind[Threshold]):
         return Values(values=tuple(number(part) for part in text.split(",")))
 
     @override
-    def calm_value(self, settings: Threshold) -> float:
+    def calm_value(self, settings: ThresholdGate) -> float:
         """Return the last value that it allows."""
         limit = settings.max if settings.max is not None else settings.min
         if limit is None:
@@ -80,12 +80,12 @@ class ThresholdKind(GateKind[Threshold]):
         return limit
 
     @override
-    def looks_in_row(self, settings: Threshold) -> int:
+    def looks_in_row(self, settings: ThresholdGate) -> int:
         return settings.consecutive
 
     @override
     def plan_words(
-        self, settings: Threshold, look: timedelta, requests: Callable[[], str], errors: str
+        self, settings: ThresholdGate, look: timedelta, requests: Callable[[], str], errors: str
     ) -> str:
         row = settings.consecutive
         needs = f"needs {row} looks in a row, {format_duration((row - 1) * look)} after a step's first"
@@ -95,7 +95,7 @@ class ThresholdKind(GateKind[Threshold]):
 KIND = ThresholdKind()
 
 
-def _number(asked: Threshold, result: Any) -> QueryResult:
+def _number(asked: ThresholdGate, result: Any) -> QueryResult:
     query = f"`{short(asked.query)}`"
     scalar = len(result) == 2 and not isinstance(result[0], Mapping)
     if not scalar and not result:
@@ -110,13 +110,19 @@ def _number(asked: Threshold, result: Any) -> QueryResult:
     return ScalarResult(value=value)
 
 
-def key_of(gate: str, asked: Threshold) -> str:
+def key_of(gate: str, asked: ThresholdGate) -> str:
     """Return where a gate's looks in a row are kept: a gate that is edited starts anew."""
     return f"{gate}-{zlib.crc32(asked.model_dump_json().encode()):08x}"
 
 
 def _look_at(
-    gate: Gate, asked: Threshold, answer: QueryResult, streak: Streak, *, now: datetime, interval: timedelta
+    gate: Gate,
+    asked: ThresholdGate,
+    answer: QueryResult,
+    streak: Streak,
+    *,
+    now: datetime,
+    interval: timedelta,
 ) -> tuple[GateStatus, Streak]:
     """Return what a gate says after one more look, and its looks in a row.
 
