@@ -22,8 +22,9 @@ import pydantic
 from benchmarks.marks import put
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Course, Scrapes
-from modelrelease_operator.core.whatif.simulation import End, Scenario, SimulatedRun, simulate
+from modelrelease_operator.core.whatif.simulation import Scenario, SimulatedRun, simulate
 
 RPS = 100.0
 INTERVALS = (15.0, 30.0, 60.0, 120.0)

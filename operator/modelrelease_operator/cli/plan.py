@@ -23,6 +23,7 @@ from modelrelease_operator.cli.common import (
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
 from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.planning import (
     Conditions,
     Journey,
@@ -45,7 +46,11 @@ examples:
   kustomize build overlays/prod | modelrelease plan - --rps 20
 """
 
-ENDS = {"promoted": "promoted", "rolled_back": "rolled back in step", "inconclusive": "no verdict in step"}
+ENDS = {
+    End.PROMOTED: "promoted",
+    End.ROLLED_BACK: "rolled back in step",
+    End.INCONCLUSIVE: "no verdict in step",
+}
 
 
 def add(commands: Commands) -> None:
@@ -149,7 +154,7 @@ def _journeys_table(conditions: Conditions, made: Plan) -> str:
         who = "as often as stable" if journey.ratio == 1 else f"x{journey.ratio:g}"
         rate = percent(min(1.0, journey.ratio * conditions.stable_errors))
         end = ENDS[journey.end]
-        end = end if journey.end == "promoted" else f"{end} {journey.step + 1}"
+        end = end if journey.end is End.PROMOTED else f"{end} {journey.step + 1}"
         rows.append(
             [
                 f"  {who} ({rate})",

@@ -21,6 +21,7 @@ from modelrelease_operator.cli.common import (
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.measurement.queries import QueryScope
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import runtime_of
 
@@ -50,10 +51,10 @@ examples:
 """
 
 SAID = {
-    "promoted": "would have been promoted",
-    "rolled_back": "would have been rolled back",
-    "inconclusive": "would have paused as inconclusive",
-    "undecided": "was still undecided when its recording ended",
+    End.PROMOTED: "would have been promoted",
+    End.ROLLED_BACK: "would have been rolled back",
+    End.INCONCLUSIVE: "would have paused as inconclusive",
+    End.UNDECIDED: "was still undecided when its recording ended",
 }
 
 
@@ -182,7 +183,7 @@ def _as_text(release: Manifest, replayed: "Replayed") -> str:
         "",
         *(indented(_line_of(happening), then="    ") for happening in replayed.happenings),
     ]
-    if replayed.end == "undecided":
+    if replayed.end is End.UNDECIDED:
         parts += ["", indented(f"It waited: {replayed.status.message}", first="")]
     if replayed.status.gates:
         parts += ["", "At the last look", gates_table(replayed.status.gates)]

@@ -29,9 +29,10 @@ from modelrelease_operator.cli.common import (
     table,
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, whole, with_replicas
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Scrapes
 from modelrelease_operator.core.whatif.forecast import Forecast, Middle, forecast
-from modelrelease_operator.core.whatif.simulation import End, Scenario, SimulatedRun, simulate
+from modelrelease_operator.core.whatif.simulation import Scenario, SimulatedRun, simulate
 
 DETAILS = """\
 Runs the operator's own decisions on a fake clock against clients that come by

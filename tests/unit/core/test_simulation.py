@@ -16,9 +16,10 @@ from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.core.analysis.assumptions import BINS, BadShares, Shift, Values, grown
 from modelrelease_operator.core.statistics.eprocess import ArmCounts
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Scrapes, groups_of
 from modelrelease_operator.core.whatif.forecast import forecast
-from modelrelease_operator.core.whatif.simulation import End, LatencyModel, Scenario, SimulatedRun, simulate
+from modelrelease_operator.core.whatif.simulation import LatencyModel, Scenario, SimulatedRun, simulate
 from testbed.builders import a_spec
 
 SIZES = [(1, 0.3), (10, 0.5), (40, 0.02), (40, 0.97), (200, 0.3), (2_000, 0.01), (5_000, 0.4), (100_000, 0.9)]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, RateInterval, rate_interval
-from modelrelease_operator.core.whatif.simulation import End, SimulatedRun
+from modelrelease_operator.core.whatif.end import DECIDED, End
+from modelrelease_operator.core.whatif.simulation import SimulatedRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def forecast(outcomes: Sequence[SimulatedRun], *, steps: int) -> Forecast:
     if not outcomes:
         msg = "at least one run is needed"
         raise ValueError(msg)
-    groups = {end: [it for it in outcomes if it.end is end] for end in End}
+    groups = {end: [it for it in outcomes if it.end is end] for end in DECIDED}
     found = {end: runs for end, runs in groups.items() if runs}
     return Forecast(
         ends={end: Proportion(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},

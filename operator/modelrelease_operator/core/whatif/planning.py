@@ -23,6 +23,7 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyModel
 from modelrelease_operator.traffic.registry import split_of
 
@@ -94,7 +95,7 @@ class Journey:
     """A canary's way through all steps when it fails `ratio` times as often as stable."""
 
     ratio: float
-    end: str
+    end: End
     """`promoted`, `rolled_back` or `inconclusive`."""
     step: int
     time: timedelta
@@ -384,7 +385,7 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
         if took is None or time + took > deadline:
             left = max(timedelta(0), deadline - time).total_seconds() * stage.canary_rps
             return Journey(
-                ratio=ratio, end="inconclusive", step=index, time=deadline, requests=requests + left,
+                ratio=ratio, end=End.INCONCLUSIVE, step=index, time=deadline, requests=requests + left,
                 bad_answers=bad * (requests + left),
             )  # fmt: skip
         # Requests are counted until the look that sees enough of them.
@@ -392,12 +393,12 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
         time, requests = time + took, requests + met
         if caught:
             return Journey(
-                ratio=ratio, end="rolled_back", step=index, time=time, requests=requests,
+                ratio=ratio, end=End.ROLLED_BACK, step=index, time=time, requests=requests,
                 bad_answers=bad * requests,
             )  # fmt: skip
         missing -= taken / whole if whole < math.inf else 0.0
     end = stages[-1].index
     time += conditions.pod_start if stages[-1].replicas < spec.serving.replicas else SETTLING
     return Journey(
-        ratio=ratio, end="promoted", step=end, time=time, requests=requests, bad_answers=bad * requests
+        ratio=ratio, end=End.PROMOTED, step=end, time=time, requests=requests, bad_answers=bad * requests
     )

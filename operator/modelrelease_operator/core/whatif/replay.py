@@ -12,12 +12,12 @@ from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Target
 from modelrelease_operator.core.observed import Counter, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.core.whatif.end import End, end_of
 from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 
 MOVES = 6
 """Most passes at one look: starting, opening, entering a step and promoting take seconds, not looks."""
-UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +31,11 @@ class Happening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What would have been done. `end` is promoted, rolled_back, inconclusive or undecided."""
+    """What would have been done."""
 
     stable: Target
     canary: Target
-    end: str
+    end: End
     began: datetime
     at: datetime
     happenings: tuple[Happening, ...]
@@ -129,15 +129,8 @@ class _Run:
         self._happenings: list[Happening] = []
 
     @property
-    def end(self) -> str | None:
-        status = self._status
-        if status.phase is Phase.ROLLING_BACK:
-            return "rolled_back"
-        if status.phase is Phase.PAUSED and status.canary and status.canary.inconclusive:
-            return "inconclusive"
-        if status.stable and status.stable.revision == self._canary.revision:
-            return "promoted"
-        return None
+    def end(self) -> End | None:
+        return end_of(self._status, canary=self._canary.revision)
 
     def look(self, look: Look) -> None:
         """Pass until the counters of this moment were judged; a second judgement would count a look twice."""
@@ -150,7 +143,7 @@ class _Run:
         return Replayed(
             stable=self._stable,
             canary=self._canary,
-            end=self.end or UNDECIDED,
+            end=self.end or End.UNDECIDED,
             began=self._began,
             at=self._now,
             happenings=tuple(self._happenings),

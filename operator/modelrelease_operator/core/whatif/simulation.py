@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from random import Random
 from statistics import NormalDist
@@ -35,6 +34,7 @@ from modelrelease_operator.core.query_results import CounterSample, QueryResult,
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
+from modelrelease_operator.core.whatif.end import End, end_of
 from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Increments, Scrapes, groups_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,14 +110,6 @@ class Scenario:
             raise ValueError(msg)
 
 
-class End(StrEnum):
-    """How a release ended."""
-
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled_back"
-    INCONCLUSIVE = "inconclusive"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedRun:
     """One simulated release."""
@@ -143,21 +135,11 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Simulated
     patience = 2 * (spec.canary.progress_deadline.span + spec.canary.start_deadline.span)
     while world.now - START < patience:
         decision = world.step()
-        if end := _end_of(decision.status):
+        if end := end_of(decision.status, canary=CANARY.revision):
             return world.outcome(end, decision.status)
         world.let_pass(decision.requeue or spec.analysis.period)
     msg = f"a simulated release did not end within {patience}: {world.status.message}"
     raise AssertionError(msg)
-
-
-def _end_of(status: Status) -> End | None:
-    if status.phase is Phase.ROLLING_BACK:
-        return End.ROLLED_BACK
-    if status.phase is Phase.PAUSED and status.canary and status.canary.inconclusive:
-        return End.INCONCLUSIVE
-    if status.phase is Phase.STABLE and status.stable and status.stable.revision == CANARY.revision:
-        return End.PROMOTED
-    return None
 
 
 def _target(revision: str, version: str) -> Target:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan
 from modelrelease_operator.traffic.registry import split_of
 
@@ -104,12 +105,12 @@ def _about_regressions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) ->
         return
     journey = next(journey for journey in plan.journeys if journey.ratio == NOTABLE)
     rate = f"{100 * min(1.0, NOTABLE * conditions.stable_errors):.3g} %"
-    if journey.end == "promoted":
+    if journey.end is End.PROMOTED:
         yield (
             f"a canary that fails twice as often ({rate}) is promoted, not caught: a gate that "
             "shall find it needs smaller tolerated and margin points, and more requests"
         )
-    elif journey.end == "inconclusive":
+    elif journey.end is End.INCONCLUSIVE:
         yield (
             f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: it would "
             f"{AT_DEADLINE[spec.analysis.on_insufficient_evidence]}, in step {journey.step + 1} after "

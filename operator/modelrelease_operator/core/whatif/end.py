@@ -1,0 +1,29 @@
+"""How a release ended."""
+
+from enum import StrEnum
+
+from modelrelease_operator.api.status import Phase, Status
+
+
+class End(StrEnum):
+    """How a release ended, as `plan`, `simulate` and `replay` name it."""
+
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    INCONCLUSIVE = "inconclusive"
+    UNDECIDED = "undecided"
+    """Its recording ended first: what is simulated or planned ends otherwise."""
+
+
+DECIDED = (End.PROMOTED, End.ROLLED_BACK, End.INCONCLUSIVE)
+
+
+def end_of(status: Status, *, canary: str) -> End | None:
+    """Return how the release of a canary, by its revision, ended; None while it goes on."""
+    if status.phase is Phase.ROLLING_BACK:
+        return End.ROLLED_BACK
+    if status.phase is Phase.PAUSED and status.canary and status.canary.inconclusive:
+        return End.INCONCLUSIVE
+    if status.phase is Phase.STABLE and status.stable and status.stable.revision == canary:
+        return End.PROMOTED
+    return None
