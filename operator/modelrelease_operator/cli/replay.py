@@ -27,7 +27,7 @@ from modelrelease_operator.serving_runtimes import runtime_of
 
 if TYPE_CHECKING:
     from modelrelease_operator.core.whatif.recording import Recording
-    from modelrelease_operator.core.whatif.replay import Happening, Replayed
+    from modelrelease_operator.core.whatif.replay import ReplayedEvent, ReplayResult
     from modelrelease_operator.runtime.credentials import Credentials
 
 DETAILS = """\
@@ -142,9 +142,9 @@ def _replay(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Replayed":
+def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "ReplayResult":
     # Only this command needs a client of Prometheus.
-    from modelrelease_operator.core.whatif.replay import arms_of, replay, target_of  # noqa: PLC0415
+    from modelrelease_operator.core.whatif.replay import arms_of, recorded_target, replay  # noqa: PLC0415
     from modelrelease_operator.runtime.metric_sources.prometheus.history import (  # noqa: PLC0415
         PrometheusHistory,
     )
@@ -163,7 +163,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
         stable, canary = arms_of(recording, parsed.stable, parsed.canary)
         query_scope = QueryScope(
             namespace=namespace, release=release.name, interval=spec.analysis.period,
-            stable=target_of(spec, recording, stable), canary=target_of(spec, recording, canary),
+            stable=recorded_target(spec, recording, stable), canary=recorded_target(spec, recording, canary),
         )  # fmt: skip
         return await history.with_answers(recording, spec, query_scope), stable, canary
 
@@ -171,7 +171,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     return replay(spec, recording, stable=stable, canary=canary)
 
 
-def _as_text(release: Manifest, replayed: "Replayed") -> str:
+def _as_text(release: Manifest, replayed: "ReplayResult") -> str:
     after = format_duration(replayed.at - replayed.began)
     parts = [
         indented(
@@ -181,7 +181,7 @@ def _as_text(release: Manifest, replayed: "Replayed") -> str:
             first="",
         ),
         "",
-        *(indented(_line_of(happening), then="    ") for happening in replayed.happenings),
+        *(indented(_line_of(event), then="    ") for event in replayed.events),
     ]
     if replayed.end is End.UNDECIDED:
         parts += ["", indented(f"It waited: {replayed.status.message}", first="")]
@@ -190,12 +190,12 @@ def _as_text(release: Manifest, replayed: "Replayed") -> str:
     return "\n".join(parts)
 
 
-def _line_of(happening: "Happening") -> str:
-    moment = happening.at.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{moment}  {happening.reason}: {happening.message}"
+def _line_of(event: "ReplayedEvent") -> str:
+    moment = event.at.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{moment}  {event.reason}: {event.message}"
 
 
-def _as_json(release: Manifest, replayed: "Replayed") -> dict[str, Any]:
+def _as_json(release: Manifest, replayed: "ReplayResult") -> dict[str, Any]:
     return {
         "name": release.name,
         "end": replayed.end,
@@ -205,8 +205,8 @@ def _as_json(release: Manifest, replayed: "Replayed") -> dict[str, Any]:
         "stable": {"revision": replayed.stable.revision, "version": replayed.stable.version},
         "canary": {"revision": replayed.canary.revision, "version": replayed.canary.version},
         "events": [
-            {"at": happening.at.isoformat(), "reason": happening.reason, "message": happening.message}
-            for happening in replayed.happenings
+            {"at": event.at.isoformat(), "reason": event.reason, "message": event.message}
+            for event in replayed.events
         ],
         "gates": [gate.model_dump(mode="json", by_alias=True) for gate in replayed.status.gates],
     }

@@ -29,7 +29,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
+class DriftSubscription:
     """What a pass wants to be looked at until the next."""
 
     drift: Drift
@@ -47,7 +47,7 @@ class Followed:
 
 @dataclass(slots=True)
 class _Release:
-    followed: Followed
+    subscription: DriftSubscription
     due: datetime
     memories: dict[str, Memory] = field(default_factory=dict)
 
@@ -59,19 +59,20 @@ class DriftWatch:
         self._clock = clock
         self._releases: dict[NamespacedName, _Release] = {}
 
-    def follow(self, key: NamespacedName, followed: Followed) -> None:
+    def subscribe(self, key: NamespacedName, subscription: DriftSubscription) -> None:
         """Look at these revisions from now on; the counts of others are forgotten."""
-        if not (followed.drift.enabled and followed.revisions):
+        if not (subscription.drift.enabled and subscription.revisions):
             self.forget(key)
             return
         now = self._clock()
-        release = self._releases.setdefault(key, _Release(followed=followed, due=now))
-        release.followed = followed
-        if any(revision not in release.memories for revision in followed.revisions):
+        release = self._releases.setdefault(key, _Release(subscription=subscription, due=now))
+        release.subscription = subscription
+        if any(revision not in release.memories for revision in subscription.revisions):
             release.due = now
-        release.due = min(release.due, now + followed.drift.span / LOOKS_PER_WINDOW)
+        release.due = min(release.due, now + subscription.drift.span / LOOKS_PER_WINDOW)
         release.memories = {
-            revision: release.memories.get(revision, Memory(opened=now)) for revision in followed.revisions
+            revision: release.memories.get(revision, Memory(opened=now))
+            for revision in subscription.revisions
         }
 
     def forget(self, key: NamespacedName) -> None:
@@ -93,17 +94,17 @@ class DriftWatch:
         release = self._releases.get(key)
         if release is None:
             return False
-        followed = release.followed
-        drift = followed.drift
+        subscription = release.subscription
+        drift = subscription.drift
         # Before anything can fail: a look that does costs one look, and is not repeated without end.
         release.due = self._clock() + drift.span / LOOKS_PER_WINDOW
-        samples = await followed.source.read_bins(followed.arms)
+        samples = await subscription.source.read_bins(subscription.arms)
         now = self._clock()
         release.due = now + drift.span / LOOKS_PER_WINDOW
         if isinstance(samples, MetricsUnavailable):
             log.info("drift was not looked at: %s", samples.message, extra={"fields": _fields(key)})
             samples = ()
-        stable = followed.revisions[0]
+        stable = subscription.revisions[0]
         before = release.memories[stable].windows
         release.memories = {
             revision: self._looked(key, memory, samples, revision, drift, now)
@@ -112,7 +113,7 @@ class DriftWatch:
         after = release.memories[stable].windows
         if after != before:
             show_drift(key, after[-1].features)
-        return _worth_a_pass(followed, release.memories)
+        return _worth_a_pass(subscription, release.memories)
 
     def _looked(
         self, key: NamespacedName, memory: Memory, samples: Sequence[BinSample], revision: str, drift: Drift,
@@ -131,10 +132,10 @@ def _problem(memory: Memory) -> str:
     return memory.problem or (memory.windows[-1].problem if memory.windows else "")
 
 
-def _worth_a_pass(followed: Followed, memories: Mapping[str, Memory]) -> bool:
-    stable, *others = followed.revisions
-    before = followed.status or DriftStatus(revision=stable)
-    after = with_windows(before, memories[stable].windows, followed.drift)
+def _worth_a_pass(subscription: DriftSubscription, memories: Mapping[str, Memory]) -> bool:
+    stable, *others = subscription.revisions
+    before = subscription.status or DriftStatus(revision=stable)
+    after = with_windows(before, memories[stable].windows, subscription.drift)
     # A canary is reconciled every few seconds anyway, so what it is about needs no pass of its own.
     return not others and is_news(before, after)
 

@@ -63,7 +63,7 @@ PATIENCE_SECONDS = 20.0
 """For the first lists of what releases own. After it, passes fail and say what cannot be read."""
 
 
-class Connected:
+class OperatorContext:
     """What lives as long as the connection to the API server."""
 
     def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
@@ -134,10 +134,10 @@ class Handlers:
         self._settings = settings
         self.lost = asyncio.Event()
         """Set when this operator may act no more: kopf ends then, and with it the process."""
-        self._connected: Connected | None = None
+        self._connected: OperatorContext | None = None
 
     @property
-    def _current(self) -> Connected:
+    def _current(self) -> OperatorContext:
         if self._connected is None:
             msg = "kopf watches nothing before its start-up handlers have ended"
             raise RuntimeError(msg)
@@ -155,7 +155,7 @@ class Handlers:
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        self._connected = Connected(await Kube.connect(), self._settings, self.lost)
+        self._connected = OperatorContext(await Kube.connect(), self._settings, self.lost)
         await self._connected.start()
 
     async def stop(self, **_: Any) -> None:

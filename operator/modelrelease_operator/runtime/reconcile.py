@@ -19,9 +19,9 @@ from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, render, retrain_job
 from modelrelease_operator.runtime.cache import Cached
-from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
+from modelrelease_operator.runtime.drift_watch import DriftSubscription, DriftWatch
+from modelrelease_operator.runtime.followed_spec import FollowedSpec, as_followed, followed_spec
 from modelrelease_operator.runtime.kube import Kube, Object
-from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.measure import Measured, measure, not_answered, revisions_of
 from modelrelease_operator.runtime.memory import Memory, Trouble
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
@@ -32,8 +32,8 @@ from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_r
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, is_owned, owner_of, read_ours
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
+from modelrelease_operator.runtime.resolution import Resolution, resolution_of
 from modelrelease_operator.runtime.telemetry import Reporter
-from modelrelease_operator.runtime.understand import Understood, as_followed, understood
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.provider import ObjectKey
 from modelrelease_operator.traffic.registry import made_by_others, provider_of
@@ -160,12 +160,12 @@ class Reconciler:
             raise Gone(msg)
         memory = self._memory_of(release)
         before, now = memory.status_of(release), self.clock()
-        following = understood(release, before, memory.last_good)
+        following = followed_spec(release, before, memory.last_good)
         if following.spec is None:
             await self._refuse(release, before, Reason.SPEC_INVALID, following.problem, now, reporter)
             return None
         spec = following.spec
-        meaning = await meaning_of(
+        resolution = await resolution_of(
             spec,
             before,
             key=(namespace, name),
@@ -174,14 +174,16 @@ class Reconciler:
             renewed_image=(release["metadata"].get("annotations") or {}).get(names.ANNOTATION_IMAGE),
             allowed=Allowed.parse(self.settings.pod_templates),
         )
-        meaning = as_followed(meaning, following, spec, before, default_image=self.settings.serving_image)
-        status = before.but(resolved=meaning.resolved)
+        resolution = as_followed(
+            resolution, following, spec, before, default_image=self.settings.serving_image
+        )
+        status = before.but(resolved=resolution.resolved)
         source = LazySource(
             lambda: self.sources.source_of(self.kube, namespace, spec.analysis, self.settings)
         )
         try:
             owner = owner_of(release)
-            ground = await self._observe(release, owner, spec, status, meaning)
+            ground = await self._observe(release, owner, spec, status, resolution)
             observed = ground.observed
             decision = await self._decided(spec, status, observed, owner, source, now)
             absent = await self._none_is_foreign(ground, before, decision)
@@ -194,7 +196,7 @@ class Reconciler:
         self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
         moved = done.wrote or gist(decision.status) != gist(before)
-        requeue = self._next_look(decision, meaning.problem or meaning.delayed)
+        requeue = self._next_look(decision, resolution.problem or resolution.delayed)
         return memory.patience.stretched(spec, decision.status, requeue, moved=moved, now=now)
 
     def forget(self, namespace: str, name: str) -> None:
@@ -251,7 +253,7 @@ class Reconciler:
         return memory
 
     async def _observe(
-        self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, meaning: Meaning
+        self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, resolution: Resolution
     ) -> Ground:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
@@ -262,9 +264,9 @@ class Reconciler:
         effect = await read_route(self.kube, owner, provider, owned.workloads)
         observed = Observed(
             generation=release["metadata"]["generation"],
-            target=meaning.target,
-            problem=meaning.problem,
-            following=meaning.following,
+            target=resolution.target,
+            problem=resolution.problem,
+            following=resolution.following,
             workloads=owned.workloads,
             routed=effect.revisions,
             routed_weight=effect.weight,
@@ -317,8 +319,8 @@ class Reconciler:
         """Have the bins of what serves now looked at until the next pass."""
         targets = [target for target in (status.stable, status.canary) if target]
         arms = revisions_of(*key, *(targets if status.stable else ()))
-        followed = Followed(drift=spec.drift, source=source, arms=arms, status=status.drift)
-        self.drift.follow(key, followed)
+        followed = DriftSubscription(drift=spec.drift, source=source, arms=arms, status=status.drift)
+        self.drift.subscribe(key, followed)
 
     async def _none_is_foreign(
         self, ground: Ground, before: Status, decision: Decision
@@ -412,7 +414,7 @@ class Reconciler:
         self,
         done: Done,
         before: Status,
-        following: Understood,
+        following: FollowedSpec,
         ground: Ground,
         memory: Memory,
         now: datetime,

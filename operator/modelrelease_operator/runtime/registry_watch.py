@@ -23,7 +23,7 @@ INTERVAL = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class AliasLook:
     """What an alias was found to mean at the last look."""
 
     version: str | None = None
@@ -31,9 +31,9 @@ class Looked:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Followed:
+class _Subscription:
     ref: ModelRef
-    looked: Looked
+    looked: AliasLook
     task: asyncio.Task[None] | None = field(default=None)
 
 
@@ -53,56 +53,56 @@ class RegistryWatch:
         """Where artifacts are read that an alias, or a release itself, names."""
         self._wake = wake
         self._interval = interval
-        self._followed: dict[NamespacedName, _Followed] = {}
+        self._subscriptions: dict[NamespacedName, _Subscription] = {}
 
-    def follow(self, key: NamespacedName, ref: ModelRef | None, known: str | None) -> None:
+    def subscribe(self, key: NamespacedName, ref: ModelRef | None, known: str | None) -> None:
         """Look at an alias from now on; `known` is the version that it is taken to mean. None: at nothing."""
-        before = self._followed.get(key)
+        before = self._subscriptions.get(key)
         if before and before.ref == ref:
             return
         self.forget(key)
         if self.registry and ref and ref.alias:
-            followed = _Followed(ref=ref, looked=Looked(version=known))
-            followed.task = asyncio.create_task(self._watch(key, followed, self.registry))
-            self._followed[key] = followed
+            subscription = _Subscription(ref=ref, looked=AliasLook(version=known))
+            subscription.task = asyncio.create_task(self._watch(key, subscription, self.registry))
+            self._subscriptions[key] = subscription
 
-    def found(self, key: NamespacedName, ref: ModelRef | None) -> Looked | None:
+    def found(self, key: NamespacedName, ref: ModelRef | None) -> AliasLook | None:
         """Return what the last look at this alias found, or None before there was one."""
-        followed = self._followed.get(key)
-        return followed.looked if followed and followed.ref == ref else None
+        subscription = self._subscriptions.get(key)
+        return subscription.looked if subscription and subscription.ref == ref else None
 
     def forget(self, key: NamespacedName) -> None:
         """Look at a release's alias no more."""
-        followed = self._followed.pop(key, None)
-        if followed and followed.task:
-            followed.task.cancel()
+        subscription = self._subscriptions.pop(key, None)
+        if subscription and subscription.task:
+            subscription.task.cancel()
 
     async def stop(self) -> None:
         """End every task."""
-        tasks = [followed.task for followed in self._followed.values() if followed.task]
-        for key in list(self._followed):
+        tasks = [subscription.task for subscription in self._subscriptions.values() if subscription.task]
+        for key in list(self._subscriptions):
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, key: NamespacedName, followed: _Followed, registry: Registry) -> None:
+    async def _watch(self, key: NamespacedName, subscription: _Subscription, registry: Registry) -> None:
         while True:
-            looked = await look(registry, followed.ref, before=followed.looked)
-            if looked != followed.looked:
-                followed.looked = looked
+            looked = await look(registry, subscription.ref, before=subscription.looked)
+            if looked != subscription.looked:
+                subscription.looked = looked
                 self._wake(key)
             # Spread, so that many releases do not ask in the same second.
             await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.9, 1.1))
 
 
-async def look(registry: Registry, ref: ModelRef, *, before: Looked) -> Looked:
+async def look(registry: Registry, ref: ModelRef, *, before: AliasLook) -> AliasLook:
     """Ask where an alias points. Trouble changes nothing about the version that is known."""
     try:
         found = await registry.version(ref)
     except Missing as problem:
-        return Looked(version=before.version, problem=_problem(Reason.ALIAS_MISSING, problem))
+        return AliasLook(version=before.version, problem=_problem(Reason.ALIAS_MISSING, problem))
     except ReleaseError as problem:
-        return Looked(version=before.version, problem=_problem(Reason.REGISTRY_UNAVAILABLE, problem))
-    return Looked(version=found.registered.version)
+        return AliasLook(version=before.version, problem=_problem(Reason.REGISTRY_UNAVAILABLE, problem))
+    return AliasLook(version=found.registered.version)
 
 
 def _problem(reason: Reason, problem: ReleaseError) -> Problem:

@@ -26,7 +26,7 @@ MANIFEST_LIMIT = 8 * 1024 * 1024
 """Bytes: far above any manifest, far below what would hurt the operator."""
 
 
-def still_means(resolved: Resolved | None, source: ModelSource) -> bool:
+def is_current(resolved: Resolved | None, source: ModelSource) -> bool:
     """Return whether what was looked up is what the spec still asks for."""
     return resolved is not None and (resolved.uri, resolved.pinned_version, resolved.pinned_sha256) == (
         source.uri,
@@ -98,7 +98,7 @@ async def _resolve_registered(source: ModelSource, registry: Registry | None, re
     if is_readable and not source.pinned:
         version, digest = await reader.read(entry.location)
     else:
-        version, digest = _told(source, entry)
+        version, digest = _as_registered(source, entry)
     if entry.digest and entry.digest != digest:
         msg = (
             f"spec.model.uri {source.uri} is {entry.registered}, whose tag {TAG_DIGEST} says {entry.digest}, "
@@ -143,7 +143,7 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
     )
 
 
-def _told(source: ModelSource, entry: _Entry) -> tuple[str, str]:
+def _as_registered(source: ModelSource, entry: _Entry) -> tuple[str, str]:
     """Return version and digest of an artifact that only pods can read, as registered or pinned."""
     version, digest = source.version or entry.version, source.sha256 or entry.digest
     if not (version and digest):
@@ -168,7 +168,7 @@ def _resolved(source: ModelSource, version: str, digest: str, entry: _Entry | No
     )
 
 
-def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> Target:
+def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> Target:
     """Return the revision that a spec means: the same inputs always give the same revision."""
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
@@ -193,7 +193,7 @@ def target_of(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> T
     )
 
 
-def meant_by(
+def target_for_release(
     spec: ReleaseSpec, resolved: Resolved, status: Status, *, default_image: str, renewed: bool = False
 ) -> Target:
     """Return what a spec means beside what is known of its release.
@@ -202,12 +202,12 @@ def meant_by(
     another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a person
     asked for the new default.
     """
-    target = target_of(spec, resolved, default_image=default_image)
+    target = target_for_spec(spec, resolved, default_image=default_image)
     known = _known_revisions(status, resolved)
     if spec.serving.image or renewed or target.revision in known:
         return target
     for revision, image in known.items():
-        kept = target_of(spec, resolved, default_image=image)
+        kept = target_for_spec(spec, resolved, default_image=image)
         if kept.revision == revision:
             return kept
     return target

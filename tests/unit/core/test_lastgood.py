@@ -8,7 +8,7 @@ from modelrelease_operator.core.observed import Commands, Problem
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.runtime.understand import understood
+from modelrelease_operator.runtime.followed_spec import followed_spec
 from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
 REFUSAL = Invalid("spec.analysis.interval: duration '0s' must be at least 1s")
@@ -17,7 +17,7 @@ REFUSAL = Invalid("spec.analysis.interval: duration '0s' must be at least 1s")
 def followed(world: World) -> ReleaseSpec:
     """Return the spec that is followed while the one that a person wrote last cannot be read."""
     refused = {"model": {"uri": world.canary.uri}, "analysis": {"interval": "0s"}}
-    found = understood({"spec": refused}, world.status, None)
+    found = followed_spec({"spec": refused}, world.status, None)
     assert str(found.problem) == str(REFUSAL)
     assert found.spec is not None
     return found.spec
@@ -72,7 +72,7 @@ def test_what_judges_is_the_last_good_spec_s_and_survives_its_trip():
 def test_nothing_is_remembered_where_nothing_is_judged():
     world = a_serving_world()
     assert world.status.judged_by is None
-    assert understood({"spec": {"model": {"uri": 7}}}, world.status, None).spec is None
+    assert followed_spec({"spec": {"model": {"uri": 7}}}, world.status, None).spec is None
 
 
 def test_what_is_measured_is_the_canary_beside_stable_and_then_the_new_version_beside_its_predecessor():

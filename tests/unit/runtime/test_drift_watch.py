@@ -13,7 +13,7 @@ from modelrelease_contract.drift import DriftVerdict
 from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift.windows import PREDICTIONS
 from modelrelease_operator.runtime import metrics
-from modelrelease_operator.runtime.drift_watch import DriftWatch, Followed
+from modelrelease_operator.runtime.drift_watch import DriftSubscription, DriftWatch
 from modelrelease_operator.runtime.metric_sources.prometheus.source import PrometheusSource
 from testbed.builders import START
 from testbed.servers import serving
@@ -75,14 +75,14 @@ async def everything_closed() -> AsyncIterator[None]:
         await SOURCES.pop().close()
 
 
-def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, Followed]:
+def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, DriftSubscription]:
     clock = Clock()
     source = PrometheusSource(address, timeout_seconds=5)
     SOURCES.append(source)
     parts: dict[str, Any] = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
-    followed = Followed(**(parts | changes))
+    followed = DriftSubscription(**(parts | changes))
     watch = DriftWatch(clock)
-    watch.follow(KEY, followed)
+    watch.subscribe(KEY, followed)
     return watch, clock, followed
 
 
@@ -180,14 +180,16 @@ async def test_looks_are_due_five_times_in_a_window_and_at_once_for_a_new_revisi
         await watch.look(KEY)
         assert watch.wait(KEY) == 2 * MINUTE
         clock.now += MINUTE
-        watch.follow(KEY, followed)
+        watch.subscribe(KEY, followed)
         assert watch.wait(KEY) == MINUTE, "a pass in between moves nothing"
-        new = Followed(drift=Drift(), source=followed.source, arms=revisions("rev1", "rev2"), status=None)
-        watch.follow(KEY, new)
+        new = DriftSubscription(
+            drift=Drift(), source=followed.source, arms=revisions("rev1", "rev2"), status=None
+        )
+        watch.subscribe(KEY, new)
         assert watch.wait(KEY) == timedelta(0)
         await watch.look(KEY)
-        quick = Followed(drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
-        watch.follow(KEY, quick)
+        quick = DriftSubscription(drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
+        watch.subscribe(KEY, quick)
         assert watch.wait(KEY) == timedelta(seconds=12), "a shorter window does not wait for the longer one"
 
 
@@ -199,8 +201,8 @@ async def test_a_promoted_canary_keeps_its_windows_and_the_old_version_is_forgot
         await watch.look(KEY)
         clock.now += 10 * MINUTE
         await watch.look(KEY)
-        watch.follow(
-            KEY, Followed(drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
+        watch.subscribe(
+            KEY, DriftSubscription(drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
         )
     assert {name: len(windows) for name, windows in watch.windows(KEY).items()} == {"rev2": 1}
 

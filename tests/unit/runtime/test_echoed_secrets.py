@@ -27,7 +27,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Limits,
     PrometheusClient,
     PrometheusError,
-    Question,
+    Query,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.history import PrometheusHistory
 from testbed.builders import START, a_spec, a_target
@@ -122,7 +122,7 @@ async def test_no_status_holds_it(page: str, credentials: Credentials, caplog: p
 @pytest.mark.parametrize("page", [name for name, (status, _) in PAGES.items() if status != 200])
 async def test_no_exception_of_the_client_holds_it(page: str, credentials: Credentials, quotes: bool):
     limits = Limits(seconds=5, max_bytes=10**6)
-    question = Question(path="query", fields={"query": "up"}, take=lambda _: None, max_series=10)
+    question = Query(path="query", fields={"query": "up"}, take=lambda _: None, max_series=10)
     async with serving(echoing(page)) as address:
         client = PrometheusClient(address, limits=limits, credentials=credentials, quotes=quotes)
         with pytest.raises(PrometheusError) as caught:

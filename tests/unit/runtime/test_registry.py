@@ -15,10 +15,10 @@ from modelrelease_operator.api.spec import ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.meaning import Meaning, meaning_of
 from modelrelease_operator.runtime.mlflow import Registry, registry_of
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolve import resolve, target_of
+from modelrelease_operator.runtime.resolution import Resolution, resolution_of
+from modelrelease_operator.runtime.resolve import resolve, target_for_spec
 from modelrelease_operator.settings import Settings
 from testbed.builders import a_spec
 from testbed.servers import answering, never, serving
@@ -45,7 +45,7 @@ async def test_an_alias_means_one_version_with_its_digest_and_a_place_that_a_pod
 
 async def test_a_pod_is_given_the_place_and_never_the_alias(model: Registering):
     found = await resolve(source(f"models:/{model.name}@champion"), Registry(model.url))
-    target = target_of(a_spec(), found, default_image="serving:test")
+    target = target_for_spec(a_spec(), found, default_image="serving:test")
     assert target.uri == model.place("1")
     assert target.registered == found.registered
 
@@ -53,7 +53,7 @@ async def test_a_pod_is_given_the_place_and_never_the_alias(model: Registering):
 async def test_an_alias_and_the_number_that_it_means_are_the_same_revision(model: Registering):
     registry = Registry(model.url)
     targets = [
-        target_of(a_spec(), await resolve(source(uri), registry), default_image="serving:test")
+        target_for_spec(a_spec(), await resolve(source(uri), registry), default_image="serving:test")
         for uri in (f"models:/{model.name}@champion", f"models:/{model.name}/1")
     ]
     assert targets[0] == targets[1]
@@ -257,9 +257,9 @@ class Follower:
             Registry(url or model.url), timedelta(seconds=0.1), wake=lambda _: self.woken.set()
         )
 
-    async def resolve_once(self) -> Meaning:
+    async def resolve_once(self) -> Resolution:
         self.woken.clear()
-        found = await meaning_of(
+        found = await resolution_of(
             self.spec, self.status, key=KEY, watch=self.watch, default_image="serving:test"
         )
         # As the operator does: what is remembered goes through JSON.
@@ -267,7 +267,7 @@ class Follower:
         self.status = Status.parse(json.loads(json.dumps(status.to_dict())))
         return found
 
-    async def woken_pass(self) -> Meaning:
+    async def woken_pass(self) -> Resolution:
         async with asyncio.timeout(30):
             await self.woken.wait()
         return await self.resolve_once()

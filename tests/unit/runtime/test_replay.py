@@ -19,7 +19,7 @@ from modelrelease_operator.cli import main
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.statistics.random_variates import binomial
 from modelrelease_operator.core.whatif.recording import Recording
-from modelrelease_operator.core.whatif.replay import Replayed, arms_of, replay, target_of
+from modelrelease_operator.core.whatif.replay import ReplayResult, arms_of, recorded_target, replay
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.metric_sources.prometheus.history import MOST_POINTS, PrometheusHistory
 from testbed.builders import a_spec
@@ -193,7 +193,7 @@ ANSWERS = {"name": "answers", "predictions": {}}
 REFUSED = {"name": "typo", "threshold": {"query": "refused)", "max": 1}}
 
 
-async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> Replayed:
+async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> ReplayResult:
     """Replay a release with these gates beside a stable that does well."""
     spec = a_spec(canary={"weight": 50}, analysis={"gates": list(given)})
     server = Prometheus([Revision(*OLD, before=10**6), new])
@@ -203,7 +203,7 @@ async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> R
             namespace="ml", release="qna", start=NOON, end=NOON + looks * STEP, interval=STEP,
             predictions=ANSWERS in given,
         )  # fmt: skip
-        old, canary = (target_of(spec, recording, name) for name in ("old", "new"))
+        old, canary = (recorded_target(spec, recording, name) for name in ("old", "new"))
         query_scope = QueryScope(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
         recording = await history.with_answers(recording, spec, query_scope)
     return replay(spec, recording, stable="old", canary="new")

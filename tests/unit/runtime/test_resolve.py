@@ -14,7 +14,7 @@ from modelrelease_operator.api.spec import ModelSource
 from modelrelease_operator.api.status import Previous, Reason, Rejected, Resolved, StableStatus, Status
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime import resolve as module
-from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means, target_of
+from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release, target_for_spec
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.settings import Settings
 from testbed.builders import START, a_spec
@@ -163,9 +163,9 @@ async def test_a_release_cannot_have_the_operator_read_its_own_machine(place: st
 
 async def test_another_secret_is_another_revision_and_none_leaves_it_as_it_was():
     resolved = await a_resolved()
-    plain = target_of(a_spec(), resolved, default_image="i:1")
+    plain = target_for_spec(a_spec(), resolved, default_image="i:1")
     asked = a_spec(model={"uri": "http://store/qna/1", **PRIVATE})
-    private = target_of(asked, resolved, default_image="i:1")
+    private = target_for_spec(asked, resolved, default_image="i:1")
     assert (plain.recipe.pod.get(CREDENTIALS), private.recipe.pod.get(CREDENTIALS)) == (None, "store")
     assert private.revision != plain.revision
 
@@ -256,8 +256,8 @@ async def test_a_source_is_looked_up_again_when_it_says_something_else(changes: 
     async with serving(answering(GOOD)) as address:
         found = await resolve(source(address))
     asked = source(**{"uri": found.uri, **changes})
-    assert still_means(found, asked) is same
-    assert not still_means(None, asked)
+    assert is_current(found, asked) is same
+    assert not is_current(None, asked)
 
 
 async def a_resolved(**changes: Any) -> Any:
@@ -267,8 +267,12 @@ async def a_resolved(**changes: Any) -> Any:
 
 async def test_the_same_inputs_always_give_the_same_revision():
     resolved = await a_resolved()
-    one = target_of(a_spec(serving={"env": [{"name": "A", "value": "1"}]}), resolved, default_image="i:1")
-    two = target_of(a_spec(serving={"env": [{"value": "1", "name": "A"}]}), resolved, default_image="i:1")
+    one = target_for_spec(
+        a_spec(serving={"env": [{"name": "A", "value": "1"}]}), resolved, default_image="i:1"
+    )
+    two = target_for_spec(
+        a_spec(serving={"env": [{"value": "1", "name": "A"}]}), resolved, default_image="i:1"
+    )
     assert one.revision == two.revision
     assert len(one.revision) == 10
     assert one.revision.isalnum()
@@ -290,8 +294,8 @@ async def test_the_same_inputs_always_give_the_same_revision():
 async def test_whatever_changes_the_pods_is_another_revision(
     parts: dict[str, Any], resolved: dict[str, str], image: str
 ):
-    base = target_of(a_spec(), await a_resolved(), default_image="i:1")
-    changed = target_of(a_spec(**parts), await a_resolved(**resolved), default_image=image)
+    base = target_for_spec(a_spec(), await a_resolved(), default_image="i:1")
+    changed = target_for_spec(a_spec(**parts), await a_resolved(**resolved), default_image=image)
     assert changed.revision != base.revision
 
 
@@ -307,8 +311,8 @@ async def test_whatever_changes_the_pods_is_another_revision(
 )
 async def test_whatever_leaves_the_pods_alone_is_the_same_revision(parts: dict[str, Any]):
     resolved = await a_resolved()
-    base = target_of(a_spec(), resolved, default_image="i:1")
-    assert target_of(a_spec(**parts), resolved, default_image="i:1").revision == base.revision
+    base = target_for_spec(a_spec(), resolved, default_image="i:1")
+    assert target_for_spec(a_spec(**parts), resolved, default_image="i:1").revision == base.revision
 
 
 # -- the same revisions from one operator to the next ----------------------------------------------
@@ -342,7 +346,7 @@ async def test_a_spec_of_an_older_operator_is_the_revision_that_it_was(
     """As 0.1.0 hashed them: another hash would start a canary of every release at once."""
     zeros = "0" * 64
     resolved = await resolve(source("pvc://models/qna/7", version="7", sha256=zeros))
-    assert target_of(a_spec(serving=serving), resolved, default_image="i:1").revision == revision
+    assert target_for_spec(a_spec(serving=serving), resolved, default_image="i:1").revision == revision
 
 
 @pytest.mark.parametrize(
@@ -352,13 +356,13 @@ async def test_a_spec_of_an_older_operator_is_the_revision_that_it_was(
 )
 async def test_a_field_of_the_pods_makes_another_revision(parts: dict[str, Any]):
     resolved = await a_resolved()
-    base = target_of(a_spec(), resolved, default_image="i:1")
-    assert target_of(a_spec(serving=parts), resolved, default_image="i:1").revision != base.revision
+    base = target_for_spec(a_spec(), resolved, default_image="i:1")
+    assert target_for_spec(a_spec(serving=parts), resolved, default_image="i:1").revision != base.revision
 
 
 async def a_release(*, image: str = "i:1", **known: Any) -> tuple[Status, Resolved]:
     resolved = await a_resolved(image=image)
-    target = target_of(a_spec(), resolved, default_image=image)
+    target = target_for_spec(a_spec(), resolved, default_image=image)
     stable = StableStatus(**target.parts(), since=START)
     return Status(resolved=resolved, stable=stable, **known), resolved
 
@@ -366,13 +370,15 @@ async def a_release(*, image: str = "i:1", **known: Any) -> tuple[Status, Resolv
 async def test_another_default_image_starts_no_canary():
     status, resolved = await a_release()
     assert status.stable is not None
-    meant = meant_by(a_spec(), resolved, status, default_image="i:2")
+    meant = target_for_release(a_spec(), resolved, status, default_image="i:2")
     assert meant == status.stable.target
 
 
 async def test_a_release_that_changes_takes_up_the_default_image_of_its_time():
     status, resolved = await a_release()
-    meant = meant_by(a_spec(serving={"env": [{"name": "A"}]}), resolved, status, default_image="i:2")
+    meant = target_for_release(
+        a_spec(serving={"env": [{"name": "A"}]}), resolved, status, default_image="i:2"
+    )
     assert meant.recipe.image == "i:2"
 
 
@@ -381,31 +387,31 @@ async def test_going_back_after_an_upgrade_is_going_back_to_what_served():
     assert status.stable is not None
     previous = Previous(**status.stable.parts(), until=START)
     other = await resolve(source("pvc://models/qna/8", version="8", sha256=DIGEST))
-    now = target_of(a_spec(), other, default_image="i:1")
+    now = target_for_spec(a_spec(), other, default_image="i:1")
     status = status.model_copy(
         update={"stable": StableStatus(**now.parts(), since=START), "previous": previous}
     )
     resolved = await a_resolved()
-    assert meant_by(a_spec(), resolved, status, default_image="i:2") == previous.target
+    assert target_for_release(a_spec(), resolved, status, default_image="i:2") == previous.target
 
 
 async def test_a_rejected_revision_is_not_tried_again_because_the_default_image_is_another():
     status, resolved = await a_release()
-    refused = target_of(a_spec(), resolved, default_image="i:1")
+    refused = target_for_spec(a_spec(), resolved, default_image="i:1")
     rejected = Rejected(
         revision=refused.revision, version="7", reason=Reason.REGRESSION, message="slow", at=START
     )
     status = status.model_copy(update={"stable": None, "rejected": rejected})
-    assert meant_by(a_spec(), resolved, status, default_image="i:2").revision == refused.revision
+    assert target_for_release(a_spec(), resolved, status, default_image="i:2").revision == refused.revision
 
 
 async def test_a_person_may_ask_for_the_new_default_image():
     status, resolved = await a_release()
-    meant = meant_by(a_spec(), resolved, status, default_image="i:2", renewed=True)
+    meant = target_for_release(a_spec(), resolved, status, default_image="i:2", renewed=True)
     assert meant.recipe.image == "i:2"
 
 
 async def test_an_image_of_ones_own_is_the_one_that_is_meant():
     status, resolved = await a_release()
-    meant = meant_by(a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1")
+    meant = target_for_release(a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1")
     assert meant.recipe.image == "i:2"

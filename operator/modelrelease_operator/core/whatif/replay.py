@@ -16,12 +16,12 @@ from modelrelease_operator.core.whatif.end import End, end_of
 from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 
-MOVES = 6
+MAX_PASSES = 6
 """Most passes at one look: starting, opening, entering a step and promoting take seconds, not looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class ReplayedEvent:
     """Something that the operator would have told."""
 
     at: datetime
@@ -30,7 +30,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
+class ReplayResult:
     """What would have been done."""
 
     stable: Target
@@ -38,7 +38,7 @@ class Replayed:
     end: End
     began: datetime
     at: datetime
-    happenings: tuple[Happening, ...]
+    events: tuple[ReplayedEvent, ...]
     status: Status
     """With the gates of the last look."""
 
@@ -87,7 +87,7 @@ def _named(recording: Recording, revisions: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> Replayed:
+def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> ReplayResult:
     """Decide at every look from the canary's first to its last; nobody pauses, who is asked approves."""
     automatic = spec.canary.but(approval=Approval.AUTOMATIC)
     spec = spec.but(paused=False, canary=automatic)
@@ -96,7 +96,7 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     if first is None:
         msg = f"revision {canary} was not recorded in this time"
         raise Invalid(msg)
-    arms = [target_of(spec, recording, revision) for revision in (stable, canary)]
+    arms = [recorded_target(spec, recording, revision) for revision in (stable, canary)]
     run = _Run(spec=spec, stable=arms[0], canary=arms[1], began=kept.looks[first].at)
     for look in kept.looks[first:]:
         run.look(look)
@@ -105,7 +105,7 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     return run.result()
 
 
-def target_of(spec: ReleaseSpec, recording: Recording, revision: str) -> Target:
+def recorded_target(spec: ReleaseSpec, recording: Recording, revision: str) -> Target:
     """Return a recorded revision as a target; what was not recorded of it decides nothing."""
     return Target(
         revision=revision,
@@ -126,7 +126,7 @@ class _Run:
         self._began = self._now = began
         self._status = Status(phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began))
         self._routed = frozenset({stable.revision})
-        self._happenings: list[Happening] = []
+        self._events: list[ReplayedEvent] = []
 
     @property
     def end(self) -> End | None:
@@ -135,18 +135,18 @@ class _Run:
     def look(self, look: Look) -> None:
         """Pass until the counters of this moment were judged; a second judgement would count a look twice."""
         self._now = look.at
-        for _ in range(MOVES):
+        for _ in range(MAX_PASSES):
             if self._pass(look) or self.end:
                 return
 
-    def result(self) -> Replayed:
-        return Replayed(
+    def result(self) -> ReplayResult:
+        return ReplayResult(
             stable=self._stable,
             canary=self._canary,
             end=self.end or End.UNDECIDED,
             began=self._began,
             at=self._now,
-            happenings=tuple(self._happenings),
+            events=tuple(self._events),
             status=self._status,
         )
 
@@ -164,7 +164,7 @@ class _Run:
         self._status = decision.status
         self._routed = decision.desired.routed
         for notice in decision.notices:
-            self._happenings.append(Happening(at=self._now, reason=notice.reason, message=notice.message))
+            self._events.append(ReplayedEvent(at=self._now, reason=notice.reason, message=notice.message))
         waits: timedelta | None = decision.requeue
         return waits is None or waits >= self._spec.analysis.period
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.runtime.measure import measure
-from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import meaning_of
+from modelrelease_operator.runtime.metric_sources.prometheus.diagnose import diagnosis_of
 from testbed.builders import a_spec, a_target
 from testbed.servers import serving
 from tests.support.asking import asking, revisions
@@ -36,7 +36,7 @@ RENAMED = {**RIGHT, "release": "prod", "exported_release": "qna"}
 )  # fmt: skip
 def test_what_is_wrong_is_told(rows: Any, sentence: str):
     found = [{"metric": labels, "value": [1, str(value)]} for labels, value in rows]
-    said = meaning_of(found, revisions("rev2"), revision="rev2", pods=[POD])
+    said = diagnosis_of(found, revisions("rev2"), revision="rev2", pods=[POD])
     assert said.startswith("Prometheus ")
     assert sentence in said
     assert "theirs" not in said

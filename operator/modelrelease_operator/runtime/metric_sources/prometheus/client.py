@@ -17,7 +17,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.rows import Rows
 from modelrelease_operator.runtime.web import Answer, Trouble, Web
 
 QUEUE_SECONDS = 1.0
-"""A question that finds no room at its server for so long is given up: the next look asks again."""
+"""A query that finds no room at its server for so long is given up: the next look asks again."""
 LARGE = 2 * 1024 * 1024
 """Bytes from which an answer is large: some 60 pods."""
 MOST_LARGE = 4
@@ -89,7 +89,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Query:
     """A query, and what is to be done with the series of its answer."""
 
     path: str
@@ -139,15 +139,15 @@ class PrometheusClient:
         """Close the connections; what is being asked is answered first."""
         await self._web.close()
 
-    async def ask(self, question: Question) -> dict[str, Any]:
+    async def ask(self, query: Query) -> dict[str, Any]:
         """Give each series of the answer to `take`; return the answer without them.
 
         Raises PrometheusError, and QueryRefused where it is the query that is wrong.
         """
         error = PrometheusError
         try:
-            async with self._lane.slot(own=question.own):
-                return await self._answer_to(question)
+            async with self._lane.slot(own=query.own):
+                return await self._answer_to(query)
         except _Refusal as problem:
             error = QueryRefused
             failure = str(problem)
@@ -167,13 +167,13 @@ class PrometheusClient:
         """Return a text without the credentials."""
         return self._credentials.hidden_in(text)
 
-    async def _answer_to(self, question: Question) -> dict[str, Any]:
+    async def _answer_to(self, query: Query) -> dict[str, Any]:
         """Ask in the body, where a query may be long, or in the address, where a server wants that."""
         # Prometheus gives up when nobody waits any more.
         timeout = f"{max(1, round(self._limits.seconds * 1000))}ms"
-        fields = {**question.fields, "timeout": timeout}
-        url = f"{self.url.rstrip('/')}/api/v1/{question.path}"
-        rows = Rows(question.take, most=question.max_series, too_many=question.too_many)
+        fields = {**query.fields, "timeout": timeout}
+        url = f"{self.url.rstrip('/')}/api/v1/{query.path}"
+        rows = Rows(query.take, most=query.max_series, too_many=query.too_many)
         async with self._web.ask("POST", url, seconds=self._limits.seconds, data=fields) as answer:
             if answer.status not in NO_POST:
                 return await self._read(answer, rows)

@@ -34,7 +34,7 @@ def _asked_for(pods: Collection[str]) -> list[str]:
     return sorted(pods)[:MOST_PODS]
 
 
-def meaning_of(
+def diagnosis_of(
     rows: Iterable[Mapping[str, Any]], of: Revisions, *, revision: str, pods: Collection[str]
 ) -> str:
     """Return what is wrong, as a sentence about Prometheus."""

@@ -23,8 +23,8 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Limits,
     PrometheusClient,
     PrometheusError,
+    Query,
     QueryRefused,
-    Question,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.series import counters_of, history_query
 from modelrelease_operator.runtime.web import Web
@@ -161,9 +161,9 @@ class PrometheusHistory:
             "end": f"{end.timestamp():.0f}",
             "step": f"{interval.total_seconds():.0f}s",
         }
-        question = Question(path="query_range", fields=fields, take=rows.append, max_series=MAX_SERIES)
+        request = Query(path="query_range", fields=fields, take=rows.append, max_series=MAX_SERIES)
         try:
-            await self._client.ask(question)
+            await self._client.ask(request)
         finally:
             # Nobody has to close a history: each question leaves nothing open.
             await self._client.close()

@@ -22,7 +22,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Limits,
     PrometheusClient,
     PrometheusError,
-    Question,
+    Query,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     CounterRows,
@@ -93,7 +93,7 @@ class PrometheusSource:
         """
         query = counters_query(of, predictions=predictions, probes=probes)
         rows = CounterRows(of.metrics.values())
-        problem = await self._ask(self._question(query, rows.take))
+        problem = await self._ask(self._request(query, rows.take))
         if isinstance(problem, MetricsUnavailable):
             return problem
         if len(rows) > MANY:
@@ -106,7 +106,7 @@ class PrometheusSource:
         if query is None:
             return ()
         samples: list[BinSample] = []
-        problem = await self._ask(self._question(query, lambda row: samples.append(bin_sample(row))))
+        problem = await self._ask(self._request(query, lambda row: samples.append(bin_sample(row))))
         return problem if isinstance(problem, MetricsUnavailable) else tuple(samples)
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
@@ -126,10 +126,10 @@ class PrometheusSource:
         An answer that may lack a part is none: what is missing may be what is bad.
         """
         rows: list[Any] = []
-        question = Question(
+        request = Query(
             path="query", fields={"query": query}, take=rows.append, max_series=MOST_OWN_ROWS, own=True
         )
-        envelope = await self._ask(question)
+        envelope = await self._ask(request)
         if isinstance(envelope, MetricsUnavailable):
             return envelope
         if partial := _partial(envelope):
@@ -160,14 +160,14 @@ class PrometheusSource:
         if isinstance(rows, MetricsUnavailable):
             return rows.message
         try:
-            reason = diagnose.meaning_of(rows, of, revision=revision, pods=pods)
+            reason = diagnose.diagnosis_of(rows, of, revision=revision, pods=pods)
         except (LookupError, ValueError, TypeError, AttributeError):
             return None
         return self._client.hidden(reason)
 
-    def _question(self, query: str, take: Any) -> Question:
+    def _request(self, query: str, take: Any) -> Query:
         """Return a question for counters."""
-        return Question(
+        return Query(
             path="query",
             fields={"query": query},
             take=take,
@@ -175,12 +175,12 @@ class PrometheusSource:
             setting=SETTING,
         )
 
-    async def _ask(self, question: Question) -> dict[str, Any] | MetricsUnavailable:
+    async def _ask(self, request: Query) -> dict[str, Any] | MetricsUnavailable:
         """Ask; return the answer without its series, which the question has taken."""
         if self._trouble:
             return MetricsUnavailable(message=self._trouble)
         try:
-            return await self._client.ask(question)
+            return await self._client.ask(request)
         except PrometheusError as problem:
             return MetricsUnavailable(message=str(problem))
 

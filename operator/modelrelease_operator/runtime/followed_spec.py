@@ -14,15 +14,15 @@ from modelrelease_operator.api.status import Reason, Resolved, Status
 from modelrelease_operator.core.observed import Problem
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.kube import Object
-from modelrelease_operator.runtime.meaning import Meaning
-from modelrelease_operator.runtime.resolve import target_of
+from modelrelease_operator.runtime.resolution import Resolution
+from modelrelease_operator.runtime.resolve import target_for_spec
 
 HEARD = ("model", "paused")
 """What of a refused spec is heard by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Understood:
+class FollowedSpec:
     """The spec that is followed."""
 
     raw: dict[str, Any]
@@ -32,21 +32,21 @@ class Understood:
     """Why the present spec is not the one that is followed."""
 
 
-def understood(release: Object, before: Status, last_good: dict[str, Any] | None) -> Understood:
+def followed_spec(release: Object, before: Status, last_good: dict[str, Any] | None) -> FollowedSpec:
     """Return the spec to follow: the present one, or for a canary the last that could be followed."""
     raw: dict[str, Any] = release["spec"]
     try:
-        return Understood(raw=raw, spec=ReleaseSpec.parse(raw))
+        return FollowedSpec(raw=raw, spec=ReleaseSpec.parse(raw))
     except Invalid as problem:
         kept = last_good or _kept_of(before)
         if (before.canary is None and before.previous is None) or kept is None:
-            return Understood(raw=raw, spec=None, problem=problem)
-        return Understood(raw=raw, spec=_salvaged(kept, raw), problem=problem)
+            return FollowedSpec(raw=raw, spec=None, problem=problem)
+        return FollowedSpec(raw=raw, spec=_salvaged(kept, raw), problem=problem)
 
 
 def as_followed(
-    meaning: Meaning, following: Understood, spec: ReleaseSpec, before: Status, *, default_image: str
-) -> Meaning:
+    resolution: Resolution, following: FollowedSpec, spec: ReleaseSpec, before: Status, *, default_image: str
+) -> Resolution:
     """Return the meaning as far as it is followed.
 
     Going back needs no artifact: a source that means what serves means it also while its store is down.
@@ -54,15 +54,15 @@ def as_followed(
     """
     canary, stable = before.canary, before.stable
     if canary is None or stable is None:
-        return meaning
-    if meaning.problem is not None and _means_stable(spec, before, default_image):
-        return replace(meaning, target=stable.target, problem=None)
+        return resolution
+    if resolution.problem is not None and _is_stable_again(spec, before, default_image):
+        return replace(resolution, target=stable.target, problem=None)
     if following.problem is not None and (
-        meaning.target is None or meaning.target.revision != stable.revision
+        resolution.target is None or resolution.target.revision != stable.revision
     ):
         refused = Problem(reason=Reason.SPEC_INVALID, message=str(following.problem))
-        return replace(meaning, target=canary.target, problem=refused)
-    return meaning
+        return replace(resolution, target=canary.target, problem=refused)
+    return resolution
 
 
 def _kept_of(before: Status) -> dict[str, Any] | None:
@@ -91,7 +91,7 @@ def _can_be_followed(raw: dict[str, Any]) -> bool:
     return True
 
 
-def _means_stable(spec: ReleaseSpec, before: Status, default_image: str) -> bool:
+def _is_stable_again(spec: ReleaseSpec, before: Status, default_image: str) -> bool:
     stable, source = before.stable, spec.model
     if stable is None or source.uri not in (stable.uri, str(stable.registered)):
         return False
@@ -101,4 +101,4 @@ def _means_stable(spec: ReleaseSpec, before: Status, default_image: str) -> bool
         uri=source.uri, version=stable.version, sha256=stable.sha256, location=stable.uri,
         registered=stable.registered,
     )  # fmt: skip
-    return target_of(spec, resolved, default_image=default_image).revision == stable.revision
+    return target_for_spec(spec, resolved, default_image=default_image).revision == stable.revision

@@ -10,12 +10,12 @@ from modelrelease_operator.core.observed import AliasStatus, Problem
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
-from modelrelease_operator.runtime.registry_watch import Looked, RegistryWatch
-from modelrelease_operator.runtime.resolve import meant_by, resolve, still_means
+from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
+from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Resolution:
     """What the spec means now."""
 
     resolved: Resolved | None
@@ -28,7 +28,7 @@ class Meaning:
     """Why the alias's new version is not meant yet: it is to be looked up again."""
 
 
-async def meaning_of(
+async def resolution_of(
     spec: ReleaseSpec,
     status: Status,
     *,
@@ -37,13 +37,13 @@ async def meaning_of(
     default_image: str,
     renewed_image: str | None = None,
     allowed: Allowed = EVERYTHING,
-) -> Meaning:
+) -> Resolution:
     """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant.
 
     `renewed_image` is the default image that a person asked for, `allowed` what a pod template may set.
     """
     ref = model_ref(spec.model.uri)
-    known = status.resolved if still_means(status.resolved, spec.model) else None
+    known = status.resolved if is_current(status.resolved, spec.model) else None
     looked = watch.found(key, ref)
     trouble, delayed = looked.problem if looked else None, None
     try:
@@ -59,18 +59,18 @@ async def meaning_of(
             return _without_target(status, ref, _problem(Reason.MODEL_UNAVAILABLE, problem))
         found, trouble = known, (delayed := _problem(Reason.REGISTRY_UNAVAILABLE, problem))
     if found is None:
-        return Meaning(resolved=status.resolved)
+        return Resolution(resolved=status.resolved)
     version = found.registered.version if found.registered else None
-    watch.follow(key, ref, version)
-    following = _following(ref, version, trouble)
-    target = meant_by(
+    watch.subscribe(key, ref, version)
+    following = _alias_status(ref, version, trouble)
+    target = target_for_release(
         spec, found, status, default_image=default_image, renewed=renewed_image == default_image
     )
     found = found.but(image=target.recipe.image)
     if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
         too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Meaning(resolved=found, problem=too_much, following=following)
-    return Meaning(resolved=found, target=target, following=following, delayed=delayed)
+        return Resolution(resolved=found, problem=too_much, following=following)
+    return Resolution(resolved=found, target=target, following=following, delayed=delayed)
 
 
 def _running(status: Status) -> frozenset[str]:
@@ -79,18 +79,18 @@ def _running(status: Status) -> frozenset[str]:
     return frozenset(target.revision for target in held if target)
 
 
-def _is_due(known: Resolved | None, looked: Looked | None) -> bool:
+def _is_due(known: Resolved | None, looked: AliasLook | None) -> bool:
     """Return whether the source has to be resolved: never before, or its alias was seen elsewhere."""
     if known is None or known.registered is None:
         return known is None
     return looked is not None and looked.version not in (None, known.registered.version)
 
 
-def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> Meaning:
-    return Meaning(resolved=status.resolved, problem=problem, following=_following(ref, None, problem))
+def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> Resolution:
+    return Resolution(resolved=status.resolved, problem=problem, following=_alias_status(ref, None, problem))
 
 
-def _following(ref: ModelRef | None, version: str | None, problem: Problem | None) -> AliasStatus | None:
+def _alias_status(ref: ModelRef | None, version: str | None, problem: Problem | None) -> AliasStatus | None:
     if ref is None or ref.alias is None:
         return None
     return AliasStatus(alias=f"models:/{ref.name}@{ref.alias}", version=version, problem=problem)
