@@ -181,7 +181,7 @@ def operated(
     known = numeric.make({name: each.clean(draw, rows) for name, (each, draw) in draws.items()})
     predictor, asked = BinCounts(_manifest(known), max_series=10_000), Drift(window="10m")
     baseline = tuple(_baseline(known))
-    memory = look(Memory(opened=START), (*baseline, *_counted(predictor)), asked=asked, now=START)
+    memory = look(Memory(opened=START), (*baseline, *_counted(predictor)), settings=asked, now=START)
     for window in (1, 2):
         columns = [(each.moved if moved else each.clean)(draw, rows) for each, draw in draws.values()]
         sent = [
@@ -189,7 +189,7 @@ def operated(
         ]
         predictor.add(sent, [0.0] * rows)
         samples = (*baseline, *_counted(predictor))
-        memory = look(memory, samples, asked=asked, now=START + window * asked.span)
+        memory = look(memory, samples, settings=asked, now=START + window * asked.span)
     status = with_windows(DriftStatus(revision="rev1"), memory.windows, asked)
     return memory.windows[-1], status
 

@@ -52,9 +52,9 @@ def by_operator(predictor: BinCounts, rows: list[list[Any]]) -> dict[str, list[i
         ]
 
     asked = Drift(window="10m")
-    memory = look(Memory(opened=START), samples(), asked=asked, now=START)
+    memory = look(Memory(opened=START), samples(), settings=asked, now=START)
     predictor.add(rows, [0.0] * len(rows))
-    memory = look(memory, samples(), asked=asked, now=START + timedelta(minutes=1))
+    memory = look(memory, samples(), settings=asked, now=START + timedelta(minutes=1))
     labels = {
         name: [label for each, label, _ in predictor.features() if each == name]
         for name in ("number", "text")

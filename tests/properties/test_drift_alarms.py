@@ -63,7 +63,7 @@ class Watch:
     now: datetime = START
 
     def __post_init__(self) -> None:
-        self.memory = look(Memory(opened=START), self.pods.samples(), asked=self.asked, now=START)
+        self.memory = look(Memory(opened=START), self.pods.samples(), settings=self.asked, now=START)
         self.status = DriftStatus(revision="rev1")
 
     def watch(self, minutes: float) -> "Watch":
@@ -71,7 +71,7 @@ class Watch:
         for _ in range(round(minutes * MINUTE / every)):
             self.now += every
             self.pods.serve(round(self.rps * every.total_seconds()))
-            self.memory = look(self.memory, self.pods.samples(), asked=self.asked, now=self.now)
+            self.memory = look(self.memory, self.pods.samples(), settings=self.asked, now=self.now)
             self.status = with_windows(self.status, self.memory.windows, self.asked, "7")
         return self
 

@@ -90,15 +90,15 @@ class Allowed:
     def refusal_of_serving(self, spec: ReleaseSpec) -> str | None:
         """Return why what a spec asks of its pods is not allowed, or None."""
         where = "spec.serving"
-        found = [f"{where}.podTemplate.{path}" for path in self._beyond(spec.serving.pod_template)]
+        fields = [f"{where}.podTemplate.{path}" for path in self._beyond(spec.serving.pod_template)]
         if self.paths != LEVELS["all"]:
-            found += [f"{where}.{path}" for path in _privileges(spec.serving.pod_fields())]
-        return _sentence(found)
+            fields += [f"{where}.{path}" for path in _privileges(spec.serving.pod_fields())]
+        return _sentence(fields)
 
-    def check_retrain(self, asked: Retrain) -> None:
+    def check_retrain(self, retrain: Retrain) -> None:
         """Raise Invalid when the Job's pod template sets what is not allowed."""
         if refusal := _sentence(
-            [f"spec.retrain.podTemplate.{it}" for it in self._beyond(asked.pod_template)]
+            [f"spec.retrain.podTemplate.{path}" for path in self._beyond(retrain.pod_template)]
         ):
             raise Invalid(refusal)
 
@@ -106,17 +106,17 @@ class Allowed:
         return sorted({".".join(path) for path in _paths(template) if not self._lets(path)})
 
     def _lets(self, path: _Parts) -> bool:
-        allowed = (tuple(it.split(".")) if it else () for it in self.paths)
+        allowed = (tuple(pattern.split(".")) if pattern else () for pattern in self.paths)
         return any(path[: len(parts)] == parts for parts in allowed)
 
 
 EVERYTHING = Allowed(LEVELS["all"])
 
 
-def _sentence(found: list[str]) -> str | None:
-    if not found:
+def _sentence(fields: list[str]) -> str | None:
+    if not fields:
         return None
-    which = ", ".join(found)
+    which = ", ".join(fields)
     return (
         f"{which} may not be set here: the operator's chart value {SETTING} does not allow it. "
         "Use the fields of spec.serving that need no template, or ask whoever installed the operator"

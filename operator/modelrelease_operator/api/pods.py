@@ -111,12 +111,12 @@ def _each_name_once(env: tuple[EnvVar, ...]) -> tuple[EnvVar, ...]:
 
 def _shaped_like_a_pod_template(template: dict[str, Any]) -> dict[str, Any]:
     for part, fields in (("metadata", POD_METADATA), ("spec", POD_SPEC)):
-        found = template.get(part)
-        if not isinstance(found, dict | None):
-            msg = f"{part} must be a mapping, got {found!r}"
+        value = template.get(part)
+        if not isinstance(value, dict | None):
+            msg = f"{part} must be a mapping, got {value!r}"
             raise ValueError(msg)
         for name, kind in fields.items():
-            _require((found or {}).get(name), kind, f"{part}.{name}")
+            _require((value or {}).get(name), kind, f"{part}.{name}")
     return template
 
 
@@ -128,11 +128,14 @@ def _require(value: Any, kind: str, where: str) -> None:
         kind, f"of type {kind}"
     )
     if fits and kind == STRINGS:
-        fits, wanted = all(isinstance(it, str | None) for it in value.values()), "a mapping of strings"
+        fits, wanted = all(isinstance(item, str | None) for item in value.values()), "a mapping of strings"
     if fits and kind in (LIST, NAMED):
-        fits, wanted = all(isinstance(it, dict) for it in value), "a list of mappings"
+        fits, wanted = all(isinstance(item, dict) for item in value), "a list of mappings"
     if fits and kind == NAMED:
-        fits, wanted = all(isinstance(it.get("name"), str) for it in value), "a list of mappings with a name"
+        fits, wanted = (
+            all(isinstance(item.get("name"), str) for item in value),
+            "a list of mappings with a name",
+        )
     if not fits:
         msg = f"{where} must be {wanted}, got {value!r}"
         raise ValueError(msg)
@@ -158,8 +161,8 @@ def _of_a_label(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]
 
 def _once(key: str) -> AfterValidator:
     def check(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        found = [item[key] for item in items]
-        if twice := sorted({each for each in found if found.count(each) > 1}):
+        keys = [item[key] for item in items]
+        if twice := sorted({key_of_item for key_of_item in keys if keys.count(key_of_item) > 1}):
             msg = f"each {key} may be given once, got more of {', '.join(twice)}"
             raise ValueError(msg)
         return items
@@ -210,8 +213,8 @@ class PodFields(_Asked):
             ("volumeMounts", self.volume_mounts, "mountPath", OUR_PATHS),
         )
         for field, items, key, taken in ours:
-            if found := [item[key] for item in items if item[key] in taken]:
-                msg = f"{field} must not have the {key} {found[0]}, which is the operator's"
+            if reserved := [item[key] for item in items if item[key] in taken]:
+                msg = f"{field} must not have the {key} {reserved[0]}, which is the operator's"
                 raise ValueError(msg)
         before = {item["name"] for item in self.init_containers}
         if both := [item["name"] for item in self.sidecars if item["name"] in before]:

@@ -596,17 +596,17 @@ class Status(Model):
     def rejection_of(self, revision: str) -> Rejected | None:
         """Return why a revision was rejected, if it was."""
         known = (self.rejected, *self.rejections) if self.rejected else self.rejections
-        return next((each for each in known if each.revision == revision), None)
+        return next((rejection for rejection in known if rejection.revision == revision), None)
 
     def with_rejection(self, rejected: Rejected) -> Self:
         """Remember a rejection, dropping the oldest beyond the limit."""
-        others = [each for each in self.rejections if each.revision != rejected.revision]
+        others = [rejection for rejection in self.rejections if rejection.revision != rejected.revision]
         kept = (rejected, *others)[:REJECTIONS_LIMIT]
         return self.but(rejected=rejected, rejections=kept)
 
     def without_rejection(self, revision: str) -> Self:
         """Forget a rejection."""
-        kept = tuple(each for each in self.rejections if each.revision != revision)
+        kept = tuple(rejection for rejection in self.rejections if rejection.revision != revision)
         return self.but(rejected=None, rejections=kept)
 
     def with_history(self, entry: HistoryEntry) -> Self:

@@ -37,24 +37,28 @@ def given_to(releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]) -> 
     """Return for each release what its gates are given; raise Invalid for a gate that none of them has."""
     gates = [{gate.name: gate for gate in release.spec.analysis.gates} for release in releases]
     for name, value in texts:
-        owners = [one[name] for one in gates if name in one]
+        owners = [by_name[name] for by_name in gates if name in by_name]
         if not any(kind_of(gate).form for gate in owners):
             raise Invalid(_no_such_gate(name, value, gates, known=bool(owners)))
     return [
-        {name: _read(one[name], value) for name, value in texts if name in one and kind_of(one[name]).form}
-        for one in gates
+        {
+            name: _read(by_name[name], value)
+            for name, value in texts
+            if name in by_name and kind_of(by_name[name]).form
+        }
+        for by_name in gates
     ]
 
 
 def _no_such_gate(name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool) -> str:
-    open_ones = sorted({it.name for one in gates for it in one.values() if kind_of(it).form})
-    said = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
+    open_ones = sorted({gate.name for by_name in gates for gate in by_name.values() if kind_of(gate).form})
+    names = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
     why = (
         "this gate is asked of errors or latency, which have options of their own"
         if known
         else "no such gate"
     )
-    return f"--gate {name}={value}: {why}; it may name {said}"
+    return f"--gate {name}={value}: {why}; it may name {names}"
 
 
 def _read(gate: Gate, text: str) -> Assumption:
@@ -70,17 +74,20 @@ def _read(gate: Gate, text: str) -> Assumption:
 def sentences(assumptions: Assumptions, given: Assumptions) -> list[str]:
     """Say what each gate is given to look at, and which of that nobody said."""
     return [
-        f"gate {name}: {_shown(one)}" + ("" if name in given else " (assumed)")
-        for name, one in assumptions.items()
+        f"gate {name}: {_shown(assumption)}" + ("" if name in given else " (assumed)")
+        for name, assumption in assumptions.items()
     ]
 
 
-def _shown(one: Assumption) -> str:
-    if isinstance(one, BadShares):
-        return f"bad for {percent(one.stable)} of stable's requests, {percent(one.canary)} of the canary's"
-    if isinstance(one, Shift):
-        if one.share:
-            return f"{percent(one.share)} of the canary's answers move to one of {BINS} equal bins"
+def _shown(assumption: Assumption) -> str:
+    if isinstance(assumption, BadShares):
+        return (
+            f"bad for {percent(assumption.stable)} of stable's requests, {percent(assumption.canary)} of the "
+            "canary's"
+        )
+    if isinstance(assumption, Shift):
+        if assumption.share:
+            return f"{percent(assumption.share)} of the canary's answers move to one of {BINS} equal bins"
         return f"both versions answer alike, in {BINS} equal bins"
-    *first, last = (f"{value:g}" for value in one.values)
+    *first, last = (f"{value:g}" for value in assumption.values)
     return f"{', '.join(first)}, then {last} at every look" if first else f"{last} at every look"

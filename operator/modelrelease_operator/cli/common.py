@@ -36,14 +36,14 @@ class NothingThere(Exception):
 
 def command(commands: Commands, name: str, summary: str, details: str) -> argparse.ArgumentParser:
     """Add a command whose help ends with examples."""
-    made: argparse.ArgumentParser = commands.add_parser(
+    parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=details,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    return made
+    return parser
 
 
 def documents(file: Path) -> list[Any]:
@@ -58,7 +58,11 @@ def documents(file: Path) -> list[Any]:
 
 def releases_in(file: Path) -> list[dict[str, Any]]:
     """Return the raw ModelReleases of a file; raise Invalid when it cannot be read."""
-    return [it for it in documents(file) if isinstance(it, dict) and it.get("kind") == names.KIND]
+    return [
+        document
+        for document in documents(file)
+        if isinstance(document, dict) and document.get("kind") == names.KIND
+    ]
 
 
 def name_of(document: dict[str, Any]) -> str:
@@ -69,7 +73,7 @@ def name_of(document: dict[str, Any]) -> str:
 
 def manifests(file: Path) -> list[Manifest]:
     """Read every ModelRelease of a file; raise Invalid naming the first that is wrong, or NothingThere."""
-    found = []
+    releases = []
     for document in releases_in(file):
         try:
             spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
@@ -77,10 +81,10 @@ def manifests(file: Path) -> list[Manifest]:
             msg = f"{file}: {names.KIND} {name_of(document)}: {problem}"
             raise Invalid(msg) from problem
         meta = document.get("metadata") or {}
-        found.append(Manifest(name=name_of(document), namespace=meta.get("namespace"), spec=spec))
-    if not found:
+        releases.append(Manifest(name=name_of(document), namespace=meta.get("namespace"), spec=spec))
+    if not releases:
         raise NothingThere(file)
-    return found
+    return releases
 
 
 def nothing_in(file: Path) -> int:

@@ -55,11 +55,13 @@ ENDS = {
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "plan", "show what a release will take, and what it will catch", DETAILS)
-    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
-    add_traffic(made)
-    made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
-    made.set_defaults(run=_plan)
+    parser = command(commands, "plan", "show what a release will take, and what it will catch", DETAILS)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
+    )
+    add_traffic(parser)
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    parser.set_defaults(run=_plan)
 
 
 def _plan(parsed: argparse.Namespace) -> int:
@@ -72,61 +74,61 @@ def _plan(parsed: argparse.Namespace) -> int:
         scrape_interval=parsed.scrape_interval,
     )
     try:
-        found = with_replicas(manifests(parsed.file), parsed.replicas)
+        releases = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
-    plans = [(it, plan(it.spec, conditions)) for it in found]
+    plans = [(release, plan(release.spec, conditions)) for release in releases]
     if parsed.output == "json":
-        show([_as_json(it, conditions, made) for it, made in plans])
+        show([_as_json(release, conditions, estimate) for release, estimate in plans])
     else:
-        print("\n\n".join(_as_text(it, conditions, made) for it, made in plans))
+        print("\n\n".join(_as_text(release, conditions, estimate) for release, estimate in plans))
     return 0
 
 
-def _as_text(release: Manifest, conditions: Conditions, made: Plan) -> str:
+def _as_text(release: Manifest, conditions: Conditions, plan: Plan) -> str:
     parts = [
         f"{release.name}: {conditions.rps:g} requests a second, stable fails "
         f"{percent(conditions.stable_errors)} of them, a look every {release.spec.analysis.interval}",
         f"Prometheus scrapes each pod every {format_duration(conditions.scrape_interval)}",
         "",
-        _steps_table(made),
+        _steps_table(plan),
         "",
         "From start to end, for a canary that fails",
-        _journeys_table(conditions, made),
+        _journeys_table(conditions, plan),
     ]
-    if own := _own_gates(release, conditions, made):
+    if own := _own_gates(release, conditions, plan):
         parts += ["", *(indented(text, first="") for text in own)]
-    for warning in warnings_of(release.spec, conditions, made):
+    for warning in warnings_of(release.spec, conditions, plan):
         parts += ["", indented(warning, first="! ")]
     return "\n".join(parts)
 
 
-def _own_gates(release: Manifest, conditions: Conditions, made: Plan) -> list[str]:
+def _own_gates(release: Manifest, conditions: Conditions, plan: Plan) -> list[str]:
     look = between_looks(release.spec, conditions)
     gates = (gate for gate in release.spec.analysis.gates if kind_of(gate).form)
-    return [_own_gate(gate, look, conditions, made) for gate in gates]
+    return [_own_gate(gate, look, conditions, plan) for gate in gates]
 
 
-def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, made: Plan) -> str:
+def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, plan: Plan) -> str:
     """Say what a gate needs whose figures nobody knows beforehand, and what is taken for them."""
-    asked = f"gate {gate.name}: "
+    lead = f"gate {gate.name}: "
     if gate.dry_run:
-        return f"{asked}only shown (dryRun), so nothing waits for it"
+        return f"{lead}only shown (dryRun), so nothing waits for it"
 
     def requests() -> str:
         return ", ".join(
             f"{_count(step.by_gate[gate.name])} in step {number}"
-            for number, step in enumerate(made.steps, start=1)
+            for number, step in enumerate(plan.steps, start=1)
         )
 
     errors = percent(conditions.stable_errors)
-    return asked + kind_of(gate).plan_words(gate.settings, look, requests, errors)
+    return lead + kind_of(gate).plan_words(gate.settings, look, requests, errors)
 
 
-def _steps_table(made: Plan) -> str:
-    catches = made.steps[0].catches
+def _steps_table(plan: Plan) -> str:
+    catches = plan.steps[0].catches
     head = ["step", "weight", "requests", "time", *(f"fails x{catch.ratio:g}" for catch in catches)]
-    rows = [[str(number), *_step_row(step)] for number, step in enumerate(made.steps, start=1)]
+    rows = [[str(number), *_step_row(step)] for number, step in enumerate(plan.steps, start=1)]
     body = table([head, *rows])
     # Groups of columns end where their last column ends.
     healthy = "healthy needs".rjust(body.index("time") + len("time"))
@@ -148,9 +150,9 @@ def _step_row(step: StepPlan) -> list[str]:
     ]
 
 
-def _journeys_table(conditions: Conditions, made: Plan) -> str:
+def _journeys_table(conditions: Conditions, plan: Plan) -> str:
     rows = [["", "ends", "after", "requests", "bad answers"]]
-    for journey in made.journeys:
+    for journey in plan.journeys:
         who = "as often as stable" if journey.ratio == 1 else f"x{journey.ratio:g}"
         rate = percent(min(1.0, journey.ratio * conditions.stable_errors))
         end = ENDS[journey.end]
@@ -180,15 +182,15 @@ def _count(value: float) -> str:
     return f"{math.ceil(value)}" if not unit else f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
 
 
-def _as_json(release: Manifest, conditions: Conditions, made: Plan) -> dict[str, Any]:
+def _as_json(release: Manifest, conditions: Conditions, plan: Plan) -> dict[str, Any]:
     return {
         "name": release.name,
         "rps": conditions.rps,
         "stable_error_rate": conditions.stable_errors,
-        "steps": [_step_json(number, step) for number, step in enumerate(made.steps, start=1)],
-        "assumed": _own_gates(release, conditions, made),
-        "outcomes": [_journey_json(journey) for journey in made.journeys],
-        "warnings": list(warnings_of(release.spec, conditions, made)),
+        "steps": [_step_json(number, step) for number, step in enumerate(plan.steps, start=1)],
+        "assumed": _own_gates(release, conditions, plan),
+        "outcomes": [_journey_json(journey) for journey in plan.journeys],
+        "warnings": list(warnings_of(release.spec, conditions, plan)),
     }
 
 
@@ -199,7 +201,7 @@ def _step_json(number: int, step: StepPlan) -> dict[str, Any]:
         "effective_weight": round(step.effective, 1),
         "canary_replicas": step.replicas,
         "healthy_canary_requests": _finite(step.requests),
-        "healthy_canary_requests_by_gate": {name: _finite(it) for name, it in step.by_gate.items()},
+        "healthy_canary_requests_by_gate": {name: _finite(count) for name, count in step.by_gate.items()},
         "waits_for": step.limiter.value,
         "healthy_seconds": _seconds(step.time),
         "healthy_seconds_so_far": _seconds(step.so_far),

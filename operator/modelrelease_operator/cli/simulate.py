@@ -57,30 +57,32 @@ SAID = {End.PROMOTED: "promoted", End.ROLLED_BACK: "rolled back", End.INCONCLUSI
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "simulate", "release many times on a fake clock, and count the ends", DETAILS)
-    made.add_argument("file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input")
-    add_traffic(made)
-    made.add_argument(
+    parser = command(commands, "simulate", "release many times on a fake clock, and count the ends", DETAILS)
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
+    )
+    add_traffic(parser)
+    parser.add_argument(
         "--canary-error-rate",
         type=share,
         metavar="SHARE",
         help="share of the canary's that fail (default: stable's)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--latency-ratio", type=positive, default=1.0, metavar="RATIO",
         help="the canary takes so many times as long as stable (default: 1)",
     )  # fmt: skip
-    add_gates(made)
-    made.add_argument(
+    add_gates(parser)
+    parser.add_argument(
         "--onset", type=duration, default="0s", metavar="DURATION",
         help="the canary is like stable until it has had clients for so long (default: 0s)",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--runs", type=whole, default=200, metavar="N", help="releases to simulate (default: 200)"
     )
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
-    made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
-    made.set_defaults(run=_simulate)
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    parser.set_defaults(run=_simulate)
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
@@ -98,56 +100,56 @@ def _simulate(parsed: argparse.Namespace) -> int:
         pod_start=parsed.pod_start,
     )
     try:
-        found = with_replicas(manifests(parsed.file), parsed.replicas)
+        releases = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
     results = []
-    for release, given in zip(found, given_to(found, parsed.gate), strict=True):
+    for release, given in zip(releases, given_to(releases, parsed.gate), strict=True):
         scene = replace(scenario, given=given)
         outcomes = list(_outcomes(release, scene, runs=parsed.runs, seed=parsed.seed))
         results.append((scene, release, forecast(outcomes, steps=len(release.spec.canary.plan))))
     if parsed.output == "json":
-        show([_as_json(parsed, scene, release, made) for scene, release, made in results])
+        show([_as_json(parsed, scene, release, summary) for scene, release, summary in results])
     else:
-        print("\n\n".join(_as_text(scene, release, made) for scene, release, made in results))
+        print("\n\n".join(_as_text(scene, release, summary) for scene, release, summary in results))
     return 0
 
 
 def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) -> Iterator[SimulatedRun]:
     """Run every release; say on standard error how far it is when that takes long."""
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     for run in range(runs):
         # Each run has a seed of its own, so that more runs only add to those before.
         yield simulate(release.spec, scenario, Random(f"{seed}/{run}"))
         now = time.monotonic()
-        if now - told > 2:
-            told = now
+        if now - reported > 2:
+            reported = now
             left = (now - began) / (run + 1) * (runs - run - 1)
             remaining = format_duration(timedelta(seconds=left))
             print(f"{release.name}: {run + 1} of {runs} runs, about {remaining} left", file=sys.stderr)
 
 
-def _as_text(scenario: Scenario, release: Manifest, made: Forecast) -> str:
+def _as_text(scenario: Scenario, release: Manifest, summary: Forecast) -> str:
     rows = [["", "share", "95 % confidence", "time", "requests", "bad answers"]]
-    for end, ended in made.ends.items():
+    for end, ended in summary.ends.items():
         sure = ended.interval
         row = [SAID[end], f"{100 * ended.share:.1f} %", f"{100 * sure.lower:.1f} to {100 * sure.upper:.1f} %"]
-        rows.append([*row, *_figures(made.by_end.get(end))])
-    rows.append(["all", "", "", *_figures(made.overall)])
+        rows.append([*row, *_figures(summary.by_end.get(end))])
+    rows.append(["all", "", "", *_figures(summary.overall)])
     parts = [
-        f"{release.name}: {scenario.rps:g} requests a second, {made.ends[End.PROMOTED].of} runs; medians of "
-        "the canary's figures",
+        f"{release.name}: {scenario.rps:g} requests a second, {summary.ends[End.PROMOTED].of} runs; medians "
+        "of the canary's figures",
         _about(scenario),
         *(indented(text, first="", then="  ") for text in _gates(scenario, release)),
         "",
         table(rows, left=frozenset({0})),
     ]
-    for end, counts in made.by_step.items():
+    for end, counts in summary.by_step.items():
         if end is not End.PROMOTED:
             where = ", ".join(
                 f"{count} in step {step}" for step, count in enumerate(counts, start=1) if count
             )
-            parts += ["", f"{SAID[end]}: {where}; such as", indented(made.reasons[end])]
+            parts += ["", f"{SAID[end]}: {where}; such as", indented(summary.reasons[end])]
     return "\n".join(parts)
 
 
@@ -173,20 +175,20 @@ def _figures(middle: Middle | None) -> list[str]:
 
 
 def _as_json(
-    parsed: argparse.Namespace, scenario: Scenario, release: Manifest, made: Forecast
+    parsed: argparse.Namespace, scenario: Scenario, release: Manifest, summary: Forecast
 ) -> dict[str, Any]:
     return {
         "name": release.name,
         "runs": parsed.runs,
         "seed": parsed.seed,
         "assumed": _gates(scenario, release),
-        **{end.value: ended.share for end, ended in made.ends.items()},
-        "median_seconds": made.overall.seconds,
-        "median_canary_requests": made.overall.canary_requests,
-        "median_bad_answers": made.overall.bad_answers,
+        **{end.value: ended.share for end, ended in summary.ends.items()},
+        "median_seconds": summary.overall.seconds,
+        "median_canary_requests": summary.overall.canary_requests,
+        "median_bad_answers": summary.overall.bad_answers,
         "confidence_95": {
             end.value: [round(ended.interval.lower, 4), round(ended.interval.upper, 4)]
-            for end, ended in made.ends.items()
+            for end, ended in summary.ends.items()
         },
         "by_end": {
             end.value: {
@@ -195,8 +197,8 @@ def _as_json(
                 "slowest_tenth_seconds": middle.slow,
                 "median_canary_requests": middle.canary_requests,
                 "median_bad_answers": middle.bad_answers,
-                "by_step": made.by_step[end],
+                "by_step": summary.by_step[end],
             }
-            for end, middle in made.by_end.items()
+            for end, middle in summary.by_end.items()
         },
     }

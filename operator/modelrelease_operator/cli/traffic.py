@@ -65,12 +65,12 @@ def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Ma
     """Return releases with another number of pods, if one is given."""
     if replicas is None:
         return list(releases)
-    found = []
+    scaled = []
     for release in releases:
         serving = release.spec.serving.but(replicas=replicas)
         spec = release.spec.but(serving=serving)
-        found.append(replace(release, spec=spec))
-    return found
+        scaled.append(replace(release, spec=spec))
+    return scaled
 
 
 def latency_of(parsed: argparse.Namespace) -> LatencyModel:

@@ -25,15 +25,15 @@ example:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "validate", "check ModelRelease manifests without a cluster", DETAILS)
-    made.add_argument(
+    parser = command(commands, "validate", "check ModelRelease manifests without a cluster", DETAILS)
+    parser.add_argument(
         "file",
         type=Path,
         nargs="+",
         metavar="FILE",
         help="YAML with one or more manifests; - for standard input",
     )
-    made.add_argument(
+    parser.add_argument(
         "--pod-templates",
         type=_pod_templates,
         default="scheduling",
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
         help="what a pod template may set, as the operator's chart value podTemplates.allowed says: none, "
         "scheduling (the default), all, or paths separated by commas",
     )
-    made.set_defaults(run=_validate)
+    parser.set_defaults(run=_validate)
 
 
 def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
@@ -73,12 +73,12 @@ def _validate(parsed: argparse.Namespace) -> int:
     allowed = Allowed.parse(parsed.pod_templates)
     for file in parsed.file:
         try:
-            found = releases_in(file)
+            releases = releases_in(file)
         except Invalid as problem:
             print(problem, file=sys.stderr)
             wrong += 1
             continue
-        for document in found:
+        for document in releases:
             checked += 1
             name = name_of(document)
             try:

@@ -30,20 +30,20 @@ examples:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    made = command(commands, "why", "say why a release is where it is, and how to go on", DETAILS)
-    made.add_argument("name", nargs="?", metavar="NAME", help="name of the ModelRelease")
-    made.add_argument(
+    parser = command(commands, "why", "say why a release is where it is, and how to go on", DETAILS)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the ModelRelease")
+    parser.add_argument(
         "-n", "--namespace", metavar="NAMESPACE", help="(default: that of your kubeconfig's context)"
     )
-    made.add_argument(
+    parser.add_argument(
         "--context", metavar="CONTEXT", help="context of your kubeconfig (default: the current one)"
     )
-    made.add_argument(
+    parser.add_argument(
         "-f", "--file", type=Path, metavar="FILE",
         help="read what `kubectl get modelrelease -o json` printed instead; - for standard input",
     )  # fmt: skip
-    made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
-    made.set_defaults(run=_why)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.set_defaults(run=_why)
 
 
 def _why(parsed: argparse.Namespace) -> int:
@@ -66,11 +66,11 @@ def _why(parsed: argparse.Namespace) -> int:
 
 def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the releases of a file, those inside of lists too, that bear the name if one is given."""
-    found: list[dict[str, Any]] = []
+    releases: list[dict[str, Any]] = []
     for document in documents(parsed.file):
         items = document.get("items", [document]) if isinstance(document, dict) else []
-        found += [it for it in items if isinstance(it, dict) and it.get("kind") == names.KIND]
-    return [it for it in found if _wanted(it, parsed.name, parsed.namespace)]
+        releases += [item for item in items if isinstance(item, dict) and item.get("kind") == names.KIND]
+    return [release for release in releases if _wanted(release, parsed.name, parsed.namespace)]
 
 
 def _wanted(release: dict[str, Any], name: str | None, namespace: str | None) -> bool:
@@ -122,8 +122,8 @@ def _arms(status: Status, now: datetime) -> list[str]:
     if canary := status.canary:
         rows.append(["", "canary", _revision(canary), _where(canary, status.phase)])
     lines = [table(rows, left=frozenset({0, 1, 2, 3}))] if rows else []
-    told = (status.canary.note, probed_steps(status.canary)) if status.canary else ()
-    lines += [indented(text) for text in told if text]
+    notes = (status.canary.note, probed_steps(status.canary)) if status.canary else ()
+    lines += [indented(text) for text in notes if text]
     return lines
 
 
@@ -189,12 +189,12 @@ def _ago(moment: datetime, now: datetime) -> str:
 
 
 def _as_json(explanation: Explanation) -> dict[str, Any]:
-    told = explanation.status.to_dict()
+    fields = explanation.status.to_dict()
     return {
         "namespace": explanation.namespace,
         "name": explanation.name,
         **{
-            key: told[key]
+            key: fields[key]
             for key in (
                 "phase",
                 "message",
@@ -206,12 +206,12 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
                 "rejected",
                 "history",
             )
-            if key in told
+            if key in fields
         },
         "warnings": list(explanation.warnings),
         "awaited": [
-            {"what": it.what, "until": it.until.isoformat() if it.until else None}
-            for it in explanation.awaited
+            {"what": awaited.what, "until": awaited.until.isoformat() if awaited.until else None}
+            for awaited in explanation.awaited
         ],
         "commands": [{"does": action.does, "command": action.command} for action in explanation.next_actions],
     }

@@ -26,7 +26,7 @@ class DesiredWorkload:
 class DesiredRetraining:
     """A retraining whose Job is to be made."""
 
-    asked: Retrain
+    settings: Retrain
     request: RetrainStatus
     stable: Target
 
@@ -37,7 +37,7 @@ class DesiredProber:
 
     stable: Target
     canary: Target
-    asked: Probe
+    settings: Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,8 +109,8 @@ def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now:
     if trouble:
         yield f"the spec is invalid, so nothing moves: {trouble}"
     for condition in status.conditions:
-        told = condition.message in status.message or condition.message == trouble
-        if condition.type in ("Stalled", "Drifted") and condition.status == "True" and not told:
+        said_already = condition.message in status.message or condition.message == trouble
+        if condition.type in ("Stalled", "Drifted") and condition.status == "True" and not said_already:
             yield f"{condition.type} ({condition.reason}): {condition.message}"
 
 
@@ -147,13 +147,13 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
 
 
 def _awaited_of_retraining(status: Status, now: datetime) -> Iterator[Awaited]:
-    found = status.retrain
-    if found is None:
+    retrain = status.retrain
+    if retrain is None:
         return
-    if found.under_way:
-        yield Awaited(what=found.message)
-    elif found.next_allowed and found.next_allowed > now:
-        yield Awaited(what="drift may start the next retraining", until=found.next_allowed)
+    if retrain.under_way:
+        yield Awaited(what=retrain.message)
+    elif retrain.next_allowed and retrain.next_allowed > now:
+        yield Awaited(what="drift may start the next retraining", until=retrain.next_allowed)
 
 
 def _awaited_of_canary(
@@ -235,9 +235,9 @@ def _next_actions(annotate: _Annotate, spec: ReleaseSpec | None, status: Status)
         yield Action(
             does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
         )
-    found, stable = status.retrain, status.stable
-    if spec and spec.retrain and stable and not canary and not (found and found.under_way):
-        token = f"{stable.revision}/after-{found.request}" if found else stable.revision
+    retrain, stable = status.retrain, status.stable
+    if spec and spec.retrain and stable and not canary and not (retrain and retrain.under_way):
+        token = f"{stable.revision}/after-{retrain.request}" if retrain else stable.revision
         yield Action(
             does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token)
         )

@@ -172,7 +172,7 @@ class Window:
     @property
     def drifted(self) -> tuple[FeatureDrift, ...]:
         """The features that drifted, the worst first."""
-        return tuple(each for each in self.features if each.verdict is DriftVerdict.DRIFTED)
+        return tuple(feature for feature in self.features if feature.verdict is DriftVerdict.DRIFTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

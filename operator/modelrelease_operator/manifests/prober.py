@@ -164,8 +164,8 @@ def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         runtime.ENV_PROBE_STABLE_REVISION: probing.stable.revision,
         runtime.ENV_PROBE_STABLE_URL: f"http://{stable}",
         runtime.ENV_PROBE_CANARY_URL: f"http://{canary}",
-        runtime.ENV_PROBE_RATE: f"{probing.asked.rate:g}",
-        runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.asked.patience.total_seconds():g}",
+        runtime.ENV_PROBE_RATE: f"{probing.settings.rate:g}",
+        runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.settings.patience.total_seconds():g}",
     }
     theirs = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
     env |= {name: value for name in FROM_ENV if (value := theirs.get(name))}

@@ -17,8 +17,8 @@ def read_back(live: Object) -> Target | None:
     revision, version = labels.get(names.LABEL_REVISION), labels.get(names.LABEL_VERSION)
     template = template_of(live)
     fetch = _named(template.get("spec", {}).get("initContainers") or (), "fetch")
-    told = {item["name"]: item.get("value") for item in fetch.get("env") or () if "name" in item}
-    uri, sha256 = told.get(runtime.ENV_MODEL_URI), told.get(runtime.ENV_MODEL_SHA256)
+    variables = {item["name"]: item.get("value") for item in fetch.get("env") or () if "name" in item}
+    uri, sha256 = variables.get(runtime.ENV_MODEL_URI), variables.get(runtime.ENV_MODEL_SHA256)
     image = fetch.get("image")
     if not (revision and version and uri and sha256 and image):
         return None
@@ -27,4 +27,4 @@ def read_back(live: Object) -> Target | None:
 
 
 def _named(containers: Iterable[Object], name: str) -> Object:
-    return next((each for each in containers if each.get("name") == name), {})
+    return next((container for container in containers if container.get("name") == name), {})

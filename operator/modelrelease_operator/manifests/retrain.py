@@ -17,7 +17,7 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
-    settings = retraining.asked
+    settings = retraining.settings
     request = retraining.request
     labels = {names.LABEL_RETRAIN: request.request}
     pod = merged(_pod(owner, retraining), settings.pod_template)
@@ -35,7 +35,7 @@ def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
 
 
 def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    settings = retraining.asked
+    settings = retraining.settings
     account = {"serviceAccountName": settings.service_account_name} if settings.service_account_name else {}
     return {
         "metadata": {"labels": {}},
@@ -52,7 +52,7 @@ def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
 
 
 def _container(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    settings = retraining.asked
+    settings = retraining.settings
     env = _env(owner, retraining)
     ours = {item["name"] for item in env}
     env += [without_nulls(item.to_dict()) for item in settings.env if item.name not in ours]

@@ -137,13 +137,13 @@ class Store:
 
     def replace(self, scope: str | None, objects: Iterable[Object]) -> set[NamespacedName]:
         """Take in a list; return the releases that it told something new of."""
-        found = {(obj["metadata"]["namespace"], obj["metadata"]["name"]): obj for obj in objects}
+        listed = {(obj["metadata"]["namespace"], obj["metadata"]["name"]): obj for obj in objects}
         news = set()
         for key, entry in list(self._entries.items()):
-            if key not in found and scope in (None, key[0]):
+            if key not in listed and scope in (None, key[0]):
                 self.drop(entry.obj)
                 news.add(entry.release)
-        for obj in found.values():
+        for obj in listed.values():
             if self.put(obj) and (release := release_of(obj)):
                 news.add(release)
         return news
@@ -209,7 +209,7 @@ class Cached(Kube):
         key, before = (meta["namespace"], meta["name"]), self._releases.get((meta["namespace"], meta["name"]))
         if before is None or _is_newer(meta, before["metadata"]):
             # Who wrote an annotation is kept; what is remembered of a status is as large as the status.
-            fields = [each for each in meta.get("managedFields") or () if not each.get("subresource")]
+            fields = [entry for entry in meta.get("managedFields") or () if not entry.get("subresource")]
             self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
@@ -220,16 +220,16 @@ class Cached(Kube):
 
     async def releases(self) -> Objects:
         """List every release, and forget those that are gone: what no watch told is found here."""
-        found: Objects = []
+        releases: Objects = []
         for scope in self.scopes:
             items, _ = await self.list_all(names.KIND, scope, "")
-            found += items
-        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
+            releases += items
+        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in releases}
         for key in set(self._releases) - there:
             del self._releases[key]
-        for item in found:
+        for item in releases:
             self.release_told(item)
-        return found
+        return releases
 
     @override
     async def get(self, kind: str, namespace: str, name: str) -> Object:
@@ -243,13 +243,13 @@ class Cached(Kube):
         if known is not None:
             return known
         try:
-            found = await super().get(kind, namespace, name)
+            obj = await super().get(kind, namespace, name)
         except Gone:
             self._releases.pop(key, None)
             raise
         if kind == names.KIND:
-            self.release_told(found)
-        return found
+            self.release_told(obj)
+        return obj
 
     @override
     async def known(self, kind: str, namespace: str, name: str) -> Object | None:
@@ -271,10 +271,10 @@ class Cached(Kube):
         if kind not in self.stores or release is None:
             return await super().list(kind, namespace, labels)
         self.stores[kind].believed(namespace)
-        found = self.stores[kind].of_release((namespace, release))
+        objects = self.stores[kind].of_release((namespace, release))
         return [
             item
-            for item in found
+            for item in objects
             if all(item["metadata"]["labels"].get(key) == value for key, value in labels.items())
         ]
 
@@ -288,21 +288,21 @@ class Cached(Kube):
         if store is None or dry_run:
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
-        asked = _hash({**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}})
+        wanted = _hash({**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}})
         live = store.get(key)
-        if live is not None and self._applied.get((kind, key)) == (asked, store.digest(key)):
+        if live is not None and self._applied.get((kind, key)) == (wanted, store.digest(key)):
             return live
         try:
-            found = await super().apply(obj)
+            applied = await super().apply(obj)
         except (Gone, Conflict):
             # It was deleted, or is another: what is here is old.
             self._applied.pop((kind, key), None)
             await self._look_again(store, key)
             raise
-        store.put(found)
+        store.put(applied)
         if (digest := store.digest(key)) is not None:
-            self._applied[kind, key] = (asked, digest)
-        return found
+            self._applied[kind, key] = (wanted, digest)
+        return applied
 
     async def _apply_unserved(self, obj: Object) -> Object:
         """Apply an object of a kind that was not served when it was last asked for."""
@@ -326,17 +326,17 @@ class Cached(Kube):
     @override
     async def adopt(self, obj: Object, owner: Object) -> Object:
         """Make one owner the only one of an object."""
-        found = await super().adopt(obj, owner)
+        adopted = await super().adopt(obj, owner)
         if store := self.stores.get(obj["kind"]):
-            store.put(found)
-        return found
+            store.put(adopted)
+        return adopted
 
     @override
     async def apply_status(self, release: Object, status: Object) -> Object:
         """Replace the status of a release as it was read."""
-        found = await super().apply_status(release, status)
-        self.release_told(found)
-        return found
+        written = await super().apply_status(release, status)
+        self.release_told(written)
+        return written
 
     @override
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
@@ -353,8 +353,8 @@ class Cached(Kube):
             for kind, known in self._applied
             if known[0] == key[0] and self.stores[kind].get(known) is None
         ]
-        for each in gone:
-            del self._applied[each]
+        for applied in gone:
+            del self._applied[applied]
 
     async def _follow(self, kind: str, scope: str | None) -> None:
         """Keep one store true for ever."""
@@ -412,13 +412,13 @@ class Cached(Kube):
             self._wake(changed)
         while True:
             seen = version
-            async for told, obj in self.watch(kind, scope, names.LABEL_RELEASE, version):
+            async for change, obj in self.watch(kind, scope, names.LABEL_RELEASE, version):
                 version = obj["metadata"]["resourceVersion"]
                 store.heard[scope] = time.monotonic()
-                if told == "BOOKMARK":
+                if change == "BOOKMARK":
                     continue
                 release = release_of(obj)
-                if (store.drop(obj) if told == "DELETED" else store.put(obj)) and release:
+                if (store.drop(obj) if change == "DELETED" else store.put(obj)) and release:
                     self._wake(release)
             if version == seen:
                 msg = f"the watch of {kind}s ended without a word"

@@ -120,7 +120,7 @@ class DriftWatch:
         now: datetime,
     ) -> Memory:  # fmt: skip
         mine = [sample for sample in samples if sample.revision == revision]
-        after = look(memory, mine, asked=drift, now=now)
+        after = look(memory, mine, settings=drift, now=now)
         problem = _problem(after)
         if problem and problem != _problem(memory):
             log.warning("drift: %s", problem, extra={"fields": _fields(key)})

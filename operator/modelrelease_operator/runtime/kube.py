@@ -121,10 +121,10 @@ class Kube:
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         items: Objects = []
         while True:
-            found = await self._ask("GET", path, query=query, what=what)
-            items += found.get("items") or []
-            version = found.get("metadata", {}).get("resourceVersion", "")
-            if not (token := found.get("metadata", {}).get("continue")):
+            listed = await self._ask("GET", path, query=query, what=what)
+            items += listed.get("items") or []
+            version = listed.get("metadata", {}).get("resourceVersion", "")
+            if not (token := listed.get("metadata", {}).get("continue")):
                 return items, version
             query["continue"] = token
 
@@ -149,10 +149,10 @@ class Kube:
                     line = await lines.readline()
                 if not line:
                     return
-                told = json.loads(line)
-                if told["type"] == "ERROR":
-                    raise _problem(told["object"].get("code", 500), told["object"], what)
-                yield told["type"], told["object"]
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _problem(event["object"].get("code", 500), event["object"], what)
+                yield event["type"], event["object"]
 
     async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
         """Create or change an object so that every field given is as given.
@@ -264,8 +264,8 @@ class Kube:
         opened = self._open(method, path, query, body, content, TIMEOUT_SECONDS)
         async with self._turn, _errors_of(what), limit, opened as answer:
             await _raise_refusal(answer, what)
-            found: Object = json.loads(await answer.read())
-            return found
+            obj: Object = json.loads(await answer.read())
+            return obj
 
     async def _proof(self) -> dict[str, str]:
         """Return the headers that prove who asks: looked up now and then, because tokens are rotated."""
@@ -309,15 +309,15 @@ async def _raise_refusal(answer: aiohttp.ClientResponse, what: str) -> None:
         return
     raw = await answer.text(errors="replace")
     try:
-        said = json.loads(raw)
+        reply = json.loads(raw)
     except ValueError:
-        said = None
-    raise _problem(answer.status, said if isinstance(said, dict) else {"message": raw[:500]}, what)
+        reply = None
+    raise _problem(answer.status, reply if isinstance(reply, dict) else {"message": raw[:500]}, what)
 
 
-def _problem(code: int, said: Object, what: str) -> Exception:
+def _problem(code: int, answer: Object, what: str) -> Exception:
     """Return our error for a Status: the server's sentence, without the JSON around it."""
-    message = str(said.get("message") or said.get("reason") or "no more is said").strip()
+    message = str(answer.get("message") or answer.get("reason") or "no more is said").strip()
     text = f"{what}: the API server answered {code}: {message}"
     if code == HTTPStatus.NOT_FOUND:
         return Gone(
@@ -348,7 +348,7 @@ async def read_as_user(kind: str, name: str, namespace: str | None, context: str
     """
     try:
         contexts, current = kube_config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-        chosen = next((it for it in contexts if it["name"] == context), None) if context else current
+        chosen = next((entry for entry in contexts if entry["name"] == context), None) if context else current
         settings = kube_client.Configuration()
         await kube_config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
     except kube_config.ConfigException as problem:
@@ -360,14 +360,14 @@ async def read_as_user(kind: str, name: str, namespace: str | None, context: str
             names.GROUP, names.VERSION, namespace, names.PLURAL, name, _request_timeout=TIMEOUT_SECONDS
         )
         try:
-            found: Object = await _guard(call, f"{kind} {namespace}/{name}")
+            obj: Object = await _guard(call, f"{kind} {namespace}/{name}")
         except Gone as problem:
             # A server that knows the kind answers with a Status object, one that does not with plain text.
             if "page not found" in str(getattr(problem.__cause__, "body", "")):
                 msg = f"the cluster knows no {kind}: install the chart there, or name another --context"
                 raise Invalid(msg) from problem
             raise
-    return found
+    return obj
 
 
 async def _guard(call: Awaitable[Any], what: str) -> Any:
@@ -377,10 +377,10 @@ async def _guard(call: Awaitable[Any], what: str) -> Any:
             return await call
     except kube_client.ApiException as problem:
         try:
-            said = json.loads(problem.body or "")
+            reply = json.loads(problem.body or "")
         except (TypeError, ValueError):
-            said = {"message": str(problem.body or problem.reason)[:500]}
-        raise _problem(problem.status or 0, said, what) from problem
+            reply = {"message": str(problem.body or problem.reason)[:500]}
+        raise _problem(problem.status or 0, reply, what) from problem
     except (TimeoutError, aiohttp.ClientError, OSError) as problem:
         msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
         raise Unavailable(msg) from problem

@@ -74,15 +74,15 @@ class Lease:
             return
         self._renewed = None
         try:
-            found = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
-            if found["spec"].get("holderIdentity") == self._identity:
-                await self._kube.replace({**found, "spec": {**found["spec"], "holderIdentity": ""}})
+            lease = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+            if lease["spec"].get("holderIdentity") == self._identity:
+                await self._kube.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
         except ReleaseError as problem:
             log.warning("%s could not be given back: %s", self.where, problem)
 
     async def _try(self) -> bool:
         """Take or renew it if that may be done; return whether it is ours."""
-        asked = time.monotonic()
+        tried_at = time.monotonic()
         try:
             async with asyncio.timeout(RENEW_SECONDS):
                 ours = await self._taken()
@@ -90,29 +90,29 @@ class Lease:
             self._say(f"{self.where} cannot be had: {problem or 'no answer in time'}")
             return False
         if ours:
-            self._renewed = asked
+            self._renewed = tried_at
         return ours
 
     async def _taken(self) -> bool:
         try:
-            found = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+            lease = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
         except Gone:
             return await self._written(self._kube.create, {}, {})
-        holder = found["spec"].get("holderIdentity") or ""
-        if holder not in ("", self._identity) and not self._has_expired(found):
+        holder = lease["spec"].get("holderIdentity") or ""
+        if holder not in ("", self._identity) and not self._has_expired(lease):
             self._say(f"this operator waits: {self.where} is held by {holder}")
             return False
-        return await self._written(self._kube.replace, found, found["spec"])
+        return await self._written(self._kube.replace, lease, lease["spec"])
 
     async def _written(
-        self, write: Callable[[Object], Awaitable[Object]], found: Object, spec: Object
+        self, write: Callable[[Object], Awaitable[Object]], lease: Object, spec: Object
     ) -> bool:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         same = spec.get("holderIdentity") == self._identity
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": found.get("metadata") or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
+            "metadata": lease.get("metadata") or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": DURATION_SECONDS,
@@ -127,12 +127,12 @@ class Lease:
             return False  # Another was quicker.
         return True
 
-    def _has_expired(self, found: Object) -> bool:
+    def _has_expired(self, lease: Object) -> bool:
         """Return whether the Lease has not changed for as long as it is good, by our own clock."""
-        version, now = found["metadata"]["resourceVersion"], time.monotonic()
+        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, now)
-        duration = found["spec"].get("leaseDurationSeconds") or DURATION_SECONDS
+        duration = lease["spec"].get("leaseDurationSeconds") or DURATION_SECONDS
         return now - self._seen[1] > float(duration)
 
     def _say(self, text: str) -> None:

@@ -135,24 +135,32 @@ def show(key: NamespacedName, status: Status) -> None:
     if status.drift is None:
         show_drift(key, ())
     arms = (("stable", status.stable), ("canary", canary))
-    _replace(REVISION, key, {(track, it.revision, it.version): 1 for track, it in arms if it is not None})
-    holds: Series = {(it.type, it.reason): it.status == "True" for it in status.conditions}
+    _replace(
+        REVISION,
+        key,
+        {(track, target.revision, target.version): 1 for track, target in arms if target is not None},
+    )
+    holds: Series = {
+        (condition.type, condition.reason): condition.status == "True" for condition in status.conditions
+    }
     _replace(CONDITION, key, holds)
     # The gates of the last release stay in status until the next begins; here they would look alive.
     gates = status.gates if canary else ()
-    evidence: Series = {(it.name, "rollback"): it.evidence_for_rollback for it in gates}
-    evidence |= {(it.name, "promotion"): it.evidence_for_promotion for it in gates}
+    evidence: Series = {(gate.name, "rollback"): gate.evidence_for_rollback for gate in gates}
+    evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
     _replace(EVIDENCE, key, evidence)
-    verdicts: Series = {(it.name, verdict): verdict is it.verdict for it in gates for verdict in Verdict}
+    verdicts: Series = {
+        (gate.name, verdict): verdict is gate.verdict for gate in gates for verdict in Verdict
+    }
     _replace(VERDICT, key, verdicts)
 
 
 def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:
     """Show the worst features of a window, given worst first; those of the window before are gone."""
     worst = features[:SHOWN_FEATURES]
-    _replace(DRIFT_VALUES, key, {(it.name,): it.n for it in worst})
-    _replace(DRIFT_PSI, key, {(it.name,): it.psi for it in worst if it.n})
-    _replace(DRIFT_LIMIT, key, {(it.name,): it.threshold for it in worst if it.n})
+    _replace(DRIFT_VALUES, key, {(feature.name,): feature.n for feature in worst})
+    _replace(DRIFT_PSI, key, {(feature.name,): feature.psi for feature in worst if feature.n})
+    _replace(DRIFT_LIMIT, key, {(feature.name,): feature.threshold for feature in worst if feature.n})
 
 
 def forget(key: NamespacedName) -> None:

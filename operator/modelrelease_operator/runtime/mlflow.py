@@ -74,32 +74,32 @@ class Registry:
                 raise Missing(str(problem)) from problem
             raise
         with self._understood():
-            found = answer["model_version"]
+            version = answer["model_version"]
             return ModelVersion(
-                registered=Registered(name=found["name"], version=str(found["version"])),
-                status=str(found.get("status", READY)),
-                tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
+                registered=Registered(name=version["name"], version=str(version["version"])),
+                status=str(version.get("status", READY)),
+                tags={tag["key"]: tag.get("value", "") for tag in version.get("tags", ())},
             )
 
     async def _has_alias(self, name: str, alias: str) -> bool:
         """Return whether a model has an alias: one that is missing is answered as any wrong parameter is."""
         answer = await self._get("registered-models/get", name=name)
         with self._understood():
-            return any(each["alias"] == alias for each in answer["registered_model"].get("aliases", ()))
+            return any(entry["alias"] == alias for entry in answer["registered_model"].get("aliases", ()))
 
     async def artifacts_of(self, registered: Registered) -> str:
         """Return where the files of a version are, as MLflow writes it."""
-        found = await self._get(
+        reply = await self._get(
             "model-versions/get-download-uri", name=registered.name, version=registered.version
         )
         with self._understood():
-            return str(found["artifact_uri"])
+            return str(reply["artifact_uri"])
 
     async def artifacts_of_run(self, run: str) -> str:
         """Return where the artifacts of a run are, as MLflow writes it."""
-        found = await self._get("runs/get", run_id=run)
+        reply = await self._get("runs/get", run_id=run)
         with self._understood():
-            return str(found["run"]["info"]["artifact_uri"])
+            return str(reply["run"]["info"]["artifact_uri"])
 
     async def set_tag(self, registered: Registered, key: str, value: str) -> None:
         """Set a tag of a version; the same one twice is fine."""
@@ -151,19 +151,19 @@ class Registry:
             raise self._unavailable(str(problem)) from problem
         finally:
             await web.close()
-        said = _json(body)
-        if status == 200 and isinstance(said, dict):
-            return said
-        told = self._credentials.hidden_in(_message(said))[:LONGEST_ANSWER]
+        reply = _json(body)
+        if status == 200 and isinstance(reply, dict):
+            return reply
+        message = self._credentials.hidden_in(_message(reply))[:LONGEST_ANSWER]
         # By MLflow's own code, never by words: a router before it may say "not found", too.
-        code = said.get("error_code") if isinstance(said, dict) else None
+        code = reply.get("error_code") if isinstance(reply, dict) else None
         if code == "RESOURCE_DOES_NOT_EXIST":
-            msg = f"MLflow at {self.url}: {told}"
+            msg = f"MLflow at {self.url}: {message}"
             raise Missing(msg)
         if code == "INVALID_PARAMETER_VALUE":
-            msg = f"MLflow at {self.url} answered {status} to {path}: {told}"
+            msg = f"MLflow at {self.url} answered {status} to {path}: {message}"
             raise _Parameter(msg)
-        raise self._unavailable(f"answered {status} to {path}{f': {told}' if told else ''}")
+        raise self._unavailable(f"answered {status} to {path}{f': {message}' if message else ''}")
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -196,6 +196,6 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _message(said: Any) -> str:
+def _message(answer: Any) -> str:
     """Return the server's own sentence where there is one: what is no MLflow's is not repeated."""
-    return str(said["message"]) if isinstance(said, dict) and "message" in said else ""
+    return str(answer["message"]) if isinstance(answer, dict) and "message" in answer else ""

@@ -56,11 +56,11 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
     """
     labels = {names.LABEL_RELEASE: owner.name}
     listed = await kube.list("Deployment", owner.namespace, labels)
-    found = [item for item in listed if is_owned(item, owner) or is_orphan_of(item, owner)]
+    ours = [item for item in listed if is_owned(item, owner) or is_orphan_of(item, owner)]
     probers = frozenset(
-        item["metadata"]["name"] for item in found if names.LABEL_PROBER in item["metadata"].get("labels", {})
+        item["metadata"]["name"] for item in ours if names.LABEL_PROBER in item["metadata"].get("labels", {})
     )
-    deployments = {_revision(item): item for item in found if item["metadata"]["name"] not in probers}
+    deployments = {_revision(item): item for item in ours if item["metadata"]["name"] not in probers}
     pods: dict[str, list[Object]] = defaultdict(list)
     for pod in await kube.list("Pod", owner.namespace, labels):
         if "deletionTimestamp" not in pod["metadata"]:
@@ -70,7 +70,7 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
         for revision in {*deployments, *pods}
         if revision
     }
-    own = [item for item in found if is_owned(item, owner)]
+    own = [item for item in ours if is_owned(item, owner)]
     if lost:
         for item in own:
             _tell_track(workloads, item)
@@ -89,13 +89,13 @@ def _tell_track(workloads: dict[str, Workload], deployment: Object) -> None:
 
 async def read_jobs(kube: Kube, owner: Owner) -> tuple[dict[str, ObservedJob], dict[str, str]]:
     """Return the Jobs of the release's retrainings by request, and their uids by name."""
-    found, uids = {}, {}
+    jobs, uids = {}, {}
     for job in await kube.list("Job", owner.namespace, {names.LABEL_RELEASE: owner.name}):
         request = job["metadata"]["labels"].get(names.LABEL_RETRAIN)
         if request and "deletionTimestamp" not in job["metadata"] and is_owned(job, owner):
-            found[request] = await _job_seen(kube, owner.namespace, job)
+            jobs[request] = await _job_seen(kube, owner.namespace, job)
             uids[job["metadata"]["name"]] = job["metadata"]["uid"]
-    return found, uids
+    return jobs, uids
 
 
 async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
@@ -103,20 +103,25 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
     ended = [(pod, state) for pod in pods if (state := _ended(pod, RETRAIN_CONTAINER))]
-    said = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _, state in ended),
+    last = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _, state in ended),
                default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
     for kind, outcome in (("Complete", RetrainOutcome.SUCCEEDED), ("Failed", RetrainOutcome.FAILED)):
         if _condition(job, kind) == "True":
             cluster = next(
-                (each.get("message", "") for each in job["status"]["conditions"] if each["type"] == kind), ""
+                (
+                    condition.get("message", "")
+                    for condition in job["status"]["conditions"]
+                    if condition["type"] == kind
+                ),
+                "",
             )
-            return ObservedJob(name=name, outcome=outcome, message=said or cluster)
+            return ObservedJob(name=name, outcome=outcome, message=last or cluster)
     if any(state.get("exitCode") == 0 for _, state in ended):
-        return ObservedJob(name=name, outcome=RetrainOutcome.SUCCEEDED, message=said)
+        return ObservedJob(name=name, outcome=RetrainOutcome.SUCCEEDED, message=last)
     for pod, state in ended:
         if pod.get("status", {}).get("phase") == "Running":
             code = state.get("exitCode")
-            msg = f"{said or 'it'} ended with {code}, while other containers of its pod go on"
+            msg = f"{last or 'it'} ended with {code}, while other containers of its pod go on"
             return ObservedJob(name=name, outcome=RetrainOutcome.FAILED, message=msg)
     return ObservedJob(name=name)
 
@@ -155,7 +160,7 @@ def commands_of(release: Object) -> Commands:
     signed = {kind: _signature(release, key) for kind, key in keys.items() if key in annotations}
     return Commands(
         promote=annotations.get(names.ANNOTATION_PROMOTE),
-        signed={kind: found for kind, found in signed.items() if found},
+        signed={kind: signature for kind, signature in signed.items() if signature},
         approve=annotations.get(names.ANNOTATION_APPROVE),
         abort=annotations.get(names.ANNOTATION_ABORT),
         retry=annotations.get(names.ANNOTATION_RETRY),
@@ -179,8 +184,8 @@ def _signature(release: Object, annotation: str) -> Signature | None:
 
 def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
-    found: Mapping[str, Any] = fields.get("f:annotations") or {}
-    return found
+    annotations: Mapping[str, Any] = fields.get("f:annotations") or {}
+    return annotations
 
 
 def what_passes_read(obj: Object) -> tuple[Any, ...]:
@@ -209,9 +214,9 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
     status = (deployment or {}).get("status", {})
     generation = (deployment or {}).get("metadata", {}).get("generation", 0)
     ready = [pod["metadata"]["name"] for pod in alive if _condition(pod, "Ready") == "True"]
-    said = [trouble for pod in alive for trouble in _troubles(pod)]
-    refused = next((text for fatal, text in said if fatal), None)
-    problem = next((text for fatal, text in said if not fatal), None)
+    troubles = [trouble for pod in alive for trouble in _troubles(pod)]
+    refused = next((text for fatal, text in troubles if fatal), None)
+    problem = next((text for fatal, text in troubles if not fatal), None)
     ends = {pod["metadata"]["name"]: _ends(pod) for pod in alive}
     crashed = max(alive, key=lambda pod: ends[pod["metadata"]["name"]], default=None)
     return Workload(
@@ -263,10 +268,12 @@ def _that_last(pod: Object) -> list[Mapping[str, Any]]:
 
     Other init containers are left out: they end before anybody is served.
     """
-    asked = pod.get("spec", {}).get("initContainers", ())
-    sidecars = {each["name"] for each in asked if each.get("restartPolicy") == "Always"}
+    declared = pod.get("spec", {}).get("initContainers", ())
+    sidecars = {container["name"] for container in declared if container.get("restartPolicy") == "Always"}
     status = pod.get("status", {})
-    beside = [each for each in status.get("initContainerStatuses", ()) if each["name"] in sidecars]
+    beside = [
+        container for container in status.get("initContainerStatuses", ()) if container["name"] in sidecars
+    ]
     return [*status.get("containerStatuses", ()), *beside]
 
 
@@ -291,7 +298,7 @@ def _last_crash(pod: Object) -> str | None:
     """Say what the last abnormal end of a pod's containers was."""
     for container in _that_last(pod):
         states = (container.get("state", {}), container.get("lastState", {}))
-        ended = next((it["terminated"] for it in states if "terminated" in it), None)
+        ended = next((state["terminated"] for state in states if "terminated" in state), None)
         if ended and _abnormal(ended):
             return _end_of(pod, container, ended)[:500]
     return None
@@ -306,8 +313,8 @@ def _end_of(pod: Object, container: Mapping[str, Any], ended: Mapping[str, Any])
         limit = _memory_limit(pod, container["name"])
         return f"container {container['name']} was killed for memory ({limit}), {code}"
     words = (ended.get("message") or "").strip()
-    said = f": {words}" if words else ""
-    return f"container {container['name']} ended with {code}{said}"
+    detail = f": {words}" if words else ""
+    return f"container {container['name']} ended with {code}{detail}"
 
 
 def _memory_limit(pod: Object, name: str) -> str:

@@ -59,7 +59,7 @@ class OutcomeRecorder:
         release = self._releases.setdefault(key, _Release())
         release.pending = pending
         kept = {outcome.key for outcome in pending}
-        release.recorded = {name: said for name, said in release.recorded.items() if name in kept}
+        release.recorded = {name: result for name, result in release.recorded.items() if name in kept}
         if self._registry and pending and (release.task is None or release.task.done()):
             release.task = asyncio.create_task(self._work(key, release, self._registry))
 
@@ -78,19 +78,21 @@ class OutcomeRecorder:
 
     async def _work(self, key: NamespacedName, release: _Release, registry: Registry) -> None:
         """Record what is pending, in order, until nothing is."""
-        while outcome := next((each for each in release.pending if each.key not in release.recorded), None):
+        while outcome := next(
+            (waiting for waiting in release.pending if waiting.key not in release.recorded), None
+        ):
             try:
-                said = await record(registry, outcome, release=f"{key[0]}/{key[1]}")
+                result = await record(registry, outcome, release=f"{key[0]}/{key[1]}")
             except Invalid as problem:
                 message = f"the outcome of {outcome.registered} was not recorded: {problem}"
-                said = RecordedOutcome(message=message, done=False)
+                result = RecordedOutcome(message=message, done=False)
             except ReleaseError as problem:
                 REGISTRY_WRITES.labels("failed").inc()
                 log.warning("an outcome was not recorded and will be: %s", problem, extra=_fields(key))
                 await asyncio.sleep(self._retry.total_seconds())
                 continue
             REGISTRY_WRITES.labels("done").inc()
-            release.recorded[outcome.key] = said
+            release.recorded[outcome.key] = result
             self._wake(key)
 
 
@@ -108,20 +110,20 @@ async def record(registry: Registry, outcome: RegistryOutcome, *, release: str) 
     }
     for name, value in tags.items():
         await registry.set_tag(outcome.registered, f"modelrelease.{name}", value)
-    said = f"{outcome.registered} is tagged {outcome.fate}"
+    message = f"{outcome.registered} is tagged {outcome.fate}"
     if not outcome.moves_champion:
-        return RecordedOutcome(message=said)
+        return RecordedOutcome(message=message)
     name, version = outcome.registered.name, outcome.registered.version
     now = await _champion(registry, name)
     if now == version:
-        return RecordedOutcome(message=f"{said}; it is {CHAMPION}")
+        return RecordedOutcome(message=f"{message}; it is {CHAMPION}")
     if now not in (None, outcome.champion_before):
         left = f"{CHAMPION} was pointed to version {now} by somebody else and stays there"
         remedy = "point it to the version that serves, and it is moved from then on"
-        return RecordedOutcome(message=f"{said}; {left}: {remedy}", done=False)
+        return RecordedOutcome(message=f"{message}; {left}: {remedy}", done=False)
     await registry.set_alias(name, CHAMPION, version)
     return RecordedOutcome(
-        message=f"{said}; {CHAMPION} moved to it from {f'version {now}' if now else 'nowhere'}"
+        message=f"{message}; {CHAMPION} moved to it from {f'version {now}' if now else 'nowhere'}"
     )
 
 

@@ -22,14 +22,16 @@ def owner_of(release: Object) -> Owner:
 
 def is_owned(obj: Object, owner: Owner) -> bool:
     """Return whether an object names the release, by uid, as its owner."""
-    return any(each.get("uid") == owner.uid for each in obj["metadata"].get("ownerReferences") or ())
+    return any(
+        reference.get("uid") == owner.uid for reference in obj["metadata"].get("ownerReferences") or ()
+    )
 
 
 def is_orphan_of(obj: Object, owner: Owner) -> bool:
     """Return whether an object was the release's, or an earlier namesake's, and has no living owner."""
     owners = obj["metadata"].get("ownerReferences") or ()
     if owners:
-        return all(_is_namesake(each, owner) for each in owners)
+        return all(_is_namesake(owner_reference, owner) for owner_reference in owners)
     labels = obj["metadata"].get("labels") or {}
     return bool(
         labels.get(names.LABEL_RELEASE) == owner.name
@@ -43,17 +45,17 @@ async def read_ours(kube: Kube, owner: Owner, kind: str, name: str) -> Object | 
     Raises Invalid, naming both, when it is somebody else's.
     """
     try:
-        found = await kube.get(kind, owner.namespace, name)
+        live = await kube.get(kind, owner.namespace, name)
     except Gone:
         return None
-    return checked(found, owner, kind)
+    return checked(live, owner, kind)
 
 
-def checked(found: Object, owner: Owner, kind: str) -> Object:
+def checked(live: Object, owner: Owner, kind: str) -> Object:
     """Return an object that the release may write; raise Invalid where it is somebody else's."""
-    if is_owned(found, owner) or is_orphan_of(found, owner):
-        return found
-    raise Invalid(_refusal(found, owner, kind, found["metadata"]["name"]))
+    if is_owned(live, owner) or is_orphan_of(live, owner):
+        return live
+    raise Invalid(_refusal(live, owner, kind, live["metadata"]["name"]))
 
 
 async def apply_ours(kube: Kube, owner: Owner, obj: Object, *, absent: bool = False) -> bool:
@@ -62,15 +64,15 @@ async def apply_ours(kube: Kube, owner: Owner, obj: Object, *, absent: bool = Fa
     `absent`: it was just looked for and nobody has the name. Return whether anything was changed.
     """
     kind, name = obj["kind"], obj["metadata"]["name"]
-    found = None if absent else await read_ours(kube, owner, kind, name)
-    if found is None:
+    live = None if absent else await read_ours(kube, owner, kind, name)
+    if live is None:
         await kube.apply(obj)
         return True
-    if found["metadata"].get("ownerReferences") and not is_owned(found, owner):
+    if live["metadata"].get("ownerReferences") and not is_owned(live, owner):
         # Two controllers would be refused, and the old reference may be another manager's.
-        found = await kube.adopt({**found, "kind": kind}, reference_to(owner))
-    after = await kube.apply({**obj, "metadata": {**obj["metadata"], "uid": found["metadata"]["uid"]}})
-    versions = [each["metadata"].get("resourceVersion") for each in (found, after)]
+        live = await kube.adopt({**live, "kind": kind}, reference_to(owner))
+    after = await kube.apply({**obj, "metadata": {**obj["metadata"], "uid": live["metadata"]["uid"]}})
+    versions = [state["metadata"].get("resourceVersion") for state in (live, after)]
     return versions[0] != versions[1] or None in versions
 
 
@@ -85,13 +87,14 @@ def _is_namesake(reference: dict[str, Any], owner: Owner) -> bool:
     return (group, reference.get("kind"), reference.get("name")) == (names.GROUP, names.KIND, owner.name)
 
 
-def _refusal(found: Object, owner: Owner, kind: str, name: str) -> str:
+def _refusal(live: Object, owner: Owner, kind: str, name: str) -> str:
     where = f"{kind} {owner.namespace}/{name}"
     other = next(
         (
-            each.get("name")
-            for each in found["metadata"].get("ownerReferences") or ()
-            if each.get("kind") == names.KIND and str(each.get("apiVersion", "")).startswith(names.GROUP)
+            reference.get("name")
+            for reference in live["metadata"].get("ownerReferences") or ()
+            if reference.get("kind") == names.KIND
+            and str(reference.get("apiVersion", "")).startswith(names.GROUP)
         ),
         None,
     )

@@ -132,8 +132,10 @@ def goes_back_unmeasured(decision: Decision) -> bool:
 
 def news(before: Status, reason: Reason, message: str) -> tuple[Notice, ...]:
     """Return an Event about trouble, unless status says the same already."""
-    said = any(each.reason == reason and each.message == message for each in before.conditions)
-    return () if said else (Notice(reason=reason, message=message, warning=True),)
+    known = any(
+        condition.reason == reason and condition.message == message for condition in before.conditions
+    )
+    return () if known else (Notice(reason=reason, message=message, warning=True),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,8 +261,8 @@ class Reconciler:
         key = (owner.namespace, owner.name)
         provider = provider_of(spec)
         owned = await read_workloads(self.kube, owner, lost=status.stable is None)
-        asked = spec.retrain or status.retrain
-        jobs, uids = await read_jobs(self.kube, owner) if asked else ({}, {})
+        settings = spec.retrain or status.retrain
+        jobs, uids = await read_jobs(self.kube, owner) if settings else ({}, {})
         effect = await read_route(self.kube, owner, provider, owned.workloads)
         observed = Observed(
             generation=release["metadata"]["generation"],
@@ -344,7 +346,7 @@ class Reconciler:
         """Make the world as decided, each object on its own: what one is refused stops no other."""
         owner, observed = ground.owner, ground.observed
         done = Done(decision=decision)
-        live = {revision: each.live for revision, each in observed.workloads.items() if each.live}
+        live = {revision: workload.live for revision, workload in observed.workloads.items() if workload.live}
         canary = ground.spec.canary
         objects = render(owner, decision.desired, live, provider_of(ground.spec), canary)
         back = goes_back(decision.desired, observed)
@@ -403,7 +405,7 @@ class Reconciler:
         if retraining is None:
             return
         try:
-            Allowed.parse(self.settings.pod_templates).check_retrain(retraining.asked)
+            Allowed.parse(self.settings.pod_templates).check_retrain(retraining.settings)
             done.wrote |= await apply_ours(self.kube, owner, retrain_job(owner, retraining))
         except Invalid as problem:
             done.decision = refused(done.decision, retraining, str(problem), now)
@@ -436,13 +438,13 @@ class Reconciler:
             status = with_stall(status, Reason.SPEC_INVALID, str(following.problem), observed.generation, now)
             notices += news(before, Reason.SPEC_INVALID, str(following.problem))
         elif invalid:
-            said = "; ".join(dict.fromkeys(map(str, invalid)))
-            status = with_stall(status, Reason.APPLY_REFUSED, said, observed.generation, now)
-            notices += news(before, Reason.APPLY_REFUSED, said)
+            sentence = "; ".join(dict.fromkeys(map(str, invalid)))
+            status = with_stall(status, Reason.APPLY_REFUSED, sentence, observed.generation, now)
+            notices += news(before, Reason.APPLY_REFUSED, sentence)
         elif observed.route_problem and memory.is_long_refused(observed.route_refused, now):
-            said = observed.route_problem
-            status = with_stall(status, Reason.ROUTE_NOT_TAKEN, said, observed.generation, now)
-            notices += news(before, Reason.ROUTE_NOT_TAKEN, said)
+            sentence = observed.route_problem
+            status = with_stall(status, Reason.ROUTE_NOT_TAKEN, sentence, observed.generation, now)
+            notices += news(before, Reason.ROUTE_NOT_TAKEN, sentence)
         trouble = memory.troubles.note(others[0] if others else None)
         if trouble and not invalid and following.problem is None:
             status = with_trouble(status, trouble.message, observed.generation, now)
@@ -476,10 +478,10 @@ class Reconciler:
         reporter: Reporter,
     ) -> None:  # fmt: skip
         """Show why a spec cannot be followed. What serves goes on serving."""
-        said = str(problem)
-        status = with_stall(before, reason, said, release["metadata"]["generation"], now)
-        told = Decision(desired=Desired(), status=status, notices=news(before, reason, said))
-        await self._remember(release, before, told, reporter)
+        sentence = str(problem)
+        status = with_stall(before, reason, sentence, release["metadata"]["generation"], now)
+        decision = Decision(desired=Desired(), status=status, notices=news(before, reason, sentence))
+        await self._remember(release, before, decision, reporter)
 
     async def _write(self, release: Object, before: Status, after: Status) -> None:
         meta = release["metadata"]

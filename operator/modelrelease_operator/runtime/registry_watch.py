@@ -97,12 +97,12 @@ class RegistryWatch:
 async def look(registry: Registry, ref: ModelRef, *, before: AliasLook) -> AliasLook:
     """Ask where an alias points. Trouble changes nothing about the version that is known."""
     try:
-        found = await registry.version(ref)
+        version = await registry.version(ref)
     except Missing as problem:
         return AliasLook(version=before.version, problem=_problem(Reason.ALIAS_MISSING, problem))
     except ReleaseError as problem:
         return AliasLook(version=before.version, problem=_problem(Reason.REGISTRY_UNAVAILABLE, problem))
-    return AliasLook(version=found.registered.version)
+    return AliasLook(version=version.registered.version)
 
 
 def _problem(reason: Reason, problem: ReleaseError) -> Problem:

@@ -47,30 +47,30 @@ async def resolution_of(
     looked = watch.found(key, ref)
     trouble, delayed = looked.problem if looked else None, None
     try:
-        found = known
+        resolved = known
         if _is_due(known, looked):
-            found = await resolve(spec.model, watch.registry, stores=watch.stores, namespace=key[0])
+            resolved = await resolve(spec.model, watch.registry, stores=watch.stores, namespace=key[0])
     except Invalid as problem:
         if known is None or not isinstance(problem, Missing):
             return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
-        found, trouble = known, (delayed := _problem(Reason.ALIAS_MISSING, problem))
+        resolved, trouble = known, (delayed := _problem(Reason.ALIAS_MISSING, problem))
     except Unavailable as problem:
         if known is None:
             return _without_target(status, ref, _problem(Reason.MODEL_UNAVAILABLE, problem))
-        found, trouble = known, (delayed := _problem(Reason.REGISTRY_UNAVAILABLE, problem))
-    if found is None:
+        resolved, trouble = known, (delayed := _problem(Reason.REGISTRY_UNAVAILABLE, problem))
+    if resolved is None:
         return Resolution(resolved=status.resolved)
-    version = found.registered.version if found.registered else None
+    version = resolved.registered.version if resolved.registered else None
     watch.subscribe(key, ref, version)
     following = _alias_status(ref, version, trouble)
     target = target_for_release(
-        spec, found, status, default_image=default_image, renewed=renewed_image == default_image
+        spec, resolved, status, default_image=default_image, renewed=renewed_image == default_image
     )
-    found = found.but(image=target.recipe.image)
+    resolved = resolved.but(image=target.recipe.image)
     if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
         too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=found, problem=too_much, following=following)
-    return Resolution(resolved=found, target=target, following=following, delayed=delayed)
+        return Resolution(resolved=resolved, problem=too_much, following=following)
+    return Resolution(resolved=resolved, target=target, following=following, delayed=delayed)
 
 
 def _running(status: Status) -> frozenset[str]:

@@ -115,29 +115,29 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
     if ref is None:
         msg = f"spec.model.uri {source.uri} is neither models:/name@alias nor models:/name/number"
         raise Invalid(msg)
-    found = await registry.version(ref)
-    name = f"spec.model.uri {source.uri} is {found.registered}, which"
-    if found.status == FAILED:
+    entry = await registry.version(ref)
+    name = f"spec.model.uri {source.uri} is {entry.registered}, which"
+    if entry.status == FAILED:
         msg = f"{name} failed to register"
         raise Invalid(msg)
-    if found.status != READY:
-        msg = f"{name} is {found.status}"
+    if entry.status != READY:
+        msg = f"{name} is {entry.status}"
         raise Unavailable(msg)
-    digest = found.tags.get(TAG_DIGEST)
+    digest = entry.tags.get(TAG_DIGEST)
     if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
         msg = f"{name} has the tag {TAG_DIGEST} {digest!r}, which is no sha256"
         raise Invalid(msg)
-    version = found.tags.get(TAG_VERSION)
+    version = entry.tags.get(TAG_VERSION)
     if version is not None and not (len(version) <= 63 and re.fullmatch(VERSION_PATTERN, version)):
         msg = (
             f"{name} has the tag {TAG_VERSION} {version[:80]!r}, which cannot be a label of pods: at most 63 "
             "letters, digits, '-', '_' and '.', with a letter or a digit at both ends"
         )
         raise Invalid(msg)
-    place = await registry.artifacts_of(found.registered)
+    place = await registry.artifacts_of(entry.registered)
     return _Entry(
         location=registry.place(place),
-        registered=found.registered,
+        registered=entry.registered,
         digest=digest,
         version=version,
     )
@@ -235,7 +235,7 @@ def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
         msg = f"spec.model.sha256 is {source.sha256}, but the artifact at {source.uri} has {digest}"
         raise Invalid(msg)
     if source.version and source.version != manifest.version:
-        found = manifest.version
-        msg = f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is {found!r}"
+        version = manifest.version
+        msg = f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is {version!r}"
         raise Invalid(msg)
     return manifest

@@ -94,15 +94,15 @@ def login_of(file: str, host: str) -> Credentials:
     if not file:
         return Credentials()
     try:
-        found = netrc.netrc(file).hosts.get(host)
+        record = netrc.netrc(file).hosts.get(host)
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
         # Not its text, which may quote the file.
         line = f" at line {problem.lineno}" if isinstance(problem, netrc.NetrcParseError) else ""
         msg = f"MODELRELEASE_CREDENTIALS_FILE {file} cannot be read{line}: it must be like a .netrc"
         raise Unavailable(msg) from None
-    if found is None:
+    if record is None:
         return Credentials()
-    login, _, password = found
+    login, _, password = record
     if login == BEARER:
         return Credentials(token=password)
     return Credentials(username=login, password=password)

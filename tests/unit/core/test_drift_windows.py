@@ -51,7 +51,7 @@ def looks(*rounds: Iterable[BinSample], asked: Drift = ASKED, every: timedelta =
     """Look at each round, `every` so often, the first one when the window opens."""
     memory = Memory(opened=START)
     for index, samples in enumerate(rounds):
-        memory = look(memory, samples, asked=asked, now=START + index * every)
+        memory = look(memory, samples, settings=asked, now=START + index * every)
     return memory
 
 
@@ -219,7 +219,7 @@ def test_bins_come_in_any_order():
 def test_nothing_that_is_given_is_changed():
     memory = looks(counted("a", (1,) * 10))
     before: Mapping[str, Any] = {pod: counts[:] for pod, counts in memory.counters.items()}
-    look(memory, counted("a", (9,) * 10), asked=ASKED, now=START + MINUTE)
+    look(memory, counted("a", (9,) * 10), settings=ASKED, now=START + MINUTE)
     assert memory.counters == before
     assert memory.sums == {}
 

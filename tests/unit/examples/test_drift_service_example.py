@@ -44,9 +44,9 @@ def bins(service: Exported) -> list[BinSample]:
 def test_the_operator_judges_texts_as_any_feature(counts: list[int], verdict: DriftVerdict) -> None:
     service = Exported({"text:topic": Histogram(labels=("0", "1"), counts=(800, 200))})
     service.counted(("qna", "abc"), {"text:topic": [0, 0]}, 0, 0)
-    memory = look(Memory(opened=NOW), bins(service), asked=Drift(), now=NOW)
+    memory = look(Memory(opened=NOW), bins(service), settings=Drift(), now=NOW)
     service.counted(("qna", "abc"), {"text:topic": counts}, 600, 0)
-    memory = look(memory, bins(service), asked=Drift(), now=NOW + timedelta(minutes=10))
+    memory = look(memory, bins(service), settings=Drift(), now=NOW + timedelta(minutes=10))
     (feature,) = memory.windows[-1].features
     assert (feature.name, feature.n, feature.verdict) == ("text:topic", 600, verdict)
 

@@ -81,7 +81,7 @@ def beside(**asked: Any) -> Desired:
         routed=frozenset({"rev1", "rev2"}),
         stable="rev1",
         canary="rev2",
-        probing=DesiredProber(stable=stable, canary=canary, asked=Probe.model_validate(asked)),
+        probing=DesiredProber(stable=stable, canary=canary, settings=Probe.model_validate(asked)),
     )
 
 

@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 def prober(stable: Target | None = None, canary: Target | None = None, **asked: Any) -> Object:
     probing = DesiredProber(
-        stable=stable or a_target("1"), canary=canary or a_target("2"), asked=Probe.model_validate(asked)
+        stable=stable or a_target("1"), canary=canary or a_target("2"), settings=Probe.model_validate(asked)
     )
     (found,) = render(OWNER, Desired(probing=probing))
     assert json.loads(json.dumps(found)) == found

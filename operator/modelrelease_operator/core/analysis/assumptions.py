@@ -55,23 +55,23 @@ Assumptions = Mapping[str, Assumption]
 
 def shift_of(assumptions: Assumptions) -> Shift | None:
     """Return the shift of the predictions, which every gate that looks at them sees; None without one."""
-    shifts = [one for one in assumptions.values() if isinstance(one, Shift)]
-    return max(shifts, key=lambda one: one.share, default=None)
+    shifts = [assumption for assumption in assumptions.values() if isinstance(assumption, Shift)]
+    return max(shifts, key=lambda assumption: assumption.share, default=None)
 
 
 def grown(
     random: Random, assumptions: Assumptions, requests: int, *, canary: bool
 ) -> dict[tuple[str, str], int]:
     """Return by how much the gates' own counters and the bins grow with so many requests of an arm."""
-    found = {}
-    for name, one in assumptions.items():
-        if isinstance(one, BadShares):
-            share = one.canary if canary else one.stable
-            found["total", name], found["bad", name] = requests, binomial(random, requests, share)
+    rows = {}
+    for name, assumption in assumptions.items():
+        if isinstance(assumption, BadShares):
+            share = assumption.canary if canary else assumption.stable
+            rows["total", name], rows["bad", name] = requests, binomial(random, requests, share)
     if shift := shift_of(assumptions):
         counts = _dealt(random, requests, (shift if canary else Shift()).bins)
-        found.update({("bin", str(place)): count for place, count in enumerate(counts)})
-    return found
+        rows.update({("bin", str(place)): count for place, count in enumerate(counts)})
+    return rows
 
 
 def _dealt(random: Random, requests: int, shares: Sequence[float]) -> list[int]:

@@ -143,11 +143,11 @@ class AbsoluteLimit:
 
         Where stable's samples are older than the canary's, an outage of both shows in the canary first.
         """
-        told, waiting = added(self.waiting, interval.canary), NO_COUNTS
+        due, waiting = added(self.waiting, interval.canary), NO_COUNTS
         if not stable_is_later:
-            told, waiting = self.waiting, interval.canary
+            due, waiting = self.waiting, interval.canary
         return self.having(
-            canary=self.canary.update(told),
+            canary=self.canary.update(due),
             stable=self.stable.update(interval.stable),
             promote=self.promote.update(_beside_a_flawless_arm(interval)),
             waiting=waiting,
@@ -185,7 +185,12 @@ class Reads:
         """Read it from a gate's tests."""
         limits = (limit.indicator,) if limit else ()
         indicators = tuple(dict.fromkeys((*(test.indicator for test in comparisons), *limits)))
-        bounds = {bound for one in indicators for bound in (one.canary_bound, one.stable_bound) if bound}
+        bounds = {
+            bound
+            for indicator in indicators
+            for bound in (indicator.canary_bound, indicator.stable_bound)
+            if bound
+        }
         keys = tuple(test.keys(gate) for test in comparisons)
         source = indicators[0].source if indicators else PREDICTOR
         return cls(indicators=indicators, bounds=frozenset(bounds), keys=keys, source=source)
@@ -282,10 +287,10 @@ class GateTest:
     def _strongest(self) -> tuple[float, Indicator, str]:
         """The strongest evidence against the canary, its indicator, and the line that was crossed."""
         logs = zip(self._rollback_logs, self.comparisons, strict=True)
-        found = [(log, test.indicator, self.allowed) for log, test in logs]
-        if self.limit and not (found and self.frozen):
-            found.append((self.limit.canary.log_value, self.limit.indicator, self.limit.allowed))
-        return max(found, key=itemgetter(0), default=(0.0, self._idle_indicator, self.allowed))
+        candidates = [(log, test.indicator, self.allowed) for log, test in logs]
+        if self.limit and not (candidates and self.frozen):
+            candidates.append((self.limit.canary.log_value, self.limit.indicator, self.limit.allowed))
+        return max(candidates, key=itemgetter(0), default=(0.0, self._idle_indicator, self.allowed))
 
     @property
     def _idle_indicator(self) -> Indicator:

@@ -109,7 +109,7 @@ class _Look:
     """By revision: the names of its ready pods."""
     answers: QueryResults
     now: datetime
-    found: Newest
+    newest_samples: Newest
     """What Prometheus showed of both arms."""
     sight: Sight
     trouble: NotMeasured | None
@@ -156,7 +156,7 @@ def judge(
         held = _held(spec, status, look.trouble)
         return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=LOOK_OFTEN)
     evidence = with_due_copies(evidence, spec.canary, look.judged, now)
-    evidence, gate_tests = gate_tests_of(spec, evidence, look.found.counters, look.arms, next_weight)
+    evidence, gate_tests = gate_tests_of(spec, evidence, look.newest_samples.counters, look.arms, next_weight)
     look = replace(look, troubles=_troubles(look, evidence))
     evidence, gate_tests, saw_canary = _advance(look, evidence, _warmed(look, gate_tests))
     evidence, thresholds = _thresholds(look, evidence)
@@ -184,11 +184,12 @@ def _look_at(
         msg = "there is nothing to judge without a canary and a stable revision"
         raise ValueError(msg)
     arms, gates = (status.canary.revision, status.stable.revision), gates_of(spec)
-    found, trouble = _usable(metrics, arms, _bounds_read(gates, status.evidence))
-    sight = sight_of(status.evidence, found, arms, pods)
+    newest_samples, trouble = _usable(metrics, arms, _bounds_read(gates, status.evidence))
+    sight = sight_of(status.evidence, newest_samples, arms, pods)
     return _Look(
         spec=spec, status=status, judged=status.canary, canary=arms[0], stable=arms[1], gates=gates,
-        pods=pods, answers=answers, now=now, found=found, sight=sight, trouble=trouble or _unseen(sight),
+        pods=pods, answers=answers, now=now, newest_samples=newest_samples, sight=sight,
+        trouble=trouble or _unseen(sight),
     )  # fmt: skip
 
 
@@ -204,7 +205,9 @@ def _settled(
     spec: ReleaseSpec, evidence: Evidence, gate_tests: Sequence[GateTest], gates: Mapping[str, GateStatus]
 ) -> Settled:
     """Return the verdict of all gates together, after probes have answered for silent users."""
-    doubtful = frozenset(one.name for one in gate_tests if one.frozen or _leaning(spec, one) >= DOUBT)
+    doubtful = frozenset(
+        gate_test.name for gate_test in gate_tests if gate_test.frozen or _leaning(spec, gate_test) >= DOUBT
+    )
     return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
 
 
@@ -242,7 +245,10 @@ def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]
     if not colds:
         return tuple(gate_tests)
     why = {name: f"latency counts in {format_duration(left)}, from warm pods" for name, left in colds.items()}
-    return tuple(one.waiting_for(why[one.name]) if one.name in why else one for one in gate_tests)
+    return tuple(
+        gate_test.waiting_for(why[gate_test.name]) if gate_test.name in why else gate_test
+        for gate_test in gate_tests
+    )
 
 
 def _cold(look: _Look, gate: Gate) -> timedelta:
@@ -269,10 +275,10 @@ def _usable(
     """Return the predictor's counters by process, or why this look at them is not used."""
     if isinstance(metrics, MetricsUnavailable):
         return NOTHING, _unavailable(metrics.message)
-    found = newest(metrics, arms, bounds)
-    if trouble := nonsense(found):
+    newest_samples = newest(metrics, arms, bounds)
+    if trouble := nonsense(newest_samples):
         return NOTHING, _unavailable(trouble)
-    return found, None
+    return newest_samples, None
 
 
 def _unseen(sight: Sight) -> NotMeasured | None:
@@ -292,14 +298,14 @@ def _missing(*arms: Arm) -> str:
 def _troubles(look: _Look, evidence: Evidence) -> dict[str, NotMeasured]:
     """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
     shapes = _shapes(look)
-    found: dict[str, NotMeasured | None] = {}
+    troubles: dict[str, NotMeasured | None] = {}
     for gate in look.gates:
         kind = kind_of(gate)
         if kind.has_tests and kind.own_queries:
-            found[gate.name] = _own_trouble(look, gate)
+            troubles[gate.name] = _own_trouble(look, gate)
         elif kind.has_tests:
-            found[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
-    return {name: trouble for name, trouble in found.items() if trouble}
+            troubles[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
+    return {name: trouble for name, trouble in troubles.items() if trouble}
 
 
 def _own_trouble(look: _Look, gate: Gate) -> NotMeasured | None:
@@ -318,7 +324,7 @@ def _shapes(look: _Look) -> dict[bool, Shapes]:
     if not any(kind_of(gate).cuts_histograms for gate in look.gates):
         return {}
     kinds = (False, True) if look.spec.analysis.probe else (False,)
-    return {probe: look.found.shapes(probe=probe) for probe in kinds}
+    return {probe: look.newest_samples.shapes(probe=probe) for probe in kinds}
 
 
 def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NotMeasured | None:
@@ -340,26 +346,26 @@ def _uncounted(
     """Say which ready pods a gate's own query does not count, if it is more than a few of an arm."""
     ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
     counted = {revision: set[str]() for revision in arms}
-    for one in answer:
-        if not one.bad and one.revision in counted:
-            counted[one.revision].add(one.pod)
+    for sample in answer:
+        if not sample.bad and sample.revision in counted:
+            counted[sample.revision].add(sample.pod)
     absent = {revision: ready[revision] - counted[revision] for revision in arms}
     share = {arms[0]: MAY_MISS, arms[1]: STABLE_MAY_MISS}
-    if not any(len(absent[it]) > share[it] * len(ready[it]) for it in arms):
+    if not any(len(absent[revision]) > share[revision] * len(ready[revision]) for revision in arms):
         return None
-    if not any(counted[it] & ready[it] for it in arms):
+    if not any(counted[revision] & ready[revision] for revision in arms):
         # Its pods are named by another label, such as the address.
         return None
     names = sorted(pod for revision in arms for pod in absent[revision])
-    of = sum(len(each) for each in ready.values())
+    of = sum(len(pods_of_arm) for pods_of_arm in ready.values())
     return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
 
 
-def _of_gate(name: str, said: NotMeasured) -> NotMeasured:
-    message = f"gate {name}: {said.message}"
-    if said.verdict is Verdict.UNAVAILABLE:
-        message = f"gate {name} could not be measured, so nothing moves: {said.message}"
-    return replace(said, message=message)
+def _of_gate(name: str, trouble: NotMeasured) -> NotMeasured:
+    message = f"gate {name}: {trouble.message}"
+    if trouble.verdict is Verdict.UNAVAILABLE:
+        message = f"gate {name} could not be measured, so nothing moves: {trouble.message}"
+    return replace(trouble, message=message)
 
 
 def _advance(
@@ -368,8 +374,8 @@ def _advance(
     """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
     bounds = frozenset(bound for gate_test in gate_tests for bound in gate_test.reads.bounds)
     moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
-    found = NOTHING if look.trouble else look.found
-    counted = count(evidence, found, look.sight, _own_answers(look, gate_tests), moment)
+    newest_samples = NOTHING if look.trouble else look.newest_samples
+    counted = count(evidence, newest_samples, look.sight, _own_answers(look, gate_tests), moment)
     evidence = counted.evidence
     left_out = frozenset(evidence.recut)
     tested = _tested(look, gate_tests, counted, left_out)
@@ -409,13 +415,16 @@ def _tested(
 
 def _indicators(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Indicator]:
     """Return what gates read, of one source or of all; two gates may read one indicator."""
-    chosen = [one for one in gate_tests if source is None or one.source == source]
+    chosen = [gate_test for gate_test in gate_tests if source is None or gate_test.source == source]
     return {indicator.key: indicator for gate_test in chosen for indicator in gate_test.indicators}.values()
 
 
 def _intervals(look: _Look, indicators: Iterable[Indicator], counted: Increments) -> dict[str, Interval]:
     """Return what was counted of each indicator, as the tests see it."""
-    return {each.key: each.interval(counted, canary=look.canary, stable=look.stable) for each in indicators}
+    return {
+        indicator.key: indicator.interval(counted, canary=look.canary, stable=look.stable)
+        for indicator in indicators
+    }
 
 
 def _increments(
@@ -423,14 +432,16 @@ def _increments(
 ) -> dict[str, Interval]:
     """Return what every indicator that is read grew by at this look."""
     arms = {"canary": look.canary, "stable": look.stable}
-    found: dict[str, Interval] = {}
+    increments: dict[str, Interval] = {}
     if look.spec.analysis.probe and look.sight.shown:
         # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
         refused = refused_probes(counted.increments, **arms)
-        found = {ERRORS.key: ERRORS.interval(counted.increments, **arms), REFUSED: refused}
+        increments = {ERRORS.key: ERRORS.interval(counted.increments, **arms), REFUSED: refused}
     silent = {*look.troubles, *left_out}
-    asked = [one for one in gate_tests if one.name not in silent and not one.unready]
-    return found | _intervals(look, _indicators(asked), counted.increments)
+    measured = [
+        gate_test for gate_test in gate_tests if gate_test.name not in silent and not gate_test.unready
+    ]
+    return increments | _intervals(look, _indicators(measured), counted.increments)
 
 
 def _own_answers(
@@ -447,7 +458,7 @@ def _own_answers(
 
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
     """Ask every gate that holds a number within limits."""
-    found, streaks = [], {}
+    gates, streaks = [], {}
     interval = _between_scrapes(look, evidence)
     for gate in look.spec.analysis.gates:
         kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_QUERIED)
@@ -457,10 +468,10 @@ def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateSta
         streak = evidence.streaks.get(key, Streak())
         if looked := kind.look_at(gate, gate.settings, answer, streak, look.now, interval):
             status, streaks[key] = looked
-            found.append(status)
+            gates.append(status)
     if streaks != evidence.streaks:
         evidence = evidence.but(streaks=streaks)
-    return evidence, found
+    return evidence, gates
 
 
 def _between_scrapes(look: _Look, evidence: Evidence) -> timedelta:
@@ -484,17 +495,21 @@ def _verdicts(look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]) -
     A dry run is held against the bound alone, as if it were the only gate.
     """
     bar = -math.log(look.spec.analysis.false_rollback_probability)
-    deciding = [one for one in gate_tests if not one.dry_run]
-    asked = [one for one in deciding if one.name not in look.troubles]
-    convicted = combine([(1 / len(deciding), one.rollback_log) for one in deciding]) if deciding else 0.0
-    strongest = max(asked, key=lambda one: one.rollback_log, default=None)
+    deciding = [gate_test for gate_test in gate_tests if not gate_test.dry_run]
+    measured = [gate_test for gate_test in deciding if gate_test.name not in look.troubles]
+    convicted = (
+        combine([(1 / len(deciding), gate_test.rollback_log) for gate_test in deciding]) if deciding else 0.0
+    )
+    strongest = max(measured, key=lambda gate_test: gate_test.rollback_log, default=None)
     failed = {strongest.name} if strongest and convicted >= bar else set()
-    failed |= {one.name for one in gate_tests if one.dry_run and one.rollback_log >= bar}
+    failed |= {
+        gate_test.name for gate_test in gate_tests if gate_test.dry_run and gate_test.rollback_log >= bar
+    }
     return tuple(
-        _kept(look.status, one.name, look.troubles[one.name], dry_run=one.dry_run)
-        if one.name in look.troubles
-        else _gate(look, evidence, one, failed=one.name in failed)
-        for one in gate_tests
+        _kept(look.status, gate_test.name, look.troubles[gate_test.name], dry_run=gate_test.dry_run)
+        if gate_test.name in look.troubles
+        else _gate(look, evidence, gate_test, failed=gate_test.name in failed)
+        for gate_test in gate_tests
     )
 
 

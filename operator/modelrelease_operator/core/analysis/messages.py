@@ -9,9 +9,9 @@ def facts(version: str, bad: str, indicator: Indicator, arms: tuple[ArmCounts, A
     if not arms[0].total:
         return f"no {'probe' if indicator.probe else 'request'} of canary {version} was counted yet"
     if indicator.bin is not None:
-        rows = [_share(each, "rows") for each in arms]
+        rows = [_share(counts, "rows") for counts in arms]
         return f"canary {version} predicts in bin {indicator.bin} for {rows[0]}, stable for {rows[1]}"
-    shares = [_share(each, "probes" if indicator.probe else "requests") for each in arms]
+    shares = [_share(counts, "probes" if indicator.probe else "requests") for counts in arms]
     if indicator.canary_bound is None:
         return f"canary {version} {bad} {shares[0]}, stable {shares[1]}"
     return (

@@ -18,12 +18,12 @@ from modelrelease_operator.core.observed import Counter
 def prediction_bins(counters: Iterable[Counter]) -> list[str]:
     """Return the bins that both arms count their predictions in; nothing where they do not compare."""
     known = tuple(counters)
-    return [] if why_not(known) else sorted({each.bin for each in known if each.bin is not None})
+    return [] if why_not(known) else sorted({counter.bin for counter in known if counter.bin is not None})
 
 
 def why_not(counters: Iterable[Counter]) -> str | None:
     """Say why predictions do not compare, or return None."""
-    layouts = {(each.revision, each.layout) for each in counters if each.layout is not None}
+    layouts = {(counter.revision, counter.layout) for counter in counters if counter.layout is not None}
     if len({revision for revision, _ in layouts}) < 2:
         return "predictions are not compared: not both versions export bins of their predictions"
     if len({layout for _, layout in layouts}) > 1:
@@ -36,4 +36,4 @@ def why_not(counters: Iterable[Counter]) -> str | None:
 
 def bin_indicators(bins: Sequence[str]) -> tuple[Indicator, ...]:
     """Return one indicator for each bin: a prediction that falls in it is what is counted."""
-    return tuple(Indicator(key=f"bin/{each}", bin=each) for each in bins)
+    return tuple(Indicator(key=f"bin/{name}", bin=name) for name in bins)

@@ -28,7 +28,7 @@ def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
     """
     if spec.analysis.probe is None:
         return spec.analysis.gates
-    return tuple(one for gate in spec.analysis.gates for one in (gate, *_probe_gate(gate)))
+    return tuple(variant for gate in spec.analysis.gates for variant in (gate, *_probe_gate(gate)))
 
 
 def _probe_gate(gate: Gate) -> tuple[Gate, ...]:
@@ -58,7 +58,7 @@ def settle(
     as they may be: probes do not answer those.
     """
     few = users < spec.analysis.min_requests
-    found: list[GateStatus] = []
+    heard: list[GateStatus] = []
     proofs: list[GateStatus] = []
     for gate in spec.analysis.gates:
         own, probe_gate = gates[gate.name], gates.get(f"{PROBE}{gate.name}")
@@ -66,12 +66,12 @@ def settle(
             continue
         if probe_gate and few and own.verdict is Verdict.INSUFFICIENT and gate.name not in doubtful:
             proofs += [probe_gate] if probe_gate.verdict is Verdict.PASS else []
-            found.append(_instead(own, probe_gate))
+            heard.append(_instead(own, probe_gate))
         else:
-            found.append(own)
+            heard.append(own)
         if probe_gate and probe_gate.verdict in (Verdict.FAIL, Verdict.UNAVAILABLE):
-            found.append(probe_gate)
-    worst = min(found, key=lambda gate: ORDER.index(gate.verdict))
+            heard.append(probe_gate)
+    worst = min(heard, key=lambda gate: ORDER.index(gate.verdict))
     if worst.verdict is not Verdict.PASS or not proofs:
         return Settled(verdict=worst.verdict, message=worst.message)
     text = (

@@ -58,14 +58,14 @@ def update_retraining(scope: Scope) -> RetrainingStep:
 
 def sustained(spec: ReleaseSpec, status: Status) -> bool:
     """Return whether the newest window of what serves drifted, and enough of the last ones did."""
-    found, need = status.drift, spec.drift.sustained.at_least
+    drift, need = status.drift, spec.drift.sustained.at_least
     return (
-        found is not None
+        drift is not None
         and status.stable is not None
-        and found.revision == status.stable.revision
-        and found.drifted
-        and found.windows.endswith("D")
-        and found.windows.count("D") >= need
+        and drift.revision == status.stable.revision
+        and drift.drifted
+        and drift.windows.endswith("D")
+        and drift.windows.count("D") >= need
     )
 
 
@@ -80,19 +80,19 @@ def in_the_way(spec: ReleaseSpec, status: Status, observed: Observed) -> str | N
     return None
 
 
-def _asks(commands: Commands, stable: StableStatus, found: RetrainStatus | None) -> bool:
-    seen_before = found.asked_seen if found else None
+def _asks(commands: Commands, stable: StableStatus, known: RetrainStatus | None) -> bool:
+    seen_before = known.asked_seen if known else None
     return Commands.names(commands.retrain, stable) and commands.retrain != seen_before
 
 
-def _refreshed(found: RetrainStatus, asked: Retrain, commands: Commands) -> RetrainStatus:
+def _refreshed(known: RetrainStatus, settings: Retrain, commands: Commands) -> RetrainStatus:
     """Return the record as today's spec and annotations make it."""
-    cooled = None if found.outcome in NO_COOLDOWN else found.since + asked.cooldown.span
-    heard = found.asked_seen if commands.retrain is not None else None
-    return found.but(next_allowed=cooled, asked_seen=heard)
+    cooled = None if known.outcome in NO_COOLDOWN else known.since + settings.cooldown.span
+    heard = known.asked_seen if commands.retrain is not None else None
+    return known.but(next_allowed=cooled, asked_seen=heard)
 
 
-def _request(scope: Scope, asked: Retrain, cause: RetrainCause) -> RetrainingStep:
+def _request(scope: Scope, settings: Retrain, cause: RetrainCause) -> RetrainingStep:
     """Write a request down. Its Job follows in the next pass, when this one cannot be lost any more."""
     last, stable, now = scope.status.retrain, scope.stable, scope.now
     seed = f"{stable.revision}/{now.isoformat()}/{last.request if last else ''}"
@@ -111,7 +111,7 @@ def _request(scope: Scope, asked: Retrain, cause: RetrainCause) -> RetrainingSte
         features=features,
         since=now,
         message=message,
-        next_allowed=now + asked.cooldown.span,
+        next_allowed=now + settings.cooldown.span,
         asked_seen=asked_seen,
     )
     scope = scope.with_status(retrain=request).noticing(Reason.RETRAIN_REQUESTED, message)
@@ -142,7 +142,7 @@ def _without_job(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
         return _ended(scope, retrain, RetrainOutcome.CANCELLED, message)
     if scope.spec.paused:
         return RetrainingStep(scope=scope)
-    retraining = DesiredRetraining(asked=spec, request=retrain, stable=stable.target)
+    retraining = DesiredRetraining(settings=spec, request=retrain, stable=stable.target)
     return RetrainingStep(scope=scope, retraining=retraining, requeue=REQUEUE_SOON)
 
 
@@ -176,12 +176,12 @@ _TOLD = {
 }
 
 
-def _last_words(job: ObservedJob, found: RetrainStatus, now: datetime) -> str:
-    took = format_duration(now - found.since)
-    told = f": {job.message}" if job.message else ""
-    return f"Job {job.name} {str(job.outcome).lower()} after {took}{told}"
+def _last_words(job: ObservedJob, known: RetrainStatus, now: datetime) -> str:
+    took = format_duration(now - known.since)
+    words = f": {job.message}" if job.message else ""
+    return f"Job {job.name} {str(job.outcome).lower()} after {took}{words}"
 
 
-def _drifted_features(found: DriftStatus | None) -> tuple[str, ...]:
-    features = found.features if found else ()
-    return tuple(each.name for each in features if each.verdict == DriftVerdict.DRIFTED)
+def _drifted_features(drift: DriftStatus | None) -> tuple[str, ...]:
+    features = drift.features if drift else ()
+    return tuple(feature.name for feature in features if feature.verdict == DriftVerdict.DRIFTED)

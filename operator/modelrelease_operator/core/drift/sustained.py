@@ -21,13 +21,13 @@ LETTERS = {DriftVerdict.DRIFTED: "D", DriftVerdict.STABLE: "S", DriftVerdict.INS
 
 def update_drift(scope: Scope) -> Scope:
     """Take in the windows that closed since the last pass, and notice where drift begins or ends."""
-    stable, asked = scope.status.stable, scope.spec.drift
-    if not asked.enabled or stable is None:
+    stable, settings = scope.status.stable, scope.spec.drift
+    if not settings.enabled or stable is None:
         return scope.with_status(drift=None)
     before = scope.status.drift
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
-    after = with_windows(before, scope.observed.drift.get(stable.revision, ()), asked, stable.version)
+    after = with_windows(before, scope.observed.drift.get(stable.revision, ()), settings, stable.version)
     if after is scope.status.drift:
         return scope
     scope = scope.with_status(drift=after)
@@ -38,18 +38,18 @@ def update_drift(scope: Scope) -> Scope:
 
 
 def with_windows(
-    before: DriftStatus, windows: Iterable[Window], asked: Drift, version: str = "?"
+    before: DriftStatus, windows: Iterable[Window], settings: Drift, version: str = "?"
 ) -> DriftStatus:
     """Return what is known after the windows that closed since; the same object when none did."""
     after = before
     for window in windows:
         if after.at is None or window.ended > after.at:
-            after = _pushed(after, window, asked, version)
+            after = _pushed(after, window, settings, version)
     if after.drifted and not (before.drifted or after.windows.endswith("D")):
         # Several at once, as after a promotion: drift that is over by now is not raised any more.
         return after.but(drifted=False)
     if after is before and not before.message:
-        message = f"no window of {asked.window} of version {version} is complete yet"
+        message = f"no window of {settings.window} of version {version} is complete yet"
         return before.but(message=message)
     return after
 
@@ -61,14 +61,14 @@ def is_news(before: DriftStatus, after: DriftStatus) -> bool:
 
 def condition(status: Status) -> tuple[str, Reason, str] | None:
     """Return status, reason and sentence of the condition `Drifted`, or None where nobody asks."""
-    found = status.drift
-    if found is None:
+    drift = status.drift
+    if drift is None:
         return None
-    if found.drifted:
-        return "True", Reason.DRIFTED, found.message
-    if found.windows.endswith(("S", "D")):
-        return "False", Reason.NOT_DRIFTED, found.message
-    return "Unknown", Reason.INSUFFICIENT_DATA if found.baseline else Reason.NO_BASELINE, found.message
+    if drift.drifted:
+        return "True", Reason.DRIFTED, drift.message
+    if drift.windows.endswith(("S", "D")):
+        return "False", Reason.NOT_DRIFTED, drift.message
+    return "Unknown", Reason.INSUFFICIENT_DATA if drift.baseline else Reason.NO_BASELINE, drift.message
 
 
 def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, observed: Observed) -> str | None:
@@ -77,28 +77,28 @@ def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, observed: Obse
     A canary that was trained on data like today's is the remedy: it is not held by what its
     predecessor was trained on.
     """
-    found = status.drift
-    if not (spec.drift.enabled and spec.drift.hold_promotion and found and found.drifted):
+    drift = status.drift
+    if not (spec.drift.enabled and spec.drift.hold_promotion and drift and drift.drifted):
         return None
     own = observed.drift.get(canary.revision, ())
     if own and own[-1].verdict is DriftVerdict.STABLE:
         return None
     return (
         f"the promotion of canary {canary.version} is held, without blame: "
-        f"{found.message}; annotate approve={canary.revision} to promote it all the same "
+        f"{drift.message}; annotate approve={canary.revision} to promote it all the same "
         "(spec.drift.holdPromotion)"
     )
 
 
-def _pushed(before: DriftStatus, window: Window, asked: Drift, version: str) -> DriftStatus:
-    letters = (before.windows + LETTERS[window.verdict])[-asked.sustained.windows :]
-    judged = letters.replace("I", "")[-asked.sustained.at_least :]
+def _pushed(before: DriftStatus, window: Window, settings: Drift, version: str) -> DriftStatus:
+    letters = (before.windows + LETTERS[window.verdict])[-settings.sustained.windows :]
+    judged = letters.replace("I", "")[-settings.sustained.at_least :]
     drifted = before.drifted
-    if letters.endswith("D") and letters.count("D") >= asked.sustained.at_least:
+    if letters.endswith("D") and letters.count("D") >= settings.sustained.at_least:
         drifted = True
-    elif judged == "S" * asked.sustained.at_least:
+    elif judged == "S" * settings.sustained.at_least:
         drifted = False
-    worst = tuple(_stored(each) for each in window.features[:WORST_FEATURES] if each.n)
+    worst = tuple(_stored(feature) for feature in window.features[:WORST_FEATURES] if feature.n)
     return DriftStatus(
         revision=before.revision,
         drifted=drifted,
@@ -107,24 +107,24 @@ def _pushed(before: DriftStatus, window: Window, asked: Drift, version: str) -> 
         at=window.ended,
         features=worst,
         message="; ".join(
-            said for said in (_message(window, letters, drifted, asked, version), window.problem) if said
+            text for text in (_message(window, letters, drifted, settings, version), window.problem) if text
         ),
     )
 
 
-def _message(window: Window, letters: str, drifted: bool, asked: Drift, version: str) -> str:
+def _message(window: Window, letters: str, drifted: bool, settings: Drift, version: str) -> str:
     count, total = letters.count("D"), len(letters)
-    said = f"{count} of the last {total} windows of {asked.window} drifted"
+    share = f"{count} of the last {total} windows of {settings.window} drifted"
     if window.drifted:
-        named = ", ".join(_figures(each) for each in window.drifted[:3])
+        named = ", ".join(_figures(feature) for feature in window.drifted[:3])
         more = len(window.drifted) - 3
         named += f" and {more} more" if more > 0 else ""
-        need = "" if drifted else f", {asked.sustained.at_least} are needed to say so"
-        return f"data moved away from what version {version} was trained on: {named}; {said}{need}"
+        need = "" if drifted else f", {settings.sustained.at_least} are needed to say so"
+        return f"data moved away from what version {version} was trained on: {named}; {share}{need}"
     if window.verdict is DriftVerdict.STABLE:
         first = window.features[0]
         calm = f"version {version} meets data like its training data: most moved is {_figures(first)}"
-        return f"{calm}; {said}" if drifted else calm
+        return f"{calm}; {share}" if drifted else calm
     if not window.features and window.problem:
         return f"drift of version {version} is unavailable"
     if not window.features:
@@ -132,10 +132,10 @@ def _message(window: Window, letters: str, drifted: bool, asked: Drift, version:
             f"Prometheus has no baseline for version {version}: its artifact has none, its predictor is "
             "older than this operator, or its pods are not scraped"
         )
-    most = max(each.n for each in window.features)
-    few = f"{most:,} of the {asked.min_samples:,} values needed came in {asked.window}"
+    most = max(feature.n for feature in window.features)
+    few = f"{most:,} of the {settings.min_samples:,} values needed came in {settings.window}"
     few += "; a longer spec.drift.window gathers more"
-    return f"{few}; {said}" if drifted else few
+    return f"{few}; {share}" if drifted else few
 
 
 def _figures(feature: FeatureDrift) -> str:

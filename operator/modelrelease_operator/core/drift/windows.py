@@ -73,7 +73,7 @@ class Memory:
     """Closed ones, the newest last."""
 
 
-def look(memory: Memory, samples: Iterable[BinSample], *, asked: Drift, now: datetime) -> Memory:
+def look(memory: Memory, samples: Iterable[BinSample], *, settings: Drift, now: datetime) -> Memory:
     """Add what one revision's bins grew by; close the window when its time is over.
 
     No samples (Prometheus does not answer) add nothing, and the window closes in its time all the same.
@@ -88,20 +88,20 @@ def look(memory: Memory, samples: Iterable[BinSample], *, asked: Drift, now: dat
             continue
         where, name = (rows, sample.feature) if sample.pod is None else (counted, sample.pod)
         where.setdefault(name, []).append(sample)
-    readable = {pod: each for pod, each in counted.items() if not _nonsense(each)}
+    readable = {pod: bins for pod, bins in counted.items() if not _nonsense(bins)}
     memory = _added(memory, readable, begun)
-    known = {feature: _rows(each) for feature, each in rows.items() if not _nonsense(each)}
+    known = {feature: _rows(bins) for feature, bins in rows.items() if not _nonsense(bins)}
     if rows:
         # A baseline that cannot be read is still known from before.
         kept = {feature: known.get(feature) or memory.baselines.get(feature) for feature in rows}
         memory = replace(memory, baselines={feature: bins for feature, bins in kept.items() if bins})
-    problem = next((said for each in (*counted.values(), *rows.values()) if (said := _nonsense(each))), "")
+    problem = next((fault for bins in (*counted.values(), *rows.values()) if (fault := _nonsense(bins))), "")
     memory = replace(memory, problem=problem or memory.problem)
-    return _closed(memory, asked, now) if now - memory.opened >= asked.span else memory
+    return _closed(memory, settings, now) if now - memory.opened >= settings.span else memory
 
 
-def _closed(memory: Memory, asked: Drift, now: datetime) -> Memory:
-    features = _judged(memory.sums, memory.baselines, asked)
+def _closed(memory: Memory, settings: Drift, now: datetime) -> Memory:
+    features = _judged(memory.sums, memory.baselines, settings)
     window = Window(ended=now, features=features, problem=memory.problem)
     return replace(
         memory,
@@ -127,10 +127,10 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mappin
     if not samples:
         return memory
     bins = _known_bins(memory.bins, samples)
-    place = {each: at for at, each in enumerate(bins)}
+    place = {bin_key: at for at, bin_key in enumerate(bins)}
     counters, sums = dict(memory.counters), dict(memory.sums)
-    for pod, each in samples.items():
-        values = _newest(each)
+    for pod, mine in samples.items():
+        values = _newest(mine)
         before = _padded(memory.counters.get(pod), len(bins))
         fell = any(value < before[place[key]] for key, value in values.items())
         anew = is_another_process(memory.begun.get(pod), begun.get(pod))
@@ -153,10 +153,10 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mappin
 def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -> tuple[Bin, ...]:
     known = set(bins)
     new = {
-        (sys.intern(each.feature), sys.intern(each.bin))
+        (sys.intern(sample.feature), sys.intern(sample.bin))
         for of_pod in samples.values()
-        for each in of_pod
-        if (each.feature, each.bin) not in known
+        for sample in of_pod
+        if (sample.feature, sample.bin) not in known
     }
     return (*bins, *sorted(new)) if new else bins
 
@@ -168,40 +168,40 @@ def _padded(counts: "array[int] | None", length: int) -> "array[int]":
 
 def _nonsense(samples: Iterable[BinSample]) -> str:
     """Return a sentence about the first value that is no number of rows, or nothing."""
-    for each in samples:
-        value = each.value
+    for sample in samples:
+        value = sample.value
         if not (0 <= value <= _MOST_ROWS and float(value).is_integer()):
-            whose = f"pod {each.pod}" if each.pod else "the baseline"
-            fault = f"feature {each.feature:.80}, bin {each.bin:.20} of {whose} has the value {value}"
+            whose = f"pod {sample.pod}" if sample.pod else "the baseline"
+            fault = f"feature {sample.feature:.80}, bin {sample.bin:.20} of {whose} has the value {value}"
             return f"{fault}, and a whole number of rows from 0 up is needed: it was left out"
     return ""
 
 
-def calibration(asked: Drift) -> Calibration:
+def calibration(settings: Drift) -> Calibration:
     """Return the calibration for one day of windows: the false alarms of a day share the probability.
 
     Windows share one baseline, so an unlucky baseline makes them fail together: a bound over all of
     them holds whatever their dependence, and the rule of sustained windows comes on top of it.
     """
     return Calibration(
-        alpha=asked.false_alarm_probability,
-        windows=max(1, math.ceil(_DAY / asked.span)),
-        practical=asked.threshold,
-        minimum_sample=asked.min_samples,
-        repeats=asked.repeats,
+        alpha=settings.false_alarm_probability,
+        windows=max(1, math.ceil(_DAY / settings.span)),
+        practical=settings.threshold,
+        minimum_sample=settings.min_samples,
+        repeats=settings.repeats,
     )
 
 
 def _judged(
-    sums: Mapping[tuple[str, str], int], baselines: Mapping[str, Mapping[str, int]], asked: Drift
+    sums: Mapping[tuple[str, str], int], baselines: Mapping[str, Mapping[str, int]], settings: Drift
 ) -> tuple[FeatureDrift, ...]:
     bins = {feature: sorted(known, key=_place) for feature, known in baselines.items()}
-    found = assess(
-        {feature: [sums.get((feature, each), 0) for each in order] for feature, order in bins.items()},
-        {feature: [baselines[feature][each] for each in order] for feature, order in bins.items()},
-        calibration(asked),
+    features = assess(
+        {feature: [sums.get((feature, label), 0) for label in order] for feature, order in bins.items()},
+        {feature: [baselines[feature][label] for label in order] for feature, order in bins.items()},
+        calibration(settings),
     )
-    return tuple(sorted(found, key=lambda each: (-_excess(each), each.name)))
+    return tuple(sorted(features, key=lambda feature: (-_excess(feature), feature.name)))
 
 
 def _excess(feature: FeatureDrift) -> float:
@@ -211,16 +211,16 @@ def _excess(feature: FeatureDrift) -> float:
 
 def _rows(samples: Iterable[BinSample]) -> dict[str, int]:
     """Return the rows of one feature's baseline by bin."""
-    return {sys.intern(each.bin): int(each.value) for each in samples}
+    return {sys.intern(sample.bin): int(sample.value) for sample in samples}
 
 
 def _newest(samples: Iterable[BinSample]) -> dict[Bin, int]:
     """Return one pod's counts: of two jobs that scrape it, from the one that saw more."""
-    found: dict[Bin, int] = {}
-    for each in samples:
-        key = each.feature, each.bin
-        found[key] = max(found.get(key, 0), int(each.value))
-    return found
+    counts: dict[Bin, int] = {}
+    for sample in samples:
+        key = sample.feature, sample.bin
+        counts[key] = max(counts.get(key, 0), int(sample.value))
+    return counts
 
 
 def _place(label: str) -> tuple[bool, int, str]:

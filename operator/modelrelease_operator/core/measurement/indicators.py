@@ -138,11 +138,11 @@ def _common(shown: Shapes) -> frozenset[str]:
 
 def bounds_shown(counters: Iterable[Counter]) -> Shapes:
     """Return the bounds of each process that shows a histogram, by revision and pod."""
-    found: dict[tuple[str, str], set[str]] = {}
+    bounds_by_process: dict[tuple[str, str], set[str]] = {}
     for counter in counters:
         if counter.bound is not None:
-            found.setdefault((counter.revision, counter.pod), set()).add(counter.bound)
-    return {process: frozenset(bounds) for process, bounds in found.items()}
+            bounds_by_process.setdefault((counter.revision, counter.pod), set()).add(counter.bound)
+    return {process: frozenset(bounds) for process, bounds in bounds_by_process.items()}
 
 
 def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str) -> tuple[bool, str] | None:
@@ -174,28 +174,30 @@ def bounds_of(latency: LatencyGate, counters: Sequence[Counter], *, canary: str,
     """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
     if not any(revision == canary for revision, _ in bounds_shown(counters)):
         return []
-    found = []
+    chosen = []
     if latency.compare_with_stable:
         pairs = choose_bounds(
             counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
         )
         if not pairs:
             return []
-        found += [pair.text for pair in pairs]
+        chosen += [pair.text for pair in pairs]
     if latency.max_seconds is not None:
         bound = first_bound_from(counters, latency.max_seconds)
         if bound is None:
             return []
-        found.append(BoundPair(stable=None, canary=bound).text)
-    return found
+        chosen.append(BoundPair(stable=None, canary=bound).text)
+    return chosen
 
 
 def names_of(source: str, counted: Increments) -> dict[str, dict[str, int]]:
     """Return the part of what was counted that comes from one source (`Indicator.source`)."""
-    found = {}
+    counted_from = {}
     for revision, names in counted.items():
-        found[revision] = {name: grown for name, grown in names.items() if source_of_name(name) == source}
-    return found
+        counted_from[revision] = {
+            name: grown for name, grown in names.items() if source_of_name(name) == source
+        }
+    return counted_from
 
 
 def own_indicator(gate: str, bad: str, total: str) -> Indicator:
@@ -205,18 +207,18 @@ def own_indicator(gate: str, bad: str, total: str) -> Indicator:
 
 def own_values_of(tallies: Iterable[CounterSample], indicator: Indicator) -> dict[str, int]:
     """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
-    return {own_series_of(one, indicator.key): int(one.value) for one in tallies}
+    return {own_series_of(tally, indicator.key): int(tally.value) for tally in tallies}
 
 
 def increments_of(deltas: Mapping[str, int]) -> Increments:
     """Sum each revision's growth over its pods, by name of series."""
-    found: dict[str, dict[str, int]] = {}
+    increments: dict[str, dict[str, int]] = {}
     for series, grown in deltas.items():
         if grown:
             key = parse(series)
-            names = found.setdefault(key.revision, {})
+            names = increments.setdefault(key.revision, {})
             names[key.name] = names.get(key.name, 0) + grown
-    return found
+    return increments
 
 
 def refused_probes(increments: Increments, *, canary: str, stable: str) -> Interval:

@@ -99,7 +99,7 @@ class _Tally:
 
 def count(
     evidence: Evidence,
-    found: Newest,
+    newest: Newest,
     sight: Sight,
     own: Iterable[Own],
     moment: Moment,
@@ -111,8 +111,8 @@ def count(
     tally = _Tally(evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set())
     begun = list(evidence.begun)
     fresh: dict[str, Shown] = {}
-    if found.processes:
-        fresh = _take_predictors(tally, found, sight, moment.bounds)
+    if newest.processes:
+        fresh = _take_predictors(tally, newest, sight, moment.bounds)
     else:
         tally.unasked.add(PREDICTOR)
     own_fresh = _take_own(tally, own, begun)
@@ -121,8 +121,8 @@ def count(
     if not evidence.started:
         increments = _without(increments, (PREDICTOR, PROBE))
     resets = _resets(evidence, fresh, moment)
-    scraped = {process: each.at for process, each in fresh.items() if each.at is not None}
-    born = {process: each.started for process, each in fresh.items() if each.started is not None}
+    scraped = {process: shown.at for process, shown in fresh.items() if shown.at is not None}
+    born = {process: shown.started for process, shown in fresh.items() if shown.started is not None}
     evidence = evidence.but(
         counters=tally.counters,
         begun=begun,
@@ -133,11 +133,11 @@ def count(
         pending=pending,
     )
     evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
-    saw_canary = any(each.revision == moment.canary and not each.probe for each in fresh.values())
+    saw_canary = any(shown.revision == moment.canary and not shown.probe for shown in fresh.values())
     counted = Counted(
         evidence=evidence, increments=increments, closed={}, left_out=frozenset(), saw_canary=saw_canary
     )
-    if not found.processes:
+    if not newest.processes:
         pass
     elif evidence.started:
         counted = _closed(counted, sight, fresh, moment)
@@ -146,19 +146,19 @@ def count(
     return _own_closed(counted, own_fresh, moment)
 
 
-def _take_predictors(tally: _Tally, found: Newest, sight: Sight, bounds: frozenset[str]) -> dict[str, Shown]:
+def _take_predictors(tally: _Tally, newest: Newest, sight: Sight, bounds: frozenset[str]) -> dict[str, Shown]:
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
     strangers = sight.strangers(evidence)
     fresh = {
-        process: each
-        for process, each in sight.shown.items()
-        if process not in strangers and is_new(evidence, process, each)
+        process: shown
+        for process, shown in sight.shown.items()
+        if process not in strangers and is_new(evidence, process, shown)
     }
-    values = values_of(found.processes, bounds)
+    values = values_of(newest.processes, bounds)
     tally.shown.update(values)
     if len(fresh) < len(sight.shown):
-        values = values_of([each for each in found.processes if each.name in fresh], bounds)
+        values = values_of([process for process in newest.processes if process.name in fresh], bounds)
     tally.take(values, known=True, lives=_lives(tally, values, fresh))
     return fresh
 
@@ -166,9 +166,9 @@ def _take_predictors(tally: _Tally, found: Newest, sight: Sight, bounds: frozens
 def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown]) -> Lives:
     """Return what is known of the processes that show something new."""
     evidence = tally.evidence
-    told = {process: began_anew(evidence, process, each) for process, each in fresh.items()}
-    restarted = frozenset([process for process, anew in told.items() if anew])
-    steady = frozenset([process for process, anew in told.items() if anew is False])
+    anew_by_process = {process: began_anew(evidence, process, shown) for process, shown in fresh.items()}
+    restarted = frozenset([process for process, anew in anew_by_process.items() if anew])
+    steady = frozenset([process for process, anew in anew_by_process.items() if anew is False])
     back = returned(evidence, values)
     unknown = [series for series in values if series not in tally.counters]
     if not unknown:
@@ -176,8 +176,8 @@ def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown])
     known = {process_of(series) for series in tally.counters}
     older = {
         process
-        for process, each in fresh.items()
-        if process not in known and (not evidence.started or _served_before(each, evidence.counts_from))
+        for process, shown in fresh.items()
+        if process not in known and (not evidence.started or _served_before(shown, evidence.counts_from))
     }
     keys = ((series, parse(series)) for series in unknown)
     first_buckets = frozenset(
@@ -207,7 +207,7 @@ def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, 
         lives = Lives(returned=returned(tally.evidence, values) | strange)
         tally.take(values, known=started, lives=lives)
         begun += [] if started else [indicator.key]
-        pods = {one.pod for one in answer if not one.bad}
+        pods = {sample.pod for sample in answer if not sample.bad}
         counted = [parse(series) for series in values if tally.deltas.get(series)]
         moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
         grown[indicator.key] = pods <= moved
@@ -216,11 +216,11 @@ def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, 
 
 def _resets(evidence: Evidence, fresh: Mapping[str, Shown], moment: Moment) -> list[int]:
     """Count the processes of each arm that began anew since their last sample."""
-    found = [*evidence.resets, 0, 0][:2]
-    for process, each in fresh.items():
-        if not each.probe and began_anew(evidence, process, each):
-            found[0 if each.revision == moment.canary else 1] += 1
-    return found if any(found) else []
+    resets = [*evidence.resets, 0, 0][:2]
+    for process, shown in fresh.items():
+        if not shown.probe and began_anew(evidence, process, shown):
+            resets[0 if shown.revision == moment.canary else 1] += 1
+    return resets if any(resets) else []
 
 
 def with_horizon(evidence: Evidence, sight: Sight) -> Evidence:
@@ -276,7 +276,7 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
             closed[PREDICTOR] = users
     probes = names_of(PROBE, evidence.pending)
     # Both arms' probes are counted by one process, so each of its samples ends an interval.
-    if any(each.probe for each in fresh.values()) and _compares(probes, moment):
+    if any(shown.probe for shown in fresh.values()) and _compares(probes, moment):
         closed[PROBE] = probes
     update["pending"] = _without(evidence.pending, (*closed, *left_out))
     evidence = evidence.but(**update)
@@ -325,12 +325,12 @@ def _without(pending: Increments, sources: Iterable[str]) -> dict[str, dict[str,
 
 
 def _added(before: Increments, increments: Increments) -> dict[str, dict[str, int]]:
-    found = {revision: dict(names) for revision, names in before.items()}
+    total = {revision: dict(names) for revision, names in before.items()}
     for revision, names in increments.items():
-        mine = found.setdefault(revision, {})
+        mine = total.setdefault(revision, {})
         for name, grown in names.items():
             mine[name] = mine.get(name, 0) + grown
-    return found
+    return total
 
 
 def unready_arms(pods: Mapping[str, Collection[str]], arms: tuple[str, str]) -> bool:

@@ -27,11 +27,11 @@ def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
     """Return the processes of these series that were forgotten and are back, so far as it can be told."""
     if not evidence.forgotten:
         return frozenset()
-    fresh = {process_of(one) for one in series if one not in evidence.counters}
-    unknown = fresh and fresh - {process_of(one) for one in evidence.counters}
+    fresh = {process_of(name) for name in series if name not in evidence.counters}
+    unknown = fresh and fresh - {process_of(name) for name in evidence.counters}
     if ALL in evidence.forgotten:
         return frozenset(unknown)
-    return frozenset(one for one in unknown if fingerprint(one) in evidence.forgotten)
+    return frozenset(process for process in unknown if fingerprint(process) in evidence.forgotten)
 
 
 def without_absent(
@@ -45,21 +45,23 @@ def without_absent(
     missing = evidence.counters.keys() - shown
     if not missing and not evidence.absent:
         return evidence
-    absent = {process_of(one) for one in missing} - {process_of(one) for one in shown}
-    told = {one for one in absent if source_of_process(one) not in unasked}
-    waited = told | (absent & evidence.absent.keys())
-    since = {one: evidence.absent.get(one, now) for one in waited}
-    gone = {one for one in told if now - since[one] >= GONE_AFTER}
+    absent = {process_of(series) for series in missing} - {process_of(series) for series in shown}
+    unseen = {process for process in absent if source_of_process(process) not in unasked}
+    waited = unseen | (absent & evidence.absent.keys())
+    since = {process: evidence.absent.get(process, now) for process in waited}
+    gone = {process for process in unseen if now - since[process] >= GONE_AFTER}
     if not gone:
         return evidence.but(absent=since)
-    counters = {one: value for one, value in evidence.counters.items() if process_of(one) not in gone}
-    kept = {process_of(one) for one in counters}
+    counters = {
+        series: value for series, value in evidence.counters.items() if process_of(series) not in gone
+    }
+    kept = {process_of(series) for series in counters}
     times = {
-        "scraped": {one: at for one, at in evidence.scraped.items() if one in kept},
-        "born": {one: at for one, at in evidence.born.items() if one in kept},
+        "scraped": {process: at for process, at in evidence.scraped.items() if process in kept},
+        "born": {process: at for process, at in evidence.born.items() if process in kept},
     }
     update = {**times, "counters": counters, "forgotten": remembered(evidence.forgotten, gone)}
-    waiting = {one: at for one, at in since.items() if one not in gone}
+    waiting = {process: at for process, at in since.items() if process not in gone}
     return evidence.but(**update, absent=waiting)
 
 

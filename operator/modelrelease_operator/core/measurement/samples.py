@@ -73,9 +73,9 @@ class Newest:
     def shapes(self, *, probe: bool) -> Shapes:
         """Return the bounds of each process that shows a histogram, of predictors or of probers."""
         return {
-            (each.shown.revision, each.shown.pod): each.bounds
-            for each in self.processes
-            if each.bounds and each.shown is not None and each.shown.probe is probe
+            (process.shown.revision, process.shown.pod): process.bounds
+            for process in self.processes
+            if process.bounds and process.shown is not None and process.shown.probe is probe
         }
 
 
@@ -159,17 +159,17 @@ class Sight:
         Any pod of the namespace may export such series. One that is not ready any more is still ours.
         """
         arms = {
-            each.revision: arm
+            shown.revision: arm
             for arm in (self.canary, self.stable)
-            for each in arm.judged.values()
+            for shown in arm.judged.values()
             if arm.names
         }
         return frozenset(
             process
-            for process, each in self.shown.items()
-            if not each.probe
-            and (arm := arms.get(each.revision)) is not None
-            and each.pod not in arm.names
+            for process, shown in self.shown.items()
+            if not shown.probe
+            and (arm := arms.get(shown.revision)) is not None
+            and shown.pod not in arm.names
             and not any(series.startswith(f"{process}|") for series in evidence.counters)
         )
 
@@ -182,7 +182,7 @@ class Sight:
 
 
 def _times(processes: Iterable[Shown]) -> list[float]:
-    return [each.at for each in processes if each.at is not None]
+    return [process.at for process in processes if process.at is not None]
 
 
 def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None) -> Newest:
@@ -191,7 +191,7 @@ def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Coll
     `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are used, and
     those are left out unless they are nonsense.
     """
-    found: dict[tuple[str, str, bool], dict[str, Counter]] = {}
+    series_by_process: dict[tuple[str, str, bool], dict[str, Counter]] = {}
     unread: set[str] = set()
     for given in counters:
         counter, bound = given, given.bound
@@ -207,16 +207,16 @@ def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Coll
             if spelled != bound:
                 counter = replace(given, bound=spelled)
         process = (counter.revision, counter.pod, counter.probe)
-        mine = found.get(process)
+        mine = series_by_process.get(process)
         if mine is None:
             if counter.revision not in revisions:
                 continue
-            mine = found[process] = {}
+            mine = series_by_process[process] = {}
         series = series_of(counter)
         known = mine.get(series)
         if known is None or _age_and_value(counter) > _age_and_value(known):
             mine[series] = counter
-    return Newest(processes=tuple([_process(series) for series in found.values()]))
+    return Newest(processes=tuple([_process(series) for series in series_by_process.values()]))
 
 
 def _age_and_value(counter: Counter) -> tuple[float, float]:
@@ -229,20 +229,26 @@ def _age(counter: Counter) -> float:
 
 def _process(series: Mapping[str, Counter]) -> Process:
     """Return the process of these series, which are all of one."""
-    one = next(iter(series.values()))
+    any_counter = next(iter(series.values()))
     bounds = [counter.bound for counter in series.values() if counter.bound is not None]
     judged = [counter for counter in series.values() if counter.layout is None]
     last = max(judged, key=_age, default=None)
     shown = None
     if last:
-        shown = Shown(revision=one.revision, pod=one.pod, probe=one.probe, at=last.at, started=last.started)
-    name = process_name(one.revision, one.pod)
+        shown = Shown(
+            revision=any_counter.revision,
+            pod=any_counter.pod,
+            probe=any_counter.probe,
+            at=last.at,
+            started=last.started,
+        )
+    name = process_name(any_counter.revision, any_counter.pod)
     return Process(name=name, shown=shown, series=series, bounds=frozenset(bounds))
 
 
-def nonsense(found: Newest) -> str | None:
+def nonsense(newest_samples: Newest) -> str | None:
     """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
-    for process in found.processes:
+    for process in newest_samples.processes:
         for counter in process.series.values():
             value, bound = counter.value, counter.bound
             if not (value >= 0 and value % 1 == 0):
@@ -286,10 +292,10 @@ def values_of(processes: Iterable[Process], bounds: frozenset[str]) -> dict[str,
     }
 
 
-def _shown_of(found: Newest) -> dict[str, Shown]:
+def _shown_of(newest_samples: Newest) -> dict[str, Shown]:
     """Return every process with its newest sample's time."""
     shown: dict[str, Shown] = {}
-    for process in found.processes:
+    for process in newest_samples.processes:
         known, mine = shown.get(process.name), process.shown
         if mine and (known is None or (mine.at or 0.0) > (known.at or 0.0)):
             shown[process.name] = mine
@@ -298,12 +304,12 @@ def _shown_of(found: Newest) -> dict[str, Shown]:
 
 def sight_of(
     evidence: Evidence,
-    found: Newest,
+    newest_samples: Newest,
     arms: tuple[str, str],
     pods: Mapping[str, Collection[str]],
 ) -> Sight:
     """Return what a look shows of canary and stable; `pods` are the ready pods of each revision."""
-    shown = _shown_of(found)
+    shown = _shown_of(newest_samples)
     latest = max(_times(shown.values()), default=None)
     patience = LAGS_AFTER * (evidence.scrape_seconds or SLOWEST_SCRAPE)
     canary, stable = (
@@ -313,19 +319,23 @@ def sight_of(
 
 
 def _arm(revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None) -> Arm:
-    mine = {process: each for process, each in shown.items() if each.revision == revision and not each.probe}
-    names = {each.pod for each in mine.values()}
+    mine = {
+        process: process_shown
+        for process, process_shown in shown.items()
+        if process_shown.revision == revision and not process_shown.probe
+    }
+    names = {process_shown.pod for process_shown in mine.values()}
     if not ready & names:
         # Prometheus names pods by another label, such as the address: then all that it shows count.
         missing = () if names else tuple(sorted(ready))
         return Arm(ready=len(ready or names), judged=mine, missing=missing, lagging=())
-    mine = {process: each for process, each in mine.items() if each.pod in ready}
-    old = {process for process, each in mine.items() if _is_older(each, since)}
+    mine = {process: process_shown for process, process_shown in mine.items() if process_shown.pod in ready}
+    old = {process for process, process_shown in mine.items() if _is_older(process_shown, since)}
     # An arm that lags as a whole is not to be left out: it is waited for.
     old = old if len(old) < len(mine) else set()
     return Arm(
         ready=len(ready),
-        judged={process: each for process, each in mine.items() if process not in old},
+        judged={process: process_shown for process, process_shown in mine.items() if process not in old},
         missing=tuple(sorted(ready - names)),
         lagging=tuple(sorted(mine[process].pod for process in old)),
         names=ready,
@@ -350,12 +360,12 @@ def began_anew(evidence: Evidence, process: str, shown: Shown) -> bool | None:
     return is_another_process(evidence.born.get(process), shown.started)
 
 
-def blind_limit(asked: timedelta, evidence: Evidence) -> timedelta:
+def blind_limit(wanted: timedelta, evidence: Evidence) -> timedelta:
     """Return how long a canary may go unseen: never less than it takes to see it twice.
 
     With a shorter limit than its scrape interval it would go and come, meet users and never be counted.
     """
-    return max(asked, timedelta(seconds=few_scrapes(evidence)))
+    return max(wanted, timedelta(seconds=few_scrapes(evidence)))
 
 
 def few_scrapes(evidence: Evidence) -> float:
@@ -366,8 +376,8 @@ def few_scrapes(evidence: Evidence) -> float:
 def measured_gap(evidence: Evidence, shown: Mapping[str, Shown]) -> float | None:
     """Return the time between the two newest samples of most processes, in seconds; None without two."""
     gaps = [
-        each.at - evidence.scraped[process]
-        for process, each in shown.items()
-        if each.at is not None and evidence.scraped.get(process, each.at) < each.at
+        sample.at - evidence.scraped[process]
+        for process, sample in shown.items()
+        if sample.at is not None and evidence.scraped.get(process, sample.at) < sample.at
     ]
     return round(median(gaps), 1) if gaps else evidence.scrape_seconds

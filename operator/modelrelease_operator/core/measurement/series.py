@@ -87,11 +87,11 @@ def series_of(counter: Counter) -> str:
     return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
 
 
-def own_series_of(one: CounterSample, indicator: str) -> str:
+def own_series_of(sample: CounterSample, indicator: str) -> str:
     """Return the text of the key of a counter of a gate's own queries;
     `indicator` is their indicator's key.
     """
-    return f"{one.revision}|{one.pod}~{one.labels}|{BAD if one.bad else TOTAL}={indicator}"
+    return f"{sample.revision}|{sample.pod}~{sample.labels}|{BAD if sample.bad else TOTAL}={indicator}"
 
 
 @lru_cache(maxsize=32_768)

@@ -27,7 +27,9 @@ MOST_EARLIER = 50
 def take(scope: Scope) -> Scope:
     """Remember every command, and leave those that count in this pass in `observed`."""
     given = scope.observed.commands
-    known = {each.command: _beside(each, scope.status.canary) for each in scope.status.commands or ()}
+    known = {
+        command.command: _beside(command, scope.status.canary) for command in scope.status.commands or ()
+    }
     unknown = scope.status.commands is None
     counting: dict[str, str | None] = {}
     for kind in KINDS:
@@ -76,7 +78,7 @@ def _spellings(plain: str) -> Iterator[str]:
 
 def _given(status: Status, kind: str) -> tuple[str, ...]:
     """Return the values of a command that would not count again."""
-    old = next((each for each in status.commands or () if each.command == kind), None)
+    old = next((command for command in status.commands or () if command.command == kind), None)
     if old is None:
         return ()
     standing = (old.value,) if old.stands else ()

@@ -17,7 +17,7 @@ WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 
 def with_conditions(status: Status, observed: Observed, now: datetime) -> Status:
     """Return the status with its generation and its conditions brought up to date."""
-    told = [
+    conditions = [
         (kind, "True" if holds else "False", reason, message)
         for kind, holds, reason, message in (
             ("Ready", *_ready(status, observed)),
@@ -26,11 +26,11 @@ def with_conditions(status: Status, observed: Observed, now: datetime) -> Status
             (WAITING, *_waiting(status)),
         )
     ]
-    asked = {DRIFTED: sustained.condition(status), RESOLVED: _resolved(observed)}
-    told += [(kind, *found) for kind, found in asked.items() if found]
-    gone = {kind for kind, found in asked.items() if not found}
-    kept = tuple(each for each in status.conditions if each.type not in gone)
-    return _telling(status, kept, told, observed.generation, now)
+    optional = {DRIFTED: sustained.condition(status), RESOLVED: _resolved(observed)}
+    conditions += [(kind, *state) for kind, state in optional.items() if state]
+    gone = {kind for kind, state in optional.items() if not state}
+    kept = tuple(condition for condition in status.conditions if condition.type not in gone)
+    return _telling(status, kept, conditions, observed.generation, now)
 
 
 def _resolved(observed: Observed) -> tuple[str, Reason, str] | None:
@@ -128,24 +128,24 @@ def _reason_of_pause(canary: CanaryStatus | None) -> Reason:
 def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:
     """Return the status with the conditions of trouble that no decision knows of: a person must act."""
     answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
-    told = [(kind, answer, reason, message) for kind, answer in answers]
-    return _telling(status, status.conditions, told, generation, now).but(message=message)
+    conditions = [(kind, answer, reason, message) for kind, answer in answers]
+    return _telling(status, status.conditions, conditions, generation, now).but(message=message)
 
 
 def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
     """Return the status with the conditions of passes that fail: the world must act, and they go on."""
     answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
-    told = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
-    return _telling(status, status.conditions, told, generation, now).but(message=message)
+    conditions = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
+    return _telling(status, status.conditions, conditions, generation, now).but(message=message)
 
 
 def _telling(
-    status: Status, before: Iterable[Condition], told: Iterable[tuple[str, str, Reason, str]],
+    status: Status, before: Iterable[Condition], states: Iterable[tuple[str, str, Reason, str]],
     generation: int, now: datetime,
 ) -> Status:  # fmt: skip
     """Return the status with conditions of (type, status, reason, message) about one generation."""
     conditions = {condition.type: condition for condition in before}
-    for kind, answer, reason, message in told:
+    for kind, answer, reason, message in states:
         old = conditions.get(kind)
         conditions[kind] = Condition(
             type=kind,

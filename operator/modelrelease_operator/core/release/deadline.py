@@ -18,27 +18,27 @@ def is_late(spec: ReleaseSpec, canary: CanaryStatus) -> bool:
 
 
 def policy_at_deadline(
-    found: Judgement, spec: ReleaseSpec, canary: CanaryStatus
+    judgement: Judgement, spec: ReleaseSpec, canary: CanaryStatus
 ) -> OnInsufficientEvidence | None:
     """Return what the spec has the deadline do now, or None before it and where there is a verdict.
 
     A canary for which a person was asked already waits for that person, and so does one that left the
     Service because it cannot be seen.
     """
-    if found.verdict in (Verdict.PASS, Verdict.FAIL) or spec.paused:
+    if judgement.verdict in (Verdict.PASS, Verdict.FAIL) or spec.paused:
         return None
     if canary.inconclusive or canary.unseen or canary.approved or not is_late(spec, canary):
         return None
     if canary.question is Reason.WAITING_FOR_APPROVAL:
         return None
-    if found.verdict is Verdict.UNAVAILABLE:
+    if judgement.verdict is Verdict.UNAVAILABLE:
         return OnInsufficientEvidence.PAUSE
     return spec.analysis.on_insufficient_evidence
 
 
-def decided_by_deadline(found: Judgement, spec: ReleaseSpec) -> str:
+def decided_by_deadline(judgement: Judgement, spec: ReleaseSpec) -> str:
     """Say that no evidence decided, and which there was."""
     return (
         f"the deadline of {spec.canary.progress_deadline} decided and not the evidence "
-        f"(analysis.onInsufficientEvidence is {spec.analysis.on_insufficient_evidence}): {found.message}"
+        f"(analysis.onInsufficientEvidence is {spec.analysis.on_insufficient_evidence}): {judgement.message}"
     )

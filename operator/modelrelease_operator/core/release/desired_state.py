@@ -48,4 +48,4 @@ def prober_of(scope: Scope) -> DesiredProber | None:
     probe = scope.spec.analysis.probe
     if probe is None or scope.status.phase not in JUDGED:
         return None
-    return DesiredProber(stable=scope.stable.target, canary=scope.canary.target, asked=probe)
+    return DesiredProber(stable=scope.stable.target, canary=scope.canary.target, settings=probe)

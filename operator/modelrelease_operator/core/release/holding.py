@@ -39,8 +39,8 @@ def why_held(scope: Scope, judgement: Judgement) -> Hold | None:
     if _promotes_at_deadline(scope, judgement) and not canary.approved:
         return why_not_promoted(scope, late=late)
     passed = scope.status.verdict is Verdict.PASS
-    asked = canary.question is Reason.WAITING_FOR_APPROVAL
-    if not passed and not canary.approved and not asked:
+    waits_for_approval = canary.question is Reason.WAITING_FOR_APPROVAL
+    if not passed and not canary.approved and not waits_for_approval:
         return Reason.HOLDING, judgement.message
     left = bake_of(scope.spec, canary.step) - timedelta(seconds=canary.step_seconds)
     if left > timedelta(0):

@@ -17,7 +17,7 @@ def served_before(observed: Observed) -> Target | None:
     The labels decide. Where a promotion left two with the same label, the Service does; so it does where no
     Deployment is labelled.
     """
-    own = {name: each.runs for name, each in observed.workloads.items() if each.runs}
+    own = {name: workload.runs for name, workload in observed.workloads.items() if workload.runs}
     ready = [name for name in own if observed.workloads[name].ready]
     labelled = [name for name in ready if observed.workloads[name].track == STABLE]
     alone = next(iter(observed.routed)) if observed.routed and len(observed.routed) == 1 else None
@@ -31,7 +31,7 @@ def served_before(observed: Observed) -> Target | None:
 
 def untold(observed: Observed) -> str | None:
     """Say that nothing tells which of the revisions that run was stable, and what to do; else None."""
-    own = sorted(name for name, each in observed.workloads.items() if each.runs)
+    own = sorted(name for name, workload in observed.workloads.items() if workload.runs)
     serving = [name for name in own if observed.workloads[name].ready]
     target = observed.target and observed.target.revision
     doubtful = [name for name in serving if observed.workloads[name].track != STABLE]

@@ -63,22 +63,22 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutco
 
 def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a predecessor that serves again because the version after it was taken back."""
-    found, stable, canary = _rejected(before, after), after.stable, before.canary
+    rejected, stable, canary = _rejected(before, after), after.stable, before.canary
     reopened = any(
         entry.outcome is Reason.REOPENED and canary and entry.revision == canary.revision
         for entry in after.history
     )
-    if found is None or not reopened or stable is None or stable.registered is None:
+    if rejected is None or not reopened or stable is None or stable.registered is None:
         return None
-    same = stable.registered.name == found.registered.name
+    same = stable.registered.name == rejected.registered.name
     return RegistryOutcome(
         registered=stable.registered,
         fate=RegistryFate.PROMOTED,
-        reason=found.reason,
-        message=found.message,
-        at=found.at,
+        reason=rejected.reason,
+        message=rejected.message,
+        at=rejected.at,
         moves_champion=followed_alias(spec.model.uri) not in (None, CHAMPION),
-        champion_before=found.registered.version if same else None,
+        champion_before=rejected.registered.version if same else None,
     )
 
 

@@ -272,8 +272,8 @@ def reopen(scope: Scope, why: str) -> Decision:
     scope = scope.with_canary(since=scope.now).with_status(previous=None, rejected=None)
     scope = scope.with_history(scope.canary, Reason.REOPENED, message)
     scope = scope.noticing(Reason.REOPENED, message, warning=True)
-    made = enter_step(scope, len(scope.spec.canary.plan) - 1, why=why)
-    return replace(made, status=made.status.but(message=message))
+    reopened = enter_step(scope, len(scope.spec.canary.plan) - 1, why=why)
+    return replace(reopened, status=reopened.status.but(message=message))
 
 
 def reject(scope: Scope, reason: Reason, message: str) -> Decision:

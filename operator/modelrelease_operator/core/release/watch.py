@@ -87,17 +87,19 @@ def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> list[WatchedShare]
 def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
     watched = _watched_shares(spec, evidence)
     # The bound is shared out: more gates make no suspicion likelier.
-    tests = sum(2 if each.both_ways else 1 for each in watched) + sum(len(each.limits) for each in watched)
+    tests = sum(2 if share.both_ways else 1 for share in watched) + sum(
+        len(share.limits) for share in watched
+    )
     bar = math.log(max(1, tests)) - math.log(spec.analysis.false_rollback_probability)
-    for each in watched:
-        new, old = _arms(evidence, each.key)
+    for share in watched:
+        new, old = _arms(evidence, share.key)
         if min(new.total, old.total) < LEAST:
             continue
-        found = _shown(each.notable, new, old, bar) or (
-            each.both_ways and _shown(each.notable, old, new, bar)
+        suspicious = _shown(share.notable, new, old, bar) or (
+            share.both_ways and _shown(share.notable, old, new, bar)
         )
-        if found or _beyond_limit(each.limits, new, old, bar):
-            yield f"it {each.what} {_share(new)}, its predecessor {_share(old)}"
+        if suspicious or _beyond_limit(share.limits, new, old, bar):
+            yield f"it {share.what} {_share(new)}, its predecessor {_share(old)}"
 
 
 def _arms(evidence: Evidence, key: str) -> tuple[ArmCounts, ArmCounts]:

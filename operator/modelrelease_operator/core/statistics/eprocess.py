@@ -477,19 +477,19 @@ class Confirmed:
         _set(new, "last", interval.canary)
         _set(new, "before", interval.stable)
         pooled = self.pooled
-        _set(new, "pooled", pooled and tuple([each.adding(interval) for each in pooled]))
+        _set(new, "pooled", pooled and tuple([sums.adding(interval) for sums in pooled]))
         return new
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the smaller e-value, as far as the sums bear it out."""
-        found = min(self.plan.log_value, self.shifted.log_value)
-        if found <= 0 or self.pooled is None:
-            return found
+        log = min(self.plan.log_value, self.shifted.log_value)
+        if log <= 0 or self.pooled is None:
+            return log
         # By side: what each copy would have seen.
         newest = Interval(canary=self.last, stable=self.before)
-        sides = zip(*[each.covers(newest) for each in self.pooled], strict=True)
-        return min(found, *[POOLED_SHARE * self.plan.log_value_of(side) for side in sides])
+        sides = zip(*[sums.covers(newest) for sums in self.pooled], strict=True)
+        return min(log, *[POOLED_SHARE * self.plan.log_value_of(side) for side in sides])
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -501,7 +501,7 @@ class Confirmed:
         if self.pooled is None:
             return [self.last.total, self.last.bad, *plans]
         waiting = (self.last.total, self.last.bad, self.before.total, self.before.bad)
-        sums = [count for each in self.pooled for count in each.to_state()]
+        sums = [count for side in self.pooled for count in side.to_state()]
         return [WITH_SUMS, len(self.pooled), *waiting, *sums, *plans]
 
     def from_state(self, state: Sequence[float | None]) -> Self:
@@ -550,14 +550,14 @@ def stored_counts(stored: Sequence[float | None]) -> ArmCounts:
     return ArmCounts(total=total, bad=bad)
 
 
-def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
+def added(counts: ArmCounts, other: ArmCounts) -> ArmCounts:
     """Return the counts of both together."""
-    return _unchecked(one.total + other.total, one.bad + other.bad)
+    return _unchecked(counts.total + other.total, counts.bad + other.bad)
 
 
-def _difference(one: ArmCounts, other: ArmCounts) -> ArmCounts:
-    total = max(0, one.total - other.total)
-    return _unchecked(total, min(total, max(0, one.bad - other.bad)))
+def _difference(counts: ArmCounts, other: ArmCounts) -> ArmCounts:
+    total = max(0, counts.total - other.total)
+    return _unchecked(total, min(total, max(0, counts.bad - other.bad)))
 
 
 def _unchecked(total: int, bad: int) -> ArmCounts:
@@ -645,7 +645,7 @@ def _gains(
 ) -> tuple[float, ...]:
     """Return what `EProcess` adds for each design, without the cancellation of making log b from log a."""
     points, null = tolerance.points, tolerance.ratio
-    found = []
+    gains = []
     for design in designs:
         mixed = design * n_c + n_s
         excess = (design - null) * n_s / (null * mixed)
@@ -655,8 +655,8 @@ def _gains(
             gain += x * (math.log1p(excess) if design else -math.inf)
         if y:
             gain += y * math.log1p((null - design) * n_c / mixed)
-        found.append(gain)
-    return tuple(found)
+        gains.append(gain)
+    return tuple(gains)
 
 
 def _log_sum_exp(values: Sequence[float]) -> float:

@@ -56,16 +56,17 @@ def forecast(outcomes: Sequence[SimulatedRun], *, steps: int) -> Forecast:
     if not outcomes:
         msg = "at least one run is needed"
         raise ValueError(msg)
-    groups = {end: [it for it in outcomes if it.end is end] for end in DECIDED}
-    found = {end: runs for end, runs in groups.items() if runs}
+    groups = {end: [run for run in outcomes if run.end is end] for end in DECIDED}
+    ended = {end: runs for end, runs in groups.items() if runs}
     return Forecast(
         ends={end: Proportion(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},
         overall=_middle(outcomes),
-        by_end={end: _middle(runs) for end, runs in found.items()},
+        by_end={end: _middle(runs) for end, runs in ended.items()},
         by_step={
-            end: [sum(it.step == step for it in runs) for step in range(steps)] for end, runs in found.items()
+            end: [sum(run.step == step for run in runs) for step in range(steps)]
+            for end, runs in ended.items()
         },
-        reasons={end: _typical(runs).message for end, runs in found.items()},
+        reasons={end: _typical(runs).message for end, runs in ended.items()},
     )
 
 

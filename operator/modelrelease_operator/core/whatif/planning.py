@@ -159,7 +159,7 @@ class _Stage:
     settling: timedelta
     bake: timedelta
     gate_tests: tuple[GateTest, ...]
-    asked: int
+    tests_counted: int
     """Questions that share the probability of a false rollback, those asked of probes among them."""
 
     @property
@@ -221,7 +221,10 @@ class _Stage:
     def needed_by_gate(self) -> dict[str, float]:
         """Return the canary requests after which each gate passes a healthy canary."""
         beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
-        return {one.name: max(least, self._to_promote(one, 1.0, beta)) for one in self.gate_tests}
+        return {
+            gate_test.name: max(least, self._to_promote(gate_test, 1.0, beta))
+            for gate_test in self.gate_tests
+        }
 
     @property
     def in_a_row(self) -> timedelta:
@@ -241,7 +244,7 @@ class _Stage:
         alpha = self.spec.analysis.false_rollback_probability
         return min(
             (
-                self._to_convict(gate_test, ratio, alpha / self.asked)
+                self._to_convict(gate_test, ratio, alpha / self.tests_counted)
                 for gate_test in self.gate_tests
             ),
             default=math.inf,
@@ -340,8 +343,8 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
             bake=bake_of(spec, index),
-            gate_tests=tuple(one for one in gate_tests if not is_of_probes(one.name)),
-            asked=len(gate_tests),
+            gate_tests=tuple(gate_test for gate_test in gate_tests if not is_of_probes(gate_test.name)),
+            tests_counted=len(gate_tests),
         )
         pods = chosen.canary
 
@@ -352,7 +355,7 @@ def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
 
 
 def _deciding(gate_tests: Iterable[GateTest]) -> tuple[GateTest, ...]:
-    return tuple(one for one in gate_tests if not one.dry_run)
+    return tuple(gate_test for gate_test in gate_tests if not gate_test.dry_run)
 
 
 def _bins() -> Iterable[Counter]:

@@ -99,7 +99,7 @@ class Scenario:
     def assumptions(self, spec: ReleaseSpec) -> dict[str, Assumption]:
         """Return what every such gate of a release is given to look at."""
         default = assumed(spec, stable_errors=self.stable_errors, canary_errors=self.canary_errors)
-        return {name: self.given.get(name, one) for name, one in default.items()}
+        return {name: self.given.get(name, assumption) for name, assumption in default.items()}
 
     def __post_init__(self) -> None:
         if not (self.rps > 0 and self.latency_ratio > 0):
@@ -230,12 +230,12 @@ def _shares(
     latency: LatencyModel, bounds: tuple[float, ...], stretch: float
 ) -> tuple[tuple[str, float], ...]:
     """Return each bound with the share of the requests above the one before that are within it."""
-    found, below = [], 0.0
+    shares, below = [], 0.0
     for bound in bounds:
         share = latency.within(bound, stretch)
-        found.append((str(bound), (share - below) / (1 - below) if share > below else 0.0))
+        shares.append((str(bound), (share - below) / (1 - below) if share > below else 0.0))
         below = max(below, share)
-    return tuple(found)
+    return tuple(shares)
 
 
 def _counters(
@@ -243,7 +243,7 @@ def _counters(
 ) -> Iterable[Counter]:
     for (kind, value), count in counters.items():
         if kind in COUNTED:
-            told: dict[str, Any] = {COUNTED[kind]: value}
+            label: dict[str, Any] = {COUNTED[kind]: value}
             yield Counter(
                 revision=revision,
                 pod=pod,
@@ -251,7 +251,7 @@ def _counters(
                 value=count,
                 at=_unix(at),
                 started=_unix(born),
-                **told,
+                **label,
             )
 
 
@@ -361,11 +361,11 @@ class _World:
         if ready.get(CANARY.revision) and self.clients_since is None:
             self.clients_since = self.seconds
         self.worse = self._is_worse()
-        each = self.scenario.rps / max(1, sum(ready.values()))
+        rate_of_pod = self.scenario.rps / max(1, sum(ready.values()))
         for name, arm in self.arms.items():
             for group in arm.groups:
                 serves = name in self.routed and group.ready_at <= self.seconds
-                group.rate = each * group.size if serves else 0.0
+                group.rate = rate_of_pod * group.size if serves else 0.0
 
     def _draw_all(self) -> None:
         for group in self._groups():
@@ -432,10 +432,10 @@ class _World:
                 if server in prober.shown:
                     metrics += _counters(name, PROBER, *prober.shown[server], probe=True)
             if shift_of(self.assumptions):
-                pods = {(one.revision, one.pod): one for one in metrics if not one.probe}
+                pods = {(counter.revision, counter.pod): counter for counter in metrics if not counter.probe}
                 metrics += [
-                    replace(one, code=None, bound=None, bin=None, layout=LAYOUT, value=1)
-                    for one in pods.values()
+                    replace(counter, code=None, bound=None, bin=None, layout=LAYOUT, value=1)
+                    for counter in pods.values()
                 ]
             answers = dict(self._answers(server))
         return Observed(
@@ -450,15 +450,15 @@ class _World:
     def _answers(self, server: int) -> Iterable[tuple[str, QueryResult]]:
         """What the gates' own queries give now."""
         for gate in self.spec.analysis.gates:
-            one = self.assumptions.get(gate.name)
-            if isinstance(one, BadShares):
+            assumption = self.assumptions.get(gate.name)
+            if isinstance(assumption, BadShares):
                 arms = self.arms.values()
-                yield gate.name, tuple(it for arm in arms for it in arm.tallied(gate.name, server))
-            elif isinstance(one, Values):
+                yield gate.name, tuple(sample for arm in arms for sample in arm.tallied(gate.name, server))
+            elif isinstance(assumption, Values):
                 began = self.seconds if self.clients_since is None else self.clients_since
                 since = timedelta(seconds=self.seconds - began) - self.scenario.onset
                 like_stable = since < timedelta(0)
-                value = one.at(since // self.spec.analysis.period)
+                value = assumption.at(since // self.spec.analysis.period)
                 if like_stable:
                     value = kind_of(gate).calm_value(gate.settings)
                 yield gate.name, ScalarResult(value=value)
@@ -502,7 +502,7 @@ class _World:
         """Let the prober ask both arms alike, while there is one."""
         if (probing := self.probing) is None:
             return
-        self.unsent += probing.asked.rate / 2 * seconds
+        self.unsent += probing.settings.rate / 2 * seconds
         pairs = int(self.unsent)
         self.unsent -= pairs
         for name, prober in self.probers.items():

@@ -60,15 +60,17 @@ def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     """Group the steps that are rounded much: they often share one remedy."""
     replicas = spec.serving.replicas
     asked_for = [(step.weight, split_of(spec, step.weight).weight) for step in spec.canary.plan]
-    rounded = [(asked, got) for asked, got in asked_for if abs(got - asked) >= min(5.0, max(1.0, asked / 2))]
+    rounded = [
+        (wanted, got) for wanted, got in asked_for if abs(got - wanted) >= min(5.0, max(1.0, wanted / 2))
+    ]
     if not rounded:
         return
-    what = ", ".join(f"{asked} % becomes {got:.0f} %" for asked, got in rounded)
+    what = ", ".join(f"{wanted} % becomes {got:.0f} %" for wanted, got in rounded)
     text = f"weights are shares of pods, and serving.replicas is {replicas}: {what}"
-    small = [asked for asked, got in rounded if asked < got]
+    small = [wanted for wanted, got in rounded if wanted < got]
     if small:
         text += f"; {math.ceil(100 / min(small)) - 1} replicas would allow {min(small)} %"
-    if any(asked > 50 for asked, _ in rounded):
+    if any(wanted > 50 for wanted, _ in rounded):
         text += "; stable keeps all its pods while a canary is tested, so 50 % is the most"
     if len({got for _, got in asked_for}) < len(asked_for):
         text += "; steps with the same pods are one step, the last of them"

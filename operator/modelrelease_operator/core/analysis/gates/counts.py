@@ -107,35 +107,35 @@ def _marked(query: str, arm: str, kind: str) -> str:
     return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
 
 
-def _tallies(asked: CountsGate, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
-    if query_scope.render(asked.total, query_scope.canary) == query_scope.render(
-        asked.total, query_scope.stable
+def _tallies(settings: CountsGate, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
+    if query_scope.render(settings.total, query_scope.canary) == query_scope.render(
+        settings.total, query_scope.stable
     ):
         message = (
-            f"`{short(asked.total)}` asks the same of both arms, "
+            f"`{short(settings.total)}` asks the same of both arms, "
             f"which both have version {query_scope.canary.version}; use {{{{revision}}}}"
         )
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
-    found: dict[Any, CounterSample] = {}
+    samples: dict[Any, CounterSample] = {}
     for row in result:
-        one = _tallied(asked, query_scope, row["metric"], float(row["value"][1]))
-        if isinstance(one, NotMeasured):
-            return one
-        key = (one.revision, one.bad, one.pod, one.labels)
-        known = found.setdefault(key, one)
-        found[key] = max(known, one, key=attrgetter("value"))
+        sample = _tallied(settings, query_scope, row["metric"], float(row["value"][1]))
+        if isinstance(sample, NotMeasured):
+            return sample
+        key = (sample.revision, sample.bad, sample.pod, sample.labels)
+        known = samples.setdefault(key, sample)
+        samples[key] = max(known, sample, key=attrgetter("value"))
     for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable)):
-        if not any(one.revision == arm.revision and not one.bad for one in found.values()):
-            message = f"`{short(asked.total)}` found nothing for {name} {arm.version} yet"
+        if not any(sample.revision == arm.revision and not sample.bad for sample in samples.values()):
+            message = f"`{short(settings.total)}` found nothing for {name} {arm.version} yet"
             return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
-    return tuple(found.values())
+    return tuple(samples.values())
 
 
 def _tallied(
-    asked: CountsGate, query_scope: QueryScope, labels: dict[str, str], value: float
+    settings: CountsGate, query_scope: QueryScope, labels: dict[str, str], value: float
 ) -> CounterSample | NotMeasured:
     bad = labels[KIND_LABEL] == "bad"
-    query = f"`{short(asked.bad if bad else asked.total)}`"
+    query = f"`{short(settings.bad if bad else settings.total)}`"
     pod = labels.get("pod") or labels.get("instance")
     if not pod:
         message = f"{query} must keep the label pod or instance: a sum over pods falls when one goes"

@@ -15,18 +15,20 @@ def tolerance(line: Line) -> Tolerance:
 
 
 def share_test(
-    name: str, asked: ShareGate, indicator: Indicator, bad: str, parameters: TestParameters
+    name: str, settings: ShareGate, indicator: Indicator, bad: str, parameters: TestParameters
 ) -> GateTest:
     """Compare the share of an indicator that is bad, and hold it against a limit, as the gate asks."""
     comparisons: tuple[Comparison, ...] = ()
-    allowed = f"{asked.tolerated.ratio:g} times stable's plus {asked.tolerated.points:g} points"
-    if asked.compare_with_stable:
+    allowed = f"{settings.tolerated.ratio:g} times stable's plus {settings.tolerated.points:g} points"
+    if settings.compare_with_stable:
         comparisons = (
-            parameters.comparison(indicator, tolerance(asked.tolerated), parameters.widened(asked.margin)),
+            parameters.comparison(
+                indicator, tolerance(settings.tolerated), parameters.widened(settings.margin)
+            ),
         )
     limit = None
-    if asked.max_percent is not None:
-        limit = parameters.limit(indicator, asked.max_percent, f"the limit of {asked.max_percent:g} %")
+    if settings.max_percent is not None:
+        limit = parameters.limit(indicator, settings.max_percent, f"the limit of {settings.max_percent:g} %")
     return GateTest(
         name=name, bad=bad, allowed=allowed, alpha=parameters.alpha, comparisons=comparisons, limit=limit
     )

@@ -95,8 +95,8 @@ class ThresholdKind(GateKind[ThresholdGate]):
 KIND = ThresholdKind()
 
 
-def _number(asked: ThresholdGate, result: Any) -> QueryResult:
-    query = f"`{short(asked.query)}`"
+def _number(settings: ThresholdGate, result: Any) -> QueryResult:
+    query = f"`{short(settings.query)}`"
     scalar = len(result) == 2 and not isinstance(result[0], Mapping)
     if not scalar and not result:
         return NotMeasured(verdict=Verdict.INSUFFICIENT, message=f"{query} found nothing")
@@ -110,14 +110,14 @@ def _number(asked: ThresholdGate, result: Any) -> QueryResult:
     return ScalarResult(value=value)
 
 
-def key_of(gate: str, asked: ThresholdGate) -> str:
+def key_of(gate: str, settings: ThresholdGate) -> str:
     """Return where a gate's looks in a row are kept: a gate that is edited starts anew."""
-    return f"{gate}-{zlib.crc32(asked.model_dump_json().encode()):08x}"
+    return f"{gate}-{zlib.crc32(settings.model_dump_json().encode()):08x}"
 
 
 def _look_at(
     gate: Gate,
-    asked: ThresholdGate,
+    settings: ThresholdGate,
     answer: QueryResult,
     streak: Streak,
     *,
@@ -129,31 +129,31 @@ def _look_at(
     A look without a number ends the row: looks on both sides of a gap are not in a row.
     """
     if not isinstance(answer, ScalarResult):
-        said = answer if isinstance(answer, NotMeasured) else None
-        verdict = said.verdict if said else Verdict.UNAVAILABLE
-        message = said.message if said else "its query was not asked for a number"
-        found = GateStatus(
-            name=gate.name, dry_run=gate.dry_run, verdict=verdict, bound=asked.words,
+        trouble = answer if isinstance(answer, NotMeasured) else None
+        verdict = trouble.verdict if trouble else Verdict.UNAVAILABLE
+        message = trouble.message if trouble else "its query was not asked for a number"
+        status = GateStatus(
+            name=gate.name, dry_run=gate.dry_run, verdict=verdict, bound=settings.words,
             message=f"gate {gate.name}: {message}",
         )  # fmt: skip
-        return found, Streak()
-    inside = asked.keeps(answer.value)
-    streak = _longer(streak, inside=inside, most=asked.consecutive, now=now, interval=interval)
+        return status, Streak()
+    inside = settings.keeps(answer.value)
+    streak = _longer(streak, inside=inside, most=settings.consecutive, now=now, interval=interval)
     row = abs(streak.looks)
-    share = round(row / asked.consecutive, 3)
+    share = round(row / settings.consecutive, 3)
     verdict = Verdict.INSUFFICIENT
-    if row >= asked.consecutive:
+    if row >= settings.consecutive:
         verdict = Verdict.PASS if inside else Verdict.FAIL
     message = (
-        f"gate {gate.name}: {answer.value:.4g} is {'' if inside else 'not '}{asked.words}, "
-        f"{row} of {asked.consecutive} looks in a row"
+        f"gate {gate.name}: {answer.value:.4g} is {'' if inside else 'not '}{settings.words}, "
+        f"{row} of {settings.consecutive} looks in a row"
     )
-    found = GateStatus(
-        name=gate.name, dry_run=gate.dry_run, verdict=verdict, value=answer.value, bound=asked.words,
+    status = GateStatus(
+        name=gate.name, dry_run=gate.dry_run, verdict=verdict, value=answer.value, bound=settings.words,
         evidence_for_promotion=share if inside else 0.0, evidence_for_rollback=0.0 if inside else share,
         message=message,
     )  # fmt: skip
-    return found, streak
+    return status, streak
 
 
 def _longer(streak: Streak, *, inside: bool, most: int, now: datetime, interval: timedelta) -> Streak:
