@@ -2,7 +2,7 @@
 
 What a pod counted is drawn when somebody asks: at a scrape, or when its traffic changes. That has the
 same law as drawing it second by second, and costs no more than there are scrapes. Pods that start together
-are scraped in at most `MOST_ALONE` groups, each as if it were one large pod, so that a thousand pods take no
+are scraped in at most `MAX_ALONE` groups, each as if it were one large pod, so that a thousand pods take no
 longer than a few.
 
 All times are seconds since the simulation began.

@@ -1,7 +1,7 @@
 """What a release will take, before it is shipped: requests, time, and what slips through.
 
 Worked out, not simulated: every test is taken to grow at its expected speed (`expected_requests`),
-with the very tests that the release will use (`questions_of`). Medians of simulated releases lie
+with the very tests that the release will use (`gate_tests_of`). Medians of simulated releases lie
 near these figures; `modelrelease simulate` gives their spread.
 """
 
