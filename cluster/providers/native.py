@@ -36,7 +36,7 @@ class Native:
         self.controller_qps: int | None = None
         """Requests a second that the controllers may make; None for Kubernetes' own default."""
 
-    # -- what runs -------------------------------------------------------------------------------------------
+    # -- what runs ----------------------------------------------------------------------------
 
     def _pid(self) -> int | None:
         """Process id of the cluster's first process on the host, if it is still that process."""
@@ -64,7 +64,7 @@ class Native:
             "logs": str(self.state.folder / "logs"),
         }
 
-    # -- up --------------------------------------------------------------------------------------------------
+    # -- up -----------------------------------------------------------------------------------
 
     def modules(self) -> tuple[toolchain.Module, ...]:
         """Name Kubernetes and what is loaded into it."""
@@ -174,7 +174,7 @@ class Native:
         shell.run(["ip", "route", "replace", str(subnets.services), "via", subnets.node_ip, "dev", link])
         shell.run(["ip", "route", "replace", str(subnets.pods), "via", subnets.node_ip, "dev", link])
 
-    # -- images ----------------------------------------------------------------------------------------------
+    # -- images -------------------------------------------------------------------------------
 
     def load_image(self, archive_path: Path, reference: str) -> None:
         """Import an archive into containerd's store for Kubernetes."""
@@ -196,7 +196,7 @@ class Native:
             )
         return ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--"]
 
-    # -- down ------------------------------------------------------------------------------------------------
+    # -- down ---------------------------------------------------------------------------------
 
     def down(self) -> None:
         """End the first process: the kernel ends the rest, unmounts and unplugs; then remove what is left."""

@@ -313,7 +313,7 @@ def test_an_overlay_reaches_every_part_of_a_pod():
     assert "prometheus.io/scrape" not in pod["metadata"]["annotations"]
 
 
-# -- what is taken away stays away -----------------------------------------------------------------
+# -- what is taken away stays away -----------------------------------------------------------
 
 TAKES_AWAY = Recipe(
     image="serving:test",
@@ -371,7 +371,7 @@ def test_an_older_operator_reads_all_of_a_status_but_the_nulls():
     }
 
 
-# -- what fetch is told ----------------------------------------------------------------------------
+# -- what fetch is told ----------------------------------------------------------------------
 
 
 def test_whatever_a_release_sets_reaches_the_container_that_fetches_too():
@@ -415,7 +415,7 @@ def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other
     assert not [item for item in container(pod, "predictor")["env"] if "valueFrom" in item]
 
 
-# -- fields that need no template ------------------------------------------------------------------
+# -- fields that need no template ------------------------------------------------------------
 
 FIELDS: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
@@ -469,7 +469,7 @@ def test_our_volumes_keep_no_node_from_being_scaled_down():
     assert set(annotation.split(",")) == local
 
 
-# -- a running revision keeps its template ---------------------------------------------------------
+# -- a running revision keeps its template ---------------------------------------------------
 
 
 def on_the_cluster(obj: dict[str, Any]) -> dict[str, Any]:

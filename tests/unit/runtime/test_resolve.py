@@ -315,7 +315,7 @@ async def test_whatever_leaves_the_pods_alone_is_the_same_revision(parts: dict[s
     assert target_for_spec(a_spec(**parts), resolved, default_image="i:1").revision == base.revision
 
 
-# -- the same revisions from one operator to the next ----------------------------------------------
+# -- the same revisions from one operator to the next ----------------------------------------
 
 
 @pytest.mark.parametrize(
