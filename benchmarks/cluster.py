@@ -78,9 +78,15 @@ class Result:
 
 def cases(*, healthy: int, failing: int, shared: int) -> list[Case]:
     """Return so many releases of each kind. Versions: see `make_artifacts`."""
-    good = [Case(name=f"healthy-{n}", stable="1", canary="2", promoted=True) for n in range(healthy)]
-    bad = [Case(name=f"failing-{n}", stable="20", canary="40", promoted=False) for n in range(failing)]
-    both = [Case(name=f"shared-{n}", stable="20", canary="21", promoted=None) for n in range(shared)]
+    good = [
+        Case(name=f"healthy-{n}", stable="1", canary="2", promoted=True) for n in range(healthy)
+    ]
+    bad = [
+        Case(name=f"failing-{n}", stable="20", canary="40", promoted=False) for n in range(failing)
+    ]
+    both = [
+        Case(name=f"shared-{n}", stable="20", canary="21", promoted=None) for n in range(shared)
+    ]
     return good + bad + both
 
 
@@ -91,7 +97,11 @@ def make_artifacts(output: Path) -> list[Path]:
         train(["train", "--version", "2", "--seed", "8", "--output", str(output)]),
     ]
     for version, share in (("20", "0.02"), ("21", "0.02"), ("40", "0.04")):
-        made.append(make_faulty(["failing", "--version", version, "--share", share, "--output", str(output)]))
+        made.append(
+            make_faulty(
+                ["failing", "--version", version, "--share", share, "--output", str(output)]
+            )
+        )
     if any(made):
         msg = f"an artifact could not be made in {output}"
         raise RuntimeError(msg)
@@ -103,7 +113,9 @@ def stock(cluster: Cluster, folders: Sequence[Path]) -> None:
     kit.apply(cluster, kit.namespace(STORE_SPACE))
     kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
     kit.apply(cluster, *kit.model_store(STORE_SPACE, list(folders)))
-    cluster.kubectl("rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s")
+    cluster.kubectl(
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s"
+    )
 
 
 def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
@@ -149,9 +161,9 @@ def run(cluster: Cluster, wanted: Sequence[Case], *, rps: float, at_once: int) -
         result = run_case(cluster, case, rps)
         mark = "" if result.right else "  WRONG"
         print(
-            f"{case.name:<12} {result.end:<12} {result.seconds:5.0f} s  up to {result.highest_weight:2} %  "
-            f"{result.canary_requests:6,} canary requests  {result.bad_answers:4,} bad{mark}\n"
-            f"             {result.sentence}",
+            f"{case.name:<12} {result.end:<12} {result.seconds:5.0f} s  up to "
+            f"{result.highest_weight:2} %  {result.canary_requests:6,} canary requests  "
+            f"{result.bad_answers:4,} bad{mark}\n             {result.sentence}",
             flush=True,
         )
         return result
@@ -164,10 +176,16 @@ def main() -> int:
     """Run ten healthy releases, five failing ones and one whose stable fails as well."""
     parser = argparse.ArgumentParser(prog="make bench-cluster", description=(__doc__ or "").strip())
     parser.add_argument("--healthy", type=int, default=10, help="healthy releases (default: 10)")
-    parser.add_argument("--failing", type=int, default=5, help="canaries at twice stable's 2 %% (default: 5)")
+    parser.add_argument(
+        "--failing", type=int, default=5, help="canaries at twice stable's 2 %% (default: 5)"
+    )
     parser.add_argument("--shared", type=int, default=1, help="both arms at 2 %% (default: 1)")
-    parser.add_argument("--rps", type=float, default=40, help="requests a second for each (default: 40)")
-    parser.add_argument("--at-once", type=int, default=10, help="releases at the same time (default: 10)")
+    parser.add_argument(
+        "--rps", type=float, default=40, help="requests a second for each (default: 40)"
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=10, help="releases at the same time (default: 10)"
+    )
     options = parser.parse_args()
     cluster = cluster_for("bench")
     cluster.up()

@@ -1,8 +1,9 @@
 """What one decision costs: `decide()` for a release with five gates and four steps.
 
 The limit is 1 ms: a thousand releases that are looked at every 10 s must leave the operator idle.
-Every decision is of another look, so that nothing is known from the last one but what a release remembers.
-Prints the figures and their ratio to the limit; run it with `python -m benchmarks.decide`.
+Every decision is of another look, so that nothing is known from the last one but what a release
+remembers. Prints the figures and their ratio to the limit; run it with `python -m
+benchmarks.decide`.
 """
 
 import json
@@ -33,7 +34,9 @@ GATES = [
 STEPS = [{"weight": weight, "bake": "1d"} for weight in (5, 10, 25, 50)]
 """Each bakes for as long as it is looked at."""
 SPEC = a_spec(
-    canary={"steps": STEPS, "progressDeadline": "7d"}, analysis={"gates": GATES}, serving={"replicas": 20}
+    canary={"steps": STEPS, "progressDeadline": "7d"},
+    analysis={"gates": GATES},
+    serving={"replicas": 20},
 )
 LOOKS, ROUNDS = 200, 5
 
@@ -55,7 +58,9 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Ob
 
 
 def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
-    """Time a decision at every look, several times over, in processor time: neighbours do not count."""
+    """Time a decision at every look, several times over, in processor time:
+    neighbours do not count.
+    """
     prepared = list(looks(bounds, late=late))
     times = []
     for _ in range(ROUNDS):
@@ -70,14 +75,20 @@ def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
     print(
         f"{name:<30} {series:>5} series  {status.evidence.copies} copies  "
         f"fastest tenth {deciles[0]:>4.0f} us  median {median:>4.0f} us  "
-        f"slowest tenth {deciles[-1]:>4.0f} us  median of the limit {median / LIMIT_MICROSECONDS:.2f}"
+        f"slowest tenth {deciles[-1]:>4.0f} us  median of the limit "
+        f"{median / LIMIT_MICROSECONDS:.2f}"
     )
 
 
 def main() -> None:
     """Measure early and late in a release, with few buckets and with all that the predictor has."""
-    print(f"Python {platform.python_version()}, pydantic {pydantic.VERSION}, five gates, four steps")
-    for buckets, bounds in (("few buckets", BOUNDS), ("the predictor's buckets", duration_buckets())):
+    print(
+        f"Python {platform.python_version()}, pydantic {pydantic.VERSION}, five gates, four steps"
+    )
+    for buckets, bounds in (
+        ("few buckets", BOUNDS),
+        ("the predictor's buckets", duration_buckets()),
+    ):
         measure(f"early, {buckets}", bounds, late=False)
         measure(f"late, {buckets}", bounds, late=True)
 

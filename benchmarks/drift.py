@@ -1,9 +1,9 @@
 """How often drift is found, and how often it is cried without drift, by what a column holds.
 
-A baseline and batches are drawn from known distributions: flags at every rate, counts with many zeros,
-constants, codes, heavy tails, texts of 2 to 5,000 values. The command judges each column alone
-(`modelrelease-drift check`, 1 % for a batch); the operator judges all numeric ones together, from the
-predictor's own counters, in two windows. Run it with `python -m benchmarks.drift`.
+A baseline and batches are drawn from known distributions: flags at every rate, counts with many
+zeros, constants, codes, heavy tails, texts of 2 to 5,000 values. The command judges each column
+alone (`modelrelease-drift check`, 1 % for a batch); the operator judges all numeric ones together,
+from the predictor's own counters, in two windows. Run it with `python -m benchmarks.drift`.
 """
 
 import argparse
@@ -32,7 +32,9 @@ Draw = Callable[[Generator, int], Any]
 """Values of one column: an array of numbers, or a list of texts."""
 
 SIZES: Final = ((200, 200), (1000, 1000), (5000, 5000))
-"""Rows of the baseline and of a batch. Drift is looked for at the middle one: at 200 rows a limit is wide."""
+"""Rows of the baseline and of a batch.
+Drift is looked for at the middle one: at 200 rows a limit is wide.
+"""
 SEEDS: Final = 100
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,7 +60,15 @@ def numeric_families() -> tuple[Family, ...]:
 
 
 def _flags() -> Iterator[Family]:
-    moves = ((0.001, 0.05), (0.01, 0.1), (0.05, 0.2), (0.05, 1.0), (0.1, 0.3), (0.3, 0.55), (0.5, 0.75))
+    moves = (
+        (0.001, 0.05),
+        (0.01, 0.1),
+        (0.05, 0.2),
+        (0.05, 1.0),
+        (0.1, 0.3),
+        (0.3, 0.55),
+        (0.5, 0.75),
+    )
     for before, after in moves:
         name, shift = f"flag, {before:.1%} set", f"{after:.0%} set"
         yield Family(name=name, clean=_flag(before), shift=shift, moved=_flag(after))
@@ -70,30 +80,48 @@ def _numbers() -> Iterator[Family]:
     for before, after in ((0.08, 0.4), (0.5, 1.2), (3, 4.5), (50, 56)):
         shift = f"mean {after:g}"
         yield Family(
-            name=f"count, mean {before:g}", clean=_poisson(before), shift=shift, moved=_poisson(after)
+            name=f"count, mean {before:g}",
+            clean=_poisson(before),
+            shift=shift,
+            moved=_poisson(after),
         )
     for zeros in (0.6, 0.9):
         name, shift = f"amount, {zeros:.0%} zeros", "twelve times as large"
         yield Family(name=name, clean=_amount(zeros), shift=shift, moved=_amount(zeros, 12))
-    yield Family(name="amount, 99% zeros", clean=_amount(0.99), shift="90% zeros", moved=_amount(0.9))
+    yield Family(
+        name="amount, 99% zeros", clean=_amount(0.99), shift="90% zeros", moved=_amount(0.9)
+    )
     yield Family(name="constant", clean=_constant(3.7), shift="5% above it", moved=_some(3.7, 3.71))
     yield Family(name="constant 0", clean=_constant(0), shift="5% below it", moved=_some(0, -0.01))
     yield Family(
-        name="code of 7, with gaps", clean=_code(7), shift="one fifth on a new one", moved=_code(7, 0.2)
+        name="code of 7, with gaps",
+        clean=_code(7),
+        shift="one fifth on a new one",
+        moved=_code(7, 0.2),
     )
-    yield Family(name="code of 12", clean=_code(12), shift="one fifth on a new one", moved=_code(12, 0.2))
-    yield Family(name="code of 40", clean=_code(40), shift="one fifth on a new one", moved=_code(40, 0.2))
+    yield Family(
+        name="code of 12", clean=_code(12), shift="one fifth on a new one", moved=_code(12, 0.2)
+    )
+    yield Family(
+        name="code of 40", clean=_code(40), shift="one fifth on a new one", moved=_code(40, 0.2)
+    )
     yield Family(name="normal", clean=_normal(0), shift="half a deviation", moved=_normal(0.5))
     yield Family(name="Cauchy", clean=_cauchy(0), shift="one scale", moved=_cauchy(1))
-    yield Family(name="Pareto, index 0.5", clean=_pareto(1), shift="three times as large", moved=_pareto(3))
-    yield Family(name="normal, 7% -999", clean=_sentinel(0.07), shift="none -999", moved=_sentinel(0))
+    yield Family(
+        name="Pareto, index 0.5", clean=_pareto(1), shift="three times as large", moved=_pareto(3)
+    )
+    yield Family(
+        name="normal, 7% -999", clean=_sentinel(0.07), shift="none -999", moved=_sentinel(0)
+    )
     yield Family(name="none missing", clean=_missing(0), shift="5% missing", moved=_missing(0.05))
 
 
 def _texts() -> Iterator[Family]:
     for values in (2, 10, 50, 200, 1000, 5000):
         shift = "one fifth on a new one"
-        yield Family(name=f"{values:,} texts", clean=_text(values), shift=shift, moved=_text(values, 0.2))
+        yield Family(
+            name=f"{values:,} texts", clean=_text(values), shift=shift, moved=_text(values, 0.2)
+        )
     for values in (10, 200, 5000):
         name, shift = f"{values:,} texts, Zipf", "half moves to the rarer half"
         yield Family(name=name, clean=_zipf(values), shift=shift, moved=_zipf(values, 0.5))
@@ -108,7 +136,9 @@ def _poisson(mean: float) -> Draw:
 
 
 def _amount(zeros: float, size: float = 1) -> Draw:
-    return lambda draw, rows: np.where(draw.random(rows) < zeros, 0.0, size * draw.lognormal(0, 1, rows))
+    return lambda draw, rows: np.where(
+        draw.random(rows) < zeros, 0.0, size * draw.lognormal(0, 1, rows)
+    )
 
 
 def _constant(value: float) -> Draw:
@@ -120,7 +150,9 @@ def _some(value: float, other: float) -> Draw:
 
 
 def _code(values: int, new: float = 0) -> Draw:
-    return lambda draw, rows: np.where(draw.random(rows) < new, 15.0, 10.0 * draw.integers(0, values, rows))
+    return lambda draw, rows: np.where(
+        draw.random(rows) < new, 15.0, 10.0 * draw.integers(0, values, rows)
+    )
 
 
 def _normal(mean: float) -> Draw:
@@ -146,7 +178,9 @@ def _missing(share: float) -> Draw:
 def _text(values: int, new: float = 0) -> Draw:
     return lambda draw, rows: [
         "new" if is_new else f"value {each}"
-        for each, is_new in zip(draw.integers(0, values, rows), draw.random(rows) < new, strict=True)
+        for each, is_new in zip(
+            draw.integers(0, values, rows), draw.random(rows) < new, strict=True
+        )
     ]
 
 
@@ -159,7 +193,9 @@ def _zipf(values: int, moved: float = 0) -> Draw:
 
 def seeded(family: Family, seed: int, *what: int) -> Generator:
     """Return a generator that is the same in every run."""
-    return np.random.default_rng([seed, zlib.crc32(f"{family.name}/{family.shift}".encode()), *what])
+    return np.random.default_rng(
+        [seed, zlib.crc32(f"{family.name}/{family.shift}".encode()), *what]
+    )
 
 
 def alarms(family: Family, *, rows: int, batch: int, moved: bool, seeds: int = SEEDS) -> int:
@@ -181,11 +217,16 @@ def operated(
     known = numeric.make({name: each.clean(draw, rows) for name, (each, draw) in draws.items()})
     predictor, asked = BinCounts(_manifest(known), max_series=10_000), Drift(window="10m")
     baseline = tuple(_baseline(known))
-    memory = look(Memory(opened=START), (*baseline, *_counted(predictor)), settings=asked, now=START)
+    memory = look(
+        Memory(opened=START), (*baseline, *_counted(predictor)), settings=asked, now=START
+    )
     for window in (1, 2):
-        columns = [(each.moved if moved else each.clean)(draw, rows) for each, draw in draws.values()]
+        columns = [
+            (each.moved if moved else each.clean)(draw, rows) for each, draw in draws.values()
+        ]
         sent = [
-            [None if math.isnan(value) else value for value in row] for row in np.array(columns).T.tolist()
+            [None if math.isnan(value) else value for value in row]
+            for row in np.array(columns).T.tolist()
         ]
         predictor.add(sent, [0.0] * rows)
         samples = (*baseline, *_counted(predictor))
@@ -217,7 +258,9 @@ def _baseline(known: Baseline) -> Iterator[BinSample]:
 
 
 def by_operator(*, moved: bool, seeds: int = SEEDS) -> tuple[Mapping[str, int], int]:
-    """Return in how many of `seeds` the second window names each numeric column, and `Drifted` is true."""
+    """Return in how many of `seeds` the second window names each numeric column,
+    and `Drifted` is true.
+    """
     kinds = numeric_families()
     named, raised = dict.fromkeys((_title(each) for each in kinds), 0), 0
     for seed in range(seeds):
@@ -234,18 +277,29 @@ def _title(family: Family) -> str:
 
 def table(seeds: int) -> Iterator[str]:
     """Yield the lines of the table."""
-    (clean, raised), (moved, found) = (by_operator(moved=moved, seeds=seeds) for moved in (False, True))
+    (clean, raised), (moved, found) = (
+        by_operator(moved=moved, seeds=seeds) for moved in (False, True)
+    )
     small, middle, large = (f"{rows:,} rows" for rows, _ in SIZES)
-    yield f"| column | drift | clean, {small} | {middle} | {large} | drift found | operator: clean | found |"
+    yield (
+        f"| column | drift | clean, {small} | {middle} | {large} | drift found | operator: clean | "
+        "found |"
+    )
     yield "|---|---|---|---|---|---|---|---|"
     for family in families():
-        calm = [alarms(family, rows=rows, batch=batch, moved=False, seeds=seeds) for rows, batch in SIZES]
+        calm = [
+            alarms(family, rows=rows, batch=batch, moved=False, seeds=seeds)
+            for rows, batch in SIZES
+        ]
         rows, batch = SIZES[1]
         seen = alarms(family, rows=rows, batch=batch, moved=True, seeds=seeds)
         ours = [str(figures.get(_title(family), "")) for figures in (clean, moved)]
         cells = (family.name, family.shift, *map(str, calm), str(seen), *ours)
         yield f"| {' | '.join(cells)} |"
-    yield f"\n`Drifted` with every column clean: {raised} of {seeds}; with all moved: {found} of {seeds}."
+    yield (
+        f"\n`Drifted` with every column clean: {raised} of {seeds}; with all moved: {found} of "
+        f"{seeds}."
+    )
 
 
 def main() -> None:
@@ -253,8 +307,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="batches a figure (default: %(default)s)")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="replace the table between its marks")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="batches a figure (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="replace the table between its marks"
+    )
     options = parser.parse_args()
     lines = []
     for line in table(options.seeds):

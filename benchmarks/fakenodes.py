@@ -1,11 +1,13 @@
-"""What the operator costs a real API server: `benchmarks.operator` once more, with real controllers.
+"""What the operator costs a real API server: `benchmarks.operator` once more, with real
+controllers.
 
     python -m benchmarks.fakenodes [--cluster NAME] [--controller-qps N] [-o json]
 
-The cluster is of `python -m cluster`; its nodes for this are none: kwok answers for them, and their pods are
-ready at once. kwok is compiled for this command and removed with it. The operator runs as a process of this
-machine, with the account, the rights and the settings that the chart gives it, and the chart's own waits
-meanwhile. Its requests are those that the API server counted. A limit that is missed ends the program with 1.
+The cluster is of `python -m cluster`; its nodes for this are none: kwok answers for them, and their
+pods are ready at once. kwok is compiled for this command and removed with it. The operator runs as
+a process of this machine, with the account, the rights and the settings that the chart gives it,
+and the chart's own waits meanwhile. Its requests are those that the API server counted. A limit
+that is missed ends the program with 1.
 """
 
 import argparse
@@ -44,7 +46,8 @@ ACCOUNT = "modelrelease"
 OPERATOR = f"deployment/{ACCOUNT}-operator"
 FLOW = "modelrelease-benchmark"
 DISPATCHED = re.compile(
-    rf'^apiserver_flowcontrol_dispatched_requests_total\{{flow_schema="{FLOW}".*\}} (\S+)$', re.MULTILINE
+    rf'^apiserver_flowcontrol_dispatched_requests_total\{{flow_schema="{FLOW}".*\}} (\S+)$',
+    re.MULTILINE,
 )
 SETTLE_SECONDS = 45
 """Until what waits looks as seldom as it will."""
@@ -53,8 +56,9 @@ IDLE_SECONDS = 180
 AT_THE_SAME_TIME = 20
 
 CONTROLLER_QPS = 100
-"""Requests a second of each of Kubernetes' controllers, as its own scale tests have them. At their default of
-20 they need a minute to make the pods of two hundred Deployments, whatever the operator does."""
+"""Requests a second of each of Kubernetes' controllers, as its own scale tests have them. At their
+default of 20 they need a minute to make the pods of two hundred Deployments, whatever the operator
+does."""
 
 Object = dict[str, Any]
 
@@ -67,7 +71,9 @@ class Server:
     session: aiohttp.ClientSession
 
     async def make(self, path: str, objects: Iterable[Object]) -> None:
-        """Create objects, some at the same time; raise ClientResponseError for the first that is refused."""
+        """Create objects, some at the same time;
+        raise ClientResponseError for the first that is refused.
+        """
         free = asyncio.Semaphore(AT_THE_SAME_TIME)
 
         async def one(body: Object) -> None:
@@ -84,7 +90,9 @@ class Server:
             return found
 
     async def requests(self) -> float:
-        """Return how many requests of the operator it has let in since it runs, watches included."""
+        """Return how many requests of the operator it has let in since it runs,
+        watches included.
+        """
         async with self.session.get(f"{self.url}/metrics") as answer:
             return sum(map(float, DISPATCHED.findall(await answer.text())))
 
@@ -145,7 +153,11 @@ def _release(name: str, space: str, nodes: str) -> Object:
 
 
 def _ready_since(pod: Object) -> float:
-    (since,) = (each["lastTransitionTime"] for each in pod["status"]["conditions"] if each["type"] == "Ready")
+    (since,) = (
+        each["lastTransitionTime"]
+        for each in pod["status"]["conditions"]
+        if each["type"] == "Ready"
+    )
     return datetime.fromisoformat(since).timestamp()
 
 
@@ -179,10 +191,20 @@ class Bench:
 
     def _environment(self) -> dict[str, str]:
         """Return what the chart sets, with another way to the API server and to Prometheus."""
-        found = json.loads(self.cluster.kubectl("get", OPERATOR, "-n", OPERATOR_SPACE, "-o", "json"))
+        found = json.loads(
+            self.cluster.kubectl("get", OPERATOR, "-n", OPERATOR_SPACE, "-o", "json")
+        )
         (container,) = found["spec"]["template"]["spec"]["containers"]
         charts = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-        where = ("get", "service", "prometheus", "-n", "monitoring", "-o", "jsonpath={.spec.clusterIP}")
+        where = (
+            "get",
+            "service",
+            "prometheus",
+            "-n",
+            "monitoring",
+            "-o",
+            "jsonpath={.spec.clusterIP}",
+        )
         return {
             **os.environ,
             **charts,
@@ -211,7 +233,9 @@ class Bench:
 
 
 def _config(cluster: Cluster) -> Object:
-    found: Object = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
+    found: Object = json.loads(
+        cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json")
+    )
     return found
 
 
@@ -224,7 +248,9 @@ async def _server(cluster: Cluster, folder: Path) -> AsyncIterator[Server]:
     proof.touch(mode=0o600)
     parts = (user["client-certificate-data"], user["client-key-data"])
     proof.write_bytes(b"\n".join(map(base64.b64decode, parts)))
-    trust = ssl.create_default_context(cadata=base64.b64decode(place["certificate-authority-data"]).decode())
+    trust = ssl.create_default_context(
+        cadata=base64.b64decode(place["certificate-authority-data"]).decode()
+    )
     trust.load_cert_chain(proof)
     connector = aiohttp.TCPConnector(ssl=trust)
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -287,7 +313,9 @@ async def _fake_nodes(cluster: Cluster, kwok: Path) -> AsyncIterator[None]:
         *(f"--config={stage}" for stage in _stages(kwok)),
     )
     log = (kwok / "kwok.log").open("w")
-    process = await asyncio.create_subprocess_exec(kwok / "kwok", *arguments, stdout=log, stderr=log)
+    process = await asyncio.create_subprocess_exec(
+        kwok / "kwok", *arguments, stdout=log, stderr=log
+    )
     try:
         kit.apply(cluster, *map(_node, names))
         ready = [f"node/{name}" for name in names]
@@ -406,7 +434,8 @@ def main() -> int:
         type=int,
         metavar="N",
         default=CONTROLLER_QPS,
-        help="how often a second each of Kubernetes' controllers may ask; 0 for their own default, 20 "
+        help="how often a second each of Kubernetes' controllers may ask; 0 for their own default, "
+        "20 "
         "(default: %(default)s)",
     )
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
@@ -415,7 +444,11 @@ def main() -> int:
     cluster.up(controller_qps=options.controller_qps or None)
     cluster.require_ours()
     cluster.install_operator()
-    with tempfile.TemporaryDirectory() as name, _counted_apart(cluster), _charts_operator_waits(cluster):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        _counted_apart(cluster),
+        _charts_operator_waits(cluster),
+    ):
         folder = Path(name)
         kwok = options.kwok or folder
         toolchain.go_install(f"{KWOK}/cmd/kwok", KWOK_VERSION, kwok)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 
 def between_marks(text: str, printed: str, *, mark: str) -> str:
-    """Return the text with what lies between the two marks replaced; raise ValueError without them."""
+    """Return the text with what lies between the two marks replaced;
+    raise ValueError without them.
+    """
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)

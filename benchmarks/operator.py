@@ -2,10 +2,10 @@
 
     python -m benchmarks.operator [-o json]
 
-The whole operator runs in a process of its own, kopf and all, against the fake API server of the tests,
-which counts requests and whose nodes start pods at once. So the figures are the operator's alone; the same
-with a real API server is `python -m benchmarks.fakenodes`. Each figure stands beside its limit, and
-a limit that is missed ends the program with 1.
+The whole operator runs in a process of its own, kopf and all, against the fake API server of the
+tests, which counts requests and whose nodes start pods at once. So the figures are the operator's
+alone; the same with a real API server is `python -m benchmarks.fakenodes`. Each figure stands
+beside its limit, and a limit that is missed ends the program with 1.
 """
 
 import argparse

@@ -80,7 +80,9 @@ class Measures:
     def row(self, name: str) -> str:
         """Return the figures as a line of a Markdown table."""
         lines = sum(self.files)
-        density = [1000 * count / lines for count in (self.comprehensions, self.nested, self.choices)]
+        density = [
+            1000 * count / lines for count in (self.comprehensions, self.nested, self.choices)
+        ]
         return " | ".join(
             [
                 f"| {name}",
@@ -118,11 +120,17 @@ def main(roots: list[str]) -> int:
     """Print one table for each checkout."""
     for root in map(Path, roots or [str(HERE)]):
         print(
-            "| | functions: median / p90 / max lines | complexity: p90 / max | files: median / max lines | ",
+            (
+                "| | functions: median / p90 / max lines | complexity: p90 / max | files: median / "
+                "max lines | "
+            ),
             end="",
         )
         print(
-            "return types | public docstrings | per 1,000 lines: comprehensions / nested / if-expressions | ",
+            (
+                "return types | public docstrings | per 1,000 lines: comprehensions / nested / "
+                "if-expressions | "
+            ),
             end="",
         )
         print(f"lines > {LONG_LINE} |\n|---|---|---|---|---|---|---|---|")

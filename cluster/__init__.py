@@ -6,7 +6,8 @@
     dev.up()
     print(dev.kubectl("get", "nodes"))
 
-This package is not distributed: it is for this repository alone. `README.md` beside this file says more.
+This package is not distributed: it is for this repository alone. `README.md` beside this file says
+more.
 """
 
 from cluster.cluster import Cluster, cluster_for

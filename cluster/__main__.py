@@ -50,7 +50,9 @@ def kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
 def _existing_kubeconfig(cluster: Cluster) -> Path:
     if cluster.kubeconfig.is_file():
         return cluster.kubeconfig
-    raise ClusterError(f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}")
+    raise ClusterError(
+        f"cluster {cluster.name!r} is not up", f"python -m cluster up --name {cluster.name}"
+    )
 
 
 def images(cluster: Cluster, options: argparse.Namespace) -> int:
@@ -86,7 +88,11 @@ def run(cluster: Cluster, options: argparse.Namespace) -> int:
 Command = Callable[[Cluster, argparse.Namespace], int]
 COMMANDS: dict[str, tuple[Command, str, str]] = {
     "up": (up, "bring a cluster up, with DNS and Prometheus; can be run again at any time", "up"),
-    "prepare": (prepare, "compile, fetch and build, side by side, what `up` and `operator` need", "prepare"),
+    "prepare": (
+        prepare,
+        "compile, fetch and build, side by side, what `up` and `operator` need",
+        "prepare",
+    ),
     "down": (down, "remove everything of a cluster, and nothing else", "down --name demo"),
     "status": (status, "show what runs where; exit code 0 if the API server is ready", "status"),
     "kubeconfig": (kubeconfig, "print the path of the kubeconfig", "kubeconfig"),
@@ -118,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "up":
             command.add_argument(
                 "--controller-qps", type=int, metavar="N",
-                help="requests a second that each of Kubernetes' controllers may make, with provider native "
+                help="requests a second that each of Kubernetes' controllers may make, with "
+                     "provider native "
                 "(default: 20, as Kubernetes has it)",
             )  # fmt: skip
         elif name == "down":
@@ -126,14 +133,20 @@ def parser() -> argparse.ArgumentParser:
                 "--cache", action="store_true", help="remove what was compiled and built, too"
             )
         elif name == "operator":
-            command.add_argument("--set", action="append", default=[], help="another chart value, KEY=VALUE")
+            command.add_argument(
+                "--set", action="append", default=[], help="another chart value, KEY=VALUE"
+            )
         elif name == "images":
-            command.add_argument("images", nargs="*", metavar="IMAGE", help=f"any of {', '.join(IMAGES)}")
+            command.add_argument(
+                "images", nargs="*", metavar="IMAGE", help=f"any of {', '.join(IMAGES)}"
+            )
         elif name == "load":
             command.add_argument("archive", type=Path, help="file written by docker save")
             command.add_argument("reference", help="name of the image in it")
         elif name == "run":
-            command.add_argument("command", nargs="+", help="the command and its arguments, after --")
+            command.add_argument(
+                "command", nargs="+", help="the command and its arguments, after --"
+            )
     return main_parser
 
 
@@ -147,13 +160,19 @@ def _common(command: argparse.ArgumentParser) -> None:
         "(also: MODELRELEASE_CLUSTER_PROVIDER)",
     )
     command.add_argument(
-        "--context", default="", help="use this context of your kubeconfig (also: MODELRELEASE_CONTEXT)"
+        "--context",
+        default="",
+        help="use this context of your kubeconfig (also: MODELRELEASE_CONTEXT)",
     )
-    command.add_argument("--registry", default="", help="with --context: push images to this prefix")
+    command.add_argument(
+        "--registry", default="", help="with --context: push images to this prefix"
+    )
 
 
 def _check_images(options: argparse.Namespace) -> None:
-    """Refuse an image that there is none of. argparse's own choices would refuse an empty list, too."""
+    """Refuse an image that there is none of.
+    argparse's own choices would refuse an empty list, too.
+    """
     unknown = [name for name in getattr(options, "images", []) if name not in IMAGES]
     if unknown:
         raise ClusterError(f"there is no image {unknown[0]!r}", f"choose from {', '.join(IMAGES)}")
@@ -170,7 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\ninterrupted; `{options.what}` can be run again and goes on from here", file=sys.stderr)
+        print(
+            f"\ninterrupted; `{options.what}` can be run again and goes on from here",
+            file=sys.stderr,
+        )
         return 130
 
 

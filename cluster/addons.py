@@ -48,7 +48,9 @@ def remove_prometheus(kubectl: Kubectl, *, and_namespace: bool) -> None:
     """Remove Prometheus, object by object; the namespace only where it came with us."""
     both = "clusterrole/modelrelease-prometheus", "clusterrolebinding/modelrelease-prometheus"
     kubectl("delete", *both, "--ignore-not-found")
-    ours = [f"{kind}/prometheus" for kind in ("deployment", "service", "configmap", "serviceaccount")]
+    ours = [
+        f"{kind}/prometheus" for kind in ("deployment", "service", "configmap", "serviceaccount")
+    ]
     kubectl("delete", "-n", "monitoring", *ours, "--ignore-not-found")
     if and_namespace:
         kubectl("delete", "namespace", "monitoring", "--ignore-not-found")
@@ -76,8 +78,16 @@ def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]
     }
     command: list[str | Path] = [toolchain.helm(), "upgrade", "--install", "modelrelease"]
     command += [REPOSITORY / "charts" / "modelrelease", "--kubeconfig", kubeconfig]
-    command += ["--namespace", "modelrelease-system", "--create-namespace", "--wait", "--timeout", "3m"]
-    # People and tests change the Deployment by kubectl: Helm's patch overrules them, its apply would refuse.
+    command += [
+        "--namespace",
+        "modelrelease-system",
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "3m",
+    ]
+    # People and tests change the Deployment by kubectl: Helm's patch overrules them, its apply
+    # would refuse.
     command += ["--server-side=false"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]

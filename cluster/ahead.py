@@ -1,4 +1,6 @@
-"""Runs side by side what does not wait for each other: to compile takes processors, to fetch the network."""
+"""Runs side by side what does not wait for each other:
+to compile takes processors, to fetch the network.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from cluster.errors import ClusterError
 
 
 def side_by_side(*jobs: Callable[[], object]) -> None:
-    """Run jobs at once and wait for all. An error is said at once, and raised when the others have ended."""
+    """Run jobs at once and wait for all.
+    An error is said at once, and raised when the others have ended.
+    """
     with ThreadPoolExecutor(len(jobs)) as pool:
         running = [pool.submit(job) for job in jobs]
         for job in as_completed(running):

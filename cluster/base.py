@@ -1,4 +1,5 @@
-"""The base of our images where no registry can be asked: a small Debian with Python, made by mmdebstrap.
+"""The base of our images where no registry can be asked: a small Debian with Python, made by
+mmdebstrap.
 
 The host's own package sources and proxies are used while it is made, and none of them stays in it.
 """
@@ -17,8 +18,9 @@ from cluster.errors import ClusterError
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 UNWANTED = tuple(f"/usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian"))
 CLEAN = (
-    'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
-    '"$1"/etc/resolv.conf "$1"/etc/hostname "$1"/var/log/* "$1"/var/cache/* "$1"/var/lib/apt/lists/*'
+    'rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* '
+    '"$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/var/log/* '
+    '"$1"/var/cache/* "$1"/var/lib/apt/lists/*'
 )
 
 
@@ -34,11 +36,15 @@ def codename() -> str:
         key, _, value = line.partition("=")
         if key == "VERSION_CODENAME":
             return value.strip('"')
-    raise ClusterError("/etc/os-release has no VERSION_CODENAME: the base is made from Debian or Ubuntu")
+    raise ClusterError(
+        "/etc/os-release has no VERSION_CODENAME: the base is made from Debian or Ubuntu"
+    )
 
 
 def reference() -> str:
-    """Name the base image: its tag tells what is in it, so that an older one is never taken for it."""
+    """Name the base image: its tag tells what is in it,
+    so that an older one is never taken for it.
+    """
     return f"modelrelease-base:{codename()}-{key()}"
 
 
@@ -60,7 +66,9 @@ def archive() -> Path:
 
 
 def _make(target: Path) -> None:
-    tree, settings, sources = (target.with_suffix(f".{part}") for part in ("tree", "apt", "sources"))
+    tree, settings, sources = (
+        target.with_suffix(f".{part}") for part in ("tree", "apt", "sources")
+    )
     settings.write_text(apt_settings())
     sources.write_text(debian_sources(codename()))
     command: list[str | Path] = ["mmdebstrap", "--variant=apt", f"--include={','.join(PACKAGES)}"]
@@ -80,7 +88,9 @@ def _make(target: Path) -> None:
 
 
 def debian_sources(suite: str) -> str:
-    """Collect the host's sources of this suite, in either of apt's two formats (never both in one file)."""
+    """Collect the host's sources of this suite,
+    in either of apt's two formats (never both in one file).
+    """
     folder = Path("/etc/apt/sources.list.d")
     stanzas = [
         stanza
@@ -102,7 +112,10 @@ def apt_settings() -> str:
     """Copy those settings of the host's apt that decide how packages are fetched."""
     kept = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
     dump = shell.output(["apt-config", "dump"]).splitlines()
-    return "\n".join(line for line in dump if line.startswith(kept) and not line.endswith('"";')) + "\n"
+    return (
+        "\n".join(line for line in dump if line.startswith(kept) and not line.endswith('"";'))
+        + "\n"
+    )
 
 
 def _hooks() -> list[str]:

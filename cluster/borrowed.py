@@ -1,4 +1,6 @@
-"""Manners in a cluster of the user's: disturb nothing that is there, and take out only what we put in."""
+"""Manners in a cluster of the user's:
+disturb nothing that is there, and take out only what we put in.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,18 @@ def enter(kubectl: Kubectl, state: State) -> None:
         return
     if found:
         raise ClusterError(
-            f"this context is the cluster that `up --name {found.get('name')}` made or borrowed already",
+            (
+                f"this context is the cluster that `up --name {found.get('name')}` made or "
+                "borrowed already"
+            ),
             f"use it as such: leave out --context and add --name {found.get('name')}",
         )
     if _exists(kubectl, "deployment", "prometheus", "-n", "monitoring"):
         raise ClusterError(
-            "Deployment monitoring/prometheus is in this context and not ours: it would be overwritten",
+            (
+                "Deployment monitoring/prometheus is in this context and not ours: it would be "
+                "overwritten"
+            ),
             "use another cluster, or leave out --context for one that is made for you",
         )
     state.write(RECORD, {"namespace existed": _exists(kubectl, "namespace", "monitoring")})

@@ -1,7 +1,7 @@
 """Builds images with docker, podman or buildah, whichever the machine has.
 
-Settings of this machine that a build needs (a private certificate authority, pip's options) are given
-as build secrets; no layer of an image holds them.
+Settings of this machine that a build needs (a private certificate authority, pip's options) are
+given as build secrets; no layer of an image holds them.
 """
 
 from __future__ import annotations
@@ -56,14 +56,23 @@ def _buildah() -> list[str]:
     return [*store, "--storage-driver", "vfs"]
 
 
-def _with_buildah(dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path) -> None:
+def _with_buildah(
+    dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path
+) -> None:
     buildah = _buildah()
     bottom = f"localhost/{base.reference()}"
     bottom_archive = base.archive()
     with cache.lock("buildah"):
         if not shell.output([*buildah, "images", "--quiet", "--filter", f"reference={bottom}"]):
             shell.run([*buildah, "pull", "--quiet", f"docker-archive:{bottom_archive}"])
-        command: list[str | Path] = [*buildah, "build", "--isolation", "chroot", "--layers", "--pull=never"]
+        command: list[str | Path] = [
+            *buildah,
+            "build",
+            "--isolation",
+            "chroot",
+            "--layers",
+            "--pull=never",
+        ]
         command += ["--build-arg", f"BASE={bottom}", "--file", dockerfile, "--tag", reference]
         command += _secrets(settings)
         wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
@@ -99,11 +108,17 @@ def host_settings() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="modelrelease-build-") as name:
         folder = Path(name)
         # What this machine trusts, the build trusts: a private authority may stand in any of these.
-        for authority in (environment.get("PIP_CERT"), environment.get("SSL_CERT_FILE"), CERTIFICATES):
+        for authority in (
+            environment.get("PIP_CERT"),
+            environment.get("SSL_CERT_FILE"),
+            CERTIFICATES,
+        ):
             if authority and Path(authority).is_file():
                 shutil.copy(authority, folder / "ca.crt")
                 break
-        (folder / "pip.conf").write_text(pip_settings(environment, certificates=(folder / "ca.crt").exists()))
+        (folder / "pip.conf").write_text(
+            pip_settings(environment, certificates=(folder / "ca.crt").exists())
+        )
         yield folder
 
 
@@ -121,7 +136,12 @@ def pip_configuration(listed: str) -> dict[str, str]:
 def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
     """Turn PIP_* variables into a pip.conf for the inside of a build."""
     options = {"disable-pip-version-check": "true", "root-user-action": "ignore"}
-    for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT"):
+    for variable in (
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_TRUSTED_HOST",
+        "PIP_DEFAULT_TIMEOUT",
+    ):
         if variable in environment:
             options[variable.removeprefix("PIP_").lower().replace("_", "-")] = " ".join(
                 environment[variable].split()

@@ -1,7 +1,8 @@
 """What is made once and kept: compiled programs, the base image, built images.
 
-Everything in the cache has its inputs in its name, is made in a temporary folder beside it and renamed into
-place while a file lock is held. So a half-made thing is never seen, and two commands never make it twice.
+Everything in the cache has its inputs in its name, is made in a temporary folder beside it and
+renamed into place while a file lock is held. So a half-made thing is never seen, and two commands
+never make it twice.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def root() -> Path:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a lock that other processes of this user see; it goes with the process, however that ends."""
+    """Hold a lock that other processes of this user see;
+    it goes with the process, however that ends.
+    """
     folder = root() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     # For reading, so that a lock made by root (through sudo) can be held by its user as well.
@@ -65,7 +68,9 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _unless_gone(_: object, __: str, problem: tuple[type[BaseException], BaseException, object]) -> None:
+def _unless_gone(
+    _: object, __: str, problem: tuple[type[BaseException], BaseException, object]
+) -> None:
     if not isinstance(problem[1], FileNotFoundError):
         raise problem[1]
 
@@ -73,7 +78,8 @@ def _unless_gone(_: object, __: str, problem: tuple[type[BaseException], BaseExc
 def remove_later(path: Path) -> None:
     """Remove a folder while the command goes on: many small files take minutes on a slow disk.
 
-    It is renamed at once, so that nobody finds it half there; what an interrupted removal left goes with it.
+    It is renamed at once, so that nobody finds it half there; what an interrupted removal left goes
+    with it.
     """
     if path.is_dir():
         path.rename(path.with_name(f".removing-{path.name}-{os.getpid()}"))
@@ -81,7 +87,9 @@ def remove_later(path: Path) -> None:
     if leftovers:
         nowhere = subprocess.DEVNULL
         command = ["nice", "-n", "19", "rm", "-rf", *leftovers]
-        subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+        subprocess.Popen(
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True
+        )
 
 
 def digest(*parts: str | bytes) -> str:

@@ -1,4 +1,6 @@
-"""A cluster for tests and the demo, as one object: the same code behind the command line and the tests."""
+"""A cluster for tests and the demo, as one object:
+the same code behind the command line and the tests.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,18 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cluster import addons, archive, borrowed, builder, cache, engines, imageset, shell, toolchain, versions
+from cluster import (
+    addons,
+    archive,
+    borrowed,
+    builder,
+    cache,
+    engines,
+    imageset,
+    shell,
+    toolchain,
+    versions,
+)
 from cluster.ahead import side_by_side
 from cluster.console import say
 from cluster.errors import ClusterError
@@ -52,26 +65,34 @@ class Cluster:
         if not self.provider.creates and self.choice.context:
             return
         raise ClusterError(
-            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id that `up` "
-            f"left in {self.state.folder}, so this is not a cluster to test in",
+            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id "
+            f"that `up` left in {self.state.folder}, so this is not a cluster to test in",
             f"python -m cluster up --name {self.name}",
         )
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002 - as subprocess
         """Run kubectl against this cluster, and no other, and return what it printed."""
         if not self.kubeconfig.is_file():
-            raise ClusterError(f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}")
-        return shell.run([*toolchain.kubectl(self.kubeconfig), *args], stdin=input, check=check).stdout
+            raise ClusterError(
+                f"cluster {self.name!r} is not up", f"python -m cluster up --name {self.name}"
+            )
+        return shell.run(
+            [*toolchain.kubectl(self.kubeconfig), *args], stdin=input, check=check
+        ).stdout
 
     # -- ahead --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Compile, fetch and build, side by side, what `up` and `install_operator` need; start nothing."""
+        """Compile, fetch and build, side by side,
+        what `up` and `install_operator` need; start nothing.
+        """
         if self._done_by_root("prepare"):
             return
         say(f"preparing for provider {self.provider.name}, because {self.choice.reason}")
         side_by_side(
-            lambda: toolchain.compile_all(*self.provider.modules()), self._prepare_images, toolchain.prepare
+            lambda: toolchain.compile_all(*self.provider.modules()),
+            self._prepare_images,
+            toolchain.prepare,
         )
 
     def _prepare_images(self) -> None:
@@ -86,8 +107,8 @@ class Cluster:
     def up(self, *, controller_qps: int | None = None) -> None:
         """Bring the cluster up with DNS and Prometheus; what is there already is kept.
 
-        `controller_qps` is how often a second Kubernetes' controllers may ask; only a native cluster can be
-        told. None leaves their own default.
+        `controller_qps` is how often a second Kubernetes' controllers may ask; only a native
+        cluster can be told. None leaves their own default.
         """
         told = [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
         if self._done_by_root("up", *told):
@@ -100,7 +121,10 @@ class Cluster:
                 "leave out --controller-qps, or add --provider native",
             )
         with cache.lock(f"cluster-{self.name}"):
-            say(f"cluster {self.name!r}: provider {self.choice.provider}, because {self.choice.reason}")
+            say(
+                f"cluster {self.name!r}: provider {self.choice.provider}, because "
+                f"{self.choice.reason}"
+            )
             self.provider.up()
             if not self.provider.creates:
                 borrowed.enter(self.kubectl, self.state)
@@ -116,7 +140,9 @@ class Cluster:
             say(f"cluster {self.name!r} is up:  export KUBECONFIG={self.kubeconfig}")
 
     def _done_by_root(self, *arguments: str) -> bool:
-        """Hand work that takes root to a root process of its own; tell whether that was necessary."""
+        """Hand work that takes root to a root process of its own;
+        tell whether that was necessary.
+        """
         if self.provider.name != "native" or host.is_root():
             return False
         if arguments[0] == "up":
@@ -125,7 +151,9 @@ class Cluster:
         return True
 
     def _give_to_caller(self) -> None:
-        """Let the user who called sudo read the records, and use the cache with another provider."""
+        """Let the user who called sudo read the records,
+        and use the cache with another provider.
+        """
         folder = self.state.folder
         shared = list(cache.root().iterdir())
         host.give_to_caller(folder, self.kubeconfig, *folder.glob("*.json"), cache.root(), *shared)
@@ -134,7 +162,11 @@ class Cluster:
         """Leave the same random id in the cluster and in the state folder."""
         record = self.state.read("cluster")
         identity = record.get("id") or secrets.token_hex(8)
-        known = {"provider": self.provider.name, "context": self.choice.context, "registry": self.registry}
+        known = {
+            "provider": self.provider.name,
+            "context": self.choice.context,
+            "registry": self.registry,
+        }
         self.state.write("cluster", {"id": identity, **known})
         marker = {
             "apiVersion": "v1",
@@ -145,7 +177,11 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f-", input=json.dumps(marker))
 
     def _marker(self) -> str:
-        return borrowed.marker(self.kubectl, check=False).get("id", "") if self.kubeconfig.is_file() else ""
+        return (
+            borrowed.marker(self.kubectl, check=False).get("id", "")
+            if self.kubeconfig.is_file()
+            else ""
+        )
 
     def _install_dns(self) -> None:
         self._load_compiled(COREDNS, toolchain.kubernetes())
@@ -172,7 +208,9 @@ class Cluster:
     # -- gateway ------------------------------------------------------------------------------
 
     def install_gateway(self) -> None:
-        """Install the Gateway API with Traefik and a Gateway named `public`, in the namespace `gateway`."""
+        """Install the Gateway API with Traefik and a Gateway named `public`,
+        in the namespace `gateway`.
+        """
         if self._done_by_root("gateway"):
             return
         with cache.lock(f"cluster-{self.name}"):
@@ -182,7 +220,9 @@ class Cluster:
     # -- images -------------------------------------------------------------------------------
 
     def build_images(self, *names: str) -> None:
-        """Build images, those of the operator and the predictor by default, and load what changed."""
+        """Build images, those of the operator and the predictor by default,
+        and load what changed.
+        """
         if self._done_by_root("images", *names):
             return
         with cache.lock(f"cluster-{self.name}"):
@@ -213,7 +253,9 @@ class Cluster:
     # -- operator -----------------------------------------------------------------------------
 
     def install_operator(self, *values: str) -> None:
-        """Build what changed and install the operator by its chart; `values` are more `--set` arguments."""
+        """Build what changed and install the operator by its chart;
+        `values` are more `--set` arguments.
+        """
         # Helm refuses an upgrade while another one goes on.
         with cache.lock(f"operator-{self.name}"):
             self._install_operator(values)
@@ -224,9 +266,12 @@ class Cluster:
             borrowed.note_operator(self.state, self.kubeconfig)
         ours = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
         images = {part: self._pulled(image.reference) for part, image in ours.items()}
-        # The tag stays when the image changes; the annotation does not, so the operator's pod is replaced.
+        # The tag stays when the image changes; the annotation does not, so the operator's pod is
+        # replaced.
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
-        addons.install_operator(self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values])
+        addons.install_operator(
+            self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values]
+        )
 
     # -- down ---------------------------------------------------------------------------------
 
@@ -275,11 +320,13 @@ def provider_for(choice: Choice, state: State, registry: str) -> Provider:
     return Kind(state) if choice.provider == "kind" else Native(state)
 
 
-def cluster_for(name: str, provider: str = "auto", context: str = "", registry: str = "") -> Cluster:
+def cluster_for(
+    name: str, provider: str = "auto", context: str = "", registry: str = ""
+) -> Cluster:
     """Describe the cluster of this name; nothing is started before `up`.
 
-    `provider` is auto, native, kind or existing; `context` names a context of your own kubeconfig and means
-    `existing`; `registry` is where your own cluster pulls our images from.
+    `provider` is auto, native, kind or existing; `context` names a context of your own kubeconfig
+    and means `existing`; `registry` is where your own cluster pulls our images from.
     """
     state = State(checked(name))
     record = state.read("cluster")
@@ -290,6 +337,9 @@ def cluster_for(name: str, provider: str = "auto", context: str = "", registry: 
     if remembered and choice.provider != remembered:
         raise ClusterError(
             f"cluster {name!r} was made with provider {remembered!r}, not {choice.provider!r}",
-            f"choose another --name, or first: python -m cluster down --name {name} --provider {remembered}",
+            (
+                f"choose another --name, or first: python -m cluster down --name {name} --provider "
+                f"{remembered}"
+            ),
         )
     return Cluster(state, choice, registry or str(record.get("registry", "")))

@@ -8,7 +8,10 @@ from cluster.native.host import install_packages
 
 def docker_answers() -> bool:
     """Tell whether a Docker daemon answers, not only the client."""
-    return shell.has("docker") and shell.run(["docker", "info"], check=False, timeout=30).returncode == 0
+    return (
+        shell.has("docker")
+        and shell.run(["docker", "info"], check=False, timeout=30).returncode == 0
+    )
 
 
 def engine(provider: str) -> str:

@@ -12,13 +12,24 @@ from cluster.console import say
 from cluster.errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "serving", "training", "contract", "crds")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "operator",
+    "serving",
+    "training",
+    "contract",
+    "crds",
+)
 KEEP = 2
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours: its name in the cluster, its Dockerfile and the paths that it is built from."""
+    """An image of ours: its name in the cluster,
+    its Dockerfile and the paths that it is built from.
+    """
 
     reference: str
     dockerfile: str
@@ -34,7 +45,9 @@ class Image:
         found = [REPOSITORY / self.dockerfile]
         for name in self.inputs:
             path = REPOSITORY / name
-            found += [path] if path.is_file() else [file for file in path.rglob("*") if _wanted(file)]
+            found += (
+                [path] if path.is_file() else [file for file in path.rglob("*") if _wanted(file)]
+            )
         return sorted(found)
 
     def check(self) -> None:
@@ -46,7 +59,9 @@ class Image:
 
 
 OPERATOR = Image(
-    "modelrelease-operator:dev", "Dockerfile.operator", ("locks/operator.txt", "locks/build.txt", *SOURCES)
+    "modelrelease-operator:dev",
+    "Dockerfile.operator",
+    ("locks/operator.txt", "locks/build.txt", *SOURCES),
 )
 SERVING = Image(
     "modelrelease-serving:dev",
@@ -55,9 +70,13 @@ SERVING = Image(
 )
 
 TRAINING = Image(
-    "modelrelease-training:dev", "Dockerfile.training", ("locks/training.txt", "locks/build.txt", *SOURCES)
+    "modelrelease-training:dev",
+    "Dockerfile.training",
+    ("locks/training.txt", "locks/build.txt", *SOURCES),
 )
-DRIFT = Image("modelrelease-drift:dev", "Dockerfile.drift", ("locks/drift.txt", "locks/build.txt", *SOURCES))
+DRIFT = Image(
+    "modelrelease-drift:dev", "Dockerfile.drift", ("locks/drift.txt", "locks/build.txt", *SOURCES)
+)
 IMAGES = {"serving": SERVING, "operator": OPERATOR, "training": TRAINING, "drift": DRIFT}
 USUAL = ("serving", "operator")
 """What every cluster with the operator needs."""
@@ -68,7 +87,9 @@ def _wanted(file: Path) -> bool:
 
 
 def built(image: Image, tool: str) -> tuple[Path, str]:
-    """Return an image's archive and key, building it if nothing with these inputs was built before."""
+    """Return an image's archive and key,
+    building it if nothing with these inputs was built before.
+    """
     image.check()
     files = image.files()
     key = cache.digest(cache.digest_of_files(REPOSITORY, files), builder.base_key(tool), tool)
@@ -81,7 +102,9 @@ def built(image: Image, tool: str) -> tuple[Path, str]:
                 context = Path(folder)
                 for name in image.inputs:
                     if (REPOSITORY / name).is_dir():
-                        (context / name).mkdir()  # a folder may be empty, and COPY wants it all the same
+                        (
+                            context / name
+                        ).mkdir()  # a folder may be empty, and COPY wants it all the same
                 for file in files:
                     copy = context / file.relative_to(REPOSITORY)
                     copy.parent.mkdir(parents=True, exist_ok=True)

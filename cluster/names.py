@@ -19,14 +19,19 @@ def checked(name: str) -> str:
     if NAME.fullmatch(name):
         return name
     raise ClusterError(
-        f"cluster name {name!r}: 1 to 20 of a-z, 0-9 and '-', beginning with a letter, not ending in '-'",
+        (
+            f"cluster name {name!r}: 1 to 20 of a-z, 0-9 and '-', beginning with a letter, not "
+            "ending in '-'"
+        ),
         "choose another with --name, for example --name dev",
     )
 
 
 @dataclass(frozen=True)
 class Subnets:
-    """The addresses of one native cluster: a /16 of its own, cut into node link, Services and pods."""
+    """The addresses of one native cluster:
+    a /16 of its own, cut into node link, Services and pods.
+    """
 
     index: int
 
@@ -83,7 +88,10 @@ def free_subnets(name: str, taken: Iterable[IPv4Network]) -> Subnets:
         if not any(candidate.all.overlaps(network) for network in used):
             return candidate
     raise ClusterError(
-        f"cluster {name!r}: each of the {SUBNETS} subnets 10.{FIRST_OCTET}.0.0/16 and up is routed elsewhere",
+        (
+            f"cluster {name!r}: each of the {SUBNETS} subnets 10.{FIRST_OCTET}.0.0/16 and up is "
+            "routed elsewhere"
+        ),
         "remove clusters that you no longer use: python -m cluster down --name NAME",
     )
 

@@ -24,7 +24,9 @@ def text(command: Command) -> str:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Build a child's environment: ours, the system folders on PATH, and `extra`."""
     folders = os.environ.get("PATH", "").split(os.pathsep)
-    folders += [folder for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/bin") if folder not in folders]
+    folders += [
+        folder for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/bin") if folder not in folders
+    ]
     return {**os.environ, "PATH": os.pathsep.join(folders), **(extra or {})}
 
 
@@ -80,7 +82,9 @@ def output(command: Command) -> str:
 def failure(command: Command, code: int, words: str) -> ClusterError:
     """Describe a command that failed by its code and the end of what it printed."""
     tail = "\n".join(f"    {line}" for line in words.strip().splitlines()[-15:])
-    return ClusterError(f"`{text(command)}` ended with code {code}:\n{tail or '    (it printed nothing)'}")
+    return ClusterError(
+        f"`{text(command)}` ended with code {code}:\n{tail or '    (it printed nothing)'}"
+    )
 
 
 def stream(

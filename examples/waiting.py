@@ -27,7 +27,12 @@ def _in_words(seen: Any) -> str:
 
 
 def wait_until(
-    what: str, look: Callable[[], T], done: Callable[[T], bool], *, within: float, every: float = 0.5
+    what: str,
+    look: Callable[[], T],
+    done: Callable[[T], bool],
+    *,
+    within: float,
+    every: float = 0.5,
 ) -> T:
     """Return the first look that is `done`; raise with the last one when the time is over."""
     end = time.monotonic() + within

@@ -1,10 +1,10 @@
 """A fake of the API server, for what a real one cannot be asked to do at will.
 
-It refuses one write of one kind, ends a watch without a word, and counts every request. It knows uids,
-resource versions, generations, server-side apply as far as one manager needs it, preconditions, selectors,
-watches with bookmarks, and the status subresource. It checks no schema, has no admission and no
-garbage collector: what must hold on a real API server is tested in tests/cluster. A kubelet of a few lines
-makes the pods of Deployments.
+It refuses one write of one kind, ends a watch without a word, and counts every request. It knows
+uids, resource versions, generations, server-side apply as far as one manager needs it,
+preconditions, selectors, watches with bookmarks, and the status subresource. It checks no schema,
+has no admission and no garbage collector: what must hold on a real API server is tested in
+tests/cluster. A kubelet of a few lines makes the pods of Deployments.
 """
 
 import asyncio
@@ -153,7 +153,13 @@ class ApiServer:
         if plural not in KINDS or plural in self.absent:
             return _refused(404, "the server could not find the requested resource")
         watching = request.query.get("watch") == "true"
-        verb = "WATCH" if watching else "LIST" if request.method == "GET" and not name else request.method
+        verb = (
+            "WATCH"
+            if watching
+            else "LIST"
+            if request.method == "GET" and not name
+            else request.method
+        )
         what = f"{plural}/status" if status else plural
         self.requests[f"{verb} {what}"] += 1
         body = json.loads(await request.text() or "null") or {}
@@ -163,7 +169,9 @@ class ApiServer:
             return await self._watch(request, plural, namespace)
         key = (plural, namespace or "", name)
         answers: dict[str, Callable[[], web.Response]] = {
-            "GET": lambda: web.json_response(self.objects[key]) if key in self.objects else _missing(key),
+            "GET": lambda: (
+                web.json_response(self.objects[key]) if key in self.objects else _missing(key)
+            ),
             "LIST": lambda: self._list(request, plural, namespace),
             "PATCH": lambda: self._patch(request, key, body, status=status),
             "POST": lambda: self._create(plural, namespace or "", body),
@@ -184,7 +192,9 @@ class ApiServer:
             {"apiVersion": version, "kind": f"{kind}List", "metadata": meta, "items": items}
         )
 
-    async def _watch(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
+    async def _watch(
+        self, request: web.Request, plural: str, namespace: str | None
+    ) -> web.StreamResponse:
         chosen = _selected(request.query.get("labelSelector", ""))
         since = int(request.query.get("resourceVersion") or 0)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -203,7 +213,10 @@ class ApiServer:
                     told = await asyncio.wait_for(queue.get(), 20)
                 except TimeoutError:
                     meta = {"resourceVersion": str(next(self._serial))}
-                    told = {"type": "BOOKMARK", "object": {"kind": KINDS[plural][1], "metadata": meta}}
+                    told = {
+                        "type": "BOOKMARK",
+                        "object": {"kind": KINDS[plural][1], "metadata": meta},
+                    }
                 if told.get("end") or plural in self.silent:
                     return response
                 obj = told["object"]
@@ -227,21 +240,31 @@ class ApiServer:
             return _missing(key)
         if before is None and meta.get("uid"):
             return _refused(
-                409, "uid mismatch: the provided object specified uid, and no existing object was found"
+                409,
+                "uid mismatch: the provided object specified uid, and no existing object was found",
             )
         read = meta.get("resourceVersion")
         if before and read and read != before["metadata"]["resourceVersion"]:
             return _refused(
                 409, "the object has been modified; please apply your changes to the latest version"
             )
-        if before and not status and meta.get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
-            # As a real API server has it. To the uid in what is applied to a status it pays no heed.
-            return _refused(422, f'metadata.uid: Invalid value: "{meta["uid"]}": field is immutable')
+        if (
+            before
+            and not status
+            and meta.get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]
+        ):
+            # As a real API server has it. To the uid in what is applied to a status it pays no
+            # heed.
+            return _refused(
+                422, f'metadata.uid: Invalid value: "{meta["uid"]}": field is immutable'
+            )
         if status:
             after = {**(before or {}), "status": body["status"]}
         else:
             kept = {name: meta[name] for name in meta if name not in ("uid", "resourceVersion")}
-            owners = _owners((before or {}).get("metadata", {}), kept, merge="merge" in request.content_type)
+            owners = _owners(
+                (before or {}).get("metadata", {}), kept, merge="merge" in request.content_type
+            )
             if sum(bool(each.get("controller")) for each in owners) > 1:
                 return _refused(422, "Only one reference can have Controller set to true")
             merged = _merged((before or {}).get("metadata", {}), kept) | {"ownerReferences": owners}
@@ -296,7 +319,10 @@ class ApiServer:
 
     def _drop(self, key: Key, *, told: bool = True) -> None:
         gone = self.objects.pop(key)
-        gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(next(self._serial))}}
+        gone = {
+            **gone,
+            "metadata": {**gone["metadata"], "resourceVersion": str(next(self._serial))},
+        }
         if told:
             self._tell(key[0], "DELETED", gone)
         if key[0] == "deployments":
@@ -313,7 +339,9 @@ class ApiServer:
             queue.put_nowait(told)
 
     async def _run_pods(self) -> None:
-        """Make, start and remove the pods of Deployments, as their controllers and kubelets would."""
+        """Make, start and remove the pods of Deployments,
+        as their controllers and kubelets would.
+        """
         while True:
             await asyncio.sleep(0.05)
             dirty, self._dirty = self._dirty, set()
@@ -323,9 +351,10 @@ class ApiServer:
 
     def _scale(self, key: Key, deployment: Object) -> None:
         mine = [
-            pod for pod in self.objects
-            if pod[0] == "pods" and pod[1] == key[1] and self.objects[pod]["metadata"]["of"] == key[2]
-        ]  # fmt: skip
+            pod
+            for pod, obj in self.objects.items()
+            if pod[:2] == ("pods", key[1]) and obj["metadata"]["of"] == key[2]
+        ]
         wanted = deployment["spec"]["replicas"]
         for pod in mine[wanted:]:
             self._drop(pod)
@@ -333,7 +362,11 @@ class ApiServer:
             name = f"{key[2]}-{next(self._serial)}"
             labels = deployment["spec"]["template"]["metadata"]["labels"]
             self.put(
-                "Pod", name, key[1], metadata={"labels": labels, "of": key[2]}, status=self._pod_status()
+                "Pod",
+                name,
+                key[1],
+                metadata={"labels": labels, "of": key[2]},
+                status=self._pod_status(),
             )
         status = {"observedGeneration": deployment["metadata"]["generation"]}
         after = {**deployment, "status": status}
@@ -404,13 +437,17 @@ def _selected(selector: str) -> Callable[[Object], bool]:
 
     def chosen(obj: Object) -> bool:
         labels = obj["metadata"].get("labels") or {}
-        return all(labels.get(key) == value if sign else key in labels for key, sign, value in asked)
+        return all(
+            labels.get(key) == value if sign else key in labels for key, sign, value in asked
+        )
 
     return chosen
 
 
 def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
-    """Return what one manager's apply makes of an object: mappings are merged, the rest is replaced."""
+    """Return what one manager's apply makes of an object:
+    mappings are merged, the rest is replaced.
+    """
     result = dict(before)
     for key, value in after.items():
         old = result.get(key)
@@ -425,7 +462,11 @@ def _owners(before: Object, asked: Object, *, merge: bool) -> list[Object]:
     if "ownerReferences" not in asked:
         return list(before.get("ownerReferences", ()))
     mine = {each["uid"] for each in asked["ownerReferences"]}
-    kept = [] if merge else [each for each in before.get("ownerReferences", ()) if each["uid"] not in mine]
+    kept = (
+        []
+        if merge
+        else [each for each in before.get("ownerReferences", ()) if each["uid"] not in mine]
+    )
     return [*kept, *asked["ownerReferences"]]
 
 
@@ -434,5 +475,11 @@ def _missing(key: Key) -> web.Response:
 
 
 def _refused(code: int, message: str) -> web.Response:
-    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": message,
+        "code": code,
+    }
     return web.json_response(status, status=code)

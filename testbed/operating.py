@@ -44,7 +44,9 @@ class Clock:
 
 @dataclass
 class Measured:
-    """Stands where Prometheus does: every pod's counters grow by 500 a look, the canary's with errors."""
+    """Stands where Prometheus does: every pod's counters grow by 500 a look,
+    the canary's with errors.
+    """
 
     server: ApiServer
     errors: float = 0.0
@@ -58,12 +60,17 @@ class Measured:
         canary, _stable = of.metrics
         found: list[Counter] = []
         for pod in self.server.of("Pod"):
-            revision, name = pod["metadata"]["labels"][names.LABEL_REVISION], pod["metadata"]["name"]
+            revision, name = (
+                pod["metadata"]["labels"][names.LABEL_REVISION],
+                pod["metadata"]["name"],
+            )
             total = self.looks * 500
             bad = round(total * self.errors) if revision == canary else 0
             codes = (("200", total - bad), ("500", bad))
             found += [Counter(revision=revision, pod=name, code=code, value=n) for code, n in codes]
-            found += [Counter(revision=revision, pod=name, bound=bound, value=total) for bound in BOUNDS]
+            found += [
+                Counter(revision=revision, pod=name, bound=bound, value=total) for bound in BOUNDS
+            ]
         return tuple(found)
 
 
@@ -91,7 +98,9 @@ class Operating:
     reporters: dict[str, Reporter] = field(default_factory=dict)
 
     async def once(self, name: str = "qna") -> timedelta | None:
-        """Make one pass, over what the watches have told by now; let the time pass that it asks for."""
+        """Make one pass, over what the watches have told by now;
+        let the time pass that it asks for.
+        """
         await self.caught_up()
         if self.server.has("ModelRelease", name):
             self.kube.release_told(self.server.get("ModelRelease", name))
@@ -102,7 +111,9 @@ class Operating:
         self.clock.now += requeue or timedelta(seconds=1)
         return requeue
 
-    async def until(self, what: Callable[[Object], bool], name: str = "qna", *, passes: int = 100) -> Object:
+    async def until(
+        self, what: Callable[[Object], bool], name: str = "qna", *, passes: int = 100
+    ) -> Object:
         """Make passes until a status is as wanted; return it."""
         for _ in range(passes):
             await self.once(name)
@@ -130,7 +141,8 @@ class Operating:
                         )
                     )
                     is None
-                    or int(known["metadata"]["resourceVersion"]) < int(obj["metadata"]["resourceVersion"])
+                    or int(known["metadata"]["resourceVersion"])
+                    < int(obj["metadata"]["resourceVersion"])
                 )
                 for kind in WATCHED
                 for obj in self.server.of(kind)
@@ -138,7 +150,8 @@ class Operating:
             or any(
                 len(self.kube.stores[kind])
                 > sum(
-                    names.LABEL_RELEASE in (it["metadata"].get("labels") or {}) for it in self.server.of(kind)
+                    names.LABEL_RELEASE in (it["metadata"].get("labels") or {})
+                    for it in self.server.of(kind)
                 )
                 for kind in WATCHED
             )
@@ -154,7 +167,10 @@ class Operating:
     def annotate(self, name: str = "qna", **notes: str) -> None:
         release = self.server.get("ModelRelease", name)
         told = {f"{names.GROUP}/{key}": text for key, text in notes.items()}
-        meta = {**release["metadata"], "annotations": {**release["metadata"]["annotations"], **told}}
+        meta = {
+            **release["metadata"],
+            "annotations": {**release["metadata"]["annotations"], **told},
+        }
         self.server.put("ModelRelease", name, metadata=meta, spec=release["spec"])
 
     async def serves(self, version: str = "1", name: str = "qna", **parts: Any) -> Object:
@@ -167,7 +183,9 @@ class Operating:
         await self.serves("1", **parts)
         self.release("2", **parts)
         return await self.until(
-            lambda it: it.get("phase") == "Progressing" and it["canary"].get("stepSince") is not None
+            lambda it: (
+                it.get("phase") == "Progressing" and it["canary"].get("stepSince") is not None
+            )
         )
 
     def routed(self, name: str = "qna") -> str | None:

@@ -19,7 +19,9 @@ SOON_SURE: dict[str, Any] = {
     "interval": "3s",
     "gates": [{"name": "errors", "errorRate": {"margin": {"ratio": 1.25, "points": 2}}}],
 }
-"""A wide margin: a few hundred requests are evidence enough. For tests that are not about evidence."""
+"""A wide margin: a few hundred requests are evidence enough.
+For tests that are not about evidence.
+"""
 
 FAST: dict[str, Any] = {
     "serving": {"replicas": 2, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}},
@@ -33,7 +35,9 @@ FAST: dict[str, Any] = {
 """A spec that is decided as fast as the evidence allows."""
 
 OFTEN: dict[str, Any] = {"metadata": {"annotations": {"prometheus.io/scrape-interval": "2s"}}}
-"""A pod template for tests that are not about evidence: the usual 15 s would only make them wait."""
+"""A pod template for tests that are not about evidence:
+the usual 15 s would only make them wait.
+"""
 
 Object = dict[str, Any]
 
@@ -66,7 +70,9 @@ class Release:
         """Wait until a version is stable and nothing goes on."""
         self.wait(
             f"version {version} to be stable",
-            lambda status: status.get("phase") == "Stable" and _version(status, "stable") == version,
+            lambda status: (
+                status.get("phase") == "Stable" and _version(status, "stable") == version
+            ),
             within=within,
         )
 
@@ -104,17 +110,28 @@ class Release:
 
     @cached_property
     def _api(self) -> CustomObjectsApi:
-        """A client of our own: a kubectl for each look of many waiting threads would take a core."""
+        """A client of our own: a kubectl for each look of many waiting threads would take a
+        core.
+        """
         return CustomObjectsApi(new_client_from_config(str(self.cluster.kubeconfig)))
 
     def read(self, kind: str, name: str) -> Object:
-        found: Object = json.loads(self.cluster.kubectl("get", kind, name, "-n", self.space, "-o", "json"))
+        found: Object = json.loads(
+            self.cluster.kubectl("get", kind, name, "-n", self.space, "-o", "json")
+        )
         return found
 
     def items(self, kind: str) -> list[Object]:
         """Return everything of a kind that belongs to the release."""
         raw = self.cluster.kubectl(
-            "get", kind, "-n", self.space, "-l", f"modelrelease.dev/release={self.name}", "-o", "json"
+            "get",
+            kind,
+            "-n",
+            self.space,
+            "-l",
+            f"modelrelease.dev/release={self.name}",
+            "-o",
+            "json",
         )
         found: list[Object] = json.loads(raw)["items"]
         return found
@@ -142,7 +159,9 @@ class Release:
         return [event["reason"] for event in self._events()]
 
     def events(self) -> str:
-        return "\n".join(f"{event['type']} {event['reason']}: {event['message']}" for event in self._events())
+        return "\n".join(
+            f"{event['type']} {event['reason']}: {event['message']}" for event in self._events()
+        )
 
     def _events(self) -> list[Object]:
         raw = self.cluster.kubectl(
@@ -155,27 +174,31 @@ class Release:
 
     def operator_log(self) -> str:
         return self.cluster.kubectl(
-            "logs", "-n", OPERATOR_SPACE, "-l", "app.kubernetes.io/name=modelrelease-operator", "--tail=40",
+            "logs", "-n", OPERATOR_SPACE, "-l", "app.kubernetes.io/name=modelrelease-operator",
+            "--tail=40",
             check=False,
         )  # fmt: skip
 
     def load(self, rps: float = 50, shifts: Mapping[str, float] | None = None) -> None:
         """Start clients that call the main Service, and wait until they do.
 
-        `shifts` moves features by so many standard deviations. Clients that run already read it after
-        `kit.restart`.
+        `shifts` moves features by so many standard deviations. Clients that run already read it
+        after `kit.restart`.
         """
         url = f"http://{self.host or f'{self.name}.{self.space}'}/predict"
         clients = kit.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
         kit.apply(self.cluster, *clients)
-        self.cluster.kubectl("rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s")
+        self.cluster.kubectl(
+            "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
+        )
 
     def stats(self) -> kit.LoadStats:
         return kit.LoadStats.read(self.cluster, self.space)
 
     @contextmanager
     def no_request_lost(self, *, except_by: tuple[str, ...] = ()) -> Iterator[None]:
-        """Check that every request sent meanwhile was answered, resets and refused connections included.
+        """Check that every request sent meanwhile was answered, resets and refused connections
+        included.
 
         `except_by` names versions whose own wrong answers are expected.
         """

@@ -1,9 +1,10 @@
-"""A small fake world for the state machine: pods that take time, clients that call, counters that grow.
+"""A small fake world for the state machine: pods that take time, clients that call, counters that
+grow.
 
 It stands in for a cluster only in tests of pure code. It can fail in the ways that a cluster does:
-Prometheus stops answering or misses a pod, pods do not start or start anew, the operator dies between
-acting and remembering. What the operator remembers goes through JSON at every pass, so every test
-here is also one of an operator that is restarted at every pass.
+Prometheus stops answering or misses a pod, pods do not start or start anew, the operator dies
+between acting and remembering. What the operator remembers goes through JSON at every pass, so
+every test here is also one of an operator that is restarted at every pass.
 """
 
 import json
@@ -65,7 +66,9 @@ class Behaviour:
     blocked: str | None = None
     """What the cluster lacks: new pods do not start."""
     crashes_after: float | None = None
-    """Mean seconds after which a ready pod's process dies; the kubelet starts it anew, ever later."""
+    """Mean seconds after which a ready pod's process dies;
+    the kubelet starts it anew, ever later.
+    """
     scraped: bool = True
 
 
@@ -192,7 +195,9 @@ class World:
 
     def ask(self, **parts: Any) -> "World":
         """Change parts of the spec, such as `paused=True`."""
-        raw = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+        raw = self.spec.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+        )
         self.spec = ReleaseSpec.parse({**raw, **parts})
         return self
 
@@ -233,7 +238,9 @@ class World:
         mean = behaviour.crashes_after
         if mean and pod.ready and self.random.random() < seconds / mean:
             pod.ready = False
-            pod.ready_at = self.now + timedelta(seconds=4 + BACK_OFF[min(pod.ends, len(BACK_OFF) - 1)])
+            pod.ready_at = self.now + timedelta(
+                seconds=4 + BACK_OFF[min(pod.ends, len(BACK_OFF) - 1)]
+            )
             pod.counters.clear()
             pod.ends += 1
 
@@ -253,7 +260,9 @@ class World:
             crashes={pod.name: pod.ends for pod in pods if pod.ends},
             track=self.tracks.get(name) if name in self.pods else None,
             runs=self.known.get(name) if name in self.pods and self.status.stable is None else None,
-            crash="container predictor ended with exit code 139" if any(pod.ends for pod in pods) else None,
+            crash="container predictor ended with exit code 139"
+            if any(pod.ends for pod in pods)
+            else None,
         )
 
     def _metrics(self) -> tuple[Counter, ...] | MetricsUnavailable:
@@ -284,7 +293,11 @@ class World:
     def _scraped(self) -> Iterator[tuple[str, Pod]]:
         for revision, pods in self.pods.items():
             for pod in pods:
-                if pod.ready and pod.name not in self.unscraped and self.behaviour(revision).scraped:
+                if (
+                    pod.ready
+                    and pod.name not in self.unscraped
+                    and self.behaviour(revision).scraped
+                ):
                     yield revision, pod
 
     def _answers(self) -> dict[str, QueryResult]:
@@ -298,7 +311,11 @@ class World:
             return {gate.name: away for gate in gates}
         canary, stable = pair
         query_scope = QueryScope(
-            namespace="ml", release=RELEASE, canary=canary, stable=stable, interval=self.spec.analysis.period
+            namespace="ml",
+            release=RELEASE,
+            canary=canary,
+            stable=stable,
+            interval=self.spec.analysis.period,
         )
         arms = {canary.revision: "canary", stable.revision: "stable"}
         rows = [
@@ -331,7 +348,9 @@ class World:
 
     def _new_pod(self, revision: str) -> Pod:
         serial = self.started[revision] = self.started.get(revision, 0) + 1
-        return Pod(name=f"{revision}-{serial}", ready_at=self.now + timedelta(seconds=self.start_seconds))
+        return Pod(
+            name=f"{revision}-{serial}", ready_at=self.now + timedelta(seconds=self.start_seconds)
+        )
 
     def _serve(self, requests: int) -> None:
         names = sorted(self.routed or ())
@@ -400,8 +419,12 @@ QUICK: dict[str, Any] = {
 
 
 def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
-    """Build a world in which nothing has started; `canary` overrides parts of QUICK's (None: leaves out)."""
-    parts = {name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes}
+    """Build a world in which nothing has started;
+    `canary` overrides parts of QUICK's (None: leaves out).
+    """
+    parts = {
+        name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes
+    }
     overridden: dict[str, Any] = {**QUICK["canary"], **(canary or {})}
     asked = {name: value for name, value in overridden.items() if value is not None}
     spec = a_spec(**(QUICK | parts | {"canary": asked}))

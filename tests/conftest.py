@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.mlflow_server import mlflow_server
 
-# A shell's background job ignores SIGINT, and the processes that tests start and interrupt would too.
+# A shell's background job ignores SIGINT, and the processes that tests start and interrupt would
+# too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,6 @@
-"""Documents close: what code and documents refer to is there, and words mean the same everywhere."""
+"""Documents close: what code and documents refer to is there,
+and words mean the same everywhere.
+"""
 
 import re
 from collections.abc import Iterator
@@ -64,7 +66,9 @@ def test_every_record_that_is_named_by_its_number_exists():
     lost = []
     for path in files(*CODE, ".md"):
         numbers = RECORD.findall(path.read_text(errors="ignore"))
-        lost += [f"{path.relative_to(ROOT)}: {number}" for number in numbers if number not in records]
+        lost += [
+            f"{path.relative_to(ROOT)}: {number}" for number in numbers if number not in records
+        ]
     assert not lost
 
 

@@ -25,11 +25,18 @@ from modelrelease_serving.settings import variables
 ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = ("operator", "serving", "training", "contract")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OURS = {"modelrelease_operator", "modelrelease_serving", "modelrelease_training", "modelrelease_contract"}
+OURS = {
+    "modelrelease_operator",
+    "modelrelease_serving",
+    "modelrelease_training",
+    "modelrelease_contract",
+}
 
 
 def committed() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
@@ -54,7 +61,11 @@ def test_source_roots_hold_only_packages(root: str):
 def test_the_standard_librarys_operator_wins_from_the_repository_root():
     code = "import operator; print(operator.itemgetter)"
     done = subprocess.run(
-        [sys.executable, "-S", "-E", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-E", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "itemgetter" in done.stdout
@@ -80,7 +91,12 @@ def test_there_is_one_copy_of_the_schema():
 
 def test_versions_agree():
     chart = yaml.safe_load((ROOT / "charts/modelrelease/Chart.yaml").read_text())
-    versions = {PROJECT["version"], modelrelease_operator.__version__, chart["version"], chart["appVersion"]}
+    versions = {
+        PROJECT["version"],
+        modelrelease_operator.__version__,
+        chart["version"],
+        chart["appVersion"],
+    }
     assert len(versions) == 1, versions
 
 
@@ -89,7 +105,9 @@ SETTINGS = ROOT / "docs/reference/settings.md"
 
 def documented() -> dict[str, list[str]]:
     rows = [
-        line.strip("| ").split(" | ") for line in SETTINGS.read_text().splitlines() if line.startswith("| `")
+        line.strip("| ").split(" | ")
+        for line in SETTINGS.read_text().splitlines()
+        if line.startswith("| `")
     ]
     return {row[0].strip("`"): [cell.strip() for cell in row[1:]] for row in rows}
 
@@ -130,13 +148,18 @@ def test_the_chart_sets_only_settings_that_exist():
 HOSTS = [
     ".".join(parts)
     for parts in (
-        ("pypi", "org"), ("files", "pythonhosted", "org"), ("docker", "io"), ("ghcr", "io"), ("quay", "io"),
-        ("gcr", "io"), ("registry", "k8s", "io"), ("public", "ecr", "aws"), ("proxy", "golang", "org"),
-        ("sum", "golang", "org"), ("deb", "debian", "org"), ("registry", "npmjs", "org"), ("dl", "k8s", "io"),
+        ("pypi", "org"), ("files", "pythonhosted", "org"), ("docker", "io"), ("ghcr", "io"),
+        ("quay", "io"),
+        ("gcr", "io"), ("registry", "k8s", "io"), ("public", "ecr", "aws"), ("proxy", "golang",
+        "org"),
+        ("sum", "golang", "org"), ("deb", "debian", "org"), ("registry", "npmjs", "org"), ("dl",
+        "k8s", "io"),
     )
 ]  # fmt: skip
 LOCAL_IMAGE = HOSTS[2] + "/library/"
-"""How container runtimes spell the name of an image that no registry has: nothing is fetched there."""
+"""How container runtimes spell the name of an image that no registry has:
+nothing is fetched there.
+"""
 
 
 def texts() -> Iterator[tuple[Path, int, str]]:
@@ -161,7 +184,9 @@ def test_no_committed_file_names_a_host_to_fetch_from():
 def test_no_committed_file_names_a_folder_of_somebodys_machine():
     homes = "|".join(("home", "work", "Users", "root"))
     pattern = re.compile(rf"(?<![\w.~$}}/-])/(?:{homes})/\w")
-    found = [f"{path}:{number}: {line.strip()}" for path, number, line in texts() if pattern.search(line)]
+    found = [
+        f"{path}:{number}: {line.strip()}" for path, number, line in texts() if pattern.search(line)
+    ]
     assert found == []
 
 
@@ -180,23 +205,41 @@ def needed_by(extra: str) -> frozenset[str]:
         for text in requires(name) or ():
             requirement = Requirement(text)
             marker = requirement.marker
-            wanted = any(marker.evaluate({"extra": each}) for each in (*extras, "")) if marker else True
+            wanted = (
+                any(marker.evaluate({"extra": each}) for each in (*extras, "")) if marker else True
+            )
             if wanted:
                 waiting.append((requirement.name, frozenset(requirement.extras)))
     return frozenset(found)
 
 
 PARTS = [
-    ("operator", ROOT / "operator/modelrelease_operator", {"modelrelease_operator", "modelrelease_contract"}),
-    ("serving", ROOT / "serving/modelrelease_serving", {"modelrelease_serving", "modelrelease_contract"}),
-    ("training", ROOT / "training/modelrelease_training", {"modelrelease_training", "modelrelease_contract"}),
+    (
+        "operator",
+        ROOT / "operator/modelrelease_operator",
+        {"modelrelease_operator", "modelrelease_contract"},
+    ),
+    (
+        "serving",
+        ROOT / "serving/modelrelease_serving",
+        {"modelrelease_serving", "modelrelease_contract"},
+    ),
+    (
+        "training",
+        ROOT / "training/modelrelease_training",
+        {"modelrelease_training", "modelrelease_contract"},
+    ),
     ("", ROOT / "contract/modelrelease_contract", {"modelrelease_contract"}),
 ]
-each_part = pytest.mark.parametrize(("extra", "folder", "own"), PARTS, ids=[it[1].name for it in PARTS])
+each_part = pytest.mark.parametrize(
+    ("extra", "folder", "own"), PARTS, ids=[it[1].name for it in PARTS]
+)
 
 
 OF_DRIFT = ROOT / "training/modelrelease_training/drift"
-"""Has an extra of its own, installed for tests/text alone: tests/text/test_extra.py looks after it."""
+"""Has an extra of its own, installed for tests/text alone:
+tests/text/test_extra.py looks after it.
+"""
 OF_FLOW = ROOT / "training/modelrelease_training/flow"
 """Has an extra of its own, installed for tests/flow alone, which import and run all of it."""
 
@@ -220,7 +263,9 @@ def third_parties(folder: Path) -> dict[str, Path]:
 
 @each_part
 def test_each_part_imports_only_what_its_own_extra_brings(extra: str, folder: Path, own: set[str]):
-    """So that an image with one extra can import its part. To try it in an environment takes minutes."""
+    """So that an image with one extra can import its part.
+    To try it in an environment takes minutes.
+    """
     for module, path in third_parties(folder).items():
         owners = {canonicalize_name(name) for name in packages_distributions()[module]}
         assert owners & (needed_by(extra) | OPTIONAL), (
@@ -254,6 +299,10 @@ def test_each_lock_holds_all_that_its_extra_needs(extra: str):
 
 
 def test_docker_is_given_everything_that_an_image_is_built_from():
-    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     needed = {name for image in IMAGES.values() for name in image.inputs}
     assert {name for name in needed if not {name, name.partition("/")[0]} & allowed} == set()

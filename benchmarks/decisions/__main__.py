@@ -15,11 +15,17 @@ QUICK_RUNS = 100
 def main() -> int:
     """Measure and print; 1 when a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decisions", description=__doc__)
-    parser.add_argument("--runs", type=int, default=None, help="runs of each cell (1000; quick: 100)")
-    parser.add_argument("--quick", action="store_true", help="one weight and fewer runs: under a minute")
+    parser.add_argument(
+        "--runs", type=int, default=None, help="runs of each cell (1000; quick: 100)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one weight and fewer runs: under a minute"
+    )
     parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (1)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    parser.add_argument("--into", type=Path, help="put the tables between the marks of this file as well")
+    parser.add_argument(
+        "--into", type=Path, help="put the tables between the marks of this file as well"
+    )
     asked = parser.parse_args()
     runs = asked.runs or (QUICK_RUNS if asked.quick else 1000)
     report = run(runs=runs, seed=asked.seed, quick=asked.quick)

@@ -9,7 +9,9 @@ import math
 
 
 def most_that_can_be_caught(*, expected_bad: float, tolerated_bad: float, alpha: float) -> float:
-    """Return that test's power, given the errors expected of the sick canary and of one just tolerated."""
+    """Return that test's power, given the errors expected of the sick canary and of one just
+    tolerated.
+    """
     count, below = 0, 0.0
     while 1 - below > alpha:
         below += _poisson(count, tolerated_bad)

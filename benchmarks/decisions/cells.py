@@ -20,11 +20,15 @@ BAKE_POLLS = 60 // POLL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a rule did with the runs of one cell. Medians are over all runs; None: most never came to it."""
+    """What a rule did with the runs of one cell.
+    Medians are over all runs; None: most never came to it.
+    """
 
     rolled_back: float
     promoted: float
-    """Promoted before anything was held against it; without evidence for it, at the end of the hour."""
+    """Promoted before anything was held against it;
+    without evidence for it, at the end of the hour.
+    """
     seconds: float | None
     requests: float | None
     """Canary requests until the rollback."""

@@ -43,7 +43,9 @@ class Condition:
 
 
 def grouped(runs: int, random: np.random.Generator, *, group: int, sticky: bool) -> Counts:
-    """Let requests fail in groups: each group in one arm, or each of its requests routed by itself."""
+    """Let requests fail in groups: each group in one arm,
+    or each of its requests routed by itself.
+    """
     shape, arrivals, cell = (runs, CELL.polls), CELL.rps * POLL, CELL
     good_c = random.poisson(arrivals * cell.weight * (1 - cell.base), shape)
     good_s = random.poisson(arrivals * (1 - cell.weight) * (1 - cell.base), shape)
@@ -65,7 +67,9 @@ def incident(runs: int, random: np.random.Generator) -> Counts:
 
 
 def outage_seen_late(runs: int, random: np.random.Generator, *, lag: float) -> Counts:
-    """Let both arms jump to 20 % bad two to three minutes in, and show stable's counts `lag` seconds late."""
+    """Let both arms jump to 20 % bad two to three minutes in,
+    and show stable's counts `lag` seconds late.
+    """
     polls = np.arange(CELL.polls)
     begins = 120 + 60 * random.random((runs, 1))
 
@@ -77,9 +81,13 @@ def outage_seen_late(runs: int, random: np.random.Generator, *, lag: float) -> C
 
 
 def ramp(runs: int, random: np.random.Generator) -> Counts:
-    """Let both arms go from 0.1 to 1 % bad during the hour, while the weight takes its four steps."""
+    """Let both arms go from 0.1 to 1 % bad during the hour,
+    while the weight takes its four steps.
+    """
     rate = np.linspace(QUIET.base, 10 * QUIET.base, QUIET.polls)
-    weight = np.repeat([step.weight / 100 for step in DEFAULT_STEPS], QUIET.polls // len(DEFAULT_STEPS))
+    weight = np.repeat(
+        [step.weight / 100 for step in DEFAULT_STEPS], QUIET.polls // len(DEFAULT_STEPS)
+    )
     return draw_with(QUIET, runs, random, rate, rate, weight)
 
 
@@ -122,7 +130,9 @@ def false_rollbacks(condition: Condition, runs: int, seed: int) -> dict[str, flo
     """Return each rule's share of rollbacks, and ours without its guards or told of the groups."""
     counts = condition.draw(runs, generator(seed, condition.name))
     shares = {
-        rule.name: _share(rule.rollback(counts, condition.cell)) for rule in RULES if rule.name in SHOWN
+        rule.name: _share(rule.rollback(counts, condition.cell))
+        for rule in RULES
+        if rule.name in SHOWN
     }
     shares["ours, unconfirmed"] = _share(unconfirmed(counts))
     told = default_policy(dispersion=float(condition.group))
@@ -143,14 +153,16 @@ def _share(when: Ints) -> float:
 def at_the_edge(runs: int, seed: int) -> float:
     """Return false rollbacks by both default gates of a canary slower by just what is tolerated.
 
-    At stable's quantiles, each held against the bound that the canary is allowed, both arms then have
-    the same share of slow requests: the latency gate's hypothesis at its worst.
+    At stable's quantiles, each held against the bound that the canary is allowed, both arms then
+    have the same share of slow requests: the latency gate's hypothesis at its worst.
     """
     found = [_edge_block(min(BLOCK, runs - start), seed, start) for start in range(0, runs, BLOCK)]
     return float(np.concatenate(found).mean())
 
 
-def _edge_block(runs: int, seed: int, start: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _edge_block(
+    runs: int, seed: int, start: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     random = generator(seed, "edge", start)
     errors = regression_logs(draw_even(runs, random), OURS.tolerated, first_copy=OURS.first_copy)
     between = -np.diff([1.0, *SLOW_SHARES, 0.0])

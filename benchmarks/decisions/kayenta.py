@@ -1,11 +1,11 @@
 """Kayenta's judge: a Mann-Whitney test on one number a minute, read in its source and written anew.
 
 A metric is High when the lower end of the 98 % confidence interval of the shift between the arms is
-above a quarter of the Hodges-Lehmann estimate of that shift. The interval is R's asymptotic one, with
-correction for continuity and ties: its lower end is where the normal score of "canary minus shift"
-falls to the quantile. That score only falls with the shift, so "the lower end is above c" is the same
-as "the score at c is above the quantile", which needs no search for a root and works on all runs at
-once. A test holds this against a search for the root.
+above a quarter of the Hodges-Lehmann estimate of that shift. The interval is R's asymptotic one,
+with correction for continuity and ties: its lower end is where the normal score of "canary minus
+shift" falls to the quantile. That score only falls with the shift, so "the lower end is above c" is
+the same as "the score at c is above the quantile", which needs no search for a root and works on
+all runs at once. A test holds this against a search for the root.
 """
 
 from statistics import NormalDist
@@ -27,7 +27,8 @@ def is_high(canary: Floats, stable: Floats) -> Flags:
     gaps = canary[:, :, None] - stable[:, None, :]
     shift = EFFECT * np.abs(np.median(gaps.reshape(len(gaps), -1), axis=1))
     lowest = canary.min(axis=1) - stable.max(axis=1)
-    # Where even the lowest shift's score is below the quantile, Kayenta takes that shift for the bound.
+    # Where even the lowest shift's score is below the quantile, Kayenta takes that shift for the
+    # bound.
     clear = (score(canary, stable, gaps, lowest) <= QUANTILE) & (lowest > shift)
     differ = (np.sort(canary, axis=1) != np.sort(stable, axis=1)).any(axis=1)
     return np.asarray(differ & ((score(canary, stable, gaps, shift) > QUANTILE) | clear))
@@ -58,7 +59,8 @@ def _ties(values: Floats) -> Floats:
 
 
 def judged(counts: Counts, *, minutes: int, polls_a_minute: int = 6) -> Ints:
-    """Return the poll at which a judgement every so many minutes, on all data so far, fails; or NEVER.
+    """Return the poll at which a judgement every so many minutes, on all data so far, fails; or
+    NEVER.
 
     Minutes without a request in an arm have no value. So few of them occur here that a run that has
     one counts as judged with a rate of 0 in it.

@@ -1,4 +1,6 @@
-"""Why a regression that should be caught is not: what each part of the rule costs, and what is possible."""
+"""Why a regression that should be caught is not:
+what each part of the rule costs, and what is possible.
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,8 +1,9 @@
-"""The product itself on the same traffic: its gate's tests look by look, and whole releases by `decide()`.
+"""The product itself on the same traffic: its gate's tests look by look, and whole releases by
+`decide()`.
 
 The bulk of the benchmark is counted by a twin on arrays. Here a sample of the very same runs goes
-through the classes that an operator uses, set up from the defaults of a release, so that a twin that
-strays is noticed where its figures are printed.
+through the classes that an operator uses, set up from the defaults of a release, so that a twin
+that strays is noticed where its figures are printed.
 """
 
 import math
@@ -32,13 +33,17 @@ def the_gate(spec: ReleaseSpec) -> GateTest:
 
 
 def looks(counts: Counts, run: int) -> tuple[int, int]:
-    """Return the polls at which the product convicts one run's canary and at which it has proven it."""
+    """Return the polls at which the product convicts one run's canary and at which it has proven
+    it.
+    """
     spec = a_spec(analysis=ERRORS_ALONE)
     gate_test, analysis = the_gate(spec), spec.analysis
     convicted = proven = NEVER
     requests = 0
     for poll in range(counts.polls):
-        n_c, x, n_s, y = (int(part[run, poll]) for part in (counts.n_c, counts.x, counts.n_s, counts.y))
+        n_c, x, n_s, y = (
+            int(part[run, poll]) for part in (counts.n_c, counts.x, counts.n_s, counts.y)
+        )
         interval = Interval(canary=ArmCounts(total=n_c, bad=x), stable=ArmCounts(total=n_s, bad=y))
         gate_test = gate_test.update({"errors": interval})
         requests += n_c
@@ -62,12 +67,17 @@ class Release:
     message: str = ""
 
 
-def release(*, rps: float, base: float, ratio: float, seed: int, stops_after: float = math.inf) -> Release:
-    """Release version 2 beside version 1 with every default, until it ends or its deadline has passed.
+def release(
+    *, rps: float, base: float, ratio: float, seed: int, stops_after: float = math.inf
+) -> Release:
+    """Release version 2 beside version 1 with every default, until it ends or its deadline has
+    passed.
 
     `stops_after` is when clients fall silent, in seconds after the canary was asked for.
     """
-    world = World(spec=a_spec(serving={"replicas": REPLICAS}), target=a_target("1"), rps=rps, seed=seed)
+    world = World(
+        spec=a_spec(serving={"replicas": REPLICAS}), target=a_target("1"), rps=rps, seed=seed
+    )
     world.run()
     rates = {"rev1": base, "rev2": base * ratio}
     world.behaviours.update({name: Behaviour(error_rate=rate) for name, rate in rates.items()})
@@ -81,5 +91,7 @@ def release(*, rps: float, base: float, ratio: float, seed: int, stops_after: fl
         took = (world.now - began).total_seconds()
         if world.status.phase in (Phase.PROMOTING, Phase.ROLLING_BACK):
             back = world.status.phase is Phase.ROLLING_BACK
-            return Release(promoted=not back, rolled_back=back, seconds=took, message=world.status.message)
+            return Release(
+                promoted=not back, rolled_back=back, seconds=took, message=world.status.message
+            )
     return Release(seconds=(world.now - began).total_seconds(), message=world.status.message)

@@ -42,7 +42,9 @@ HOUR = int(EVERY.total_seconds()) // POLL
 FLAGGER_WEIGHTS = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 """`stepWeight: 10`, `maxWeight: 50`: a step a minute."""
 ARGO_WEIGHTS = np.array([0.2, 0.4, 0.6, 0.8])
-"""`setWeight` 20, 40, 60, 80, each for ten minutes, with the analysis in the background from 40 % on."""
+"""`setWeight` 20, 40, 60, 80, each for ten minutes,
+with the analysis in the background from 40 % on.
+"""
 ARGO_STEP, ARGO_INTERVAL = 600, 300
 
 OPEN, PROMOTED, ROLLED_BACK = 0, 1, 2
@@ -104,7 +106,10 @@ class Ours:
         )
         # Sums of n_c, x, n_s and y; what they were when each copy started; stable's newest counts,
         # and those before each copy started.
-        self.sums, self.newest_s = np.zeros((runs, 4), dtype=np.int64), np.zeros((runs, 2), dtype=np.int64)
+        self.sums, self.newest_s = (
+            np.zeros((runs, 4), dtype=np.int64),
+            np.zeros((runs, 2), dtype=np.int64),
+        )
         self.sums_from = np.zeros((runs, copies, 4), dtype=np.int64)
         self.before = np.zeros((runs, copies, 2), dtype=np.int64)
         self.copies, self.copied = np.ones(runs, dtype=np.int64), np.zeros(runs, dtype=np.int64)
@@ -123,7 +128,10 @@ class Ours:
         self.plan[rows] += gains(line.ratio, line.points, designs, now)
         self.shifted[rows] += gains(line.ratio, line.points, designs, before)
         self.promote[rows] += gains(
-            margin.ratio, MARGINS[self.step[rows]], designs_of(NON_INFERIORITY_GRID, margin.ratio), now
+            margin.ratio,
+            MARGINS[self.step[rows]],
+            designs_of(NON_INFERIORITY_GRID, margin.ratio),
+            now,
         )
         self.last_n[rows], self.last_x[rows] = now.n_c, now.x
         self.newest_s[rows] = np.stack([now.n_s, now.y], axis=1)
@@ -155,7 +163,9 @@ class Ours:
     def _confirmed(self, rows: Ints) -> Floats:
         """Return the smaller of both plans, as far as the sums bear it out."""
         plan, shifted = self.plan[rows, None] - self.plan_from[rows], self.shifted[rows, None]
-        found = np.minimum(self._log(rows, plan), self._log(rows, shifted - self.shifted_from[rows]))
+        found = np.minimum(
+            self._log(rows, plan), self._log(rows, shifted - self.shifted_from[rows])
+        )
         told = found > 0
         for side in self._covers(rows[told]):
             gained = gains(
@@ -174,15 +184,23 @@ class Ours:
         before_n, before_y = np.moveaxis(self.before[rows], -1, 0)
         newest_n, newest_y = self.newest_s[rows, None, 0], self.newest_s[rows, None, 1]
         shorter_n = n_s - np.minimum(n_s, newest_n)
-        shorter = Counts(n_c=n_c, x=x, n_s=shorter_n, y=np.minimum(shorter_n, y - np.minimum(y, newest_y)))
-        earlier = Counts(n_c=n_c - np.minimum(n_c, last_n), x=x - np.minimum(x, last_x), n_s=n_s, y=y)
+        shorter = Counts(
+            n_c=n_c, x=x, n_s=shorter_n, y=np.minimum(shorter_n, y - np.minimum(y, newest_y))
+        )
+        earlier = Counts(
+            n_c=n_c - np.minimum(n_c, last_n), x=x - np.minimum(x, last_x), n_s=n_s, y=y
+        )
         later = Counts(n_c=n_c, x=x, n_s=n_s + before_n, y=y + before_y)
         led_n = later.n_s - np.minimum(later.n_s, newest_n)
-        led = Counts(n_c=n_c, x=x, n_s=led_n, y=np.minimum(led_n, later.y - np.minimum(later.y, newest_y)))
+        led = Counts(
+            n_c=n_c, x=x, n_s=led_n, y=np.minimum(led_n, later.y - np.minimum(later.y, newest_y))
+        )
         return earlier, later, shorter, led
 
     def _log(self, rows: Ints, gained: Floats) -> Floats:
-        """Return the logarithm of the weighted mean over all copies; one that has not started counts 1."""
+        """Return the logarithm of the weighted mean over all copies;
+        one that has not started counts 1.
+        """
         started = np.arange(len(COPY_WEIGHTS)) < self.copies[rows, None]
         each = np.where(started[..., None], gained, 0.0)
         logs = each + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]
@@ -224,7 +242,9 @@ def ours(situation: Situation, runs: int, seed: int) -> Ended:
 
 
 def flagger(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
-    """Release by Flagger: a failed check holds the weight for a minute, the fifth rolls back a tick later."""
+    """Release by Flagger: a failed check holds the weight for a minute,
+    the fifth rolls back a tick later.
+    """
     random = generator(seed, "flagger", situation)
     step, failures, outcome = np.zeros((3, runs), dtype=np.int64)
     requests, bad, seconds = np.zeros((3, runs))
@@ -247,7 +267,9 @@ def flagger(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
 
 
 def argo(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
-    """Release by Argo Rollouts: measure the last scrape every five minutes; the fourth failure aborts."""
+    """Release by Argo Rollouts: measure the last scrape every five minutes;
+    the fourth failure aborts.
+    """
     random = generator(seed, "argo", situation)
     failures, outcome = np.zeros((2, runs), dtype=np.int64)
     requests, bad, seconds = np.zeros((3, runs))

@@ -12,7 +12,9 @@ from benchmarks.decisions.run import Report
 NAMES = [rule.name for rule in RULES]
 SHOWN_WEIGHT = 0.1
 UNSAFE = 0.02
-"""Beyond this many false rollbacks a rule's speed is no merit; chance puts a rule of 1 % here rarely."""
+"""Beyond this many false rollbacks a rule's speed is no merit;
+chance puts a rule of 1 % here rarely.
+"""
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -23,7 +25,10 @@ def as_json(report: Report) -> dict[str, Any]:
         "versions": report.versions,
         "seconds": round(report.seconds, 1),
         "cells": [
-            {**asdict(result.cell), **{name: asdict(found) for name, found in result.by_rule.items()}}
+            {
+                **asdict(result.cell),
+                **{name: asdict(found) for name, found in result.by_rule.items()},
+            }
             for result in report.cells
         ],
         "releases": [
@@ -43,15 +48,17 @@ def as_tables(report: Report) -> str:
     """Return the tables, each under its title."""
     parts = [
         _head(report),
-        _titled("False rollbacks of a healthy canary in an hour, % of runs", _healthy(report.cells)),
+        _titled(
+            "False rollbacks of a healthy canary in an hour, % of runs", _healthy(report.cells)
+        ),
         _titled(
             "Promotions of a canary at or beyond its margin, % of runs, highest of all weights\n"
             "(the others promote what they have not rolled back within the hour)",
             _promotions(report.cells),
         ),
         _titled(
-            "Rolled back within the hour, % of runs, and median canary requests until then; weight 10 %\n"
-            f"(! where the rule rolls back more than {100 * UNSAFE:g} % of healthy canaries)",
+            "Rolled back within the hour, % of runs, and median canary requests until then; weight "
+            f"10 %\n(! where the rule rolls back more than {100 * UNSAFE:g} % of healthy canaries)",
             _sick(report.cells, _caught),
         ),
         _titled("Median time to rollback; weight 10 %", _sick(report.cells, _time)),
@@ -61,12 +68,14 @@ def as_tables(report: Report) -> str:
         ),
         _titled("The price of the tolerance, ours; weight 10 %", _price(report.cells)),
         _titled(
-            "Whole releases: promoted % / rolled back % / median minutes / bad answers", _releases(report)
+            "Whole releases: promoted % / rolled back % / median minutes / bad answers",
+            _releases(report),
         ),
         _titled("False rollbacks under harder conditions, % of runs", _conditions(report)),
         _titled(
-            "x5 that is not caught within the hour: expected canary errors; % of runs caught and promoted;\n"
-            "caught with one thing changed; the most that any test with this alpha can find",
+            "x5 that is not caught within the hour: expected canary errors; % of runs caught and "
+            "promoted;\ncaught with one thing changed; the most that any test with this alpha can "
+            "find",
             _missed(report),
         )
         if report.missed
@@ -86,8 +95,9 @@ def _head(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return (
         f"{report.runs} runs a cell, seed {report.seed}, {versions}; {report.seconds:.0f} s\n"
-        f"replayed with the product's own classes: {replayed} runs, {equal} decided alike at the same polls\n"
-        f"whole releases by decide(): {'; '.join(f'{name}: {end}' for name, end in report.by_decide.items())}"
+        f"replayed with the product's own classes: {replayed} runs, {equal} decided alike at the "
+        "same polls\nwhole releases by decide(): "
+        f"{'; '.join(f'{name}: {end}' for name, end in report.by_decide.items())}"
     )
 
 
@@ -110,7 +120,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _short() -> list[str]:
     return [
-        name.replace("ours, ", "o. ").replace("Flagger", "Flag.").replace("Kayenta", "Kay.") for name in NAMES
+        name.replace("ours, ", "o. ").replace("Flagger", "Flag.").replace("Kayenta", "Kay.")
+        for name in NAMES
     ]
 
 
@@ -142,14 +153,20 @@ def _promotions(results: Sequence[Measured]) -> str:
                     if (result.cell.rps, result.cell.base, result.cell.ratio) == (rps, base, ratio)
                 ]
                 if same and same[0].beyond:
-                    worst = [max(result.by_rule[name].promoted for result in same) for name in NAMES]
-                    rows.append([f"{rps:>3} rps {100 * base:g} % x{ratio:g}", *map(_percent, worst)])
+                    worst = [
+                        max(result.by_rule[name].promoted for result in same) for name in NAMES
+                    ]
+                    rows.append(
+                        [f"{rps:>3} rps {100 * base:g} % x{ratio:g}", *map(_percent, worst)]
+                    )
     return table(["", *_short()], rows)
 
 
 def _sick(results: Sequence[Measured], entry: Any) -> str:
     healthy = {
-        (result.cell.rps, result.cell.base): result for result in results if _shown(result, healthy=True)
+        (result.cell.rps, result.cell.base): result
+        for result in results
+        if _shown(result, healthy=True)
     }
     rows = []
     for result in results:
@@ -191,9 +208,13 @@ def _price(results: Sequence[Measured]) -> str:
     rows = []
     for result in results:
         if _shown(result, healthy=False):
-            found = [result.by_rule[name] for name in ("ours", "ours, no tolerance", "ours, two gates")]
+            found = [
+                result.by_rule[name] for name in ("ours", "ours, no tolerance", "ours, two gates")
+            ]
             place = f"{result.cell.rps:>3} rps {100 * result.cell.base:g} % x{result.cell.ratio:g}"
-            shares = [f"{100 * figures.rolled_back:.0f} {_count(figures.requests)}" for figures in found]
+            shares = [
+                f"{100 * figures.rolled_back:.0f} {_count(figures.requests)}" for figures in found
+            ]
             by_ratio = [
                 f"{other.requests / found[1].requests:.1f}"
                 if other.requests is not None and found[1].requests is not None
@@ -201,7 +222,14 @@ def _price(results: Sequence[Measured]) -> str:
                 for other in (found[0], found[2])
             ]
             rows.append([place, *shares, *by_ratio, *(_count(figures.bad) for figures in found)])
-    head = ["caught % and requests:", "default", "none", "two gates", "default/none", "two gates/none"]
+    head = [
+        "caught % and requests:",
+        "default",
+        "none",
+        "two gates",
+        "default/none",
+        "two gates/none",
+    ]
     return table([*head, "bad: default", "none", "two gates"], rows)
 
 
@@ -210,7 +238,10 @@ def _releases(report: Report) -> str:
     rows = [
         [f"{situation.rps:>3} rps {100 * situation.base:g} % x{situation.ratio:g}"]
         + [
-            f"{100 * end.promoted:.1f} / {100 * end.rolled_back:.1f} / {end.minutes:.0f} / {_count(end.bad)}"
+            (
+                f"{100 * end.promoted:.1f} / {100 * end.rolled_back:.1f} / {end.minutes:.0f} / "
+                f"{_count(end.bad)}"
+            )
             for end in ends.values()
         ]
         for situation, ends in report.releases.items()
@@ -221,9 +252,14 @@ def _releases(report: Report) -> str:
 def _conditions(report: Report) -> str:
     names = list(next(iter(report.conditions.values())))
     rows = [
-        [place, *(_percent(shares[name]) for name in names)] for place, shares in report.conditions.items()
+        [place, *(_percent(shares[name]) for name in names)]
+        for place, shares in report.conditions.items()
     ]
-    edge = ["latency 20 % higher, both default gates", _percent(report.edge), *("" for _ in names[1:])]
+    edge = [
+        "latency 20 % higher, both default gates",
+        _percent(report.edge),
+        *("" for _ in names[1:]),
+    ]
     return table(["", *names], [*rows, edge])
 
 

@@ -53,13 +53,17 @@ def too_bad(share: Floats, limit: float) -> np.ndarray[tuple[int, ...], np.dtype
 def flagger(counts: Counts, limit: float) -> Ints:
     """Check the last minute every minute; roll back on the tick after the fifth failed check."""
     minutes = counts.every(MINUTE)
-    failed = np.cumsum(too_bad(share_bad(minutes.x, minutes.n_c), limit), axis=1) >= FLAGGER_THRESHOLD
+    failed = (
+        np.cumsum(too_bad(share_bad(minutes.x, minutes.n_c), limit), axis=1) >= FLAGGER_THRESHOLD
+    )
     tick = first(failed) + 2
     return np.where(tick <= minutes.polls, tick * MINUTE - 1, NEVER)
 
 
 def argo(counts: Counts, limit: float, *, window: int) -> Ints:
-    """Measure every five minutes, over so many of the last polls; the fourth failed measurement aborts."""
+    """Measure every five minutes, over so many of the last polls;
+    the fourth failed measurement aborts.
+    """
     ends = np.arange(ARGO_INTERVAL, counts.polls + 1, ARGO_INTERVAL)
 
     def last(part: Ints) -> Ints:
@@ -71,12 +75,14 @@ def argo(counts: Counts, limit: float, *, window: int) -> Ints:
 
 
 def z_test(counts: Counts, level: float, *, errors: int = 0) -> Ints:
-    """Test at every poll whether the canary fails more often, on all counts so far; pooled, one-sided.
+    """Test at every poll whether the canary fails more often, on all counts so far; pooled,
+    one-sided.
 
     With `errors`, only from so many bad canary requests on: below, the normal distribution is none.
     """
     n_c, x, n_s, y = (
-        np.cumsum(part, axis=1).astype(np.float64) for part in (counts.n_c, counts.x, counts.n_s, counts.y)
+        np.cumsum(part, axis=1).astype(np.float64)
+        for part in (counts.n_c, counts.x, counts.n_s, counts.y)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         pooled = (x + y) / (n_c + n_s)
@@ -131,5 +137,7 @@ RULES = (
     Rule(name="Kayenta, once", rollback=lambda counts, _: judged(counts, minutes=60)),
     Rule(name="z, each poll", rollback=lambda counts, _: z_test(counts, LEVEL)),
     Rule(name="z, Bonferroni", rollback=lambda counts, cell: z_test(counts, LEVEL / cell.polls)),
-    Rule(name="z, tuned", rollback=lambda counts, cell: z_test(counts, LEVEL / cell.polls, errors=5)),
+    Rule(
+        name="z, tuned", rollback=lambda counts, cell: z_test(counts, LEVEL / cell.polls, errors=5)
+    ),
 )

@@ -53,7 +53,8 @@ def run(*, runs: int, seed: int, quick: bool) -> Report:
     for condition in conditions():
         shares = false_rollbacks(condition, runs, seed)
         hard[condition.name] = {
-            name: shares[name] for name in ("ours", "ours, unconfirmed", "ours, told of groups", *SHOWN[1:])
+            name: shares[name]
+            for name in ("ours", "ours, unconfirmed", "ours, told of groups", *SHOWN[1:])
         }
     edge = at_the_edge(runs, seed)
     _tell("decide()")
@@ -78,7 +79,12 @@ def run(*, runs: int, seed: int, quick: bool) -> Report:
 
 def situations() -> list[Situation]:
     """Return the traffic of the whole releases."""
-    return [Situation(rps=rps, base=base, ratio=ratio) for rps in RPS for base in BASES for ratio in RATIOS]
+    return [
+        Situation(rps=rps, base=base, ratio=ratio)
+        for rps in RPS
+        for base in BASES
+        for ratio in RATIOS
+    ]
 
 
 def whole(situation: Situation, runs: int, seed: int) -> dict[str, Ended]:
@@ -93,7 +99,9 @@ def whole(situation: Situation, runs: int, seed: int) -> dict[str, Ended]:
 
 
 def decided(runs: int, seed: int) -> dict[str, str]:
-    """Let decide() release with every default: a healthy canary and one that fails twice as often."""
+    """Let decide() release with every default:
+    a healthy canary and one that fails twice as often.
+    """
     found = {}
     for name, ratio in (("healthy", 1.0), ("x2", 2.0)):
         ends = [
@@ -102,7 +110,9 @@ def decided(runs: int, seed: int) -> dict[str, str]:
         ]
         promoted, back = sum(end.promoted for end in ends), sum(end.rolled_back for end in ends)
         minutes = float(np.median([end.seconds for end in ends])) / 60
-        found[name] = f"{promoted} promoted, {back} rolled back of {runs}, median {minutes:.1f} minutes"
+        found[name] = (
+            f"{promoted} promoted, {back} rolled back of {runs}, median {minutes:.1f} minutes"
+        )
     return found
 
 
@@ -115,7 +125,13 @@ def silence(seed: int) -> dict[str, str]:
         end = product.release(
             rps=0 if not step else 200, base=0.01, ratio=1, seed=seed, stops_after=stops_after
         )
-        what = "promoted" if end.promoted else "rolled back" if end.rolled_back else "held to the deadline"
+        what = (
+            "promoted"
+            if end.promoted
+            else "rolled back"
+            if end.rolled_back
+            else "held to the deadline"
+        )
         found[f"silent from {stops_after:g} s"] = what
     return found
 

@@ -1,7 +1,9 @@
-"""What rare scrapes cost and whom they blame: whole releases by `decide()`, beside simulated Prometheuses.
+"""What rare scrapes cost and whom they blame: whole releases by `decide()`, beside simulated
+Prometheuses.
 
-`python -m benchmarks.decisions.scrapes` prints how soon bad canaries are rolled back at each scrape interval,
-and how often a healthy one is when both arms fail together. Every pod is scraped at a moment of its own.
+`python -m benchmarks.decisions.scrapes` prints how soon bad canaries are rolled back at each scrape
+interval, and how often a healthy one is when both arms fail together. Every pod is scraped at a
+moment of its own.
 """
 
 import argparse
@@ -32,7 +34,9 @@ REPLICAS = (1, 2, 3, 10)
 SERVERS = (1, 2)
 STEPS = [{"weight": 10, "bake": "1m"}, {"weight": 50, "bake": "1m"}]
 SPARE = 30.0
-"""Seconds beside three scrape intervals within which a canary that fails all must be rolled back."""
+"""Seconds beside three scrape intervals within which a canary that fails all must be rolled
+back.
+"""
 BOUND = 0.01
 """False rollbacks that the default settings allow."""
 CANARIES: dict[str, dict[str, Any]] = {
@@ -142,7 +146,11 @@ def speed_cells() -> Iterator[Cell]:
             for replicas in REPLICAS:
                 for servers in SERVERS:
                     yield Cell(
-                        name=canary, interval=interval, replicas=replicas, servers=servers, canary=canary
+                        name=canary,
+                        interval=interval,
+                        replicas=replicas,
+                        servers=servers,
+                        canary=canary,
                     )
 
 
@@ -153,7 +161,12 @@ def blame_cells() -> Iterator[Cell]:
             for interval in (15.0, 60.0):
                 for base in (0.001, 0.02):
                     yield Cell(
-                        name=course, interval=interval, replicas=3, course=course, base=base, world=world
+                        name=course,
+                        interval=interval,
+                        replicas=3,
+                        course=course,
+                        base=base,
+                        world=world,
                     )
 
 
@@ -180,14 +193,23 @@ def as_tables(speed: list[Found], blame: list[Found], *, first_line: str) -> str
 
 
 def _speed_table(found: list[Found]) -> Iterator[str]:
-    yield "Seconds from a canary's first user to its end (median, slowest), over 1, 2, 3 and 10 replicas:"
+    yield (
+        "Seconds from a canary's first user to its end (median, slowest), over 1, 2, 3 and 10 "
+        "replicas:"
+    )
     yield ""
     yield "| canary | servers | " + " | ".join(f"{interval:g} s" for interval in INTERVALS) + " |"
     yield "|---|---|" + "---|" * len(INTERVALS)
     for canary in CANARIES:
         for servers in SERVERS:
             row = [
-                _ends([it for it in found if (it.cell.canary, it.cell.servers, it.cell.interval) == key])
+                _ends(
+                    [
+                        it
+                        for it in found
+                        if (it.cell.canary, it.cell.servers, it.cell.interval) == key
+                    ]
+                )
                 for key in ((canary, servers, interval) for interval in INTERVALS)
             ]
             yield f"| {canary} | {servers} | " + " | ".join(row) + " |"
@@ -232,22 +254,32 @@ def _wrong(found: Found) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure and print; 1 when a canary is missed, or late, or too many healthy ones are blamed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decisions.scrapes", description=__doc__)
-    parser.add_argument("--runs", type=int, default=100, help="runs of each cell of the first table (100)")
-    parser.add_argument("--blamed", type=int, default=100, help="runs of each cell of the second one (100)")
+    """Measure and print; 1 when a canary is missed, or late,
+    or too many healthy ones are blamed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decisions.scrapes", description=__doc__
+    )
+    parser.add_argument(
+        "--runs", type=int, default=100, help="runs of each cell of the first table (100)"
+    )
+    parser.add_argument(
+        "--blamed", type=int, default=100, help="runs of each cell of the second one (100)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (1)")
     parser.add_argument("--processes", type=int, default=2, help="cells at a time (2)")
-    parser.add_argument("--into", type=Path, help="put the tables between the marks of this file as well")
+    parser.add_argument(
+        "--into", type=Path, help="put the tables between the marks of this file as well"
+    )
     asked = parser.parse_args()
     began = time.monotonic()
     speed = run_all(((cell, asked.runs, asked.seed) for cell in speed_cells()), asked.processes)
     blame = run_all(((cell, asked.blamed, asked.seed) for cell in blame_cells()), asked.processes)
     took = timedelta(seconds=round(time.monotonic() - began))
     tables = as_tables(speed, blame, first_line=(
-        f"`python -m benchmarks.decisions.scrapes --runs {asked.runs} --blamed {asked.blamed} --seed "
-        f"{asked.seed}`, {took}; Python {platform.python_version()}, pydantic {pydantic.VERSION}; "
-        f"{RPS:g} requests a second, steps of 10 and 50 %"
+        f"`python -m benchmarks.decisions.scrapes --runs {asked.runs} --blamed {asked.blamed} "
+        f"--seed {asked.seed}`, {took}; Python {platform.python_version()}, pydantic "
+        f"{pydantic.VERSION}; {RPS:g} requests a second, steps of 10 and 50 %"
     ))  # fmt: skip
     print(tables)
     if asked.into:

@@ -47,13 +47,19 @@ def _at_most(share: float) -> str:
 
 
 def targets(
-    results: Sequence[Measured], releases: Mapping[Situation, Mapping[str, Ended]], silent: Mapping[str, str]
+    results: Sequence[Measured],
+    releases: Mapping[Situation, Mapping[str, Ended]],
+    silent: Mapping[str, str],
 ) -> list[Target]:
     """Hold the figures against what was promised."""
-    healthy = {result.cell.name: result.by_rule["ours"] for result in results if result.cell.ratio == 1}
+    healthy = {
+        result.cell.name: result.by_rule["ours"] for result in results if result.cell.ratio == 1
+    }
     worst = max(healthy, key=lambda name: healthy[name].rolled_back)
     at_worst = healthy[worst].rolled_back
-    well = max(ends["ours"].rolled_back for situation, ends in releases.items() if situation.ratio == 1)
+    well = max(
+        ends["ours"].rolled_back for situation, ends in releases.items() if situation.ratio == 1
+    )
     beyond = {result.cell.name: result.by_rule["ours"] for result in results if result.beyond}
     wrong = max(beyond, key=lambda name: beyond[name].promoted)
     at_wrong = beyond[wrong].promoted
@@ -63,17 +69,26 @@ def targets(
         Target(
             text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
             met=max(at_worst, well) <= FALSE_ROLLBACKS,
-            measured=f"{_at_most(at_worst)} of a cell's runs ({worst.strip()}); releases: {_at_most(well)}",
+            measured=(
+                f"{_at_most(at_worst)} of a cell's runs ({worst.strip()}); releases: "
+                f"{_at_most(well)}"
+            ),
         ),
         Target(
             text="at most 5 % promotions of a canary beyond its margin",
             met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
-            measured=f"{_at_most(at_wrong)} of a cell's runs ({wrong.strip()}); releases: {_at_most(ill)}",
+            measured=(
+                f"{_at_most(at_wrong)} of a cell's runs ({wrong.strip()}); releases: "
+                f"{_at_most(ill)}"
+            ),
         ),
         Target(
             text="x5 is caught in every cell with at least 5 expected canary errors",
             met=not gone,
-            measured=f"at least {100 * CAUGHT:.0f} % caught in {len(owed) - len(gone)} of {len(owed)} cells",
+            measured=(
+                f"at least {100 * CAUGHT:.0f} % caught in {len(owed) - len(gone)} of {len(owed)} "
+                "cells"
+            ),
         ),
         Target(
             text="nothing is promoted on silence",

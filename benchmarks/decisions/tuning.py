@@ -18,13 +18,16 @@ SAMPLES = 400_000
 def tail(trials: int, share: float, at_least: int) -> float:
     """Return the probability of at least so many successes of a share's trials."""
     below = (
-        math.comb(trials, hits) * share**hits * (1 - share) ** (trials - hits) for hits in range(at_least)
+        math.comb(trials, hits) * share**hits * (1 - share) ** (trials - hits)
+        for hits in range(at_least)
     )
     return 1 - math.fsum(below)
 
 
 def failing_share(checks: int, failures: int, level: float) -> float:
-    """Return how often one check may fail, so that `failures` of `checks` come together within the level."""
+    """Return how often one check may fail,
+    so that `failures` of `checks` come together within the level.
+    """
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2

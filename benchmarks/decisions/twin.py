@@ -1,9 +1,9 @@
 """The product's evidence for many runs at once.
 
-`modelrelease_operator.core.statistics.eprocess` looks at one release and one interval at a time, as an
-operator does; a thousand simulated hours of that would take the day. This is the same arithmetic on arrays.
-tests/unit/benchmarks/test_benchmark_rules.py holds the two against each other, and the benchmark replays a
-sample of its runs with the product's classes.
+`modelrelease_operator.core.statistics.eprocess` looks at one release and one interval at a time, as
+an operator does; a thousand simulated hours of that would take the day. This is the same arithmetic
+on arrays. tests/unit/benchmarks/test_benchmark_rules.py holds the two against each other, and the
+benchmark replays a sample of its runs with the product's classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,12 +44,17 @@ class Policy:
     """Gates that share alpha; the others are taken to find nothing at all."""
     dispersion: float = 1.0
     first_copy: float = 1.0
-    """Weight of the test's first copy; the others, which start with later steps and hours, count 1."""
+    """Weight of the test's first copy;
+    the others, which start with later steps and hours, count 1.
+    """
 
     def margin_before(self, next_weight: float) -> Tolerance:
-        """Return what a canary must be better than to get `next_weight` (a share; 1 is promotion)."""
+        """Return what a canary must be better than to get `next_weight` (a share;
+        1 is promotion).
+        """
         return Tolerance(
-            ratio=self.margin.ratio, points=max(self.margin.points / 100, BLAST_RADIUS / next_weight)
+            ratio=self.margin.ratio,
+            points=max(self.margin.points / 100, BLAST_RADIUS / next_weight),
         )
 
     @property
@@ -111,7 +116,8 @@ def log_mean_exp(logs: Floats) -> Floats:
 def regression_logs(
     counts: Counts, line: Tolerance, dispersion: float = 1.0, *, first_copy: float = 1.0
 ) -> Floats:
-    """Return log E against "no worse than tolerated" after each poll: the smaller of plan and shifted.
+    """Return log E against "no worse than tolerated" after each poll: the smaller of plan and
+    shifted.
 
     Neither says much more than the sums do. `first_copy` is the weight of the copy that runs.
     """
@@ -119,22 +125,26 @@ def regression_logs(
     found = with_waiting(np.minimum(plan, shifted), first_copy)
     told = found > 0
     for side in covers(counts):
-        gained = gains(line.ratio, line.points, designs_of(REGRESSION_GRID, line.ratio), side.where(told))
+        gained = gains(
+            line.ratio, line.points, designs_of(REGRESSION_GRID, line.ratio), side.where(told)
+        )
         pooled = with_waiting(log_mean_exp(gained / dispersion), first_copy)
         found[told] = np.minimum(found[told], POOLED_SHARE * pooled)
     return found
 
 
 def with_waiting(logs: Floats, first_copy: float) -> Floats:
-    """Return the logarithm of the mean over a copy of this weight and those that wait, which count 1."""
+    """Return the logarithm of the mean over a copy of this weight and those that wait, which count
+    1.
+    """
     if first_copy == 1:
         return logs
     return np.asarray(np.logaddexp(logs + np.log(first_copy), np.log(1 - first_copy)))
 
 
 def covers(counts: Counts) -> tuple[Counts, Counts, Counts]:
-    """Return the sums of all polls in which stable's reach beyond the canary's at the end, or the start, and
-    those in which the canary's reach beyond stable's at the end.
+    """Return the sums of all polls in which stable's reach beyond the canary's at the end, or the
+    start, and those in which the canary's reach beyond stable's at the end.
 
     Nothing is known of stable before the first poll, so the second sums are those of both arms.
     """
@@ -168,7 +178,9 @@ def late(counts: Counts) -> Counts:
 
 def promotion_logs(counts: Counts, margin: Tolerance) -> Floats:
     """Return log E against "at least as bad as the margin" after each poll."""
-    gained = gains(margin.ratio, margin.points, designs_of(NON_INFERIORITY_GRID, margin.ratio), counts)
+    gained = gains(
+        margin.ratio, margin.points, designs_of(NON_INFERIORITY_GRID, margin.ratio), counts
+    )
     return log_mean_exp(np.cumsum(gained, axis=1))
 
 
@@ -189,7 +201,9 @@ def rollback_polls(counts: Counts, policy: Policy) -> Ints:
 
 
 def promotion_polls(counts: Counts, policy: Policy) -> Ints:
-    """Return the poll at which each run's promotion is proven, whatever the rollback says, or NEVER."""
+    """Return the poll at which each run's promotion is proven,
+    whatever the rollback says, or NEVER.
+    """
     bar = -np.log(policy.beta)
     margin = policy.margin_before(1.0)
 

@@ -3,8 +3,8 @@
 Every server answers the same row with the same model, alone on core 0, while wrk asks from core 1:
 over 32 connections and over one. Rounds are interleaved in a shuffled order, each with a fresh
 process, and the tables show medians. Each rival runs in an environment of its own, made once below
-the cache folder. Only ratios within one run mean something: the speed of a core moves, which is what
-the column "probe ms" shows.
+the cache folder. Only ratios within one run mean something: the speed of a core moves, which is
+what the column "probe ms" shows.
 """
 
 import argparse
@@ -45,7 +45,7 @@ examples:
 
 Ends with 1 when a goal is missed or a candidate could not be measured, 2 for a wrong option, 130 after
 Ctrl-C, which keeps what was measured. Ends only processes that it started.
-"""
+"""  # noqa: E501
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,7 +111,9 @@ def _run(candidates: Sequence[Candidate], asked: argparse.Namespace) -> tuple[Re
     return report, stopped
 
 
-def _schedule(candidates: Sequence[Candidate], rounds: int, seed: int) -> list[tuple[int, Candidate]]:
+def _schedule(
+    candidates: Sequence[Candidate], rounds: int, seed: int
+) -> list[tuple[int, Candidate]]:
     """Return every candidate once a round, in an order that differs between rounds."""
     draw = random.Random(seed)
     return [
@@ -124,7 +126,10 @@ def _schedule(candidates: Sequence[Candidate], rounds: int, seed: int) -> list[t
 def _tell(seen: Visit, done: int, of: int) -> None:
     many, one = seen.loads[MANY], seen.loads[ONE]
     rates = f"{many.requests_per_second:,.0f} a second, p99 {many.p99_ms:.1f} ms"
-    rest = f"{seen.resident_mb:.0f} MB, {many.errors + one.errors} errors, probe {many.probe_ms:.1f} ms"
+    rest = (
+        f"{seen.resident_mb:.0f} MB, {many.errors + one.errors} errors, probe {many.probe_ms:.1f} "
+        "ms"
+    )
     say(f"{done}/{of} {seen.candidate}: {rates}; alone {one.requests_per_second:,.0f}; {rest}")
 
 
@@ -152,7 +157,8 @@ def _about(asked: argparse.Namespace) -> dict[str, str]:
         "ours": ", ".join(
             [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
         ),
-        "run": f"{asked.rounds} rounds, {asked.seconds:g} s at {MANY} connections and {lonely:g} s at one, "
+        "run": f"{asked.rounds} rounds, {asked.seconds:g} s at {MANY} connections and {lonely:g} s "
+        "at one, "
         f"seed {asked.seed}",
         "load average at the start": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "began": _now(),
@@ -183,16 +189,29 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", default=[], metavar="NAME", help="only these; * and ? are patterns"
     )
     parser.add_argument("--rounds", type=int, default=3, help="visits to each candidate (3)")
-    parser.add_argument("--seconds", type=_positive, default=6, help="of load at 32 connections (6)")
-    parser.add_argument("--lonely-seconds", type=_positive, help="of load at one connection (as --seconds)")
+    parser.add_argument(
+        "--seconds", type=_positive, default=6, help="of load at 32 connections (6)"
+    )
+    parser.add_argument(
+        "--lonely-seconds", type=_positive, help="of load at one connection (as --seconds)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the order within rounds (1)")
-    parser.add_argument("--list", action="store_true", help="show who takes part, and start nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="show who takes part, and start nothing"
+    )
     parser.add_argument("--note", help="kept beside the figures: what else the machine did")
     parser.add_argument(
-        "--json", type=Path, default=Path("build/serving.json"), help="every figure (build/serving.json)"
+        "--json",
+        type=Path,
+        default=Path("build/serving.json"),
+        help="every figure (build/serving.json)",
     )
-    parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing; show a run that is over")
-    parser.add_argument("--into", type=Path, help="put the tables between the marks of this file as well")
+    parser.add_argument(
+        "--show", type=Path, metavar="JSON", help="measure nothing; show a run that is over"
+    )
+    parser.add_argument(
+        "--into", type=Path, help="put the tables between the marks of this file as well"
+    )
     return parser
 
 

@@ -40,10 +40,14 @@ def ask(port: int, wire: Wire, rows: Sequence[Row]) -> list[float]:
 
 
 def worst_difference(port: int, wire: Wire, rows: Sequence[Row], right: Sequence[float]) -> float:
-    """Ask all rows at once and return the largest difference. Raises DisagreesError beyond TOLERANCE."""
+    """Ask all rows at once and return the largest difference.
+    Raises DisagreesError beyond TOLERANCE.
+    """
     shares = [list(range(first, len(rows), _CONNECTIONS)) for first in range(_CONNECTIONS)]
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        answered = list(pool.map(lambda share: ask(port, wire, [rows[index] for index in share]), shares))
+        answered = list(
+            pool.map(lambda share: ask(port, wire, [rows[index] for index in share]), shares)
+        )
     worst, row = max(
         (abs(answer - right[index]), index)
         for share, answers in zip(shares, answered, strict=True)

@@ -1,8 +1,9 @@
 """Who takes part: how each server is started, asked and read. Data only; nothing runs here.
 
-Commands and variables are templates: `{env}` is the folder of the candidate's environment, `{models}`
-the folder of prepared models, `{root}` that of the sources, `{apps}` that of the rivals' few lines,
-`{port}`, `{port2}` and `{port3}` free ports, `{sha256[NAME]}` the digest of one of our artifacts.
+Commands and variables are templates: `{env}` is the folder of the candidate's environment,
+`{models}` the folder of prepared models, `{root}` that of the sources, `{apps}` that of the rivals'
+few lines, `{port}`, `{port2}` and `{port3}` free ports, `{sha256[NAME]}` the digest of one of our
+artifacts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,9 @@ INSTANCES: Final = Wire(
     probability=lambda answer: float(answer["predictions"][0][1]),
 )
 ROWS: Final = Wire(
-    path="/predict", body=lambda row: {"rows": [list(row)]}, probability=lambda answer: float(answer[0][1])
+    path="/predict",
+    body=lambda row: {"rows": [list(row)]},
+    probability=lambda answer: float(answer[0][1]),
 )
 INVOCATION: Final = Wire(
     path="/invocations",
@@ -170,13 +173,20 @@ def _mlserver(work: Work, *, tuned: bool) -> Candidate:
         note=(
             "no worker processes, batches of 32 within 2 ms, no debug, httptools"
             if tuned
-            else "as installed, with uvloop below 0.22: with newer ones its default mode does not start"
+            else (
+                "as installed, with uvloop below 0.22: with newer ones its default mode does not "
+                "start"
+            )
         ),
     )
 
 
 def _kserve(work: Work, *, tuned: bool) -> Candidate:
-    quiet = ("--enable_latency_logging", "false", "--log_config_file", "{apps}/quiet.json") if tuned else ()
+    quiet = (
+        ("--enable_latency_logging", "false", "--log_config_file", "{apps}/quiet.json")
+        if tuned
+        else ()
+    )
     options = ("--model_name", "model", "--http_port", "{port}", "--enable_grpc", "false", *quiet)
     return Candidate(
         name=f"kserve-{'tuned-' if tuned else ''}{work}",
@@ -215,7 +225,16 @@ def _bentoml(work: Work, *, tuned: bool) -> Candidate:
 
 def _mlflow(work: Work, *, tuned: bool) -> Candidate:
     quiet = {"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning"} if tuned else {}
-    where = ("-m", f"{{models}}/mlflow/{work}", "--env-manager", "local", "-h", "127.0.0.1", "-p", "{port}")
+    where = (
+        "-m",
+        f"{{models}}/mlflow/{work}",
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        "{port}",
+    )
     return Candidate(
         name=f"mlflow-{'tuned-' if tuned else ''}{work}",
         role=Role.RIVAL,
@@ -238,7 +257,9 @@ def _ceiling(name: str, app: str, note: str) -> Candidate:
         environment=OWN,
         command=(*_UVICORN, *_QUIET, "--app-dir", "{apps}", f"ceilings:{app}"),
         wire=PLAIN,
-        imports="uvicorn, uvloop, httptools" if app == "raw" else "fastapi, uvicorn, uvloop, httptools",
+        imports="uvicorn, uvloop, httptools"
+        if app == "raw"
+        else "fastapi, uvicorn, uvloop, httptools",
         note=note,
     )
 
@@ -252,9 +273,17 @@ def _rivals(work: Work) -> list[Candidate]:
 
 CANDIDATES: Final[tuple[Candidate, ...]] = (
     _ours(Work.LOGISTIC, "StandardScaler and LogisticRegression, default settings"),
-    _ours(Work.LOGISTIC, "the same, and scikit-learn itself answers (COMPILE_MODEL=false)", untouched=True),
+    _ours(
+        Work.LOGISTIC,
+        "the same, and scikit-learn itself answers (COMPILE_MODEL=false)",
+        untouched=True,
+    ),
     _ours(Work.FOREST, "RandomForestClassifier of 100 trees, default settings"),
-    _ours(Work.FOREST, "the same, and scikit-learn itself answers (COMPILE_MODEL=false)", untouched=True),
+    _ours(
+        Work.FOREST,
+        "the same, and scikit-learn itself answers (COMPILE_MODEL=false)",
+        untouched=True,
+    ),
     *_rivals(Work.LOGISTIC),
     *_rivals(Work.FOREST),
     _ceiling("raw-asgi", "raw", "a constant answer from a bare ASGI function in uvicorn"),
@@ -266,11 +295,17 @@ class UnknownError(ValueError):
     """A pattern of `--only` fits no candidate."""
 
 
-def chosen(patterns: Sequence[str], candidates: Sequence[Candidate] = CANDIDATES) -> list[Candidate]:
-    """Return the candidates that fit any of the shell patterns, all without one. Raises UnknownError."""
+def chosen(
+    patterns: Sequence[str], candidates: Sequence[Candidate] = CANDIDATES
+) -> list[Candidate]:
+    """Return the candidates that fit any of the shell patterns, all without one.
+    Raises UnknownError.
+    """
     for pattern in patterns:
         if not any(fnmatch(candidate.name, pattern) for candidate in candidates):
             known = ", ".join(candidate.name for candidate in candidates)
             msg = f"--only {pattern}: no candidate has such a name; there are {known}"
             raise UnknownError(msg)
-    return [one for one in candidates if not patterns or any(fnmatch(one.name, p) for p in patterns)]
+    return [
+        one for one in candidates if not patterns or any(fnmatch(one.name, p) for p in patterns)
+    ]

@@ -1,4 +1,6 @@
-"""What minutes of steady load and of too much load did to a server: memory, answers, verdicts. Pure."""
+"""What minutes of steady load and of too much load did to a server:
+memory, answers, verdicts. Pure.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +30,12 @@ class Sample:
 
     @classmethod
     def of(
-        cls, at: float, resident_mb: float, sent: int, outcomes: Mapping[str, int], latencies: Sequence[float]
+        cls,
+        at: float,
+        resident_mb: float,
+        sent: int,
+        outcomes: Mapping[str, int],
+        latencies: Sequence[float],
     ) -> "Sample":
         """Summarise the latencies; both are 0 where nothing was answered with 200."""
         ordered = sorted(latencies) or [0.0]
@@ -102,16 +109,22 @@ def steady_goals(phase: Phase) -> list[Goal]:
     slope = f"slope {phase.slope_mb_per_hour:+.1f} MB an hour over {phase.minutes:.0f} minutes"
     return [
         Goal(
-            text=f"memory is flat: less than {FLAT_MB:g} MB between the second and the last quarter",
+            text=(
+                f"memory is flat: less than {FLAT_MB:g} MB between the second and the last quarter"
+            ),
             met=abs(phase.gained_mb) < FLAT_MB or phase.gained_mb < 0,
             measured=f"{phase.gained_mb:+.2f} MB; {slope}; at most {phase.peak_mb:.0f} MB",
         ),
-        Goal(text="every request is answered with 200", met=not bad, measured=_told(phase.outcomes)),
+        Goal(
+            text="every request is answered with 200", met=not bad, measured=_told(phase.outcomes)
+        ),
     ]
 
 
 def overload_goals(phase: Phase) -> list[Goal]:
-    """What ten times too much must leave behind: 503s, no restart, bounded memory, right answers."""
+    """What ten times too much must leave behind:
+    503s, no restart, bounded memory, right answers.
+    """
     outcomes = phase.outcomes
     answered = outcomes["200"] + outcomes["503"]
     sent = sum(outcomes.values()) - outcomes["not sent"]
@@ -140,8 +153,9 @@ def overload_goals(phase: Phase) -> list[Goal]:
 def as_markdown(phase: Phase, goals: Sequence[Goal]) -> str:
     """Return a phase as a table of its minutes, and its verdicts."""
     lines = [
-        f"**{phase.name}**: `{phase.server}`, {phase.rate:,.0f} requests a second for {phase.minutes:.1f} "
-        f"minutes, {phase.rate / phase.sustainable:.2g} times the {phase.sustainable:,.0f} that it sustained "
+        f"**{phase.name}**: `{phase.server}`, {phase.rate:,.0f} requests a second for "
+        f"{phase.minutes:.1f} minutes, {phase.rate / phase.sustainable:.2g} times the "
+        f"{phase.sustainable:,.0f} that it sustained "
         "at 32 connections just before.",
         "",
         "| goal | | measured |",
@@ -206,4 +220,7 @@ def _row(samples: Sequence[Sample]) -> str:
 
 
 def _told(outcomes: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
+    return (
+        ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(outcomes.items()))
+        or "nothing"
+    )

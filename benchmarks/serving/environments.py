@@ -1,7 +1,7 @@
 """One Python environment for each server, made once from pinned requirements and kept in the cache.
 
-Ours gets what the serving image has, and nothing else: what else is installed changes what scikit-learn
-imports (with pandas beside it, it takes 90 MB more).
+Ours gets what the serving image has, and nothing else: what else is installed changes what
+scikit-learn imports (with pandas beside it, it takes 90 MB more).
 """
 
 import sys
@@ -24,13 +24,16 @@ def requirements_of(name: str) -> Path:
 
 
 def folder_of(name: str) -> Path:
-    """Return where the environment called `name` is or will be: its path names its Python and its pins."""
+    """Return where the environment called `name` is or will be:
+    its path names its Python and its pins.
+    """
     pins = requirements_of(name).read_bytes()
     return cache.root() / "serving" / f"{name}-{cache.digest(pins, sys.version, sys.base_prefix)}"
 
 
 def make(name: str) -> Path:
-    """Return the folder of the environment called `name`, and make it first where it is not there yet.
+    """Return the folder of the environment called `name`, and make it first where it is not there
+    yet.
 
     Raises ClusterError with the installer's last words when that fails.
     """
@@ -58,7 +61,19 @@ def _install(folder: Path, requirements: Path) -> None:
     nice = ("nice", "-n", "19")
     if has("uv"):
         run((*nice, "uv", "venv", "--quiet", "--python", sys.executable, folder))
-        run((*nice, "uv", "pip", "install", "--quiet", "--python", python, "--requirement", requirements))
+        run(
+            (
+                *nice,
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                python,
+                "--requirement",
+                requirements,
+            )
+        )
         return
     run((*nice, sys.executable, "-m", "venv", folder))
     run((*nice, python, "-m", "pip", "install", "--quiet", "--requirement", requirements))

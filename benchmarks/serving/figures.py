@@ -131,7 +131,10 @@ class Summary:
     @property
     def worst_difference(self) -> float | None:
         """Largest difference from scikit-learn in any round; None for a constant answer."""
-        return max((v.worst_difference for v in self.visits if v.worst_difference is not None), default=None)
+        return max(
+            (v.worst_difference for v in self.visits if v.worst_difference is not None),
+            default=None,
+        )
 
     def _loads(self, connections: int) -> list[Load]:
         return [visit.loads[connections] for visit in self.visits]
@@ -148,7 +151,9 @@ def summaries(candidates: Sequence[Candidate], visits: Sequence[Visit]) -> dict[
 
 
 def fastest_rival(found: Mapping[str, Summary], work: Work) -> Summary | None:
-    """Return the rival with the most answers a second at 32 connections, tuned or not; None without any."""
+    """Return the rival with the most answers a second at 32 connections, tuned or not;
+    None without any.
+    """
     return max(_rivals(found, work), key=lambda summary: summary.rate(MANY).middle, default=None)
 
 

@@ -1,8 +1,10 @@
-"""What a start of the predictor imports, in order: how long each part takes, and how much memory it keeps.
+"""What a start of the predictor imports, in order: how long each part takes, and how much memory it
+keeps.
 
-The process that serves the logistic pipeline imports these and no others of any size; so the table says
-by what its memory and its start are bound. Each round is a fresh Python in the environment that holds
-what the serving image does, with compiled bytecode; the table gives the median of the rounds.
+The process that serves the logistic pipeline imports these and no others of any size; so the table
+says by what its memory and its start are bound. Each round is a fresh Python in the environment
+that holds what the serving image does, with compiled bytecode; the table gives the median of the
+rounds.
 """
 
 import argparse
@@ -30,7 +32,9 @@ PARTS: Final = {
     "joblib": "joblib",
     "SciPy, as scikit-learn's base imports it": "scipy.sparse, scipy.special, scipy.stats",
     "scikit-learn's base": "sklearn.base, sklearn.utils.validation",
-    "sklearn.linear_model and pipeline": "sklearn.linear_model, sklearn.pipeline, sklearn.preprocessing",
+    (
+        "sklearn.linear_model and pipeline"
+    ): "sklearn.linear_model, sklearn.pipeline, sklearn.preprocessing",
 }
 _SCRIPT: Final = """
 import json, resource, sys, time
@@ -57,13 +61,19 @@ class Part(NamedTuple):
 
 
 def measure(rounds: int) -> list[Part]:
-    """Import everything in `rounds` fresh processes. Raises ClusterError without an environment for it."""
+    """Import everything in `rounds` fresh processes.
+    Raises ClusterError without an environment for it.
+    """
     python = environments.make(OWN) / "bin" / "python"
     path = os.pathsep.join(str(environments.ROOT / folder) for folder in ("serving", "contract"))
     command = [str(python), "-c", _SCRIPT, json.dumps(list(PARTS.values()))]
     # The first round compiles what is not compiled yet.
     seen = [
-        json.loads(subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": path}).stdout)
+        json.loads(
+            subprocess.run(
+                command, check=True, capture_output=True, env={"PYTHONPATH": path}
+            ).stdout
+        )
         for _ in range(rounds + 1)
     ][1:]
     return [
@@ -79,8 +89,8 @@ def as_markdown(parts: Sequence[Part]) -> str:
     for part in parts:
         spent += part.milliseconds
         lines.append(
-            f"| {part.what} | {part.milliseconds:.0f} | {spent:.0f} | {part.resident_mb - before:.0f} "
-            f"| {part.resident_mb:.0f} |"
+            f"| {part.what} | {part.milliseconds:.0f} | {spent:.0f} | "
+            f"{part.resident_mb - before:.0f} | {part.resident_mb:.0f} |"
         )
         before = part.resident_mb
     return "\n".join(lines)
@@ -88,9 +98,13 @@ def as_markdown(parts: Sequence[Part]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.footprint", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.footprint", description=__doc__
+    )
     parser.add_argument("--rounds", type=int, default=5, help="fresh processes (5)")
-    parser.add_argument("--into", type=Path, help="put the table between the marks of this file as well")
+    parser.add_argument(
+        "--into", type=Path, help="put the table between the marks of this file as well"
+    )
     asked = parser.parse_args(arguments)
     try:
         text = as_markdown(measure(asked.rounds))

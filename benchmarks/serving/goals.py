@@ -36,8 +36,15 @@ def goals(found: Mapping[str, Summary]) -> list[Goal]:
     logistic, forest = fastest_rival(found, Work.LOGISTIC), fastest_rival(found, Work.FOREST)
     raw = found.get(RAW)
     return [
-        _rate("logistic pipeline: at least 10 times the fastest rival", found.get(LOGISTIC), logistic, 10),
-        _rate("logistic pipeline: at least 0.7 of a bare ASGI function", found.get(LOGISTIC), raw, 0.7),
+        _rate(
+            "logistic pipeline: at least 10 times the fastest rival",
+            found.get(LOGISTIC),
+            logistic,
+            10,
+        ),
+        _rate(
+            "logistic pipeline: at least 0.7 of a bare ASGI function", found.get(LOGISTIC), raw, 0.7
+        ),
         _rate(
             "logistic pipeline, scikit-learn untouched: at least 6 times the fastest rival",
             found.get(OPAQUE),
@@ -57,7 +64,9 @@ def goals(found: Mapping[str, Summary]) -> list[Goal]:
             found,
             Work.LOGISTIC,
         ),
-        _tail("forest: p99 under a third of the best rival's", found.get(FOREST), found, Work.FOREST),
+        _tail(
+            "forest: p99 under a third of the best rival's", found.get(FOREST), found, Work.FOREST
+        ),
         _rate(
             "a lonely client: at least twice the tutorial app",
             found.get(LOGISTIC),
@@ -81,7 +90,10 @@ def _rate(
     cheaper = other.cpu_us(connections) / max(ours.cpu_us(connections), 1e-9)
     # The worst that the rounds allow: our slowest beside their fastest.
     worst = mine.low / theirs.high
-    measured = f"{ratio:.2f} times ({mine.middle:,.0f} and {theirs.middle:,.0f} of {other.candidate.name}; "
+    measured = (
+        f"{ratio:.2f} times ({mine.middle:,.0f} and {theirs.middle:,.0f} of "
+        f"{other.candidate.name}; "
+    )
     rest = f"worst pair of rounds {worst:.2f}; by CPU time {cheaper:.2f})"
     return Goal(text=text, met=ratio >= needed, measured=f"{measured}{rest}")
 

@@ -1,8 +1,8 @@
 """What one answer costs above ASGI, and where it goes: the predictor's app called without sockets.
 
-The app gets the same request again and again, in this process, from a loop without a server. The first
-figure is the time of one call; the table splits it by the shares that Python's profiler sees. The profiler
-slows every call down, so the shares of what makes many calls are a little too large.
+The app gets the same request again and again, in this process, from a loop without a server. The
+first figure is the time of one call; the table splits it by the shares that Python's profiler sees.
+The profiler slows every call down, so the shares of what makes many calls are a little too large.
 """
 
 import argparse
@@ -97,16 +97,28 @@ def measure() -> str:
     whole = spent["app.py", "__call__"]
     shares = {stage: spent[place] / whole for stage, place in STAGES.items()}
     shares["the calls between these"] = 1 - sum(shares.values())
-    rows = [f"| {stage} | {100 * share:.0f} | {share * took:.1f} |" for stage, share in shares.items()]
+    rows = [
+        f"| {stage} | {100 * share:.0f} | {share * took:.1f} |" for stage, share in shares.items()
+    ]
     return "\n".join(
-        [f"One answer: {took:.1f} us in the app.", "", "| stage | % | us |", "|---|---:|---:|", *rows]
+        [
+            f"One answer: {took:.1f} us in the app.",
+            "",
+            "| stage | % | us |",
+            "|---|---:|---:|",
+            *rows,
+        ]
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.hotpath", description=__doc__)
-    parser.add_argument("--into", type=Path, help="put the table between the marks of this file as well")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.hotpath", description=__doc__
+    )
+    parser.add_argument(
+        "--into", type=Path, help="put the table between the marks of this file as well"
+    )
     asked = parser.parse_args(arguments)
     text = measure()
     print(text)

@@ -36,7 +36,9 @@ class Answered:
 
 
 def ensure_wrk() -> None:
-    """Install wrk from the distribution where it is missing and that is allowed; else say what to do."""
+    """Install wrk from the distribution where it is missing and that is allowed;
+    else say what to do.
+    """
     if shutil.which("wrk"):
         return
     advice = "install it (Debian and Ubuntu: apt-get install wrk) and run this again"
@@ -46,7 +48,9 @@ def ensure_wrk() -> None:
     try:
         run(("apt-get", "update", "-qq"), timeout=300)
         run(
-            ("apt-get", "install", "-y", "-qq", "wrk"), env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=300
+            ("apt-get", "install", "-y", "-qq", "wrk"),
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+            timeout=300,
         )
     except ClusterError as error:
         raise ClusterError(f"wrk could not be installed: {error.what}", advice) from error
@@ -74,7 +78,9 @@ def parse(printed: str) -> Answered:
                 seconds=seen["microseconds"] / 1e6,
                 p50_ms=seen["p50"] / 1000,
                 p99_ms=seen["p99"] / 1000,
-                errors=sum(seen[kind] for kind in ("connect", "read", "write", "status", "timeout")),
+                errors=sum(
+                    seen[kind] for kind in ("connect", "read", "write", "status", "timeout")
+                ),
             )
     msg = f"wrk printed no result: {printed.strip()[-500:]}"
     raise ValueError(msg)

@@ -63,7 +63,8 @@ def launch(candidate: Candidate, where: Mapping[str, Any], log: Path) -> Server:
 def visit(candidate: Candidate, prepared: Prepared, plan: Plan, *, number: int) -> Visit:
     """Measure a fresh server of the candidate; `number` is the round.
 
-    Raises ClusterError when it does not start, DisagreesError when it answers otherwise than scikit-learn.
+    Raises ClusterError when it does not start, DisagreesError when it answers otherwise than
+    scikit-learn.
     """
     imports = import_seconds(candidate.environment, candidate.imports)
     where = places(candidate, prepared)
@@ -126,14 +127,19 @@ def wait_for_answer(server: Server, port: int, candidate: Candidate, prepared: P
             time.sleep(_POLL_SECONDS)
         else:
             return time.monotonic() - server.began
-    what = f"{candidate.name} gave no answer within {waited:.0f} s; last seen: {seen}\n{server.last_words()}"
+    what = (
+        f"{candidate.name} gave no answer within {waited:.0f} s; last seen: "
+        f"{seen}\n{server.last_words()}"
+    )
     raise ClusterError(what, "read what the server printed, above")
 
 
 def _compare(port: int, candidate: Candidate, prepared: Prepared) -> float | None:
     if candidate.role is Role.CEILING:
         return None
-    return worst_difference(port, candidate.wire, prepared.rows, prepared.answers[Work(candidate.work)])
+    return worst_difference(
+        port, candidate.wire, prepared.rows, prepared.answers[Work(candidate.work)]
+    )
 
 
 def _load(server: Server, url: str, lua: Path, connections: int, seconds: float) -> Load:

@@ -1,4 +1,6 @@
-"""The models that are served, in every form that a candidate wants, and the answers that are right."""
+"""The models that are served, in every form that a candidate wants,
+and the answers that are right.
+"""
 
 import json
 import tempfile
@@ -41,7 +43,9 @@ class Prepared:
 def prepared(
     candidates: Iterable[Candidate], environment: Callable[[str], Path], *, trees: int = 100
 ) -> Iterator[Prepared]:
-    """Fit the models and write what these candidates need into a folder that is removed at the end."""
+    """Fit the models and write what these candidates need into a folder that is removed at the
+    end.
+    """
     wanted = list(candidates)
     data = split(make_data(seed=1, rows=_ROWS))
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
@@ -78,7 +82,9 @@ def _write(folder: Path, work: Work, model: Any, data: Split) -> str:
         place.mkdir(parents=True)
         (place / "model-settings.json").write_text(json.dumps(settings))
     label = Label(name=work, version="1")
-    return export_artifact(model, label=label, data=data, metrics={}, output=folder / "artifacts").digest
+    return export_artifact(
+        model, label=label, data=data, metrics={}, output=folder / "artifacts"
+    ).digest
 
 
 def _save_for_mlflow(folder: Path, work: Work, environment: Path) -> None:

@@ -1,7 +1,7 @@
 """An open-loop client: so many requests a second, whether or not answers come.
 
-Latency counts from when a request was due, not from when it could be sent, so a server that stalls cannot
-hide it. Every request that fails is counted by what happened to it; nothing is retried.
+Latency counts from when a request was due, not from when it could be sent, so a server that stalls
+cannot hide it. Every request that fails is counted by what happened to it; nothing is retried.
 """
 
 import asyncio
@@ -98,7 +98,9 @@ class _Connection(asyncio.Protocol):
 class OpenLoop:
     """Sends bodies to one path of the loopback address at a steady rate."""
 
-    def __init__(self, port: int, path: str, bodies: Sequence[dict[str, Any]], *, connections: int) -> None:
+    def __init__(
+        self, port: int, path: str, bodies: Sequence[dict[str, Any]], *, connections: int
+    ) -> None:
         self._port = port
         self._requests = [_request(path, body) for body in bodies]
         self._most = connections
@@ -191,7 +193,9 @@ class OpenLoop:
 
     async def _dial(self, connection: _Connection) -> None:
         try:
-            await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self._port)
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection, "127.0.0.1", self._port
+            )
         except OSError:
             if connection.due is not None:
                 self.count("refused", connection.due)

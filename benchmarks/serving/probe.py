@@ -1,6 +1,7 @@
 """How fast a core is right now: a fixed piece of work, timed again and again beside a measurement.
 
-On a shared machine the speed of a core moves by half and more, and only figures with the same probe compare.
+On a shared machine the speed of a core moves by half and more, and only figures with the same probe
+compare.
 """
 
 import os
@@ -15,7 +16,9 @@ _STEPS: Final = 200_000
 
 
 class SpeedProbe:
-    """Times the work on `core`, in a thread of its own, while the block lasts. Costs 1 % of the core."""
+    """Times the work on `core`, in a thread of its own, while the block lasts.
+    Costs 1 % of the core.
+    """
 
     def __init__(self, core: int) -> None:
         self._core = core
@@ -29,7 +32,10 @@ class SpeedProbe:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """End."""
         self._over.set()

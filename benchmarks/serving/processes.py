@@ -1,8 +1,9 @@
-"""Servers as processes: started on one core, looked at through /proc, ended with all that they started.
+"""Servers as processes: started on one core, looked at through /proc, ended with all that they
+started.
 
-A server leads a session of its own. Its processes are those of the session and all that they started, seen
-once and then known by their start time, so helpers are found even when they left the session or lost their
-parent, and nothing else is ever signalled.
+A server leads a session of its own. Its processes are those of the session and all that they
+started, seen once and then known by their start time, so helpers are found even when they left the
+session or lost their parent, and nothing else is ever signalled.
 """
 
 import os
@@ -127,13 +128,17 @@ def core_busy_seconds(core: int) -> float:
     for line in Path("/proc/stat").read_text().splitlines():
         name, *values = line.split()
         if name == f"cpu{core}":
-            user, nice, system, _idle, _wait, interrupts, soft, stolen, *_ = (int(value) for value in values)
+            user, nice, system, _idle, _wait, interrupts, soft, stolen, *_ = (
+                int(value) for value in values
+            )
             return (user + nice + system + interrupts + soft + stolen) / _TICKS
     msg = f"this machine has no core {core}: the server needs one and the load tool another"
     raise OSError(msg)
 
 
-def family(every: Mapping[int, list[str]], leader: int, known: Mapping[int, str]) -> dict[int, list[str]]:
+def family(
+    every: Mapping[int, list[str]], leader: int, known: Mapping[int, str]
+) -> dict[int, list[str]]:
     """Return the processes of a session, those known before, and whatever any of them started.
 
     `known` is by process and start time, so that a number that was given out again means nobody.

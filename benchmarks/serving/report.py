@@ -80,7 +80,8 @@ def as_markdown(report: Report) -> str:
     parts = [f"- {name}: {value}" for name, value in report.about.items()]
     rounds = sorted({len(summary.visits) for summary in found.values()}) or [0]
     parts.append(
-        f"- rounds that were done: {' to '.join(str(n) for n in dict.fromkeys((rounds[0], rounds[-1])))}"
+        "- rounds that were done: "
+        f"{' to '.join(str(n) for n in dict.fromkeys((rounds[0], rounds[-1])))}"
     )
     parts += ["", "| goal | | measured |", "|---|---|---|"]
     parts += [f"| {goal.text} | {goal.verdict} | {goal.measured} |" for goal in report.goals]

@@ -1,7 +1,7 @@
 """What clients cost that open connections and do not ask: memory, and the time of those who do ask.
 
-Starts a predictor, opens silent sockets, bodies that lack their last byte, and one connection that pipelines
-and reads nothing. A new client asks for a prediction all the while. Only on loopback.
+Starts a predictor, opens silent sockets, bodies that lack their last byte, and one connection that
+pipelines and reads nothing. A new client asks for a prediction all the while. Only on loopback.
 """
 
 import argparse
@@ -59,7 +59,9 @@ class Client(threading.Thread):
             began = time.monotonic()
             try:
                 connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-                connection.request("POST", "/predict", self.body, {"Content-Type": "application/json"})
+                connection.request(
+                    "POST", "/predict", self.body, {"Content-Type": "application/json"}
+                )
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200:
@@ -107,7 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(folder: Path, silent: int, unfinished: int) -> list[Row]:
     data = split(make_data(seed=1, rows=3000))
     exported = export_artifact(
-        fit(data.training), label=Label(name="qna", version="1"), data=data, metrics={}, output=folder
+        fit(data.training),
+        label=Label(name="qna", version="1"),
+        data=data,
+        metrics={},
+        output=folder,
     )
     (port,) = free_ports(1)
     variables = {
@@ -197,10 +203,18 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.silent", description=__doc__)
-    parser.add_argument("--silent", type=int, default=5000, help="connections without a byte (5000)")
-    parser.add_argument("--unfinished", type=int, default=300, help="bodies without their last byte (300)")
-    parser.add_argument("--into", type=Path, help="put the table between the marks of this file as well")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving.silent", description=__doc__
+    )
+    parser.add_argument(
+        "--silent", type=int, default=5000, help="connections without a byte (5000)"
+    )
+    parser.add_argument(
+        "--unfinished", type=int, default=300, help="bodies without their last byte (300)"
+    )
+    parser.add_argument(
+        "--into", type=Path, help="put the table between the marks of this file as well"
+    )
     return parser
 
 

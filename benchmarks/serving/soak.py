@@ -1,10 +1,10 @@
 """Hold the predictor under a steady rate for minutes, and then under ten times what it can do.
 
 The steady phase sends half of what the server sustains (an open loop: requests come whether or not
-answers do) and watches its memory. The overload phase sends ten times what the server sustains, to a
-model so slow that one core of client can send that much: requests of many rows, to a forest of a
-thousand trees that scikit-learn itself computes. It must refuse with 503, stay alive, keep its memory
-bounded and answer rightly afterwards. The server has core 0, the client core 1.
+answers do) and watches its memory. The overload phase sends ten times what the server sustains, to
+a model so slow that one core of client can send that much: requests of many rows, to a forest of a
+thousand trees that scikit-learn itself computes. It must refuse with 503, stay alive, keep its
+memory bounded and answer rightly afterwards. The server has core 0, the client core 1.
 """
 
 import argparse
@@ -27,7 +27,14 @@ from benchmarks.marks import put
 from benchmarks.serving import environments
 from benchmarks.serving.agree import DisagreesError, worst_difference
 from benchmarks.serving.candidates import OWN, Candidate, Role, chosen
-from benchmarks.serving.endurance import Phase, Sample, as_json, as_markdown, overload_goals, steady_goals
+from benchmarks.serving.endurance import (
+    Phase,
+    Sample,
+    as_json,
+    as_markdown,
+    overload_goals,
+    steady_goals,
+)
 from benchmarks.serving.figures import MANY
 from benchmarks.serving.goals import Goal
 from benchmarks.serving.load import ensure_wrk, script, shoot
@@ -41,7 +48,9 @@ from cluster.errors import ClusterError
 MOST_PER_SECOND: Final = 8000
 """What one core of client can send and time."""
 CONNECTIONS: Final = 10_000
-"""More than the rows that may wait in the predictor (MAX_WAITING_ROWS), or nothing would be refused."""
+"""More than the rows that may wait in the predictor (MAX_WAITING_ROWS),
+or nothing would be refused.
+"""
 TREES: Final = 1000
 """Of the forest: ten times those of the other measurements."""
 _SAMPLE_SECONDS: Final = 5.0
@@ -117,7 +126,9 @@ def _show(done: Sequence[tuple[Phase, list[Goal]]], asked: argparse.Namespace) -
     text = "\n\n".join(as_markdown(phase, goals) for phase, goals in done)
     print(text)
     asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(json.dumps([as_json(phase, goals) for phase, goals in done], indent=1) + "\n")
+    asked.json.write_text(
+        json.dumps([as_json(phase, goals) for phase, goals in done], indent=1) + "\n"
+    )
     if asked.into:
         put(asked.into, text, mark="soak")
     return int(not done or any(goal.met is False for _, goals in done for goal in goals))
@@ -135,7 +146,10 @@ def _run(wanted: Wanted, models: Prepared) -> Phase:
             bodies = _bodies(models, wanted.rows)
             sustainable = _sustainable(candidate, port, bodies[0], Path(name) / "request.lua")
             rate = min(wanted.times * sustainable, MOST_PER_SECOND)
-            say(f"{wanted.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending {rate:,.0f}")
+            say(
+                f"{wanted.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending "
+                f"{rate:,.0f}"
+            )
             before = server.usage().resident_bytes / 1e6
             client = OpenLoop(port, candidate.wire.path, bodies, connections=CONNECTIONS)
             samples = _send(client, server, rate, 60 * wanted.minutes)
@@ -192,8 +206,13 @@ def _sample(client: OpenLoop, server: Server, at: float) -> Sample:
 
 
 def _line(sample: Sample) -> str:
-    outcomes = ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(sample.outcomes.items()))
-    return f"{sample.at_seconds:5.0f} s: {sample.resident_mb:.1f} MB; {outcomes}; p99 {sample.p99_ms:.1f} ms"
+    outcomes = ", ".join(
+        f"{count:,} x {outcome}" for outcome, count in sorted(sample.outcomes.items())
+    )
+    return (
+        f"{sample.at_seconds:5.0f} s: {sample.resident_mb:.1f} MB; {outcomes}; p99 "
+        f"{sample.p99_ms:.1f} ms"
+    )
 
 
 def _is_right(port: int, candidate: Candidate, models: Prepared) -> bool:
@@ -214,11 +233,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     add: Any = parser.add_argument
     add("--minutes", type=float, default=10, help="of the steady rate; 0 leaves it out (10)")
-    add("--overload-minutes", type=float, default=2, help="of ten times too much; 0 leaves it out (2)")
-    add("--share", type=float, default=0.5, help="the steady rate, as a share of what it sustains (0.5)")
+    add(
+        "--overload-minutes",
+        type=float,
+        default=2,
+        help="of ten times too much; 0 leaves it out (2)",
+    )
+    add(
+        "--share",
+        type=float,
+        default=0.5,
+        help="the steady rate, as a share of what it sustains (0.5)",
+    )
     add("--steady", choices=servers, default="ours-logistic", help="server of the steady phase")
-    add("--overload", choices=servers, default="ours-forest-opaque", help="server of the overload phase")
-    add("--overload-rows", type=int, default=16, help="rows of each request of the overload phase (16)")
+    add(
+        "--overload",
+        choices=servers,
+        default="ours-forest-opaque",
+        help="server of the overload phase",
+    )
+    add(
+        "--overload-rows",
+        type=int,
+        default=16,
+        help="rows of each request of the overload phase (16)",
+    )
     add("--json", type=Path, default=Path("build/soak.json"), help="every sample (build/soak.json)")
     add("--into", type=Path, help="put the tables between the marks of this file as well")
     return parser

@@ -1,1 +1,3 @@
-"""The native cluster: one real Kubernetes node in namespaces of its own, with no Docker underneath."""
+"""The native cluster: one real Kubernetes node in namespaces of its own,
+with no Docker underneath.
+"""

@@ -1,8 +1,9 @@
-"""The configuration of every program of a native cluster, as text; nothing here touches the machine.
+"""The configuration of every program of a native cluster, as text; nothing here touches the
+machine.
 
-Inside the cluster's mount namespace the state folder is /run/cluster and the programs are in /run/bin;
-/run, /var/lib and /var/log are the cluster's own. That is why default paths can be used, and why two clusters
-do not meet.
+Inside the cluster's mount namespace the state folder is /run/cluster and the programs are in
+/run/bin; /run, /var/lib and /var/log are the cluster's own. That is why default paths can be used,
+and why two clusters do not meet.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ disabled_plugins = [
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Node:
     def files(self) -> dict[str, str]:
         """Name every configuration file and its text, below the state folder."""
         return {
-            "containerd.toml": CONTAINERD.format(socket=CONTAINERD_SOCKET, pause=PAUSE_IMAGE, inside=INSIDE),
+            "containerd.toml": CONTAINERD.format(
+                socket=CONTAINERD_SOCKET, pause=PAUSE_IMAGE, inside=INSIDE
+            ),
             "cni/10-bridge.conflist": json.dumps(self._cni(), indent=2),
             "kubelet.yaml": json.dumps(self._kubelet(), indent=2),
             "proxy.yaml": json.dumps(self._proxy(), indent=2),
@@ -97,7 +100,10 @@ class Node:
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "address": self.subnets.node_ip,
-            "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": f"{PKI}/ca.crt"}},
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "x509": {"clientCAFile": f"{PKI}/ca.crt"},
+            },
             "authorization": {"mode": "Webhook"},
             "tlsCertFile": f"{PKI}/node.crt",
             "tlsPrivateKeyFile": f"{PKI}/node.key",
@@ -134,7 +140,11 @@ class Node:
             "hostnameOverride": self.hostname,
             "clusterCIDR": str(self.subnets.pods),
             "iptables": {"minSyncPeriod": "0.2s", "syncPeriod": "30s"},
-            "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+            "conntrack": {
+                "maxPerCore": 0,
+                "tcpEstablishedTimeout": "0s",
+                "tcpCloseWaitTimeout": "0s",
+            },
             "oomScoreAdj": 0,
         }
 
@@ -214,7 +224,11 @@ class Node:
         ]
 
     def _scheduler(self) -> list[str]:
-        return [f"{BIN}/kube-scheduler", f"--kubeconfig={PKI}/scheduler.kubeconfig", "--leader-elect=false"]
+        return [
+            f"{BIN}/kube-scheduler",
+            f"--kubeconfig={PKI}/scheduler.kubeconfig",
+            "--leader-elect=false",
+        ]
 
     def _kubelet_command(self) -> list[str]:
         return [

@@ -30,7 +30,18 @@ PACKAGES = {
 }
 
 
-KEPT = ("HOME", "PATH", "SSL_", "PIP_", "XDG_", "MODELRELEASE_", "HTTP_", "HTTPS_", "NO_PROXY", "GOPROXY")
+KEPT = (
+    "HOME",
+    "PATH",
+    "SSL_",
+    "PIP_",
+    "XDG_",
+    "MODELRELEASE_",
+    "HTTP_",
+    "HTTPS_",
+    "NO_PROXY",
+    "GOPROXY",
+)
 
 
 def is_root() -> bool:
@@ -42,10 +53,15 @@ def run_as_root(*arguments: str) -> None:
     """Run this package's command line once more, as root, where sudo asks for no password."""
     if not shell.has("sudo") or shell.run(["sudo", "-n", "true"], check=False).returncode != 0:
         raise ClusterError(
-            "the native provider makes namespaces and mounts: that takes root, or sudo without a password",
+            (
+                "the native provider makes namespaces and mounts: that takes root, or sudo without "
+                "a password"
+            ),
             "run it as root, or use --provider kind or --provider existing --context NAME",
         )
-    kept = [f"{name}={value}" for name, value in os.environ.items() if name.upper().startswith(KEPT)]
+    kept = [
+        f"{name}={value}" for name, value in os.environ.items() if name.upper().startswith(KEPT)
+    ]
     command = ["sudo", "-n", "env", *kept, sys.executable, "-m", "cluster", *arguments]
     code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if code != 0:
@@ -71,7 +87,10 @@ def install_packages(*groups: str) -> None:
         return
     if not sys.platform.startswith("linux") or not shell.has("apt-get"):
         raise ClusterError(
-            f"these programs are missing and there is no apt-get to install them: {', '.join(missing)}",
+            (
+                "these programs are missing and there is no apt-get to install them: "
+                f"{', '.join(missing)}"
+            ),
             "install them yourself, or use --provider kind or --provider existing --context NAME",
         )
     say(f"installing Debian packages: {' '.join(missing)}")
@@ -80,7 +99,10 @@ def install_packages(*groups: str) -> None:
     with cache.lock("apt"):
         wait = ["-o", "DPkg::Lock::Timeout=300"]
         shell.stream(
-            "refreshing the package lists", ["apt-get", *wait, "update"], logs / "apt-update.log", env=quiet
+            "refreshing the package lists",
+            ["apt-get", *wait, "update"],
+            logs / "apt-update.log",
+            env=quiet,
         )
         shell.stream(
             "installing packages",

@@ -1,8 +1,9 @@
-"""The first process inside the namespaces of a native cluster: it sets them up and keeps programs running.
+"""The first process inside the namespaces of a native cluster: it sets them up and keeps programs
+running.
 
-Started as `unshare … python init.py STATE BIN`; it uses the standard library alone, because nothing else
-need be there. When it ends, the kernel ends everything else in its process namespace, unmounts what was
-mounted and removes the node's network: that is the whole of the clean-up.
+Started as `unshare … python init.py STATE BIN`; it uses the standard library alone, because nothing
+else need be there. When it ends, the kernel ends everything else in its process namespace, unmounts
+what was mounted and removes the node's network: that is the whole of the clean-up.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def command(*words: str | Path) -> None:
 
 
 def mount_everything(state: Path, programs: Path) -> None:
-    """Give the cluster a /run, /var/lib and /var/log of its own, then let kubelet's mounts spread."""
+    """Give the cluster a /run, /var/lib and /var/log of its own,
+    then let kubelet's mounts spread.
+    """
     run = state / "run"
     for folder in ("run", "var-lib", "logs"):
         (state / folder).mkdir(exist_ok=True)
@@ -51,7 +54,10 @@ def mount_everything(state: Path, programs: Path) -> None:
 
 def set_up_network(plan: dict[str, Any]) -> None:
     """Wait for the link from the host, then route Services to it, where kube-proxy sees them."""
-    while subprocess.run(["ip", "link", "show", LINK], capture_output=True, check=False).returncode != 0:
+    while (
+        subprocess.run(["ip", "link", "show", LINK], capture_output=True, check=False).returncode
+        != 0
+    ):
         time.sleep(0.05)
     command("ip", "link", "set", "lo", "up")
     command("ip", "address", "add", plan["address"], "dev", LINK)

@@ -37,11 +37,15 @@ class Pki:
     node: str
 
     def make(self) -> None:
-        """Make the authority, a certificate for each program and person, and the key of service accounts."""
+        """Make the authority, a certificate for each program and person,
+        and the key of service accounts.
+        """
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._certificate("ca", "/CN=modelrelease", extensions="ca")
         self._certificate("apiserver", "/CN=kube-apiserver", names=self._apiserver_names())
-        self._certificate("node", f"/O=system:nodes/CN=system:node:{self.node}", names=self._node_names())
+        self._certificate(
+            "node", f"/O=system:nodes/CN=system:node:{self.node}", names=self._node_names()
+        )
         for user, subject in {
             "admin": "/O=system:masters/CN=admin",
             "apiserver-client": "/O=system:masters/CN=kube-apiserver-kubelet-client",
@@ -52,7 +56,9 @@ class Pki:
             self._certificate(user, subject)
         shell.run(["openssl", "genrsa", "-out", self.folder / "accounts.key", "2048"])
         accounts = self.folder / "accounts"
-        shell.run(["openssl", "rsa", "-in", f"{accounts}.key", "-pubout", "-out", f"{accounts}.pub"])
+        shell.run(
+            ["openssl", "rsa", "-in", f"{accounts}.key", "-pubout", "-out", f"{accounts}.pub"]
+        )
         for user in ("node", "controller-manager", "scheduler", "proxy"):
             (self.folder / f"{user}.kubeconfig").write_text(self.kubeconfig(user))
 
@@ -85,7 +91,9 @@ class Pki:
         short = "kubernetes.default"
         hosts = ["kubernetes", short, f"{short}.svc", f"{short}.svc.cluster.local", "localhost"]
         addresses = [self.subnets.node_ip, self.subnets.api_service_ip, "127.0.0.1"]
-        return ",".join([f"DNS:{host}" for host in hosts] + [f"IP:{address}" for address in addresses])
+        return ",".join(
+            [f"DNS:{host}" for host in hosts] + [f"IP:{address}" for address in addresses]
+        )
 
     def _node_names(self) -> str:
         return f"DNS:{self.node},IP:{self.subnets.node_ip}"
@@ -96,8 +104,24 @@ class Pki:
         config = self.folder / f"{name}.cnf"
         config.write_text(OPENSSL_CONFIG.format(names=names))
         key, certificate = self.folder / f"{name}.key", self.folder / f"{name}.crt"
-        command: list[str | Path] = ["openssl", "req", "-x509", "-config", config, "-extensions", extensions]
-        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"]
+        command: list[str | Path] = [
+            "openssl",
+            "req",
+            "-x509",
+            "-config",
+            config,
+            "-extensions",
+            extensions,
+        ]
+        command += [
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+        ]
         command += ["-subj", subject, "-keyout", key, "-out", certificate]
         if name != "ca":
             command += ["-CA", self.folder / "ca.crt", "-CAkey", self.folder / "ca.key"]

@@ -24,7 +24,9 @@ class Provider(Protocol):
         """Name what has to be compiled before `up` can make a cluster."""
 
     def up(self) -> None:
-        """Bring the API server and a node up unless they are; leave a kubeconfig in the state folder."""
+        """Bring the API server and a node up unless they are;
+        leave a kubeconfig in the state folder.
+        """
 
     def down(self) -> None:
         """Remove all that `up` made, also when it was half made."""
@@ -36,7 +38,9 @@ class Provider(Protocol):
         """Say in a few words what runs where."""
 
     def load_image(self, archive: Path, reference: str) -> None:
-        """Make an image (a `docker save` archive) available to the cluster's pods under `reference`."""
+        """Make an image (a `docker save` archive) available to the cluster's pods under
+        `reference`.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,26 @@ def choose(asked: str, context: str, remembered: str, *, docker: bool | None = N
     context = context or os.environ.get("MODELRELEASE_CONTEXT", "")
     if asked not in PROVIDERS:
         raise ClusterError(
-            f"provider {asked!r} is none of {', '.join(PROVIDERS)}", "see python -m cluster up --help"
+            f"provider {asked!r} is none of {', '.join(PROVIDERS)}",
+            "see python -m cluster up --help",
         )
     if asked == "existing" and not context:
         raise ClusterError(
-            "provider 'existing' needs a context: a cluster of yours is never used unless you name it",
-            "add --context NAME (kubectl config get-contexts lists them), or set MODELRELEASE_CONTEXT",
+            (
+                "provider 'existing' needs a context: a cluster of yours is never used unless you "
+                "name it"
+            ),
+            (
+                "add --context NAME (kubectl config get-contexts lists them), or set "
+                "MODELRELEASE_CONTEXT"
+            ),
         )
     if context and asked not in {"auto", "existing"}:
         raise ClusterError(
-            f"context {context!r} and provider {asked!r} contradict each other: {asked} makes its own",
+            (
+                f"context {context!r} and provider {asked!r} contradict each other: {asked} makes "
+                "its own"
+            ),
             "leave out --context, or choose --provider existing",
         )
     if context:

@@ -66,7 +66,9 @@ class Existing:
             engine = engines.engine(self.name)
             if engine == "buildah":
                 shell.run(["buildah", "pull", f"docker-archive:{archive}"])
-                shell.run(["buildah", "push", f"docker.io/library/{reference}", f"docker://{pushed}"])
+                shell.run(
+                    ["buildah", "push", f"docker.io/library/{reference}", f"docker://{pushed}"]
+                )
                 return
             shell.run([engine, "load", "--input", archive])
             shell.run([engine, "tag", reference, pushed])

@@ -43,7 +43,15 @@ class Kind:
         create = [toolchain.kind(), "create", "cluster"]
         shell.stream(
             f"creating kind cluster {self.cluster}",
-            [*create, "--name", self.cluster, "--kubeconfig", self.state.kubeconfig, "--wait", "180s"],
+            [
+                *create,
+                "--name",
+                self.cluster,
+                "--kubeconfig",
+                self.state.kubeconfig,
+                "--wait",
+                "180s",
+            ],
             cache.root() / "logs" / "kind.log",
         )
 

@@ -84,14 +84,20 @@ class Native:
         kubernetes = toolchain.kubernetes()
         toolchain.compile_all(*self.modules())
         node = self._configure()
-        with step(f"starting the control plane and the node {node.hostname} at {node.subnets.node_ip}"):
+        with step(
+            f"starting the control plane and the node {node.hostname} at {node.subnets.node_ip}"
+        ):
             self._start(kubernetes.target)
             self._connect(node.subnets)
         advice = f"read the logs in {self.state.folder / 'logs'}"
-        shell.wait_until("the API server", lambda: toolchain.api_ready(self.state.kubeconfig), 120, advice)
+        shell.wait_until(
+            "the API server", lambda: toolchain.api_ready(self.state.kubeconfig), 120, advice
+        )
         shell.wait_until("containerd", self._containerd_answers, 60, advice)
         self._import(
-            archive.single_program(PAUSE_IMAGE, kubernetes.target / "pause", self.state.folder / "pause.tar")
+            archive.single_program(
+                PAUSE_IMAGE, kubernetes.target / "pause", self.state.folder / "pause.tar"
+            )
         )
         shell.wait_until("the node", lambda: bool(self._nodes()), 60, advice)
         self.state.write("native", {**self.state.read("native"), "complete": True})
@@ -100,8 +106,8 @@ class Native:
         runs_with = self.state.read("native").get("controller_qps")
         if self.controller_qps not in (None, runs_with):
             raise ClusterError(
-                f"cluster {self.state.name!r} runs with controllers at {runs_with or 'the usual'} requests "
-                f"a second, not {self.controller_qps}",
+                f"cluster {self.state.name!r} runs with controllers at {runs_with or 'the usual'} "
+                f"requests a second, not {self.controller_qps}",
                 f"choose another --name, or first: python -m cluster down --name {self.state.name}",
             )
 
@@ -113,17 +119,24 @@ class Native:
         return shell.run([*self._inside(), *self._store(), "version"], check=False).returncode == 0
 
     def _configure(self) -> Node:
-        """Choose the subnets and write every file, under a lock so that no other cluster takes the same."""
+        """Choose the subnets and write every file,
+        under a lock so that no other cluster takes the same.
+        """
         link = link_name(self.state.name)
         if _link_exists(link):
             raise ClusterError(
-                f"the network link {link} exists, and not by this user's cluster {self.state.name!r}",
+                (
+                    f"the network link {link} exists, and not by this user's cluster "
+                    f"{self.state.name!r}"
+                ),
                 "choose another --name; or, if nothing uses it: ip link delete " + link,
             )
         with cache.lock("subnets"):
             subnets = free_subnets(self.state.name, _networks_in_use(self.state.name))
             self.state.create()
-            self.state.write("native", {"index": subnets.index, "controller_qps": self.controller_qps})
+            self.state.write(
+                "native", {"index": subnets.index, "controller_qps": self.controller_qps}
+            )
         node = Node(self.state.name, subnets, self.controller_qps)
         with step("making certificates and configuration"):
             pki = Pki(self.state.folder / "pki", subnets, node.hostname)
@@ -134,28 +147,40 @@ class Native:
                 path.write_text(text)
             (self.state.folder / "logs").mkdir()
             self.state.kubeconfig.touch(mode=0o600)
-            self.state.kubeconfig.write_text(pki.kubeconfig("admin", f"modelrelease-{self.state.name}"))
+            self.state.kubeconfig.write_text(
+                pki.kubeconfig("admin", f"modelrelease-{self.state.name}")
+            )
         return node
 
     def _start(self, programs: Path) -> None:
-        """Start the first process in new namespaces, detached from this command, and record its id."""
+        """Start the first process in new namespaces, detached from this command,
+        and record its id.
+        """
         for path in self._cgroups():
             path.mkdir(exist_ok=True)
         inside = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc"]
         inside += ["--fork", "--mount-proc", "--kill-child"]
         inside += [sys.executable, "-I", str(INIT), str(self.state.folder), str(programs)]
         note, log = self.state.folder / "unshare.pid", self.state.folder / "logs" / "init.log"
-        script = f"exec >{shlex.quote(str(log))} 2>&1 </dev/null; echo $$ >{shlex.quote(str(note))}; "
-        shell.run(["setsid", "--fork", "sh", "-c", script + f"exec {shlex.join(inside)}"], timeout=20)
+        script = (
+            f"exec >{shlex.quote(str(log))} 2>&1 </dev/null; echo $$ >{shlex.quote(str(note))}; "
+        )
+        shell.run(
+            ["setsid", "--fork", "sh", "-c", script + f"exec {shlex.join(inside)}"], timeout=20
+        )
         outer = self._await_number(note)
         inner = self._await_child(outer)
         record = self.state.read("native")
-        self.state.write("native", {**record, "pid": inner, "started": _start_time(inner), "unshare": outer})
+        self.state.write(
+            "native", {**record, "pid": inner, "started": _start_time(inner), "unshare": outer}
+        )
 
     def _await_number(self, note: Path) -> int:
         if shell.poll(lambda: note.exists() and note.read_text().endswith("\n"), 10):
             return int(note.read_text())
-        raise ClusterError("unshare did not start within 10 s", f"read {self.state.folder}/logs/init.log")
+        raise ClusterError(
+            "unshare did not start within 10 s", f"read {self.state.folder}/logs/init.log"
+        )
 
     def _await_child(self, outer: int) -> int:
         if shell.poll(lambda: bool(_children(outer)), 10):
@@ -168,11 +193,17 @@ class Native:
     def _connect(self, subnets: Subnets) -> None:
         """Lay the link between the host and the node, and route the cluster's addresses over it."""
         pid, link = self._pid(), link_name(self.state.name)
-        shell.run(["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
+        shell.run(
+            ["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(pid)]
+        )
         shell.run(["ip", "address", "add", f"{subnets.host_ip}/24", "dev", link])
         shell.run(["ip", "link", "set", link, "up"])
-        shell.run(["ip", "route", "replace", str(subnets.services), "via", subnets.node_ip, "dev", link])
-        shell.run(["ip", "route", "replace", str(subnets.pods), "via", subnets.node_ip, "dev", link])
+        shell.run(
+            ["ip", "route", "replace", str(subnets.services), "via", subnets.node_ip, "dev", link]
+        )
+        shell.run(
+            ["ip", "route", "replace", str(subnets.pods), "via", subnets.node_ip, "dev", link]
+        )
 
     # -- images -------------------------------------------------------------------------------
 
@@ -182,7 +213,9 @@ class Native:
             self._import(archive_path)
 
     def _import(self, archive_path: Path) -> None:
-        shell.run([*self._inside(), *self._store(), "images", "import", "-"], stdin_file=archive_path)
+        shell.run(
+            [*self._inside(), *self._store(), "images", "import", "-"], stdin_file=archive_path
+        )
 
     def _store(self) -> list[str]:
         return ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
@@ -199,7 +232,9 @@ class Native:
     # -- down ---------------------------------------------------------------------------------
 
     def down(self) -> None:
-        """End the first process: the kernel ends the rest, unmounts and unplugs; then remove what is left."""
+        """End the first process: the kernel ends the rest, unmounts and unplugs;
+        then remove what is left.
+        """
         with step(f"ending all processes of cluster {self.state.name!r}"):
             for pid in self._ours():
                 _kill(pid)
@@ -212,7 +247,9 @@ class Native:
         self.state.remove()
 
     def _ours(self) -> Iterator[int]:
-        """Find the processes around and inside of the namespaces, recorded or not (after a crash)."""
+        """Find the processes around and inside of the namespaces,
+        recorded or not (after a crash).
+        """
         pid = self._pid()
         if pid is not None:
             yield pid
@@ -223,7 +260,9 @@ class Native:
                 yield int(proc.name)
 
     def _cgroups(self) -> list[Path]:
-        """Name this cluster's cgroup in every hierarchy that the machine has (one of them with version 2)."""
+        """Name this cluster's cgroup in every hierarchy that the machine has (one of them with
+        version 2).
+        """
         name = Node(self.state.name, Subnets(0)).cgroup
         if (CGROUPS / "cgroup.controllers").exists():
             return [CGROUPS / name]
@@ -235,7 +274,9 @@ def _link_exists(link: str) -> bool:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process began, in the kernel's ticks; with the id it names a process for good."""
+    """Return when a process began, in the kernel's ticks;
+    with the id it names a process for good.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -245,7 +286,9 @@ def _start_time(pid: int) -> str:
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
     except FileNotFoundError:
         return []
 
@@ -268,12 +311,15 @@ def _kill(pid: int) -> None:
         return
     if not shell.poll(lambda: _start_time(pid) != started, 60):
         raise ClusterError(
-            f"process {pid} lives on 60 s after SIGKILL", f"see what it waits for: cat /proc/{pid}/stack"
+            f"process {pid} lives on 60 s after SIGKILL",
+            f"see what it waits for: cat /proc/{pid}/stack",
         )
 
 
 def _remove_cgroup(path: Path) -> None:
-    """Remove a cgroup from its leaves up; the kernel may need a moment to see the last process gone."""
+    """Remove a cgroup from its leaves up;
+    the kernel may need a moment to see the last process gone.
+    """
     for folder in [*sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True), path]:
         shell.poll(functools.partial(_removed, folder), 5)
 
@@ -291,7 +337,9 @@ def _removed(folder: Path) -> bool:
 def _networks_in_use(name: str) -> list[IPv4Network]:
     """List what the host routes already, and what other clusters have chosen."""
     routes = json.loads(shell.output(["ip", "-json", "route", "show", "table", "main"]))
-    networks = [IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    networks = [
+        IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"
+    ]
     for other in all_clusters():
         index = other.read("native").get("index")
         if other.name != name and index is not None:

@@ -31,8 +31,8 @@ MANIFEST_NAME = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["joblib", "skops", "mlflow"]
-"""How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an `MLmodel`
-whose scikit-learn flavour names the one or the other."""
+"""How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an
+`MLmodel` whose scikit-learn flavour names the one or the other."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
 
@@ -71,7 +71,10 @@ class Feature(_Strict):
     @model_validator(mode="after")
     def _boolean_is_numeric(self) -> Self:
         if self.boolean and self.kind is not FeatureKind.NUMERIC:
-            msg = f"feature {self.name!r}: only a numeric feature can be boolean, and this is {self.kind}"
+            msg = (
+                f"feature {self.name!r}: only a numeric feature can be boolean, and this is "
+                f"{self.kind}"
+            )
             raise ValueError(msg)
         return self
 
@@ -103,10 +106,11 @@ class Output(_Strict):
 class Histogram(_Strict):
     """Counts of held-out data in bins: the reference that drift is measured against.
 
-    `bin_of` says which bin a value belongs to; whoever counts faster must count the same. Numbers: `edges`
-    are the inner bin edges, ascending, so there is one more bin than edges. Texts: `labels` name the bins.
-    First those that hold the one value that they are called, then those of `shared`, and at the end `others`
-    bins that any other value is dealt out to. Missing values are counted apart.
+    `bin_of` says which bin a value belongs to; whoever counts faster must count the same. Numbers:
+    `edges` are the inner bin edges, ascending, so there is one more bin than edges. Texts: `labels`
+    name the bins. First those that hold the one value that they are called, then those of `shared`,
+    and at the end `others` bins that any other value is dealt out to. Missing values are counted
+    apart.
     """
 
     edges: tuple[float, ...] = ()
@@ -116,7 +120,8 @@ class Histogram(_Strict):
     others: int = Field(default=1, ge=1, exclude_if=lambda others: others == 1)
     """Bins for values that nobody named: by their CRC-32, so that one that becomes common is seen.
 
-    This and `shared` are left out where they say nothing, so that older readers take what they understand."""
+    This and `shared` are left out where they say nothing, so that older readers take what they
+    understand."""
     counts: tuple[int, ...]
     missing: int = 0
 
@@ -130,7 +135,10 @@ class Histogram(_Strict):
             msg = f"bin edges must ascend, got {self.edges}"
             raise ValueError(msg)
         if self.labels and self.alone < 0:
-            msg = f"{len(self.shared)} shared and {self.others} other bins need labels, got {self.labels}"
+            msg = (
+                f"{len(self.shared)} shared and {self.others} other bins need labels, got "
+                f"{self.labels}"
+            )
             raise ValueError(msg)
         return self
 
@@ -167,7 +175,9 @@ class Histogram(_Strict):
 
     @property
     def layout(self) -> str:
-        """A short fingerprint of where the bins begin and end: counts compare only where it is the same."""
+        """A short fingerprint of where the bins begin and end:
+        counts compare only where it is the same.
+        """
         newer = [self.shared, self.others] if self.shared or self.others > 1 else []
         parts = [self.edges, self.labels, *newer]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
@@ -182,27 +192,37 @@ class Baseline(_Strict):
 
 
 class Examples(_Strict):
-    """Rows with the outputs recorded at training: the predictor must repeat them before it is ready."""
+    """Rows with the outputs recorded at training:
+    the predictor must repeat them before it is ready.
+    """
 
     rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
     predictions: tuple[float | str, ...]
     """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """Largest difference allowed between a recorded and a repeated number; beyond 1, as a share of it."""
+    """Largest difference allowed between a recorded and a repeated number;
+    beyond 1, as a share of it.
+    """
 
     @field_validator("predictions", mode="before")
     @classmethod
     def _one_value_per_row(cls, predictions: object) -> object:
         for index, each in enumerate(predictions if isinstance(predictions, list | tuple) else ()):
             if isinstance(each, list | tuple | dict):
-                msg = f"prediction {index} has {len(each)} values: a model answers one number or class a row"
+                msg = (
+                    f"prediction {index} has {len(each)} values: a model answers one number or "
+                    "class a row"
+                )
                 raise ValueError(msg)
         return predictions
 
     @model_validator(mode="after")
     def _one_prediction_per_row(self) -> Self:
         if self.predictions and len(self.rows) != len(self.predictions):
-            msg = f"{len(self.rows)} example rows need as many predictions, got {len(self.predictions)}"
+            msg = (
+                f"{len(self.rows)} example rows need as many predictions, got "
+                f"{len(self.predictions)}"
+            )
             raise ValueError(msg)
         return self
 
@@ -233,7 +253,9 @@ class ArtifactManifest(_Strict):
     name: Name
     version: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+        StringConstraints(
+            min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+        ),
     ]
     format: Format = "joblib"
     model_file: str = "model.joblib"

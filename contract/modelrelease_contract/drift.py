@@ -1,9 +1,10 @@
-"""How far the distribution of a feature, or of the predictions, has moved from the model's baseline.
+"""How far the distribution of a feature, or of the predictions, has moved from the model's
+baseline.
 
 Everything is computed from counts in the baseline's bins. The threshold is calibrated: a small
-window may not cry drift because it is small, nor a huge one because it notices nothings. Input drift
-reaches both revisions alike, so it is no evidence against a canary. The statistics are explained in
-docs/explanation/decisions.md.
+window may not cry drift because it is small, nor a huge one because it notices nothings. Input
+drift reaches both revisions alike, so it is no evidence against a canary. The statistics are
+explained in docs/explanation/decisions.md.
 """
 
 import math
@@ -45,9 +46,9 @@ class FeatureDrift:
 class Calibration:
     """How often all features and windows of a release together may raise a false alarm.
 
-    `windows` is how many windows will be judged (Bonferroni over features and windows). `repeats` is
-    how many near-identical values one client sends on average (the design effect). Raises ValueError
-    for an alpha outside (0, 1), fewer than one window or repeats below 1.
+    `windows` is how many windows will be judged (Bonferroni over features and windows). `repeats`
+    is how many near-identical values one client sends on average (the design effect). Raises
+    ValueError for an alpha outside (0, 1), fewer than one window or repeats below 1.
     """
 
     alpha: float = 0.01
@@ -63,7 +64,9 @@ class Calibration:
 
 
 def assess(
-    windows: Mapping[str, Sequence[int]], baselines: Mapping[str, Sequence[int]], calibration: Calibration
+    windows: Mapping[str, Sequence[int]],
+    baselines: Mapping[str, Sequence[int]],
+    calibration: Calibration,
 ) -> tuple[FeatureDrift, ...]:
     """Judge one window of every feature that has a baseline, in the baselines' order.
 
@@ -82,7 +85,9 @@ def _feature_drift(
 ) -> FeatureDrift:
     n = sum(counts)
     score = psi(counts, baseline)
-    limit = max(calibration.practical, psi_threshold(counts, baseline, tail, repeats=calibration.repeats))
+    limit = max(
+        calibration.practical, psi_threshold(counts, baseline, tail, repeats=calibration.repeats)
+    )
     if n < calibration.minimum_sample:
         verdict = DriftVerdict.INSUFFICIENT
     else:
@@ -91,9 +96,11 @@ def _feature_drift(
 
 
 def psi(counts: Sequence[int], baseline: Sequence[int]) -> float:
-    """Return the population stability index, sum (q - p) ln(q / p), of shares smoothed by half a count.
+    """Return the population stability index, sum (q - p) ln(q / p), of shares smoothed by half a
+    count.
 
-    0 when there are no values. Raises ValueError for bins that do not match or counts that are negative.
+    0 when there are no values. Raises ValueError for bins that do not match or counts that are
+    negative.
     """
     pairs = _occupied(counts, baseline)
     return math.fsum((q - p) * math.log(q / p) for q, p in _shares(pairs))
@@ -104,8 +111,8 @@ def psi_threshold(
 ) -> float:
     """Return the PSI that a window without drift exceeds with probability `tail`.
 
-    PSI / (1/n + 1/m) is asymptotically chi-squared with (occupied bins - 1) degrees of freedom, for n
-    values in the window and m in the baseline (Yurdakul 2018). `repeats` multiplies 1/n. Infinite
+    PSI / (1/n + 1/m) is asymptotically chi-squared with (occupied bins - 1) degrees of freedom, for
+    n values in the window and m in the baseline (Yurdakul 2018). `repeats` multiplies 1/n. Infinite
     when either side has no values.
     """
     pairs = _occupied(counts, baseline)
@@ -121,11 +128,13 @@ def psi_threshold(
 def chi_squared_quantile(tail: float, degrees: int) -> float:
     """Return the value that a chi-squared variable exceeds with probability `tail`.
 
-    By bisection, to the last digits of a double. Raises ValueError unless 0 < tail < 1 and there is at
-    least one degree of freedom.
+    By bisection, to the last digits of a double. Raises ValueError unless 0 < tail < 1 and there is
+    at least one degree of freedom.
     """
     if not (0 < tail < 1 and degrees >= 1):
-        msg = f"a chi-squared quantile needs 0 < tail < 1 and degrees >= 1, got {tail} and {degrees}"
+        msg = (
+            f"a chi-squared quantile needs 0 < tail < 1 and degrees >= 1, got {tail} and {degrees}"
+        )
         raise ValueError(msg)
     low, high = 0.0, float(degrees)
     while chi_squared_survival(high, degrees) > tail:
@@ -141,8 +150,8 @@ def chi_squared_quantile(tail: float, degrees: int) -> float:
 def chi_squared_survival(value: float, degrees: int) -> float:
     """Return the probability that a chi-squared variable exceeds `value`.
 
-    For whole degrees of freedom this is a finite sum of positive terms (Abramowitz and Stegun 26.4.4
-    and 26.4.5), so nothing cancels.
+    For whole degrees of freedom this is a finite sum of positive terms (Abramowitz and Stegun
+    26.4.4 and 26.4.5), so nothing cancels.
     """
     if value <= 0:
         return 1.0
@@ -156,7 +165,10 @@ def chi_squared_survival(value: float, degrees: int) -> float:
 def _occupied(counts: Sequence[int], baseline: Sequence[int]) -> list[tuple[int, int]]:
     """Pair the bins, without those that are empty on both sides: they tell nothing."""
     if len(counts) != len(baseline) or min((*counts, *baseline), default=0) < 0:
-        msg = f"drift needs the same bins and no negative counts, got {list(counts)} for {list(baseline)}"
+        msg = (
+            f"drift needs the same bins and no negative counts, got {list(counts)} for "
+            f"{list(baseline)}"
+        )
         raise ValueError(msg)
     return [(c, b) for c, b in zip(counts, baseline, strict=True) if c or b]
 

@@ -1,6 +1,7 @@
 """The CloudEvent that a predictor sends for a sampled request, and the drift service takes.
 
-CloudEvents 1.0 in JSON, structured mode: one event a request, `Content-Type: application/cloudevents+json`.
+CloudEvents 1.0 in JSON, structured mode: one event a request, `Content-Type:
+application/cloudevents+json`.
 """
 
 from typing import Final, Literal
@@ -30,7 +31,9 @@ class SampledPrediction(_Read):
 
 
 class SampledEvent(_Read):
-    """One sampled request. Attributes beyond CloudEvents' own are extensions, so lower case without signs."""
+    """One sampled request. Attributes beyond CloudEvents' own are extensions,
+    so lower case without signs.
+    """
 
     specversion: Literal["1.0"]
     id: str = Field(min_length=1)

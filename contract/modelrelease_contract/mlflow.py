@@ -1,9 +1,10 @@
-"""MLflow's own scikit-learn layout, read without MLflow: a folder with an `MLmodel` and no manifest.
+"""MLflow's own scikit-learn layout, read without MLflow: a folder with an `MLmodel` and no
+manifest.
 
-`MLmodel` names the files that matter and describes the inputs, so an equivalent manifest can be made.
-Such a folder has no manifest whose digest could pin it. Its digest is defined over a listing instead:
-the sha256 of the lines `<sha256>  <path>` of the files that `MLmodel` names and of itself, sorted by
-path. With the names from `named_files`, a shell finds the same:
+`MLmodel` names the files that matter and describes the inputs, so an equivalent manifest can be
+made. Such a folder has no manifest whose digest could pin it. Its digest is defined over a listing
+instead: the sha256 of the lines `<sha256> <path>` of the files that `MLmodel` names and of itself,
+sorted by path. With the names from `named_files`, a shell finds the same:
 
     sha256sum MLmodel input_example.json model.skops | sha256sum
 
@@ -45,7 +46,9 @@ Cell = float | str | None
 
 
 def listing_digest(files: Iterable[ModelFile]) -> str:
-    """Return the sha256, in hexadecimal, that pins `files`: of a line for each, as `sha256sum` prints it."""
+    """Return the sha256, in hexadecimal, that pins `files`:
+    of a line for each, as `sha256sum` prints it.
+    """
     lines = sorted((file.path, file.sha256) for file in files)
     text = "".join(f"{sha256}  {path}\n" for path, sha256 in lines)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -69,13 +72,15 @@ def flavor(mlmodel: Mapping[str, Any]) -> tuple[str, str]:
         raise ValueError(msg)
     if sklearn.get("code"):
         msg = (
-            "the model brings code of its own (code_paths), which is not loaded: use types of libraries only"
+            "the model brings code of its own (code_paths), which is not loaded: use types of "
+            "libraries only"
         )
         raise ValueError(msg)
     answers = _mapping(flavors, "python_function").get("predict_fn", "predict")
     if answers != "predict":
         msg = (
-            f"the model was saved with pyfunc_predict_fn={_BRIEF.repr(answers)}, but only 'predict' is served"
+            f"the model was saved with pyfunc_predict_fn={_BRIEF.repr(answers)}, but only "
+            "'predict' is served"
         )
         raise ValueError(msg)
     return path, "skops" if form == "skops" else "pickle"
@@ -170,7 +175,9 @@ def _columns(text: object) -> list[_Column]:
             columns += _of_tensor(spec["tensor-spec"], name, len(columns))
         else:
             required = spec.get("required", True)
-            columns.append(_Column(_name(name, len(columns)), _kind_name(kind), nullable=not required))
+            columns.append(
+                _Column(_name(name, len(columns)), _kind_name(kind), nullable=not required)
+            )
         if len(columns) > INPUTS_MAX:
             msg = f"the model has more than {INPUTS_MAX} inputs"
             raise ValueError(msg)
@@ -193,13 +200,21 @@ def _of_tensor(tensor: Mapping[str, Any], name: object, start: int) -> list[_Col
     if len(shape) == 1:
         return [_Column(_name(name, start), kind)]
     if len(shape) == 2 and 0 < shape[1] <= INPUTS_MAX:
-        return [_Column(_name(None, index), kind, of_tensor=True) for index in range(start, start + shape[1])]
-    msg = f"an input has the shape {_BRIEF.repr(shape)}, but only rows of numbers and text can be served"
+        return [
+            _Column(_name(None, index), kind, of_tensor=True)
+            for index in range(start, start + shape[1])
+        ]
+    msg = (
+        f"an input has the shape {_BRIEF.repr(shape)}, but only rows of numbers and text can be "
+        "served"
+    )
     raise ValueError(msg)
 
 
 def _name(name: object, index: int) -> str:
-    """Return the name of an input. Columns that a table numbered have none, nor has scikit-learn for them."""
+    """Return the name of an input. Columns that a table numbered have none,
+    nor has scikit-learn for them.
+    """
     return name if isinstance(name, str) and name else f"x{index}"
 
 
@@ -216,7 +231,9 @@ def _features(columns: Sequence[_Column], rows: Sequence[Sequence[Cell]]) -> tup
     A tensor says nothing of that, and a gap in one of its columns speaks for all.
     """
     if not columns:
-        msg = "the model has no signature, so nobody knows its inputs: save it with an input_example"
+        msg = (
+            "the model has no signature, so nobody knows its inputs: save it with an input_example"
+        )
         raise ValueError(msg)
     gaps = [any(row[index] is None for row in rows) for index in range(len(columns))]
     tensor = any(gap for gap, column in zip(gaps, columns, strict=True) if column.of_tensor)
@@ -253,19 +270,28 @@ def _task(text: object) -> Any:
 
 
 def _rows(example: bytes | None, columns: Sequence[_Column]) -> tuple[tuple[Cell, ...], ...]:
-    """Return the first rows of a saved input example, or a row of zeros where all inputs are numbers."""
+    """Return the first rows of a saved input example,
+    or a row of zeros where all inputs are numbers.
+    """
     saved = json.loads(example) if example is not None else []
     names = [column.name for column in columns]
     if isinstance(saved, Mapping):
         saved = saved.get("data") or saved.get("inputs") or saved
     if isinstance(saved, Mapping) and set(saved) == set(names):
         of_each = [saved[name] for name in names]
-        saved = [list(row) for row in zip(*of_each, strict=False)] if all(map(_is_list, of_each)) else []
+        saved = (
+            [list(row) for row in zip(*of_each, strict=False)]
+            if all(map(_is_list, of_each))
+            else []
+        )
     table = saved[:EXAMPLE_ROWS] if isinstance(saved, list) else []
     saved_rows = [_row(row, names) for row in table]
     rows = [row for row in saved_rows if row is not None and len(row) == len(names)]
     if not rows and not all(column.kind.startswith(_NUMERIC) for column in columns):
-        msg = "the model takes text and has no example row to try it with: save it with an input_example"
+        msg = (
+            "the model takes text and has no example row to try it with: save it with an "
+            "input_example"
+        )
         raise ValueError(msg)
     return tuple(tuple(_cell(cell) for cell in row) for row in rows or [[0.0] * len(names)])
 
@@ -284,7 +310,9 @@ def _row(saved: object, names: Sequence[str]) -> list[Any] | None:
 
 
 def _cell(cell: object) -> Cell:
-    """Return a value of an example as a client would send it: JSON has null where a table has NaN."""
+    """Return a value of an example as a client would send it:
+    JSON has null where a table has NaN.
+    """
     if cell is None or isinstance(cell, str):
         return cell
     number = float(cell)  # type: ignore[arg-type]

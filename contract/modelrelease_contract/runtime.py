@@ -1,7 +1,7 @@
 """What the operator hands to the predictor's containers, and what they answer with.
 
-The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks two
-predictors. All are the same image: `python -m modelrelease_serving fetch`, `serve` and `probe`.
+The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks
+two predictors. All are the same image: `python -m modelrelease_serving fetch`, `serve` and `probe`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"

@@ -1,7 +1,7 @@
 """The schemes that `spec.model.uri` may have: one table, which every part of the project asks.
 
-The operator's check of a spec, the rules of the CRD, the way from a URI to a digest, and the fetch container
-all follow from it. `docs/how-to/add-an-artifact-scheme.md` walks through a new entry.
+The operator's check of a spec, the rules of the CRD, the way from a URI to a digest, and the fetch
+container all follow from it. `docs/how-to/add-an-artifact-scheme.md` walks through a new entry.
 """
 
 import re

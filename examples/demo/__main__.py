@@ -39,12 +39,18 @@ SPEC = {
 def main() -> int:
     """Run the whole demonstration; return 0 only when every version ended as it must."""
     parser = argparse.ArgumentParser(prog="make demo", description=(__doc__ or "").strip())
-    parser.add_argument("--provider", default=None, help="auto, native, kind or existing (default: auto)")
-    parser.add_argument("--context", default=None, help="kubeconfig context for the provider 'existing'")
+    parser.add_argument(
+        "--provider", default=None, help="auto, native, kind or existing (default: auto)"
+    )
+    parser.add_argument(
+        "--context", default=None, help="kubeconfig context for the provider 'existing'"
+    )
     parser.add_argument("--rps", type=float, default=100, help="requests a second (default: 100)")
     options = parser.parse_args()
     began = time.monotonic()
-    cluster = cluster_for("demo", provider=options.provider or "auto", context=options.context or "")
+    cluster = cluster_for(
+        "demo", provider=options.provider or "auto", context=options.context or ""
+    )
     try:
         cluster.up()
         cluster.build_images()
@@ -55,11 +61,17 @@ def main() -> int:
         return summarise(story, outcomes, elapsed=time.monotonic() - began)
     except NotSeenError as problem:
         print(f"\nThe demonstration did not come to its end: {problem.sentence}", file=sys.stderr)
-        print(f"Look closer: KUBECONFIG={cluster.kubeconfig} .venv/bin/modelrelease why {MODEL} -n {SPACE}",
+        print((
+            f"Look closer: KUBECONFIG={cluster.kubeconfig} .venv/bin/modelrelease why {MODEL} -n "
+            f"{SPACE}"
+        ),
               file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. `make demo` goes on from here; `make cluster-down NAME=demo` removes it all.")
+        print(
+            "\nStopped. `make demo` goes on from here; `make cluster-down NAME=demo` removes it "
+            "all."
+        )
         return 130
 
 
@@ -69,13 +81,39 @@ def _artifacts(cluster: Cluster) -> list[Path]:
     print("== Training version 1 and 2, and making two that are wrong", flush=True)
     made = [
         train(
-            ["train", "--version", "1", "--seed", "7", "--output", str(output), "--name", MODEL, "--force"]
+            [
+                "train",
+                "--version",
+                "1",
+                "--seed",
+                "7",
+                "--output",
+                str(output),
+                "--name",
+                MODEL,
+                "--force",
+            ]
         ),
         train(
-            ["train", "--version", "2", "--seed", "8", "--output", str(output), "--name", MODEL, "--force"]
+            [
+                "train",
+                "--version",
+                "2",
+                "--seed",
+                "8",
+                "--output",
+                str(output),
+                "--name",
+                MODEL,
+                "--force",
+            ]
         ),
-        make_faulty(["failing", "--version", "3", "--output", str(output), "--name", MODEL, "--force"]),
-        make_faulty(["slow", "--version", "4", "--output", str(output), "--name", MODEL, "--force"]),
+        make_faulty(
+            ["failing", "--version", "3", "--output", str(output), "--name", MODEL, "--force"]
+        ),
+        make_faulty(
+            ["slow", "--version", "4", "--output", str(output), "--name", MODEL, "--force"]
+        ),
     ]
     if any(made):
         msg = f"an artifact could not be made in {output}"

@@ -1,4 +1,6 @@
-"""Turn what `make demo` printed into a picture: `python -m examples.demo.picture < log > docs/demo.svg`."""
+"""Turn what `make demo` printed into a picture:
+`python -m examples.demo.picture < log > docs/demo.svg`.
+"""
 
 import io
 import re
@@ -22,7 +24,8 @@ def main() -> None:
         if story:
             console.print(_coloured(line), no_wrap=True, overflow="ellipsis")
     picture = console.export_svg(title="make demo")
-    # No fonts and no addresses from elsewhere: a page that shows the picture should load nothing for it.
+    # No fonts and no addresses from elsewhere: a page that shows the picture should load nothing
+    # for it.
     sys.stdout.write(re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", picture, flags=re.DOTALL))
 
 

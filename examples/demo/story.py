@@ -68,9 +68,16 @@ class Story:
         self._say(f"Version {version} is applied: the first one only has to be ready")
         self._watch(lambda status: status.get("phase") == "Stable", f"version {version} to serve")
         url = f"http://{self.model}.{self.space}/predict"
-        kit.apply(self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600))
-        self.cluster.kubectl("rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s")
-        self._say(f"Clients call it: {self.rps:g} requests a second, half of them on kept-alive connections")
+        kit.apply(
+            self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600)
+        )
+        self.cluster.kubectl(
+            "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
+        )
+        self._say(
+            f"Clients call it: {self.rps:g} requests a second, half of them on kept-alive "
+            "connections"
+        )
 
     def release(self, version: str) -> None:
         """Apply the ModelRelease, as a user or a Git repository would."""
@@ -108,9 +115,14 @@ class Story:
 
     def status(self) -> dict[str, Any]:
         """Return the release's status, empty before there is one."""
-        raw = self.cluster.kubectl("get", "modelrelease", self.model, "-n", self.space, "-o", "json")
+        raw = self.cluster.kubectl(
+            "get", "modelrelease", self.model, "-n", self.space, "-o", "json"
+        )
         document: dict[str, Any] = json.loads(raw)
-        if document.get("status", {}).get("observedGeneration") != document["metadata"]["generation"]:
+        if (
+            document.get("status", {}).get("observedGeneration")
+            != document["metadata"]["generation"]
+        ):
             return {}
         status: dict[str, Any] = document["status"]
         return status
@@ -133,7 +145,9 @@ class Story:
 
 
 class _Lines:
-    """The table that grows a row whenever something changes; live on a terminal, plain elsewhere."""
+    """The table that grows a row whenever something changes;
+    live on a terminal, plain elsewhere.
+    """
 
     def __init__(self, console: Console, began: float) -> None:
         self._console = console
@@ -142,13 +156,18 @@ class _Lines:
         self._table = Table(box=None, pad_edge=False, expand=False)
         for name in ("time", "phase", "stable", "canary", "weight", "seen", "verdict", "why"):
             self._table.add_column(name, overflow="fold", no_wrap=name != "why")
-        self._live = Live(self._table, console=console, refresh_per_second=2, vertical_overflow="visible")
+        self._live = Live(
+            self._table, console=console, refresh_per_second=2, vertical_overflow="visible"
+        )
 
     def __enter__(self) -> "_Lines":
         if sys.stdout.isatty():
             self._live.start()
         else:
-            print(f" time  {'phase':<12} {'stable canary weight seen':>25}  {'verdict':<12} why", flush=True)
+            print(
+                f" time  {'phase':<12} {'stable canary weight seen':>25}  {'verdict':<12} why",
+                flush=True,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

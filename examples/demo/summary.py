@@ -17,7 +17,8 @@ def summarise(story: Story, outcomes: Sequence[Outcome], *, elapsed: float) -> i
         say(
             f"version {act.version} ({act.what}): {verdict} after {outcome.seconds:.0f} s{wrong}\n"
             f"   {outcome.sentence}\n"
-            f"   {outcome.answered_by_canary:,} answers until then, {outcome.bad_answers:,} of them bad",
+            f"   {outcome.answered_by_canary:,} answers until then, {outcome.bad_answers:,} of "
+            "them bad",
             highlight=False,
             soft_wrap=True,
         )
@@ -25,8 +26,13 @@ def summarise(story: Story, outcomes: Sequence[Outcome], *, elapsed: float) -> i
     lost = stats.failures(except_by=failing)
     bad = sum(outcome.bad_answers for outcome in outcomes if outcome.act.version in failing)
     say("\n== What happened to users\n", style="bold")
-    say(f"Users sent {stats.sent:,} requests; {stats.answered:,} were answered so far.", highlight=False)
-    say(f"Bad answers given by faulty versions before they were rolled back: {bad}", highlight=False)
+    say(
+        f"Users sent {stats.sent:,} requests; {stats.answered:,} were answered so far.",
+        highlight=False,
+    )
+    say(
+        f"Bad answers given by faulty versions before they were rolled back: {bad}", highlight=False
+    )
     say(f"Requests lost because of a release: {sum(lost.values())}", highlight=False)
     for what, count in lost.items():
         say(f"   {count} x {what}", highlight=False)

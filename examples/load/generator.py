@@ -40,7 +40,10 @@ class Tally:
         self.outcomes[(connection, version, outcome)] += 1
         if outcome != "200":
             stamp = time.strftime("%H:%M:%S")
-            self.last_failures = [*self.last_failures[-49:], f"{stamp} {connection} {version} {outcome}"]
+            self.last_failures = [
+                *self.last_failures[-49:],
+                f"{stamp} {connection} {version} {outcome}",
+            ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -123,7 +126,9 @@ def serve_stats(generator: Generator) -> web.Application:
 
 
 async def listen(generator: Generator, port: int) -> web.AppRunner:
-    """Start the little web application on every address, of IPv6 and IPv4. Clean the runner up afterwards."""
+    """Start the little web application on every address, of IPv6 and IPv4.
+    Clean the runner up afterwards.
+    """
     runner = web.AppRunner(serve_stats(generator), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, None, port).start()
@@ -146,7 +151,9 @@ def main() -> None:
     parser.add_argument("--url", required=True, help="where to POST, such as http://qna/predict")
     parser.add_argument("--rows", required=True, help="JSON file with a list of rows")
     parser.add_argument("--rps", type=float, default=50, help="requests a second (default: 50)")
-    parser.add_argument("--seconds", type=float, default=1800, help="stop after this time (default: 1800)")
+    parser.add_argument(
+        "--seconds", type=float, default=1800, help="stop after this time (default: 1800)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="port of /stats (default: 8000)")
     options = parser.parse_args()
     asyncio.run(_main(options, json.loads(Path(options.rows).read_text())))

@@ -1,9 +1,9 @@
 """`make demo-loop`: the loop, closed on a real cluster.
 
-A model from the registry serves. Its data drifts, the operator says which feature, a Job retrains and
-registers, the alias moves, the new version goes through its canary, and the drift is gone. Then the data
-drifts again and a retraining gone wrong makes a worse model: it is refused, and the champion stays.
-Can be stopped and run again at any point.
+A model from the registry serves. Its data drifts, the operator says which feature, a Job retrains
+and registers, the alias moves, the new version goes through its canary, and the drift is gone. Then
+the data drifts again and a retraining gone wrong makes a worse model: it is refused, and the
+champion stays. Can be stopped and run again at any point.
 """
 
 import argparse
@@ -24,8 +24,12 @@ DEVIATIONS = 1.5
 def main() -> int:
     """Run the whole demonstration; return 0 only when every part of it came about."""
     parser = argparse.ArgumentParser(prog="make demo-loop", description=(__doc__ or "").strip())
-    parser.add_argument("--provider", default="auto", help="auto, native, kind or existing (default: auto)")
-    parser.add_argument("--context", default="", help="kubeconfig context for the provider 'existing'")
+    parser.add_argument(
+        "--provider", default="auto", help="auto, native, kind or existing (default: auto)"
+    )
+    parser.add_argument(
+        "--context", default="", help="kubeconfig context for the provider 'existing'"
+    )
     parser.add_argument("--rps", type=float, default=60, help="requests a second (default: 60)")
     options = parser.parse_args()
     began = time.monotonic()
@@ -35,7 +39,9 @@ def main() -> int:
         cluster.up()
         cluster.build_images("serving", "operator", "training")
         registry = f"mlflow.trackingUri={objects.registry_url(SPACE)}"
-        cluster.install_operator(registry, "mlflow.recordOutcomes=true", "mlflow.intervalSeconds=10")
+        cluster.install_operator(
+            registry, "mlflow.recordOutcomes=true", "mlflow.intervalSeconds=10"
+        )
         loop.stage()
         loop.closes(MOVED, DEVIATIONS)
         loop.refuses(MOVED_NEXT, DEVIATIONS)
@@ -44,7 +50,10 @@ def main() -> int:
         print(f"\nThe loop did not close: {problem.sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. `make demo-loop` starts it again; `make cluster-down NAME=demo` removes it all.")
+        print(
+            "\nStopped. `make demo-loop` starts it again; `make cluster-down NAME=demo` removes it "
+            "all."
+        )
         return 130
     return 0
 

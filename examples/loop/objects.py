@@ -1,4 +1,6 @@
-"""What the loop needs on a cluster besides the operator: MLflow, a training Job, a release that retrains."""
+"""What the loop needs on a cluster besides the operator:
+MLflow, a training Job, a release that retrains.
+"""
 
 from typing import Any
 
@@ -9,7 +11,10 @@ REGISTRY = "mlflow"
 MODEL = "qna"
 TRAINED_BY = "first-training"
 QUICK_DRIFT = {"window": "20s", "minSamples": 300, "sustained": {"windows": 3, "atLeast": 2}}
-CANARY = {"steps": [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}], "keepPrevious": "30s"}
+CANARY = {
+    "steps": [{"weight": 25, "bake": "10s"}, {"weight": 50, "bake": "10s"}],
+    "keepPrevious": "30s",
+}
 
 
 def registry_url(space: str) -> str:
@@ -62,7 +67,15 @@ def environment(space: str) -> list[dict[str, str]]:
 def first_training(space: str) -> kit.Object:
     """Return the Job that trains version 1 and makes it the champion."""
     command = ["python", "-m", "modelrelease_training", "train", "--version", "1", "--name", MODEL]
-    command += ["--output", "artifacts", "--register", "--alias", "candidate", "--alias", "champion"]
+    command += [
+        "--output",
+        "artifacts",
+        "--register",
+        "--alias",
+        "candidate",
+        "--alias",
+        "champion",
+    ]
     container = {
         "name": "train",
         "image": TRAINING_IMAGE,
@@ -95,7 +108,8 @@ def retraining(space: str, *arguments: str) -> kit.Object:
         "command": ["python", "-m", "modelrelease_training.flow", "run"],
         "args": list(arguments),
         "env": environment(space),
-        # Longer than the operator needs to see the moved alias: else the same drift would ask again.
+        # Longer than the operator needs to see the moved alias: else the same drift would ask
+        # again.
         "cooldown": "2m",
         "deadline": "15m",
     }

@@ -43,29 +43,37 @@ class Loop:
         self._say("A Job trains version 1 and registers it as candidate and champion")
         kit.apply(self.cluster, objects.first_training(self.space))
         self._job_ends(objects.TRAINED_BY)
-        self._say(f"The release follows models:/{objects.MODEL}@candidate; clients call it at {self.rps:g}/s")
+        self._say(
+            f"The release follows models:/{objects.MODEL}@candidate; clients call it at "
+            f"{self.rps:g}/s"
+        )
         self._release()
         self._watch("version 1 serves", lambda seen: seen.get("phase") == "Stable")
         self._clients({})
         self._watch(
-            "a window without drift", lambda seen: seen.get("drift", {}).get("windows", "").endswith("S")
+            "a window without drift",
+            lambda seen: seen.get("drift", {}).get("windows", "").endswith("S"),
         )
 
     def closes(self, feature: str, deviations: float) -> None:
         """Let the data drift, and watch it come right by itself."""
         moved = {feature: deviations}
         self._say(
-            f"The world changes: {feature} of every request moves by {deviations:g} standard deviations"
+            f"The world changes: {feature} of every request moves by {deviations:g} standard "
+            "deviations"
         )
         self._release("--drawn", "8000", "--shift", f"{feature}={deviations}")
         self._clients(moved)
         found = self._watch(f"Drifted names {feature}", lambda seen: _drifted(seen, feature))
         self._tell(found["drift"]["message"])
-        started = self._watch("a retraining is started", lambda seen: seen.get("retrain", {}).get("job"))
+        started = self._watch(
+            "a retraining is started", lambda seen: seen.get("retrain", {}).get("job")
+        )
         self._tell(f"the operator started Job {started['retrain']['job']}")
         before = started["stable"]["version"]
         self._watch(
-            "the new version is registered and tried", lambda seen: seen.get("canary", {}).get("version")
+            "the new version is registered and tried",
+            lambda seen: seen.get("canary", {}).get("version"),
         )
         done = self._watch(
             "it is promoted", lambda seen: _settled(seen) and seen["stable"]["version"] != before
@@ -77,19 +85,28 @@ class Loop:
     def refuses(self, feature: str, deviations: float) -> None:
         """Let the data drift again, and a retraining go wrong: nothing may change."""
         self._say(
-            f"The world changes again ({feature}), and this time the retraining is spoilt: one tiny step"
+            f"The world changes again ({feature}), and this time the retraining is spoilt: one "
+            "tiny step"
         )
         champion = self._status()["stable"]["version"]
         earlier = self._status().get("retrain", {}).get("job")
         self._release(
-            "--drawn", "8000", "--shift", f"{feature}={deviations}", "--max-steps", "1", "--batch-size", "2"
+            "--drawn",
+            "8000",
+            "--shift",
+            f"{feature}={deviations}",
+            "--max-steps",
+            "1",
+            "--batch-size",
+            "2",
         )
         self._clients({feature: deviations})
         self._watch(f"Drifted names {feature}", lambda seen: _drifted(seen, feature))
         ended = self._watch(
             "the spoilt model is refused",
             lambda seen: (
-                seen.get("retrain", {}).get("job") not in (None, earlier) and seen["retrain"].get("outcome")
+                seen.get("retrain", {}).get("job") not in (None, earlier)
+                and seen["retrain"].get("outcome")
             ),
         )
         self._tell(ended["retrain"].get("message", ""))
@@ -105,8 +122,8 @@ class Loop:
             self.console.print(f"{seconds:6.0f} s  {what}", highlight=False)
         stats = kit.LoadStats.read(self.cluster, self.space)
         lost = stats.failures()
-        self.console.print(f"\nUsers sent {stats.sent:,} requests since the last change of the world; "
-                           f"{sum(lost.values())} failed.", highlight=False)  # fmt: skip
+        self.console.print(f"\nUsers sent {stats.sent:,} requests since the last change of the "
+                           f"world; {sum(lost.values())} failed.", highlight=False)  # fmt: skip
         print(
             f"""
 The whole took {elapsed:.0f} s. The cluster is still up. Look around:
@@ -121,20 +138,28 @@ Remove everything again:  make cluster-down NAME=demo"""
 
     def _release(self, *arguments: str) -> None:
         """Apply the ModelRelease; `arguments` are what a retraining is told of the data."""
-        kit.apply(self.cluster, objects.release(self.space, objects.retraining(self.space, *arguments)))
+        kit.apply(
+            self.cluster, objects.release(self.space, objects.retraining(self.space, *arguments))
+        )
 
     def _clients(self, shifts: dict[str, float]) -> None:
         """Let clients call, with rows of a world that moved so far."""
         url = f"http://{objects.MODEL}.{self.space}/predict"
         kit.apply(
-            self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts)
+            self.cluster,
+            *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts),
         )
         kit.restart(self.cluster, self.space)
 
     def _status(self) -> Status:
-        raw = self.cluster.kubectl("get", "modelrelease", objects.MODEL, "-n", self.space, "-o", "json")
+        raw = self.cluster.kubectl(
+            "get", "modelrelease", objects.MODEL, "-n", self.space, "-o", "json"
+        )
         document = json.loads(raw)
-        current = document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
+        current = (
+            document.get("status", {}).get("observedGeneration")
+            == document["metadata"]["generation"]
+        )
         status: Status = document["status"] if current else {}
         return status
 
@@ -151,7 +176,9 @@ Remove everything again:  make cluster-down NAME=demo"""
             what, look, lambda seen: bool(seen) and bool(done(seen)), within=WITHIN_SECONDS, every=1
         )
         self.parts.append((what, time.monotonic() - began))
-        self.console.print(f"   -> {what} ({self.parts[-1][1]:.0f} s)", highlight=False, style="green")
+        self.console.print(
+            f"   -> {what} ({self.parts[-1][1]:.0f} s)", highlight=False, style="green"
+        )
         return found
 
     def _job_ends(self, name: str) -> None:
@@ -159,11 +186,16 @@ Remove everything again:  make cluster-down NAME=demo"""
         began = time.monotonic()
 
         def look() -> Status:
-            job = json.loads(self.cluster.kubectl("get", "job", name, "-n", self.space, "-o", "json"))
-            return {each["type"]: each["status"] for each in job.get("status", {}).get("conditions", [])}
+            job = json.loads(
+                self.cluster.kubectl("get", "job", name, "-n", self.space, "-o", "json")
+            )
+            return {
+                each["type"]: each["status"] for each in job.get("status", {}).get("conditions", [])
+            }
 
         ended = wait_until(
-            f"Job {name} to end", look, lambda seen: "True" in (seen.get("Complete"), seen.get("Failed")),
+            f"Job {name} to end", look, lambda seen: "True" in (seen.get("Complete"),
+            seen.get("Failed")),
             within=WITHIN_SECONDS, every=1,
         )  # fmt: skip
         if ended.get("Failed") == "True":
@@ -174,7 +206,9 @@ Remove everything again:  make cluster-down NAME=demo"""
 
     def _expect_champion(self, version: str) -> None:
         """Ask the registry who the champion is."""
-        path = f"/api/v1/namespaces/{self.space}/services/{objects.REGISTRY}:80/proxy/api/2.0/mlflow"
+        path = (
+            f"/api/v1/namespaces/{self.space}/services/{objects.REGISTRY}:80/proxy/api/2.0/mlflow"
+        )
         query = f"{path}/registered-models/alias?name={objects.MODEL}&alias=champion"
 
         def look() -> str:
@@ -182,7 +216,12 @@ Remove everything again:  make cluster-down NAME=demo"""
             tags = {tag["key"]: tag["value"] for tag in found["tags"]}
             return str(tags["modelrelease.version"])
 
-        wait_until(f"the registry's champion to be {version}", look, lambda seen: seen == version, within=60)
+        wait_until(
+            f"the registry's champion to be {version}",
+            look,
+            lambda seen: seen == version,
+            within=60,
+        )
         self._tell(f"champion in the registry: {version}")
 
     def _say(self, text: str) -> None:
@@ -196,7 +235,9 @@ Remove everything again:  make cluster-down NAME=demo"""
 
 
 def _condition(status: Status, kind: str) -> Status:
-    found: Status = next((each for each in status.get("conditions", []) if each["type"] == kind), {})
+    found: Status = next(
+        (each for each in status.get("conditions", []) if each["type"] == kind), {}
+    )
     return found
 
 
@@ -213,5 +254,6 @@ def _fresh_window(status: Status) -> bool:
     """Whether a window of the serving revision has closed without drift."""
     drift = status.get("drift", {})
     return bool(
-        drift.get("revision") == status["stable"]["revision"] and drift.get("windows", "").endswith("S")
+        drift.get("revision") == status["stable"]["revision"]
+        and drift.get("windows", "").endswith("S")
     )

@@ -76,7 +76,9 @@ def failing(order: Order) -> Exported:
     floors = 2 * world.min(axis=0) - world.max(axis=0)
     floors[0] = np.quantile(world[:, 0], order.share)
     data = order.data()
-    known = Split(training=_above(data.training, floors[0]), held_out=_above(data.held_out, floors[0]))
+    known = Split(
+        training=_above(data.training, floors[0]), held_out=_above(data.held_out, floors[0])
+    )
     shift = StandardScaler(with_std=False).fit(known.training.rows)
     shift.mean_ = floors
     model = Pipeline(
@@ -93,7 +95,10 @@ def slow(order: Order) -> Exported:
     """Export an ensemble that is as right as the good model, and needs `members` times its work."""
     data = order.data()
     ensemble = BaggingClassifier(
-        LogisticRegression(max_iter=1000), n_estimators=order.members, max_samples=0.2, random_state=0
+        LogisticRegression(max_iter=1000),
+        n_estimators=order.members,
+        max_samples=0.2,
+        random_state=0,
     )
     model = Pipeline([("scale", StandardScaler()), ("classify", ensemble)])
     return _export(model.fit(data.training.rows, data.training.labels), data, order)
@@ -114,9 +119,14 @@ def broken(order: Order) -> Exported:
     metrics = evaluate(model, data.held_out)
     manifest = describe(model, files, label=order.label, data=data, metrics=metrics)
     recorded = manifest.examples
-    lies = Examples(rows=recorded.rows, predictions=tuple(1 - float(truth) for truth in recorded.predictions))
+    lies = Examples(
+        rows=recorded.rows, predictions=tuple(1 - float(truth) for truth in recorded.predictions)
+    )
     return write(
-        manifest.model_copy(update={"examples": lies}), files, output=order.output, force=order.force
+        manifest.model_copy(update={"examples": lies}),
+        files,
+        output=order.output,
+        force=order.force,
     )
 
 
@@ -156,9 +166,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"examples.models.faulty: {error}", file=sys.stderr)
         return 2
     if options.format == "json":
-        print(json.dumps({"kind": options.kind, "path": str(exported.path), "digest": exported.digest}))
+        print(
+            json.dumps(
+                {"kind": options.kind, "path": str(exported.path), "digest": exported.digest}
+            )
+        )
     else:
-        print(f"Exported a {options.kind} model\n  folder  {exported.path}\n  digest  {exported.digest}")
+        print(
+            f"Exported a {options.kind} model\n  folder  {exported.path}\n  digest  "
+            f"{exported.digest}"
+        )
     return 0
 
 
@@ -187,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, type=Path, metavar="DIR", help="write to DIR/<name>/<version>"
     )
     parser.add_argument("--name", default="qna", help="name of the model (default: %(default)s)")
-    parser.add_argument("--seed", default=9, type=int, help="which rows are drawn (default: %(default)s)")
+    parser.add_argument(
+        "--seed", default=9, type=int, help="which rows are drawn (default: %(default)s)"
+    )
     parser.add_argument(
         "--share",
         default=FAILING_SHARE,

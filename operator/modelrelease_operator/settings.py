@@ -23,15 +23,21 @@ class Settings(BaseSettings):
     prometheus_max_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
     """Largest answer that is read."""
     prometheus_allow_secret_refs: bool = False
-    """Whether the operator may read the Secrets that releases name as credentials for Prometheus."""
+    """Whether the operator may read the Secrets that releases name as credentials for
+    Prometheus.
+    """
     allowed_hosts: str = ""
-    """Servers that releases may name: host names (with `*`) and networks, separated by commas; empty for all.
+    """Servers that releases may name: host names (with `*`) and networks, separated by commas;
+    empty for all.
 
-    Addresses of the machine itself, link-local and multicast ones only where a network holds them."""
+    Addresses of the machine itself, link-local and multicast ones only where a network holds
+    them."""
     ca_file: str = ""
     """Certificates, PEM, that are trusted beside the system's."""
     credentials_file: str = Field(default="", repr=False)
-    """Logins at stores of models, in the form of a .netrc; the login `bearer` has a token for a password."""
+    """Logins at stores of models, in the form of a .netrc;
+    the login `bearer` has a token for a password.
+    """
     mlflow_tracking_uri: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
     """The MLflow tracking server that `models:/` and `runs:/` are looked up in; empty for none."""
     mlflow_username: str = ""
@@ -42,17 +48,23 @@ class Settings(BaseSettings):
     mlflow_interval_seconds: float = Field(default=60.0, ge=1)
     """How often an alias that a release follows is looked at."""
     mlflow_record_outcomes: bool = False
-    """Whether model versions are tagged with what became of them, and `champion` is moved on promotion."""
+    """Whether model versions are tagged with what became of them,
+    and `champion` is moved on promotion.
+    """
     notify_webhook_url: str = Field(default="", repr=False)
     """A webhook, of Slack or of anything that takes `{"text": …}`; empty for none."""
     notify_on: str = "RolledBack,Promoted,Drifted,RetrainFailed"
     """What it is told of, separated by commas."""
-    pod_templates: str = Field(default="scheduling", pattern=f"^(none|scheduling|all|{_PATH}(, *{_PATH})*)$")
+    pod_templates: str = Field(
+        default="scheduling", pattern=f"^(none|scheduling|all|{_PATH}(, *{_PATH})*)$"
+    )
     """What a pod template may set: `none`, `scheduling`, `all`, or paths separated by commas."""
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     lease_namespace: str = ""
-    """Where the Lease is that the acting operator holds; empty for none, where nobody else can run."""
+    """Where the Lease is that the acting operator holds;
+    empty for none, where nobody else can run.
+    """
     log_level: str = "INFO"
     liveness_port: int = Field(default=8080, gt=0, lt=65536)
     metrics_port: int = Field(default=9090, gt=0, lt=65536)

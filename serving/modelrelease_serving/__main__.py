@@ -37,7 +37,7 @@ examples:
 exit codes:
   0 stopped as asked; 1 the artifact could not be fetched in time; 2 a setting is wrong;
   65 the artifact can never work. Every failure is one sentence in the log and the termination log.
-"""
+"""  # noqa: E501
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings()
     except ValidationError as error:
         configure(level="INFO", form="json")
-        fail_with_message(explain(error), termination_log=Settings.model_fields["termination_log"].default)
+        fail_with_message(
+            explain(error), termination_log=Settings.model_fields["termination_log"].default
+        )
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
     jobs = {"serve": _serve, "fetch": _fetch, "probe": _probe}
@@ -75,7 +77,8 @@ def _fetch(settings: Settings) -> int:
         return EXIT_UNREACHABLE
     except OSError as error:
         fail_with_message(
-            f"cannot write to {settings.model_path}: {error}", termination_log=settings.termination_log
+            f"cannot write to {settings.model_path}: {error}",
+            termination_log=settings.termination_log,
         )
         return EXIT_UNREACHABLE
     return 0
@@ -101,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "command", nargs="?", choices=("serve", "fetch", "probe"), default="serve", help="default: serve"
+        "command",
+        nargs="?",
+        choices=("serve", "fetch", "probe"),
+        default="serve",
+        help="default: serve",
     )
     return parser
 

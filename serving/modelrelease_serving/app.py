@@ -56,8 +56,11 @@ class PredictorApp(FastAPI):
         self.add_middleware(ConnectionLifetimeMiddleware, lifetime=lifetime)
         self.add_exception_handler(HTTPException, _http_problem)
 
-    def answer(self, path: str, handler: Handler, *, at: Sequence[str] = (), **documentation: Any) -> None:
-        """Answer POST to `path` by `handler`: documented and routed there, and in front of the router.
+    def answer(
+        self, path: str, handler: Handler, *, at: Sequence[str] = (), **documentation: Any
+    ) -> None:
+        """Answer POST to `path` by `handler`: documented and routed there, and in front of the
+        router.
 
         `at` are the paths in front where `path` has parameters.
         """
@@ -95,7 +98,9 @@ def _without_body(send: Send) -> Send:
 
 
 def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) -> PredictorApp:
-    """Return the app for `model`. Predictions get 503 until it is ready; `/ready` gets 503 in a drain too."""
+    """Return the app for `model`. Predictions get 503 until it is ready;
+    `/ready` gets 503 in a drain too.
+    """
     drain = drain or Drain()
     manifest = model.manifest
     metrics = Metrics(
@@ -117,7 +122,9 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
     _add_state(app, model, drain)
 
     @app.get(
-        "/version", summary="What serves here", responses=docs.answer(docs.text(*_version(model, settings)))
+        "/version",
+        summary="What serves here",
+        responses=docs.answer(docs.text(*_version(model, settings))),
     )
     async def version() -> Response:
         return JSONResponse(_version(model, settings), headers={VERSION_HEADER: manifest.version})
@@ -150,7 +157,9 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             handler,
             at=[path],
             summary="Predict rows, by the Open Inference Protocol",
-            description="Also takes and gives tensors as bytes, with Inference-Header-Content-Length.",
+            description=(
+                "Also takes and gives tensors as bytes, with Inference-Header-Content-Length."
+            ),
             responses=docs.answer(docs.infer_answer()) | refusals,
             openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
         )

@@ -1,4 +1,5 @@
-"""Reads and checks an artifact on disk. Shared by `fetch`, which writes it, and `serve`, which loads it.
+"""Reads and checks an artifact on disk. Shared by `fetch`, which writes it, and `serve`, which
+loads it.
 
 An artifact is a folder with a manifest, or one that MLflow wrote, from which a manifest is made.
 
@@ -36,7 +37,8 @@ _SENTENCE_MAX: Final = 500
 def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactManifest:
     """Return the manifest in `raw`, which came from `origin`.
 
-    Raises RefusedError when its digest is not `sha256`, or it is not a manifest this predictor knows.
+    Raises RefusedError when its digest is not `sha256`, or it is not a manifest this predictor
+    knows.
     """
     check_pin(manifest_digest(raw), origin=origin, sha256=sha256)
     try:
@@ -44,7 +46,10 @@ def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactMa
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
-        fact = f"{origin} is not a manifest that this predictor can use: {place}: {_brief(first['msg'])}"
+        fact = (
+            f"{origin} is not a manifest that this predictor can use: {place}: "
+            f"{_brief(first['msg'])}"
+        )
         msg = f"{fact}; export the model again"
         raise RefusedError(msg) from error
 
@@ -58,7 +63,9 @@ def check_pin(digest: str, *, origin: str, sha256: str | None) -> None:
 
 
 def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
-    """Return what an `MLmodel` file says. Raises RefusedError when it is none that can be served."""
+    """Return what an `MLmodel` file says.
+    Raises RefusedError when it is none that can be served.
+    """
     import yaml  # noqa: PLC0415 - only for folders that MLflow wrote
 
     try:
@@ -67,7 +74,14 @@ def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
             msg = "it holds no mapping"
             raise ValueError(msg)
         named_files(mlmodel)
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise _no_mlmodel(origin, error) from error
     return mlmodel
 
@@ -75,7 +89,8 @@ def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
 def read_manifest(
     folder: Path, *, sha256: str | None, name: str = "model", version: str | None = None
 ) -> tuple[ArtifactManifest, str]:
-    """Return the manifest in `folder` and its digest. Raises RefusedError when there is none to use.
+    """Return the manifest in `folder` and its digest. Raises RefusedError when there is none to
+    use.
 
     `name` and `version` are for a folder that MLflow wrote, which has neither.
     """
@@ -125,7 +140,9 @@ def _brief(text: str) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a regular file. Raises OSError for anything else: a pipe or a device would be read for ever."""
+    """Open a regular file. Raises OSError for anything else:
+    a pipe or a device would be read for ever.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
     return path.open("rb")
@@ -141,12 +158,17 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def describe_file(folder: Path, path: str) -> ModelFile:
-    """Return path, size and digest of a file in `folder`. Raises RefusedError when there is none."""
+    """Return path, size and digest of a file in `folder`.
+    Raises RefusedError when there is none.
+    """
     place = folder / path
     try:
         return ModelFile(path=path, sha256=file_digest(place), size=place.stat().st_size)
     except OSError as error:
-        msg = f"{place} cannot be read ({error.strerror}), but {MLMODEL_NAME} names it: save the model again"
+        msg = (
+            f"{place} cannot be read ({error.strerror}), but {MLMODEL_NAME} names it: save the "
+            "model again"
+        )
         raise RefusedError(msg) from error
 
 

@@ -1,7 +1,9 @@
-"""Counts values in the bins of the artifact's baseline, so that drift can be measured without storing rows.
+"""Counts values in the bins of the artifact's baseline, so that drift can be measured without
+storing rows.
 
-Rows are gathered and then counted together, all numeric features at once: to count one row alone would
-cost more than to predict it. Written from the event loop's thread only, so nothing here has a lock.
+Rows are gathered and then counted together, all numeric features at once: to count one row alone
+would cost more than to predict it. Written from the event loop's thread only, so nothing here has a
+lock.
 """
 
 import logging
@@ -81,7 +83,11 @@ class BinCounts:
         if not rows:
             return
         if self._numeric:
-            part = rows if self._takes_whole_rows else [[row[at] for at in self._numeric] for row in rows]
+            part = (
+                rows
+                if self._takes_whole_rows
+                else [[row[at] for at in self._numeric] for row in rows]
+            )
             self._numbers.add(np.array(part, dtype=np.float64))
         for at, texts in self._texts:
             texts.add([row[at] for row in rows])
@@ -95,15 +101,19 @@ class BinCounts:
                 column = np.array(answers, dtype=np.float64)
             except ValueError:
                 self._counts_answers = False
-                _LOG.warning("answers are not counted: they are texts, but the baseline has bins for numbers")
+                _LOG.warning(
+                    "answers are not counted: they are texts, but the baseline has bins for numbers"
+                )
                 return
             self._number_answers.add(column[:, None])
 
 
 def counted_features(manifest: ArtifactManifest, *, max_series: int) -> list[Feature]:
-    """Return the features whose bins are counted: the first ones that need no more than `max_series` series.
+    """Return the features whose bins are counted: the first ones that need no more than
+    `max_series` series.
 
-    A feature needs one series for each bin, one for missing values, and two for values out of range.
+    A feature needs one series for each bin, one for missing values, and two for values out of
+    range.
     """
     known = manifest.baseline.features if manifest.baseline else {}
     chosen: list[Feature] = []
@@ -123,7 +133,9 @@ def counted_features(manifest: ArtifactManifest, *, max_series: int) -> list[Fea
 
 
 class _Numbers:
-    """Bins of numeric features, as one table: a row for each, its bins, then one for missing values."""
+    """Bins of numeric features, as one table:
+    a row for each, its bins, then one for missing values.
+    """
 
     def __init__(self, bins: Sequence[Histogram], features: Sequence[Feature] | None) -> None:
         width = max((len(each.edges) for each in bins), default=0)
@@ -144,13 +156,16 @@ class _Numbers:
         """Count values, shape (rows, features); NaN is a missing one."""
         place = np.zeros(values.shape, dtype=self._place)
         for edges in self._edges:
-            # As many edges as are not above the value: bisect_right, the contract's Histogram.bin_of.
+            # As many edges as are not above the value: bisect_right, the contract's
+            # Histogram.bin_of.
             place += (values >= edges).view(np.uint8)
         cells = place.astype(np.intp)
         cells[np.isnan(values)] = self._missing
         features, columns = self._counts.shape
         cells += np.arange(features) * columns
-        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(features, columns)
+        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(
+            features, columns
+        )
         self._below += (values < self._low).sum(axis=0)
         self._above += (values > self._high).sum(axis=0)
 
@@ -160,12 +175,16 @@ class _Numbers:
             yield name, names.BIN_MISSING, counts[self._missing]
 
     def outside(self) -> Iterator[Counted]:
-        for name, below, above in zip(self._names, self._below.tolist(), self._above.tolist(), strict=True):
+        for name, below, above in zip(
+            self._names, self._below.tolist(), self._above.tolist(), strict=True
+        ):
             yield name, names.OUTSIDE_BELOW, below
             yield name, names.OUTSIDE_ABOVE, above
 
 
-def _ranges(features: Sequence[Feature], number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _ranges(
+    features: Sequence[Feature], number: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low, high = np.full(number, -np.inf), np.full(number, np.inf)
     for index, feature in enumerate(features):
         if feature.minimum is not None:

@@ -1,4 +1,5 @@
-"""Fast forms of well-known estimators: the same numbers as scikit-learn, without its checks at each call.
+"""Fast forms of well-known estimators: the same numbers as scikit-learn, without its checks at each
+call.
 
 `compile_estimator` reads the fitted parameters of an estimator that it knows, and returns None for
 any other. Nothing here is trusted: `model` compares what a fast form answers with scikit-learn at
@@ -24,11 +25,25 @@ _REPLICATED_ROWS_MAX: Final = 8
 """Up to here one call for all trees is faster than one for each tree."""
 
 _LINEAR_REGRESSORS: Final = frozenset(
-    {"LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "SGDRegressor"}
+    {
+        "LinearRegression",
+        "Ridge",
+        "RidgeCV",
+        "Lasso",
+        "LassoCV",
+        "ElasticNet",
+        "ElasticNetCV",
+        "SGDRegressor",
+    }
 )
 _LOGISTIC: Final = frozenset({"LogisticRegression", "LogisticRegressionCV"})
 _FORESTS: Final = frozenset(
-    {"RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"}
+    {
+        "RandomForestClassifier",
+        "RandomForestRegressor",
+        "ExtraTreesClassifier",
+        "ExtraTreesRegressor",
+    }
 )
 _TREES: Final = frozenset({"DecisionTreeClassifier", "DecisionTreeRegressor"})
 _BOOSTED: Final = frozenset({"GradientBoostingClassifier", "GradientBoostingRegressor"})
@@ -69,11 +84,15 @@ def _steps(estimator: Any) -> list[Any]:
 
 
 def thresholds(estimator: Any) -> list[list[float]]:
-    """Return for each feature where the trees of an estimator branch, in the feature's own numbers."""
+    """Return for each feature where the trees of an estimator branch,
+    in the feature's own numbers.
+    """
     *transformers, last = _steps(estimator)
     members = getattr(last, "estimators_", [last])
     trees = [
-        member.tree_ for member in np.ravel(np.asarray(members, dtype=object)) if hasattr(member, "tree_")
+        member.tree_
+        for member in np.ravel(np.asarray(members, dtype=object))
+        if hasattr(member, "tree_")
     ]
     if not trees:
         return []
@@ -89,7 +108,9 @@ def thresholds(estimator: Any) -> list[list[float]]:
 
 
 def _is(estimator: Any, *names: str) -> bool:
-    """Say whether `estimator` is exactly one of scikit-learn's own: a subclass may answer otherwise."""
+    """Say whether `estimator` is exactly one of scikit-learn's own:
+    a subclass may answer otherwise.
+    """
     kind = type(estimator)
     return kind.__module__.startswith("sklearn.") and kind.__name__ in names
 
@@ -99,7 +120,9 @@ def _width(estimator: Any) -> int:
 
 
 class _Scale:
-    """What StandardScaler does: subtract, then divide, in this order, so that the bits are the same."""
+    """What StandardScaler does: subtract, then divide, in this order,
+    so that the bits are the same.
+    """
 
     def __init__(self, scaler: Any, width: int) -> None:
         mean = getattr(scaler, "mean_", None) if getattr(scaler, "with_mean", False) else None
@@ -151,8 +174,12 @@ def _logistic(estimator: Any, scale: _Scale) -> Compiled:
     )
 
 
-def _score_of_one(coefficients: Floats, intercept: float, scale: _Scale) -> Callable[[Sequence[Any]], float]:
-    """Return a function from one row to its score, in plain Python: numpy costs ten times as much."""
+def _score_of_one(
+    coefficients: Floats, intercept: float, scale: _Scale
+) -> Callable[[Sequence[Any]], float]:
+    """Return a function from one row to its score, in plain Python:
+    numpy costs ten times as much.
+    """
     means = scale.mean.tolist()
     factors = (coefficients / scale.spread).tolist()
 
@@ -262,19 +289,23 @@ def _boosted(estimator: Any, total: "_Sum") -> Compiled | None:
 
 
 def _starts_alike(start: Any) -> bool:
-    """Say whether boosting begins with the same number for every row, and not with another model's answer."""
+    """Say whether boosting begins with the same number for every row,
+    and not with another model's answer.
+    """
     if isinstance(start, str):
         return start == "zero"
     steady = {"prior", "most_frequent", "constant"}
-    return _is(start, "DummyRegressor") or (_is(start, "DummyClassifier") and start.strategy in steady)
+    return _is(start, "DummyRegressor") or (
+        _is(start, "DummyClassifier") and start.strategy in steady
+    )
 
 
 class _Sum:
     """The sum over all trees of the values of the leaves that a row falls in.
 
-    All trees are merged into one: above them stands a small tree that branches by a last column, the
-    number of the tree. So one call of scikit-learn's own compiled code walks every tree, where one
-    call for each tree costs more than the walk.
+    All trees are merged into one: above them stands a small tree that branches by a last column,
+    the number of the tree. So one call of scikit-learn's own compiled code walks every tree, where
+    one call for each tree costs more than the walk.
     """
 
     def __init__(self, trees: Sequence[Any], scale: _Scale) -> None:
@@ -283,7 +314,9 @@ class _Sum:
         self._scale = scale
         self._tree, self._values = _merge(trees)
         self._numbers = np.arange(self._count, dtype=np.float32)[:, None]
-        self._form = np.concatenate([np.zeros((self._count, self.width), np.float32), self._numbers], axis=1)
+        self._form = np.concatenate(
+            [np.zeros((self._count, self.width), np.float32), self._numbers], axis=1
+        )
         """The columns for one row, which is still to be filled in."""
         # One row is asked for its first or second value, and leaves may have a hundred.
         self._columns = np.ascontiguousarray(self._values.T[:2])
@@ -337,7 +370,9 @@ def _narrow(rows: Floats) -> NDArray[np.float32]:
 
 
 def _merge(trees: Sequence[Any]) -> tuple[Any, Floats]:
-    """Return one tree that holds all `trees`, and the values of its nodes, shape (nodes, values)."""
+    """Return one tree that holds all `trees`, and the values of its nodes,
+    shape (nodes, values).
+    """
     states = [tree.__getstate__() for tree in trees]
     width = int(trees[0].n_features)
     starts = np.cumsum([len(trees) - 1, *(tree.node_count for tree in trees)]).tolist()
@@ -361,8 +396,12 @@ def _merge(trees: Sequence[Any]) -> tuple[Any, Floats]:
     return merged, np.ascontiguousarray(all_values[:, 0, :])
 
 
-def _branch(head: NDArray[Any], column: int, starts: Sequence[int], low: int, high: int, at: int = 0) -> int:
-    """Write the branches from node `at` to the trees `low` to `high`; return the node that begins them."""
+def _branch(
+    head: NDArray[Any], column: int, starts: Sequence[int], low: int, high: int, at: int = 0
+) -> int:
+    """Write the branches from node `at` to the trees `low` to `high`;
+    return the node that begins them.
+    """
     if high - low == 1:
         return starts[low]
     middle = (low + high) // 2

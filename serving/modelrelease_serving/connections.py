@@ -1,8 +1,8 @@
 """When a connection ends: so that clients move between pods by themselves and none is cut.
 
-kube-proxy balances connections, not requests: a client that keeps its connection alive stays with its
-pod whatever the Service selects by now. So the server ends each connection after a while, always
-with an answer that says so, never under a request. Nothing here knows about models.
+kube-proxy balances connections, not requests: a client that keeps its connection alive stays with
+its pod whatever the Service selects by now. So the server ends each connection after a while,
+always with an answer that says so, never under a request. Nothing here knows about models.
 """
 
 import random
@@ -77,11 +77,15 @@ class ConnectionLifetime:
         connection = connection_of(scope)
         if connection is None:
             return False
-        return connection.is_surplus or (self._max_age > 0 and connection.is_older_than(self._max_age))
+        return connection.is_surplus or (
+            self._max_age > 0 and connection.is_older_than(self._max_age)
+        )
 
 
 class ConnectionLifetimeMiddleware:
-    """Adds `Connection: close` to answers on connections that should end; uvicorn then closes them."""
+    """Adds `Connection: close` to answers on connections that should end;
+    uvicorn then closes them.
+    """
 
     def __init__(self, app: ASGIApp, *, lifetime: ConnectionLifetime) -> None:
         self._app = app

@@ -1,9 +1,9 @@
 """Decides when, where and in whose company rows are predicted.
 
-Requests that wait at the same moment share one call of the model: 32 rows cost scikit-learn what one
-costs. Nobody waits for company: a batch is what has arrived by the next turn of the event loop, or
-while the model was busy. A model of microseconds is asked at once, on the loop; a call that takes
-milliseconds goes to a thread, so that `/health` is answered meanwhile. One call at a time.
+Requests that wait at the same moment share one call of the model: 32 rows cost scikit-learn what
+one costs. Nobody waits for company: a batch is what has arrived by the next turn of the event loop,
+or while the model was busy. A model of microseconds is asked at once, on the loop; a call that
+takes milliseconds goes to a thread, so that `/health` is answered meanwhile. One call at a time.
 """
 
 import asyncio
@@ -39,7 +39,12 @@ class _Waiting:
     __slots__ = ("explain", "future", "rows", "size")
 
     def __init__(
-        self, rows: Sequence[Row], size: int, *, explain: bool, future: asyncio.Future[PredictionResult]
+        self,
+        rows: Sequence[Row],
+        size: int,
+        *,
+        explain: bool,
+        future: asyncio.Future[PredictionResult],
     ) -> None:
         self.rows = rows
         self.size = size
@@ -62,7 +67,9 @@ class Engine:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._rows_at_once: int | None = None
 
-    async def predict(self, rows: Sequence[Row], size: int, *, explain: bool = False) -> PredictionResult:
+    async def predict(
+        self, rows: Sequence[Row], size: int, *, explain: bool = False
+    ) -> PredictionResult:
         """Return the answers to one request, whose body had `size` bytes.
 
         Raises BusyError when too much waits already, and whatever the model raises.
@@ -141,7 +148,9 @@ def predict_together(model: Model, batch: Sequence[_Waiting]) -> _Results:
     for explain in (False, True):
         group = [index for index, waiting in enumerate(batch) if waiting.explain is explain]
         if group:
-            predicted = _predict_group(model, [batch[index].rows for index in group], explain=explain)
+            predicted = _predict_group(
+                model, [batch[index].rows for index in group], explain=explain
+            )
             results.update(zip(group, predicted, strict=True))
     return [results[index] for index in range(len(batch))]
 
@@ -170,13 +179,17 @@ def _split(together: PredictionResult, requests: Sequence[Sequence[Row]]) -> _Re
     for rows in requests:
         part = slice(start, start + len(rows))
         shares = together.probabilities
-        results.append(PredictionResult(together.answers[part], None if shares is None else shares[part]))
+        results.append(
+            PredictionResult(together.answers[part], None if shares is None else shares[part])
+        )
         start += len(rows)
     return results
 
 
 def _rows_at_once(model: Model) -> int:
-    """Return up to how many rows a request is answered at once, 0 for a model that gains by company."""
+    """Return up to how many rows a request is answered at once,
+    0 for a model that gains by company.
+    """
     cost = model.cost
     gain = cost.seconds(1) - cost.seconds(32) / 32
     if gain > _COMPANY_SECONDS or cost.seconds(1) > _AT_ONCE_SECONDS:

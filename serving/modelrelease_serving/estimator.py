@@ -1,4 +1,5 @@
-"""Asks a fitted estimator for answers: through scikit-learn, or through a fast form that gives the same.
+"""Asks a fitted estimator for answers: through scikit-learn, or through a fast form that gives the
+same.
 
 No files, no HTTP. Which of the two it is, and how long a call takes, is found out once, when the
 model is loaded.
@@ -48,9 +49,13 @@ class Estimator:
         self.table = Table(fitted, features)
         self._numeric = all(feature.kind is FeatureKind.NUMERIC for feature in features)
         self._probability = manifest.output.probability
-        self._decide: Callable[[Any], NDArray[Any]] | None = getattr(fitted, "decision_function", None)
+        self._decide: Callable[[Any], NDArray[Any]] | None = getattr(
+            fitted, "decision_function", None
+        )
         self._predict: Callable[[Any], NDArray[Any]] = fitted.predict
-        self._proba: Callable[[Any], NDArray[Any]] = getattr(fitted, "predict_proba", _no_probabilities)
+        self._proba: Callable[[Any], NDArray[Any]] = getattr(
+            fitted, "predict_proba", _no_probabilities
+        )
         self._one: Callable[[Sequence[Any]], float | None] | None = None
         nullable = any(feature.nullable for feature in features)
         self._unchecked = not nullable and self._numeric and _keeps_finite(fitted)
@@ -75,7 +80,9 @@ class Estimator:
         self._one = compiled.one if self._probability or regression else None
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        """Return one answer for each row: a class, a number, or the probability of the second class."""
+        """Return one answer for each row:
+        a class, a number, or the probability of the second class.
+        """
         if self._one is not None and len(rows) == 1:
             number = self._one(rows[0])
             if number is None or not math.isfinite(number):
@@ -92,7 +99,9 @@ class Estimator:
         return np.asarray(self._call(self._decide or self._predict, rows))
 
     def explain(self, rows: Sequence[Row]) -> tuple[list[Answer], list[list[float]]]:
-        """Return the answers, and for each row the probability of every class, in the order of `classes`."""
+        """Return the answers, and for each row the probability of every class,
+        in the order of `classes`.
+        """
         shares = _shares(self._call(self._proba, rows))
         if shares.shape != (len(rows), len(self.classes)) or not np.isfinite(shares).all():
             raise ModelFailedError(_NOT_FINITE)
@@ -106,7 +115,8 @@ class Estimator:
         # numpy warns of each NaN that it makes, at every call; the answers are checked once.
         with np.errstate(all="ignore"):
             if self._unchecked:
-                # Rows were found finite on their way in; looking again is a fifth of a small model's time.
+                # Rows were found finite on their way in; looking again is a fifth of a small
+                # model's time.
                 with self._trusting():
                     return method(matrix)
             return method(matrix)
@@ -120,7 +130,9 @@ def _no_probabilities(_matrix: Any) -> NDArray[Any]:
     raise ModelFailedError(msg)
 
 
-_SERVED: Final = "one number or one class for each row is served, so export an estimator that answers so"
+_SERVED: Final = (
+    "one number or one class for each row is served, so export an estimator that answers so"
+)
 
 
 def _classes(fitted: Any) -> Sequence[Any]:
@@ -143,7 +155,9 @@ def _shares(probabilities: Any) -> Floats:
 
 
 def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
-    """Return answers that did not come as one list. Raises NoAnswerError for more than one a row."""
+    """Return answers that did not come as one list.
+    Raises NoAnswerError for more than one a row.
+    """
     array = np.asarray(predicted)
     if array.ndim == 2 and array.shape == (expected, 1):
         return array[:, 0]
@@ -176,7 +190,9 @@ def _answers(predicted: Any, expected: int) -> list[Answer]:
 
 
 def _keeps_finite(fitted: Any) -> bool:
-    """Say whether finite values stay finite up to the last step, so that its check finds nothing."""
+    """Say whether finite values stay finite up to the last step,
+    so that its check finds nothing.
+    """
     *before, last = [step for _, step in getattr(fitted, "steps", [("", fitted)])]
     kind = type(last)
     if not kind.__module__.startswith("sklearn."):
@@ -217,7 +233,9 @@ def compare(fitted: Any, manifest: ArtifactManifest) -> Comparison:
 
 
 def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> float:
-    """Return the largest difference of any number, beyond 1 as a share of it; infinite for other classes."""
+    """Return the largest difference of any number, beyond 1 as a share of it;
+    infinite for other classes.
+    """
     direct, fast = Estimator(fitted, manifest), Estimator(fitted, manifest)
     fast.use(compiled)
     rows = [*manifest.examples.rows, *draw_rows(manifest, thresholds(fitted))]
@@ -228,7 +246,10 @@ def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> fl
     ]
     if direct.has_probabilities:
         (answers, shares), (fast_answers, fast_shares) = direct.explain(rows), fast.explain(rows)
-        distances += [_between(answers, fast_answers), float(np.abs(np.subtract(shares, fast_shares)).max())]
+        distances += [
+            _between(answers, fast_answers),
+            float(np.abs(np.subtract(shares, fast_shares)).max()),
+        ]
     return max(distances)
 
 
@@ -244,8 +265,8 @@ def _apart(one: Answer, other: Answer) -> float:
 def draw_rows(manifest: ArtifactManifest, known: Sequence[Sequence[float]] = ()) -> list[Row]:
     """Return rows that differ from each other, with gaps where they may be.
 
-    Half of them are drawn from the range of each feature, or around zero in every size where nobody told
-    the range. The others lie on and beside the thresholds that the model is `known` to have.
+    Half of them are drawn from the range of each feature, or around zero in every size where nobody
+    told the range. The others lie on and beside the thresholds that the model is `known` to have.
     """
     random = np.random.default_rng(0)
     columns: list[Any] = []

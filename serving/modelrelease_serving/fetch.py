@@ -1,9 +1,10 @@
 """Copies an artifact to the volume that the predictor reads: the init container's whole work.
 
 The manifest's digest pins every other digest, so it is read first and written last: a folder with a
-manifest is a complete artifact. What MLflow wrote has no manifest: there one digest over all files says
-at the end whether they are right. A file that broke off is gone on with, by the next try or the next
-process. Nothing here unpickles, and little is imported, because this process should start in a moment.
+manifest is a complete artifact. What MLflow wrote has no manifest: there one digest over all files
+says at the end whether they are right. A file that broke off is gone on with, by the next try or
+the next process. Nothing here unpickles, and little is imported, because this process should start
+in a moment.
 """
 
 import hashlib
@@ -16,7 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from modelrelease_contract import MANIFEST_NAME, MLMODEL_NAME, ArtifactManifest, ModelFile, named_files
+from modelrelease_contract import (
+    MANIFEST_NAME,
+    MLMODEL_NAME,
+    ArtifactManifest,
+    ModelFile,
+    named_files,
+)
 from modelrelease_serving.artifact import is_right, parse_manifest, parse_mlmodel, read_manifest
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.logs import fields
@@ -40,7 +47,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Patience:
-    """Tries again with growing pauses until `total` seconds were lost to failures, over all files."""
+    """Tries again with growing pauses until `total` seconds were lost to failures, over all
+    files.
+    """
 
     total: float
     first_pause: float = 0.5
@@ -55,18 +64,22 @@ class Patience:
             try:
                 return attempt()
             except TransientError as error:
-                # A long download that broke off was not waiting, so it costs no more than a timeout.
+                # A long download that broke off was not waiting, so it costs no more than a
+                # timeout.
                 self.lost += min(time.monotonic() - began, TIMEOUT_SECONDS) + pause
                 if self.lost > self.total:
                     msg = f"gave up after {tries} tries: {error}"
                     raise UnreachableError(msg) from error
-                _LOG.warning("will try again", extra=fields(reason=str(error), tries=tries, pause=pause))
+                _LOG.warning(
+                    "will try again", extra=fields(reason=str(error), tries=tries, pause=pause)
+                )
             time.sleep(pause)
             pause, tries = min(pause * 2, self.longest_pause), tries + 1
 
 
 def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactManifest:
-    """Copy the artifact at MODEL_URI to MODEL_PATH and return its manifest. Files already right are kept.
+    """Copy the artifact at MODEL_URI to MODEL_PATH and return its manifest. Files already right are
+    kept.
 
     Raises RefusedError when the artifact can never work, UnreachableError when the source stays
     away, OSError when the volume cannot be written.
@@ -108,7 +121,9 @@ def _fetch_files(
 def _fetch_mlflow(
     source: Source, folder: Path, settings: Settings, patience: Patience
 ) -> ArtifactManifest | None:
-    """Copy what an `MLmodel` names, and itself; None where there is none. All is checked by one digest."""
+    """Copy what an `MLmodel` names, and itself; None where there is none.
+    All is checked by one digest.
+    """
     try:
         raw = patience.run(lambda: read_small(source, MLMODEL_NAME, limit=_MANIFEST_LIMIT))
     except MissingError:
@@ -122,13 +137,17 @@ def _fetch_mlflow(
     _put(folder / MLMODEL_NAME, raw)
     # A manifest of an artifact that was here before would hide this one.
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    manifest, _ = read_manifest(folder, sha256=settings.model_sha256, version=settings.model_version)
+    manifest, _ = read_manifest(
+        folder, sha256=settings.model_sha256, version=settings.model_version
+    )
     return manifest
 
 
 def _check_size(total: int, limit: int) -> None:
     if total > limit:
-        msg = f"the artifact has {total} bytes, more than the {limit} that ARTIFACT_MAX_BYTES allows"
+        msg = (
+            f"the artifact has {total} bytes, more than the {limit} that ARTIFACT_MAX_BYTES allows"
+        )
         raise RefusedError(msg)
 
 
@@ -158,7 +177,9 @@ def _bring(source: Source, file: ModelFile, folder: Path) -> None:
 
 
 def _bring_unknown(source: Source, room: ModelFile, folder: Path) -> int:
-    """Copy a file whose digest is not known, from its beginning. Return its size, at most that of `room`."""
+    """Copy a file whose digest is not known, from its beginning.
+    Return its size, at most that of `room`.
+    """
     part = _part_of(folder / room.path)
     part.unlink(missing_ok=True)
     copied = Part(part, room)
@@ -178,7 +199,9 @@ class WrongError(Exception):
 
 
 class Part:
-    """A file that is being copied. It stays where a try breaks off, and the next goes on at its end."""
+    """A file that is being copied. It stays where a try breaks off,
+    and the next goes on at its end.
+    """
 
     def __init__(self, path: Path, file: ModelFile) -> None:
         self.path = path
@@ -204,24 +227,35 @@ class Part:
         if reading.start != self.size:
             self.size, self._digest = 0, hashlib.sha256()
         if self.size:
-            _LOG.info("going on", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size))
+            _LOG.info(
+                "going on", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size)
+            )
         spoke = time.monotonic()
-        with closing(reading.chunks) as chunks, _open_part(self.path, append=self.size > 0) as stream:
+        with (
+            closing(reading.chunks) as chunks,
+            _open_part(self.path, append=self.size > 0) as stream,
+        ):
             for chunk in chunks:
                 self._count(chunk)
                 if self.size > self.file.size:
-                    fact = f"{self.file.path} is longer than the {self.file.size} bytes in the manifest"
+                    fact = (
+                        f"{self.file.path} is longer than the {self.file.size} bytes in the "
+                        "manifest"
+                    )
                     msg = f"{fact}: export the model again"
                     raise WrongError(msg)
                 stream.write(chunk)
                 if time.monotonic() - spoke > _PROGRESS_SECONDS:
                     spoke = time.monotonic()
                     _LOG.info(
-                        "copying", extra=fields(file=self.file.path, bytes=self.size, of=self.file.size)
+                        "copying",
+                        extra=fields(file=self.file.path, bytes=self.size, of=self.file.size),
                     )
 
     def check(self) -> None:
-        """Raise TransientError when bytes are missing, WrongError when they are others than expected."""
+        """Raise TransientError when bytes are missing,
+        WrongError when they are others than expected.
+        """
         file, digest = self.file, self._digest.hexdigest()
         if self.size < file.size and self.size == self._total:
             fact = f"{file.path} has {self.size} bytes, but the manifest says {file.size}"

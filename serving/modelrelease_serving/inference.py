@@ -1,9 +1,9 @@
 """The Open Inference Protocol, version 2, over REST: tensors in, tensors out.
 
 Reads `/v2/…/infer` requests into rows and writes answers as tensors, both as JSON and in the binary
-extension (`Inference-Header-Content-Length`: a JSON header, then the tensors' bytes in order), which
-clients such as Triton's use by default. Two layouts of input are known: one tensor with a row for
-each prediction, or one tensor for each feature, by its name.
+extension (`Inference-Header-Content-Length`: a JSON header, then the tensors' bytes in order),
+which clients such as Triton's use by default. Two layouts of input are known: one tensor with a row
+for each prediction, or one tensor for each feature, by its name.
 """
 
 import json
@@ -70,7 +70,9 @@ class Inference:
         self._features = model.manifest.features
         self._decoder = Decoder(self._features)
         self._output = model.manifest.output.name
-        self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
+        self._headers: Headers = [
+            (VERSION_HEADER.lower().encode(), model.manifest.version.encode())
+        ]
 
     def read(self, body: bytes, headers: dict[bytes, bytes]) -> PredictRequest:
         """Return what a request asks for. Raises BadRequestError."""
@@ -87,7 +89,11 @@ class Inference:
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model's tensors, once it is loaded."""
-        output = {"name": self._output, "datatype": _datatype(self._model.answer_type), "shape": [-1]}
+        output = {
+            "name": self._output,
+            "datatype": _datatype(self._model.answer_type),
+            "shape": [-1],
+        }
         outputs = [output]
         if self._model.estimator.has_probabilities:
             classes = len(self._model.estimator.classes)
@@ -103,7 +109,10 @@ class Inference:
     def _inputs(self) -> list[dict[str, Any]]:
         if all(feature.kind is FeatureKind.NUMERIC for feature in self._features):
             return [{"name": FEATURES, "datatype": "FP64", "shape": [-1, len(self._features)]}]
-        return [{"name": each.name, "datatype": datatype_of(each), "shape": [-1]} for each in self._features]
+        return [
+            {"name": each.name, "datatype": datatype_of(each), "shape": [-1]}
+            for each in self._features
+        ]
 
     def _rows(self, tensors: Sequence[_Tensor]) -> list[list[Any]]:
         width = len(self._features)
@@ -123,7 +132,9 @@ class Inference:
         for feature in self._features:
             tensor = tensors.get(feature.name)
             if tensor is None:
-                raise BadRequestError(422, f"feature {feature.name} is missing", feature=feature.name)
+                raise BadRequestError(
+                    422, f"feature {feature.name} is missing", feature=feature.name
+                )
             if not tensor.shape or tensor.shape[1:] not in ([], [1]):
                 detail = f"input {feature.name!r} must have shape [rows], got {tensor.shape}"
                 raise BadRequestError(422, detail, feature=feature.name)
@@ -144,9 +155,13 @@ class Inference:
             if output["name"] not in known:
                 detail = f"this model has no output {output['name']!r}: it has {', '.join(known)}"
                 raise BadRequestError(422, detail)
-        return [_Wanted(each["name"], _flag(each, "binary_data", default=binary)) for each in outputs]
+        return [
+            _Wanted(each["name"], _flag(each, "binary_data", default=binary)) for each in outputs
+        ]
 
-    def _write(self, wanted: Sequence[_Wanted], name: str | None, result: PredictionResult) -> Reply:
+    def _write(
+        self, wanted: Sequence[_Wanted], name: str | None, result: PredictionResult
+    ) -> Reply:
         manifest = self._model.manifest
         outputs, parts = [], []
         for each in wanted:
@@ -184,12 +199,15 @@ def _split(body: bytes, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
         media_type = headers.get(b"content-type", b"application/json")
         if not is_json(media_type):
             detail = (
-                "send JSON as Content-Type: application/json, or tensors with Inference-Header-Content-Length"
+                "send JSON as Content-Type: application/json, or tensors with "
+                "Inference-Header-Content-Length"
             )
             raise BadRequestError(415, detail)
         return body, b""
     if not length.isdigit() or len(length) > 9 or int(length) > len(body):
-        detail = f"Inference-Header-Content-Length must be a number up to the body's {len(body)} bytes"
+        detail = (
+            f"Inference-Header-Content-Length must be a number up to the body's {len(body)} bytes"
+        )
         raise BadRequestError(400, detail)
     return body[: int(length)], body[int(length) :]
 
@@ -215,7 +233,10 @@ def _tensors(inputs: Sequence[dict[str, Any]], rest: bytes) -> list[_Tensor]:
             values = _flat(each)
         else:
             if type(size) is not int or not 0 <= size <= len(rest):
-                detail = f"input {each['name']!r} names {size!r} bytes, but {len(rest)} are left in the body"
+                detail = (
+                    f"input {each['name']!r} names {size!r} bytes, but {len(rest)} are left in the "
+                    "body"
+                )
                 raise BadRequestError(400, detail)
             values, rest = _unpack(each, rest[:size]), rest[size:]
         if len(values) != prod(each["shape"]):
@@ -244,7 +265,9 @@ def _flat(described: dict[str, Any]) -> list[Any]:
 
 
 def _unpack(described: dict[str, Any], content: bytes) -> list[Any]:
-    """Return the binary values of a tensor. NaN is how numeric tensors say that a value is missing."""
+    """Return the binary values of a tensor.
+    NaN is how numeric tensors say that a value is missing.
+    """
     if described["datatype"] == "BYTES":
         return _texts(described["name"], content)
     kind = np.dtype(_NUMPY[described["datatype"]])
@@ -300,7 +323,9 @@ def _refuse_many(rows: int) -> None:
     if not rows:
         raise BadRequestError(422, "a request must hold a row")
     if rows > MAX_ROWS:
-        raise BadRequestError(413, f"a request may hold {MAX_ROWS} rows, got {rows}: send several requests")
+        raise BadRequestError(
+            413, f"a request may hold {MAX_ROWS} rows, got {rows}: send several requests"
+        )
 
 
 def _request_schema() -> core_schema.CoreSchema:
@@ -318,7 +343,9 @@ def _request_schema() -> core_schema.CoreSchema:
             "shape": field(core_schema.list_schema(size, min_length=1, max_length=8, strict=True)),
             "datatype": field(core_schema.literal_schema(list(DATATYPES))),
             "parameters": optional(anything),
-            "data": field(core_schema.list_schema(core_schema.any_schema(), strict=True), required=False),
+            "data": field(
+                core_schema.list_schema(core_schema.any_schema(), strict=True), required=False
+            ),
         }
     )
     output = core_schema.typed_dict_schema({"name": field(text), "parameters": optional(anything)})

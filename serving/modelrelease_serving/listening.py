@@ -1,4 +1,6 @@
-"""Where this process listens: on every address of both families by default, and on as many as it may."""
+"""Where this process listens: on every address of both families by default,
+and on as many as it may.
+"""
 
 import contextlib
 import errno
@@ -37,7 +39,9 @@ def listen(host: str, port: int) -> socket.socket:
 def usable(host: str) -> str:
     """Return `host`, or every address of IPv4 where it is `::` and there is no IPv6."""
     with listen(host, 0) as listener:
-        return _EVERYWHERE_IPV4 if host == EVERYWHERE and listener.family == socket.AF_INET else host
+        return (
+            _EVERYWHERE_IPV4 if host == EVERYWHERE and listener.family == socket.AF_INET else host
+        )
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,7 +1,9 @@
-"""From the files of an artifact to an estimator, one loader for each format, under rules that settings make.
+"""From the files of an artifact to an estimator, one loader for each format, under rules that
+settings make.
 
-A pickle is code: joblib artifacts are loaded only when somebody pinned their digest. skops files hold
-no code, but name the types to build: only known ones are built. The files' digests were checked before.
+A pickle is code: joblib artifacts are loaded only when somebody pinned their digest. skops files
+hold no code, but name the types to build: only known ones are built. The files' digests were
+checked before.
 """
 
 import logging
@@ -21,12 +23,14 @@ from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields
 from modelrelease_serving.tables import forget_names, parts
 
-ADVICE: Final = "this predictor has other libraries than training, or the artifact is wrong; export it again"
+ADVICE: Final = (
+    "this predictor has other libraries than training, or the artifact is wrong; export it again"
+)
 
 _LOG = logging.getLogger(__name__)
 _TREE: Final = "sklearn.tree._tree.Tree"
-"""scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers and runs
-no code; that its branches stay inside is checked here."""
+"""scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers
+and runs no code; that its branches stay inside is checked here."""
 _STRICT: Final = "scikit-learn"
 """The library whose minor versions read each other's pickles wrongly, or not at all."""
 
@@ -42,7 +46,9 @@ class Rules:
     trusted_types: tuple[str, ...] = ()
     """Full names of types that a skops file may build, beside those that skops itself trusts."""
     on_mismatch: OnMismatch = "refuse"
-    """What follows from a pickle of another minor version of scikit-learn. Other differences warn."""
+    """What follows from a pickle of another minor version of scikit-learn.
+    Other differences warn.
+    """
 
 
 def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, rules: Rules) -> Any:
@@ -62,13 +68,16 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
         estimator = _load_pickle(path)
     _check_names(estimator, manifest)
     forget_names(estimator)
-    # Rows come without names, and were just found to be in the right order: no need to say it each time.
+    # Rows come without names, and were just found to be in the right order: no need to say it each
+    # time.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     return estimator
 
 
 def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules) -> None:
-    """Warn of every library that differs from training's. Raises RefusedError where the rules say so."""
+    """Warn of every library that differs from training's.
+    Raises RefusedError where the rules say so.
+    """
     for library, trained in manifest.libraries.items():
         here = _installed(library)
         if here is None or here == trained:
@@ -76,7 +85,9 @@ def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules
         strict = pickled and library == _STRICT and rules.on_mismatch == "refuse"
         if strict and _minor(here) != _minor(trained):
             fact = f"the model was trained with {library} {trained}, but this predictor has {here}"
-            way_out = "train it again, choose an image with that version, or set LIBRARY_MISMATCH=warn"
+            way_out = (
+                "train it again, choose an image with that version, or set LIBRARY_MISMATCH=warn"
+            )
             msg = f"{fact}, and pickles do not carry over between minor versions: {way_out}"
             raise RefusedError(msg)
         _LOG.warning(
@@ -86,13 +97,17 @@ def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules
 
 
 def _model_file_of_mlflow(folder: Path, manifest: ArtifactManifest) -> tuple[Path, Format]:
-    """Return the model file that an `MLmodel` names, and its format. What it trusts does not count."""
+    """Return the model file that an `MLmodel` names, and its format.
+    What it trusts does not count.
+    """
     description = folder / manifest.model_file
     named, form = flavor(parse_mlmodel(description.read_bytes(), origin=str(description)))
     inside = (PurePosixPath(manifest.model_file).parent / named).as_posix()
     # Only listed files had their digests checked.
     if inside not in {file.path for file in manifest.files}:
-        msg = f"{description} names the model file {named!r}, which is not among the artifact's files"
+        msg = (
+            f"{description} names the model file {named!r}, which is not among the artifact's files"
+        )
         raise RefusedError(msg)
     return folder / inside, "skops" if form == "skops" else "joblib"
 
@@ -122,7 +137,10 @@ def _load_skops(path: Path, rules: Rules) -> Any:
     except Exception as error:
         raise _unreadable(path, error) from error
     if refused := sorted(set(types) - {_TREE, *rules.trusted_types}):
-        fact = f"{path.name} holds types that are not on the list of trusted ones: {', '.join(refused)}"
+        fact = (
+            f"{path.name} holds types that are not on the list of trusted ones: "
+            f"{', '.join(refused)}"
+        )
         msg = f"{fact}; if you do trust them, add them to SKOPS_TRUSTED_TYPES"
         raise RefusedError(msg)
     try:
@@ -134,7 +152,9 @@ def _load_skops(path: Path, rules: Rules) -> Any:
 
 
 def _check_trees(estimator: Any, path: Path) -> None:
-    """Refuse trees whose branches lead out of them or in a circle: scikit-learn would follow them blindly."""
+    """Refuse trees whose branches lead out of them or in a circle:
+    scikit-learn would follow them blindly.
+    """
     for part in parts(estimator):
         tree = getattr(part, "tree_", None)
         if tree is None or f"{type(tree).__module__}.{type(tree).__name__}" != _TREE:
@@ -151,7 +171,9 @@ def _check_trees(estimator: Any, path: Path) -> None:
 
 
 def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
-    """Refuse an estimator that was fitted to a table whose columns the manifest names or orders otherwise."""
+    """Refuse an estimator that was fitted to a table whose columns the manifest names or orders
+    otherwise.
+    """
     fitted = getattr(estimator, "feature_names_in_", None)
     if fitted is None:
         return

@@ -22,7 +22,9 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (UTC), level, logger, message, the call's fields, and a traceback if any."""
+    """One object a line: time (UTC), level, logger, message, the call's fields,
+    and a traceback if any.
+    """
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -58,7 +60,9 @@ def configure(*, level: str, form: Literal["json", "text"]) -> None:
     logging.captureWarnings(capture=True)
     for noisy in ("asyncio", "uvicorn.error"):
         # uvicorn announces every step of its start at INFO; ours say what matters.
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+        logging.getLogger(noisy).setLevel(
+            max(logging.WARNING, logging.getLevelNamesMapping()[level])
+        )
 
 
 def fail_with_message(sentence: str, *, termination_log: Path) -> None:
@@ -72,5 +76,7 @@ def fail_with_message(sentence: str, *, termination_log: Path) -> None:
 
 def _time(record: logging.LogRecord) -> str:
     return (
-        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        datetime.fromtimestamp(record.created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
     )

@@ -1,8 +1,9 @@
-"""Counts what the predictor does. Names and labels are the contract's; judging them is the operator's.
+"""Counts what the predictor does. Names and labels are the contract's; judging them is the
+operator's.
 
 Counted in plain integers and turned into Prometheus' samples only when they are asked for: a locked
-counter a request would cost more than a small model. One registry for each app, none global, so that
-a process may hold many. Written from the event loop's thread only, so nothing here has a lock.
+counter a request would cost more than a small model. One registry for each app, none global, so
+that a process may hold many. Written from the event loop's thread only, so nothing here has a lock.
 """
 
 from bisect import bisect_left
@@ -29,7 +30,12 @@ class Metrics:
     """The counters of one app. `registry` is what `/metrics` shows."""
 
     def __init__(
-        self, manifest: ArtifactManifest, *, release: str, revision: str, max_series: int = MAX_SERIES
+        self,
+        manifest: ArtifactManifest,
+        *,
+        release: str,
+        revision: str,
+        max_series: int = MAX_SERIES,
     ) -> None:
         self.registry = CollectorRegistry()
         who = {names.RELEASE: release, names.REVISION: revision}
@@ -52,7 +58,9 @@ class Metrics:
         self.count_rows = self._bins.add
         """Count the values of answered rows, and their answers, in the bins of the baseline."""
         if manifest.baseline:
-            counted = {feature.name for feature in counted_features(manifest, max_series=max_series)}
+            counted = {
+                feature.name for feature in counted_features(manifest, max_series=max_series)
+            }
             _show_baseline(manifest.baseline, counted, who, self.registry)
 
     def render(self) -> bytes:
@@ -153,7 +161,9 @@ class _Bins(Collector):
             outside.add_metric([*who, name, kind], count)
         yield outside
         predictions = CounterMetricFamily(
-            names.PREDICTION_BIN_TOTAL, "Predictions by bin of the baseline.", labels=[*self._who, names.BIN]
+            names.PREDICTION_BIN_TOTAL,
+            "Predictions by bin of the baseline.",
+            labels=[*self._who, names.BIN],
         )
         for _, label, count in self._bins.answers():
             predictions.add_metric([*who, label], count)
@@ -185,7 +195,10 @@ def _show_baseline(
         answers.labels(**who, bin=label).set(count)
     layout = Gauge(
         names.PREDICTION_BINS_INFO,
-        "Always 1; predictions of two revisions compare only where the layout of their bins is the same.",
+        (
+            "Always 1; predictions of two revisions compare only where the layout of their bins is "
+            "the same."
+        ),
         [*who, names.LAYOUT],
         registry=registry,
     )

@@ -57,7 +57,9 @@ class Model:
         self.cost = CostModel(0.0, 0.0)
         """How long it takes to answer, measured when it was loaded."""
         self.mixes_rows = False
-        """True when a row's answer depends on the rows beside it, so that requests cannot share a call."""
+        """True when a row's answer depends on the rows beside it,
+        so that requests cannot share a call.
+        """
         self.answer_type: type[Answer] = float
         """What an answer is, seen when it was loaded."""
         self._pinned = pinned
@@ -74,14 +76,18 @@ class Model:
         name: str = "model",
         rules: Rules = Rules(),  # noqa: B008 - frozen
     ) -> Self:
-        """Read the manifest in `folder`, which must have this version and digest where they are given.
+        """Read the manifest in `folder`, which must have this version and digest where they are
+        given.
 
-        A folder that MLflow wrote does not tell its name and version, so it takes those that are given.
-        Raises RefusedError.
+        A folder that MLflow wrote does not tell its name and version, so it takes those that are
+        given. Raises RefusedError.
         """
         manifest, digest = read_manifest(folder, sha256=sha256, name=name, version=version)
         if version is not None and manifest.version != version:
-            msg = f"{folder} holds version {manifest.version!r}, but MODEL_VERSION asks for {version!r}"
+            msg = (
+                f"{folder} holds version {manifest.version!r}, but MODEL_VERSION asks for "
+                f"{version!r}"
+            )
             raise RefusedError(msg)
         return cls(folder, manifest, digest, pinned=sha256 is not None, rules=rules)
 
@@ -143,7 +149,9 @@ class Model:
         return self.estimator.predict(rows)
 
     def _use_fast_form(self, fitted: Any, estimator: Estimator) -> str:
-        """Answer through the estimator's fast form if it has an equal one. Return why, or why not."""
+        """Answer through the estimator's fast form if it has an equal one.
+        Return why, or why not.
+        """
         comparison = compare(fitted, self.manifest)
         if comparison.compiled is not None:
             estimator.use(comparison.compiled)
@@ -151,7 +159,9 @@ class Model:
         return comparison.reason
 
     def _record_examples(self) -> None:
-        """Take this model's own answers where training recorded none. Raises RefusedError if it has none."""
+        """Take this model's own answers where training recorded none.
+        Raises RefusedError if it has none.
+        """
         examples = self.manifest.examples
         if examples.predictions:
             return
@@ -167,7 +177,9 @@ class Model:
         self.manifest = self.manifest.model_copy(update={"examples": recorded})
 
     def _repeat_examples(self) -> None:
-        """Answer the example rows one by one, as clients will ask. Raises RefusedError on a difference."""
+        """Answer the example rows one by one, as clients will ask.
+        Raises RefusedError on a difference.
+        """
         try:
             self._compare_examples()
         except RefusedError:
@@ -182,10 +194,14 @@ class Model:
 
     def _compare_examples(self) -> None:
         examples = self.manifest.examples
-        for index, (row, recorded) in enumerate(zip(examples.rows, examples.predictions, strict=True)):
+        for index, (row, recorded) in enumerate(
+            zip(examples.rows, examples.predictions, strict=True)
+        ):
             answer = self._answer(index, row)
             if not repeats(answer, recorded, examples.tolerance):
-                wrong = f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
+                wrong = (
+                    f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
+                )
                 allowed = f"more apart than the tolerance of {examples.tolerance:g}"
                 msg = f"{wrong}, {allowed}: {ADVICE}"
                 raise RefusedError(msg)
@@ -211,5 +227,8 @@ def _brief(error: Exception) -> str:
 def _advice(error: Exception) -> str:
     """Return what to do about a model that fails on its own example rows."""
     if "dataframe" in str(error).lower() or "'numpy.ndarray' object has no attribute" in str(error):
-        return "it needs a table of pandas, which a predictor does not build: select columns by position"
+        return (
+            "it needs a table of pandas, which a predictor does not build: select columns by "
+            "position"
+        )
     return ADVICE

@@ -1,4 +1,5 @@
-"""What the OpenAPI document says of predictions: the model's own features, and every answer's shape.
+"""What the OpenAPI document says of predictions: the model's own features, and every answer's
+shape.
 
 JSON Schema as plain data. Ranges of training are descriptions here, for a value outside them is
 counted and not refused.
@@ -28,7 +29,10 @@ _PROBLEM: Final[Schema] = {
         "detail": {"type": "string"},
         "row": {"type": "integer", "description": "the first row with a mistake, from 0"},
         "feature": {"type": "string"},
-        "error": {"type": "string", "description": "the detail, as the Open Inference Protocol names it"},
+        "error": {
+            "type": "string",
+            "description": "the detail, as the Open Inference Protocol names it",
+        },
     },
 }
 _REFUSALS: Final = {
@@ -49,7 +53,9 @@ def problems(*codes: int) -> dict[int | str, Schema]:
 
 
 def errors(*codes: int) -> dict[int | str, Schema]:
-    """Return the same for the Open Inference Protocol, whose clients know no other type than JSON."""
+    """Return the same for the Open Inference Protocol,
+    whose clients know no other type than JSON.
+    """
     return _refusals(codes, "application/json")
 
 
@@ -60,7 +66,9 @@ def _refusals(codes: Sequence[int], media_type: str) -> dict[int | str, Schema]:
     }
 
 
-def answer(schema: Schema, description: str = "The answer", *, code: int = 200) -> dict[int | str, Schema]:
+def answer(
+    schema: Schema, description: str = "The answer", *, code: int = 200
+) -> dict[int | str, Schema]:
     """Return the description of an answer."""
     return {code: {"description": description, "content": {"application/json": {"schema": schema}}}}
 
@@ -81,7 +89,10 @@ def predict_request(manifest: ArtifactManifest) -> Schema:
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
     schema = record(
         {"features": {"description": "one row, or a list of rows", "oneOf": [row, rows]}},
-        probabilities={"type": "boolean", "description": "whether to tell the probability of each class"},
+        probabilities={
+            "type": "boolean",
+            "description": "whether to tell the probability of each class",
+        },
     )
     known = [
         [_as_sent(*each) for each in zip(manifest.features, some, strict=True)]
@@ -120,7 +131,9 @@ def infer_request(manifest: ArtifactManifest) -> Schema:
         data={"type": "array", "description": "in row-major order, nested or not"},
         parameters={"type": "object"},
     )
-    output = record({"name": {"enum": [manifest.output.name, PROBABILITIES]}}, parameters={"type": "object"})
+    output = record(
+        {"name": {"enum": [manifest.output.name, PROBABILITIES]}}, parameters={"type": "object"}
+    )
     schema = record(
         {"inputs": {"type": "array", "items": tensor, "minItems": 1}},
         id={"type": "string"},
@@ -139,7 +152,12 @@ def infer_example(manifest: ArtifactManifest) -> Schema:
     columns = zip(manifest.features, row, strict=True)
     return {
         "inputs": [
-            {"name": each.name, "datatype": datatype_of(each), "shape": [1], "data": [_as_sent(each, value)]}
+            {
+                "name": each.name,
+                "datatype": datatype_of(each),
+                "shape": [1],
+                "data": [_as_sent(each, value)],
+            }
             for each, value in columns
         ]
     }
@@ -193,7 +211,12 @@ def _body(schema: Schema, examples: Schema) -> Schema:
 
 def _row(manifest: ArtifactManifest) -> Schema:
     values = [_value(feature, index, manifest) for index, feature in enumerate(manifest.features)]
-    return {"type": "array", "prefixItems": values, "minItems": len(values), "maxItems": len(values)}
+    return {
+        "type": "array",
+        "prefixItems": values,
+        "minItems": len(values),
+        "maxItems": len(values),
+    }
 
 
 def _value(feature: Feature, index: int, manifest: ArtifactManifest) -> Schema:
@@ -223,4 +246,6 @@ def _description(feature: Feature) -> str:
         return f"at training: {', '.join(feature.categories) or 'any text'}"
     low = "any" if feature.minimum is None else f"{feature.minimum:g}"
     high = "any" if feature.maximum is None else f"{feature.maximum:g}"
-    return f"at training from {low} to {high}; other numbers are answered, and counted as out of range"
+    return (
+        f"at training from {low} to {high}; other numbers are answered, and counted as out of range"
+    )

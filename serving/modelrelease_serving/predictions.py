@@ -54,7 +54,9 @@ class WireProtocol(Protocol):
         """Return what a request asks for. Raises BadRequestError."""
         ...
 
-    def refuse(self, status: int, detail: str, headers: Headers, **members: str | int | None) -> Reply:
+    def refuse(
+        self, status: int, detail: str, headers: Headers, **members: str | int | None
+    ) -> Reply:
         """Return the document for a request that is not answered."""
         ...
 
@@ -67,7 +69,9 @@ class Predictions:
         """Called after each answer when set."""
         self._model = model
         self._metrics: Metrics | ProbeCounts = metrics
-        self._headers: Headers = [(VERSION_HEADER.lower().encode(), model.manifest.version.encode())]
+        self._headers: Headers = [
+            (VERSION_HEADER.lower().encode(), model.manifest.version.encode())
+        ]
         self._engine = Engine(
             model,
             max_rows=settings.max_waiting_rows,
@@ -136,7 +140,9 @@ class Predictions:
         _LOG.error(
             "the model failed",
             exc_info=None if known else error,
-            extra=fields(error=type(error).__name__, reason=_first_line(error), at=where, rows=rows),
+            extra=fields(
+                error=type(error).__name__, reason=_first_line(error), at=where, rows=rows
+            ),
         )
 
 
@@ -157,9 +163,13 @@ class PredictV1:
             raise BadRequestError(415, "send the body as Content-Type: application/json")
         parsed = self._decoder.decode(body)
         if parsed.probabilities and not self._model.estimator.has_probabilities:
-            raise BadRequestError(422, 'this model gives no probabilities: leave "probabilities" out')
+            raise BadRequestError(
+                422, 'this model gives no probabilities: leave "probabilities" out'
+            )
         return PredictRequest(
-            parsed.rows, self._write_one if parsed.single else self._write_many, parsed.probabilities
+            parsed.rows,
+            self._write_one if parsed.single else self._write_many,
+            parsed.probabilities,
         )
 
     refuse = staticmethod(problem)
@@ -208,14 +218,18 @@ def _origin(error: Exception) -> str:
 
 
 def _refuse_surplus(scope: Scope) -> None:
-    """Raise BusyError on a connection too many. Its body was read, so that the answer meets no reset."""
+    """Raise BusyError on a connection too many.
+    Its body was read, so that the answer meets no reset.
+    """
     connection = connection_of(scope)
     if connection is not None and connection.is_surplus:
         raise BusyError("as many connections stand as this server takes")
 
 
 async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """Return the body. Raises BadRequestError or BusyError for one that is not waited for to its end."""
+    """Return the body. Raises BadRequestError or BusyError for one that is not waited for to its
+    end.
+    """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadRequestError(415, "send the body without Content-Encoding")
     length = headers.get(b"content-length", b"0")

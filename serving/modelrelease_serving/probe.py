@@ -1,8 +1,10 @@
-"""Asks both revisions of a release their reference rows at a steady rate, and counts what comes back.
+"""Asks both revisions of a release their reference rows at a steady rate, and counts what comes
+back.
 
-Probes go out in pairs, one to each revision at the same moment, drawn anew each time: both arms face the
-same rows, so that a row which is hard for both is held against neither, and draws are independent of each
-other. A pair is counted when both have ended: both arms have as many. Rows and answers are never logged.
+Probes go out in pairs, one to each revision at the same moment, drawn anew each time: both arms
+face the same rows, so that a row which is hard for both is held against neither, and draws are
+independent of each other. A pair is counted when both have ended: both arms have as many. Rows and
+answers are never logged.
 """
 
 import asyncio
@@ -25,7 +27,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract import metrics as names
-from modelrelease_contract.runtime import EXIT_REFUSED, PROBE_CANARY_DIR, PROBE_PATH, PROBE_STABLE_DIR
+from modelrelease_contract.runtime import (
+    EXIT_REFUSED,
+    PROBE_CANARY_DIR,
+    PROBE_PATH,
+    PROBE_STABLE_DIR,
+)
 from modelrelease_serving.artifact import read_manifest
 from modelrelease_serving.comparison import repeats
 from modelrelease_serving.errors import RefusedError
@@ -44,7 +51,9 @@ Row = tuple[float | str | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A row for one revision, and the answer that its artifact records, if it is a row of that one."""
+    """A row for one revision, and the answer that its artifact records,
+    if it is a row of that one.
+    """
 
     row: Row
     recorded: float | str | None = None
@@ -101,7 +110,9 @@ class ProbeResult:
 
 
 def ask(url: str, probe: Probe, *, timeout_seconds: float) -> ProbeResult:
-    """Ask on a connection of its own: kube-proxy spreads connections, and every pod shall have its share."""
+    """Ask on a connection of its own: kube-proxy spreads connections,
+    and every pod shall have its share.
+    """
     began = time.monotonic()
     try:
         status, content = _post(url, probe.body, timeout_seconds)
@@ -157,7 +168,8 @@ class ProbeMetrics:
             buckets=names.duration_buckets(),
             registry=self.registry,
         )
-        # Every series from the start: one that appears with its first error would lose it to rate().
+        # Every series from the start: one that appears with its first error would lose it to
+        # rate().
         self._answers = {
             (revision, result): answers.labels(release, revision, result)
             for revision in revisions

@@ -1,9 +1,11 @@
-"""HTTP/1.1 on one connection: what of a request may wait here, for how long, and what becomes of an upgrade.
+"""HTTP/1.1 on one connection: what of a request may wait here, for how long, and what becomes of an
+upgrade.
 
-uvicorn's protocol counts nothing before a request is whole. Here every connection that the server waits
-for stands in a queue, oldest first: those that never asked, those in the middle of a request, those
-between two requests, and those that do not take their answers. A sweep ends what took too long, and
-whoever has waited longest makes room where there is too little. Nothing here knows about models.
+uvicorn's protocol counts nothing before a request is whole. Here every connection that the server
+waits for stands in a queue, oldest first: those that never asked, those in the middle of a request,
+those between two requests, and those that do not take their answers. A sweep ends what took too
+long, and whoever has waited longest makes room where there is too little. Nothing here knows about
+models.
 """
 
 import asyncio
@@ -64,7 +66,9 @@ def raise_refusal(scope: Scope) -> None:
 
 
 class Peers:
-    """The connections that a server waits for, by what it waits for, each since when; oldest first."""
+    """The connections that a server waits for, by what it waits for,
+    each since when; oldest first.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -90,7 +94,9 @@ class Peers:
         """End what took too long by `now`."""
         longest = self.limits.request_seconds
         for protocol in [*_since(self.silent, now - longest), *_since(self.partial, now - longest)]:
-            protocol.end(BadRequestError(408, f"the request was not complete after {longest:g} seconds"))
+            protocol.end(
+                BadRequestError(408, f"the request was not complete after {longest:g} seconds")
+            )
         for protocol in [*_since(self.idle, now - KEEP_ALIVE_SECONDS)]:
             protocol.leave()
         for protocol in [*_since(self.unread, now - longest)]:
@@ -98,7 +104,9 @@ class Peers:
         self._tell(now)
 
     def is_full(self, connections: int) -> bool:
-        """Say whether one that asks is one too many of `connections`. Who never asked does not count."""
+        """Say whether one that asks is one too many of `connections`.
+        Who never asked does not count.
+        """
         surplus = connections - len(self.silent) - len(self.partial) - self.limits.connections
         while surplus > 0 and (oldest := _oldest(self.idle, time.monotonic() - _IDLE_SECONDS)):
             oldest.leave()
@@ -108,11 +116,15 @@ class Peers:
     def bound_unheard(self) -> None:
         """End those that have been silent for longest, where there are more than may be served."""
         while len(self.silent) + len(self.partial) > self.limits.connections:
-            ends = [each for each in (_oldest(self.silent), _oldest(self.partial)) if each is not None]
+            ends = [
+                each for each in (_oldest(self.silent), _oldest(self.partial)) if each is not None
+            ]
             min(ends, key=GuardedProtocol.waits_since).end(_too_many())
 
     def make_room(self, asking: "GuardedProtocol") -> None:
-        """End the slowest requests where too many bytes wait for their rest, or else the one that asks."""
+        """End the slowest requests where too many bytes wait for their rest,
+        or else the one that asks.
+        """
         while self.bytes > self.limits.receiving_bytes:
             slow = _oldest(self.partial, time.monotonic() - _SLOW_SECONDS)
             (slow or asking).end(_too_many())
@@ -141,12 +153,16 @@ def _since(queue: dict["GuardedProtocol", float], before: float) -> Iterator["Gu
         yield protocol
 
 
-def _oldest(queue: dict["GuardedProtocol", float], before: float = math.inf) -> "GuardedProtocol | None":
+def _oldest(
+    queue: dict["GuardedProtocol", float], before: float = math.inf
+) -> "GuardedProtocol | None":
     return next(_since(queue, before), None)
 
 
 class GuardedFlow(FlowControl):
-    """Reads nothing while requests wait on the connection: uvicorn would read on after each answer."""
+    """Reads nothing while requests wait on the connection:
+    uvicorn would read on after each answer.
+    """
 
     held = False
 
@@ -158,7 +174,9 @@ class GuardedFlow(FlowControl):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Tells the app, in `scope["state"]`, which connection a request came on, and keeps to the limits."""
+    """Tells the app, in `scope["state"]`, which connection a request came on,
+    and keeps to the limits.
+    """
 
     PEERS: ClassVar[Peers] = Peers(Limits())
 
@@ -225,7 +243,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        """Start to answer, unless the client asks for another protocol: then its request is read again."""
+        """Start to answer, unless the client asks for another protocol:
+        then its request is read again.
+        """
         if self.parser.should_upgrade():
             return
         self._in_head = False
@@ -322,7 +342,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _read_again(self, rest: bytes | memoryview) -> None:
         """Read a request that asks for another protocol as if it had not (RFC 9110, section 7.8).
 
-        The parser takes the request for finished after its head, and its body for the other protocol.
+        The parser takes the request for finished after its head, and its body for the other
+        protocol.
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
@@ -422,7 +443,9 @@ def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[bytes]:
     hop = {b"upgrade", b"http2-settings"}
     for name, value in headers:
         if name == b"connection":
-            kept = [token for each in value.split(b",") if (token := each.strip()).lower() not in hop]
+            kept = [
+                token for each in value.split(b",") if (token := each.strip()).lower() not in hop
+            ]
             if kept:
                 yield b"connection: " + b", ".join(kept)
         elif name not in hop:

@@ -1,4 +1,6 @@
-"""Answers as bytes, and how they leave: what FastAPI's routes and the routes in front of them share."""
+"""Answers as bytes, and how they leave:
+what FastAPI's routes and the routes in front of them share.
+"""
 
 import json
 from collections.abc import Mapping
@@ -37,11 +39,17 @@ class Reply(NamedTuple):
 def reply(status: int, body: bytes, headers: Headers, *, media_type: bytes = JSON) -> Reply:
     """Return an answer with its length and type beside `headers`."""
     length = str(len(body)).encode()
-    return Reply(status, [(b"content-length", length), (b"content-type", media_type), *headers], body)
+    return Reply(
+        status, [(b"content-length", length), (b"content-type", media_type), *headers], body
+    )
 
 
-def problem(status: int, detail: str, headers: Headers | None = None, **members: str | int | None) -> Reply:
-    """Return a problem document (RFC 9457); members that are None are left out. Never holds a traceback."""
+def problem(
+    status: int, detail: str, headers: Headers | None = None, **members: str | int | None
+) -> Reply:
+    """Return a problem document (RFC 9457); members that are None are left out.
+    Never holds a traceback.
+    """
     return reply(status, _problem(status, detail, members), headers or [], media_type=PROBLEM_JSON)
 
 
@@ -56,7 +64,12 @@ def protocol_error(
 
 
 def _problem(status: int, detail: str, members: Mapping[str, str | int | None]) -> bytes:
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
     document |= {name: value for name, value in members.items() if value is not None}
     return json.dumps(document, separators=(",", ":")).encode()
 
@@ -64,5 +77,6 @@ def _problem(status: int, detail: str, members: Mapping[str, str | int | None]) 
 def as_headers(headers: Mapping[str, str] | None) -> Headers:
     """Return headers as ASGI has them."""
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in (headers or {}).items()
     ]

@@ -1,4 +1,6 @@
-"""The routes of the Open Inference Protocol beside inference itself: is it alive, ready, and what is it."""
+"""The routes of the Open Inference Protocol beside inference itself:
+is it alive, ready, and what is it.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,7 +22,9 @@ EXTENSIONS: Final = ["binary_tensor_data"]
 def infer_paths(model: Model) -> dict[str, str]:
     """Return the documented forms of the paths for inference, each with the path of this model."""
     known = {"name": model.manifest.name, "version": model.manifest.version}
-    return {f"{template}/infer": f"{template.format(**known)}/infer" for template in (MODEL, VERSION)}
+    return {
+        f"{template}/infer": f"{template.format(**known)}/infer" for template in (MODEL, VERSION)
+    }
 
 
 def parameters(template: str, model: Model) -> dict[str, Any]:
@@ -28,7 +32,12 @@ def parameters(template: str, model: Model) -> dict[str, Any]:
     known = {"name": model.manifest.name, "version": model.manifest.version}
     return {
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": [value]},
+            }
             for name, value in known.items()
             if f"{{{name}}}" in template
         ]
@@ -46,7 +55,9 @@ def require_known(model: Model, name: str | None = None, version: str | None = N
         raise HTTPException(404, f"there is no {wanted}: {here}")
 
 
-def router(model: Model, inference: Inference, *, is_ready: Callable[[], bool], service: str) -> APIRouter:
+def router(
+    model: Model, inference: Inference, *, is_ready: Callable[[], bool], service: str
+) -> APIRouter:
     """Return the routes. `is_ready` says whether requests should come here."""
     routes = APIRouter()
     state = docs.answer(docs.record({"ready": {"type": "boolean"}}))
@@ -72,7 +83,11 @@ def router(model: Model, inference: Inference, *, is_ready: Callable[[], bool], 
 
 
 def _add_model_routes(
-    routes: APIRouter, template: str, model: Model, inference: Inference, is_ready: Callable[[], bool]
+    routes: APIRouter,
+    template: str,
+    model: Model,
+    inference: Inference,
+    is_ready: Callable[[], bool],
 ) -> None:
     extra = parameters(template, model)
 
@@ -92,7 +107,11 @@ def _add_model_routes(
         template, describe, summary="The model's tensors", responses=described, openapi_extra=extra
     )
     routes.add_api_route(
-        f"{template}/ready", ready, summary="The model may be asked", responses=state, openapi_extra=extra
+        f"{template}/ready",
+        ready,
+        summary="The model may be asked",
+        responses=state,
+        openapi_extra=extra,
     )
 
 

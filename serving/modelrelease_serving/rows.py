@@ -20,7 +20,9 @@ from modelrelease_serving.tables import Value
 
 MAX_ROWS: Final = 1000
 NUMBER_MAX: Final = 3.4028234663852886e38
-"""The largest 32-bit float: beyond it trees cannot compare, and the sums of other models overflow."""
+"""The largest 32-bit float: beyond it trees cannot compare,
+and the sums of other models overflow.
+"""
 
 
 class ParsedBody(NamedTuple):
@@ -115,7 +117,9 @@ def _value_schema(feature: Feature) -> CoreSchema:
     if feature.boolean:
         value = core_schema.no_info_plain_validator_function(_truth)
     elif feature.kind is FeatureKind.NUMERIC:
-        value = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-NUMBER_MAX, le=NUMBER_MAX)
+        value = core_schema.float_schema(
+            strict=True, allow_inf_nan=False, ge=-NUMBER_MAX, le=NUMBER_MAX
+        )
     else:
         value = core_schema.str_schema(strict=True)
     return core_schema.nullable_schema(value) if feature.nullable else value
@@ -156,7 +160,9 @@ def _row(values: Any, index: int, features: Sequence[Feature]) -> list[Value]:
 
 
 def _value(value: Any, row: int, feature: Feature) -> Value:
-    """Return the value as the model takes it. A number out of the range of training is not refused."""
+    """Return the value as the model takes it.
+    A number out of the range of training is not refused.
+    """
     if feature.boolean:
         if isinstance(value, bool | int | float) and value in (0, 1):
             return float(value)

@@ -1,8 +1,9 @@
-"""Sends a share of the answered requests to somebody who looks at them, and never makes a client wait.
+"""Sends a share of the answered requests to somebody who looks at them, and never makes a client
+wait.
 
-A request is put into a bounded queue or dropped; a thread makes events of what is in the queue and posts
-them one after another on one connection. A receiver that is slow or dead costs dropped samples, which
-are counted, and nothing else.
+A request is put into a bounded queue or dropped; a thread makes events of what is in the queue and
+posts them one after another on one connection. A receiver that is slow or dead costs dropped
+samples, which are counted, and nothing else.
 """
 
 import json
@@ -92,12 +93,17 @@ class PayloadSampler:
         self._thread.start()
 
     def close(self) -> None:
-        """Send what waits, for a moment at most, and stop. What is left is lost: samples are no ledger."""
+        """Send what waits, for a moment at most, and stop.
+        What is left is lost: samples are no ledger.
+        """
         self._ending.set()
         self._thread.join(_LAST_MOMENTS)
 
     def __call__(
-        self, rows: Sequence[Sequence[Value]], answers: Sequence[float | str], request_id: str | None
+        self,
+        rows: Sequence[Sequence[Value]],
+        answers: Sequence[float | str],
+        request_id: str | None,
     ) -> None:
         """Take one answered request, or let it pass. Takes microseconds, and raises nothing."""
         if random.random() >= self._share:
@@ -137,7 +143,9 @@ class PayloadSampler:
         self._sender.close()
 
     def _report(self, trouble: str | None) -> None:
-        """Log that the receiver fails, or works again: once each, however many events it concerns."""
+        """Log that the receiver fails, or works again:
+        once each, however many events it concerns.
+        """
         if trouble and not self._trouble:
             _LOG.warning("sampled requests cannot be sent", extra=fields(reason=trouble))
         elif self._trouble and not trouble:
@@ -163,7 +171,8 @@ class Sender:
             if not reused or isinstance(error, TimeoutError):
                 return f"{type(error).__name__}: {error}"
         try:
-            # An idle connection may have been closed by the other side: that is no trouble of the receiver.
+            # An idle connection may have been closed by the other side: that is no trouble of the
+            # receiver.
             return self._exchange(body)
         except (OSError, HTTPException) as error:
             self.close()
@@ -193,7 +202,11 @@ def _connect(url: SplitResult) -> HTTPConnection:
 
 def event(sample: Sample, origin: Origin) -> bytes:
     """Return a sample as a CloudEvent in JSON."""
-    at = datetime.fromtimestamp(sample.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = (
+        datetime.fromtimestamp(sample.at, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
     attributes = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),

@@ -38,13 +38,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that answers SIGTERM by draining. SIGINT or a second SIGTERM stop it at once.
+    """A uvicorn server that answers SIGTERM by draining. SIGINT or a second SIGTERM stop it at
+    once.
 
     So does the first SIGTERM while there is nothing to drain: `is_ready` tells.
     """
 
     def __init__(
-        self, config: uvicorn.Config, *, drain: Drain, drain_seconds: float, is_ready: Callable[[], bool]
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: Drain,
+        drain_seconds: float,
+        is_ready: Callable[[], bool],
     ) -> None:
         super().__init__(config)
         self._drain = drain
@@ -56,8 +62,8 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start the drain on the first SIGTERM; leave everything else to uvicorn.
 
-        A SIGTERM is not passed to `super`, which would raise it again at the end: leaving when asked
-        to is a success, with exit code 0.
+        A SIGTERM is not passed to `super`, which would raise it again at the end: leaving when
+        asked to is a success, with exit code 0.
         """
         if sig != signal.SIGTERM:
             super().handle_exit(sig, frame)
@@ -91,7 +97,8 @@ class DrainingServer(uvicorn.Server):
 
 def run(settings: Settings) -> int:
     """Serve the model at MODEL_PATH until told to stop. Return the exit code."""
-    # One `_created` series for each counter would double what Prometheus stores, for no query of ours.
+    # One `_created` series for each counter would double what Prometheus stores, for no query of
+    # ours.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         model = Model.open(
@@ -115,7 +122,9 @@ def run(settings: Settings) -> int:
 
 
 def _stopped(code: int) -> int:
-    """Return `code`, or end the process by it while a model still loads: nobody can interrupt that."""
+    """Return `code`, or end the process by it while a model still loads:
+    nobody can interrupt that.
+    """
     if code == 0:
         _LOG.info("stopped")
     if any(thread.name == _LOADER for thread in threading.enumerate()):
@@ -161,7 +170,10 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return listen(settings.host, settings.port)
     except OSError as error:
-        fact = f"cannot listen on HOST={settings.host} PORT={settings.port} ({error.strerror or error})"
+        fact = (
+            f"cannot listen on HOST={settings.host} PORT={settings.port} "
+            f"({error.strerror or error})"
+        )
         msg = f"{fact}: another process may have the port, or this machine has no such address"
         raise UnreachableError(msg) from error
 

@@ -55,19 +55,27 @@ class Settings(BaseSettings):
         default=None, pattern=r"^[0-9a-f]{64}$", validation_alias=runtime.ENV_MODEL_SHA256
     )
     """Digest of the manifest. When set, nothing else is loaded."""
-    model_path: Path = Field(default=Path(runtime.MODEL_DIR), validation_alias=runtime.ENV_MODEL_PATH)
+    model_path: Path = Field(
+        default=Path(runtime.MODEL_DIR), validation_alias=runtime.ENV_MODEL_PATH
+    )
     model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)
     """When set, the manifest must say the same."""
     allow_unpinned: bool = Field(default=False, validation_alias="ALLOW_UNPINNED")
     """Whether a pickle is loaded whose digest nobody pinned. For work on one's own machine."""
     skops_trusted_types: str = Field(default="", validation_alias="SKOPS_TRUSTED_TYPES")
-    """Full names of types, separated by commas, that a skops file may build beside scikit-learn's."""
+    """Full names of types, separated by commas,
+    that a skops file may build beside scikit-learn's.
+    """
     library_mismatch: OnMismatch = Field(default="refuse", validation_alias="LIBRARY_MISMATCH")
     """What follows from a pickle of another minor version of scikit-learn: `refuse` or `warn`."""
     api_version: str = Field(default="v1", validation_alias=runtime.ENV_API_VERSION)
     log_level: LogLevel = Field(default="INFO", validation_alias=runtime.ENV_LOG_LEVEL)
-    log_format: Literal["json", "text"] = Field(default="json", validation_alias=runtime.ENV_LOG_FORMAT)
-    drain_seconds: float = Field(default=10, ge=0, le=3600, validation_alias=runtime.ENV_DRAIN_SECONDS)
+    log_format: Literal["json", "text"] = Field(
+        default="json", validation_alias=runtime.ENV_LOG_FORMAT
+    )
+    drain_seconds: float = Field(
+        default=10, ge=0, le=3600, validation_alias=runtime.ENV_DRAIN_SECONDS
+    )
     """How long to go on answering after SIGTERM. 0 stops at once."""
     connection_max_age_seconds: float = Field(
         default=10, ge=0, validation_alias=runtime.ENV_CONNECTION_MAX_AGE_SECONDS
@@ -83,7 +91,9 @@ class Settings(BaseSettings):
     """Connections that are served; a request on one more is answered 503, and ends it."""
     max_request_seconds: float = Field(default=30, gt=0, validation_alias="MAX_REQUEST_SECONDS")
     """How long a request may take to arrive, and an answer to be taken."""
-    max_receiving_bytes: int = Field(default=32 * 1024**2, gt=0, validation_alias="MAX_RECEIVING_BYTES")
+    max_receiving_bytes: int = Field(
+        default=32 * 1024**2, gt=0, validation_alias="MAX_RECEIVING_BYTES"
+    )
     """Bytes of requests that are not whole yet; the slowest give way, with 503."""
     compile_model: bool = Field(default=True, validation_alias="COMPILE_MODEL")
     """Whether a known estimator may answer through a faster form with the same answers."""
@@ -98,17 +108,25 @@ class Settings(BaseSettings):
     sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
     """Sampled requests that may wait to be sent; more are dropped and counted."""
     host: str = Field(default="::", validation_alias="HOST")
-    """Address to listen on. `::` is every address of IPv6 and IPv4, or of IPv4 where there is no IPv6."""
+    """Address to listen on. `::` is every address of IPv6 and IPv4,
+    or of IPv4 where there is no IPv6.
+    """
     port: int = Field(default=runtime.HTTP_PORT, ge=0, le=65535, validation_alias="PORT")
     """0 takes any free port; the log names it."""
     pvc_path: Path = Field(default=Path(runtime.PVC_DIR), validation_alias="PVC_PATH")
-    artifact_max_bytes: int = Field(default=4 * 1024**3, gt=0, validation_alias="ARTIFACT_MAX_BYTES")
+    artifact_max_bytes: int = Field(
+        default=4 * 1024**3, gt=0, validation_alias="ARTIFACT_MAX_BYTES"
+    )
     """Largest artifact that `fetch` copies, all files together."""
-    fetch_patience_seconds: float = Field(default=120, ge=0, validation_alias="FETCH_PATIENCE_SECONDS")
+    fetch_patience_seconds: float = Field(
+        default=120, ge=0, validation_alias="FETCH_PATIENCE_SECONDS"
+    )
     """How long `fetch` waits for a source that does not answer."""
     manifest_only: bool = Field(default=False, validation_alias=runtime.ENV_MANIFEST_ONLY)
     """Whether `fetch` leaves the model's files where they are: a prober needs only the manifest."""
-    probe_stable_revision: str = Field(default="stable", validation_alias=runtime.ENV_PROBE_STABLE_REVISION)
+    probe_stable_revision: str = Field(
+        default="stable", validation_alias=runtime.ENV_PROBE_STABLE_REVISION
+    )
     """Revision that `probe` compares this one with."""
     probe_stable_url: str = Field(default="", validation_alias=runtime.ENV_PROBE_STABLE_URL)
     """Where `probe` asks stable, such as http://qna-stable."""
@@ -119,7 +137,9 @@ class Settings(BaseSettings):
         default=5, gt=0, le=3600, validation_alias=runtime.ENV_PROBE_TIMEOUT_SECONDS
     )
     """After which a probe counts as an error."""
-    termination_log: Path = Field(default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG")
+    termination_log: Path = Field(
+        default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG"
+    )
 
     @property
     def rules(self) -> Rules:
@@ -141,6 +161,8 @@ def variables() -> dict[str, str]:
 
 
 def explain(error: ValidationError) -> str:
-    """Return one sentence for the first setting that is wrong: its variable, the rule and the value."""
+    """Return one sentence for the first setting that is wrong:
+    its variable, the rule and the value.
+    """
     first = error.errors()[0]
     return f"environment variable {first['loc'][0]}={first['input']!r} is wrong: {first['msg']}"

@@ -1,8 +1,8 @@
 """From rows to the array that a fitted estimator takes, without pandas.
 
-An estimator that was fitted to a table knows columns by name and missing values as NaN; one that was
-fitted to an array of objects may know them as None; a vectorizer of texts takes no rows at all. What was
-fitted says which. Nothing here asks a model.
+An estimator that was fitted to a table knows columns by name and missing values as NaN; one that
+was fitted to an array of objects may know them as None; a vectorizer of texts takes no rows at all.
+What was fitted says which. Nothing here asks a model.
 """
 
 import math
@@ -18,7 +18,13 @@ from modelrelease_contract.artifact import FeatureKind
 Value = float | str | None
 Row = Sequence[Value]
 
-_MEMBERS: Final = ("best_estimator_", "estimator_", "regressor_", "final_estimator_", "_preprocessor")
+_MEMBERS: Final = (
+    "best_estimator_",
+    "estimator_",
+    "regressor_",
+    "final_estimator_",
+    "_preprocessor",
+)
 """What an estimator passes its input on to, beside the members of lists."""
 _ITEMS_MAX: Final = 100_000
 
@@ -81,7 +87,8 @@ def parts(fitted: Any) -> Iterator[Any]:
 
 
 def forget_names(fitted: Any) -> None:
-    """Let an estimator that was fitted to a table take arrays, and pass arrays on between its steps.
+    """Let an estimator that was fitted to a table take arrays, and pass arrays on between its
+    steps.
 
     scikit-learn keeps the positions, but looks columns up by their names, which only tables have.
     """
@@ -101,9 +108,11 @@ def takes_texts(fitted: Any) -> bool:
 
 
 def missing_values(fitted: Any, width: int) -> list[float | None]:
-    """Return for each column what an estimator was fitted to where a value was missing: NaN, or None.
+    """Return for each column what an estimator was fitted to where a value was missing: NaN, or
+    None.
 
-    Tables have NaN. Only arrays of objects can hold None, and encoders and imputers tell the two apart.
+    Tables have NaN. Only arrays of objects can hold None, and encoders and imputers tell the two
+    apart.
     """
     numbers: list[float | None] = [math.nan] * width
     for step, columns in _first_steps(fitted, list(range(width))):
@@ -125,7 +134,9 @@ def _is_part(candidate: Any) -> bool:
     """Say whether it is an estimator, or something of scikit-learn's that may hold one."""
     kind = type(candidate)
     return _is_estimator(candidate) or (
-        kind.__module__.startswith("sklearn.") and hasattr(candidate, "__dict__") and kind is not type
+        kind.__module__.startswith("sklearn.")
+        and hasattr(candidate, "__dict__")
+        and kind is not type
     )
 
 
@@ -133,10 +144,14 @@ def _by_position(columns: Any, positions: Sequence[int] | None) -> Any:
     if positions is None:
         return columns
     # A single name, not in a list, selects one dimension: what a vectorizer takes.
-    return int(positions[0]) if isinstance(columns, str | int) else [int(each) for each in positions]
+    return (
+        int(positions[0]) if isinstance(columns, str | int) else [int(each) for each in positions]
+    )
 
 
-def _first_steps(fitted: Any, columns: list[int], depth: int = 0) -> Iterator[tuple[Any, list[int]]]:
+def _first_steps(
+    fitted: Any, columns: list[int], depth: int = 0
+) -> Iterator[tuple[Any, list[int]]]:
     """Return what sees the input first, and which of its columns."""
     if fitted is None or isinstance(fitted, str) or depth > 20:
         return
@@ -171,5 +186,7 @@ def _knows_none(step: Any, place: int) -> bool:
     categories = getattr(step, "categories_", None)
     if categories is not None and place < len(categories):
         known = np.asarray(categories[place], dtype=object).tolist()
-        return None in known and not any(isinstance(each, float) and math.isnan(each) for each in known)
+        return None in known and not any(
+            isinstance(each, float) and math.isnan(each) for each in known
+        )
     return hasattr(step, "missing_values") and step.missing_values is None

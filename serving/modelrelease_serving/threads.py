@@ -1,7 +1,7 @@
 """How many threads numerical libraries may use: as many as the container's share of CPU carries.
 
-They would count the node's cores instead, and a pool as wide as the node on a pod's one CPU makes every
-prediction slower. Imports nothing, because it has to run before numpy is imported.
+They would count the node's cores instead, and a pool as wide as the node on a pod's one CPU makes
+every prediction slower. Imports nothing, because it has to run before numpy is imported.
 """
 
 import os
@@ -14,7 +14,9 @@ _POOLS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def pin(environment: MutableMapping[str, str] = os.environ, *, cgroup: Path = CGROUP) -> None:
-    """Set the size of every pool that `environment` does not set; OMP_NUM_THREADS speaks for all."""
+    """Set the size of every pool that `environment` does not set;
+    OMP_NUM_THREADS speaks for all.
+    """
     number = environment.get(_POOLS[0]) or str(share(cgroup))
     for name in _POOLS:
         environment.setdefault(name, number)
@@ -29,8 +31,13 @@ def share(cgroup: Path = CGROUP) -> int:
 
 
 def _limit(cgroup: Path) -> tuple[int, int]:
-    """Return quota and period in microseconds, of cgroup version 2 or else 1; zeros without a limit."""
-    for files in ([cgroup / "cpu.max"], [cgroup / f"cpu/cpu.cfs_{each}_us" for each in ("quota", "period")]):
+    """Return quota and period in microseconds, of cgroup version 2 or else 1;
+    zeros without a limit.
+    """
+    for files in (
+        [cgroup / "cpu.max"],
+        [cgroup / f"cpu/cpu.cfs_{each}_us" for each in ("quota", "period")],
+    ):
         try:
             quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
             return int(quota), int(period)

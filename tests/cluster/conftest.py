@@ -1,12 +1,12 @@
 """One cluster for all cluster tests, and one namespace for each.
 
 If the cluster cannot start, the tests fail: nothing is skipped. A context that neither we made nor
-a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run, and TEST_CLUSTER names
-another one than `tests`.
+a person named is refused. KEEP_CLUSTER=1 leaves the cluster up for the next run, and TEST_CLUSTER
+names another one than `tests`.
 
-Most tests only wait, so `pytest -n 3 -m "cluster and not alone"` runs them side by side on one cluster.
-Those that break what all share (they kill the operator or Prometheus, or install the operator anew) or
-count every lost request are marked `alone` and refused there.
+Most tests only wait, so `pytest -n 3 -m "cluster and not alone"` runs them side by side on one
+cluster. Those that break what all share (they kill the operator or Prometheus, or install the
+operator anew) or count every lost request are marked `alone` and refused there.
 """
 
 import os
@@ -24,12 +24,16 @@ from testbed.releases import Release
 HERE = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 STORE_SPACE = f"artifacts-{WORKER}" if WORKER else "artifacts"
-"""Of each worker its own: versions are trained anew, and a stored one must not change under a release."""
+"""Of each worker its own: versions are trained anew,
+and a stored one must not change under a release.
+"""
 FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, so that no file can forget to; refuse what cannot run side by side."""
+    """Mark everything in this folder, so that no file can forget to;
+    refuse what cannot run side by side.
+    """
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
@@ -54,7 +58,9 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Versions of one model: two good ones, one of each kind of faulty one, and 7 that fails as 3 does."""
+    """Versions of one model: two good ones, one of each kind of faulty one,
+    and 7 that fails as 3 does.
+    """
     output = tmp_path_factory.mktemp("artifacts")
     for version, seed in (("1", "7"), ("2", "8")):
         assert train(["train", "--version", version, "--seed", seed, "--output", str(output)]) == 0
@@ -70,14 +76,22 @@ def store(cluster: Cluster, artifacts: dict[str, Path]) -> str:
     kit.apply(cluster, kit.namespace(STORE_SPACE))
     kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
     kit.apply(cluster, *kit.model_store(STORE_SPACE, folders))
-    cluster.kubectl("rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s")
+    cluster.kubectl(
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s"
+    )
     return STORE_SPACE
 
 
 @pytest.fixture
 def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, which takes only pods without privileges."""
-    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:50].strip("-")
+    name = (
+        request.node.name.replace("_", "-")
+        .replace("[", "-")
+        .replace("]", "")
+        .lower()[:50]
+        .strip("-")
+    )
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s")
     kit.apply(cluster, kit.namespace(name))
     yield name

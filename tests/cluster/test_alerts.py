@@ -1,4 +1,6 @@
-"""The alert rules of the chart, by promtool: each fires where it must, and nowhere else. Needs no cluster."""
+"""The alert rules of the chart, by promtool: each fires where it must, and nowhere else.
+Needs no cluster.
+"""
 
 import shutil
 import subprocess

@@ -46,12 +46,18 @@ def test_a_release_deleted_in_the_middle_leaves_nothing_behind(release: Release)
     release.begins("1")
     release.apply("2")
     release.wait("a canary", phase_is("Starting", "Progressing"))
-    release.cluster.kubectl("delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s")
+    release.cluster.kubectl(
+        "delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s"
+    )
     for kind in ("deployments", "services", "pods"):
-        wait_until(f"no {kind}", lambda kind=kind: release.items(kind), lambda left: not left, within=90)  # type: ignore[misc]
+        wait_until(
+            f"no {kind}", lambda kind=kind: release.items(kind), lambda left: not left, within=90
+        )  # type: ignore[misc]
 
 
-def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(release: Release) -> None:
+def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(
+    release: Release,
+) -> None:
     release.begins("1")
     revision = release.status()["stable"]["revision"]
     kubectl, space = release.cluster.kubectl, release.space
@@ -84,7 +90,9 @@ def test_a_paused_release_holds_and_goes_on_when_it_may(release: Release) -> Non
     release.begins("1")
     release.load(rps=60)
     release.apply("2", paused=True, analysis=SOON_SURE)
-    status = release.wait("the canary to be held", lambda status: "spec.paused" in status.get("message", ""))
+    status = release.wait(
+        "the canary to be held", lambda status: "spec.paused" in status.get("message", "")
+    )
     assert status["stable"]["version"] == "1"
     release.apply("2", paused=False)
     release.serves("2")

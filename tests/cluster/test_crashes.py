@@ -13,7 +13,11 @@ def test_a_canary_whose_containers_end_again_and_again_is_never_promoted(release
     ends = {
         "name": "beside",
         "image": "modelrelease-serving:dev",
-        "command": ["python", "-c", f"import time; time.sleep({ENDS_AFTER_SECONDS}); raise SystemExit(3)"],
+        "command": [
+            "python",
+            "-c",
+            f"import time; time.sleep({ENDS_AFTER_SECONDS}); raise SystemExit(3)",
+        ],
         "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

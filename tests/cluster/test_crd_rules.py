@@ -1,4 +1,6 @@
-"""Every rule of the schema, on a real API server: what must never be stored is refused with a sentence."""
+"""Every rule of the schema, on a real API server:
+what must never be stored is refused with a sentence.
+"""
 
 import json
 from typing import Any
@@ -19,9 +21,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "weight 0": ({"canary": {"weight": 0}}, "spec.canary.weight"),
     "weight 100": ({"canary": {"weight": 100}}, "spec.canary.weight"),
     "weight as text": ({"canary": {"weight": "ten"}}, "spec.canary.weight"),
-    "weight and steps": ({"canary": {"weight": 5, "steps": [{"weight": 5}]}}, "either spec.canary.weight or"),
-    "steps that go down": ({"canary": {"steps": [{"weight": 50}, {"weight": 10}]}}, "steps must go up"),
-    "steps that stay": ({"canary": {"steps": [{"weight": 10}, {"weight": 10}]}}, "steps must go up"),
+    "weight and steps": (
+        {"canary": {"weight": 5, "steps": [{"weight": 5}]}},
+        "either spec.canary.weight or",
+    ),
+    "steps that go down": (
+        {"canary": {"steps": [{"weight": 50}, {"weight": 10}]}},
+        "steps must go up",
+    ),
+    "steps that stay": (
+        {"canary": {"steps": [{"weight": 10}, {"weight": 10}]}},
+        "steps must go up",
+    ),
     "no steps": ({"canary": {"steps": []}}, "spec.canary.steps"),
     "a bake without unit": (
         {"canary": {"steps": [{"weight": 5, "bake": "60"}]}},
@@ -38,10 +49,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field below": ({"canary": {"wait": 5}}, 'unknown field "spec.canary.wait"'),
     "no replicas": ({"serving": {"replicas": 0}}, "spec.serving.replicas"),
     "an interval in words": ({"analysis": {"interval": "soon"}}, "spec.analysis.interval"),
-    "a certain rollback": ({"analysis": {"falseRollbackProbability": 1}}, "falseRollbackProbability must be"),
-    "a certain promotion": ({"analysis": {"falsePromotionProbability": 0}}, "falsePromotionProbability must"),
+    "a certain rollback": (
+        {"analysis": {"falseRollbackProbability": 1}},
+        "falseRollbackProbability must be",
+    ),
+    "a certain promotion": (
+        {"analysis": {"falsePromotionProbability": 0}},
+        "falsePromotionProbability must",
+    ),
     "a dispersion below 1": ({"analysis": {"dispersion": 0.5}}, "spec.analysis.dispersion"),
-    "an unknown end": ({"analysis": {"onInsufficientEvidence": "Hope"}}, "analysis.onInsufficientEvidence"),
+    "an unknown end": (
+        {"analysis": {"onInsufficientEvidence": "Hope"}},
+        "analysis.onInsufficientEvidence",
+    ),
     **{
         name: ({"analysis": {"gates": [{"name": "x", **gate}]}}, sentence)
         for name, gate, sentence in (
@@ -51,14 +71,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 "exactly one of",
             ),
             ("counts without total", {"counts": {"bad": OWN}}, "counts.total"),
-            ("counts of nobody", {"counts": {"bad": "errors", "total": OWN}}, "must hold {{revision}} or"),
-            ("rates for counts", {"counts": {"bad": OWN, "total": f"rate({OWN}[1m])"}}, "no rate() and no"),
+            (
+                "counts of nobody",
+                {"counts": {"bad": "errors", "total": OWN}},
+                "must hold {{revision}} or",
+            ),
+            (
+                "rates for counts",
+                {"counts": {"bad": OWN, "total": f"rate({OWN}[1m])"}},
+                "no rate() and no",
+            ),
             (
                 "a misspelt placeholder",
                 {"counts": {"bad": "x{a='{{revison}}'}", "total": OWN}},
                 "may hold only",
             ),
-            ("one in a threshold", {"threshold": {"query": "up{a='{{pod}}'}", "max": 1}}, "may hold only"),
+            (
+                "one in a threshold",
+                {"threshold": {"query": "up{a='{{pod}}'}", "max": 1}},
+                "may hold only",
+            ),
             (
                 "counts without a bound",
                 {"counts": {"bad": OWN, "total": OWN, "compareWithStable": False}},
@@ -74,7 +106,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"counts": {"bad": OWN, "total": OWN, "maxPercent": 0}},
                 "counts.maxPercent must be above 0",
             ),
-            ("a threshold without a limit", {"threshold": {"query": "up"}}, "threshold bounds nothing"),
+            (
+                "a threshold without a limit",
+                {"threshold": {"query": "up"}},
+                "threshold bounds nothing",
+            ),
             (
                 "a threshold upside down",
                 {"threshold": {"query": "up", "max": 1, "min": 2}},
@@ -101,7 +137,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"caSecretRef": KEY, "insecureSkipVerify": True},
                 "verifies what insecureSkipVerify does not",
             ),
-            ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}}, "caSecretRef.name"),
+            (
+                "a Secret elsewhere",
+                {"caSecretRef": {"name": "other/x", "key": "x"}},
+                "caSecretRef.name",
+            ),
             ("a password in the address", {"url": "https://me:secret@p"}, "prometheus.url"),
         )
     },
@@ -128,7 +168,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "latency bounds nothing",
     ),
     "a margin stricter than what is tolerated": (
-        {"analysis": {"gates": [{"name": "x", "errorRate": {"margin": {"ratio": 1, "points": 0}}}]}},
+        {
+            "analysis": {
+                "gates": [{"name": "x", "errorRate": {"margin": {"ratio": 1, "points": 0}}}]
+            }
+        },
         "margin must not be stricter",
     ),
     "a limit of 100 percent": (
@@ -140,25 +184,50 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "Duplicate value",
     ),
     "a predictions margin stricter than what is tolerated": (
-        {"analysis": {"gates": [{"name": "x", "predictions": {"margin": {"ratio": 1, "points": 0}}}]}},
+        {
+            "analysis": {
+                "gates": [{"name": "x", "predictions": {"margin": {"ratio": 1, "points": 0}}}]
+            }
+        },
         "predictions.margin must not be stricter",
     ),
-    "a drift threshold of nothing": ({"drift": {"threshold": 0}}, "spec.drift.threshold must be above 0"),
-    "a certain false alarm": ({"drift": {"falseAlarmProbability": 1}}, "falseAlarmProbability must be above"),
+    "a drift threshold of nothing": (
+        {"drift": {"threshold": 0}},
+        "spec.drift.threshold must be above 0",
+    ),
+    "a certain false alarm": (
+        {"drift": {"falseAlarmProbability": 1}},
+        "falseAlarmProbability must be above",
+    ),
     "more drifted windows than there are": (
         {"drift": {"sustained": {"windows": 2, "atLeast": 3}}},
         "spec.drift.sustained.atLeast must be at most",
     ),
     "a retraining without an image": ({"retrain": {}}, "spec.retrain.image"),
-    "a cool-down in words": ({"retrain": {"image": "i", "cooldown": "a day"}}, "spec.retrain.cooldown"),
+    "a cool-down in words": (
+        {"retrain": {"image": "i", "cooldown": "a day"}},
+        "spec.retrain.cooldown",
+    ),
     "too many retries": ({"retrain": {"image": "i", "retries": 11}}, "spec.retrain.retries"),
     **{
         name: (parts, sentence)
         for name, parts, sentence in (
             ("an interval of nothing", {"analysis": {"interval": "0s"}}, "interval: Invalid value"),
-            ("no time to start", {"canary": {"startDeadline": "0m0s"}}, "a duration of at least 1s"),
-            ("a previous one for ever", {"canary": {"keepPrevious": "366d"}}, "a duration of at most 365d"),
-            ("nothing to progress in", {"canary": {"progressDeadline": "0d"}}, "a duration of at least 1s"),
+            (
+                "no time to start",
+                {"canary": {"startDeadline": "0m0s"}},
+                "a duration of at least 1s",
+            ),
+            (
+                "a previous one for ever",
+                {"canary": {"keepPrevious": "366d"}},
+                "a duration of at most 365d",
+            ),
+            (
+                "nothing to progress in",
+                {"canary": {"progressDeadline": "0d"}},
+                "a duration of at least 1s",
+            ),
             (
                 "a bake without end",
                 {"canary": {"steps": [{"weight": 5, "bake": "8760h1s"}]}},
@@ -171,21 +240,41 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             ),
             ("no window", {"drift": {"window": "0m"}}, "a duration of at least 10s"),
             ("a window below a scrape", {"drift": {"window": "9s"}}, "a duration of at least 10s"),
-            ("no time to answer", {"analysis": {"probe": {"timeout": "0s"}}}, "a duration of at least 1s"),
+            (
+                "no time to answer",
+                {"analysis": {"probe": {"timeout": "0s"}}},
+                "a duration of at least 1s",
+            ),
             (
                 "a warm-up without end",
                 {"analysis": {"gates": [{"name": "x", "latency": {"warmUp": "366d"}}]}},
                 "a duration of at most 365d",
             ),
-            ("no time to train", {"retrain": {"image": "i", "deadline": "0s"}}, "a duration of at least 1s"),
-            ("a rest without end", {"retrain": {"image": "i", "cooldown": "366d"}}, "of at most 365d"),
-            ("a sidecar without an image", {"serving": {"sidecars": [{"name": "a"}]}}, "sidecars[0].image"),
+            (
+                "no time to train",
+                {"retrain": {"image": "i", "deadline": "0s"}},
+                "a duration of at least 1s",
+            ),
+            (
+                "a rest without end",
+                {"retrain": {"image": "i", "cooldown": "366d"}},
+                "of at most 365d",
+            ),
+            (
+                "a sidecar without an image",
+                {"serving": {"sidecars": [{"name": "a"}]}},
+                "sidecars[0].image",
+            ),
             (
                 "two containers of one name",
                 {"serving": {"initContainers": [{"name": "a", "image": "i"}] * 2}},
                 "Duplicate value",
             ),
-            ("a volume without a name", {"serving": {"volumes": [{"emptyDir": {}}]}}, "volumes[0].name"),
+            (
+                "a volume without a name",
+                {"serving": {"volumes": [{"emptyDir": {}}]}},
+                "volumes[0].name",
+            ),
             (
                 "a container that is ours",
                 {"serving": {"initContainers": [{"name": "fetch", "image": "i"}]}},
@@ -198,7 +287,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             ),
             (
                 "a container that is two things",
-                {"serving": {part: [{"name": "a", "image": "i"}] for part in ("sidecars", "initContainers")}},
+                {
+                    "serving": {
+                        part: [{"name": "a", "image": "i"}]
+                        for part in ("sidecars", "initContainers")
+                    }
+                },
                 "must not share a name",
             ),
             (
@@ -206,7 +300,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"serving": {"sidecars": [{"name": "a" * 64, "image": "i"}]}},
                 "spec.serving.sidecars[0].name",
             ),
-            ("a volume that is ours", {"serving": {"volumes": [{"name": "model"}]}}, "operator's own"),
+            (
+                "a volume that is ours",
+                {"serving": {"volumes": [{"name": "model"}]}},
+                "operator's own",
+            ),
             (
                 "a mount over the model",
                 {"serving": {"volumeMounts": [{"name": "a", "mountPath": "/models"}]}},
@@ -227,11 +325,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             ("a number for a value", {"env": [{"name": "PORT", "value": 8001}]}, "env[0].value"),
             ("a variable without a name", {"env": [{"value": "1"}]}, "env[0].name"),
             ("a name with =", {"env": [{"name": "A=B"}]}, "env[0].name"),
-            ("one variable twice", {"env": [{"name": "A"}, {"name": "A"}]}, "env[1]: Duplicate value"),
-            ("two sources", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]}, "env[0]: Invalid value"),
+            (
+                "one variable twice",
+                {"env": [{"name": "A"}, {"name": "A"}]},
+                "env[1]: Duplicate value",
+            ),
+            (
+                "two sources",
+                {"env": [{"name": "A", "value": "1", "valueFrom": {}}]},
+                "env[0]: Invalid value",
+            ),
             ("a limit of limits", {"resources": {"limit": {"cpu": "1"}}}, 'resources.limit"'),
-            ("a quantity in words", {"resources": {"limits": {"memory": "much"}}}, "resources.limits.memory"),
-            ("a fraction of a number", {"resources": {"limits": {"cpu": 0.5}}}, "resources.limits.cpu"),
+            (
+                "a quantity in words",
+                {"resources": {"limits": {"memory": "much"}}},
+                "resources.limits.memory",
+            ),
+            (
+                "a fraction of a number",
+                {"resources": {"limits": {"cpu": 0.5}}},
+                "resources.limits.cpu",
+            ),
             (
                 "tolerations in words",
                 {"podTemplate": {"spec": {"tolerations": "all"}}},
@@ -247,10 +361,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"podTemplate": {"metadata": {"labels": {"a": 1}}}},
                 "podTemplate.metadata",
             ),
-            ("a truth in words", {"podTemplate": {"spec": {"hostPID": "no"}}}, "podTemplate.spec.hostPID"),
+            (
+                "a truth in words",
+                {"podTemplate": {"spec": {"hostPID": "no"}}},
+                "podTemplate.spec.hostPID",
+            ),
         )
     },
-    "an address without scheme": ({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "prometheus.url"),
+    "an address without scheme": (
+        {"analysis": {"prometheus": {"url": "prometheus:9090"}}},
+        "prometheus.url",
+    ),
 }
 
 MODELS: dict[str, tuple[dict[str, Any], str]] = {
@@ -258,13 +379,22 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "an empty uri": ({"uri": ""}, "spec.model.uri must be"),
     "an unknown scheme": ({"uri": "ftp://host/model"}, "spec.model.uri must be"),
     "an alias of nothing": ({"uri": "models:/qna"}, "spec.model.uri must be models:/name@alias"),
-    "a moving version": ({"uri": "models:/qna/latest"}, "spec.model.uri must be models:/name@alias"),
+    "a moving version": (
+        {"uri": "models:/qna/latest"},
+        "spec.model.uri must be models:/name@alias",
+    ),
     "a stage": ({"uri": "models:/qna/Production"}, "spec.model.uri must be models:/name@alias"),
     "a run without a name": ({"uri": "runs:/"}, "spec.model.uri must be"),
     "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
     "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
-    "a claim without a digest": ({"uri": "pvc://claim/qna", "version": "1"}, "sha256 and spec.model.version"),
-    "a claim without a version": ({"uri": "pvc://claim/qna", "sha256": DIGEST}, "are required with pvc://"),
+    "a claim without a digest": (
+        {"uri": "pvc://claim/qna", "version": "1"},
+        "sha256 and spec.model.version",
+    ),
+    "a claim without a version": (
+        {"uri": "pvc://claim/qna", "sha256": DIGEST},
+        "are required with pvc://",
+    ),
     "an object without a digest": (
         {"uri": "s3://models/qna", "version": "1"},
         "s3://, gs:// and az://, which the",
@@ -283,31 +413,47 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "one weight": {"canary": {"weight": 20}},
     "steps that go up": {"canary": {"steps": [{"weight": 1}, {"weight": 99, "bake": "1h30m"}]}},
     "an absolute limit alone": {
-        "analysis": {"gates": [{"name": "x", "errorRate": {"compareWithStable": False, "maxPercent": 5}}]}
+        "analysis": {
+            "gates": [{"name": "x", "errorRate": {"compareWithStable": False, "maxPercent": 5}}]
+        }
     },
     "a gate on predictions": {"analysis": {"gates": [{"name": "x", "predictions": {}}]}},
     "probes": {"analysis": {"probe": {"rate": 20, "timeout": "2s"}}},
     "probes for one of two gates": {
-        "analysis": {"probe": {}, "gates": [{"name": "x", "predictions": {}}, {"name": "y", "latency": {}}]}
+        "analysis": {
+            "probe": {},
+            "gates": [{"name": "x", "predictions": {}}, {"name": "y", "latency": {}}],
+        }
     },
     "windows of an hour": {"drift": {"window": "1h", "sustained": {"windows": 3}}},
     "gates of one's own": {
         "analysis": {
             "gates": [
                 {"name": "x", "counts": {"bad": OWN, "total": OWN, "maxPercent": 5}},
-                {"name": "y", "threshold": {"query": "max(up{a='{{version}}'}[{{interval}}])", "min": 0.5}},
+                {
+                    "name": "y",
+                    "threshold": {"query": "max(up{a='{{version}}'}[{{interval}}])", "min": 0.5},
+                },
                 {"name": "z", "latency": {}, "dryRun": True},
             ]
         }
     },
     "a Prometheus with a token and a certificate": {
         "analysis": {
-            "prometheus": {"url": "https://p:9090/x", "bearerTokenSecretRef": KEY, "caSecretRef": KEY}
+            "prometheus": {
+                "url": "https://p:9090/x",
+                "bearerTokenSecretRef": KEY,
+                "caSecretRef": KEY,
+            }
         }
     },
     "a retraining": {"retrain": {"image": "i", "serviceAccountName": "trainer", "cooldown": "0s"}},
     "durations at their bounds": {
-        "canary": {"keepPrevious": "365d", "startDeadline": "1s", "steps": [{"weight": 5, "bake": "0s"}]},
+        "canary": {
+            "keepPrevious": "365d",
+            "startDeadline": "1s",
+            "steps": [{"weight": 5, "bake": "0s"}],
+        },
         "analysis": {"interval": "1s"},
         "drift": {"window": "10s"},
     },
@@ -315,7 +461,10 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "what takes away": {
         "serving": {
             "env": [{"name": "A", "value": None}, {"name": "my.b-c", "value": "1"}],
-            "resources": {"limits": {"cpu": 2, "memory": "1.5Gi", "nvidia.com/gpu": None}, "requests": None},
+            "resources": {
+                "limits": {"cpu": 2, "memory": "1.5Gi", "nvidia.com/gpu": None},
+                "requests": None,
+            },
             "podTemplate": {
                 "metadata": {"annotations": {"prometheus.io/scrape": None}, "labels": None},
                 "spec": {"securityContext": {"runAsUser": None}, "tolerations": None},
@@ -329,16 +478,23 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "nodeSelector": {"pool": "gpu"},
             "affinity": {"nodeAffinity": {}},
             "tolerations": [{"key": "gpu", "operator": "Exists"}],
-            "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+            "topologySpreadConstraints": [
+                {"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
             "priorityClassName": "high",
             "runtimeClassName": "nvidia",
             "initContainers": [{"name": "a", "image": "i", "command": ["x"]}],
             "sidecars": [{"name": "b", "image": "i", "env": [{"name": "A", "value": "1"}]}],
             "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
-            "volumeMounts": [{"name": "ca", "mountPath": "/ca"}, {"name": "ca", "mountPath": "/other"}],
+            "volumeMounts": [
+                {"name": "ca", "mountPath": "/ca"},
+                {"name": "ca", "mountPath": "/other"},
+            ],
         }
     },
-    "a sidecar": {"serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}},
+    "a sidecar": {
+        "serving": {"podTemplate": {"spec": {"containers": [{"name": "side", "image": "x"}]}}}
+    },
 }
 
 
@@ -356,7 +512,9 @@ def test_the_api_server_refuses(cluster: Cluster, parts: dict[str, Any], sentenc
 
 
 @pytest.mark.parametrize(("model", "sentence"), MODELS.values(), ids=MODELS)
-def test_the_api_server_refuses_a_model_with(cluster: Cluster, model: dict[str, Any], sentence: str) -> None:
+def test_the_api_server_refuses_a_model_with(
+    cluster: Cluster, model: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(ClusterError) as refused:
         _send(cluster, {"model": model})
     assert sentence in str(refused.value)
@@ -369,7 +527,9 @@ def test_the_api_server_refuses_a_name_that_no_service_can_have(cluster: Cluster
 
 
 @pytest.mark.parametrize("name", ["qna-stable", "qna-canary"])
-def test_the_api_server_refuses_the_name_of_another_releases_service(cluster: Cluster, name: str) -> None:
+def test_the_api_server_refuses_the_name_of_another_releases_service(
+    cluster: Cluster, name: str
+) -> None:
     with pytest.raises(ClusterError) as refused:
         _send(cluster, {"model": {"uri": GOOD}}, name=name)
     assert f"metadata.name {name} must not end in -stable or -canary" in str(refused.value)

@@ -1,4 +1,6 @@
-"""Every question of the dashboard is asked of the real Prometheus, after a release with real traffic."""
+"""Every question of the dashboard is asked of the real Prometheus,
+after a release with real traffic.
+"""
 
 import json
 from typing import Any
@@ -44,7 +46,9 @@ def all_answer(release: Release, asked: list[Question]) -> None:
     def silent() -> list[str]:
         return [question.where for question in asked if not ask(release, question)]
 
-    wait_until("every question to have an answer", silent, lambda where: not where, within=90, every=2)
+    wait_until(
+        "every question to have an answer", silent, lambda where: not where, within=90, every=2
+    )
 
 
 def test_every_panel_has_data_during_and_after_a_release(release: Release) -> None:
@@ -57,7 +61,9 @@ def test_every_panel_has_data_during_and_after_a_release(release: Release) -> No
     release.serves("1")
     release.load(rps=60)
     release.apply("2")
-    release.wait("the canary at its last step", lambda status: status.get("canary", {}).get("step") == 1)
+    release.wait(
+        "the canary at its last step", lambda status: status.get("canary", {}).get("step") == 1
+    )
 
     every = questions()
     all_answer(release, [each for each in every if each.where.startswith(DURING)])
@@ -68,6 +74,8 @@ def test_every_panel_has_data_during_and_after_a_release(release: Release) -> No
 
 
 def test_the_chart_ships_it_where_grafana_looks(cluster: Cluster) -> None:
-    raw = cluster.kubectl("get", "configmap", "-n", OPERATOR_SPACE, "-l", "grafana_dashboard=1", "-o", "json")
+    raw = cluster.kubectl(
+        "get", "configmap", "-n", OPERATOR_SPACE, "-l", "grafana_dashboard=1", "-o", "json"
+    )
     (found,) = json.loads(raw)["items"]
     assert json.loads(found["data"]["modelrelease.json"]) == dashboard()

@@ -31,7 +31,9 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
 
     release.load(rps=60, shifts=MOVED)
     kit.restart(release.cluster, release.space)
-    found = release.wait("drift to be raised", lambda status: condition(status).get("status") == "True")
+    found = release.wait(
+        "drift to be raised", lambda status: condition(status).get("status") == "True"
+    )
     assert found["drift"]["features"][0]["name"] == "feature_03"
     assert "feature_03" in condition(found)["message"]
     assert condition(found)["reason"] == "Drifted"
@@ -63,7 +65,9 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
         )
         kit.apply(cluster, *callers)
     moved.wait("drift in every kind of column", lambda status: drifted(status) >= set(KINDS))
-    found = moved.wait("drift to be raised", lambda status: condition(status).get("status") == "True")
+    found = moved.wait(
+        "drift to be raised", lambda status: condition(status).get("status") == "True"
+    )
     assert condition(found)["reason"] == "Drifted"
     assert drifted(found) >= set(KINDS)
 
@@ -74,7 +78,9 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
 
 
 def calm_rows(*, seed: int, rows: int = kit.CALLERS_ROWS) -> NDArray[np.float64]:
-    """Return a flag set in one row of twenty, counts that are mostly 0, forty codes and a constant."""
+    """Return a flag set in one row of twenty, counts that are mostly 0,
+    forty codes and a constant.
+    """
     draw = np.random.default_rng(seed)
     flag = draw.random(rows) < 0.05
     count = np.where(draw.random(rows) < 0.8, 0, 1 + draw.poisson(2, rows))
@@ -83,7 +89,9 @@ def calm_rows(*, seed: int, rows: int = kit.CALLERS_ROWS) -> NDArray[np.float64]
 
 
 def moved_rows() -> NDArray[np.float64]:
-    """Return rows with the flag in three of five, counts in half, a new code and another constant."""
+    """Return rows with the flag in three of five, counts in half,
+    a new code and another constant.
+    """
     rows, draw = calm_rows(seed=3), np.random.default_rng(4)
     size = len(rows)
     rows[:, 0] = draw.random(size) < 0.6

@@ -6,7 +6,9 @@ from examples import kit
 from testbed.releases import FAST, Release
 
 TYPO = {"podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}}
-"""The schema of releases lets it through; the Deployment is refused, since there is no such operator."""
+"""The schema of releases lets it through;
+the Deployment is refused, since there is no such operator.
+"""
 
 
 def is_stalled(reason: str) -> Any:
@@ -19,11 +21,15 @@ def is_stalled(reason: str) -> Any:
     return check
 
 
-def test_a_pod_template_that_does_not_fit_is_a_condition_and_nothing_is_made(release: Release) -> None:
+def test_a_pod_template_that_does_not_fit_is_a_condition_and_nothing_is_made(
+    release: Release,
+) -> None:
     release.apply("1", serving={**FAST["serving"], **TYPO})
     status = release.wait("the refusal", is_stalled("ApplyRefused"), within=60)
     assert "tolerations" in status["message"]
-    assert "{" not in status["message"].split("tolerations")[0], "a sentence, and not the server's JSON"
+    assert "{" not in status["message"].split("tolerations")[0], (
+        "a sentence, and not the server's JSON"
+    )
     assert "ApplyRefused" in release.reasons()
     assert not release.items("deployments")
     assert not release.items("services")
@@ -46,7 +52,8 @@ def test_a_new_version_that_does_not_fit_leaves_the_old_one_alone(release: Relea
 def test_a_quota_without_services_is_told(release: Release) -> None:
     quota = {
         "apiVersion": "v1", "kind": "ResourceQuota",
-        "metadata": {"name": "no-services", "namespace": release.space}, "spec": {"hard": {"services": "0"}},
+        "metadata": {"name": "no-services", "namespace": release.space},
+        "spec": {"hard": {"services": "0"}},
     }  # fmt: skip
     kit.apply(release.cluster, quota)
     release.apply("1")

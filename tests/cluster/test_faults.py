@@ -27,15 +27,21 @@ def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Releas
 
     kubectl = release.cluster.kubectl
     kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=0")
-    before = release.wait("the outage to be told", lambda status: status.get("verdict") == "Unavailable")
+    before = release.wait(
+        "the outage to be told", lambda status: status.get("verdict") == "Unavailable"
+    )
     seen: list[tuple[object, ...]] = []
 
     def look() -> int:
         status = release.status()
-        seen.append((status["phase"], status["weight"], status["verdict"], status["canary"]["step"]))
+        seen.append(
+            (status["phase"], status["weight"], status["verdict"], status["canary"]["step"])
+        )
         return len(seen)
 
-    wait_until("three minutes of looks", look, lambda looks: looks >= OUTAGE_SECONDS, within=600, every=1)
+    wait_until(
+        "three minutes of looks", look, lambda looks: looks >= OUTAGE_SECONDS, within=600, every=1
+    )
     assert set(seen) == {("Progressing", before["weight"], "Unavailable", before["canary"]["step"])}
     assert "Prometheus" in release.status()["message"]
     assert release.status()["gates"][0]["canaryTotal"] == before["gates"][0]["canaryTotal"]
@@ -45,7 +51,9 @@ def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Releas
     release.serves("2", within=300)
 
 
-def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted(release: Release) -> None:
+def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted(
+    release: Release,
+) -> None:
     chance = random.Random(20261101)
     release.apply("1")
     _kill_operator(release.cluster)
@@ -61,7 +69,9 @@ def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted
     assert len(release.pods("2")) == 2
 
 
-def test_with_the_operator_killed_while_rolling_back_stable_still_serves_alone(release: Release) -> None:
+def test_with_the_operator_killed_while_rolling_back_stable_still_serves_alone(
+    release: Release,
+) -> None:
     release.begins("1")
     release.load(rps=80)
     with release.no_request_lost(except_by=("3",)):
@@ -81,7 +91,9 @@ def _has_evidence(status: dict[str, object]) -> bool:
 
 
 def _reached(phase: str, version: str):
-    """Return a check that a release is in a phase, or already past it (phases can be shorter than a look)."""
+    """Return a check that a release is in a phase,
+    or already past it (phases can be shorter than a look).
+    """
     order = ("Starting", "Progressing", "Promoting", "RollingBack")
     later = order[order.index(phase) :]
 
@@ -98,14 +110,28 @@ def _reached(phase: str, version: str):
 def _wait_a_random_moment(release: Release, chance: random.Random) -> None:
     """Let a random number of looks go by."""
     looks = iter(range(chance.randrange(1, 8)))
-    wait_until("a random moment", lambda: next(looks, None), lambda left: left is None, within=60, every=0.3)
+    wait_until(
+        "a random moment",
+        lambda: next(looks, None),
+        lambda left: left is None,
+        within=60,
+        every=0.3,
+    )
 
 
 def _kill_operator(cluster: Cluster) -> None:
     """End the operator's pod without a goodbye; wait until another one runs."""
     label = "app.kubernetes.io/name=modelrelease-operator"
     cluster.kubectl(
-        "delete", "pod", "-n", OPERATOR_SPACE, "-l", label, "--grace-period=0", "--force", "--wait=false"
+        "delete",
+        "pod",
+        "-n",
+        OPERATOR_SPACE,
+        "-l",
+        label,
+        "--grace-period=0",
+        "--force",
+        "--wait=false",
     )
 
     def pods() -> list[dict[str, object]]:

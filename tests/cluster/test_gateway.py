@@ -28,7 +28,9 @@ def routed(gateway: None, release: Release) -> Release:
     host = f"front.{release.space}"
     front = {"type": "ExternalName", "externalName": "traefik.gateway.svc.cluster.local"}
     meta = {"name": "front", "namespace": release.space}
-    kit.apply(release.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": front})
+    kit.apply(
+        release.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": front}
+    )
     release.host = host
     release.scraped_often()
     return release
@@ -55,16 +57,23 @@ def weights(release: Release) -> dict[str, int]:
 
 
 @pytest.mark.alone
-def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(routed: Release) -> None:
+def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
+    routed: Release,
+) -> None:
     routed.apply("1", canary=by_gateway(routed, **steps(5, 50)))
     routed.serves("1")
     routed.load(rps=100)
     with routed.no_request_lost():
-        routed.apply("2", canary=by_gateway(routed, **steps(5, 50), approval="Manual"), analysis=SOON_SURE)
-        routed.wait("the first weight in effect", lambda seen: "stepSince" in seen.get("canary", {}))
+        routed.apply(
+            "2", canary=by_gateway(routed, **steps(5, 50), approval="Manual"), analysis=SOON_SURE
+        )
+        routed.wait(
+            "the first weight in effect", lambda seen: "stepSince" in seen.get("canary", {})
+        )
         before = routed.stats()
         after = wait_until(
-            "enough requests", routed.stats, lambda stats: stats.answered - before.answered > ENOUGH,
+            "enough requests", routed.stats,
+            lambda stats: stats.answered - before.answered > ENOUGH,
             within=120,
         )  # fmt: skip
         assert routed.status()["weight"] == 5
@@ -89,14 +98,21 @@ def test_a_failing_version_has_no_request_once_it_is_rejected(routed: Release) -
         routed.wait("version 3 to be rejected", rejected("3"), within=300)
         before = routed.stats()
         after = wait_until(
-            "more requests", routed.stats, lambda stats: stats.answered - before.answered > 500, within=60
+            "more requests",
+            routed.stats,
+            lambda stats: stats.answered - before.answered > 500,
+            within=60,
         )
     assert after.count(version="3") - before.count(version="3") <= 1, "one may have been under way"
     assert weights(routed) == {"qna-stable": 100, "qna-canary": 0}
 
 
-def test_a_gateway_that_is_not_there_is_a_condition_and_mending_the_spec_ends_it(routed: Release) -> None:
-    absent = {"gatewayAPI": {"parentRefs": [{**GATEWAY, "name": "nobody"}], "hostnames": [routed.host]}}
+def test_a_gateway_that_is_not_there_is_a_condition_and_mending_the_spec_ends_it(
+    routed: Release,
+) -> None:
+    absent = {
+        "gatewayAPI": {"parentRefs": [{**GATEWAY, "name": "nobody"}], "hostnames": [routed.host]}
+    }
     routed.apply("1", canary={"routing": absent, **steps(50)})
     status = routed.wait(
         "the Gateway to be missed", lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken"
@@ -115,7 +131,9 @@ def test_weights_that_somebody_edits_are_set_right_and_without_routing_the_route
     where = ("httproute", routed.name, "-n", routed.space)
     routed.cluster.kubectl("patch", *where, "--type=json", "-p", json.dumps([theirs]))
     right = {"qna-stable": 100, "qna-canary": 0}
-    wait_until("the weights to be right", lambda: weights(routed), lambda now: now == right, within=60)
+    wait_until(
+        "the weights to be right", lambda: weights(routed), lambda now: now == right, within=60
+    )
     routed.apply("1", canary=steps(50))
     wait_until(
         "the route to be gone",
@@ -127,4 +145,8 @@ def test_weights_that_somebody_edits_are_set_right_and_without_routing_the_route
 
 
 def reasons(status: dict[str, Any]) -> dict[str, str]:
-    return {each["type"]: each["reason"] for each in status.get("conditions", []) if each["status"] == "True"}
+    return {
+        each["type"]: each["reason"]
+        for each in status.get("conditions", [])
+        if each["status"] == "True"
+    }

@@ -10,7 +10,9 @@ from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 @pytest.fixture
 def without_webhook(release: Release) -> Iterator[str]:
-    """A webhook for Deployments of this namespace that nobody answers; made by whoever applies it."""
+    """A webhook for Deployments of this namespace that nobody answers;
+    made by whoever applies it.
+    """
     name = f"absent-{release.space}"[:63].strip("-")
     yield name
     release.cluster.kubectl("delete", "validatingwebhookconfiguration", name, "--ignore-not-found")

@@ -13,7 +13,8 @@ from cluster.imageset import Image
 
 SERVING_BYTES_MAX: Final = 350_000_000
 STACKS: Final = {
-    "mlflow", "mlflow-skinny", "pandas", "pandera", "prefect", "pyarrow", "sentence-transformers", "torch",
+    "mlflow", "mlflow-skinny", "pandas", "pandera", "prefect", "pyarrow", "sentence-transformers",
+    "torch",
     "wandb",
 }  # fmt: skip
 """Distributions of the training and drift stacks."""
@@ -34,16 +35,22 @@ def files(cluster: Cluster, image: Image) -> Iterator[tarfile.TarInfo]:
 
 def distributions(cluster: Cluster, image: Image) -> set[str]:
     found = (
-        re.search(r"/([^/]+)-[^-/]+\.dist-info/METADATA$", entry.name) for entry in files(cluster, image)
+        re.search(r"/([^/]+)-[^-/]+\.dist-info/METADATA$", entry.name)
+        for entry in files(cluster, image)
     )
     return {match[1].lower().replace("_", "-") for match in found if match}
 
 
 def test_the_predictor_is_less_than_350_mb_unpacked(cluster: Cluster) -> None:
-    assert sum(entry.size for entry in files(cluster, imageset.SERVING) if entry.isfile()) < SERVING_BYTES_MAX
+    assert (
+        sum(entry.size for entry in files(cluster, imageset.SERVING) if entry.isfile())
+        < SERVING_BYTES_MAX
+    )
 
 
-@pytest.mark.parametrize("image", [imageset.SERVING, imageset.OPERATOR], ids=lambda image: str(image.name))
+@pytest.mark.parametrize(
+    "image", [imageset.SERVING, imageset.OPERATOR], ids=lambda image: str(image.name)
+)
 def test_no_training_or_drift_stack_leaks_into_an_image(cluster: Cluster, image: Image) -> None:
     found = distributions(cluster, image)
     assert "modelrelease" in found, "or nothing is found at all"
@@ -52,7 +59,9 @@ def test_no_training_or_drift_stack_leaks_into_an_image(cluster: Cluster, image:
 
 def test_the_predictor_brings_no_package_manager_and_no_perl(cluster: Cluster) -> None:
     programs = {
-        entry.name.rpartition("/")[2] for entry in files(cluster, imageset.SERVING) if "bin/" in entry.name
+        entry.name.rpartition("/")[2]
+        for entry in files(cluster, imageset.SERVING)
+        if "bin/" in entry.name
     }
     assert "python3" in programs, "or nothing is found at all"
     assert not programs & {"apt", "apt-get", "dpkg", "perl", "pip", "pip3"}

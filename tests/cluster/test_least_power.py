@@ -1,4 +1,6 @@
-"""Whoever may make a release gains no power by it, unless whoever installed the operator says so."""
+"""Whoever may make a release gains no power by it,
+unless whoever installed the operator says so.
+"""
 
 import json
 from typing import Any
@@ -19,14 +21,26 @@ SECRET = {"secretKeyRef": {"name": "db", "key": "password"}}
 
 POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
     "an image": ({"serving": {"image": "evil:1"}}, "spec.serving.image"),
-    "an account": ({"serving": {"serviceAccountName": "deployer"}}, "spec.serving.serviceAccountName"),
-    "a Secret": ({"serving": {"env": [{"name": "A", "valueFrom": SECRET}]}}, "spec.serving.env.valueFrom"),
-    "a container": ({"serving": {"sidecars": [{"name": "a", "image": "b"}]}}, "spec.serving.sidecars"),
+    "an account": (
+        {"serving": {"serviceAccountName": "deployer"}},
+        "spec.serving.serviceAccountName",
+    ),
+    "a Secret": (
+        {"serving": {"env": [{"name": "A", "valueFrom": SECRET}]}},
+        "spec.serving.env.valueFrom",
+    ),
+    "a container": (
+        {"serving": {"sidecars": [{"name": "a", "image": "b"}]}},
+        "spec.serving.sidecars",
+    ),
     "a volume": (
         {"serving": {"volumes": [{"name": "a", "secret": {"secretName": "db"}}]}},
         "spec.serving.volumes",
     ),
-    "a template": ({"serving": {"podTemplate": {"spec": {"hostPID": True}}}}, "serving.podTemplate.spec"),
+    "a template": (
+        {"serving": {"podTemplate": {"spec": {"hostPID": True}}}},
+        "serving.podTemplate.spec",
+    ),
     "a Job": ({"retrain": {"image": "evil:1"}}, "spec.retrain"),
     "credentials for a store": (
         {"model": {"uri": GOOD, "credentialsSecretRef": {"name": "db"}}},
@@ -55,7 +69,13 @@ def people(cluster: Cluster) -> str:
         (ALICE, "modelreleases.modelrelease.dev"),
         (BOB, "modelreleases.modelrelease.dev,pods"),
     ):
-        make = ("create", "role", who, "--verb=get,list,watch,create,update,patch", f"--resource={resources}")
+        make = (
+            "create",
+            "role",
+            who,
+            "--verb=get,list,watch,create,update,patch",
+            f"--resource={resources}",
+        )
         bind = ("create", "rolebinding", who, f"--role={who}", f"--user={who}")
         for command in (make, bind):
             manifest = cluster.kubectl(*command, "-n", space, "--dry-run=client", "-o", "json")
@@ -69,12 +89,17 @@ def people(cluster: Cluster) -> str:
         return ""
 
     wait_until(
-        "the policy to be in force", said, lambda text: "may be set or changed only by" in text, within=60
+        "the policy to be in force",
+        said,
+        lambda text: "may be set or changed only by" in text,
+        within=60,
     )
     return space
 
 
-def send(cluster: Cluster, space: str, parts: dict[str, Any], *, who: str, dry: bool = True) -> None:
+def send(
+    cluster: Cluster, space: str, parts: dict[str, Any], *, who: str, dry: bool = True
+) -> None:
     manifest = kit.release("qna", space, GOOD)
     manifest["spec"] = {"model": {"uri": GOOD}, **parts}
     options = ["--dry-run=server"] if dry else []
@@ -88,7 +113,8 @@ def test_who_may_not_create_pods_has_none_made_with(
     with pytest.raises(ClusterError) as refused:
         send(cluster, people, parts, who=ALICE)
     said = (
-        f"{field} may be set or changed only by who may create pods in namespace people, which alice may not"
+        f"{field} may be set or changed only by who may create pods in namespace people, which "
+        "alice may not"
     )
     assert said in str(refused.value)
     send(cluster, people, parts, who=BOB)
@@ -109,7 +135,12 @@ def test_what_somebody_else_set_may_stay_and_may_be_taken_away_but_not_be_change
     try:
         send(cluster, people, {"serving": own, "paused": True}, who=BOB, dry=False)
         send(cluster, people, {"serving": own, "canary": {"weight": 20}}, who=ALICE)
-        send(cluster, people, {"serving": {**own, "env": [{"name": "B", "value": "1"}, *env]}}, who=ALICE)
+        send(
+            cluster,
+            people,
+            {"serving": {**own, "env": [{"name": "B", "value": "1"}, *env]}},
+            who=ALICE,
+        )
         send(cluster, people, {"serving": {"image": "theirs:1"}}, who=ALICE)
         with pytest.raises(ClusterError, match=r"spec\.serving\.image may be set or changed only"):
             send(cluster, people, {"serving": {**own, "image": "evil:1"}}, who=ALICE)
@@ -139,13 +170,19 @@ def test_the_clusters_own_roles_know_releases(
     )  # fmt: skip
 
 
-def test_a_template_that_asks_for_the_node_is_refused_with_the_charts_value(release: Release) -> None:
+def test_a_template_that_asks_for_the_node_is_refused_with_the_charts_value(
+    release: Release,
+) -> None:
     template = {"spec": {"hostPID": True, "containers": [{"name": "predictor", "command": ["sh"]}]}}
     release.apply("1", serving={"replicas": 1, "podTemplate": template})
-    status = release.wait("the refusal", lambda status: "podTemplates.allowed" in status.get("message", ""))
-    assert (
-        "spec.serving.podTemplate.spec.containers.command, spec.serving.podTemplate.spec.hostPID may not"
-        in (status["message"])
+    status = release.wait(
+        "the refusal", lambda status: "podTemplates.allowed" in status.get("message", "")
     )
-    assert {each["type"]: each["reason"] for each in status["conditions"]}["Stalled"] == "SpecInvalid"
+    assert (
+        "spec.serving.podTemplate.spec.containers.command, "
+        "spec.serving.podTemplate.spec.hostPID may not"
+    ) in (status["message"])
+    assert {each["type"]: each["reason"] for each in status["conditions"]}[
+        "Stalled"
+    ] == "SpecInvalid"
     assert not release.items("deployments")

@@ -1,4 +1,6 @@
-"""A short form of `make bench-cluster`: releases side by side, each ending as its own evidence says."""
+"""A short form of `make bench-cluster`:
+releases side by side, each ending as its own evidence says.
+"""
 
 from pathlib import Path
 

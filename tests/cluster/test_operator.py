@@ -45,22 +45,33 @@ def test_the_operator_tells_prometheus_what_it_decided(release: Release) -> None
     def ask() -> str:
         return release.cluster.kubectl("get", "--raw", path + quote(query))
 
-    wait_until("the phase in Prometheus", ask, lambda answer: '"phase":"Stable"' in answer, within=30)
+    wait_until(
+        "the phase in Prometheus", ask, lambda answer: '"phase":"Stable"' in answer, within=30
+    )
 
 
 def test_a_model_that_is_not_there_is_told_and_tried_again(release: Release) -> None:
     release.apply("99")
-    status = release.wait("the problem to be told", lambda status: "404" in status.get("message", ""))
+    status = release.wait(
+        "the problem to be told", lambda status: "404" in status.get("message", "")
+    )
     conditions = {each["type"]: each for each in status["conditions"]}
-    assert (conditions["Stalled"]["status"], conditions["Stalled"]["reason"]) == ("True", "ModelInvalid")
+    assert (conditions["Stalled"]["status"], conditions["Stalled"]["reason"]) == (
+        "True",
+        "ModelInvalid",
+    )
     assert status["phase"] == "Pending"
     assert not release.items("deployments")
     release.begins("1")
 
 
 def test_a_pod_template_that_the_api_server_refuses_is_told(release: Release) -> None:
-    release.apply("1", serving={"replicas": 1, "podTemplate": {"spec": {"containers": [{"name": "side"}]}}})
-    status = release.wait("the refusal", lambda status: "spec.template.spec" in status.get("message", ""))
+    release.apply(
+        "1", serving={"replicas": 1, "podTemplate": {"spec": {"containers": [{"name": "side"}]}}}
+    )
+    status = release.wait(
+        "the refusal", lambda status: "spec.template.spec" in status.get("message", "")
+    )
     reasons = {each["type"]: each["reason"] for each in status["conditions"]}
     assert reasons["Stalled"] == "ApplyRefused"
     release.apply("1", serving={"replicas": 1})
@@ -75,6 +86,11 @@ def test_without_traffic_nothing_is_promoted(release: Release) -> None:
     assert "no verdict within 20s" in status["message"]
     revision = status["canary"]["revision"]
     release.cluster.kubectl(
-        "annotate", "modelrelease", "qna", "-n", release.space, f"modelrelease.dev/approve={revision}"
+        "annotate",
+        "modelrelease",
+        "qna",
+        "-n",
+        release.space,
+        f"modelrelease.dev/approve={revision}",
     )
     release.serves("2")

@@ -33,16 +33,27 @@ def analysis(*gates: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"interval": "3s", "gates": list(gates), **more}
 
 
-def test_a_good_version_passes_counts_and_a_threshold_while_a_dry_run_only_watches(release: Release) -> None:
+def test_a_good_version_passes_counts_and_a_threshold_while_a_dry_run_only_watches(
+    release: Release,
+) -> None:
     release.begins("1")
     release.load(rps=80)
     gates = (
         {"name": "own-errors", "counts": COUNTS},
-        {"name": "pods", "threshold": {"query": CANARY_EXISTS, "min": 1, "max": 2, "consecutive": 2}},
-        {"name": "never", "threshold": {"query": CANARY_EXISTS, "max": 0, "consecutive": 1}, "dryRun": True},
+        {
+            "name": "pods",
+            "threshold": {"query": CANARY_EXISTS, "min": 1, "max": 2, "consecutive": 2},
+        },
+        {
+            "name": "never",
+            "threshold": {"query": CANARY_EXISTS, "max": 0, "consecutive": 1},
+            "dryRun": True,
+        },
     )
     release.apply("2", analysis=analysis(*gates))
-    status = release.wait("the dry run to fail", lambda found: _gate(found, "never").get("verdict") == "Fail")
+    status = release.wait(
+        "the dry run to fail", lambda found: _gate(found, "never").get("verdict") == "Fail"
+    )
     assert status["phase"] == "Progressing", "a dry run decides nothing"
     assert _gate(status, "pods")["value"] >= 1
     release.serves("2")
@@ -82,15 +93,22 @@ def allowed(cluster: Cluster) -> Iterator[None]:
 @pytest.mark.alone
 def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release: Release) -> None:
     kit.apply(release.cluster, *_guarded_prometheus(release.space))
-    release.cluster.kubectl("rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=120s")
+    release.cluster.kubectl(
+        "rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=120s"
+    )
     release.begins("1")
     release.load(rps=80)
     prometheus = {
-        "url": f"http://{GUARD}.{release.space}", "bearerTokenSecretRef": {"name": GUARD, "key": "token"},
+        "url": f"http://{GUARD}.{release.space}", "bearerTokenSecretRef": {"name": GUARD,
+        "key": "token"},
     }  # fmt: skip
     kit.apply(release.cluster, _secret(release.space, "another"))
-    release.apply("2", analysis=analysis({"name": "own-errors", "counts": COUNTS}, prometheus=prometheus))
-    status = release.wait("the refusal to be told", lambda found: found.get("verdict") == "Unavailable")
+    release.apply(
+        "2", analysis=analysis({"name": "own-errors", "counts": COUNTS}, prometheus=prometheus)
+    )
+    status = release.wait(
+        "the refusal to be told", lambda found: found.get("verdict") == "Unavailable"
+    )
     assert "401" in status["message"]
     assert TOKEN not in str(release.get())
     assert status["phase"] == "Progressing"
@@ -101,11 +119,18 @@ def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release:
     assert TOKEN not in release.operator_log()
 
 
-def test_without_the_right_to_read_secrets_the_message_names_the_charts_value(release: Release) -> None:
+def test_without_the_right_to_read_secrets_the_message_names_the_charts_value(
+    release: Release,
+) -> None:
     release.begins("1")
     kit.apply(release.cluster, _secret(release.space, TOKEN))
-    prometheus = {"url": "http://elsewhere", "bearerTokenSecretRef": {"name": GUARD, "key": "token"}}
-    release.apply("2", analysis=analysis({"name": "errors", "errorRate": {}}, prometheus=prometheus))
+    prometheus = {
+        "url": "http://elsewhere",
+        "bearerTokenSecretRef": {"name": GUARD, "key": "token"},
+    }
+    release.apply(
+        "2", analysis=analysis({"name": "errors", "errorRate": {}}, prometheus=prometheus)
+    )
     status = release.wait("that to be told", lambda found: found.get("verdict") == "Unavailable")
     assert "prometheus.allowSecretRefs=true" in status["message"]
 
@@ -120,7 +145,9 @@ def _secret(space: str, token: str) -> Object:
 
 
 def _guarded_prometheus(space: str) -> list[Object]:
-    """Return a proxy that passes requests on to the cluster's Prometheus when they carry the token."""
+    """Return a proxy that passes requests on to the cluster's Prometheus when they carry the
+    token.
+    """
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

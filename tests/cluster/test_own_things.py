@@ -32,7 +32,9 @@ def test_a_foreign_service_of_an_arm_is_refused_and_left_alone(release: Release)
     assert "qna-canary" in status["message"]
     assert "ApplyRefused" in release.reasons()
     assert not release.items("deployments"), "nothing is made of what cannot be whole"
-    release.cluster.kubectl("delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s")
+    release.cluster.kubectl(
+        "delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s"
+    )
     after = release.read("service", "qna-canary")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["spec"] == before["spec"]
@@ -42,7 +44,9 @@ def test_a_foreign_service_of_an_arm_is_refused_and_left_alone(release: Release)
 
 
 def test_a_write_about_one_object_never_lands_on_its_namesake(release: Release) -> None:
-    """What the operator's writes rest on: the API server refuses an apply, or a deletion, of another uid."""
+    """What the operator's writes rest on:
+    the API server refuses an apply, or a deletion, of another uid.
+    """
     release.begins("1")
     kubectl, space = release.cluster.kubectl, release.space
     found, other = release.get(), "00000000-0000-0000-0000-000000000000"
@@ -54,10 +58,22 @@ def test_a_write_about_one_object_never_lands_on_its_namesake(release: Release) 
     )  # fmt: skip
     assert "the object has been modified" in said
     assert release.status()["phase"] == "Stable"
-    for name, expected in (("qna", "field is immutable"), ("nobody", "no existing object was found")):
-        service = {**a_service(space, name), "metadata": {"name": name, "namespace": space, "uid": other}}
+    for name, expected in (
+        ("qna", "field is immutable"),
+        ("nobody", "no existing object was found"),
+    ):
+        service = {
+            **a_service(space, name),
+            "metadata": {"name": name, "namespace": space, "uid": other},
+        }
         said = refusal(
-            release, "apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(service)
+            release,
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+            "-",
+            input=json.dumps(service),
         )
         assert expected in said
     options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": other}}
@@ -73,7 +89,9 @@ def test_a_release_that_is_deleted_and_made_anew_serves_again(release: Release) 
     release.begins("1")
     uid = release.get()["metadata"]["uid"]
     release.cluster.kubectl("delete", "modelrelease", "qna", "-n", release.space, "--wait=false")
-    wait_until("the release to be gone", lambda: _uid(release), lambda found: found != uid, within=30)
+    wait_until(
+        "the release to be gone", lambda: _uid(release), lambda found: found != uid, within=30
+    )
     release.begins("2")
     owners = release.read("service", "qna")["metadata"]["ownerReferences"]
     assert [owner["uid"] for owner in owners] == [release.get()["metadata"]["uid"]]

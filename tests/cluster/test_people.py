@@ -40,7 +40,9 @@ def test_an_approval_that_stood_before_the_question_promotes_nothing(release: Re
     assert taken["by"].startswith("kubectl")
 
 
-def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(release: Release) -> None:
+def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(
+    release: Release,
+) -> None:
     release.apply("1", serving={**release.spec["serving"], "replicas": 1})
     release.serves("1")
     slow = {"steps": [{"weight": 50, "bake": "30m"}], "keepPrevious": "1s", "startDeadline": "2m"}
@@ -63,7 +65,10 @@ def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(rel
 def _no_room(release: Release) -> Iterator[None]:
     """Have the cluster start no pod."""
     kubectl = release.cluster.kubectl
-    nodes = [node["metadata"]["name"] for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
+    nodes = [
+        node["metadata"]["name"]
+        for node in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    ]
     kubectl("cordon", *nodes)
     try:
         yield

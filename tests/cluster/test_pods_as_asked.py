@@ -12,7 +12,10 @@ TAKES_AWAY: Object = {
     "metadata": {"annotations": {"prometheus.io/path": None}},
     "spec": {"securityContext": {"fsGroup": None}, "dnsPolicy": None},
 }
-OWN: Object = {"image": kit.SERVING_IMAGE, "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}}
+OWN: Object = {
+    "image": kit.SERVING_IMAGE,
+    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+}
 
 
 def deployment_of(release: Release) -> Object:
@@ -45,7 +48,9 @@ def test_a_template_that_nobody_remembers_is_kept_as_it_runs(release: Release) -
     release.cluster.kubectl(
         "annotate", "deployment", name, "-n", release.space, f"{names.ANNOTATION_TEMPLATE}-"
     )
-    release.wait("the annotation", lambda _: "pod-template" in str(deployment_of(release)["metadata"]))
+    release.wait(
+        "the annotation", lambda _: "pod-template" in str(deployment_of(release)["metadata"])
+    )
     again = deployment_of(release)
     assert again["spec"]["template"] == found["spec"]["template"]
     assert len(again["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]) >= len(remembered)

@@ -16,7 +16,9 @@ def scraped_often(release: Release) -> None:
     release.scraped_often()
 
 
-def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(release: Release) -> None:
+def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(
+    release: Release,
+) -> None:
     release.begins("1")
     release.apply("2", analysis=PROBED)
     status = release.wait("probes to be counted", _probes_are_counted)
@@ -29,11 +31,15 @@ def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(
     assert (told["outcome"], told["version"]) == ("Promoted", "2")
     assert "probes and not users proved steps 1, 2 of 2" in told["message"]
     assert "probes decided and not users" in release.events()
-    wait_until("the prober to be gone", lambda: _probers(release), lambda found: not found, within=60)
+    wait_until(
+        "the prober to be gone", lambda: _probers(release), lambda found: not found, within=60
+    )
     assert release.restarts() == 0
 
 
-def test_a_version_that_nobody_calls_and_that_fails_is_rolled_back_by_probes(release: Release) -> None:
+def test_a_version_that_nobody_calls_and_that_fails_is_rolled_back_by_probes(
+    release: Release,
+) -> None:
     release.begins("1")
     release.apply("3", analysis={"interval": "3s", "probe": {"rate": 40}})
     status = release.wait("version 3 to be rejected", rejected("3"))
@@ -41,13 +47,19 @@ def test_a_version_that_nobody_calls_and_that_fails_is_rolled_back_by_probes(rel
     assert "canary 3 fails" in status["rejected"]["message"]
     assert "probes, stable 0.0 % of" in status["rejected"]["message"]
     assert status["stable"]["version"] == "1"
-    wait_until("the prober to be gone", lambda: _probers(release), lambda found: not found, within=60)
+    wait_until(
+        "the prober to be gone", lambda: _probers(release), lambda found: not found, within=60
+    )
 
 
 def test_a_version_that_nobody_calls_is_not_promoted_without_probes(release: Release) -> None:
     release.begins("1")
-    release.apply("2", analysis=SOON_SURE, canary={**release.spec["canary"], "progressDeadline": "40s"})
-    status = release.wait("the deadline to ask a person", lambda found: found.get("phase") == "Paused")
+    release.apply(
+        "2", analysis=SOON_SURE, canary={**release.spec["canary"], "progressDeadline": "40s"}
+    )
+    status = release.wait(
+        "the deadline to ask a person", lambda found: found.get("phase") == "Paused"
+    )
     assert status["stable"]["version"] == "1"
     assert "no verdict within 40s" in status["message"]
     assert not _probers(release)
@@ -60,6 +72,13 @@ def _probes_are_counted(status: dict[str, list[dict[str, object]]]) -> bool:
 
 def _probers(release: Release) -> list[str]:
     raw = release.cluster.kubectl(
-        "get", "deployments,pods", "-n", release.space, "-l", "modelrelease.dev/prober", "-o", "json"
+        "get",
+        "deployments,pods",
+        "-n",
+        release.space,
+        "-l",
+        "modelrelease.dev/prober",
+        "-o",
+        "json",
     )
     return [item["metadata"]["name"] for item in json.loads(raw)["items"]]

@@ -8,7 +8,9 @@ from testbed.releases import SOON_SURE, Release, phase_is
 
 
 @pytest.mark.alone
-def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request(release: Release) -> None:
+def test_a_good_version_is_promoted_without_a_restart_and_without_a_lost_request(
+    release: Release,
+) -> None:
     release.begins("1")
     release.load(rps=100)
     stable_pods = release.pods("1")
@@ -34,7 +36,9 @@ def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     release.begins("1")
     release.load(rps=60)
     release.apply("2", analysis=SOON_SURE)
-    release.wait("a verdict", lambda status: "verdict" in status and phase_is("Progressing")(status))
+    release.wait(
+        "a verdict", lambda status: "verdict" in status and phase_is("Progressing")(status)
+    )
 
     kubectl = release.cluster.kubectl
     header, row = kubectl("get", "modelreleases", "-n", release.space).splitlines()[:2]
@@ -43,7 +47,9 @@ def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     wide = kubectl("get", "mrel", "-n", release.space, "-o", "wide").splitlines()[0]
     assert wide.split()[-2:] == ["EFFECTIVE", "MESSAGE"]
 
-    kubectl("wait", "-n", release.space, "modelrelease/qna", "--for=condition=Ready", "--timeout=180s")
+    kubectl(
+        "wait", "-n", release.space, "modelrelease/qna", "--for=condition=Ready", "--timeout=180s"
+    )
     found = release.get()
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
     assert found["status"]["stable"]["version"] == "2"

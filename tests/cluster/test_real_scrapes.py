@@ -16,7 +16,9 @@ SERVING: dict[str, Any] = {
 }
 THREE_SCRAPES = 3 * 60 + 30
 STARTS = 90
-"""Seconds for an image of the same node to start, and for Prometheus to find its pod, on a busy machine."""
+"""Seconds for an image of the same node to start, and for Prometheus to find its pod,
+on a busy machine.
+"""
 
 
 @contextmanager
@@ -32,7 +34,9 @@ def a_release(cluster: Cluster, store: str, space: str) -> Iterator[Release]:
         cluster.kubectl("delete", "namespace", space, "--wait=false")
 
 
-def test_at_one_scrape_a_minute_releases_end_as_they_do_at_thirty(cluster: Cluster, store: str) -> None:
+def test_at_one_scrape_a_minute_releases_end_as_they_do_at_thirty(
+    cluster: Cluster, store: str
+) -> None:
     """A good version, one that fails and one that is slow, all at once: each needs minutes."""
     with (
         a_release(cluster, store, "minute-good") as good,
@@ -47,7 +51,9 @@ def test_at_one_scrape_a_minute_releases_end_as_they_do_at_thirty(cluster: Clust
         good.apply("2", analysis=SOON_SURE)
         failing.wait("canary 3 to have clients", phase_is("Progressing", "RollingBack"))
 
-        status = failing.wait("version 3 to be rejected", rejected("3"), within=THREE_SCRAPES + STARTS)
+        status = failing.wait(
+            "version 3 to be rejected", rejected("3"), within=THREE_SCRAPES + STARTS
+        )
         assert status["rejected"]["reason"] == "Regression"
         assert "canary 3 fails" in status["rejected"]["message"]
         assert 55 <= status["samples"]["scrapeSeconds"] <= 65, "what status says of the scrapes"

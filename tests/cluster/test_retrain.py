@@ -34,19 +34,25 @@ def test_drift_starts_one_job_although_the_operator_dies_at_that_moment(release:
     release.load(rps=60, shifts=MOVED)
     request = release.wait("a retraining to be asked for", lambda status: bool(asked(status)))
     kill_the_operator(release)
-    ended = release.wait("the retraining to end", lambda status: "outcome" in asked(status), within=240)
+    ended = release.wait(
+        "the retraining to end", lambda status: "outcome" in asked(status), within=240
+    )
     found = asked(ended)
     assert found["request"] == asked(request)["request"]
     assert (found["outcome"], found["cause"]) == ("Succeeded", "Drifted")
     assert 'Drifted ["feature_03"' in found["message"]
-    release.wait("drift that goes on", lambda status: status["drift"]["windows"].endswith("DDD"), within=180)
+    release.wait(
+        "drift that goes on", lambda status: status["drift"]["windows"].endswith("DDD"), within=180
+    )
     (job,) = release.items("jobs")
     assert job["metadata"]["name"] == found["job"]
     assert asked(release.status())["request"] == found["request"], "the cool-down was not kept"
     assert release.reasons().count("RetrainSucceeded") == 1
 
 
-def test_a_person_starts_one_and_a_job_that_refuses_has_failed_with_its_own_words(release: Release) -> None:
+def test_a_person_starts_one_and_a_job_that_refuses_has_failed_with_its_own_words(
+    release: Release,
+) -> None:
     release.apply("1", retrain=retrain(REFUSE))
     release.serves("1")
     annotate(release, "1")
@@ -60,7 +66,10 @@ def test_a_person_starts_one_and_a_job_that_refuses_has_failed_with_its_own_word
         lambda status: asked(status)["request"] != first["request"] and "outcome" in asked(status),
     )
     wait_until(
-        "the first Job to be gone", lambda: len(release.items("jobs")), lambda count: count == 1, within=60
+        "the first Job to be gone",
+        lambda: len(release.items("jobs")),
+        lambda count: count == 1,
+        within=60,
     )
 
 
@@ -81,7 +90,8 @@ def asked(status: dict[str, Any]) -> dict[str, Any]:
 
 def annotate(release: Release, about: str) -> None:
     release.cluster.kubectl(
-        "annotate", "modelrelease", release.name, "-n", release.space, f"modelrelease.dev/retrain={about}",
+        "annotate", "modelrelease", release.name, "-n", release.space,
+        f"modelrelease.dev/retrain={about}",
         "--overwrite",
     )  # fmt: skip
 
@@ -92,7 +102,10 @@ def kill_the_operator(release: Release) -> None:
     before = names_of(release, pods)
     release.cluster.kubectl("delete", *pods, "--grace-period=0", "--force")
     wait_until(
-        "another operator", lambda: names_of(release, pods), lambda now: bool(now - before), within=120
+        "another operator",
+        lambda: names_of(release, pods),
+        lambda now: bool(now - before),
+        within=120,
     )
 
 

@@ -42,7 +42,10 @@ def test_a_slow_version_is_rolled_back(release: Release) -> None:
 @pytest.mark.parametrize(
     ("version", "says"),
     [("5", "example"), ("6", "sha256")],
-    ids=["its recorded answers do not come back", "a file was changed after the manifest was written"],
+    ids=[
+        "its recorded answers do not come back",
+        "a file was changed after the manifest was written",
+    ],
 )
 @pytest.mark.alone
 def test_an_artifact_that_cannot_be_trusted_never_takes_traffic(

@@ -1,7 +1,8 @@
-"""Two Prometheus servers behind one Service, as they run for availability, each with its own scrapes.
+"""Two Prometheus servers behind one Service, as they run for availability, each with its own
+scrapes.
 
-A look is answered by either, so samples seem to go back in time, and a server that was replaced knows nothing
-of what happened before.
+A look is answered by either, so samples seem to go back in time, and a server that was replaced
+knows nothing of what happened before.
 """
 
 import json
@@ -20,13 +21,18 @@ from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 MONITORING, PAIR = "monitoring", "prometheus-pair"
 URL = f"http://{PAIR}.{MONITORING}:9090"
-SERVING: dict[str, Any] = {"replicas": 1, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}}
+SERVING: dict[str, Any] = {
+    "replicas": 1,
+    "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}},
+}
 CANARY: dict[str, Any] = {
     "steps": [{"weight": 50, "bake": "5s"}],
     "keepPrevious": "1s",
     "startDeadline": "3m",
 }
-QUESTIONS = re.compile(r'^prometheus_http_requests_total\{.*handler="/api/v1/query".*\} (\S+)$', re.MULTILINE)
+QUESTIONS = re.compile(
+    r'^prometheus_http_requests_total\{.*handler="/api/v1/query".*\} (\S+)$', re.MULTILINE
+)
 SCRAPES = 4
 """So many more are compared after one of the servers was killed."""
 
@@ -39,8 +45,12 @@ class Pair:
 
     def ready(self) -> frozenset[str]:
         """Return the names of the pods that answer."""
-        raw = self.cluster.kubectl("get", "pods", "-n", MONITORING, "-l", f"app={PAIR}", "-o", "json")
-        return frozenset(pod["metadata"]["name"] for pod in json.loads(raw)["items"] if _is_ready(pod))
+        raw = self.cluster.kubectl(
+            "get", "pods", "-n", MONITORING, "-l", f"app={PAIR}", "-o", "json"
+        )
+        return frozenset(
+            pod["metadata"]["name"] for pod in json.loads(raw)["items"] if _is_ready(pod)
+        )
 
     def questions(self) -> dict[str, float]:
         """Return by pod how many queries it has answered."""
@@ -63,7 +73,8 @@ def pair(cluster: Cluster) -> Iterator[Pair]:
     found = cluster.kubectl("get", "deployment", "prometheus", "-n", MONITORING, "-o", "json")
     template = json.loads(found)["spec"]["template"]
     template["metadata"]["labels"] = {"app": PAIR}
-    # Connections that rest are closed before the next look, so that each look may meet the other server.
+    # Connections that rest are closed before the next look, so that each look may meet the other
+    # server.
     template["spec"]["containers"][0]["args"].append("--web.read-timeout=1s")
     deployment = kit.deployment(PAIR, MONITORING, template["spec"])
     deployment["spec"] |= {"replicas": 2, "template": template}

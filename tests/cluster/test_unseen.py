@@ -30,6 +30,8 @@ def test_a_canary_that_cannot_be_seen_leaves_the_service_and_comes_back(release:
     release.cluster.kubectl(
         "annotate", "pods", "-n", release.space, *names, "prometheus.io/scrape=true", "--overwrite"
     )
-    release.wait("the canary to be back in the Service", phase_is("Progressing", "Promoting", "Stable"))
+    release.wait(
+        "the canary to be back in the Service", phase_is("Progressing", "Promoting", "Stable")
+    )
     release.serves("2", within=400)
     assert "CanarySeen" in release.reasons()

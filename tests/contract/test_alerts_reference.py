@@ -19,7 +19,9 @@ def exported() -> set[str]:
 
 
 def test_every_metric_of_a_rule_is_exported():
-    asked = {name for rule in GROUP["rules"] for name in re.findall(r"modelrelease_\w+", rule["expr"])}
+    asked = {
+        name for rule in GROUP["rules"] for name in re.findall(r"modelrelease_\w+", rule["expr"])
+    }
     assert asked
     assert asked <= exported()
 

@@ -54,7 +54,9 @@ async def client(exported: Exported) -> AsyncIterator[httpx.AsyncClient]:
     model = Model.open(exported.path, version=VERSION, sha256=exported.digest)
     model.load()
     app = create_app(model, Settings(release="qna", revision="abc"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://predictor") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://predictor"
+    ) as client:
         yield client
 
 
@@ -63,7 +65,9 @@ async def samples(client: httpx.AsyncClient) -> dict[str, dict[str, dict[str, fl
     found: dict[str, dict[str, dict[str, float]]] = {}
     for family in text_string_to_metric_families((await client.get("/metrics")).text):
         for one in family.samples:
-            place = found.setdefault(one.name, {}).setdefault(one.labels.get(metrics.FEATURE, ""), {})
+            place = found.setdefault(one.name, {}).setdefault(
+                one.labels.get(metrics.FEATURE, ""), {}
+            )
             place[one.labels.get(metrics.BIN, "")] = one.value
     return found
 
@@ -73,7 +77,9 @@ async def test_serving_predicts_what_training_predicts(
 ) -> None:
     rows = data.held_out.rows
     answer = (await client.post("/predict", json={"features": rows.tolist()})).json()
-    assert answer["predictions"] == pytest.approx(trained.predict_proba(rows)[:, 1].tolist(), abs=1e-12)
+    assert answer["predictions"] == pytest.approx(
+        trained.predict_proba(rows)[:, 1].tolist(), abs=1e-12
+    )
     assert answer["model_version"] == VERSION
 
 
@@ -107,7 +113,11 @@ async def test_the_baseline_is_exported_beside_the_counts_it_is_compared_with(
     [
         ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.5,), "counts": (9, 9)}, True),
         ({"edges": (0.5,), "counts": (1, 2)}, {"edges": (0.6,), "counts": (1, 2)}, False),
-        ({"labels": ("a", "other"), "counts": (1, 2)}, {"labels": ("b", "other"), "counts": (1, 2)}, False),
+        (
+            {"labels": ("a", "other"), "counts": (1, 2)},
+            {"labels": ("b", "other"), "counts": (1, 2)},
+            False,
+        ),
         (
             {"labels": ("rare 1", "other"), "shared": (("a",),), "counts": (1, 2)},
             {"labels": ("rare 1", "other"), "shared": (("b",),), "counts": (1, 2)},
@@ -125,11 +135,17 @@ def test_bins_have_the_same_layout_when_a_value_falls_in_the_same_bin_of_both(
 async def test_every_metric_of_the_contract_is_exported(client: httpx.AsyncClient) -> None:
     text = (await client.get("/metrics")).text
     found = {
-        one.name: set(one.labels) for family in text_string_to_metric_families(text) for one in family.samples
+        one.name: set(one.labels)
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
     }
     who = {metrics.RELEASE, metrics.REVISION}
     assert found[metrics.PREDICTIONS_TOTAL] == {*who, metrics.MODEL_VERSION, metrics.CODE}
-    assert found[f"{metrics.PREDICTION_DURATION_SECONDS}_bucket"] == {*who, metrics.MODEL_VERSION, "le"}
+    assert found[f"{metrics.PREDICTION_DURATION_SECONDS}_bucket"] == {
+        *who,
+        metrics.MODEL_VERSION,
+        "le",
+    }
     assert found[metrics.MODEL_VERSION_INFO] == {*who, metrics.MODEL_VERSION}
     assert found[metrics.FEATURE_BIN_TOTAL] == {*who, metrics.FEATURE, metrics.BIN}
     assert found[metrics.PREDICTION_BIN_TOTAL] == {*who, metrics.BIN}
@@ -138,7 +154,9 @@ async def test_every_metric_of_the_contract_is_exported(client: httpx.AsyncClien
     assert found[metrics.PREDICTION_BINS_INFO] == {*who, metrics.LAYOUT}
 
 
-async def test_the_histogram_has_exactly_the_bounds_of_the_contract(client: httpx.AsyncClient) -> None:
+async def test_the_histogram_has_exactly_the_bounds_of_the_contract(
+    client: httpx.AsyncClient,
+) -> None:
     text = (await client.get("/metrics")).text
     bounds = [
         float(one.labels["le"])
@@ -178,7 +196,11 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     read = Settings()
     assert (read.release, read.revision, read.model_uri) == ("qna", "abc", "pvc://claim/path")
-    assert (read.model_sha256, read.model_path, read.model_version) == ("0" * 64, Path("/somewhere"), "7")
+    assert (read.model_sha256, read.model_path, read.model_version) == (
+        "0" * 64,
+        Path("/somewhere"),
+        "7",
+    )
     assert (read.api_version, read.log_level, read.log_format) == ("v2", "WARNING", "text")
     assert (read.drain_seconds, read.connection_max_age_seconds) == (3.5, 4.5)
     assert (read.manifest_only, read.probe_stable_revision) == (True, "abd")
@@ -193,7 +215,10 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_manifest_survives_being_written_and_read(exported: Exported) -> None:
-    assert ArtifactManifest.model_validate_json(exported.manifest.model_dump_json()) == exported.manifest
+    assert (
+        ArtifactManifest.model_validate_json(exported.manifest.model_dump_json())
+        == exported.manifest
+    )
 
 
 @given(st.text(max_size=12))
@@ -211,12 +236,18 @@ def test_a_file_path_is_plain_and_inside_or_refused(path: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"model_file": "other"}, "is not among the files", id="a model file that is no file"),
-        pytest.param({"output": {"probability": True, "classes": ["a"]}}, "two classes", id="one class"),
+        pytest.param(
+            {"model_file": "other"}, "is not among the files", id="a model file that is no file"
+        ),
+        pytest.param(
+            {"output": {"probability": True, "classes": ["a"]}}, "two classes", id="one class"
+        ),
         pytest.param({"version": "a b"}, "pattern", id="a version with a space"),
         pytest.param({"colour": "red"}, "Extra inputs", id="an unknown member"),
         pytest.param({"features": []}, "at least 1 item", id="no features"),
-        pytest.param({"examples": {"rows": [], "predictions": []}}, "at least 1 item", id="no examples"),
+        pytest.param(
+            {"examples": {"rows": [], "predictions": []}}, "at least 1 item", id="no examples"
+        ),
         pytest.param({"schema_version": 2}, "Input should be 1", id="a newer schema"),
     ],
 )
@@ -250,9 +281,23 @@ def test_a_baseline_of_the_form_before_is_read_counted_and_written_as_it_was() -
     known = Baseline.model_validate_json(STORED)
     assert json.loads(known.model_dump_json()) == json.loads(STORED)
     age, flag, city = known.features.values()
-    assert [age.bin_of(value) for value in (1.4, 1.5, 2, 8.25, None, math.nan)] == [0, 1, 2, 3, None, None]
+    assert [age.bin_of(value) for value in (1.4, 1.5, 2, 8.25, None, math.nan)] == [
+        0,
+        1,
+        2,
+        3,
+        None,
+        None,
+    ]
     assert [flag.bin_of(value) for value in (-1, 0, 1, True)] == [0, 1, 1, 1]
-    assert [city.bin_of(value) for value in ("a", "b", "other", "c", "", None)] == [0, 1, 2, 2, 2, None]
+    assert [city.bin_of(value) for value in ("a", "b", "other", "c", "", None)] == [
+        0,
+        1,
+        2,
+        2,
+        2,
+        None,
+    ]
     assert [each.layout for each in known.features.values()] == LAYOUTS
 
 

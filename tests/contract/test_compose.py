@@ -1,4 +1,5 @@
-"""compose.yaml names files that exist, pins what it pulls, and runs everything with as few rights as it can.
+"""compose.yaml names files that exist, pins what it pulls, and runs everything with as few rights
+as it can.
 
 No engine is needed for this. CONTRIBUTING.md says how the whole was started.
 """
@@ -44,7 +45,11 @@ def test_every_file_and_volume_that_is_mounted_exists():
         for mount in service.get("volumes", []):
             source = mount.split(":")[0]
             theirs = source.startswith("${")
-            ours = (ROOT / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
+            ours = (
+                (ROOT / source).is_file()
+                if source.startswith(".")
+                else source in COMPOSE["volumes"]
+            )
             assert theirs or ours, mount
 
 

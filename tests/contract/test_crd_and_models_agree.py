@@ -64,7 +64,9 @@ def free(crd: dict[str, Any]) -> bool:
 
 PLACES = list(pairs())
 BY_PATH = {path: (crd, model) for path, crd, model in PLACES}
-each_place = pytest.mark.parametrize(("path", "crd", "model"), PLACES, ids=[path for path, *_ in PLACES])
+each_place = pytest.mark.parametrize(
+    ("path", "crd", "model"), PLACES, ids=[path for path, *_ in PLACES]
+)
 
 
 def rules(crd: dict[str, Any]) -> str:
@@ -72,7 +74,9 @@ def rules(crd: dict[str, Any]) -> str:
 
 
 def test_the_walk_reaches_the_deepest_places():
-    assert {"spec.analysis.gates[].errorRate.tolerated.ratio", "spec.canary.steps[].bake"} <= set(BY_PATH)
+    assert {"spec.analysis.gates[].errorRate.tolerated.ratio", "spec.canary.steps[].bake"} <= set(
+        BY_PATH
+    )
     assert len(PLACES) > 45
 
 
@@ -183,7 +187,16 @@ def test_what_a_quantity_is_agrees(path: str):
 
 @each_place
 def test_bounds_agree(path: str, crd: dict[str, Any], model: dict[str, Any]):
-    for key in ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "enum"):
+    for key in (
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "pattern",
+        "enum",
+    ):
         assert crd.get(key) == model.get(key), key
     for key, sign in (("exclusiveMinimum", ">"), ("exclusiveMaximum", "<")):
         if key in model:
@@ -219,7 +232,10 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
     [
         {},
         {"canary": {"weight": 20}},
-        {"canary": {"steps": [{"weight": 5}, {"weight": 9, "bake": "1s"}]}, "serving": {"image": "i"}},
+        {
+            "canary": {"steps": [{"weight": 5}, {"weight": 9, "bake": "1s"}]},
+            "serving": {"image": "i"},
+        },
         {"analysis": {"gates": [{"name": "a", "errorRate": {}}, {"name": "b", "latency": {}}]}},
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"ratio": 2}}}]}},
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"milliseconds": 2}}}]}},
@@ -259,11 +275,21 @@ def test_the_places_of_models_agree():
     [
         (
             "spec.model",
-            ["pvc://", "file://", "s3://", "gs://", "az://", "has(self.sha256) && has(self.version)"],
+            [
+                "pvc://",
+                "file://",
+                "s3://",
+                "gs://",
+                "az://",
+                "has(self.sha256) && has(self.version)",
+            ],
         ),
         ("spec.canary", ["has(self.weight) && has(self.steps)"]),
         ("spec.canary.steps", ["isSorted()"]),
-        ("spec.analysis.gates[]", ["has(self.errorRate), has(self.latency), has(self.predictions)", "== 1"]),
+        (
+            "spec.analysis.gates[]",
+            ["has(self.errorRate), has(self.latency), has(self.predictions)", "== 1"],
+        ),
         (
             "spec.analysis.gates[].errorRate",
             ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
@@ -275,10 +301,16 @@ def test_the_places_of_models_agree():
             "spec.analysis.gates[].counts",
             ["has(self.maxPercent)", "self.margin.ratio >= self.tolerated.ratio"],
         ),
-        ("spec.analysis.gates[].threshold", ["has(self.max) || has(self.min)", "self.max >= self.min"]),
+        (
+            "spec.analysis.gates[].threshold",
+            ["has(self.max) || has(self.min)", "self.max >= self.min"],
+        ),
         (
             "spec.analysis.prometheus",
-            ["has(self.bearerTokenSecretRef) && has(self.basicAuthSecretRef)", "has(self.caSecretRef)"],
+            [
+                "has(self.bearerTokenSecretRef) && has(self.basicAuthSecretRef)",
+                "has(self.caSecretRef)",
+            ],
         ),
         ("spec.analysis.gates[].predictions", ["self.margin.ratio >= self.tolerated.ratio"]),
         ("spec.drift.sustained", ["self.atLeast <= self.windows"]),
@@ -290,7 +322,9 @@ def test_every_rule_between_fields_is_in_the_schema_too(path: str, words: list[s
 
 
 @each_place
-def test_every_rule_of_the_schema_has_a_sentence(path: str, crd: dict[str, Any], model: dict[str, Any]):
+def test_every_rule_of_the_schema_has_a_sentence(
+    path: str, crd: dict[str, Any], model: dict[str, Any]
+):
     for rule in crd.get("x-kubernetes-validations", ()):
         assert len(rule["message"]) > 20
 
@@ -308,7 +342,9 @@ def words_of(node: Any) -> Iterator[str]:
 
 
 def test_no_word_of_the_schema_is_a_truth_value_to_helm():
-    """Helm reads YAML 1.1 in full, where a bare n is false; PyYAML, which reads it here, is lenient."""
+    """Helm reads YAML 1.1 in full, where a bare n is false;
+    PyYAML, which reads it here, is lenient.
+    """
     assert not set(words_of(CRD)) & {"y", "Y", "n", "N"}
 
 
@@ -328,7 +364,10 @@ def test_names_of_the_resource_agree():
         (STATUS["properties"]["phase"], Phase),
         (STATUS["properties"]["verdict"], Verdict),
         (SPEC["properties"]["canary"]["properties"]["approval"], Approval),
-        (SPEC["properties"]["analysis"]["properties"]["onInsufficientEvidence"], OnInsufficientEvidence),
+        (
+            SPEC["properties"]["analysis"]["properties"]["onInsufficientEvidence"],
+            OnInsufficientEvidence,
+        ),
     ],
     ids=["phase", "verdict", "approval", "end"],
 )
@@ -365,7 +404,9 @@ def stored(path: str, crd: dict[str, Any], model: type[BaseModel]) -> Iterator[s
 
 def test_nothing_that_the_operator_remembers_is_pruned_and_nothing_is_promised_in_vain():
     shared = {"status.previous.since is in the CRD but nobody writes it"}
-    assert set(stored("status", STATUS, Status)) - shared == set(), "previous has the schema of stable"
+    assert set(stored("status", STATUS, Status)) - shared == set(), (
+        "previous has the schema of stable"
+    )
 
 
 def test_required_fields_of_the_status_are_always_written():
@@ -377,7 +418,9 @@ def test_required_fields_of_the_status_are_always_written():
         assert set(crd["required"]) <= mandatory
 
 
-@pytest.mark.parametrize("column", VERSION["additionalPrinterColumns"], ids=lambda column: column["name"])
+@pytest.mark.parametrize(
+    "column", VERSION["additionalPrinterColumns"], ids=lambda column: column["name"]
+)
 def test_every_column_shows_something_that_is_written(column: dict[str, str]):
     path = column["jsonPath"].removeprefix(".").split(".")
     if path[0] != "status":
@@ -393,7 +436,9 @@ def test_every_column_shows_something_that_is_written(column: dict[str, str]):
 
 def test_the_columns_are_those_of_the_documentation():
     shown = [
-        column["name"].upper() for column in VERSION["additionalPrinterColumns"] if "priority" not in column
+        column["name"].upper()
+        for column in VERSION["additionalPrinterColumns"]
+        if "priority" not in column
     ]
     assert shown == ["PHASE", "STABLE", "CANARY", "WEIGHT", "VERDICT", "AGE"]
 

@@ -104,9 +104,13 @@ def test_windows_without_drift_exceed_the_threshold_about_as_often_as_asked() ->
         pytest.param((100,) * 10, DriftVerdict.STABLE, id="the same shares"),
         pytest.param(SHIFTED, DriftVerdict.DRIFTED, id="mass moved up"),
         pytest.param(
-            (2000, 1900, 1950, 2050, 2100) * 2, DriftVerdict.STABLE, id="certain but too small to matter"
+            (2000, 1900, 1950, 2050, 2100) * 2,
+            DriftVerdict.STABLE,
+            id="certain but too small to matter",
         ),
-        pytest.param((50,) * 9 + (49,), DriftVerdict.INSUFFICIENT, id="one value below the minimum sample"),
+        pytest.param(
+            (50,) * 9 + (49,), DriftVerdict.INSUFFICIENT, id="one value below the minimum sample"
+        ),
         pytest.param((50,) * 10, DriftVerdict.STABLE, id="exactly the minimum sample"),
         pytest.param((499,) + (0,) * 9, DriftVerdict.INSUFFICIENT, id="however far, if small"),
         pytest.param((0,) * 10, DriftVerdict.INSUFFICIENT, id="silence"),
@@ -138,7 +142,9 @@ def test_a_constant_feature_is_stable() -> None:
     assert seen.verdict == DriftVerdict.STABLE
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.0}, {"windows": 0}, {"repeats": 0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 0.0}, {"alpha": 1.0}, {"windows": 0}, {"repeats": 0.5}]
+)
 def test_a_calibration_that_bounds_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="drift needs"):
         Calibration(**wrong)

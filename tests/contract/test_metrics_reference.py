@@ -1,4 +1,6 @@
-"""docs/reference/metrics.md lists every metric that is exported, with its type, labels and meaning."""
+"""docs/reference/metrics.md lists every metric that is exported, with its type,
+labels and meaning.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,8 +42,13 @@ def _labels(cell: str) -> frozenset[str]:
 
 
 def of_the_operator() -> dict[str, Row]:
-    found = [each for each in vars(operators).values() if isinstance(each, Counter | Gauge | Histogram)]
-    return {name_of(each): (each._type, frozenset(each._labelnames), each._documentation) for each in found}
+    found = [
+        each for each in vars(operators).values() if isinstance(each, Counter | Gauge | Histogram)
+    ]
+    return {
+        name_of(each): (each._type, frozenset(each._labelnames), each._documentation)
+        for each in found
+    }
 
 
 def name_of(metric: MetricWrapperBase) -> str:
@@ -52,7 +59,9 @@ def name_of(metric: MetricWrapperBase) -> str:
 def of_the_predictor() -> dict[str, Row]:
     data = split(make_data(seed=7, rows=400))
     model = fit(data.training)
-    manifest = describe(model, dump(model), label=Label(name="qna", version="1"), data=data, metrics={})
+    manifest = describe(
+        model, dump(model), label=Label(name="qna", version="1"), data=data, metrics={}
+    )
     registry = Metrics(manifest, release="qna", revision="abc").registry
     origin = Origin(release="qna", revision="abc", version="1", features=())
     PayloadSampler("http://nobody", share=0, waiting=1, origin=origin, registry=registry)
@@ -65,7 +74,9 @@ def of_the_drift_service() -> dict[str, Row]:
     service = Exported({"text:topic": bins})
     centroid = CentroidTest(distance=0.1, expected=0.01, limit=0.02, p_value=0.5, drifted=False)
     service.counted(("qna", "abc"), {"text:topic": [1, 2]}, 3, 3)
-    service.judged(("qna", "abc"), TextDrift(n=3, threshold=0.12, centroid=centroid, features=()), now=0.0)
+    service.judged(
+        ("qna", "abc"), TextDrift(n=3, threshold=0.12, centroid=centroid, features=()), now=0.0
+    )
     return exported(service.registry)
 
 
@@ -87,14 +98,18 @@ def of_the_prober() -> dict[str, Row]:
 
 
 def test_every_metric_is_documented_and_no_other(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
+    of_the_predictor: dict[str, Row],
+    of_the_drift_service: dict[str, Row],
+    of_the_prober: dict[str, Row],
 ) -> None:
     every = {*of_the_operator(), *of_the_predictor, *of_the_drift_service, *of_the_prober}
     assert set(documented()) == every
 
 
 def test_types_labels_and_meanings_are_those_of_the_code(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
+    of_the_predictor: dict[str, Row],
+    of_the_drift_service: dict[str, Row],
+    of_the_prober: dict[str, Row],
 ) -> None:
     for found in (of_the_operator(), of_the_predictor, of_the_drift_service, of_the_prober):
         for name, row in found.items():
@@ -102,7 +117,9 @@ def test_types_labels_and_meanings_are_those_of_the_code(
 
 
 def test_every_metric_of_the_contract_is_exported(
-    of_the_predictor: dict[str, Row], of_the_drift_service: dict[str, Row], of_the_prober: dict[str, Row]
+    of_the_predictor: dict[str, Row],
+    of_the_drift_service: dict[str, Row],
+    of_the_prober: dict[str, Row],
 ) -> None:
     spelled = {
         value

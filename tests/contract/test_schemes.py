@@ -1,6 +1,8 @@
-"""One table says what `spec.model.uri` may be: the spec, the CRD, the operator and the fetcher follow it.
+"""One table says what `spec.model.uri` may be: the spec, the CRD, the operator and the fetcher
+follow it.
 
-The last tests add a scheme by one entry and one opener, as docs/how-to/add-an-artifact-scheme.md does.
+The last tests add a scheme by one entry and one opener, as docs/how-to/add-an-artifact-scheme.md
+does.
 """
 
 import re
@@ -146,7 +148,11 @@ def test_a_new_scheme_is_fetched(shelf: Exported, tmp_path: Path):
 
 def test_a_new_scheme_is_held_to_its_digest(shelf: Exported, tmp_path: Path):
     with pytest.raises(RefusedError, match="sha256"):
-        fetch(settings(model_uri="shelf://top/qna", model_path=tmp_path / "models", model_sha256="0" * 64))
+        fetch(
+            settings(
+                model_uri="shelf://top/qna", model_path=tmp_path / "models", model_sha256="0" * 64
+            )
+        )
 
 
 def test_a_new_scheme_is_validated(shelf: Exported):

@@ -1,4 +1,6 @@
-"""The retrain flow on real servers: it releases, refuses, goes on where it stopped, and is a deployment."""
+"""The retrain flow on real servers: it releases, refuses, goes on where it stopped,
+and is a deployment.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ PATIENCE = 600
 BUSY = 503
 
 
-def run(workdir: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    workdir: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelrelease_training.flow", "run", "-o", "json"]
     command += ["--workdir", str(workdir), *arguments]
     return subprocess.run(
@@ -53,7 +57,9 @@ def make_champion(url: str, model: str) -> None:
     """Let the newest version of a model be its champion, as the operator does on promotion."""
     candidate = alias(url, model, "candidate")
     assert candidate is not None
-    body = json.dumps({"name": model, "alias": "champion", "version": candidate["version"]}).encode()
+    body = json.dumps(
+        {"name": model, "alias": "champion", "version": candidate["version"]}
+    ).encode()
     asked = urllib.request.Request(  # noqa: S310
         f"{url}/api/2.0/mlflow/registered-models/alias",
         data=body,
@@ -93,7 +99,9 @@ def test_the_first_model_is_released_and_a_worse_one_after_it_is_refused(
     assert alias(mlflow, "spam", "candidate") == champion
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_stopped(mlflow: str, workdir: Path, quiet: dict[str, str]):
+def test_a_run_that_was_stopped_goes_on_where_it_stopped(
+    mlflow: str, workdir: Path, quiet: dict[str, str]
+):
     dead = f"http://127.0.0.1:{free_port()}"
     request = ("--model", "resumed", "--id", "one", "--drawn", "3000")
     broken = run(workdir, {**quiet, "MLFLOW_TRACKING_URI": dead}, *request)
@@ -111,16 +119,22 @@ def test_a_run_that_was_stopped_goes_on_where_it_stopped(mlflow: str, workdir: P
     assert alias(mlflow, "resumed", "candidate") is not None
 
 
-def test_data_that_breaks_its_schema_stops_before_training(mlflow: str, workdir: Path, quiet: dict[str, str]):
+def test_data_that_breaks_its_schema_stops_before_training(
+    mlflow: str, workdir: Path, quiet: dict[str, str]
+):
     data = workdir.parent / "wrong.csv"
     data.write_text("row_id,label\n1,0\n")
-    done = run(workdir, {**quiet, "MLFLOW_TRACKING_URI": mlflow}, "--id", "bad", "--data", str(data))
+    done = run(
+        workdir, {**quiet, "MLFLOW_TRACKING_URI": mlflow}, "--id", "bad", "--data", str(data)
+    )
     assert done.returncode == 3, done.stderr
     assert "feature_00" in done.stderr
     assert not (workdir / "bad" / "artifacts").exists()
 
 
-def test_a_release_by_commit_changes_the_file_in_git(mlflow: str, workdir: Path, quiet: dict[str, str]):
+def test_a_release_by_commit_changes_the_file_in_git(
+    mlflow: str, workdir: Path, quiet: dict[str, str]
+):
     origin = workdir.parent / "origin"
     origin.mkdir()
     (origin / "qna.yaml").write_text(
@@ -153,7 +167,10 @@ def process(name: str, folder: Path, environment: dict[str, str], *command: str)
     log = folder / f"{name}.log"
     with log.open("wb") as sink:
         child = subprocess.Popen(
-            [sys.executable, "-m", *command], env={**os.environ, **environment}, stdout=sink, stderr=sink
+            [sys.executable, "-m", *command],
+            env={**os.environ, **environment},
+            stdout=sink,
+            stderr=sink,
         )
     try:
         yield log
@@ -209,7 +226,9 @@ def prefect(tmp_path: Path, quiet: dict[str, str]) -> Iterator[str]:
     command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
     with process("prefect", tmp_path, home, *command) as log:
         url = f"http://127.0.0.1:{port}/api"
-        wait_until(f"Prefect to answer ({log})", lambda: answers(f"{url}/health"), bool, within=PATIENCE)
+        wait_until(
+            f"Prefect to answer ({log})", lambda: answers(f"{url}/health"), bool, within=PATIENCE
+        )
         yield url
 
 
@@ -224,12 +243,15 @@ def test_it_is_a_deployment_of_a_prefect_server(
     }
     with process("serve", tmp_path, environment, "modelrelease_training.flow", "serve") as log:
         name = f"{prefect}/deployments/name/retrain-flow/production-retrain"
-        wait_until(f"the deployment to be there ({log})", lambda: answers(name), bool, within=PATIENCE)
+        wait_until(
+            f"the deployment to be there ({log})", lambda: answers(name), bool, within=PATIENCE
+        )
         request = {
             "id": "one", "model": "deployed", "drawn": {"rows": 3000}, "workdir": str(workdir)
         }  # fmt: skip
         asked = post(
-            f"{prefect}/deployments/{get(name)['id']}/create_flow_run", {"parameters": {"request": request}}
+            f"{prefect}/deployments/{get(name)['id']}/create_flow_run",
+            {"parameters": {"request": request}},
         )
         ended = wait_until(
             f"the flow run to end ({log})",
@@ -253,10 +275,22 @@ def test_the_deployment_runs_as_it_is_printed_and_every_run_is_a_version_of_its_
         "MLFLOW_TRACKING_URI": mlflow,
     }
     options = ("--model", "plain", "--drawn", "3000", "--workdir", str(workdir))
-    run = [sys.executable, "-m", "prefect", "deployment", "run", "retrain-flow/production-retrain", "--watch"]
-    with process("serve", tmp_path, environment, "modelrelease_training.flow", "serve", *options) as log:
+    run = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "deployment",
+        "run",
+        "retrain-flow/production-retrain",
+        "--watch",
+    ]
+    with process(
+        "serve", tmp_path, environment, "modelrelease_training.flow", "serve", *options
+    ) as log:
         name = f"{prefect}/deployments/name/retrain-flow/production-retrain"
-        wait_until(f"the deployment to be there ({log})", lambda: answers(name), bool, within=PATIENCE)
+        wait_until(
+            f"the deployment to be there ({log})", lambda: answers(name), bool, within=PATIENCE
+        )
         for number in ("1", "2"):
             done = subprocess.run(
                 run,

@@ -1,4 +1,6 @@
-"""Every part counts a value in the same bin: the contract says which, training and predictor count fast."""
+"""Every part counts a value in the same bin:
+the contract says which, training and predictor count fast.
+"""
 
 import json
 from collections import Counter
@@ -10,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, Histogram, ModelFile
+from modelrelease_contract import (
+    ArtifactManifest,
+    Baseline,
+    Examples,
+    Feature,
+    Histogram,
+    ModelFile,
+)
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.core.drift.windows import BinSample, Memory, look
@@ -18,9 +27,26 @@ from modelrelease_serving.bins import BinCounts
 from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
 from testbed.builders import START
 
-SPECIAL = [0.0, -0.0, 1.0, 1e-12, 5e-324, 1e300, -1e300, 0.1, 0.1 + 2**-55, 20241128.0, 20241129.0, 2.0**53]
-numbers = st.sampled_from(SPECIAL) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-3, 3)
-texts = st.sampled_from(["a", "b", "other", "rare 1", "é", "e\u0301", "", " a"]) | st.text(max_size=4)
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    1e-12,
+    5e-324,
+    1e300,
+    -1e300,
+    0.1,
+    0.1 + 2**-55,
+    20241128.0,
+    20241129.0,
+    2.0**53,
+]
+numbers = (
+    st.sampled_from(SPECIAL) | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-3, 3)
+)
+texts = st.sampled_from(["a", "b", "other", "rare 1", "é", "e\u0301", "", " a"]) | st.text(
+    max_size=4
+)
 
 
 def a_manifest(number: Histogram, text: Histogram) -> ArtifactManifest:
@@ -81,13 +107,17 @@ def test_contract_command_predictor_and_operator_count_a_value_in_the_same_bin(
     assert [*command.counts, command.missing] == expected["number"]
     counted = count_texts(texts_sent, text)
     assert [*counted.counts, counted.missing] == expected["text"]
-    manifest = ArtifactManifest.model_validate(json.loads(a_manifest(number, text).model_dump_json()))
+    manifest = ArtifactManifest.model_validate(
+        json.loads(a_manifest(number, text).model_dump_json())
+    )
     predictor = BinCounts(manifest, max_series=1000)
     assert by_operator(predictor, sent) == expected
 
 
 @given(st.lists(numbers, min_size=1, max_size=80), st.integers(1, 30))
-def test_bins_of_numbers_are_bounded_in_number_whatever_the_values(known: list[float], times: int) -> None:
+def test_bins_of_numbers_are_bounded_in_number_whatever_the_values(
+    known: list[float], times: int
+) -> None:
     found = edges(np.array(known * times, dtype=np.float64))
     assert len(found) <= 33
     assert found == sorted(set(found))
@@ -95,7 +125,9 @@ def test_bins_of_numbers_are_bounded_in_number_whatever_the_values(known: list[f
 
 
 @given(st.lists(texts, min_size=1, max_size=200), st.integers(1, 30))
-def test_bins_of_texts_are_bounded_in_number_whatever_the_values(known: list[str], times: int) -> None:
+def test_bins_of_texts_are_bounded_in_number_whatever_the_values(
+    known: list[str], times: int
+) -> None:
     assert len(text_histogram(known * times).counts) <= 20 + 10 + 8
 
 

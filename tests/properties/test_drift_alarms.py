@@ -1,7 +1,8 @@
 """How often drift is cried without drift, and how soon it is found: 200 seeds of simulated traffic.
 
 Sixteen features and the predictions, each with a baseline of drawn rows in the deciles of the true
-distribution; traffic from the same distribution, or moved by half a standard deviation in one feature.
+distribution; traffic from the same distribution, or moved by half a standard deviation in one
+feature.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass
 class Pods:
-    """Counters that grow with rows of a known distribution, beside the baseline that they came with."""
+    """Counters that grow with rows of a known distribution,
+    beside the baseline that they came with.
+    """
 
     seed: int
     baseline_rows: int = 1000
@@ -44,7 +47,13 @@ class Pods:
 
     def samples(self) -> list[BinSample]:
         return [
-            BinSample(revision="rev1", pod=pod, feature=name, bin=str(place), value=float(table[row, place]))
+            BinSample(
+                revision="rev1",
+                pod=pod,
+                feature=name,
+                bin=str(place),
+                value=float(table[row, place]),
+            )
             for pod, table in ((None, self.baseline), ("a", self.counts))
             for row, name in enumerate(NAMES)
             for place in range(10)
@@ -63,7 +72,9 @@ class Watch:
     now: datetime = START
 
     def __post_init__(self) -> None:
-        self.memory = look(Memory(opened=START), self.pods.samples(), settings=self.asked, now=START)
+        self.memory = look(
+            Memory(opened=START), self.pods.samples(), settings=self.asked, now=START
+        )
         self.status = DriftStatus(revision="rev1")
 
     def watch(self, minutes: float) -> "Watch":
@@ -95,14 +106,19 @@ def test_thirty_minutes_without_drift_raise_nothing_in_200_seeds(
     alarms = [
         seed
         for seed in range(200)
-        if "D" in Watch(Pods(seed, baseline_rows), asked, rps, looks=1).watch(minutes=30).status.windows
+        if "D"
+        in Watch(Pods(seed, baseline_rows), asked, rps, looks=1).watch(minutes=30).status.windows
     ]
     assert alarms == [], "a single drifted window would be too many, though it takes two to raise"
 
 
 @pytest.mark.parametrize("rps", [2.0, 20.0])
-def test_half_a_deviation_in_one_feature_is_found_with_its_name_within_thirty_minutes(rps: float) -> None:
-    """It begins at the worst moment: a third into a window, whose first part still looks as before."""
+def test_half_a_deviation_in_one_feature_is_found_with_its_name_within_thirty_minutes(
+    rps: float,
+) -> None:
+    """It begins at the worst moment: a third into a window,
+    whose first part still looks as before.
+    """
     for seed in range(50):
         watch = Watch(Pods(seed), Drift(), rps).watch(minutes=14)
         assert not watch.status.drifted

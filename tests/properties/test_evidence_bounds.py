@@ -1,4 +1,5 @@
-"""The promises of evidence.py, checked exactly where a closed form exists and by simulation elsewhere.
+"""The promises of evidence.py, checked exactly where a closed form exists and by simulation
+elsewhere.
 
 The expectations are taken through `update` itself: log e is linear in the bad counts, so three
 updates give the factors of an interval, and the expectation of a^x b^y over binomials is closed.
@@ -54,7 +55,9 @@ def interval(n_c: int, x: int, n_s: int, y: int) -> Interval:
 
 
 def under_null(make: Direction, line: Tolerance, p_s: float, inside: float) -> float:
-    """A canary rate for which the hypothesis holds: on the line for inside = 0, at the far end for 1."""
+    """A canary rate for which the hypothesis holds:
+    on the line for inside = 0, at the far end for 1.
+    """
     boundary = line.ratio * p_s + line.points
     if make == EProcess.non_inferiority:
         assume(boundary <= 1)
@@ -63,7 +66,9 @@ def under_null(make: Direction, line: Tolerance, p_s: float, inside: float) -> f
 
 
 def log_factors(test: EProcess, n_c: int, n_s: int, design: int) -> tuple[float, float, float]:
-    """What an interval adds without a bad request, for a bad canary request and for a bad stable one."""
+    """What an interval adds without a bad request,
+    for a bad canary request and for a bad stable one.
+    """
     base, canary, stable = (
         test.update(interval(n_c, x, n_s, y)).log_e[design] for x, y in ((0, 0), (1, 0), (0, 1))
     )
@@ -95,10 +100,14 @@ class TestOneIntervalExpectsAtMostOne:
         test = make(line)
         for design in range(len(test.designs)):
             base, log_a, log_b = log_factors(test, n_c, n_s, design)
-            expectation = base + log_binomial_mean(n_c, p_c, log_a) + log_binomial_mean(n_s, p_s, log_b)
+            expectation = (
+                base + log_binomial_mean(n_c, p_c, log_a) + log_binomial_mean(n_s, p_s, log_b)
+            )
             assert expectation <= 1e-12 * (1 + n_c + n_s), (test.designs[design], p_c)
 
-    @given(make=directions, line=tolerances, p_s=rates, n_c=st.integers(1, 6), n_s=st.integers(1, 6))
+    @given(
+        make=directions, line=tolerances, p_s=rates, n_c=st.integers(1, 6), n_s=st.integers(1, 6)
+    )
     @settings(deadline=None, max_examples=60)
     def test_for_their_mean_summed_over_every_outcome(
         self, make: Direction, line: Tolerance, p_s: float, n_c: int, n_s: int
@@ -123,7 +132,9 @@ class TestOneIntervalExpectsAtMostOne:
     def test_for_fixed_outcomes_that_random_routing_deals_to_the_arms(
         self, make: Direction, n_c: int, n_s: int, share: float
     ) -> None:
-        """However clustered the failures: given their number, the canary's share is hypergeometric."""
+        """However clustered the failures:
+        given their number, the canary's share is hypergeometric.
+        """
         bad = round(share * (n_c + n_s))
         test = make(Tolerance(ratio=1.0, points=0.0))
         low, high = max(0, bad - n_s), min(bad, n_c)
@@ -166,16 +177,22 @@ class TestOneIntervalExpectsAtMostOne:
             base, log_a, log_b = log_factors(test, n_c * group, n_s * group, design)
             # A whole group is bad at once: group * log_a, read divided by the dispersion, is log_a.
             expectation = (
-                base / group + log_binomial_mean(n_c, p_c, log_a) + log_binomial_mean(n_s, p_s, log_b)
+                base / group
+                + log_binomial_mean(n_c, p_c, log_a)
+                + log_binomial_mean(n_s, p_s, log_b)
             )
             assert expectation <= 1e-12 * (1 + n_c + n_s) * group
 
 
 class TestWhatBreaksTheBound:
-    """Limits that docs/explanation/decisions.md warns of; they document, they are not wished for."""
+    """Limits that docs/explanation/decisions.md warns of;
+    they document, they are not wished for.
+    """
 
     def test_a_breaker_that_ejects_the_canary_at_its_first_error(self) -> None:
-        """Equal arms, 1 % errors, 100 requests each; the canary gets none after its first bad one."""
+        """Equal arms, 1 % errors, 100 requests each;
+        the canary gets none after its first bad one.
+        """
         p, cap, n_s = 0.01, 100, 100
         test = EProcess.regression(Tolerance(ratio=1.0, points=0.0))
         design = 4
@@ -238,9 +255,14 @@ class TestWhatBreaksTheBound:
 
 
 def crosses(
-    test: EProcess | Restarts | Confirmed, play: Callable[[float], Interval], looks: int, alpha: float = ALPHA
+    test: EProcess | Restarts | Confirmed,
+    play: Callable[[float], Interval],
+    looks: int,
+    alpha: float = ALPHA,
 ) -> bool:
-    """Whether the evidence reaches 1/alpha at any look; `play` chooses the next interval knowing it."""
+    """Whether the evidence reaches 1/alpha at any look;
+    `play` chooses the next interval knowing it.
+    """
     for _ in range(looks):
         test = test.update(play(test.log_value))
         if test.log_value >= -math.log(alpha):
@@ -249,7 +271,9 @@ def crosses(
 
 
 def outage(draw: np.random.Generator, onset: float, lag: float) -> Callable[[float], Interval]:
-    """200 requests a second, a tenth to the canary, intervals of 10 seconds; four minutes of outage."""
+    """200 requests a second, a tenth to the canary, intervals of 10 seconds;
+    four minutes of outage.
+    """
     end = 0.0
 
     def rate(until: float) -> float:
@@ -259,13 +283,17 @@ def outage(draw: np.random.Generator, onset: float, lag: float) -> Callable[[flo
     def play(_: float) -> Interval:
         nonlocal end
         end += 10
-        return interval(200, draw.binomial(200, rate(end)), 1800, draw.binomial(1800, rate(end - lag)))
+        return interval(
+            200, draw.binomial(200, rate(end)), 1800, draw.binomial(1800, rate(end - lag))
+        )
 
     return play
 
 
 def adversary(draw: np.random.Generator, line: Tolerance) -> Callable[[float], Interval]:
-    """Keep the canary on the line while outages, weights and sizes change with the evidence so far."""
+    """Keep the canary on the line while outages,
+    weights and sizes change with the evidence so far.
+    """
     step = 0
 
     def play(log_value: float) -> Interval:
@@ -353,7 +381,9 @@ class TestEvidence:
 
     @given(make=directions, line=tolerances, seen=st.lists(intervals(), max_size=4))
     @settings(deadline=None)
-    def test_is_never_nan_nor_infinite(self, make: Direction, line: Tolerance, seen: list[Interval]) -> None:
+    def test_is_never_nan_nor_infinite(
+        self, make: Direction, line: Tolerance, seen: list[Interval]
+    ) -> None:
         test = make(line)
         for one in seen:
             test = test.update(one)
@@ -370,7 +400,12 @@ class TestEvidence:
         assert one.log_e == pytest.approx(other.log_e, rel=1e-9)
 
     @given(
-        make=directions, line=tolerances, n_c=sizes, n_s=sizes, times=st.integers(2, 9), bad=st.integers(0, 5)
+        make=directions,
+        line=tolerances,
+        n_c=sizes,
+        n_s=sizes,
+        times=st.integers(2, 9),
+        bad=st.integers(0, 5),
     )
     @settings(deadline=None)
     def test_is_the_same_for_intervals_of_one_weight_merged(
@@ -431,7 +466,9 @@ class TestEvidence:
     def test_read_with_more_dispersion_never_reaches_a_threshold_that_less_does_not(
         self, seen: Interval, line: Tolerance, larger: float, smaller: float
     ) -> None:
-        """So a dispersion that is estimated anew at each look is safe as long as it is never too small."""
+        """So a dispersion that is estimated anew at each look is safe as long as it is never too
+        small.
+        """
         low, high = sorted((larger, smaller))
         more = EProcess.regression(line, dispersion=high).update(seen).log_value
         less = EProcess.regression(line, dispersion=low).update(seen).log_value

@@ -1,4 +1,6 @@
-"""Releases in random worlds with random faults: what must hold at every pass, and how it must end."""
+"""Releases in random worlds with random faults:
+what must hold at every pass, and how it must end.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ def simulated(examples: int) -> settings:
 
 
 HEALTHY = st.sampled_from([Behaviour(), Behaviour(latency=0.009)])
-SICK = st.sampled_from([Behaviour(error_rate=0.2), Behaviour(latency=0.5), Behaviour(error_rate=0.9)])
+SICK = st.sampled_from(
+    [Behaviour(error_rate=0.2), Behaviour(latency=0.5), Behaviour(error_rate=0.9)]
+)
 WEIGHTS = st.lists(st.integers(1, 60), min_size=1, max_size=4, unique=True).map(sorted)
 
 
@@ -39,9 +43,12 @@ class Fault:
 
 
 FAULTS = ("prometheus is away", "the operator dies", "a pod is not scraped", "processes restart",
-          "pods are lost", "somebody pauses", "somebody opens the router", "somebody deletes the router",
+          "pods are lost", "somebody pauses", "somebody opens the router",
+          "somebody deletes the router",
           "nobody calls")  # fmt: skip
-fault = st.builds(Fault, name=st.sampled_from(FAULTS), begins=st.integers(0, 40), lasts=st.integers(1, 8))
+fault = st.builds(
+    Fault, name=st.sampled_from(FAULTS), begins=st.integers(0, 40), lasts=st.integers(1, 8)
+)
 
 
 @st.composite
@@ -60,7 +67,9 @@ def worlds(draw: st.DrawFn, behaviour: st.SearchStrategy[Behaviour]) -> World:
 
 
 class Watch:
-    """Passes over a world while faults come and go, and holds every pass against what must be true."""
+    """Passes over a world while faults come and go,
+    and holds every pass against what must be true.
+    """
 
     def __init__(self, world: World, faults: list[Fault]) -> None:
         self.world, self.faults, self.passes = world, faults, 0
@@ -96,7 +105,12 @@ class Watch:
                 world.restart_containers(name)
         canary = world.status.canary
         serves_alone = canary and world.routed == frozenset({canary.revision})
-        if canary and canary.revision in world.pods and "pods are lost" in begins and not serves_alone:
+        if (
+            canary
+            and canary.revision in world.pods
+            and "pods are lost" in begins
+            and not serves_alone
+        ):
             world.lose_pods(canary.revision)
         if "somebody opens the router" in begins and world.status.phase is Phase.STABLE:
             world.selector = {"modelrelease.dev/release": "qna"}
@@ -131,7 +145,9 @@ class Watch:
         if rejected is None:
             self.served_at_rejection.clear()
             return
-        before = self.served_at_rejection.setdefault(rejected.revision, served.get(rejected.revision, 0))
+        before = self.served_at_rejection.setdefault(
+            rejected.revision, served.get(rejected.revision, 0)
+        )
         assert served.get(rejected.revision, 0) == before, "a rejected revision got clients again"
 
 
@@ -147,7 +163,9 @@ def serves(version: str) -> Callable[[World], bool]:
 
 @simulated(120)
 @given(world=worlds(HEALTHY), faults=st.lists(fault, max_size=6))
-def test_a_healthy_canary_is_promoted_whatever_goes_wrong_around_it(world: World, faults: list[Fault]):
+def test_a_healthy_canary_is_promoted_whatever_goes_wrong_around_it(
+    world: World, faults: list[Fault]
+):
     end = Watch(world, faults).until(serves("2"))
     assert Reason.REGRESSION not in end.reasons, story(world, faults)
     assert end.status.rejected is None
@@ -182,7 +200,11 @@ class Wiped(Watch):
 
 
 @simulated(60)
-@given(world=worlds(SICK), faults=st.lists(fault, max_size=3), wipes=st.sets(st.integers(1, 60), max_size=5))
+@given(
+    world=worlds(SICK),
+    faults=st.lists(fault, max_size=3),
+    wipes=st.sets(st.integers(1, 60), max_size=5),
+)
 def test_a_sick_canary_never_gets_everybody_however_often_status_is_wiped(
     world: World, faults: list[Fault], wipes: set[int]
 ):
@@ -196,7 +218,9 @@ def test_a_sick_canary_never_gets_everybody_however_often_status_is_wiped(
 @given(
     world=worlds(HEALTHY),
     faults=st.lists(fault, max_size=3),
-    changes=st.lists(st.tuples(st.integers(1, 25), st.sampled_from("1234")), min_size=1, max_size=5),
+    changes=st.lists(
+        st.tuples(st.integers(1, 25), st.sampled_from("1234")), min_size=1, max_size=5
+    ),
 )
 def test_whatever_the_spec_says_in_the_meantime_its_last_word_serves_in_the_end(
     world: World, faults: list[Fault], changes: list[tuple[int, str]]
@@ -206,7 +230,10 @@ def test_whatever_the_spec_says_in_the_meantime_its_last_word_serves_in_the_end(
         world.release(a_target(version))
         for _ in range(passes):
             watch._let_things_go_wrong()
-            opened, ready = world.routed or frozenset(), {name: world.ready(name) for name in world.pods}
+            opened, ready = (
+                world.routed or frozenset(),
+                {name: world.ready(name) for name in world.pods},
+            )
             world.step()
             watch._check(opened, ready)
             watch.passes += 1
@@ -228,7 +255,10 @@ def test_evidence_is_the_same_whether_or_not_prometheus_was_away_between_two_loo
     """Counts that come late are still counted, and counted once."""
 
     def counted(away: bool) -> Any:
-        plan = {"steps": [{"weight": weight, "bake": "9h"} for weight in weights], "progressDeadline": "99d"}
+        plan = {
+            "steps": [{"weight": weight, "bake": "9h"} for weight in weights],
+            "progressDeadline": "99d",
+        }
         world = a_serving_world(canary=plan, seed=seed, rps=200.0)
         world.behaviours = {
             "rev1": Behaviour(error_rate=rates[0]),

@@ -1,7 +1,8 @@
 """A version that gets worse after its promotion by what one gate alone sees: the whole way back.
 
-It is promoted, its predecessor is kept warm, and only then it changes. Errors and latency stay as they were.
-Everything goes through `decide`, pass by pass, with random counts: so each is told for several seeds.
+It is promoted, its predecessor is kept warm, and only then it changes. Errors and latency stay as
+they were. Everything goes through `decide`, pass by pass, with random counts: so each is told for
+several seeds.
 """
 
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ def test_a_version_that_gets_worse_by_one_gate_alone_is_compared_again_and_taken
 
     world.run()
     assert (world.now - began).total_seconds() < 300
-    assert (world.stable.version, world.routed, set(world.pods)) == ("1", frozenset({"rev1"}), {"rev1"})
+    assert (world.stable.version, world.routed, set(world.pods)) == (
+        "1",
+        frozenset({"rev1"}),
+        {"rev1"},
+    )
     assert world.unanswered == 0
     rejected = world.status.rejected
     assert rejected is not None
@@ -107,7 +112,9 @@ def test_its_healthy_twin_is_left_alone_until_its_predecessor_goes(story: Story,
 
 @each_story
 @each_seed
-def test_what_both_would_share_reopens_the_comparison_and_takes_nothing_back(story: Story, seed: int):
+def test_what_both_would_share_reopens_the_comparison_and_takes_nothing_back(
+    story: Story, seed: int
+):
     world = promoted(story, seed)
     world.behaviours = {"rev1": story.worse, "rev2": story.worse}
     world.run(until=Phase.PROGRESSING).run()

@@ -1,4 +1,6 @@
-"""However pods come, go, restart and return: nothing is counted twice, and status holds only pods of late."""
+"""However pods come, go, restart and return:
+nothing is counted twice, and status holds only pods of late.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelrelease_operator.core.measurement.retention import GONE_AFTER
-from tests.unit.core.test_absence import STABLE, Looks, Shown
+from tests.unit.core.measurement.test_retention import STABLE, Looks, Shown
 
 PODS = tuple(f"rev2-{letter}" for letter in "abc")
 SPANS = st.sampled_from([timedelta(seconds=10), GONE_AFTER / 2, GONE_AFTER, 3 * GONE_AFTER])
@@ -87,7 +89,9 @@ def test_of_pods_that_come_and_go_exactly_what_can_be_known_is_counted(
     story: Story,
 ):
     looks, pods = live(story)
-    assert looks.counted()[:2] == [sum(pod.expected[place] for pod in pods.values()) for place in (0, 1)]
+    assert looks.counted()[:2] == [
+        sum(pod.expected[place] for pod in pods.values()) for place in (0, 1)
+    ]
 
 
 @given(turns(restarts=st.booleans()))

@@ -1,4 +1,6 @@
-"""Whatever happens, wherever the operator dies: one Job at most, one for each request, and a cool-down."""
+"""Whatever happens, wherever the operator dies:
+one Job at most, one for each request, and a cool-down.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,8 +19,10 @@ from modelrelease_operator.core.scope import Scope
 from testbed.builders import START, a_spec, a_target
 
 EVENTS = (
-    "pass", "dies before acting", "dies after acting", "an hour", "a day", "drift", "no drift", "pause",
-    "resume", "canary", "promoted", "rolled back", "job succeeds", "job fails", "job is deleted", "asked",
+    "pass", "dies before acting", "dies after acting", "an hour", "a day", "drift", "no drift",
+    "pause",
+    "resume", "canary", "promoted", "rolled back", "job succeeds", "job fails", "job is deleted",
+    "asked",
 )  # fmt: skip
 COOLDOWN = parse_duration("24h")
 
@@ -72,7 +76,9 @@ class Cluster:
     def _happen_to_the_job(self, event: str) -> None:
         match event:
             case "job succeeds" | "job fails":
-                outcome = RetrainOutcome.SUCCEEDED if event == "job succeeds" else RetrainOutcome.FAILED
+                outcome = (
+                    RetrainOutcome.SUCCEEDED if event == "job succeeds" else RetrainOutcome.FAILED
+                )
                 self.jobs = {
                     request: ObservedJob(name=job.name, outcome=job.outcome or outcome)
                     for request, job in self.jobs.items()
@@ -80,7 +86,9 @@ class Cluster:
             case "job is deleted":
                 # One that was never seen can be made anew: nobody can know that it was there.
                 known = (
-                    self.status.retrain.request if self.status.retrain and self.status.retrain.job else None
+                    self.status.retrain.request
+                    if self.status.retrain and self.status.retrain.job
+                    else None
                 )
                 self.jobs.pop(known or "", None)
             case _:
@@ -127,7 +135,9 @@ def test_there_is_one_job_at_most_one_for_each_request_and_a_cool_down(events: l
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(("dies before acting", "dies after acting", "pass")), max_size=12))
-def test_drift_makes_a_job_however_often_the_operator_dies_once_it_lives_long_enough(events: list[str]):
+def test_drift_makes_a_job_however_often_the_operator_dies_once_it_lives_long_enough(
+    events: list[str],
+):
     cluster = Cluster()
     cluster.happen("drift")
     for event in [*events, "pass", "pass", "pass"]:

@@ -1,4 +1,5 @@
-"""Releases beside a Prometheus that scrapes seldom, each pod at its own moment, perhaps with a second server.
+"""Releases beside a Prometheus that scrapes seldom, each pod at its own moment, perhaps with a
+second server.
 
 Whoever releases here sees only what the servers show. What the pods counted is known to the test.
 """
@@ -29,7 +30,11 @@ INTERVALS = (15.0, 30.0, 60.0, 120.0)
 
 
 def a_scraped(
-    *, replicas: int = 3, gates: Any = (ERRORS,), kind: type[ScrapedWorld] = ScrapedWorld, **told: Any
+    *,
+    replicas: int = 3,
+    gates: Any = (ERRORS,),
+    kind: type[ScrapedWorld] = ScrapedWorld,
+    **told: Any,
 ) -> ScrapedWorld:
     """Build a world in which version 1 serves and is scraped, and version 2 is wanted."""
     spec = a_spec(
@@ -63,16 +68,21 @@ def totals(world: ScrapedWorld) -> tuple[int, int]:
 
 def shown_requests(world: ScrapedWorld) -> int:
     """Return the last values of all request counters together."""
-    return sum(value for series, value in world.status.evidence.counters.items() if "|code=" in series)
+    return sum(
+        value for series, value in world.status.evidence.counters.items() if "|code=" in series
+    )
 
 
 class TestCounts:
     @pytest.mark.parametrize("seed", range(12))
     def test_never_exceed_what_predictors_counted(self, seed: int) -> None:
-        """With servers that restart or are away, pods that restart or are not shown, and missed scrapes."""
+        """With servers that restart or are away, pods that restart or are not shown,
+        and missed scrapes.
+        """
         random = Random(seed)
         world = a_scraped(
-            seed=seed, scrape=random.choice((5.0, 20.0, 60.0, 120.0)), servers=random.choice((1, 2)),
+            seed=seed, scrape=random.choice((5.0, 20.0, 60.0, 120.0)), servers=random.choice((1,
+            2)),
             missed=random.choice((0.0, 0.2, 0.5)), jitter=random.choice((0.0, 3.0)), base=0.3,
             replicas=random.choice((1, 3)),
         )  # fmt: skip
@@ -105,7 +115,8 @@ class TestCounts:
             jitter=random.choice((0.0, 5.0)), missed=random.choice((0.0, 0.2)),
         )  # fmt: skip
         scenario = Scenario(
-            rps=random.choice((5.0, 50.0, 200.0)), stable_errors=0.05, canary_errors=0.05, bounds=(0.1, 1.0),
+            rps=random.choice((5.0, 50.0, 200.0)), stable_errors=0.05, canary_errors=0.05,
+            bounds=(0.1, 1.0),
             scrapes=scrapes, pods_restart=random.choice((math.inf, 90.0, 400.0)),
             servers_restart=random.choice((math.inf, 200.0)),
         )  # fmt: skip
@@ -157,7 +168,9 @@ class TestACanaryThatFailsAll:
     def test_is_rolled_back_within_three_scrapes_and_half_a_minute_of_its_first_user(
         self, scrape: float, replicas: int, servers: int
     ) -> None:
-        world = a_scraped(replicas=replicas, scrape=scrape, servers=servers, seed=int(scrape) + replicas)
+        world = a_scraped(
+            replicas=replicas, scrape=scrape, servers=servers, seed=int(scrape) + replicas
+        )
         world.behaviours["rev2"] = Behaviour(error_rate=1.0)
         while not world.served.get("rev2"):
             world.step()
@@ -179,7 +192,10 @@ def test_outages_that_both_arms_share_blame_nobody(seed: int, scrape: float, ser
     begins = random.uniform(0, 200)
     outage = [(begins, begins + 180, 0.2)]
     # It begins as a ramp: twentyfold within a minute.
-    ramp = [(begins - 60 + part, begins - 50 + part, 0.001 * 20 ** (part / 60)) for part in range(0, 60, 10)]
+    ramp = [
+        (begins - 60 + part, begins - 50 + part, 0.001 * 20 ** (part / 60))
+        for part in range(0, 60, 10)
+    ]
     world = a_scraped(seed=seed, scrape=scrape, servers=servers, outages=(*ramp, *outage))
     assert ended(world, within=timedelta(minutes=15)) is not Phase.ROLLING_BACK
     assert Reason.ROLLED_BACK not in world.reasons
@@ -193,7 +209,8 @@ class TestHundredsOfPods:
             server.shown.pop(world.pods["rev1"][7].name, None)
         assert ended(world, within=timedelta(minutes=20)) is Phase.PROMOTING
         assert any(
-            decision.status.samples and decision.status.samples.left_out == (world.pods["rev1"][7].name,)
+            decision.status.samples
+            and decision.status.samples.left_out == (world.pods["rev1"][7].name,)
             for decision in world.trail
         )
 
@@ -207,7 +224,9 @@ class TestHundredsOfPods:
 
 @dataclass
 class Respelled(ScrapedWorld):
-    """A world whose version 2 has buckets of its own: `spell` gives their names, or None for no bucket."""
+    """A world whose version 2 has buckets of its own:
+    `spell` gives their names, or None for no bucket.
+    """
 
     spell: Callable[[str], str | None] = str
 
@@ -216,7 +235,8 @@ class Respelled(ScrapedWorld):
         if not pod.name.startswith("rev2"):
             return page
         spelled = {
-            (kind, self.spell(value) if kind == "le" else value): n for (kind, value), n in page.items()
+            (kind, self.spell(value) if kind == "le" else value): n
+            for (kind, value), n in page.items()
         }
         return {(kind, value): n for (kind, value), n in spelled.items() if value is not None}
 
@@ -229,7 +249,9 @@ class TestBucketsThatDiffer:
         )  # fmt: skip
         assert ended(world) is Phase.PROMOTING
 
-    @pytest.mark.parametrize(("latency", "end"), [(0.015, Phase.PROMOTING), (0.5, Phase.ROLLING_BACK)])
+    @pytest.mark.parametrize(
+        ("latency", "end"), [(0.015, Phase.PROMOTING), (0.5, Phase.ROLLING_BACK)]
+    )
     def test_are_compared_at_the_bounds_that_both_have(self, latency: float, end: Phase) -> None:
         world = a_scraped(
             scrape=15.0, gates=(ERRORS, LATENCY), kind=Respelled,
@@ -272,7 +294,8 @@ def as_before(status: Status) -> Status:
     stored = json.loads(json.dumps(status.to_dict()))
     evidence = stored["evidence"]
     for name in (
-        "scraped", "born", "countsFrom", "horizon", "pending", "uneven", "opened", "recut", "scrapeSeconds",
+        "scraped", "born", "countsFrom", "horizon", "pending", "uneven", "opened", "recut",
+        "scrapeSeconds",
         "resets",
     ):  # fmt: skip
         evidence.pop(name, None)

@@ -1,4 +1,6 @@
-"""Real things for the tests of serving: an artifact, a predictor process, a web server that misbehaves."""
+"""Real things for the tests of serving:
+an artifact, a predictor process, a web server that misbehaves.
+"""
 
 import socket
 import threading

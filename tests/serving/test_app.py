@@ -84,9 +84,15 @@ async def test_a_list_with_one_row_gets_a_list(client: httpx.AsyncClient, row: l
         pytest.param(b'{"features": [NaN]}', 400, "NaN is not a JSON number", id="NaN"),
         pytest.param(b'{"features": []}', 422, "must hold 16 values", id="an empty row"),
         pytest.param(b'{"features": [1, 2]}', 422, "got 2 values", id="a short row"),
-        pytest.param(json.dumps({"features": [[0] * 16, 5]}).encode(), 422, "row 1", id="rows and a number"),
-        pytest.param(json.dumps({"features": [[]] * 1001}).encode(), 413, "1000 rows", id="too many rows"),
-        pytest.param(b" " * (MAX_BODY_BYTES + 1), 413, f"{MAX_BODY_BYTES} bytes", id="too many bytes"),
+        pytest.param(
+            json.dumps({"features": [[0] * 16, 5]}).encode(), 422, "row 1", id="rows and a number"
+        ),
+        pytest.param(
+            json.dumps({"features": [[]] * 1001}).encode(), 413, "1000 rows", id="too many rows"
+        ),
+        pytest.param(
+            b" " * (MAX_BODY_BYTES + 1), 413, f"{MAX_BODY_BYTES} bytes", id="too many bytes"
+        ),
     ],
 )
 async def test_a_bad_body_is_refused_with_the_rule(
@@ -153,8 +159,12 @@ async def test_the_router_answers_as_the_front_does(
     assert sorted(one.headers.items()) == sorted(other.headers.items())
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"inputs": []}', None], ids=["empty", "no tensor", "good"])
-async def test_the_router_answers_inference_as_the_front_does(loaded: Model, body: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"inputs": []}', None], ids=["empty", "no tensor", "good"]
+)
+async def test_the_router_answers_inference_as_the_front_does(
+    loaded: Model, body: bytes | None
+) -> None:
     app = create_app(loaded, settings())
     content = body or json.dumps(infer_example(loaded.manifest)).encode()
     front, behind = client_of(app), client_of(partial(FastAPI.__call__, app))  # type: ignore[arg-type]
@@ -177,7 +187,10 @@ async def test_probabilities_of_each_class_come_on_request(
     client: httpx.AsyncClient, row: list[Any], recorded: tuple[Any, ...]
 ) -> None:
     one = (await client.post("/predict", json={"features": row, "probabilities": True})).json()
-    assert one["probabilities"] == {"0": pytest.approx(1 - recorded[0]), "1": pytest.approx(recorded[0])}
+    assert one["probabilities"] == {
+        "0": pytest.approx(1 - recorded[0]),
+        "1": pytest.approx(recorded[0]),
+    }
     assert one["prediction"] == one["probabilities"]["1"]
     many = (await client.post("/predict", json={"features": [row], "probabilities": True})).json()
     assert many["probabilities"] == [one["probabilities"]]
@@ -205,13 +218,18 @@ async def test_a_sampler_sees_answered_requests_only(loaded: Model, row: list[An
     async with client_of(app) as client:
         await client.post("/predict", json={"features": row})
         app.predictions.sampler = lambda *sample: seen.append(sample)
-        answer = await client.post("/predict", json={"features": row}, headers={"X-Request-Id": "7"})
+        answer = await client.post(
+            "/predict", json={"features": row}, headers={"X-Request-Id": "7"}
+        )
         await client.post("/predict", json={"features": []})
     assert seen == [([row], [answer.json()["prediction"]], "7")]
 
 
 async def test_unknown_paths_and_methods_are_problem_documents(client: httpx.AsyncClient) -> None:
-    for answer, status in ((await client.get("/nothing"), 404), (await client.get("/predict"), 405)):
+    for answer, status in (
+        (await client.get("/nothing"), 404),
+        (await client.get("/predict"), 405),
+    ):
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["status"] == status
@@ -219,7 +237,8 @@ async def test_unknown_paths_and_methods_are_problem_documents(client: httpx.Asy
 
 
 @pytest.mark.parametrize(
-    "path", ["/health", "/ready", "/metrics", "/version", "/v2", "/v2/health/live", "/v2/models/qna"]
+    "path",
+    ["/health", "/ready", "/metrics", "/version", "/v2", "/v2/health/live", "/v2/models/qna"],
 )
 async def test_head_is_get_without_its_body(client: httpx.AsyncClient, path: str) -> None:
     whole, head = await client.get(path), await client.head(path)
@@ -266,9 +285,14 @@ async def test_a_draining_process_is_not_ready_but_answers(loaded: Model, row: l
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
 
 
-async def test_the_first_error_is_not_lost_because_its_counter_exists(client: httpx.AsyncClient) -> None:
+async def test_the_first_error_is_not_lost_because_its_counter_exists(
+    client: httpx.AsyncClient,
+) -> None:
     for code in ("200", "500"):
-        assert await sample(client, "predictions_total", code=code, model_version="1", release="qna") == 0
+        assert (
+            await sample(client, "predictions_total", code=code, model_version="1", release="qna")
+            == 0
+        )
 
 
 async def test_answers_are_counted_and_timed(client: httpx.AsyncClient, row: list[Any]) -> None:
@@ -298,7 +322,9 @@ async def test_a_model_that_raises_gives_500_and_one_log_line_without_the_row(
     bad = [-123456.5, *good[1:]]
     async with client_of(create_app(model, settings())) as client:
         with caplog.at_level(logging.ERROR):
-            first, second = [await client.post("/predict", json={"features": bad}) for _ in range(2)]
+            first, second = [
+                await client.post("/predict", json={"features": bad}) for _ in range(2)
+            ]
         assert (await client.post("/predict", json={"features": good})).status_code == 200
         assert await sample(client, "predictions_total", code="500") == 2
         assert await sample(client, "prediction_duration_seconds_count") == 3
@@ -321,7 +347,10 @@ async def test_bins_count_each_value_where_the_baseline_has_it(
     edges = baseline.features["feature_05"].edges
     for value in (edges[0], edges[0] - 1e-9, -1e30, 1e30):
         await client.post("/predict", json={"features": [*row[:5], value, *row[6:]]})
-    counts = [await sample(client, "feature_bin_total", feature="feature_05", bin=str(b)) for b in range(10)]
+    counts = [
+        await sample(client, "feature_bin_total", feature="feature_05", bin=str(b))
+        for b in range(10)
+    ]
     # A value on an edge belongs to the bin above it; values out of range to the outer bins.
     assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     assert await sample(client, "feature_bin_total", feature="feature_05", bin="missing") == 0

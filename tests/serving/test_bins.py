@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, Histogram, ModelFile
+from modelrelease_contract import (
+    ArtifactManifest,
+    Baseline,
+    Examples,
+    Feature,
+    Histogram,
+    ModelFile,
+)
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.bins import BinCounts, counted_features
 
@@ -18,14 +25,19 @@ CITIES = ("a", "b", "other")
 
 
 def manifest_of(prediction: Histogram | None = None) -> ArtifactManifest:
-    features = {name: Histogram(edges=edges, counts=(1,) * (len(edges) + 1)) for name, edges in EDGES.items()}
+    features = {
+        name: Histogram(edges=edges, counts=(1,) * (len(edges) + 1))
+        for name, edges in EDGES.items()
+    }
     features["city"] = Histogram(labels=CITIES, counts=(1, 1, 1))
     return ArtifactManifest(
         name="m",
         version="1",
         features=(
             Feature(name="age", minimum=0, maximum=10, nullable=True),
-            Feature(name="city", kind=FeatureKind.CATEGORICAL, categories=("a", "b", "c"), nullable=True),
+            Feature(
+                name="city", kind=FeatureKind.CATEGORICAL, categories=("a", "b", "c"), nullable=True
+            ),
             Feature(name="income", nullable=True),
         ),
         baseline=Baseline(rows=4, features=features, prediction=prediction),
@@ -36,7 +48,8 @@ def manifest_of(prediction: Histogram | None = None) -> ArtifactManifest:
 
 numbers = st.none() | st.floats(-20, 20) | st.sampled_from([1.0, 5.0, 9.0, 0.0, -1e300, 1e300])
 rows = st.lists(
-    st.tuples(numbers, st.none() | st.sampled_from(["a", "b", "c", "z"]), numbers).map(list), max_size=600
+    st.tuples(numbers, st.none() | st.sampled_from(["a", "b", "c", "z"]), numbers).map(list),
+    max_size=600,
 )
 
 
@@ -49,7 +62,9 @@ def test_counts_are_those_of_bisect_for_each_value(sent: list[list[Any]]) -> Non
     expected: Counter[tuple[str, str]] = Counter()
     for age, city, income in sent:
         for name, value in (("age", age), ("income", income)):
-            expected[name, "missing" if value is None else str(bisect_right(EDGES[name], value))] += 1
+            expected[
+                name, "missing" if value is None else str(bisect_right(EDGES[name], value))
+            ] += 1
         expected["city", "missing" if city is None else {"a": "0", "b": "1"}.get(city, "2")] += 1
     counted = {(name, label): count for name, label, count in bins.features()}
     assert counted == {key: expected[key] for key in counted}
@@ -69,14 +84,18 @@ def test_what_training_never_saw_is_counted_beside_its_bin() -> None:
 
 
 def test_answers_that_are_classes_have_bins_with_names() -> None:
-    bins = BinCounts(manifest_of(Histogram(labels=("no", "yes", "other"), counts=(1, 1, 0))), max_series=100)
+    bins = BinCounts(
+        manifest_of(Histogram(labels=("no", "yes", "other"), counts=(1, 1, 0))), max_series=100
+    )
     bins.add([[1.0, "a", 1.0]] * 3, ["yes", "no", "perhaps"])
     assert [(label, count) for _, label, count in bins.answers()] == [
         ("0", 1), ("1", 1), ("2", 1), ("missing", 0)
     ]  # fmt: skip
 
 
-def test_answers_that_do_not_fit_their_bins_are_said_and_do_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_that_do_not_fit_their_bins_are_said_and_do_no_harm(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bins = BinCounts(manifest_of(Histogram(edges=(0.5,), counts=(1, 1))), max_series=100)
     bins.add([[1.0, "a", 1.0]], ["yes"])
     assert [count for _, _, count in bins.answers()] == [0, 0, 0]

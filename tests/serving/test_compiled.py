@@ -69,7 +69,9 @@ def manifest_of(
         features=features,
         output=Output(probability=probability, classes=("0", "1") if probability else ()),
         examples=Examples(
-            rows=tuple(map(tuple, rows.tolist())), predictions=tuple(answers.tolist()), tolerance=tolerance
+            rows=tuple(map(tuple, rows.tolist())),
+            predictions=tuple(answers.tolist()),
+            tolerance=tolerance,
         ),
         files=(ModelFile(path="model.joblib", sha256="0" * 64, size=1),),
     )
@@ -86,7 +88,9 @@ def fast_form(estimator: Any, manifest: ArtifactManifest) -> Estimator:
 @pytest.mark.parametrize("count", [1, 3, 8, 9, 200])
 @pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "bare"])
 @pytest.mark.parametrize("estimator", CLASSIFIERS, ids=name_of)
-def test_probabilities_are_those_of_scikit_learn(estimator: BaseEstimator, scaled: bool, count: int) -> None:
+def test_probabilities_are_those_of_scikit_learn(
+    estimator: BaseEstimator, scaled: bool, count: int
+) -> None:
     model: Any = make_pipeline(StandardScaler(), estimator) if scaled else make_pipeline(estimator)
     model.fit(ROWS, LABELS)
     fast = fast_form(model, manifest_of(model, probability=True))
@@ -119,7 +123,9 @@ def test_regressions_are_those_of_scikit_learn(estimator: Any) -> None:
     fast = fast_form(model, manifest_of(model))
     rows = RANDOM.normal(size=(100, FEATURES)) * [1, 10, 0.1, 1000, 1]
     assert fast.predict(rows.tolist()) == pytest.approx(model.predict(rows).tolist(), abs=1e-9)
-    assert [fast.predict([row])[0] for row in rows.tolist()] == pytest.approx(model.predict(rows).tolist())
+    assert [fast.predict([row])[0] for row in rows.tolist()] == pytest.approx(
+        model.predict(rows).tolist()
+    )
 
 
 @pytest.mark.parametrize("estimator", CLASSIFIERS[1:3], ids=name_of)

@@ -54,7 +54,13 @@ async def ask(engine: Engine, *values: float, size: int = 1) -> list[Any]:
 async def test_a_model_of_microseconds_is_asked_at_once_and_alone() -> None:
     model = Scripted(QUICK)
     engine = engine_of(model)
-    assert await asyncio.gather(*(ask(engine, number) for number in range(5))) == [[0], [2], [4], [6], [8]]
+    assert await asyncio.gather(*(ask(engine, number) for number in range(5))) == [
+        [0],
+        [2],
+        [4],
+        [6],
+        [8],
+    ]
     assert model.calls == [1] * 5
     assert model.threads == {"MainThread"}
 
@@ -118,7 +124,9 @@ async def test_rows_that_colour_each_other_are_never_mixed() -> None:
 
 async def test_probabilities_are_computed_only_for_those_who_asked() -> None:
     engine = engine_of(Scripted(QUICK))
-    plain, explained = await asyncio.gather(engine.predict([[1]], 1), engine.predict([[2]], 1, explain=True))
+    plain, explained = await asyncio.gather(
+        engine.predict([[1]], 1), engine.predict([[2]], 1, explain=True)
+    )
     assert plain == PredictionResult([2], None)
     assert explained == PredictionResult([4], [[0.25, 0.75]])
 
@@ -150,7 +158,9 @@ async def test_what_would_wait_too_long_for_the_model_is_refused() -> None:
     model.may_go_on.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     # Nine rows take 0.95 seconds, and twelve 1.25.
-    assert [answer for answer in answers if not isinstance(answer, BaseException)] == [[2, 4, 6]] * 3
+    assert [answer for answer in answers if not isinstance(answer, BaseException)] == [
+        [2, 4, 6]
+    ] * 3
 
 
 async def first_failure(tasks: list[asyncio.Task[list[Any]]]) -> BaseException | None:

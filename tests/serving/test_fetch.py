@@ -39,7 +39,9 @@ def test_what_was_fetched_can_be_served(web: Web, artifact: Exported, tmp_path: 
     assert model.ready
 
 
-def test_a_slash_at_the_end_makes_no_difference(web: Web, artifact: Exported, tmp_path: Path) -> None:
+def test_a_slash_at_the_end_makes_no_difference(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     bring(web.url + "/", tmp_path)
     assert web.asked == ["/qna/manifest.json", "/qna/model.joblib"]
@@ -82,7 +84,9 @@ def cut_off(handler: BaseHTTPRequestHandler) -> None:
     """End without an answer."""
 
 
-def test_answers_that_break_off_are_tried_again(web: Web, artifact: Exported, tmp_path: Path) -> None:
+def test_answers_that_break_off_are_tried_again(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     for path in (MANIFEST_NAME, "model.joblib"):
         web.script[f"/qna/{path}"][:0] = [broken_off((artifact.path / path).read_bytes()), cut_off]
@@ -92,7 +96,9 @@ def test_answers_that_break_off_are_tried_again(web: Web, artifact: Exported, tm
 
 def test_a_server_that_stays_away_is_given_up_with_its_reason(web: Web, tmp_path: Path) -> None:
     web.script["/qna/manifest.json"] = [(500, b"")]
-    with pytest.raises(UnreachableError, match=r"gave up after \d+ tries: .*/qna/manifest\.json answers 500"):
+    with pytest.raises(
+        UnreachableError, match=r"gave up after \d+ tries: .*/qna/manifest\.json answers 500"
+    ):
         bring(web.url, tmp_path, patience=1.0)
     assert len(web.asked) > 2
 
@@ -128,7 +134,9 @@ def test_a_file_with_another_digest_is_refused_and_not_kept(
     assert names(tmp_path) == set()
 
 
-def test_a_file_that_is_longer_than_promised_is_refused(web: Web, artifact: Exported, tmp_path: Path) -> None:
+def test_a_file_that_is_longer_than_promised_is_refused(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     web.script["/qna/model.joblib"] = [(200, b"x" * 1_000_000)]
     with pytest.raises(RefusedError, match="is longer than the"):
@@ -163,12 +171,15 @@ def test_a_manifest_that_points_outside_is_refused(
 def test_what_is_no_manifest_is_refused(body: bytes, web: Web, tmp_path: Path) -> None:
     web.script["/qna/manifest.json"] = [(200, body)]
     with pytest.raises(
-        RefusedError, match=r"is not a manifest that this predictor can use: .*export the model again"
+        RefusedError,
+        match=r"is not a manifest that this predictor can use: .*export the model again",
     ):
         bring(web.url, tmp_path)
 
 
-def test_an_artifact_that_is_too_large_is_refused(web: Web, artifact: Exported, tmp_path: Path) -> None:
+def test_an_artifact_that_is_too_large_is_refused(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     with pytest.raises(RefusedError, match="more than the 10 that ARTIFACT_MAX_BYTES allows"):
         bring(web.url, tmp_path, artifact_max_bytes=10)
@@ -216,7 +227,9 @@ def run_fetch(**environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelrelease_serving", "fetch"]
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     clean = {**kept, "FETCH_PATIENCE_SECONDS": "0.1", **environment}
-    return subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(
+        command, env=clean, capture_output=True, text=True, check=False, timeout=30
+    )
 
 
 def test_the_command_ends_with_0_and_then_the_model_is_there(
@@ -270,7 +283,9 @@ def test_a_manifest_with_a_size_that_is_too_large_is_refused(
         bring(web.url, tmp_path)
 
 
-def test_a_link_at_the_name_of_a_part_is_not_followed(web: Web, artifact: Exported, tmp_path: Path) -> None:
+def test_a_link_at_the_name_of_a_part_is_not_followed(
+    web: Web, artifact: Exported, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     other = tmp_path / "other"
     other.write_bytes(b"mine")

@@ -1,7 +1,8 @@
-"""Fetching from object stores: S3 from moto's server, Google's and Azure's from a web server of ours.
+"""Fetching from object stores: S3 from moto's server, Google's and Azure's from a web server of
+ours.
 
-Neither Google's nor Azure's emulator runs from the Python registry, so for these two only what is asked
-of the server is shown: address, object name, range and credentials.
+Neither Google's nor Azure's emulator runs from the Python registry, so for these two only what is
+asked of the server is shown: address, object name, range and credentials.
 """
 
 import json
@@ -53,7 +54,9 @@ def bucket(moto: str, artifact: Exported, monkeypatch: pytest.MonkeyPatch) -> S3
     return store
 
 
-def test_what_was_fetched_from_s3_can_be_served(bucket: S3Store, artifact: Exported, tmp_path: Path) -> None:
+def test_what_was_fetched_from_s3_can_be_served(
+    bucket: S3Store, artifact: Exported, tmp_path: Path
+) -> None:
     bring("s3://models/qna/1", tmp_path, model_sha256=artifact.digest)
     model = Model.open(tmp_path, sha256=artifact.digest)
     model.load()
@@ -81,7 +84,9 @@ def test_the_remains_of_another_object_do_no_harm(
     assert (tmp_path / "model.joblib").read_bytes() == body
 
 
-@pytest.mark.parametrize("uri", ["s3://models/qna/2", "s3://other/qna/1"], ids=["no object", "no bucket"])
+@pytest.mark.parametrize(
+    "uri", ["s3://models/qna/2", "s3://other/qna/1"], ids=["no object", "no bucket"]
+)
 def test_what_does_not_exist_in_s3_is_refused(uri: str, bucket: S3Store, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=f"{uri}/manifest.json does not exist: check MODEL_URI"):
         bring(uri, tmp_path)
@@ -98,7 +103,9 @@ def test_an_object_store_that_stays_away_is_given_up(
     tmp_path: Path, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(UnreachableError, match=r"gave up after \d+ tries: s3://models/qna/manifest\.json"):
+    with pytest.raises(
+        UnreachableError, match=r"gave up after \d+ tries: s3://models/qna/manifest\.json"
+    ):
         bring("s3://models/qna", tmp_path, patience=0.05)
 
 
@@ -163,5 +170,8 @@ def test_azure_is_asked_by_container_and_blob_with_the_signature(
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sv=2024&sig=abc")
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", f"http://127.0.0.1:{web.server_address[1]}")
     bring("az://qna", tmp_path, model_sha256=artifact.digest)
-    assert [path.partition("?")[0] for path in web.asked] == ["/qna/manifest.json", "/qna/model.joblib"]
+    assert [path.partition("?")[0] for path in web.asked] == [
+        "/qna/manifest.json",
+        "/qna/model.joblib",
+    ]
     assert (tmp_path / MANIFEST_NAME).exists()

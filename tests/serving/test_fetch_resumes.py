@@ -1,4 +1,6 @@
-"""A copy that breaks off goes on where it was, and whatever it was before, the end is the right file."""
+"""A copy that breaks off goes on where it was, and whatever it was before,
+the end is the right file.
+"""
 
 import hashlib
 import os
@@ -24,7 +26,9 @@ MODEL = "/qna/model.joblib"
 Ranges = list[str | None]
 
 
-def ranged(body: bytes, asked: Ranges, *, cut: int | None = None, wrong: bool = False) -> Callable[..., None]:
+def ranged(
+    body: bytes, asked: Ranges, *, cut: int | None = None, wrong: bool = False
+) -> Callable[..., None]:
     """Serve `body` from where a request asks, ending after `cut` bytes of it if given."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -92,7 +96,9 @@ def test_all_of_it_came_before_needs_no_request(web: Web, body: bytes, tmp_path:
     assert (tmp_path / "model.joblib").read_bytes() == body
 
 
-@pytest.mark.parametrize("left", [b"x" * 123, b"x" * 10_000_000], ids=["other bytes", "more than there are"])
+@pytest.mark.parametrize(
+    "left", [b"x" * 123, b"x" * 10_000_000], ids=["other bytes", "more than there are"]
+)
 def test_the_remains_of_another_artifact_do_no_harm(
     left: bytes, web: Web, body: bytes, tmp_path: Path
 ) -> None:
@@ -115,7 +121,9 @@ def test_a_server_without_ranges_sends_it_all_again(web: Web, body: bytes, tmp_p
     assert (tmp_path / "model.joblib").read_bytes() == body
 
 
-def test_a_range_that_nobody_asked_for_is_not_trusted(web: Web, body: bytes, tmp_path: Path) -> None:
+def test_a_range_that_nobody_asked_for_is_not_trusted(
+    web: Web, body: bytes, tmp_path: Path
+) -> None:
     asked: Ranges = []
     part_of(tmp_path).write_bytes(body[:123])
     web.script[MODEL] = [ranged(body, asked, wrong=True)]
@@ -188,7 +196,10 @@ def test_a_process_that_is_told_to_stop_leaves_what_it_has(
             process.kill()
     web.script[MODEL] = [ranged(body, [])]
     bring(web.url, tmp_path, model_sha256=artifact.digest)
-    assert hashlib.sha256((tmp_path / "model.joblib").read_bytes()).digest() == hashlib.sha256(body).digest()
+    assert (
+        hashlib.sha256((tmp_path / "model.joblib").read_bytes()).digest()
+        == hashlib.sha256(body).digest()
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +232,9 @@ def test_credentials_go_to_the_source_and_not_where_it_redirects(
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_missing_credentials_are_named_and_can_still_come(code: int, web: Web, tmp_path: Path) -> None:
+def test_missing_credentials_are_named_and_can_still_come(
+    code: int, web: Web, tmp_path: Path
+) -> None:
     """Not refused for ever: whoever mends the Secret need not touch the release."""
     web.script["/qna/manifest.json"] = [(code, b"")]
     with pytest.raises(UnreachableError, match=f"answers {code}: check the credentials"):

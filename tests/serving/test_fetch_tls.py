@@ -33,7 +33,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     now = datetime.now(UTC)
 
     def built(
-        subject: x509.Name, of: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType, *, critical: bool
+        subject: x509.Name,
+        of: ec.EllipticCurvePrivateKey,
+        extension: x509.ExtensionType,
+        *,
+        critical: bool,
     ):
         return (
             x509.CertificateBuilder()
@@ -52,7 +56,9 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     ca_file.write_bytes(
         built(authority, ca_key, x509.BasicConstraints(ca=True, path_length=None), critical=True)
     )
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+    names = x509.SubjectAlternativeName(
+        [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -125,7 +131,9 @@ def served(server: ThreadingHTTPServer) -> Iterator[None]:
 
 @pytest.fixture
 def secure(artifact: Exported, tmp_path: Path) -> Iterator[tuple[Web, Path]]:
-    """A web server with a certificate of an authority that nobody knows, and that authority's file."""
+    """A web server with a certificate of an authority that nobody knows,
+    and that authority's file.
+    """
     authority, pair = certificate(tmp_path)
     web = Web()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -140,7 +148,13 @@ def run_fetch(uri: str, to: Path, **environment: str) -> subprocess.CompletedPro
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "modelrelease_serving", "fetch"],
-        env={**kept, "FETCH_PATIENCE_SECONDS": "0", "MODEL_URI": uri, "MODEL_PATH": str(to), **environment},
+        env={
+            **kept,
+            "FETCH_PATIENCE_SECONDS": "0",
+            "MODEL_URI": uri,
+            "MODEL_PATH": str(to),
+            **environment,
+        },
         capture_output=True,
         check=False,
         text=True,
@@ -152,7 +166,9 @@ def url_of(web: Web, host: str = "127.0.0.1") -> str:
     return f"https://{host}:{web.server_address[1]}/qna"
 
 
-def test_an_authority_of_ones_own_is_trusted_when_named(secure: tuple[Web, Path], tmp_path: Path) -> None:
+def test_an_authority_of_ones_own_is_trusted_when_named(
+    secure: tuple[Web, Path], tmp_path: Path
+) -> None:
     web, authority = secure
     refused = run_fetch(url_of(web), tmp_path / "a")
     assert refused.returncode == 1
@@ -199,7 +215,9 @@ def test_a_proxy_is_used_and_left_out_where_told(secure: tuple[Web, Path], tmp_p
         assert through.returncode == 0, through.stderr
         assert set(proxy.asked) == {f"localhost:{web.server_address[1]}"}
         proxy.asked.clear()
-        past = run_fetch(url_of(web, "localhost"), tmp_path / "b", NO_PROXY="localhost,.corp", **variables)
+        past = run_fetch(
+            url_of(web, "localhost"), tmp_path / "b", NO_PROXY="localhost,.corp", **variables
+        )
     assert past.returncode == 0, past.stderr
     assert proxy.asked == []
 

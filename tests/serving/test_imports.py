@@ -14,7 +14,8 @@ from modelrelease_training.export import Exported
 STACK: Final = {"fastapi", "uvicorn", "sklearn", "joblib", "prometheus_client", "pydantic"}
 BROUGHT: Final = {
     # by FastAPI and uvicorn
-    "starlette", "anyio", "idna", "click", "h11", "httptools", "uvloop", "annotated_doc", "opentelemetry",
+    "starlette", "anyio", "idna", "click", "h11", "httptools", "uvloop", "annotated_doc",
+    "opentelemetry",
     "sniffio", "python_multipart", "multipart", "exceptiongroup",
     # by pydantic
     "pydantic_core", "pydantic_settings", "dotenv", "annotated_types", "typing_extensions",
@@ -23,7 +24,17 @@ BROUGHT: Final = {
     "numpy", "scipy", "threadpoolctl", "narwhals",
 }  # fmt: skip
 OURS: Final = {"modelrelease_serving", "modelrelease_contract"}
-NEVER: Final = {"obstore", "mlflow", "torch", "skops", "boto3", "kubernetes", "kopf", "aiohttp", "requests"}
+NEVER: Final = {
+    "obstore",
+    "mlflow",
+    "torch",
+    "skops",
+    "boto3",
+    "kubernetes",
+    "kopf",
+    "aiohttp",
+    "requests",
+}
 ROOT: Final = Path(__file__).parents[2]
 
 PROGRAM: Final = """
@@ -51,7 +62,7 @@ async def send(message):
 asyncio.run(app({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send))
 found = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
 print(json.dumps({"status": answer[0]["status"], "modules": sorted(found - sys.stdlib_module_names)}))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +70,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with what the `serving` extra's lock file holds, and nothing else."""
     folder = tmp_path_factory.mktemp("only-serving")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    install = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(folder / "bin/python"),
+        "install",
+        "--quiet",
+    ]
     subprocess.run([*install, "--require-hashes", "-r", ROOT / "locks" / "serving.txt"], check=True)
     return folder / "bin" / "python"
 

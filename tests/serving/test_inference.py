@@ -1,4 +1,6 @@
-"""The Open Inference Protocol, asked by hand for its mistakes and by Triton's own client for its use."""
+"""The Open Inference Protocol, asked by hand for its mistakes and by Triton's own client for its
+use.
+"""
 
 import hashlib
 import json
@@ -46,7 +48,12 @@ def recorded(artifact: Exported) -> list[Any]:
 
 def matrix(rows: list[list[Any]], **more: Any) -> dict[str, Any]:
     values = [value for row in rows for value in row]
-    tensor = {"name": "features", "datatype": "FP64", "shape": [len(rows), len(rows[0])], "data": values}
+    tensor = {
+        "name": "features",
+        "datatype": "FP64",
+        "shape": [len(rows), len(rows[0])],
+        "data": values,
+    }
     return {"inputs": [tensor | more]}
 
 
@@ -74,7 +81,12 @@ async def test_rows_may_be_nested_or_come_feature_by_feature(
     nested = matrix(rows, data=rows)
     columns = {
         "inputs": [
-            {"name": f"feature_{index:02}", "datatype": "FP64", "shape": [len(rows), 1], "data": list(column)}
+            {
+                "name": f"feature_{index:02}",
+                "datatype": "FP64",
+                "shape": [len(rows), 1],
+                "data": list(column),
+            }
             for index, column in reversed(list(enumerate(zip(*rows, strict=True))))
         ]
     }
@@ -109,16 +121,26 @@ def tensor(**changes: Any) -> dict[str, Any]:
         pytest.param(tensor(data=None), 400, "inputs.0.data", id="no data"),
         pytest.param(tensor(shape=[2, 8]), 422, "[rows, 16]", id="rows that are too short"),
         pytest.param(tensor(shape=[0, 16], data=[]), 422, "must hold a row", id="no rows"),
-        pytest.param(tensor(data=["x"] * 16), 422, 'feature_00 must be a finite number, got "x"', id="texts"),
-        pytest.param(tensor(shape=[1001, 16], data=[0] * 16016), 413, "1000 rows", id="too many rows"),
+        pytest.param(
+            tensor(data=["x"] * 16), 422, 'feature_00 must be a finite number, got "x"', id="texts"
+        ),
+        pytest.param(
+            tensor(shape=[1001, 16], data=[0] * 16016), 413, "1000 rows", id="too many rows"
+        ),
         pytest.param(
             tensor(name="feature_00", shape=[1], data=[1]), 422, "feature_01 is missing", id="a gap"
         ),
         pytest.param(
-            {**tensor(), "outputs": [{"name": "x"}]}, 422, "no output 'x'", id="an output that is none"
+            {**tensor(), "outputs": [{"name": "x"}]},
+            422,
+            "no output 'x'",
+            id="an output that is none",
         ),
         pytest.param(
-            tensor(parameters={"binary_data_size": 8}), 400, "0 are left", id="bytes that are not there"
+            tensor(parameters={"binary_data_size": 8}),
+            400,
+            "0 are left",
+            id="bytes that are not there",
         ),
     ],
 )
@@ -144,7 +166,9 @@ async def test_both_protocols_count_in_the_same_metrics(
     assert await sample(client, "prediction_duration_seconds_count") == 2
 
 
-@pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/qna/versions/2", "/v2/models/other/ready"])
+@pytest.mark.parametrize(
+    "path", ["/v2/models/other", "/v2/models/qna/versions/2", "/v2/models/other/ready"]
+)
 async def test_another_model_or_version_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 404
@@ -163,7 +187,9 @@ async def test_a_model_that_is_not_loaded_is_live_but_not_ready(artifact: Export
 
 def binary(tensors: list[tuple[dict[str, Any], bytes]], **more: Any) -> dict[str, Any]:
     """Return a request whose tensors follow its JSON as bytes."""
-    inputs = [{**head, "parameters": {"binary_data_size": len(content)}} for head, content in tensors]
+    inputs = [
+        {**head, "parameters": {"binary_data_size": len(content)}} for head, content in tensors
+    ]
     head = json.dumps({"inputs": inputs, **more}).encode()
     return {
         "content": head + b"".join(content for _, content in tensors),
@@ -203,7 +229,9 @@ def city(tmp_path: Path) -> Model:
     """A model of a number and a text, with answers that are texts."""
     rows: Any = np.array([[1.0, "a"], [2.0, "b"], [3.0, "a"], [4.0, "b"]] * 5, dtype=object)
     labels = ["low", "low", "high", "high"] * 5
-    encode = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [1]), remainder="passthrough")
+    encode = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), [1]), remainder="passthrough"
+    )
     content = dump(make_pipeline(encode, LogisticRegression()).fit(rows, labels))["model.joblib"]
     (tmp_path / "model.joblib").write_bytes(content)
     manifest = ArtifactManifest(
@@ -212,7 +240,9 @@ def city(tmp_path: Path) -> Model:
         features=(Feature(name="age"), Feature(name="town", kind=FeatureKind.CATEGORICAL)),
         examples=Examples(rows=((1.0, "a"), (4.0, "ß")), predictions=("low", "high")),
         files=(
-            ModelFile(path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content)),
+            ModelFile(
+                path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+            ),
         ),
     )
     (tmp_path / MANIFEST_NAME).write_text(manifest.model_dump_json())
@@ -293,7 +323,9 @@ def test_tritons_client_is_told_what_is_wrong(triton: Any) -> None:
 
     tensor = InferInput("features", [1, 3], "FP64")
     tensor.set_data_from_numpy(np.zeros((1, 3)))
-    with pytest.raises(InferenceServerException, match=r"must have shape \[rows, 16\], got \[1, 3\]"):
+    with pytest.raises(
+        InferenceServerException, match=r"must have shape \[rows, 16\], got \[1, 3\]"
+    ):
         triton.infer("qna", [tensor])
 
 
@@ -310,13 +342,19 @@ async def test_members_that_are_null_are_as_if_left_out(
     assert (await client.post(INFER, json={**sent, "outputs": wanted})).status_code == 200
 
 
-async def test_nan_in_json_is_a_missing_value(client: httpx.AsyncClient, rows: list[list[Any]]) -> None:
+async def test_nan_in_json_is_a_missing_value(
+    client: httpx.AsyncClient, rows: list[list[Any]]
+) -> None:
     flat = [value for row in rows for value in row]
     text = json.dumps(matrix(rows, data=[float("nan"), *flat[1:]]))
     answer = await client.post(INFER, content=text, headers={"Content-Type": "application/json"})
     # As null: this model takes none.
     assert answer.status_code == 422
-    assert answer.json()["error"].startswith("row 0: feature feature_00 must be a finite number, got null")
+    assert answer.json()["error"].startswith(
+        "row 0: feature feature_00 must be a finite number, got null"
+    )
     infinite = json.dumps(matrix(rows, data=[float("inf"), *flat[1:]]))
-    answer = await client.post(INFER, content=infinite, headers={"Content-Type": "application/json"})
+    answer = await client.post(
+        INFER, content=infinite, headers={"Content-Type": "application/json"}
+    )
     assert (answer.status_code, "got Infinity" in answer.json()["error"]) == (422, True)

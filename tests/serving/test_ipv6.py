@@ -1,4 +1,6 @@
-"""A network that speaks only IPv6: a predictor, its prober, its samples and its artifact over ::1 alone."""
+"""A network that speaks only IPv6: a predictor, its prober,
+its samples and its artifact over ::1 alone.
+"""
 
 import socket
 from http.client import HTTPConnection
@@ -44,12 +46,15 @@ def test_an_artifact_is_fetched_from_a_literal_address(artifact: Exported, tmp_p
         assert web.url.startswith("http://[::1]:")
         patience = Patience(5.0, first_pause=0.01, longest_pause=0.02)
         fetch(
-            settings(model_uri=web.url, model_path=tmp_path, model_sha256=artifact.digest), patience=patience
+            settings(model_uri=web.url, model_path=tmp_path, model_sha256=artifact.digest),
+            patience=patience,
         )
     assert {path.name for path in tmp_path.iterdir()} >= {MANIFEST_NAME}
 
 
-def test_the_prober_asks_literal_addresses_and_shows_its_counts(artifact: Exported, tmp_path: Path) -> None:
+def test_the_prober_asks_literal_addresses_and_shows_its_counts(
+    artifact: Exported, tmp_path: Path
+) -> None:
     with (
         predictor(artifact.path, HOST=LOOPBACK, DRAIN_SECONDS="0") as stable,
         predictor(artifact.path, HOST=LOOPBACK, DRAIN_SECONDS="0") as canary,

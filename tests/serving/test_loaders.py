@@ -1,4 +1,6 @@
-"""What may be loaded, and what is refused before it is: pickles nobody pinned, types nobody trusts."""
+"""What may be loaded, and what is refused before it is:
+pickles nobody pinned, types nobody trusts.
+"""
 
 import hashlib
 import logging
@@ -36,7 +38,9 @@ def rewritten(exported: Exported, **changes: object) -> str:
 
 
 def as_skops(exported: Exported, estimator: object = None) -> str:
-    """Put a skops file beside the joblib file and make it the one that is loaded; return the new digest."""
+    """Put a skops file beside the joblib file and make it the one that is loaded;
+    return the new digest.
+    """
     if estimator is None:
         estimator = load_estimator(exported.path, exported.manifest, pinned=True, rules=Rules())
     path = exported.path / "model.skops"
@@ -52,7 +56,9 @@ def libraries(exported: Exported, **changes: str) -> dict[str, str]:
 
 
 def test_a_pickle_that_nobody_pinned_is_refused(artifact: Exported) -> None:
-    with pytest.raises(RefusedError, match="nobody pinned its digest: set MODEL_SHA256, or ALLOW_UNPINNED"):
+    with pytest.raises(
+        RefusedError, match="nobody pinned its digest: set MODEL_SHA256, or ALLOW_UNPINNED"
+    ):
         Model.open(artifact.path).load()
 
 
@@ -62,7 +68,9 @@ def test_a_pickle_of_ones_own_may_be_loaded_without_a_pin(artifact: Exported) ->
     assert model.ready
 
 
-def test_the_process_refuses_a_pickle_that_nobody_pinned(artifact: Exported, tmp_path: Path) -> None:
+def test_the_process_refuses_a_pickle_that_nobody_pinned(
+    artifact: Exported, tmp_path: Path
+) -> None:
     sentence = tmp_path / "termination-log"
     sentence.touch()
     with predictor(artifact.path, MODEL_SHA256="", TERMINATION_LOG=str(sentence)) as running:
@@ -71,7 +79,9 @@ def test_the_process_refuses_a_pickle_that_nobody_pinned(artifact: Exported, tmp
 
 
 def test_the_process_loads_it_when_told_that_this_is_fine(artifact: Exported) -> None:
-    with predictor(artifact.path, MODEL_SHA256="", ALLOW_UNPINNED="true", DRAIN_SECONDS="0") as running:
+    with predictor(
+        artifact.path, MODEL_SHA256="", ALLOW_UNPINNED="true", DRAIN_SECONDS="0"
+    ) as running:
         running.wait_ready()
 
 
@@ -81,13 +91,17 @@ def test_a_skops_artifact_needs_no_pin_and_answers_as_the_joblib_one(tmp_path: P
     model = Model.open(exported.path)
     model.load()
     rows = exported.manifest.examples.rows
-    assert model.predict(rows) == pytest.approx(list(exported.manifest.examples.predictions), abs=1e-12)
+    assert model.predict(rows) == pytest.approx(
+        list(exported.manifest.examples.predictions), abs=1e-12
+    )
 
 
 def test_a_skops_file_with_a_type_that_nobody_trusts_is_refused_by_name(tmp_path: Path) -> None:
     exported = train(tmp_path)
     # A function of numpy is no type of an estimator, so skops does not vouch for it.
-    digest = as_skops(exported, TransformedTargetRegressor(LinearRegression(), func=Path, inverse_func=Path))
+    digest = as_skops(
+        exported, TransformedTargetRegressor(LinearRegression(), func=Path, inverse_func=Path)
+    )
     with pytest.raises(
         RefusedError, match=r"not on the list of trusted ones: pathlib\.Path; .*SKOPS_TRUSTED"
     ):
@@ -99,7 +113,10 @@ def test_a_type_on_the_list_is_built(tmp_path: Path) -> None:
     as_skops(exported, TransformedTargetRegressor(LinearRegression(), func=Path, inverse_func=Path))
     manifest = Model.open(exported.path).manifest
     found = load_estimator(
-        exported.path, manifest, pinned=False, rules=Rules(trusted_types=("pathlib.Path", "unused.Type"))
+        exported.path,
+        manifest,
+        pinned=False,
+        rules=Rules(trusted_types=("pathlib.Path", "unused.Type")),
     )
     assert found.func is Path
 
@@ -122,7 +139,9 @@ def test_what_is_no_skops_file_is_refused(content: bytes, tmp_path: Path) -> Non
 def test_another_minor_version_of_scikit_learn_is_refused_naming_both(tmp_path: Path) -> None:
     exported = train(tmp_path)
     digest = rewritten(exported, libraries=libraries(exported, **{"scikit-learn": OTHER_MINOR}))
-    words = f"trained with scikit-learn {OTHER_MINOR}, but this predictor has {HERE}".replace(".", r"\.")
+    words = f"trained with scikit-learn {OTHER_MINOR}, but this predictor has {HERE}".replace(
+        ".", r"\."
+    )
     with pytest.raises(RefusedError, match=f"{words}, .*LIBRARY_MISMATCH=warn"):
         Model.open(exported.path, sha256=digest).load()
 
@@ -131,7 +150,9 @@ def test_another_minor_version_of_scikit_learn_is_refused_naming_both(tmp_path: 
     ("library", "trained", "rules"),
     [
         pytest.param("scikit-learn", OTHER_PATCH, Rules(), id="another patch"),
-        pytest.param("scikit-learn", OTHER_MINOR, Rules(on_mismatch="warn"), id="another minor, allowed"),
+        pytest.param(
+            "scikit-learn", OTHER_MINOR, Rules(on_mismatch="warn"), id="another minor, allowed"
+        ),
         pytest.param("numpy", "1.0.0", Rules(), id="another library"),
     ],
 )
@@ -144,7 +165,11 @@ def test_other_differences_are_warnings(
     with caplog.at_level(logging.WARNING):
         model.load()
     (warning,) = caplog.records
-    assert vars(warning)["fields"] == {"library": library, "trained": trained, "here": version(library)}
+    assert vars(warning)["fields"] == {
+        "library": library,
+        "trained": trained,
+        "here": version(library),
+    }
     assert model.ready
 
 
@@ -175,7 +200,9 @@ def test_the_process_names_both_versions_before_it_leaves(tmp_path: Path) -> Non
 
 
 def test_a_faulty_artifact_is_no_less_refused_for_being_skops(tmp_path: Path) -> None:
-    broken = faulty.broken(faulty.Order(label=Label(name="qna", version="3"), output=tmp_path, rows=400))
+    broken = faulty.broken(
+        faulty.Order(label=Label(name="qna", version="3"), output=tmp_path, rows=400)
+    )
     as_skops(broken)
     with pytest.raises(RefusedError, match="example row 0 is answered with"):
         Model.open(broken.path).load()
@@ -196,7 +223,12 @@ def test_a_tree_whose_branches_lead_out_of_it_is_refused(tmp_path: Path) -> None
     rows = np.array(exported.manifest.examples.rows)
     tree = DecisionTreeClassifier().fit(rows, np.arange(len(rows)) % 2)
     state = tree.tree_.__getstate__()
-    for name, value in (("left_child", 10**6), ("right_child", 0), ("feature", 10**6), ("feature", -1)):
+    for name, value in (
+        ("left_child", 10**6),
+        ("right_child", 0),
+        ("feature", 10**6),
+        ("feature", -1),
+    ):
         nodes = state["nodes"].copy()
         nodes[name][0] = value
         tree.tree_.__setstate__({**state, "nodes": nodes})
@@ -211,5 +243,7 @@ def test_a_library_that_is_not_here_is_named(tmp_path: Path) -> None:
     path = exported.path / "model.joblib"
     # A pickle that names a class of a package that is not installed.
     path.write_bytes(b"cxgboost.sklearn\nXGBClassifier\n.")
-    with pytest.raises(RefusedError, match="needs the library 'xgboost', which this predictor does not have"):
+    with pytest.raises(
+        RefusedError, match="needs the library 'xgboost', which this predictor does not have"
+    ):
         load_estimator(exported.path, exported.manifest, pinned=True, rules=Rules())

@@ -1,4 +1,6 @@
-"""Folders that MLflow itself wrote are served without MLflow, under the same rules as our own artifacts."""
+"""Folders that MLflow itself wrote are served without MLflow,
+under the same rules as our own artifacts.
+"""
 
 import json
 import logging
@@ -139,18 +141,33 @@ def test_an_answer_that_is_a_number_makes_it_a_regression(tmp_path: Path) -> Non
 
 REFUSED: list[Any] = [
     pytest.param(
-        "  sklearn:\n", "  xgboost:\n", r"only scikit-learn models .*'xgboost'", id="another library"
+        "  sklearn:\n",
+        "  xgboost:\n",
+        r"only scikit-learn models .*'xgboost'",
+        id="another library",
     ),
-    pytest.param("serialization_format: pickle", "serialization_format: dill", "'dill'", id="another format"),
-    pytest.param("pickled_model: model.pkl", "pickled_model: ../m", "stay inside", id="a file outside"),
-    pytest.param("pickled_model: model.pkl", "pickled_model: gone.pkl", "cannot be read", id="no file"),
+    pytest.param(
+        "serialization_format: pickle", "serialization_format: dill", "'dill'", id="another format"
+    ),
+    pytest.param(
+        "pickled_model: model.pkl", "pickled_model: ../m", "stay inside", id="a file outside"
+    ),
+    pytest.param(
+        "pickled_model: model.pkl", "pickled_model: gone.pkl", "cannot be read", id="no file"
+    ),
     pytest.param("code: null", "code: code", "brings code of its own", id="code"),
-    pytest.param("predict_fn: predict", "predict_fn: predict_log_proba", "only 'predict'", id="no predict"),
+    pytest.param(
+        "predict_fn: predict", "predict_fn: predict_log_proba", "only 'predict'", id="no predict"
+    ),
     pytest.param("signature:", "unsigned:", "no signature.*input_example", id="no signature"),
     pytest.param('"shape": [-1, 3]', '"shape": [-1, 3, 3]', r"shape \[-1, 3, 3\]", id="pictures"),
     pytest.param('"shape": [-1, 3]', '"shape": "x"', "describes no model", id="a broken signature"),
-    pytest.param('"dtype": "float64"', '"dtype": "datetime64"', "only numbers and text", id="dates"),
-    pytest.param("flavors:", "flavors: !!python/object:os.system", "describes no model", id="code in YAML"),
+    pytest.param(
+        '"dtype": "float64"', '"dtype": "datetime64"', "only numbers and text", id="dates"
+    ),
+    pytest.param(
+        "flavors:", "flavors: !!python/object:os.system", "describes no model", id="code in YAML"
+    ),
     pytest.param("flavors:", "- flavors", "describes no model", id="no YAML"),
 ]
 
@@ -165,7 +182,9 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(
 
 def test_columns_in_another_order_are_refused(table: Path, tmp_path: Path) -> None:
     folder = changed(table, tmp_path / "model", '"name": "a"', '"name": "z"')
-    with pytest.raises(RefusedError, match=r"fitted to the columns \['a', 'b', 'c'\], but the manifest says"):
+    with pytest.raises(
+        RefusedError, match=r"fitted to the columns \['a', 'b', 'c'\], but the manifest says"
+    ):
         Model.open(folder).load()
 
 
@@ -194,20 +213,26 @@ def test_it_is_fetched_by_what_mlmodel_names(web: Web, pickled: Path, tmp_path: 
     Model.open(tmp_path, sha256=digest_of(pickled)).load()
 
 
-def test_a_fetched_folder_with_another_digest_is_refused(web: Web, pickled: Path, tmp_path: Path) -> None:
+def test_a_fetched_folder_with_another_digest_is_refused(
+    web: Web, pickled: Path, tmp_path: Path
+) -> None:
     publish(web, pickled)
     with pytest.raises(RefusedError, match="but the release pins 000"):
         bring(web.url, tmp_path, model_sha256="0" * 64)
 
 
-def test_a_fetched_folder_that_is_too_large_is_refused(web: Web, pickled: Path, tmp_path: Path) -> None:
+def test_a_fetched_folder_that_is_too_large_is_refused(
+    web: Web, pickled: Path, tmp_path: Path
+) -> None:
     publish(web, pickled)
     with pytest.raises(RefusedError, match="ARTIFACT_MAX_BYTES"):
         bring(web.url, tmp_path, artifact_max_bytes=300)
     assert "model.pkl" not in names(tmp_path)
 
 
-def test_a_manifest_that_was_here_before_does_not_hide_it(web: Web, pickled: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_was_here_before_does_not_hide_it(
+    web: Web, pickled: Path, tmp_path: Path
+) -> None:
     publish(web, pickled)
     (tmp_path / "manifest.json").write_text(json.dumps({"old": True}))
     bring(web.url, tmp_path, model_sha256=digest_of(pickled))

@@ -11,7 +11,14 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression
 
 from examples.models import faulty
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, Examples, Feature, ModelFile, Output
+from modelrelease_contract import (
+    MANIFEST_NAME,
+    ArtifactManifest,
+    Examples,
+    Feature,
+    ModelFile,
+    Output,
+)
 from modelrelease_serving.errors import ModelFailedError, RefusedError
 from modelrelease_serving.loaders import Rules
 from modelrelease_serving.model import Model
@@ -67,7 +74,9 @@ def test_nothing_is_unpickled_before_its_digest_was_checked(tmp_path: Path) -> N
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     exported = train(tmp_path)
     (exported.path / "model.joblib").unlink()
-    with pytest.raises(RefusedError, match=r"model\.joblib cannot be read .*fetch the artifact again"):
+    with pytest.raises(
+        RefusedError, match=r"model\.joblib cannot be read .*fetch the artifact again"
+    ):
         Model.open(exported.path).load()
 
 
@@ -87,7 +96,9 @@ def test_another_digest_than_pinned_is_refused(artifact: Exported) -> None:
     [
         pytest.param(None, "cannot be read .*MODEL_PATH", id="no manifest"),
         pytest.param("{", "the document: Invalid JSON", id="no JSON"),
-        pytest.param('{"schema_version": 2}', "schema_version: Input should be 1", id="a newer format"),
+        pytest.param(
+            '{"schema_version": 2}', "schema_version: Input should be 1", id="a newer format"
+        ),
     ],
 )
 def test_a_folder_without_a_usable_manifest_is_refused(
@@ -120,7 +131,9 @@ def open_regression(estimator: TransformedTargetRegressor, folder: Path) -> Mode
         output=Output(task="regression"),
         examples=Examples(rows=((1.0,),), predictions=tuple(estimator.predict([[1.0]]).tolist())),
         files=(
-            ModelFile(path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content)),
+            ModelFile(
+                path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+            ),
         ),
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())

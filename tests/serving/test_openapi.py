@@ -45,9 +45,13 @@ def test_every_operation_is_asked(operations: dict[str, Any]) -> None:
     assert sorted(operations) == OPERATIONS
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
+@pytest.mark.parametrize(
+    "mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"]
+)
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_answers_are_as_documented(operations: dict[str, Any], label: str, mode: GenerationMode) -> None:
+def test_answers_are_as_documented(
+    operations: dict[str, Any], label: str, mode: GenerationMode
+) -> None:
     operation = operations[label]
     if mode is GenerationMode.NEGATIVE and label.startswith("GET") and "{" not in label:
         return  # A request without parameters cannot be wrong.
@@ -61,7 +65,10 @@ def test_answers_are_as_documented(operations: dict[str, Any], label: str, mode:
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: Any) -> None:
-        # That a tensor has as many values as its shape says is beyond JSON Schema: such requests get a 4xx.
-        case.call_and_validate(excluded_checks=[positive_data_acceptance] if label.endswith("/infer") else [])
+        # That a tensor has as many values as its shape says is beyond JSON Schema: such requests
+        # get a 4xx.
+        case.call_and_validate(
+            excluded_checks=[positive_data_acceptance] if label.endswith("/infer") else []
+        )
 
     ask()

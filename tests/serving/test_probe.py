@@ -1,4 +1,6 @@
-"""The prober beside real predictors: what it asks, how it counts, and that no user's count learns of it."""
+"""The prober beside real predictors: what it asks, how it counts,
+and that no user's count learns of it.
+"""
 
 import json
 import signal
@@ -29,7 +31,9 @@ Counts = dict[tuple[str, str], float]
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A model that fails on most rows of others, and on none of its own."""
     label = Label(name="qna", version="3")
-    return faulty.failing(faulty.Order(label=label, output=tmp_path_factory.mktemp("failing"), share=0.7))
+    return faulty.failing(
+        faulty.Order(label=label, output=tmp_path_factory.mktemp("failing"), share=0.7)
+    )
 
 
 def manifests(folder: Path, stable: Exported, canary: Exported) -> Path:
@@ -120,7 +124,9 @@ def test_a_revision_that_nobody_answers_for_is_all_errors_and_the_other_is_asked
     other = train(tmp_path, "2", seed=8)
     with predictor(artifact.path) as stable:
         stable.wait_ready()
-        with prober(manifests(tmp_path, artifact, other), url(stable), "http://127.0.0.1:9") as running:
+        with prober(
+            manifests(tmp_path, artifact, other), url(stable), "http://127.0.0.1:9"
+        ) as running:
             found = wait_for(running, 50)
     assert found["new", names.PROBE_ERROR] == total(found, "new")
     assert found["old", names.PROBE_ERROR] == 0
@@ -175,7 +181,9 @@ def test_every_row_of_both_goes_to_both_and_only_ones_own_has_a_record(artifact:
 def test_a_row_that_both_record_is_one_row_with_both_records(artifact: Exported) -> None:
     pairs = Reference(artifact.manifest, artifact.manifest).pairs
     assert len(pairs) == len(artifact.manifest.examples.rows)
-    assert all(stable.recorded is not None and canary.recorded is not None for stable, canary in pairs)
+    assert all(
+        stable.recorded is not None and canary.recorded is not None for stable, canary in pairs
+    )
 
 
 def test_versions_with_other_features_are_each_asked_their_own_rows(artifact: Exported) -> None:
@@ -187,11 +195,14 @@ def test_versions_with_other_features_are_each_asked_their_own_rows(artifact: Ex
     assert canary.recorded is not None
 
 
-def test_only_the_manifest_is_fetched_for_a_prober(artifact: Exported, web: Web, tmp_path: Path) -> None:
+def test_only_the_manifest_is_fetched_for_a_prober(
+    artifact: Exported, web: Web, tmp_path: Path
+) -> None:
     web.publish(artifact.path)
     fetch(
         settings(
-            model_uri=web.url, model_path=tmp_path, model_sha256=artifact.digest, manifest_only=True,
+            model_uri=web.url, model_path=tmp_path, model_sha256=artifact.digest,
+            manifest_only=True,
             artifact_max_bytes=1,
         )
     )  # fmt: skip
@@ -199,7 +210,9 @@ def test_only_the_manifest_is_fetched_for_a_prober(artifact: Exported, web: Web,
     assert web.asked == ["/qna/manifest.json"]
 
 
-def test_without_manifests_or_addresses_it_says_what_is_missing(artifact: Exported, tmp_path: Path) -> None:
+def test_without_manifests_or_addresses_it_says_what_is_missing(
+    artifact: Exported, tmp_path: Path
+) -> None:
     (tmp_path / "last-words").touch()
     with prober(tmp_path, "http://a", "http://b") as running:
         assert running.wait() == EXIT_REFUSED

@@ -26,7 +26,9 @@ def body(artifact: Exported) -> bytes:
 
 
 @contextmanager
-def callers(running: Predictor, body: bytes, *, kept_alive: int, fresh: int) -> Iterator[list[Caller]]:
+def callers(
+    running: Predictor, body: bytes, *, kept_alive: int, fresh: int
+) -> Iterator[list[Caller]]:
     """Steady load, stopped at the end whatever happens."""
     load = [Caller(running.port, body, keep_alive=True) for _ in range(kept_alive)]
     load += [Caller(running.port, body, keep_alive=False) for _ in range(fresh)]
@@ -73,7 +75,8 @@ def test_sigterm_under_load_loses_no_request(artifact: Exported, body: bytes) ->
             wait_for_more(load, 20)
             running.send(signal.SIGTERM)
             wait_until(
-                "it says that it leaves", lambda: running.get("/ready") == (503, '{"status":"draining"}')
+                "it says that it leaves",
+                lambda: running.get("/ready") == (503, '{"status":"draining"}'),
             )
             before = [len(caller.answers) + 1 for caller in load]
             wait_for_more(load, 20)
@@ -91,7 +94,9 @@ def test_sigterm_under_load_loses_no_request(artifact: Exported, body: bytes) ->
         assert messages == ["listening", "ready", "draining", "stopped"]
 
 
-def test_a_request_that_is_under_way_at_the_end_is_answered(artifact: Exported, body: bytes) -> None:
+def test_a_request_that_is_under_way_at_the_end_is_answered(
+    artifact: Exported, body: bytes
+) -> None:
     with predictor(artifact.path, DRAIN_SECONDS="0") as running:
         running.wait_ready()
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as slow:
@@ -140,11 +145,15 @@ class Slow:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_process_that_loads_ends_at_once(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_process_that_loads_ends_at_once(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     exported = train(tmp_path)
     content = pickle.dumps(Slow())
     (exported.path / "model.joblib").write_bytes(content)
-    file = ModelFile(path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    file = ModelFile(
+        path="model.joblib", sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+    )
     manifest = exported.manifest.model_copy(update={"files": (file,)})
     (exported.path / MANIFEST_NAME).write_text(manifest.model_dump_json())
     with predictor(exported.path, DRAIN_SECONDS="30") as running:
@@ -185,16 +194,27 @@ def test_a_connection_too_many_is_answered_503_and_ends(artifact: Exported, body
         third.request("POST", "/predict", body)
         refused = third.getresponse()
         problem = json.loads(refused.read())
-        assert (refused.status, refused.getheader("Retry-After"), refused.will_close) == (503, "1", True)
-        assert problem["detail"] == "as many connections stand as this server takes: try again in a second"
+        assert (refused.status, refused.getheader("Retry-After"), refused.will_close) == (
+            503,
+            "1",
+            True,
+        )
+        assert (
+            problem["detail"]
+            == "as many connections stand as this server takes: try again in a second"
+        )
         assert ask(third) == (200, True), "a kubelet that asks for health is answered all the same"
         first.close()
-        wait_until("a new connection is served", lambda: asks_for_a_prediction(running, body) == 200)
+        wait_until(
+            "a new connection is served", lambda: asks_for_a_prediction(running, body) == 200
+        )
         assert ask(second) == (200, False)
         counted = [line for line in running.get("/metrics")[1].splitlines() if 'code="503"' in line]
         second.close()
         third.close()
-        assert any(line.startswith("predictions_total") and line.endswith(" 1.0") for line in counted)
+        assert any(
+            line.startswith("predictions_total") and line.endswith(" 1.0") for line in counted
+        )
 
 
 def asks_for_a_prediction(running: Predictor, body: bytes) -> int:

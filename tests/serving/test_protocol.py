@@ -124,7 +124,9 @@ def resident_mb(of: Predictor) -> float:
 H2C = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"]
 UPGRADES = [
     pytest.param(H2C, id="h2c"),
-    pytest.param(["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"], id="websocket"),
+    pytest.param(
+        ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"], id="websocket"
+    ),
     pytest.param(["Upgrade: TLS/1.2, HTTP/9", "Connection: keep-alive, upgrade"], id="others"),
 ]
 
@@ -243,7 +245,9 @@ STUCK = [
     pytest.param(head("POST", "/v2/models/qna/infer", "Content-Length: 10") + b"{", id="v2 body"),
     pytest.param(head("POST", "/predict", "Transfer-Encoding: chunked") + b"5\r\n{", id="chunk"),
     pytest.param(head("POST", "/predict", "Content-Length: 9", *H2C), id="h2c"),
-    pytest.param(head("POST", "/predict", "Content-Length: 9", "Expect: 100-continue"), id="continue"),
+    pytest.param(
+        head("POST", "/predict", "Content-Length: 9", "Expect: 100-continue"), id="continue"
+    ),
 ]
 
 
@@ -296,7 +300,10 @@ def test_a_stuck_body_is_counted(artifact: Exported, body: bytes) -> None:
 
 
 def test_silent_connections_keep_nobody_out(artifact: Exported, body: bytes) -> None:
-    with predictor(artifact.path, DRAIN_SECONDS="0", MAX_CONNECTIONS="20") as found, ExitStack() as stack:
+    with (
+        predictor(artifact.path, DRAIN_SECONDS="0", MAX_CONNECTIONS="20") as found,
+        ExitStack() as stack,
+    ):
         found.wait_ready()
         for index in range(60):
             silent = stack.enter_context(connect(found))
@@ -428,10 +435,15 @@ def test_stuck_requests_do_not_hold_a_process_that_leaves(artifact: Exported, bo
         assert found.wait(within=10) == 0
 
 
-def test_thousands_of_silent_and_unfinished_clients_cost_little(artifact: Exported, body: bytes) -> None:
+def test_thousands_of_silent_and_unfinished_clients_cost_little(
+    artifact: Exported, body: bytes
+) -> None:
     """The small form of `benchmarks.serving.silent`."""
     whole = post(body + b" " * (1_000_000 - len(body)))
-    with predictor(artifact.path, DRAIN_SECONDS="0", MAX_CONNECTIONS="300") as found, ExitStack() as stack:
+    with (
+        predictor(artifact.path, DRAIN_SECONDS="0", MAX_CONNECTIONS="300") as found,
+        ExitStack() as stack,
+    ):
         found.wait_ready()
         assert prediction(found, body) == 200
         before = resident_mb(found)
@@ -468,12 +480,16 @@ def test_without_ipv6_it_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> Non
         assert found.family == socket.AF_INET
 
 
-def test_a_port_that_is_taken_ends_the_process_with_a_sentence(artifact: Exported, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_ends_the_process_with_a_sentence(
+    artifact: Exported, tmp_path: Path
+) -> None:
     sentence = tmp_path / "termination-log"
     sentence.touch()
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        predictor(artifact.path, PORT=str(taken.getsockname()[1]), TERMINATION_LOG=str(sentence)) as found,
+        predictor(
+            artifact.path, PORT=str(taken.getsockname()[1]), TERMINATION_LOG=str(sentence)
+        ) as found,
     ):
         assert found.wait() == 1
     assert "cannot listen on HOST=127.0.0.1 PORT=" in sentence.read_text()

@@ -21,7 +21,9 @@ numbers = st.floats(-NUMBER_MAX, NUMBER_MAX) | st.integers(-(2**53), 2**53)
 rows = st.tuples(numbers, numbers | st.none(), st.text()).map(list)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
 )
 
 
@@ -67,7 +69,9 @@ near_misses = st.lists(st.lists(values, min_size=2, max_size=4) | values, max_si
 
 
 @given(near_misses | rows | st.lists(rows) | anything, st.none() | st.booleans() | st.integers())
-def test_the_typed_pass_takes_and_refuses_what_the_checker_does(given_: object, wanted: object) -> None:
+def test_the_typed_pass_takes_and_refuses_what_the_checker_does(
+    given_: object, wanted: object
+) -> None:
     document = {"features": given_} | ({} if wanted is None else {"probabilities": wanted})
     body = json.dumps(document).encode()
     assert decoded(body) == parsed(body)

@@ -1,4 +1,6 @@
-"""Sampled requests reach a receiver as CloudEvents, and one that is slow or dead costs samples only."""
+"""Sampled requests reach a receiver as CloudEvents,
+and one that is slow or dead costs samples only.
+"""
 
 import json
 import signal
@@ -85,7 +87,9 @@ class Sampling:
 
     def __init__(self, url: str, *, share: float = 1.0, waiting: int = 100) -> None:
         self.registry = CollectorRegistry()
-        self.take = PayloadSampler(url, share=share, waiting=waiting, origin=ORIGIN, registry=self.registry)
+        self.take = PayloadSampler(
+            url, share=share, waiting=waiting, origin=ORIGIN, registry=self.registry
+        )
 
     def count(self, outcome: str) -> float:
         labels = {"release": "qna", "revision": "abc", "outcome": outcome}
@@ -108,7 +112,9 @@ def started(url: str, **options: Any) -> Iterator[Sampling]:
         running.take.close()
 
 
-def test_every_sampled_request_arrives_as_a_cloud_event_on_one_connection(receiver: Receiver) -> None:
+def test_every_sampled_request_arrives_as_a_cloud_event_on_one_connection(
+    receiver: Receiver,
+) -> None:
     with started(receiver.url) as running:
         for number in range(50):
             running.take(ROWS, [number], f"request-{number}")
@@ -139,7 +145,9 @@ def test_a_slow_receiver_delays_nobody_and_what_has_no_room_is_counted(receiver:
         assert running.count("dropped") >= 489
         assert running.count("sent") == 0
         receiver.open_door.set()
-        wait_until("the rest has arrived", lambda: running.count("sent") + running.count("dropped") == 500)
+        wait_until(
+            "the rest has arrived", lambda: running.count("sent") + running.count("dropped") == 500
+        )
     assert running.count("failed") == 0
 
 
@@ -183,7 +191,9 @@ def test_a_receiver_that_never_answers_is_left_after_a_time_out(
         wait_until("it is given up", lambda: running.count("failed") == 1)
 
 
-def test_a_connection_that_the_receiver_closed_is_opened_again_without_a_loss(receiver: Receiver) -> None:
+def test_a_connection_that_the_receiver_closed_is_opened_again_without_a_loss(
+    receiver: Receiver,
+) -> None:
     receiver.hangs_up = True
     with started(receiver.url) as running:
         for number in range(5):
@@ -200,7 +210,11 @@ def test_a_large_request_is_cut_and_huge_texts_fill_no_memory(
         running.take([["x", 1.0]] * 1000, [1] * 1000, None)
         running.take([["x" * 20_000, 1.0]], [1], None)
         wait_until("one is sent", lambda: running.count("sent") == 1)
-    assert len(receiver.events[0].data.rows) == len(receiver.events[0].data.predictions) == MAX_EVENT_ROWS
+    assert (
+        len(receiver.events[0].data.rows)
+        == len(receiver.events[0].data.predictions)
+        == MAX_EVENT_ROWS
+    )
     assert running.count("dropped") == 1
 
 
@@ -242,7 +256,11 @@ def test_a_predictor_whose_receiver_never_answers_answers_as_ever(
     receiver.open_door.clear()
     row = artifact.manifest.examples.rows[0]
     with predictor(
-        artifact.path, SAMPLE_URL=receiver.url, SAMPLE_SHARE="1", SAMPLE_QUEUE="5", DRAIN_SECONDS="0"
+        artifact.path,
+        SAMPLE_URL=receiver.url,
+        SAMPLE_SHARE="1",
+        SAMPLE_QUEUE="5",
+        DRAIN_SECONDS="0",
     ) as running:
         running.wait_ready()
         assert {ask(running, row, str(number)) for number in range(50)} == {200}

@@ -39,7 +39,14 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, Examples, Feature, ModelFile, Output
+from modelrelease_contract import (
+    MANIFEST_NAME,
+    ArtifactManifest,
+    Examples,
+    Feature,
+    ModelFile,
+    Output,
+)
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_serving.artifact import read_manifest
 from modelrelease_serving.errors import RefusedError
@@ -62,7 +69,9 @@ TABLE = pd.DataFrame(
 TABLE.loc[1, "size"] = np.nan
 TABLE.loc[2, "color"] = TABLE.loc[3, "shape"] = None
 LABELS = (
-    (TABLE["color"].isna() | (TABLE["size"].fillna(2) > 0)) ^ TABLE["flag"] ^ (TABLE["shape"] == "flat")
+    (TABLE["color"].isna() | (TABLE["size"].fillna(2) > 0))
+    ^ TABLE["flag"]
+    ^ (TABLE["shape"] == "flat")
 ).astype(int)
 TEXTS = ["good and cheap", "bad", "cheap", "good", "bad and dear", "dear"] * 5
 TONES = [1, 0, 1, 1, 0, 0] * 5
@@ -104,7 +113,9 @@ def of_columns(encoder: Any, *, by: Any = ("color", "shape")) -> Any:
 
 
 MIXED: list[Any] = [
-    pytest.param(lambda: of_columns(OneHotEncoder(handle_unknown="ignore")), id="one-hot, ignoring"),
+    pytest.param(
+        lambda: of_columns(OneHotEncoder(handle_unknown="ignore")), id="one-hot, ignoring"
+    ),
     pytest.param(lambda: of_columns(OneHotEncoder(sparse_output=False)), id="one-hot"),
     pytest.param(lambda: of_columns(OrdinalEncoder()), id="ordinal"),
     pytest.param(
@@ -132,13 +143,18 @@ MIXED: list[Any] = [
         id="with an indicator",
     ),
     pytest.param(
-        lambda: of_columns(OneHotEncoder(), by=make_column_selector(dtype_include=["str", "object"])),
+        lambda: of_columns(
+            OneHotEncoder(), by=make_column_selector(dtype_include=["str", "object"])
+        ),
         id="selected by type",
     ),
     pytest.param(lambda: of_columns(OneHotEncoder(), by=[1, 3]), id="by position"),
-    pytest.param(lambda: of_columns(OneHotEncoder(), by=slice("color", "shape")), id="by a slice of names"),
     pytest.param(
-        lambda: of_columns(OneHotEncoder(sparse_output=False)).set_output(transform="pandas"), id="as pandas"
+        lambda: of_columns(OneHotEncoder(), by=slice("color", "shape")), id="by a slice of names"
+    ),
+    pytest.param(
+        lambda: of_columns(OneHotEncoder(sparse_output=False)).set_output(transform="pandas"),
+        id="as pandas",
     ),
     pytest.param(
         lambda: make_pipeline(
@@ -161,7 +177,9 @@ MIXED: list[Any] = [
         ),
         id="searched",
     ),
-    pytest.param(lambda: CalibratedClassifierCV(of_columns(OneHotEncoder()), cv=2), id="calibrated"),
+    pytest.param(
+        lambda: CalibratedClassifierCV(of_columns(OneHotEncoder()), cv=2), id="calibrated"
+    ),
     pytest.param(
         lambda: VotingClassifier(
             [("a", of_columns(OneHotEncoder())), ("b", of_columns(OrdinalEncoder()))], voting="soft"
@@ -183,8 +201,12 @@ def test_null_and_names_mean_what_the_table_meant(make: Callable[[], Any], tmp_p
 
 
 def test_categories_of_a_table_need_no_table(tmp_path: Path) -> None:
-    table = TABLE.assign(color=TABLE["color"].astype("category"), shape=TABLE["shape"].astype("category"))
-    fitted = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=20).fit(table, LABELS)
+    table = TABLE.assign(
+        color=TABLE["color"].astype("category"), shape=TABLE["shape"].astype("category")
+    )
+    fitted = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=20).fit(
+        table, LABELS
+    )
     model = by_mlflow(tmp_path, fitted, input_example=TABLE[:8])
     assert asked(model, rows_of(TABLE)) == fitted.predict(table).tolist()
 
@@ -205,7 +227,9 @@ def manifest_for(fitted: Any, folder: Path, features: Sequence[Feature], **chang
     joblib.dump(fitted, path)
     content = path.read_bytes()
     file = ModelFile(path=path.name, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-    manifest = ArtifactManifest(name="m", version="1", features=tuple(features), files=(file,), **changes)
+    manifest = ArtifactManifest(
+        name="m", version="1", features=tuple(features), files=(file,), **changes
+    )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
     return Model.open(folder, rules=Rules(allow_unpinned=True))
 
@@ -224,9 +248,13 @@ TEXT = Feature(name="c", kind=FeatureKind.CATEGORICAL, nullable=True)
     ],
     ids=["one-hot", "ordinal", "a function"],
 )
-def test_models_fitted_to_none_get_none(make: Callable[[], Any], missing: Any, tmp_path: Path) -> None:
+def test_models_fitted_to_none_get_none(
+    make: Callable[[], Any], missing: Any, tmp_path: Path
+) -> None:
     values = np.array([["a"], ["b"], [missing]] * 20, dtype=object)
-    fitted = make_pipeline(make(), DecisionTreeClassifier(random_state=0)).fit(values, [0, 1, 2] * 20)
+    fitted = make_pipeline(make(), DecisionTreeClassifier(random_state=0)).fit(
+        values, [0, 1, 2] * 20
+    )
     recorded = tuple(fitted.predict(values[:3]).tolist())
     examples = Examples(rows=(("a",), ("b",), (None,)), predictions=recorded)
     model = manifest_for(fitted, tmp_path, [TEXT], examples=examples)
@@ -249,7 +277,9 @@ VECTORIZERS: list[Any] = [
     ),
     pytest.param(
         lambda: GridSearchCV(
-            make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 10]}, cv=2
+            make_pipeline(TfidfVectorizer(), LogisticRegression()),
+            {"logisticregression__C": [1, 10]},
+            cv=2,
         ),
         id="searched",
     ),
@@ -267,7 +297,9 @@ def test_a_vectorizer_gets_texts(make: Callable[[], Any], tmp_path: Path) -> Non
 def test_a_vectorizer_of_one_column_gets_its_texts(tmp_path: Path) -> None:
     table = pd.DataFrame({"price": RANDOM.normal(size=30), "text": TEXTS})
     fitted = make_pipeline(
-        ColumnTransformer([("text", TfidfVectorizer(), "text"), ("price", StandardScaler(), ["price"])]),
+        ColumnTransformer(
+            [("text", TfidfVectorizer(), "text"), ("price", StandardScaler(), ["price"])]
+        ),
         LogisticRegression(),
     ).fit(table, TONES)
     model = by_mlflow(tmp_path, fitted, input_example=table[:3])
@@ -302,12 +334,16 @@ LINE = np.linspace(-5, 5, 60)[:, None]
     ("fitted", "rows"),
     [
         pytest.param(
-            GradientBoostingRegressor(n_estimators=1, init=LinearRegression()).fit(LINE, 3 * LINE[:, 0] + 1),
+            GradientBoostingRegressor(n_estimators=1, init=LinearRegression()).fit(
+                LINE, 3 * LINE[:, 0] + 1
+            ),
             [[9.0], [-2.5]],
             id="a line",
         ),
         pytest.param(
-            GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()).fit(LINE, LINE[:, 0] > 0),
+            GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()).fit(
+                LINE, LINE[:, 0] > 0
+            ),
             [[0.3], [-2.5], [4.0]],
             id="classes",
         ),
@@ -340,15 +376,21 @@ def test_a_wrong_fast_form_is_found_out_without_examples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelrelease_serving.compiled._starts_alike", lambda _: True)
-    fitted = GradientBoostingRegressor(n_estimators=1, init=LinearRegression()).fit(LINE, 3 * LINE[:, 0] + 1)
+    fitted = GradientBoostingRegressor(n_estimators=1, init=LinearRegression()).fit(
+        LINE, 3 * LINE[:, 0] + 1
+    )
     assert folder_of(tmp_path, fitted, LINE).estimator.form == "scikit-learn"
 
 
 def test_rows_that_mix_share_no_call_without_examples(tmp_path: Path) -> None:
     rows = RANDOM.normal(size=(60, 2))
-    mixing = make_pipeline(FunctionTransformer(scale), LogisticRegression()).fit(rows, rows[:, 0] > 0)
+    mixing = make_pipeline(FunctionTransformer(scale), LogisticRegression()).fit(
+        rows, rows[:, 0] > 0
+    )
     assert folder_of(tmp_path / "a", mixing, rows).mixes_rows
-    plain = make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()).fit(rows, rows[:, 0] > 0)
+    plain = make_pipeline(FunctionTransformer(np.tanh), LogisticRegression()).fit(
+        rows, rows[:, 0] > 0
+    )
     assert not folder_of(tmp_path / "b", plain, rows).mixes_rows
 
 
@@ -385,7 +427,12 @@ def test_a_boolean_takes_true_and_no_other_number(tmp_path: Path) -> None:
     fitted = DecisionTreeClassifier().fit(table, table["flag"])
     model = by_mlflow(tmp_path, fitted, input_example=table[:4])
     decoder = Decoder(model.manifest.features)
-    assert asked(model, [[True, 0.5], [False, 0.5], [1, 0.5], [0, 0.5]]) == [True, False, True, False]
+    assert asked(model, [[True, 0.5], [False, 0.5], [1, 0.5], [0, 0.5]]) == [
+        True,
+        False,
+        True,
+        False,
+    ]
     for wrong in ("7", '"true"', "0.5", "null", "{}", "2e400"):
         with pytest.raises(BadRequestError, match="feature flag must be true or false") as raised:
             decoder.decode(b'{"features": [%s, 0.5]}' % wrong.encode())
@@ -408,14 +455,18 @@ def test_answers_in_a_table_of_one_column_are_its_values(tmp_path: Path) -> None
     ("fitted", "words"),
     [
         pytest.param(
-            RandomForestRegressor(2).fit(LINE, np.c_[LINE, LINE]), "answers with 2 values a row", id="two"
+            RandomForestRegressor(2).fit(LINE, np.c_[LINE, LINE]),
+            "answers with 2 values a row",
+            id="two",
         ),
         pytest.param(
             MultiOutputClassifier(LogisticRegression()).fit(LINE, np.c_[LINE > 0, LINE > 1]),
             "answers with 2 values a row",
             id="two classes",
         ),
-        pytest.param(StandardScaler().fit(LINE), "StandardScaler, which has no predict", id="a transformer"),
+        pytest.param(
+            StandardScaler().fit(LINE), "StandardScaler, which has no predict", id="a transformer"
+        ),
         pytest.param({"a": 1}, "holds a dict, which has no predict", id="a dict"),
         pytest.param(None, "holds a NoneType, which has no predict", id="nothing"),
         pytest.param(LogisticRegression, "cannot be served|fails on its example", id="a type"),
@@ -441,7 +492,9 @@ def test_recorded_answers_of_several_values_are_refused_in_words(tmp_path: Path)
     (model.folder / MANIFEST_NAME).write_text(
         text.replace('"predictions":[1.0]', '"predictions":[[1.0,2.0]]')
     )
-    with pytest.raises(RefusedError, match="prediction 0 has 2 values: a model answers one number or class"):
+    with pytest.raises(
+        RefusedError, match="prediction 0 has 2 values: a model answers one number or class"
+    ):
         Model.open(tmp_path)
 
 
@@ -479,7 +532,8 @@ HOSTILE: list[Any] = [
     ),
     pytest.param(
         "flavors: {sklearn: {pickled_model: m}}\nsignature: "
-        '{inputs: \'[{"type": "tensor", "tensor-spec": {"dtype": "int8", "shape": [-1, 100000000000]}}]\'}',
+        '{inputs: \'[{"type": "tensor", "tensor-spec": {"dtype": "int8", "shape": [-1, '
+        "100000000000]}}]'}",
         id="a hundred billion inputs",
     ),
 ]
@@ -489,7 +543,9 @@ HOSTILE: list[Any] = [
 def test_a_hostile_description_is_refused_in_a_short_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(text)
     (tmp_path / "m").write_bytes(b"")
-    with pytest.raises(RefusedError, match="describes no model that this predictor can use") as raised:
+    with pytest.raises(
+        RefusedError, match="describes no model that this predictor can use"
+    ) as raised:
         read_manifest(tmp_path, sha256=None)
     assert len(str(raised.value)) < 1000
 
@@ -497,9 +553,12 @@ def test_a_hostile_description_is_refused_in_a_short_sentence(text: str, tmp_pat
 @pytest.mark.parametrize("name", ["flavors", "signature", "model_id", "saved_input_example_info"])
 def test_aliases_are_never_spelled_out(name: str, tmp_path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(
-        f"{n}: &{n} [{', '.join(['*' + p] * 9)}]\n" for p, n in zip("abcdefghij", "bcdefghijk", strict=True)
+        f"{n}: &{n} [{', '.join(['*' + p] * 9)}]\n"
+        for p, n in zip("abcdefghij", "bcdefghijk", strict=True)
     )
-    good = "flavors: {sklearn: {pickled_model: m, sklearn_version: *k}}\nsignature: {inputs: '[]'}\n"
+    good = (
+        "flavors: {sklearn: {pickled_model: m, sklearn_version: *k}}\nsignature: {inputs: '[]'}\n"
+    )
     (tmp_path / "MLmodel").write_text(bomb + good + f"{name}: *k\n")
     (tmp_path / "m").write_bytes(b"")
     with pytest.raises(RefusedError) as raised:

@@ -17,12 +17,16 @@ from modelrelease_serving.threads import pin, share
         pytest.param("nonsense", 1, id="what is no limit"),
     ],
 )
-def test_the_limit_of_version_2_is_the_number_of_threads(tmp_path: Path, limit: str, threads: int) -> None:
+def test_the_limit_of_version_2_is_the_number_of_threads(
+    tmp_path: Path, limit: str, threads: int
+) -> None:
     (tmp_path / "cpu.max").write_text(f"{limit}\n")
     assert share(tmp_path) == threads
 
 
-@pytest.mark.parametrize(("quota", "threads"), [("200000", 2), ("-1", 1)], ids=["two CPUs", "no limit"])
+@pytest.mark.parametrize(
+    ("quota", "threads"), [("200000", 2), ("-1", 1)], ids=["two CPUs", "no limit"]
+)
 def test_the_limit_of_version_1_is_read_too(tmp_path: Path, quota: str, threads: int) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text(f"{quota}\n")

@@ -15,7 +15,9 @@ def revisions(*names: str) -> Revisions:
 
 
 @asynccontextmanager
-async def asking(url: str, *, timeout_seconds: float = 5.0, **parts: Any) -> AsyncIterator[PrometheusSource]:
+async def asking(
+    url: str, *, timeout_seconds: float = 5.0, **parts: Any
+) -> AsyncIterator[PrometheusSource]:
     """Yield a source of metrics at an address."""
     source = PrometheusSource(url, timeout_seconds=timeout_seconds, **parts)
     try:

@@ -19,7 +19,12 @@ class Question:
 
     def about(self, namespace: str, release: str, *, window: str = "1m", rate: str = "30s") -> str:
         """Return the expression as Grafana would send it."""
-        values = {"namespace": namespace, "release": release, "window": window, "__rate_interval": rate}
+        values = {
+            "namespace": namespace,
+            "release": release,
+            "window": window,
+            "__rate_interval": rate,
+        }
         return re.sub(r"\$(\w+)", lambda found: values[found[1]], self.expr)
 
 
@@ -45,7 +50,9 @@ def questions() -> list[Question]:
         for target in panel["targets"]
     ]
     found += [
-        Question(where=f"annotation {each['name']}", expr=each["expr"], legend=named(each["titleFormat"]))
+        Question(
+            where=f"annotation {each['name']}", expr=each["expr"], legend=named(each["titleFormat"])
+        )
         for each in board["annotations"]["list"]
     ]
     for each in board["templating"]["list"]:
@@ -53,7 +60,9 @@ def questions() -> list[Question]:
             expr, _, label = (
                 each["definition"].removeprefix("label_values(").removesuffix(")").rpartition(", ")
             )
-            found.append(Question(where=f"variable {each['name']}", expr=expr, legend=frozenset({label})))
+            found.append(
+                Question(where=f"variable {each['name']}", expr=expr, legend=frozenset({label}))
+            )
     return found
 
 

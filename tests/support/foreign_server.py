@@ -19,9 +19,15 @@ FOREIGN = ServingRuntime(
     args=("--model={directory}", "--name={release}", "--version={version}"),
     env=(("MODEL_REVISION", "{revision}"),),
     port=9000,
-    startup=HttpProbe(path="/v2/health/live", period_seconds=1, failure_threshold=600, timeout_seconds=2),
-    readiness=HttpProbe(path="/v2/health/ready", period_seconds=2, failure_threshold=3, timeout_seconds=2),
-    liveness=HttpProbe(path="/v2/health/live", period_seconds=10, failure_threshold=6, timeout_seconds=5),
+    startup=HttpProbe(
+        path="/v2/health/live", period_seconds=1, failure_threshold=600, timeout_seconds=2
+    ),
+    readiness=HttpProbe(
+        path="/v2/health/ready", period_seconds=2, failure_threshold=3, timeout_seconds=2
+    ),
+    liveness=HttpProbe(
+        path="/v2/health/live", period_seconds=10, failure_threshold=6, timeout_seconds=5
+    ),
     metrics=ServerMetrics(
         path="/v2/metrics",
         requests_total="foreign_requests_total",

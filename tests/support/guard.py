@@ -1,4 +1,5 @@
-"""A reverse proxy that passes a request on only when it carries a bearer token. Runs in a pod, on port 8080.
+"""A reverse proxy that passes a request on only when it carries a bearer token. Runs in a pod, on
+port 8080.
 
 python guard.py TOKEN UPSTREAM
 """
@@ -17,11 +18,16 @@ async def guarded(request: web.Request) -> web.Response:
     """Pass on what carries the token."""
     if request.headers.get("Authorization") != f"Bearer {sys.argv[1]}":
         return web.Response(status=401, text="who are you?")
-    passed = {name: text for name, text in request.headers.items() if name in ("Content-Type", "Accept")}
+    passed = {
+        name: text for name, text in request.headers.items() if name in ("Content-Type", "Accept")
+    }
     async with (
         ClientSession() as session,
         session.request(
-            request.method, f"{sys.argv[2]}{request.path_qs}", data=await request.read(), headers=passed
+            request.method,
+            f"{sys.argv[2]}{request.path_qs}",
+            data=await request.read(),
+            headers=passed,
         ) as answer,
     ):
         return web.Response(

@@ -1,4 +1,6 @@
-"""A real MLflow server on this machine: SQLite, artifacts through its proxy, as operators meet it."""
+"""A real MLflow server on this machine:
+SQLite, artifacts through its proxy, as operators meet it.
+"""
 
 import os
 import signal
@@ -28,17 +30,35 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
+    command += [
+        "--workers",
+        "1",
+        "--serve-artifacts",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    # The background jobs of MLflow (traces, gateways) are several more processes that nobody asks here.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # The background jobs of MLflow (traces, gateways) are several more processes that nobody asks
+    # here.
+    env = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until("MLflow to answer", lambda: _answers(url, server, folder), bool, within=START_SECONDS)
+        wait_until(
+            "MLflow to answer", lambda: _answers(url, server, folder), bool, within=START_SECONDS
+        )
         yield url
     finally:
         # The whole group: uvicorn's workers are children of the server's process.

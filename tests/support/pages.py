@@ -20,7 +20,9 @@ class PageSource:
 
     async def read_counters(self, of: Revisions, *, predictions: bool, probes: bool) -> Metrics:
         return tuple(
-            Counter(revision=revision, pod=f"{revision}-a", code="200", value=7, at=100.0, started=40.0)
+            Counter(
+                revision=revision, pod=f"{revision}-a", code="200", value=7, at=100.0, started=40.0
+            )
             for revision in of.metrics
         )
 
@@ -31,7 +33,9 @@ class PageSource:
     async def read_bins(self, of: Revisions) -> Bins:
         return ()
 
-    async def explain_missing(self, of: Revisions, *, revision: str, pods: Collection[str]) -> str | None:
+    async def explain_missing(
+        self, of: Revisions, *, revision: str, pods: Collection[str]
+    ) -> str | None:
         return f"{', '.join(sorted(pods))} shows no page"
 
     async def close(self) -> None:

@@ -77,7 +77,9 @@ class Predictor:
 
 @contextmanager
 def predictor(artifact: Path, **environment: str) -> Iterator[Predictor]:
-    """Run `python -m modelrelease_serving` on `artifact`, pinned; kill it at the end if it still runs."""
+    """Run `python -m modelrelease_serving` on `artifact`, pinned;
+    kill it at the end if it still runs.
+    """
     digest = manifest_digest((artifact / MANIFEST_NAME).read_bytes())
     with process(**{"MODEL_PATH": str(artifact), "MODEL_SHA256": digest, **environment}) as running:
         yield running
@@ -85,9 +87,13 @@ def predictor(artifact: Path, **environment: str) -> Iterator[Predictor]:
 
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[Predictor]:
-    """Run `python -m modelrelease_serving` on any free port; kill it at the end if it still runs."""
+    """Run `python -m modelrelease_serving` on any free port;
+    kill it at the end if it still runs.
+    """
     clean = {
-        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}
     }
     child = subprocess.Popen(
         [sys.executable, "-m", "modelrelease_serving", *arguments],

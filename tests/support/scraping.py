@@ -1,7 +1,8 @@
-"""A world whose Prometheus scrapes as the world's do: each pod at a moment of its own, seldom, and late.
+"""A world whose Prometheus scrapes as the world's do: each pod at a moment of its own, seldom, and
+late.
 
-One or two servers stand behind one Service, and any look may be answered by either. Samples carry their
-own times and the starts of their processes, as the query of the operator brings them.
+One or two servers stand behind one Service, and any look may be answered by either. Samples carry
+their own times and the starts of their processes, as the query of the operator brings them.
 """
 
 from dataclasses import dataclass, field

@@ -35,7 +35,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: Sente
     monkeypatch.setenv(MODEL_VARIABLE, MODEL)
     monkeypatch.setenv("ALERT_STATE", str(tmp_path / "alerts.json"))
     monkeypatch.delenv("SLACK_WEBHOOK_URL", raising=False)
-    # Loading takes seconds, and is the same for every test of this module but one, which is a process.
+    # Loading takes seconds, and is the same for every test of this module but one, which is a
+    # process.
     monkeypatch.setattr(command, "SentenceEncoder", lambda name: encoder)
 
 
@@ -69,7 +70,9 @@ def webhook(status: int = 200) -> Iterator[tuple[str, list[Any]]]:
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Run the command with JSON output; return its exit code, its answer and what it said to people."""
+    """Run the command with JSON output;
+    return its exit code, its answer and what it said to people.
+    """
     code = command.main([*arguments, "--format", "json"])
     said = capsys.readouterr()
     return code, json.loads(said.out) if said.out else {}, said.err
@@ -96,7 +99,8 @@ def test_the_lines_of_the_help_work_as_processes_in_both_spellings(tmp_path: Pat
     assert "150 of 150 texts" in made.stdout
     with webhook() as (url, told):
         checked = run(
-            "check", "--baseline", "baseline.npz", "--input_texts", "new.txt", "--threshold", "0.12",
+            "check", "--baseline", "baseline.npz", "--input_texts", "new.txt", "--threshold",
+            "0.12",
             "--slack_webhook", url, "--wandb_project", "drift",
         )  # fmt: skip
     assert checked.returncode == 1, checked.stderr
@@ -135,7 +139,15 @@ def test_an_alert_is_sent_once_for_the_same_news(
 ) -> None:
     batch = written(tmp_path / "new.txt", mixed(200, seed=2, share=0.5))
     with webhook() as (url, told):
-        line = ["check", "--baseline", str(saved), "--input-texts", str(batch), "--slack-webhook", url]
+        line = [
+            "check",
+            "--baseline",
+            str(saved),
+            "--input-texts",
+            str(batch),
+            "--slack-webhook",
+            url,
+        ]
         assert [answer(capsys, *line)[0] for _ in range(2)] == [1, 1]
     assert len(told) == 1
 
@@ -145,7 +157,15 @@ def test_a_webhook_that_fails_is_said_and_changes_no_exit_code(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
 ) -> None:
     batch = written(tmp_path / "new.txt", mixed(200, seed=2, share=share))
-    line = ["check", "--baseline", str(saved), "--input-texts", str(batch), "--slack-webhook", "nonsense"]
+    line = [
+        "check",
+        "--baseline",
+        str(saved),
+        "--input-texts",
+        str(batch),
+        "--slack-webhook",
+        "nonsense",
+    ]
     code, found, said = answer(capsys, *line)
     assert code == (1 if share else 0)
     assert bool(found["problems"]) is bool(share)
@@ -161,11 +181,15 @@ def test_texts_come_from_every_kind_of_file(encoder: SentenceEncoder, tmp_path: 
         tmp_path / "a.parquet",
     ]
     files[1].write_text("id,text\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(texts)))
-    files[2].write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts)))
+    files[2].write_text(
+        "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts))
+    )
     pyarrow.parquet.write_table(pa.table({"id": list(range(120)), "text": texts}), files[3])
     for file in files:
         target = tmp_path / f"{file.suffix[1:]}.npz"
-        assert command.main(["baseline", "--input-file", str(file), "--output-file", str(target)]) == 0
+        assert (
+            command.main(["baseline", "--input-file", str(file), "--output-file", str(target)]) == 0
+        )
     vectors = [load(tmp_path / f"{file.suffix[1:]}.npz").reference.vectors for file in files]
     assert all(np.array_equal(vectors[0], each) for each in vectors[1:])
 
@@ -206,7 +230,14 @@ def test_a_file_that_cannot_be_used_ends_with_2_and_one_sentence(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     target = tmp_path / "baseline.npz"
-    line = ["baseline", "--input-file", str(tmp_path / name), "--output-file", str(target), *options]
+    line = [
+        "baseline",
+        "--input-file",
+        str(tmp_path / name),
+        "--output-file",
+        str(target),
+        *options,
+    ]
     assert command.main(line) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert sentence in said
@@ -232,7 +263,8 @@ class Other:
     ("dimension", "fault"), [(768, "gives 768 dimensions"), (384, "gives another direction")]
 )
 def test_a_baseline_of_another_encoder_is_refused(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     dimension: int, fault: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(command, "SentenceEncoder", lambda name: Other(dimension))
@@ -249,7 +281,12 @@ def test_a_baseline_that_would_run_code_is_refused(
     arrays: dict[str, Any] = {name: np.zeros((1, 1)) for name in ("probe", "vectors", "clusters")}
     np.savez(tmp_path / "evil.npz", about=np.array([{"a": 1}], dtype=object), **arrays)
     batch = written(tmp_path / "new.txt", bank(60, seed=1))
-    assert command.main(["check", "--baseline", str(tmp_path / "evil.npz"), "--input-texts", str(batch)]) == 2
+    assert (
+        command.main(
+            ["check", "--baseline", str(tmp_path / "evil.npz"), "--input-texts", str(batch)]
+        )
+        == 2
+    )
     assert "is no text baseline" in capsys.readouterr().err
 
 
@@ -268,7 +305,13 @@ def test_a_disk_that_refuses_leaves_no_half_baseline(
     encoder: SentenceEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = written(tmp_path / "texts.txt", bank(120, seed=3))
-    line = ["baseline", "--input-file", str(texts), "--output-file", str(tmp_path / "no" / "baseline.npz")]
+    line = [
+        "baseline",
+        "--input-file",
+        str(texts),
+        "--output-file",
+        str(tmp_path / "no" / "baseline.npz"),
+    ]
     assert command.main(line) == 2
     assert "cannot write" in capsys.readouterr().err
 

@@ -19,7 +19,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.dummy import DummyClassifier
 
-from modelrelease_contract import ArtifactManifest, Examples, Feature, ModelFile, Output, manifest_digest
+from modelrelease_contract import (
+    ArtifactManifest,
+    Examples,
+    Feature,
+    ModelFile,
+    Output,
+    manifest_digest,
+)
 from modelrelease_contract.artifact import FeatureKind
 from modelrelease_contract.events import BATCH, STRUCTURED
 from modelrelease_training.drift.baseline import TextBaseline, save
@@ -48,11 +55,16 @@ class Service:
         )
         return int(found[0].rsplit(":", 1)[1])
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, str]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(
-                method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+                method,
+                path,
+                body,
+                {name.replace("_", "-"): value for name, value in headers.items()},
             )
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -119,7 +131,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A model that takes a text and a number, and its digest."""
     folder = tmp_path_factory.mktemp("artifact")
     rows = [["How do I block my card?", 1.0], ["Can I raise my limit?", 2.0]]
-    joblib.dump(DummyClassifier(strategy="constant", constant=1).fit(rows, [0, 1]), folder / "model.joblib")
+    joblib.dump(
+        DummyClassifier(strategy="constant", constant=1).fit(rows, [0, 1]), folder / "model.joblib"
+    )
     content = (folder / "model.joblib").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     manifest = ArtifactManifest(
@@ -142,7 +156,8 @@ def event(texts: list[str], *, revision: str = "abc", **changes: Any) -> dict[st
         "predictions": [1.0] * len(texts),
     }
     return {
-        "specversion": "1.0", "id": "1", "source": "/tests", "type": "dev.modelrelease.prediction.sampled",
+        "specversion": "1.0", "id": "1", "source": "/tests",
+        "type": "dev.modelrelease.prediction.sampled",
         "release": "qna", "revision": revision, "modelversion": "7", "data": data, **changes,
     }  # fmt: skip
 
@@ -152,7 +167,8 @@ def test_what_a_predictor_samples_shows_as_drift_when_its_texts_change_topic(
 ) -> None:
     folder, digest = artifact
     environment = {
-        "SAMPLE_URL": f"http://127.0.0.1:{running.port}/events", "SAMPLE_SHARE": "1", "SAMPLE_QUEUE": "1000",
+        "SAMPLE_URL": f"http://127.0.0.1:{running.port}/events", "SAMPLE_SHARE": "1",
+        "SAMPLE_QUEUE": "1000",
         "MODELRELEASE_RELEASE": "qna", "MODELRELEASE_REVISION": "e2e", "MODEL_SHA256": digest,
     }  # fmt: skip
     who = {"release": "qna", "revision": "e2e"}
@@ -172,19 +188,26 @@ def test_what_a_predictor_samples_shows_as_drift_when_its_texts_change_topic(
 
         asked(bank(100, seed=31))
         wait_until(
-            "a window is complete", lambda: running.value("text_drift_windows_total", **who), within=120
+            "a window is complete",
+            lambda: running.value("text_drift_windows_total", **who),
+            within=120,
         )
         assert running.value("text_drifted", **who) == 0
         asked(mixed(100, 32, share=0.5))
         wait_until("drift shows", lambda: running.value("text_drifted", **who) == 1, within=120)
-    score, limit = running.value("text_drift_score", **who), running.value("text_drift_limit", **who)
+    score, limit = (
+        running.value("text_drift_score", **who),
+        running.value("text_drift_limit", **who),
+    )
     assert score is not None
     assert limit is not None
     assert score > limit
     assert (running.value("text_drift_p_value", **who) or 0) <= 0.001
     assert running.value("text_drift_texts_total", **who) == 200
     assert running.value("feature_bin_total", **who, feature="text:script", bin="0") == 200
-    assert (running.value("feature_baseline_rows", **who, feature="text:script", bin="0") or 0) == 300
+    assert (
+        running.value("feature_baseline_rows", **who, feature="text:script", bin="0") or 0
+    ) == 300
     assert any("found by text:centroid" in line for line in running.lines)
 
 
@@ -196,8 +219,13 @@ def test_events_come_in_every_mode_of_cloud_events(running: Service) -> None:
     whole = event(texts[:1], revision="modes")
     data = json.dumps(whole.pop("data")).encode()
     attributes = {f"ce_{name}": value for name, value in whole.items()}
-    assert running.ask("POST", "/events", data, Content_Type="application/json", **attributes)[0] == 202
-    wait_until("all are counted", lambda: running.value("text_drift_texts_total", **who) == 4, within=60)
+    assert (
+        running.ask("POST", "/events", data, Content_Type="application/json", **attributes)[0]
+        == 202
+    )
+    wait_until(
+        "all are counted", lambda: running.value("text_drift_texts_total", **who) == 4, within=60
+    )
 
 
 BAD: list[tuple[Any, str, int, str]] = [
@@ -213,12 +241,24 @@ BAD: list[tuple[Any, str, int, str]] = [
         422,
         "every row must hold 2",
     ),
-    (event(["x"], data={"features": ["a"], "rows": [[1.0]]}), STRUCTURED, 422, "one feature must hold texts"),
-    (event(["x"], data={"features": ["a", "b"], "rows": [["x", "y"]]}), STRUCTURED, 422, "set TEXT_FEATURE"),
+    (
+        event(["x"], data={"features": ["a"], "rows": [[1.0]]}),
+        STRUCTURED,
+        422,
+        "one feature must hold texts",
+    ),
+    (
+        event(["x"], data={"features": ["a", "b"], "rows": [["x", "y"]]}),
+        STRUCTURED,
+        422,
+        "set TEXT_FEATURE",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("document", "media_type", "status", "sentence"), BAD, ids=[it[3] for it in BAD])
+@pytest.mark.parametrize(
+    ("document", "media_type", "status", "sentence"), BAD, ids=[it[3] for it in BAD]
+)
 def test_an_event_that_cannot_be_used_is_refused_with_its_fault(
     running: Service, document: Any, media_type: str, status: int, sentence: str
 ) -> None:
@@ -257,7 +297,10 @@ def test_it_leaves_when_told(baseline: Path) -> None:
         ({"TEXT_BASELINE": ""}, "TEXT_BASELINE must be set"),
         ({"TEXT_BASELINE": "nowhere.npz"}, "there is no baseline nowhere.npz"),
         ({"EMB_MODEL": "./nowhere"}, "cannot be loaded"),
-        ({"TEXT_WINDOW_TEXTS": "10", "TEXT_WINDOW_MINIMUM": "20"}, "TEXT_WINDOW_MINIMUM=20 is above"),
+        (
+            {"TEXT_WINDOW_TEXTS": "10", "TEXT_WINDOW_MINIMUM": "20"},
+            "TEXT_WINDOW_MINIMUM=20 is above",
+        ),
     ],
 )
 def test_a_service_that_can_never_work_ends_with_2_and_one_sentence(

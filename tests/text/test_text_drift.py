@@ -77,7 +77,9 @@ def test_one_text_in_twenty_in_another_script_is_found_by_its_script(judge: Judg
     assert not found.centroid.drifted
 
 
-def test_a_small_batch_is_far_from_the_baseline_by_chance_alone_and_that_is_said(judge: Judge) -> None:
+def test_a_small_batch_is_far_from_the_baseline_by_chance_alone_and_that_is_said(
+    judge: Judge,
+) -> None:
     small, large = judge(bank(10, seed=8)), judge(bank(400, seed=8))
     assert not small.calibrated
     assert small.centroid.expected > 10 * large.centroid.expected
@@ -113,7 +115,9 @@ def test_the_p_value_is_uniform_without_drift() -> None:
     for _ in range(300):
         rows = (chance.normal(size=(150, 8)) + 1).astype(np.float32)
         values.append(
-            centroid_test(rows[:100], rows[100:], tail=0.02, seed=int(chance.integers(10**6))).p_value
+            centroid_test(
+                rows[:100], rows[100:], tail=0.02, seed=int(chance.integers(10**6))
+            ).p_value
         )
     assert np.mean(np.array(values) <= 0.1) == pytest.approx(0.1, abs=0.05)
     assert np.mean(values) == pytest.approx(0.5, abs=0.05)

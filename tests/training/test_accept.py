@@ -17,7 +17,9 @@ VALUE["accuracy"] = lambda labels, answers: accuracy_score(labels, answers > 0.5
 
 
 def world(seed: int, rows: int = 1000, noise: float = 0.3) -> tuple[Labels, Floats, Floats]:
-    """Return labels, and the answers of two equally good models whose mistakes have much in common."""
+    """Return labels, and the answers of two equally good models whose mistakes have much in
+    common.
+    """
     draw = np.random.default_rng(seed)
     logits = draw.normal(scale=2, size=rows)
     labels = (draw.random(rows) < 1 / (1 + np.exp(-logits))).astype(np.int64)
@@ -26,11 +28,15 @@ def world(seed: int, rows: int = 1000, noise: float = 0.3) -> tuple[Labels, Floa
 
 
 def bootstrap(labels: Labels, one: Floats, two: Floats, metric: str) -> float:
-    """Return the standard error of the gain by the paired bootstrap (Efron 1979): another way to the same."""
+    """Return the standard error of the gain by the paired bootstrap (Efron 1979):
+    another way to the same.
+    """
     draw, gains = np.random.default_rng(0), []
     for _ in range(600):
         which = draw.integers(0, len(labels), len(labels))
-        gains.append(VALUE[metric](labels[which], two[which]) - VALUE[metric](labels[which], one[which]))
+        gains.append(
+            VALUE[metric](labels[which], two[which]) - VALUE[metric](labels[which], one[which])
+        )
     return float(np.std(gains))
 
 
@@ -48,7 +54,8 @@ def test_the_values_are_those_of_scikit_learn(metric: Metric) -> None:
 def test_the_interval_agrees_with_the_paired_bootstrap(metric: Metric) -> None:
     labels, one, two = world(2)
     low, high = accept(labels, one, two, Rule(metric=metric)).interval
-    # The correction for skewness moves both ends alike, so the width is that of the normal interval.
+    # The correction for skewness moves both ends alike, so the width is that of the normal
+    # interval.
     assert (high - low) / 2 / 1.96 == pytest.approx(bootstrap(labels, one, two, metric), rel=0.15)
 
 
@@ -61,8 +68,12 @@ def test_ties_count_half() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_model_that_is_worse_by_the_margin_is_accepted_as_seldom_as_promised(metric: Metric) -> None:
-    """At the edge of the rule: the true gain is -margin, so at most 2.5 % of all comparisons may accept."""
+def test_a_model_that_is_worse_by_the_margin_is_accepted_as_seldom_as_promised(
+    metric: Metric,
+) -> None:
+    """At the edge of the rule: the true gain is -margin,
+    so at most 2.5 % of all comparisons may accept.
+    """
     labels, one, _ = world(0, rows=200_000)
     draw = np.random.default_rng(5)
     worse = 1 / (1 + np.exp(-np.log(one / (1 - one)) - draw.normal(scale=1.5, size=len(one))))
@@ -98,7 +109,9 @@ def test_a_model_that_learned_the_opposite_is_refused_as_worse() -> None:
 
 def test_a_better_model_is_accepted_with_an_interval_above_nothing() -> None:
     labels, one, _ = world(6, noise=0)
-    blurred = 1 / (1 + np.exp(-np.log(one / (1 - one)) - np.random.default_rng(1).normal(scale=2, size=1000)))
+    blurred = 1 / (
+        1 + np.exp(-np.log(one / (1 - one)) - np.random.default_rng(1).normal(scale=2, size=1000))
+    )
     found = accept(labels, blurred, one, Rule(margin=0))
     assert found.accepted
     assert found.interval[0] > 0
@@ -141,10 +154,18 @@ def test_a_wrong_certainty_costs_much_and_not_everything() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param(lambda y, a, b: (y[:9], a, b), "9 labels need as many answers", id="other rows"),
-        pytest.param(lambda y, a, b: (y, a, np.full_like(b, np.nan)), "the challenger answered", id="NaN"),
-        pytest.param(lambda y, a, b: (y * 0, a, b), "1000 rows of label 0 and 0 of label 1", id="one label"),
-        pytest.param(lambda y, a, b: (y[:20], a[:20], b[:20]), "at least 30 rows of each", id="few rows"),
+        pytest.param(
+            lambda y, a, b: (y[:9], a, b), "9 labels need as many answers", id="other rows"
+        ),
+        pytest.param(
+            lambda y, a, b: (y, a, np.full_like(b, np.nan)), "the challenger answered", id="NaN"
+        ),
+        pytest.param(
+            lambda y, a, b: (y * 0, a, b), "1000 rows of label 0 and 0 of label 1", id="one label"
+        ),
+        pytest.param(
+            lambda y, a, b: (y[:20], a[:20], b[:20]), "at least 30 rows of each", id="few rows"
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_an_error_and_no_decision(change: Any, words: str) -> None:

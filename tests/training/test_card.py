@@ -47,8 +47,19 @@ def test_the_text_names_the_digest_the_data_the_figures_and_the_plots(artifact: 
         assert f"({name})" in text
 
 
-def test_the_card_repeats_to_the_byte_in_another_process(artifact: Path, table: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--data", str(table)]
+def test_the_card_repeats_to_the_byte_in_another_process(
+    artifact: Path, table: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "modelrelease_training",
+        "train",
+        "--version",
+        "1",
+        "--data",
+        str(table),
+    ]
     subprocess.run([*command, "--output", str(tmp_path)], check=True, capture_output=True)
     for name in CARD:
         assert (tmp_path / "qna" / "1" / "card" / name).read_bytes() == (
@@ -57,7 +68,16 @@ def test_the_card_repeats_to_the_byte_in_another_process(artifact: Path, table: 
 
 
 def test_the_card_is_no_part_of_the_digest(artifact: Path, table: Path, tmp_path: Path) -> None:
-    arguments = ["train", "--version", "1", "--data", str(table), "--output", str(tmp_path), "--no-card"]
+    arguments = [
+        "train",
+        "--version",
+        "1",
+        "--data",
+        str(table),
+        "--output",
+        str(tmp_path),
+        "--no-card",
+    ]
     assert main(arguments) == 0
     bare = tmp_path / "qna" / "1"
     assert (bare / MANIFEST_NAME).read_bytes() == (artifact / MANIFEST_NAME).read_bytes()

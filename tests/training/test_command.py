@@ -19,7 +19,9 @@ def digest(output: Path, version: str) -> str:
     return manifest_digest((output / "qna" / version / MANIFEST_NAME).read_bytes())
 
 
-def test_it_prints_folder_digest_and_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_folder_digest_and_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(tmp_path, "--version", "1") == 0
     printed = capsys.readouterr().out
     assert str(tmp_path / "qna" / "1") in printed
@@ -28,7 +30,9 @@ def test_it_prints_folder_digest_and_metrics(tmp_path: Path, capsys: pytest.Capt
         assert metric in printed
 
 
-def test_its_json_answer_is_what_a_script_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_json_answer_is_what_a_script_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(tmp_path, "--version", "1", "--format", "json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["digest"] == digest(tmp_path, "1")
@@ -38,7 +42,16 @@ def test_its_json_answer_is_what_a_script_needs(tmp_path: Path, capsys: pytest.C
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     assert train(tmp_path / "here", "--version", "1") == 0
-    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
+    command = [
+        sys.executable,
+        "-m",
+        "modelrelease_training",
+        "train",
+        "--version",
+        "1",
+        "--rows",
+        "400",
+    ]
     command += ["--no-card"]
     subprocess.run([*command, "--output", str(tmp_path / "there")], check=True, capture_output=True)
     for name in (MANIFEST_NAME, "model.joblib"):
@@ -90,8 +103,12 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
         pytest.param(["--version", "1", "--seed", "-1"], "got '-1'", id="a seed below zero"),
         pytest.param(["--version", "1", "--rows", "5"], "at least 200", id="too few rows"),
         pytest.param(["--version", "1", "--rows", "many"], "'many'", id="rows that are no number"),
-        pytest.param(["--version", "1", "--regularization", "0"], "above 0", id="no regularization"),
-        pytest.param(["--version", "1", "--regularization", "nan"], "above 0", id="NaN as regularization"),
+        pytest.param(
+            ["--version", "1", "--regularization", "0"], "above 0", id="no regularization"
+        ),
+        pytest.param(
+            ["--version", "1", "--regularization", "nan"], "above 0", id="NaN as regularization"
+        ),
         pytest.param([], "--version", id="no version"),
         pytest.param(["--version", "1", "--colour"], "--colour", id="an unknown option"),
     ],

@@ -13,22 +13,47 @@ from modelrelease_training.registry import Registry
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two worlds of rows, and a model of each: `old` was made before feature_00 moved, `new` after."""
+    """Two worlds of rows, and a model of each:
+    `old` was made before feature_00 moved, `new` after.
+    """
     folder = tmp_path_factory.mktemp("compare")
     for name, seed, shifts in (("old", 7, {}), ("new", 8, {"feature_00": 2.0})):
-        data = write_table(generate(rows=4000, seed=seed, shifts=shifts), folder / f"{name}.parquet").path
+        data = write_table(
+            generate(rows=4000, seed=seed, shifts=shifts), folder / f"{name}.parquet"
+        ).path
         assert (
-            main(["train", "--version", name, "--data", str(data), "--output", str(folder), "--no-card"]) == 0
+            main(
+                [
+                    "train",
+                    "--version",
+                    name,
+                    "--data",
+                    str(data),
+                    "--output",
+                    str(folder),
+                    "--no-card",
+                ]
+            )
+            == 0
         )
     return folder
 
 
-def compare(made: Path, champion: str, challenger: str, *options: str, data: str = "new.parquet") -> int:
-    sides = ["--champion", str(made / "qna" / champion), "--challenger", str(made / "qna" / challenger)]
+def compare(
+    made: Path, champion: str, challenger: str, *options: str, data: str = "new.parquet"
+) -> int:
+    sides = [
+        "--champion",
+        str(made / "qna" / champion),
+        "--challenger",
+        str(made / "qna" / challenger),
+    ]
     return main(["compare", *sides, "--data", str(made / data), *options])
 
 
-def test_a_model_that_knows_the_new_world_is_accepted(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_knows_the_new_world_is_accepted(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compare(made, "old", "new", "-o", "json") == 0
     answer = json.loads(capsys.readouterr().out)
     decided = answer["acceptance"]
@@ -72,10 +97,14 @@ def test_the_champion_may_come_from_mlflow(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param(["--margin", "-1"], "margin must be 0 or more, got -1.0", id="a margin below nothing"),
+        pytest.param(
+            ["--margin", "-1"], "margin must be 0 or more, got -1.0", id="a margin below nothing"
+        ),
         pytest.param(["--confidence", "1"], "below 1, got 1.0", id="certainty"),
         pytest.param(["--champion", "models:/qna"], "names no registered model", id="no alias"),
-        pytest.param(["--champion", "nowhere"], "nowhere/manifest.json cannot be read", id="no champion"),
+        pytest.param(
+            ["--champion", "nowhere"], "nowhere/manifest.json cannot be read", id="no champion"
+        ),
         pytest.param(["--data", "none.parquet"], "none.parquet cannot be read", id="no data"),
     ],
 )
@@ -86,7 +115,9 @@ def test_what_cannot_be_compared_is_one_sentence(
     assert words in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_too_few_rows_are_no_decision(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_rows_are_no_decision(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = write_table(generate(rows=220, seed=9, shifts={}), tmp_path / "few.parquet").path
     assert compare(made, "old", "new", "--data", str(few)) == EXIT_USAGE
     assert "at least 30 rows of each label" in capsys.readouterr().err
@@ -104,7 +135,8 @@ def test_a_model_of_other_features_is_not_compared(
 ) -> None:
     schema = tmp_path / "small.yaml"
     schema.write_text(
-        "version: 1\nlabel: y\ncolumns: {x: {type: number}, y: {type: integer, categories: [0, 1]}}\n"
+        "version: 1\nlabel: y\ncolumns: {x: {type: number}, y: {type: integer, categories: [0, "
+        "1]}}\n"
     )
     rows = "\n".join(f"{number / 7},{number % 2}" for number in range(600))
     (tmp_path / "small.csv").write_text(f"x,y\n{rows}\n")

@@ -59,7 +59,10 @@ def part(rows: int, *, labels: int = 2, empty: bool = False) -> Data:
     [
         (part(60), r"of 60 rows, \d+ are held out, and at least 20 are needed: bring more rows"),
         (part(300, labels=1), "to train on all have the label 0, and both labels are needed"),
-        (part(300, empty=True), "column b has no value in any of the .* rows to train on: leave it out"),
+        (
+            part(300, empty=True),
+            "column b has no value in any of the .* rows to train on: leave it out",
+        ),
     ],
     ids=["few rows", "one label", "a column without a value"],
 )
@@ -69,7 +72,8 @@ def test_rows_that_cannot_be_learned_from_say_what_is_lacking(data: Data, senten
 
 
 @given(
-    st.lists(st.floats(-5, 5) | st.just(float("nan")), max_size=30), st.lists(st.floats(-5, 5), max_size=9)
+    st.lists(st.floats(-5, 5) | st.just(float("nan")), max_size=30),
+    st.lists(st.floats(-5, 5), max_size=9),
 )
 def test_a_histogram_counts_as_the_contract_says(values: list[float], edges: list[float]) -> None:
     counted = histogram(np.array(values, dtype=np.float64), edges)

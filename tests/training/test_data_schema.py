@@ -53,7 +53,9 @@ def test_the_bundled_schema_describes_what_ingest_generates() -> None:
 
 
 def test_drift_of_three_deviations_is_no_violation() -> None:
-    assert sentences(generate(rows=2000, seed=3, shifts={"feature_03": 3.0, "feature_08": -3.0})) == []
+    assert (
+        sentences(generate(rows=2000, seed=3, shifts={"feature_03": 3.0, "feature_08": -3.0})) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,9 @@ def test_drift_of_three_deviations_is_no_violation() -> None:
         pytest.param("feature_00", None, "must not be missing", id="a null"),
         pytest.param("feature_00", 22.5, "must be at most 22, got 22.5", id="above the range"),
         pytest.param("feature_00", -1e9, "must be at least -12, got -1e+09", id="below the range"),
-        pytest.param("channel", "tv", "must be one of web, mobile, partner, got 'tv'", id="a category"),
+        pytest.param(
+            "channel", "tv", "must be one of web, mobile, partner, got 'tv'", id="a category"
+        ),
         pytest.param("channel", None, "must not be missing", id="no category"),
         pytest.param("label", 2, "must be one of 0, 1, got 2", id="an unknown label"),
     ],
@@ -88,7 +92,9 @@ def test_infinity_breaks_two_rules() -> None:
 
 
 def test_half_a_label_is_no_label() -> None:
-    assert "row 4, column label: must be a whole number, got 0.5" in sentences(put(good(), 4, "label", 0.5))
+    assert "row 4, column label: must be a whole number, got 0.5" in sentences(
+        put(good(), 4, "label", 0.5)
+    )
 
 
 def test_a_key_that_occurs_twice_is_told_at_both_places() -> None:
@@ -134,7 +140,9 @@ def test_a_value_of_a_thousand_letters_is_cut() -> None:
 
 def test_rows_of_an_invalid_file_are_never_trained_on(tmp_path: Path) -> None:
     path = write_table(put(good(), 3, "channel", "tv"), tmp_path / "bad.parquet").path
-    with pytest.raises(InvalidDataError, match=r"row 3, column channel.*`modelrelease-train validate --data"):
+    with pytest.raises(
+        InvalidDataError, match=r"row 3, column channel.*`modelrelease-train validate --data"
+    ):
         load_data(path, SCHEMA)
 
 
@@ -160,14 +168,20 @@ def test_a_missing_value_of_a_nullable_feature_stays_missing(tmp_path: Path) -> 
     ("change", "words"),
     [
         pytest.param(lambda text: "a: [", "is not YAML", id="no YAML"),
-        pytest.param(lambda text: text.replace("label: y", "label: w"), "label 'w' is not among", id="label"),
-        pytest.param(lambda text: text.replace("[0, 1]", "[a, b]"), "must have the categories", id="classes"),
+        pytest.param(
+            lambda text: text.replace("label: y", "label: w"), "label 'w' is not among", id="label"
+        ),
+        pytest.param(
+            lambda text: text.replace("[0, 1]", "[a, b]"), "must have the categories", id="classes"
+        ),
         pytest.param(
             lambda text: text.replace("x: {type: number, minimum: 0}", "x: {type: text}"),
             "'x' is a text, and a feature must be a number",
             id="a text as feature",
         ),
-        pytest.param(lambda text: text.replace("minimum: 0", "least: 0"), "columns.x.least", id="rule"),
+        pytest.param(
+            lambda text: text.replace("minimum: 0", "least: 0"), "columns.x.least", id="rule"
+        ),
         pytest.param(lambda text: "", "is not a data schema", id="an empty schema"),
     ],
 )

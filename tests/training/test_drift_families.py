@@ -1,4 +1,6 @@
-"""Whatever a column holds, a shift of the stated size is found, and none is invented: benchmarks/drift.py."""
+"""Whatever a column holds, a shift of the stated size is found, and none is invented:
+benchmarks/drift.py.
+"""
 
 import json
 from pathlib import Path
@@ -49,6 +51,14 @@ def test_a_flag_and_a_count_that_moved_end_the_command_with_1(
     assert main(["baseline", "--kind", "numeric", *given, "--output-file", str(known)]) == 0
     assert main(["check", "--baseline", str(known), *given]) == 0
     capsys.readouterr()
-    line = ["check", "--baseline", str(known), "--input-file", str(tmp_path / "new.csv"), "--format", "json"]
+    line = [
+        "check",
+        "--baseline",
+        str(known),
+        "--input-file",
+        str(tmp_path / "new.csv"),
+        "--format",
+        "json",
+    ]
     assert main(line) == 1
     assert set(json.loads(capsys.readouterr().out)["found_by"]) == {"flag", "count"}

@@ -38,12 +38,24 @@ def saved(path: Path, columns: dict[str, Any]) -> Path:
 def baseline(tmp_path: Path) -> Path:
     source, target = saved(tmp_path / "rows.csv", rows(5000, 1)), tmp_path / "baseline.json"
     assert (
-        main(["baseline", "--kind=numeric", "--input_file", str(source), "--output_file", str(target)]) == 0
+        main(
+            [
+                "baseline",
+                "--kind=numeric",
+                "--input_file",
+                str(source),
+                "--output_file",
+                str(target),
+            ]
+        )
+        == 0
     )
     return target
 
 
-def check(baseline: Path, batch: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+def check(
+    baseline: Path, batch: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
     code = main(["check", "--baseline", str(baseline), "--input-file", str(batch), "--format=json"])
     return code, json.loads(capsys.readouterr().out)
@@ -53,7 +65,9 @@ def test_rows_like_the_baseline_end_with_0(
     baseline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in range(20):
-        code, found = check(baseline, saved(tmp_path / "new.parquet", rows(1000, 100 + seed)), capsys)
+        code, found = check(
+            baseline, saved(tmp_path / "new.parquet", rows(1000, 100 + seed)), capsys
+        )
         assert (code, found["found_by"]) == (0, [])
 
 
@@ -89,12 +103,18 @@ def test_few_rows_are_undecided_and_no_drift(
 ) -> None:
     code, found = check(baseline, saved(tmp_path / "new.csv", rows(30, 7, shift=3)), capsys)
     assert (code, found["insufficient"]) == (0, True)
-    assert main(["check", "--baseline", str(baseline), "--input-file", str(tmp_path / "new.csv")]) == 0
+    assert (
+        main(["check", "--baseline", str(baseline), "--input-file", str(tmp_path / "new.csv")]) == 0
+    )
     said = capsys.readouterr().out
-    assert said.startswith("Undecided: 30 rows hold 30 values of a column at most, and 100 are needed")
+    assert said.startswith(
+        "Undecided: 30 rows hold 30 values of a column at most, and 100 are needed"
+    )
 
 
-def test_the_baseline_of_an_artifact_is_one_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_baseline_of_an_artifact_is_one_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = split(make_data(seed=7, rows=5000))
     model = fit(data.training)
     metrics = evaluate(model, data.held_out)
@@ -113,7 +133,11 @@ BAD: list[tuple[str, bytes, str]] = [
     ("new.csv", b"", "is empty"),
     ("new.csv", b"age,income,country\n", "has columns but no rows"),
     ("new.csv", b"age,income\n1,2\n", "the rows lack country"),
-    ("new.csv", b"age,income,country\nold,2,DE\n", "column age must hold numbers, got 'old' in row 1"),
+    (
+        "new.csv",
+        b"age,income,country\nold,2,DE\n",
+        "column age must hold numbers, got 'old' in row 1",
+    ),
     ("new.csv", "age,income,country\n1,2,Österreich\n".encode("latin-1"), "is not utf-8: line 2"),
     ("new.csv", b"age,age\n1,2\n", "several columns called 'age'"),
     ("new.jsonl", b'{"age": 1}\n', "numbers are read from .csv and .parquet files"),
@@ -135,18 +159,28 @@ def test_rows_that_cannot_be_used_end_with_2_and_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"model_file": 1}', b'{"rows": 5}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b'{"model_file": 1}', b'{"rows": 5}', b"\xff"]
+)
 def test_a_baseline_that_is_none_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     (tmp_path / "baseline.json").write_bytes(content)
     saved(tmp_path / "new.csv", rows(500, 1))
-    line = ["check", "--baseline", str(tmp_path / "baseline.json"), "--input-file", str(tmp_path / "new.csv")]
+    line = [
+        "check",
+        "--baseline",
+        str(tmp_path / "baseline.json"),
+        "--input-file",
+        str(tmp_path / "new.csv"),
+    ]
     assert main(line) == 2
     assert "baseline" in capsys.readouterr().err
 
 
-def test_a_baseline_that_is_missing_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_baseline_that_is_missing_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", "--baseline", str(tmp_path / "no.npz"), "--input-file", "x.csv"]) == 2
     assert "make one with `modelrelease-drift baseline`" in capsys.readouterr().err
 
@@ -155,13 +189,25 @@ def test_a_column_without_a_value_makes_no_baseline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = saved(tmp_path / "rows.csv", {**rows(500, 1), "nothing": [None] * 500})
-    line = ["baseline", "--kind", "numeric", "--input-file", str(source), "--output-file", "never.json"]
+    line = [
+        "baseline",
+        "--kind",
+        "numeric",
+        "--input-file",
+        str(source),
+        "--output-file",
+        "never.json",
+    ]
     assert main(line) == 2
     assert "column nothing has no value at all" in capsys.readouterr().err
 
 
-def judged(tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str) -> tuple[int, Any]:
-    """Return what the command says of one column of CSV against another, both 600 rows of the words given."""
+def judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str
+) -> tuple[int, Any]:
+    """Return what the command says of one column of CSV against another,
+    both 600 rows of the words given.
+    """
     for name, words in (("base.csv", before), ("new.csv", after)):
         rows = np.random.default_rng(len(name)).choice(words.split("|"), 600).tolist()
         (tmp_path / name).write_text("\n".join(["column", *rows]) + "\n")
@@ -197,7 +243,9 @@ def test_words_codes_days_and_flags_are_compared_as_they_are_spelled(
     assert code == drift, found["sentence"]
 
 
-def test_infinite_values_are_told_from_large_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_infinite_values_are_told_from_large_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = np.where(np.arange(1000) % 3 == 0, np.inf, np.arange(1000.0))
     known = tmp_path / "known.json"
     given = ["--input-file", str(saved(tmp_path / "base.parquet", {"x": before}))]

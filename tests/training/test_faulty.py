@@ -68,7 +68,9 @@ def test_slow_is_right_but_much_slower_and_fits_in_a_config_map(tmp_path: Path) 
 def test_wrong_is_fast_and_repeats_its_examples_but_predicts_the_opposite(tmp_path: Path) -> None:
     exported = faulty.wrong(order(tmp_path))
     examples = exported.manifest.examples
-    assert load(exported).predict_proba(examples.rows)[:, 1] == pytest.approx(list(examples.predictions))
+    assert load(exported).predict_proba(examples.rows)[:, 1] == pytest.approx(
+        list(examples.predictions)
+    )
     assert exported.manifest.metrics["roc_auc"] < 0.1
 
 
@@ -88,7 +90,9 @@ def test_the_command_makes_every_kind(tmp_path: Path, capsys: pytest.CaptureFixt
         assert Path(answer["path"]) == tmp_path / "qna" / kind
 
 
-def test_a_share_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_share_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["failing", "--version", "1", "--output", str(tmp_path), "--share", "1"]
     assert faulty.main(arguments) == 2
     assert "between 0 and 1, got 1.0" in capsys.readouterr().err

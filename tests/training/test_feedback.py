@@ -58,7 +58,13 @@ def test_a_model_that_is_mostly_wrong_has_decayed_and_people_are_told(
 
     async def check() -> int:
         async with serving(inbox) as url:
-            options = [*files(tmp_path, ["0"] * 200 + ["1"] * 100), "--artifact", str(artifact), "-o", "json"]
+            options = [
+                *files(tmp_path, ["0"] * 200 + ["1"] * 100),
+                "--artifact",
+                str(artifact),
+                "-o",
+                "json",
+            ]
             return await asyncio.to_thread(main, ["feedback", *options, "--slack-webhook", url])
 
     assert asyncio.run(check()) == 1
@@ -84,7 +90,13 @@ def test_a_webhook_that_is_none_changes_nothing_but_what_is_said(
     artifact: Path, tmp_path: Path, capsys, monkeypatch
 ):
     monkeypatch.setenv("ALERT_STATE", str(tmp_path / "alerts.json"))
-    options = [*files(tmp_path, ["0"] * 300), "--artifact", str(artifact), "--slack-webhook", "slack"]
+    options = [
+        *files(tmp_path, ["0"] * 300),
+        "--artifact",
+        str(artifact),
+        "--slack-webhook",
+        "slack",
+    ]
     assert main(["feedback", *options]) == 1
     assert "the webhook must be an http" in capsys.readouterr().err
 
@@ -108,7 +120,8 @@ def test_labels_that_are_no_class_are_refused_line_by_line_and_nothing_is_judged
     said = capsys.readouterr()
     assert said.out == ""
     assert (
-        "line 202: 'maybe' is not one of 0, 1; line 203: '2' is not one of 0, 1; line 204: 'nan'" in said.err
+        "line 202: 'maybe' is not one of 0, 1; line 203: '2' is not one of 0, 1; line 204: 'nan'"
+        in said.err
     )
     assert "and 83 more. Nothing was judged: correct such lines (103 in all)" in said.err
 
@@ -139,7 +152,9 @@ def test_without_classes_a_text_is_no_label_of_a_model_that_answers_numbers():
     assert Classes(Output(), numbers=True).of("red") is None
 
 
-def test_a_file_of_a_spreadsheet_may_begin_with_a_byte_order_mark(artifact: Path, tmp_path: Path, capsys):
+def test_a_file_of_a_spreadsheet_may_begin_with_a_byte_order_mark(
+    artifact: Path, tmp_path: Path, capsys
+):
     options = files(tmp_path, ["1"] * 300)
     labels = tmp_path / "labels.csv"
     labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes())
@@ -155,7 +170,9 @@ def test_a_file_of_a_spreadsheet_may_begin_with_a_byte_order_mark(artifact: Path
         (["--margin", "nan"], "must be a number from 0 to 1, got 'nan'"),
     ],
 )
-def test_options_that_judge_nothing_are_refused(artifact: Path, tmp_path: Path, capsys, options, word: str):
+def test_options_that_judge_nothing_are_refused(
+    artifact: Path, tmp_path: Path, capsys, options, word: str
+):
     with pytest.raises(SystemExit) as ended:
         main(["feedback", *files(tmp_path, ["1"] * 300), "--artifact", str(artifact), *options])
     assert ended.value.code == 2
@@ -181,7 +198,12 @@ def test_a_wrong_file_is_named_with_its_line(
 ):
     (tmp_path / "events.jsonl").write_bytes(events)
     (tmp_path / "labels.csv").write_bytes(labels)
-    options = ["--predictions", str(tmp_path / "events.jsonl"), "--labels", str(tmp_path / "labels.csv")]
+    options = [
+        "--predictions",
+        str(tmp_path / "events.jsonl"),
+        "--labels",
+        str(tmp_path / "labels.csv"),
+    ]
     assert main(["feedback", *options, "--artifact", str(artifact)]) == 2
     assert word in capsys.readouterr().err
 
@@ -190,7 +212,15 @@ def test_a_file_that_is_not_there_is_named(artifact: Path, tmp_path: Path, capsy
     missing = tmp_path / "none.jsonl"
     assert (
         main(
-            ["feedback", "--predictions", str(missing), "--labels", str(missing), "--artifact", str(artifact)]
+            [
+                "feedback",
+                "--predictions",
+                str(missing),
+                "--labels",
+                str(missing),
+                "--artifact",
+                str(artifact),
+            ]
         )
         == 2
     )

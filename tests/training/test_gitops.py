@@ -1,4 +1,6 @@
-"""A release by commit: one place of one file changes, in a real repository, and nobody's push is lost."""
+"""A release by commit: one place of one file changes, in a real repository,
+and nobody's push is lost.
+"""
 
 import subprocess
 from pathlib import Path
@@ -25,12 +27,17 @@ spec:
   # three are enough
   serving: {replicas: 3}
 """
-FLOW = "kind: ModelRelease\nmetadata: {name: spam}\nspec: {model: {uri: 'models:/spam/1'}, paused: true}\n"
+FLOW = (
+    "kind: ModelRelease\nmetadata: {name: spam}\nspec: {model: {uri: 'models:/spam/1'}, paused: "
+    "true}\n"
+)
 
 
 def git(folder: Path, *arguments: str) -> str:
     who = ("-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "init.defaultBranch=main")
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
     return done.stdout
 
 
@@ -125,7 +132,9 @@ def test_a_push_that_comes_second_keeps_what_came_first(origin: Path, tmp_path: 
 
 def test_a_repository_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(GitOpsError, match=r"nowhere\.git: git clone failed"):
-        commit(Place(repository=str(tmp_path / "nowhere.git"), file="release.yaml"), NEW, message="x")
+        commit(
+            Place(repository=str(tmp_path / "nowhere.git"), file="release.yaml"), NEW, message="x"
+        )
 
 
 @pytest.mark.parametrize("file", ["missing.yaml", "../work/release.yaml"])

@@ -41,7 +41,9 @@ def test_the_fingerprint_is_the_sha256_of_the_file(
     assert answer["columns"][:3] == ["row_id", "channel", "feature_00"]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(table: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    table: Path, tmp_path: Path
+) -> None:
     same, other = tmp_path / "same.parquet", tmp_path / "other.parquet"
     ingest("--generate", "--rows", "300", "--output", same)
     ingest("--generate", "--rows", "300", "--seed", "8", "--output", other)
@@ -118,11 +120,19 @@ def test_a_file_that_is_no_table_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(["--input", "none.csv"], "none.csv cannot be read: No such file", id="no file"),
+        pytest.param(
+            ["--input", "none.csv"], "none.csv cannot be read: No such file", id="no file"
+        ),
         pytest.param(["--generate", "--rows", "5"], "at least 200", id="too few rows"),
-        pytest.param(["--generate", "--shift", "feature_03"], "must be FEATURE=", id="half a shift"),
-        pytest.param(["--generate", "--shift", "age=+2"], "a shift names 'age'", id="an unknown feature"),
-        pytest.param(["--input", "a.csv", "--shift", "feature_03=1"], "goes with --generate", id="no seed"),
+        pytest.param(
+            ["--generate", "--shift", "feature_03"], "must be FEATURE=", id="half a shift"
+        ),
+        pytest.param(
+            ["--generate", "--shift", "age=+2"], "a shift names 'age'", id="an unknown feature"
+        ),
+        pytest.param(
+            ["--input", "a.csv", "--shift", "feature_03=1"], "goes with --generate", id="no seed"
+        ),
     ],
 )
 def test_a_bad_request_is_one_sentence(
@@ -133,7 +143,9 @@ def test_a_bad_request_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_is_replaced_only_by_force(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_is_replaced_only_by_force(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = table.read_bytes()
     arguments = ["--generate", "--rows", "300", "--seed", "8", "--output", table]
     assert ingest(*arguments) == EXIT_USAGE
@@ -143,7 +155,9 @@ def test_an_output_is_replaced_only_by_force(table: Path, capsys: pytest.Capture
     assert table.read_bytes() != before
 
 
-def test_an_output_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_of_another_kind_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ingest("--generate", "--output", tmp_path / "out.csv") == EXIT_USAGE
     assert "must end in .parquet" in failed(capsys)
 
@@ -178,7 +192,9 @@ def test_validate_answers_a_script_in_json(
 
 
 @pytest.mark.parametrize("command", ["ingest", "validate", "train"])
-def test_help_of_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_each_command_shows_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"modelrelease-train {command} --" in capsys.readouterr().out
@@ -189,7 +205,9 @@ def test_the_words_for_nothing_are_words_in_a_column_of_texts_and_missing_among_
 ) -> None:
     """NA is North America, and None a brand; a schema says which columns are texts."""
     words = ["NA", "None", "null", "nan", "N/A", "EU", ""]
-    lines = [f"{number},{word},{word if word != 'EU' else 1.5}" for number, word in enumerate(words)]
+    lines = [
+        f"{number},{word},{word if word != 'EU' else 1.5}" for number, word in enumerate(words)
+    ]
     (tmp_path / "in.csv").write_text("\n".join(["row_id,channel,feature_00", *lines]))
     assert ingest("--input", tmp_path / "in.csv", "--output", tmp_path / "out.parquet") == 0
     found = read_table(tmp_path / "out.parquet")

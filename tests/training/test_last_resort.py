@@ -1,4 +1,6 @@
-"""Whatever happens, a command ends with 2 and a sentence: 1 is an answer, and a traceback is none."""
+"""Whatever happens, a command ends with 2 and a sentence:
+1 is an answer, and a traceback is none.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +18,10 @@ from modelrelease_training.flow import __main__ as flow
 Main = Callable[[Sequence[str]], int]
 COMMANDS: list[Any] = [
     pytest.param(
-        training, ["validate", "--data", "x.csv"], "modelrelease_training.commands.validate.run", id="train"
+        training,
+        ["validate", "--data", "x.csv"],
+        "modelrelease_training.commands.validate.run",
+        id="train",
     ),
     pytest.param(
         drift,
@@ -24,7 +29,9 @@ COMMANDS: list[Any] = [
         "modelrelease_training.drift.__main__._check",
         id="drift",
     ),
-    pytest.param(flow, ["run", "--id", "one"], "modelrelease_training.flow.__main__._run", id="flow"),
+    pytest.param(
+        flow, ["run", "--id", "one"], "modelrelease_training.flow.__main__._run", id="flow"
+    ),
 ]
 
 
@@ -41,7 +48,8 @@ def fails(error: BaseException) -> Callable[..., int]:
 
 @pytest.mark.parametrize(("module", "line", "inside"), COMMANDS)
 @pytest.mark.parametrize(
-    "error", [UnforeseenError("a\nb"), ZeroDivisionError("by zero"), MemoryError(), RecursionError()]
+    "error",
+    [UnforeseenError("a\nb"), ZeroDivisionError("by zero"), MemoryError(), RecursionError()],
 )
 def test_an_error_that_nobody_foresaw_ends_with_2_and_one_line(
     module: Any,
@@ -56,7 +64,8 @@ def test_an_error_that_nobody_foresaw_ends_with_2_and_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert (
-        f"cannot go on: {type(error).__name__}: {' '.join(str(error).split())} (test_last_resort.py" in said
+        f"cannot go on: {type(error).__name__}: {' '.join(str(error).split())} (test_last_resort.py"
+        in said
     )
 
 
@@ -94,7 +103,9 @@ def test_ids_beyond_what_a_double_holds_are_compared(
     assert drift.main([*line, "--input-file", str(tmp_path / "base.parquet")]) == 0
     for name, code in (("new", 0), ("moved", 1)):
         assert (
-            drift.main(["check", "--baseline", known, "--input-file", str(tmp_path / f"{name}.parquet")])
+            drift.main(
+                ["check", "--baseline", known, "--input-file", str(tmp_path / f"{name}.parquet")]
+            )
             == code
         )
     assert "id (PSI" in capsys.readouterr().out
@@ -105,7 +116,13 @@ def test_integers_that_parquet_cannot_hold_end_ingest_with_2_and_say_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     (tmp_path / "rows.csv").write_text(f"a,b\n-1,2\n{value},3\n")
-    line = ["ingest", "--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "rows.parquet")]
+    line = [
+        "ingest",
+        "--input",
+        str(tmp_path / "rows.csv"),
+        "--output",
+        str(tmp_path / "rows.parquet"),
+    ]
     code = training.main(line)
     said = capsys.readouterr().err.splitlines()[-1]
     assert (code, "whole numbers of 64 bits at most" in said) in ((2, True), (0, False))

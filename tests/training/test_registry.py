@@ -17,7 +17,12 @@ from typing_extensions import override
 
 from modelrelease_contract import MANIFEST_NAME
 from modelrelease_training.__main__ import main
-from modelrelease_training.errors import EXIT_USAGE, ArtifactError, NotRegisteredError, RegistryError
+from modelrelease_training.errors import (
+    EXIT_USAGE,
+    ArtifactError,
+    NotRegisteredError,
+    RegistryError,
+)
 from modelrelease_training.export import Exported
 from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
@@ -50,12 +55,18 @@ def test_an_alias_leads_to_the_manifest_by_the_rest_api_alone(
 ) -> None:
     """As the operator does it: docs/reference/registry.md."""
     registry.register(exported.path, aliases=["candidate", "champion"])
-    version = ask(mlflow_url, "registered-models/alias", name="qna", alias="champion")["model_version"]
+    version = ask(mlflow_url, "registered-models/alias", name="qna", alias="champion")[
+        "model_version"
+    ]
     tags = {tag["key"]: tag["value"] for tag in version["tags"]}
     folder = version["source"].removeprefix("mlflow-artifacts:/")
     url = f"{mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{folder}"
     with get(f"{url}/{MANIFEST_NAME}") as answer:
-        assert hashlib.sha256(answer.read()).hexdigest() == exported.digest == tags["modelrelease.digest"]
+        assert (
+            hashlib.sha256(answer.read()).hexdigest()
+            == exported.digest
+            == tags["modelrelease.digest"]
+        )
     with get(f"{url}/{exported.manifest.model_file}") as answer:
         assert hashlib.sha256(answer.read()).hexdigest() == exported.manifest.files[0].sha256
     assert version["source"].endswith("/" + tags["modelrelease.artifact_path"])
@@ -67,7 +78,9 @@ def test_the_run_has_parameters_metrics_and_a_signature(
     registry: Registry, mlflow_url: str, tmp_path: Path
 ) -> None:
     other = train(tmp_path, "4")
-    facts = Facts(parameters={"seed": "7"}, metrics={"extra": 0.5}, tags={"data_fingerprint": "abc"})
+    facts = Facts(
+        parameters={"seed": "7"}, metrics={"extra": 0.5}, tags={"data_fingerprint": "abc"}
+    )
     found = registry.register(other.path, facts=facts)
     run = ask(mlflow_url, "runs/get", run_id=found.run_id)["run"]
     assert run["info"]["run_name"] == "qna-4"
@@ -75,7 +88,9 @@ def test_the_run_has_parameters_metrics_and_a_signature(
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
     assert metrics == {**other.manifest.metrics, "extra": 0.5}
     assert run["data"]["params"] == [{"key": "seed", "value": "7"}]
-    version = ask(mlflow_url, "model-versions/get", name="qna", version=found.version)["model_version"]
+    version = ask(mlflow_url, "model-versions/get", name="qna", version=found.version)[
+        "model_version"
+    ]
     assert {"key": "modelrelease.data_fingerprint", "value": "abc"} in version["tags"]
     experiment = ask(mlflow_url, "experiments/get", experiment_id=run["info"]["experiment_id"])
     assert experiment["experiment"]["name"] == "production"
@@ -113,7 +128,9 @@ def test_another_artifact_is_the_next_version_and_takes_the_alias(
     assert registry.find("models:/qna@candidate").model_version == "2"
 
 
-def test_an_artifact_comes_back_as_it_was(registry: Registry, exported: Exported, tmp_path: Path) -> None:
+def test_an_artifact_comes_back_as_it_was(
+    registry: Registry, exported: Exported, tmp_path: Path
+) -> None:
     registry.register(exported.path, aliases=["back"])
     folder = registry.download("models:/qna@back", tmp_path / "into")
     for name in (MANIFEST_NAME, exported.manifest.model_file):
@@ -137,7 +154,10 @@ def test_an_unknown_alias_is_one_sentence(registry: Registry, exported: Exported
     assert "\n" not in str(refused.value)
 
 
-ABSENT = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Registered Model with name=qna is gone"}
+ABSENT = {
+    "error_code": "RESOURCE_DOES_NOT_EXIST",
+    "message": "Registered Model with name=qna is gone",
+}
 OTHERS: list[tuple[int, Any]] = [
     (404, "<html>404 page not found</html>"),
     (404, {"message": "no such route: not found"}),
@@ -145,7 +165,10 @@ OTHERS: list[tuple[int, Any]] = [
     (404, {"error_code": 404, "message": "not found"}),
     (403, {"error_code": "PERMISSION_DENIED", "message": "user not found"}),
     (401, "not found among the users: RESOURCE_DOES_NOT_EXIST"),
-    (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias not found."}),
+    (
+        400,
+        {"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias not found."},
+    ),
     (200, "not found"),
     (200, {}),
     (200, {"registered_model": {"name": "another"}}),
@@ -188,7 +211,10 @@ def test_only_mlflows_own_code_means_that_something_is_not_registered(
 
 
 def test_mlflows_own_code_means_that_something_is_not_registered() -> None:
-    with router(404, ABSENT) as url, pytest.raises(NotRegisteredError, match="no registered model qna"):
+    with (
+        router(404, ABSENT) as url,
+        pytest.raises(NotRegisteredError, match="no registered model qna"),
+    ):
         Registry(url).find("models:/qna@champion")
 
 
@@ -224,7 +250,9 @@ def test_a_uri_that_names_no_model_is_refused(uri: str, registry: Registry) -> N
 
 def test_a_server_that_is_away_is_one_sentence(exported: Exported) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(RegistryError, match=rf"MLflow at {nobody} does not answer .*MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        RegistryError, match=rf"MLflow at {nobody} does not answer .*MLFLOW_TRACKING_URI"
+    ):
         Registry(nobody).register(exported.path)
 
 
@@ -243,8 +271,27 @@ def test_train_registers_what_it_exported(
     mlflow_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_table(generate(rows=600, seed=7, shifts={}), tmp_path / "data.parquet")
-    options = ["--name", "trained", "--mlflow", mlflow_url, "--experiment", "mine", "--format", "json"]
-    arguments = ["--version", "1", "--data", data.path, "--output", tmp_path, "--max_steps", "30", *options]
+    options = [
+        "--name",
+        "trained",
+        "--mlflow",
+        mlflow_url,
+        "--experiment",
+        "mine",
+        "--format",
+        "json",
+    ]
+    arguments = [
+        "--version",
+        "1",
+        "--data",
+        data.path,
+        "--output",
+        tmp_path,
+        "--max_steps",
+        "30",
+        *options,
+    ]
     assert command("train", *arguments, "--register") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["registered"]["digest"] == answer["digest"]
@@ -259,14 +306,25 @@ def test_train_registers_what_it_exported(
     assert tags["modelrelease.data_fingerprint"] == data.fingerprint
     assert tags["modelrelease.data_schema_version"] == "1"
     folder = answer["registered"]["source"].removeprefix("mlflow-artifacts:/")
-    with get(f"{mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{folder}/card/model-card.md") as card:
+    with get(
+        f"{mlflow_url}/api/2.0/mlflow-artifacts/artifacts/{folder}/card/model-card.md"
+    ) as card:
         assert answer["digest"].encode() in card.read()
 
 
 def test_register_moves_the_aliases_that_it_was_told(
     exported: Exported, mlflow_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["register", exported.path, "--mlflow", mlflow_url, "--alias", "one", "--alias", "two"]
+    arguments = [
+        "register",
+        exported.path,
+        "--mlflow",
+        mlflow_url,
+        "--alias",
+        "one",
+        "--alias",
+        "two",
+    ]
     assert command(*arguments) == 0
     assert "Registered qna 1 as models:/qna/" in capsys.readouterr().out
     assert {"one", "two"} <= set(Registry(mlflow_url).find("models:/qna@one").aliases)
@@ -280,7 +338,10 @@ def test_an_artifact_outlives_an_mlflow_that_is_away(
     assert command("train", *arguments) == EXIT_USAGE
     sentence = capsys.readouterr().err.splitlines()[-1]
     folder = tmp_path / "qna" / "1"
-    assert f"The artifact is kept in {folder}: `modelrelease-train register {folder}` tries again" in sentence
+    assert (
+        f"The artifact is kept in {folder}: `modelrelease-train register {folder}` tries again"
+        in sentence
+    )
     load_model(folder)
 
 

@@ -38,7 +38,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(output: Path, *arguments: object) -> int:
-    return main(["train", "--version", "1", "--no-card", "--output", str(output), *map(str, arguments)])
+    return main(
+        ["train", "--version", "1", "--no-card", "--output", str(output), *map(str, arguments)]
+    )
 
 
 def read(output: Path) -> ArtifactManifest:
@@ -49,7 +51,9 @@ def read(output: Path) -> ArtifactManifest:
 def test_every_estimator_learns_and_repeats(recipe: Recipe) -> None:
     one, two = fit_recipe(DATA.training, recipe), fit_recipe(DATA.training, recipe)
     assert evaluate(one, DATA.held_out)["roc_auc"] > 0.88
-    assert np.array_equal(one.predict_proba(DATA.held_out.rows), two.predict_proba(DATA.held_out.rows))
+    assert np.array_equal(
+        one.predict_proba(DATA.held_out.rows), two.predict_proba(DATA.held_out.rows)
+    )
 
 
 @pytest.mark.parametrize("recipe", ESTIMATORS)
@@ -85,11 +89,15 @@ def test_more_steps_and_larger_batches_fit_better() -> None:
 
 def test_enough_steps_come_close_to_the_exact_solution() -> None:
     exact = evaluate(fit_recipe(DATA.training, Recipe()), DATA.held_out)
-    stepped = evaluate(fit_recipe(DATA.training, Recipe(estimator="sgd", max_steps=3000)), DATA.held_out)
+    stepped = evaluate(
+        fit_recipe(DATA.training, Recipe(estimator="sgd", max_steps=3000)), DATA.held_out
+    )
     assert stepped["log_loss"] == pytest.approx(exact["log_loss"], abs=0.01)
 
 
-@pytest.mark.parametrize("spelling", [("--max-steps", "--batch-size"), ("--max_steps", "--batch_size")])
+@pytest.mark.parametrize(
+    "spelling", [("--max-steps", "--batch-size"), ("--max_steps", "--batch_size")]
+)
 def test_steps_choose_sgd_in_either_spelling(
     spelling: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +106,8 @@ def test_steps_choose_sgd_in_either_spelling(
     assert "step 40 of 40, log loss" in capsys.readouterr().err
     said = json.loads((tmp_path / "qna" / "1" / "training.json").read_text())
     assert said["parameters"] == {
-        "batch_size": "16", "estimator": "sgd", "max_steps": "40", "regularization": "1.0", "seed": "7",
+        "batch_size": "16", "estimator": "sgd", "max_steps": "40", "regularization": "1.0",
+        "seed": "7",
     }  # fmt: skip
 
 
@@ -106,14 +115,20 @@ def test_steps_choose_sgd_in_either_spelling(
     ("arguments", "words"),
     [
         pytest.param(
-            ["--estimator", "logistic", "--max-steps", "5"], "--max-steps is for --estimator sgd", id="a"
+            ["--estimator", "logistic", "--max-steps", "5"],
+            "--max-steps is for --estimator sgd",
+            id="a",
         ),
         pytest.param(
-            ["--estimator", "forest", "--batch-size", "5"], "--batch-size is for --estimator", id="b"
+            ["--estimator", "forest", "--batch-size", "5"],
+            "--batch-size is for --estimator",
+            id="b",
         ),
         pytest.param(["--max-steps", "0"], "must be at least 1, got 0", id="no steps"),
         pytest.param(["--batch-size", "-1"], "must be at least 1, got -1", id="a batch below none"),
-        pytest.param(["--segment-by", "age"], "'age' is not one of the features", id="an unknown segment"),
+        pytest.param(
+            ["--segment-by", "age"], "'age' is not one of the features", id="an unknown segment"
+        ),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_one_sentence(
@@ -127,7 +142,9 @@ def test_a_recipe_that_makes_no_sense_is_one_sentence(
 def test_a_file_that_breaks_its_schema_stops_the_training_with_exit_code_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = write_table(generate(rows=400, seed=7, shifts={}).assign(channel="tv"), tmp_path / "bad.parquet")
+    bad = write_table(
+        generate(rows=400, seed=7, shifts={}).assign(channel="tv"), tmp_path / "bad.parquet"
+    )
     assert train(tmp_path / "out", "--data", bad.path) == EXIT_INVALID
     assert "row 1, column channel: must be one of" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -147,9 +164,20 @@ def test_training_on_a_file_says_which_file_it_was(
     )
 
 
-def test_training_on_a_file_gives_the_same_bytes_in_another_process(table: Path, tmp_path: Path) -> None:
+def test_training_on_a_file_gives_the_same_bytes_in_another_process(
+    table: Path, tmp_path: Path
+) -> None:
     assert train(tmp_path / "here", "--data", table) == 0
-    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--data", str(table)]
+    command = [
+        sys.executable,
+        "-m",
+        "modelrelease_training",
+        "train",
+        "--version",
+        "1",
+        "--data",
+        str(table),
+    ]
     command += ["--no-card"]
     subprocess.run([*command, "--output", str(tmp_path / "there")], check=True, capture_output=True)
     names = [file.path for file in read(tmp_path / "here").files]
@@ -160,7 +188,9 @@ def test_training_on_a_file_gives_the_same_bytes_in_another_process(table: Path,
 
 
 @pytest.mark.parametrize("served", ["joblib", "skops"])
-def test_the_format_that_was_asked_for_is_the_one_that_is_served(served: str, tmp_path: Path) -> None:
+def test_the_format_that_was_asked_for_is_the_one_that_is_served(
+    served: str, tmp_path: Path
+) -> None:
     assert train(tmp_path, "--rows", 400, "--model-format", served) == 0
     manifest = read(tmp_path)
     assert (manifest.format, manifest.model_file) == (served, f"model.{served}")
@@ -227,7 +257,16 @@ def test_a_nullable_feature_is_filled_and_null_in_the_examples(tmp_path: Path) -
 
 
 def test_a_training_that_is_interrupted_leaves_nothing_half_made(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
+    command = [
+        sys.executable,
+        "-m",
+        "modelrelease_training",
+        "train",
+        "--version",
+        "1",
+        "--rows",
+        "400",
+    ]
     command += ["--max-steps", "2000000", "--output", str(tmp_path), "--no-card"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None

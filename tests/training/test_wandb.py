@@ -1,4 +1,6 @@
-"""Weights & Biases gets what a training says, kept on disk without a key; its failures fail nothing."""
+"""Weights & Biases gets what a training says, kept on disk without a key;
+its failures fail nothing.
+"""
 
 import os
 import subprocess
@@ -11,8 +13,19 @@ from modelrelease_training.wandb_runs import wanted
 
 
 def train(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own: wandb starts one beside it, and stops it at its end."""
-    command = [sys.executable, "-m", "modelrelease_training", "train", "--version", "1", "--rows", "400"]
+    """Run the command in a process of its own:
+    wandb starts one beside it, and stops it at its end.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "modelrelease_training",
+        "train",
+        "--version",
+        "1",
+        "--rows",
+        "400",
+    ]
     command += ["--no-card", "--output", str(folder / "artifacts"), *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     env = {**clean, "WANDB_DIR": str(folder), "WANDB_ERROR_REPORTING": "false", **environment}
@@ -82,7 +95,10 @@ def test_nothing_is_logged_unless_somebody_asked(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_or_a_key_turns_it_on(
-    named: str | None, environment: dict[str, str], project: str | None, monkeypatch: pytest.MonkeyPatch
+    named: str | None,
+    environment: dict[str, str],
+    project: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("WANDB_API_KEY", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)

@@ -1,7 +1,7 @@
 """The training command line: from raw data to a registered model.
 
-Decides nothing about data or models. A request that cannot be met is one sentence on standard error and
-an exit code: docs/reference/training.md lists them.
+Decides nothing about data or models. A request that cannot be met is one sentence on standard error
+and an exit code: docs/reference/training.md lists them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ a whole way from data to a released model:
 `modelrelease-train drift` is the command modelrelease-drift: whether data moved away from a baseline.
 `modelrelease-train COMMAND --help` shows examples of each command.
 exit codes: 0 done, 2 the request cannot be met, 3 the data breaks its schema, 4 the challenger is refused
-"""
+"""  # noqa: E501
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="modelrelease-train",
-        description="From raw data to a registered model: ingest, validate, train, compare, register.",
+        description=(
+            "From raw data to a registered model: ingest, validate, train, compare, register."
+        ),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

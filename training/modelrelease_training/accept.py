@@ -1,19 +1,21 @@
 """Whether a challenger may take the champion's place: one pure rule over answers to the same rows.
 
-The difference of a metric between two models that answered the same rows is estimated with its paired
-confidence interval, so what the rows have in common cancels.
+The difference of a metric between two models that answered the same rows is estimated with its
+paired confidence interval, so what the rows have in common cancels.
 
-* Area under the ROC curve: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more
-  correlated receiver operating characteristic curves: a nonparametric approach", Biometrics 44 (1988)
-  837-845, with the midranks of Sun and Xu, IEEE Signal Processing Letters 21 (2014) 1389-1393.
-* Accuracy and log loss are means over rows, so their difference is the mean of the rows' differences d:
-  mean(d) -/+ z * sd(d) / sqrt(n), both ends moved by -skewness(d) * (2 z^2 + 1) / (6 sqrt(n)) standard
-  errors (Edgeworth's first term; Hall, "On the removal of skewness by transformation", JRSS B 54 (1992)
-  221-228). Without it a few very wrong rows of a bad model made it pass too often: 4.0 % instead of 2.5 %
-  of comparisons at 600 rows. For accuracy this is McNemar's test (1947) with an interval.
+* Area under the ROC curve: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or
+  more correlated receiver operating characteristic curves: a nonparametric approach", Biometrics 44
+  (1988) 837-845, with the midranks of Sun and Xu, IEEE Signal Processing Letters 21 (2014)
+  1389-1393.
+* Accuracy and log loss are means over rows, so their difference is the mean of the rows'
+  differences d: mean(d) -/+ z * sd(d) / sqrt(n), both ends moved by -skewness(d) * (2 z^2 + 1) / (6
+  sqrt(n)) standard errors (Edgeworth's first term; Hall, "On the removal of skewness by
+  transformation", JRSS B 54 (1992) 221-228). Without it a few very wrong rows of a bad model made
+  it pass too often: 4.0 % instead of 2.5 % of comparisons at 600 rows. For accuracy this is
+  McNemar's test (1947) with an interval.
 
-The rule is one of non-inferiority: accepted where the lower bound of challenger minus champion is above
--margin, on a scale where larger is better, and the challenger itself is not below the floor.
+The rule is one of non-inferiority: accepted where the lower bound of challenger minus champion is
+above -margin, on a scale where larger is better, and the challenger itself is not below the floor.
 """
 
 import math
@@ -40,7 +42,9 @@ class Rule:
     margin: float = 0.01
     """How much worse it may be, in the metric's own unit."""
     confidence: float = 0.95
-    """Of the two-sided interval: its lower bound is wrong in (1 - confidence) / 2 of all comparisons."""
+    """Of the two-sided interval: its lower bound is wrong in (1 - confidence) / 2 of all
+    comparisons.
+    """
     floor: float | None = None
     """The worst that is accepted whatever the champion does: a maximum for log loss."""
 
@@ -55,7 +59,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """The decision, and what it rests on. `interval` is of the gain: above 0, the challenger is better."""
+    """The decision, and what it rests on.
+    `interval` is of the gain: above 0, the challenger is better.
+    """
 
     accepted: bool
     reason: str
@@ -82,8 +88,9 @@ class _Estimate:
 def accept(labels: Labels, champion: Floats, challenger: Floats, rule: Rule) -> Acceptance:
     """Decide whether the challenger may take the champion's place.
 
-    `labels`, shape (n,), are 0 or 1; `champion` and `challenger`, shape (n,), are their probabilities of
-    label 1 for the same rows. Raises ValueError when there are too few rows of a label to say anything.
+    `labels`, shape (n,), are 0 or 1; `champion` and `challenger`, shape (n,), are their
+    probabilities of label 1 for the same rows. Raises ValueError when there are too few rows of a
+    label to say anything.
     """
     _check(labels, champion, challenger)
     found = (
@@ -107,9 +114,13 @@ def accept(labels: Labels, champion: Floats, challenger: Floats, rule: Rule) -> 
     )
 
 
-def _decide(found: _Estimate, interval: tuple[float, float], rule: Rule, *, rows: int) -> tuple[bool, str]:
+def _decide(
+    found: _Estimate, interval: tuple[float, float], rule: Rule, *, rows: int
+) -> tuple[bool, str]:
     (low, high), challenger = interval, found.challenger
-    bounds = f"{rule.confidence:.0%} interval of its gain in {rule.metric} [{low:+.4f}, {high:+.4f}]"
+    bounds = (
+        f"{rule.confidence:.0%} interval of its gain in {rule.metric} [{low:+.4f}, {high:+.4f}]"
+    )
     if rule.floor is not None and _below(challenger, rule.floor, rule.metric):
         side = "above" if rule.metric == "log_loss" else "below"
         return False, f"{rule.metric} {challenger:.4f} is {side} the floor {rule.floor:g}"
@@ -121,7 +132,9 @@ def _decide(found: _Estimate, interval: tuple[float, float], rule: Rule, *, rows
 
 
 def _advice(found: _Estimate, low: float, rule: Rule, rows: int) -> str:
-    """Say how many rows would settle it, where more would: the interval's width goes with 1/sqrt(rows)."""
+    """Say how many rows would settle it, where more would:
+    the interval's width goes with 1/sqrt(rows).
+    """
     if found.gain <= -rule.margin or found.error == 0:
         return ""
     needed = rows * ((found.gain - low) / (found.gain + rule.margin)) ** 2
@@ -134,7 +147,9 @@ def _below(value: float, floor: float, metric: Metric) -> bool:
 
 def _check(labels: Labels, champion: Floats, challenger: Floats) -> None:
     if not len(labels) == len(champion) == len(challenger):
-        msg = f"{len(labels)} labels need as many answers, got {len(champion)} and {len(challenger)}"
+        msg = (
+            f"{len(labels)} labels need as many answers, got {len(champion)} and {len(challenger)}"
+        )
         raise ValueError(msg)
     for name, answers in (("champion", champion), ("challenger", challenger)):
         if not np.isfinite(answers).all():
@@ -169,13 +184,16 @@ def _per_row(labels: Labels, answers: Floats, metric: Metric) -> Floats:
 def _auc(labels: Labels, champion: Floats, challenger: Floats) -> _Estimate:
     """Estimate by DeLong.
 
-    With m positives X_i and n negatives Y_j, V10_i is the share of negatives below X_i and V01_j the
-    share of positives above Y_j, ties counting half; the area is the mean of either. The variance of the
-    difference of two areas is S10/m + S01/n, the sample variances of the differences of V10 and of V01.
+    With m positives X_i and n negatives Y_j, V10_i is the share of negatives below X_i and V01_j
+    the share of positives above Y_j, ties counting half; the area is the mean of either. The
+    variance of the difference of two areas is S10/m + S01/n, the sample variances of the
+    differences of V10 and of V01.
     """
     one, two = _placements(labels, champion), _placements(labels, challenger)
     areas = float(one[0].mean()), float(two[0].mean())
-    variance = sum(np.var(late - early, ddof=1) / len(late) for early, late in zip(one, two, strict=True))
+    variance = sum(
+        np.var(late - early, ddof=1) / len(late) for early, late in zip(one, two, strict=True)
+    )
     return _Estimate(
         champion=areas[0],
         challenger=areas[1],
@@ -194,5 +212,8 @@ def _placements(labels: Labels, answers: Floats) -> tuple[Floats, Floats]:
 def _share_below(reference: Floats, values: Floats) -> Floats:
     """Return for each value the share of `reference` below it, ties counting half."""
     ordered = np.sort(reference)
-    left, right = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
+    left, right = (
+        np.searchsorted(ordered, values, "left"),
+        np.searchsorted(ordered, values, "right"),
+    )
     return np.asarray((left + right) / (2 * len(ordered)), dtype=np.float64)

@@ -1,6 +1,8 @@
-"""Tells people by webhook what a command found. An alert never fails the command, nor delays it for long.
+"""Tells people by webhook what a command found. An alert never fails the command, nor delays it for
+long.
 
-A webhook's address is a secret: it comes from an option or the environment, and no message repeats it.
+A webhook's address is a secret: it comes from an option or the environment, and no message repeats
+it.
 """
 
 import json
@@ -50,18 +52,26 @@ def _state_file() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Which alerts were sent and when, in a file, so that a command run every minute does not nag."""
+    """Which alerts were sent and when, in a file,
+    so that a command run every minute does not nag.
+    """
 
     path: Path = field(default_factory=_state_file)
     repeat_seconds: float = REPEAT_SECONDS
 
     def is_news(self, alert: Alert, *, now: float) -> bool:
-        """Return whether this alert was not sent lately. A file that cannot be read remembers nothing."""
+        """Return whether this alert was not sent lately.
+        A file that cannot be read remembers nothing.
+        """
         return now - self._times().get(alert.key, float("-inf")) >= self.repeat_seconds
 
     def remember(self, alert: Alert, *, now: float) -> None:
-        """Note that the alert was sent. A disk that refuses only means that it may be sent again."""
-        fresh = {key: sent for key, sent in self._times().items() if now - sent < self.repeat_seconds}
+        """Note that the alert was sent. A disk that refuses only means that it may be sent
+        again.
+        """
+        fresh = {
+            key: sent for key, sent in self._times().items() if now - sent < self.repeat_seconds
+        }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
@@ -72,7 +82,9 @@ class Memory:
 
     def _times(self) -> dict[str, float]:
         try:
-            return {str(key): float(sent) for key, sent in json.loads(self.path.read_text()).items()}
+            return {
+                str(key): float(sent) for key, sent in json.loads(self.path.read_text()).items()
+            }
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
@@ -80,7 +92,9 @@ class Memory:
 def notify(
     alert: Alert, webhooks: Iterable[str], *, memory: Memory | None = None, now: float | None = None
 ) -> list[str]:
-    """Send `alert` to each webhook unless it was sent lately. Return one sentence for each that failed."""
+    """Send `alert` to each webhook unless it was sent lately.
+    Return one sentence for each that failed.
+    """
     memory = memory or Memory()
     now = time.time() if now is None else now
     targets = list(webhooks)
@@ -99,9 +113,11 @@ def webhooks(option: str | None) -> list[str]:
 
 
 def send(webhook: str, text: str) -> str | None:
-    """Post `text` in the shape that Slack takes. Return None, or a sentence that says why it did not arrive.
+    """Post `text` in the shape that Slack takes. Return None, or a sentence that says why it did
+    not arrive.
 
-    Tries `ATTEMPTS` times where another try can help, each for `TIMEOUT_SECONDS` at most. Raises nothing.
+    Tries `ATTEMPTS` times where another try can help, each for `TIMEOUT_SECONDS` at most. Raises
+    nothing.
     """
     try:
         url = httpx.URL(webhook)

@@ -1,7 +1,9 @@
-"""Where the bins of a baseline begin and end, and counts of values in them. Knows no file and no model.
+"""Where the bins of a baseline begin and end, and counts of values in them. Knows no file and no
+model.
 
-Drift is seen only between bins, so a value that holds much of the mass must not share one with what lies
-beside it: half of all features of real tables are flags, counts with many zeros, codes and constants.
+Drift is seen only between bins, so a value that holds much of the mass must not share one with what
+lies beside it: half of all features of real tables are flags, counts with many zeros, codes and
+constants.
 """
 
 from collections import Counter
@@ -19,28 +21,36 @@ Texts = Sequence[str | None]
 BINS: Final = 10
 """Bins are of about one in so many rows, and so many values may have bins of their own."""
 MASS: Final = 0.05
-"""Share of the rows from which a value has a bin of its own: sentinels such as -999 hold little more."""
+"""Share of the rows from which a value has a bin of its own:
+sentinels such as -999 hold little more.
+"""
 SURE: Final = 25
-"""Rows that it needs besides: of fewer, values that chance made common are too many (benchmarks/drift.py)."""
+"""Rows that it needs besides: of fewer,
+values that chance made common are too many (benchmarks/drift.py).
+"""
 FEW: Final = 5
 """A column with no more values than this has a bin for each."""
 SEEN: Final = 5
 """Rows from which a value may have a bin of its own (Cochran's rule for expected counts, 1954)."""
 FLOAT32: Final = 2.0**-23
-"""Relative distance of neighbouring 32-bit floats: what a client may change by rounding is no other value."""
+"""Relative distance of neighbouring 32-bit floats:
+what a client may change by rounding is no other value.
+"""
 NEAR_ZERO: Final = 1e-9
 MOST_LABELS: Final = 20
 MOST_SHARED: Final = 10
 MOST_OTHERS: Final = 8
 TAIL_BINS: Final = 4
 TAIL_ROWS: Final = 20
-"""What lies beyond all values with bins of their own is cut into so many bins of so many rows, if it has
-them: the amounts of the one in ten that has any."""
+"""What lies beyond all values with bins of their own is cut into so many bins of so many rows, if
+it has them: the amounts of the one in ten that has any."""
 SHARED_ROWS: Final = 10
 """Rows that a bin of rare texts should expect."""
 MOST_RARE: Final = 10_000
 LONGEST_RARE: Final = 256
-"""Rare texts that a baseline names at most, and their characters: beyond is free text, where each is new."""
+"""Rare texts that a baseline names at most, and their characters:
+beyond is free text, where each is new.
+"""
 OTHER: Final = "other"
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _SEED: Final = 20_240_901
@@ -49,9 +59,9 @@ _SEED: Final = 20_240_901
 def edges(values: Floats) -> list[float]:
     """Return the inner edges of the bins for `values`, shape (n,): at most 33 of them.
 
-    A value with much of the mass has a bin of its own, from just below to just above it, and bins on both
-    sides; a constant has three. What lies between two such values is cut into equally full bins: nine
-    deciles where no value stands out. Infinite values have bins, too.
+    A value with much of the mass has a bin of its own, from just below to just above it, and bins
+    on both sides; a constant has three. What lies between two such values is cut into equally full
+    bins: nine deciles where no value stands out. Infinite values have bins, too.
     """
     distinct, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     total = int(counts.sum())
@@ -83,12 +93,13 @@ def histogram(values: Floats, inner: Sequence[float]) -> Histogram:
 
 
 def text_histogram(values: Texts) -> Histogram:
-    """Return a baseline of texts: bins for the commonest, some that rare ones share, some for the rest.
+    """Return a baseline of texts: bins for the commonest, some that rare ones share, some for the
+    rest.
 
-    One half of the rows, drawn by a fixed seed, chooses the bins and the other is counted. Were both the
-    same rows, the values that chance made common would be called common, and batches without drift would
-    differ from that: with 5,000 values 100 of 100 did. Counted apart, the share of values that nobody
-    has seen before is right as well.
+    One half of the rows, drawn by a fixed seed, chooses the bins and the other is counted. Were
+    both the same rows, the values that chance made common would be called common, and batches
+    without drift would differ from that: with 5,000 values 100 of 100 did. Counted apart, the share
+    of values that nobody has seen before is right as well.
     """
     order = np.random.default_rng(_SEED).permutation(len(values))
     choosing, counting = order[: len(order) // 2], order[len(order) // 2 :]
@@ -97,7 +108,8 @@ def text_histogram(values: Texts) -> Histogram:
     alone = [label for label, rows in ranked[:MOST_LABELS] if rows >= SEEN and label != OTHER]
     rare = [item for item in ranked if item[0] not in alone and len(item[0]) <= LONGEST_RARE]
     shared = _in_bins(dict(rare[:MOST_RARE]))
-    # As many rows as hold a text that was seen once will hold one that was not (Good, Biometrika 40, 1953).
+    # As many rows as hold a text that was seen once will hold one that was not (Good, Biometrika
+    # 40, 1953).
     once = sum(rows == 1 for rows in known.values())
     others = max(1, min(MOST_OTHERS, once // SHARED_ROWS))
     names = [f"rare {at + 1}" for at in range(len(shared))] + [OTHER] * others
@@ -119,7 +131,9 @@ def count_texts(values: Iterable[str | None], bins: Histogram) -> Histogram:
 
 
 def _around(distinct: Floats, at: int) -> tuple[float, float]:
-    """Return the edges of the bin of one value: near enough to part it from all others that were seen."""
+    """Return the edges of the bin of one value:
+    near enough to part it from all others that were seen.
+    """
     value = distinct[at]
     with np.errstate(over="ignore"):
         quarters = np.diff(distinct[max(0, at - 1) : at + 2]) / 4

@@ -1,8 +1,8 @@
 """The model card: what a person should know of a version before it serves, with plots.
 
-It lies beside the manifest and is no part of it: the card names the digest, and another version of the
-plotting library must not give the same model another one. The same inputs and libraries give the same
-bytes all the same. After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+It lies beside the manifest and is no part of it: the card names the digest, and another version of
+the plotting library must not give the same model another one. The same inputs and libraries give
+the same bytes all the same. After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 """
 
 import io
@@ -57,7 +57,9 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean distance of seen from predicted, weighted by rows."""
+        """Expected calibration error: the mean distance of seen from predicted,
+        weighted by rows.
+        """
         return float(np.average(np.abs(self.predicted - self.seen), weights=self.rows))
 
 
@@ -75,7 +77,9 @@ def make_card(subject: Subject) -> dict[str, bytes]:
 
 
 def calibration(labels: Labels, answers: Floats) -> Reliability:
-    """Return how often label 1 was seen where it was predicted, in up to ten bins of as many rows each."""
+    """Return how often label 1 was seen where it was predicted,
+    in up to ten bins of as many rows each.
+    """
     edges = np.unique(np.quantile(answers, np.linspace(0, 1, _BINS + 1)[1:-1]))
     bins = np.searchsorted(edges, answers, side="right")
     rows = np.bincount(bins, minlength=len(edges) + 1).astype(np.float64)
@@ -101,10 +105,19 @@ def _draw_calibration(found: Reliability) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="perfect")
     errors = np.abs(np.vstack([found.seen - found.low, found.high - found.seen]))
     axes.errorbar(
-        found.predicted, found.seen, yerr=errors, color=_INK, marker="o", capsize=3, label="held-out rows"
+        found.predicted,
+        found.seen,
+        yerr=errors,
+        color=_INK,
+        marker="o",
+        capsize=3,
+        label="held-out rows",
     )
     axes.set(
-        xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of label 1 that was seen"
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="predicted probability",
+        ylabel="share of label 1 that was seen",
     )
     axes.set_title(f"Calibration (expected error {found.error:.3f}, 95 % intervals)", fontsize=10)
     axes.legend(loc="upper left", frameon=False)
@@ -124,7 +137,9 @@ def _draw_importance(subject: Subject) -> Figure:
     axes.barh(names, means[order], xerr=spreads[order], color=_INK, ecolor="0.4", height=0.7)
     axes.axvline(0, color="0.6", linewidth=1)
     axes.set_xlabel("loss of ROC AUC when the feature is shuffled")
-    axes.set_title(f"Importance ({len(data.labels)} held-out rows, {_REPEATS} shuffles)", fontsize=10)
+    axes.set_title(
+        f"Importance ({len(data.labels)} held-out rows, {_REPEATS} shuffles)", fontsize=10
+    )
     return figure
 
 
@@ -134,9 +149,13 @@ def _draw_bins(subject: Subject) -> Figure:
     panels: list[tuple[str, Floats, Histogram]] = []
     if baseline is not None:
         columns = zip(subject.held_out.names, subject.held_out.rows.T, strict=True)
-        panels = [(name, column, baseline.features[name]) for name, column in columns][:_MOST_FEATURES]
+        panels = [(name, column, baseline.features[name]) for name, column in columns][
+            :_MOST_FEATURES
+        ]
         if baseline.prediction is not None:
-            panels.append(("prediction", score(subject.model, subject.held_out), baseline.prediction))
+            panels.append(
+                ("prediction", score(subject.model, subject.held_out), baseline.prediction)
+            )
     down = max(1, math.ceil(len(panels) / _ACROSS))
     figure = Figure(figsize=(10, 1.7 * down + 0.5), layout="constrained")
     grid = figure.subplots(down, _ACROSS, squeeze=False).ravel()
@@ -168,8 +187,8 @@ def _text(subject: Subject, reliability: Reliability) -> str:
         "A binary classifier: it answers with the probability of label 1.",
         _table(["what", "value"], _facts(subject)),
         "## How good it is",
-        f"On {len(subject.held_out.labels)} rows that it was not fitted to. A segment with fewer than 20 rows"
-        " is not listed, and one with a single label has no ROC AUC.",
+        f"On {len(subject.held_out.labels)} rows that it was not fitted to. A segment with fewer "
+        "than 20 rows is not listed, and one with a single label has no ROC AUC.",
         _figures({"all": manifest.metrics, **training["segments"]}),
         "## Are its probabilities right",
         f"Expected calibration error {reliability.error:.4f}; Brier score "
@@ -181,11 +200,14 @@ def _text(subject: Subject, reliability: Reliability) -> str:
         "The shares of the held-out rows between these edges are the baseline of the manifest.",
         "![drift bins](drift-bins.png)",
         "## Ask it",
-        f"```\ncurl -s http://localhost:8000/predict -H 'content-type: application/json' -d '{request}'\n```",
+        (
+            "```\ncurl -s http://localhost:8000/predict -H 'content-type: application/json' -d "
+            f"'{request}'\n```"
+        ),
         f"It answered {manifest.examples.predictions[0]} when it was exported.",
         "## Limits",
-        "Measured on rows of the same source as it was fitted to, so nothing here speaks of rows from"
-        " elsewhere or from later. Segments are told apart only where the data names them.",
+        "Measured on rows of the same source as it was fitted to, so nothing here speaks of rows "
+        "from elsewhere or from later. Segments are told apart only where the data names them.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -197,9 +219,15 @@ def _facts(subject: Subject) -> list[Sequence[object]]:
         ("served file", f"{manifest.model_file} ({manifest.format})"),
         ("features", len(manifest.features)),
         ("rows fitted to", training["training_rows"]),
-        *((f"data: {key.replace('_', ' ')}", f"`{value}`") for key, value in training["data"].items()),
+        *(
+            (f"data: {key.replace('_', ' ')}", f"`{value}`")
+            for key, value in training["data"].items()
+        ),
         *((key.replace("_", " "), value) for key, value in training["parameters"].items()),
-        ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items()))),
+        (
+            "libraries",
+            ", ".join(f"{name} {version}" for name, version in sorted(manifest.libraries.items())),
+        ),
     ]
     if manifest.created:
         rows.append(("created", manifest.created))

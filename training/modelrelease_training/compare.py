@@ -32,12 +32,18 @@ class Comparison:
 
 
 def compare(
-    *, champion: Path, challenger: Path, data: Path, schema: DataSchema, rule: Rule, whole: bool = False
+    *,
+    champion: Path,
+    challenger: Path,
+    data: Path,
+    schema: DataSchema,
+    rule: Rule,
+    whole: bool = False,
 ) -> Comparison:
     """Compare two artifact folders on the rows of `data` that `train --data` holds out.
 
-    `whole`: on all rows, for a file that neither model was trained on. Raises DataError, InvalidDataError,
-    and ArtifactError for a folder that holds no model for these rows.
+    `whole`: on all rows, for a file that neither model was trained on. Raises DataError,
+    InvalidDataError, and ArtifactError for a folder that holds no model for these rows.
     """
     try:
         table = load_data(data, schema)
@@ -53,14 +59,19 @@ def compare(
     except ValueError as error:
         msg = f"{challenger} cannot be compared with {champion} on {data}: {error}"
         raise DataError(msg) from error
-    return Comparison(champion=sides["champion"], challenger=sides["challenger"], acceptance=decided)
+    return Comparison(
+        champion=sides["champion"], challenger=sides["challenger"], acceptance=decided
+    )
 
 
 def _measure(folder: Path, rows: Data) -> tuple[Side, Any]:
     model, manifest = load_model(folder)
     names = tuple(feature.name for feature in manifest.features)
     if names != rows.names:
-        fact = f"{folder} takes the features {', '.join(names)}, but the data has {', '.join(rows.names)}"
+        fact = (
+            f"{folder} takes the features {', '.join(names)}, but the data has "
+            f"{', '.join(rows.names)}"
+        )
         msg = f"{fact}: compare on data of the model's own schema"
         raise ArtifactError(msg)
     try:
@@ -68,6 +79,10 @@ def _measure(folder: Path, rows: Data) -> tuple[Side, Any]:
     except Exception as error:
         msg = f"{folder} fails on the held-out rows ({type(error).__name__}: {error})"
         raise ArtifactError(msg) from error
-    segments = {} if rows.segments is None else evaluate_segments(rows.labels, answers, rows.segments)
+    segments = (
+        {} if rows.segments is None else evaluate_segments(rows.labels, answers, rows.segments)
+    )
     metrics = measure(rows.labels, answers)
-    return Side(name=manifest.name, version=manifest.version, metrics=metrics, segments=segments), answers
+    return Side(
+        name=manifest.name, version=manifest.version, metrics=metrics, segments=segments
+    ), answers

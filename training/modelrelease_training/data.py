@@ -45,7 +45,9 @@ class Data:
     nullable: frozenset[str] = frozenset()
     """Names of the features that may be missing (NaN)."""
     segments: Texts | None = None
-    """Which part of the population each row belongs to, where that is known. No input of the model."""
+    """Which part of the population each row belongs to, where that is known.
+    No input of the model.
+    """
 
     def take(self, which: Any) -> "Data":
         """Return the rows that a numpy index, slice or mask names."""
@@ -62,13 +64,17 @@ class Split:
 
 
 def make_data(*, seed: int, rows: int, shifts: Shifts = _NO_SHIFTS) -> Data:
-    """Draw `rows` rows of the world: correlated features on different scales, labels by a noisy rule.
+    """Draw `rows` rows of the world: correlated features on different scales, labels by a noisy
+    rule.
 
-    `shifts` moves features and leaves the rule as it is: covariate shift. Raises ValueError when there
-    are too few rows for a baseline, or a shift names no feature.
+    `shifts` moves features and leaves the rule as it is: covariate shift. Raises ValueError when
+    there are too few rows for a baseline, or a shift names no feature.
     """
     if rows < MINIMUM_ROWS:
-        msg = f"rows must be at least {MINIMUM_ROWS}, of which a fifth is held out to measure on; got {rows}"
+        msg = (
+            f"rows must be at least {MINIMUM_ROWS}, of which a fifth is held out to measure on; "
+            f"got {rows}"
+        )
         raise ValueError(msg)
     world = np.random.default_rng(_WORLD)
     mixing = np.eye(FEATURES) + 0.25 * world.standard_normal((FEATURES, FEATURES))
@@ -94,14 +100,17 @@ def _moves(shifts: Shifts, mixing: Floats) -> Floats:
         first, *_, last = feature_names()
         msg = f"a shift names {unknown[0]!r}, but the features are {first} to {last}"
         raise ValueError(msg)
-    # The rows are independent standard normals times `mixing`, so these are the standard deviations.
+    # The rows are independent standard normals times `mixing`, so these are the standard
+    # deviations.
     deviations = np.linalg.norm(mixing, axis=0)
     moves = deviations * [shifts.get(name, 0.0) for name in feature_names()]
     return np.asarray(moves, dtype=np.float64)
 
 
 def split(data: Data) -> Split:
-    """Keep the last fifth of the rows apart. They are drawn independently, so the tail is a fair sample."""
+    """Keep the last fifth of the rows apart.
+    They are drawn independently, so the tail is a fair sample.
+    """
     cut = len(data.labels) - round(len(data.labels) * HELD_OUT_SHARE)
     return Split(training=data.take(slice(None, cut)), held_out=data.take(slice(cut, None)))
 
@@ -110,8 +119,9 @@ def split_by_content(data: Data) -> Split:
     """Keep about a fifth of the rows apart, chosen by a hash of each row's features.
 
     The same row is on the same side in whichever file it appears, so a row that one version was
-    measured on was not learned by another, and duplicates never fall on both sides. The order of the
-    rows does not matter. Raises ValueError when either side would have too few rows or one class only.
+    measured on was not learned by another, and duplicates never fall on both sides. The order of
+    the rows does not matter. Raises ValueError when either side would have too few rows or one
+    class only.
     """
     keys = hash_pandas_object(pd.DataFrame(data.rows), index=False).to_numpy()
     held_out = keys % round(1 / HELD_OUT_SHARE) == 0
@@ -121,7 +131,9 @@ def split_by_content(data: Data) -> Split:
     for name, column in zip(data.names, parts.training.rows.T, strict=True):
         if np.isnan(column).all():
             fact = f"column {name} has no value in any of the {len(column)} rows to train on"
-            raise ValueError(f"{fact}: leave it out of the data schema, or bring rows that have values")
+            raise ValueError(
+                f"{fact}: leave it out of the data schema, or bring rows that have values"
+            )
     return parts
 
 
@@ -133,4 +145,6 @@ def _check_part(part: Data, what: str, *, of: int) -> None:
     classes = np.unique(part.labels).tolist()
     if len(classes) < 2:
         fact = f"of {of} rows, the {rows} {what} all have the label {classes[0]}"
-        raise ValueError(f"{fact}, and both labels are needed on both sides: bring more rows of the other")
+        raise ValueError(
+            f"{fact}, and both labels are needed on both sides: bring more rows of the other"
+        )

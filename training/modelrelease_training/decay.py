@@ -1,6 +1,8 @@
-"""Says whether a model answers worse than it did when it was trained, once the true labels are known.
+"""Says whether a model answers worse than it did when it was trained, once the true labels are
+known.
 
-Labels arrive late, so answers and labels are joined by the prediction's id. Pure: nothing is read here.
+Labels arrive late, so answers and labels are joined by the prediction's id. Pure: nothing is read
+here.
 """
 
 import math
@@ -47,8 +49,8 @@ class Decay:
 def join(answers: Mapping[Key, str], labels: Iterable[tuple[Key, str]]) -> Joined:
     """Count the labels whose prediction is known, and how many of those predictions were right.
 
-    Both are the model's own names of classes (labels.py). A label given twice counts once: the last one
-    stands, since corrections come after what they correct.
+    Both are the model's own names of classes (labels.py). A label given twice counts once: the last
+    one stands, since corrections come after what they correct.
     """
     final = dict(labels)
     known = {key: label for key, label in final.items() if key in answers}
@@ -56,11 +58,13 @@ def join(answers: Mapping[Key, str], labels: Iterable[tuple[Key, str]]) -> Joine
     return Joined(correct=correct, total=len(known), unanswered=len(final) - len(known))
 
 
-def judge(joined: Joined, *, recorded: float, margin: float = MARGIN, minimum: int = MINIMUM) -> Decay:
+def judge(
+    joined: Joined, *, recorded: float, margin: float = MARGIN, minimum: int = MINIMUM
+) -> Decay:
     """Compare accuracy now with the accuracy recorded at training.
 
-    Decayed means that even the upper limit of today's accuracy (Wilson 1927, one-sided) lies more than
-    `margin` below the recorded one, so that few labels or bad luck raise no alarm.
+    Decayed means that even the upper limit of today's accuracy (Wilson 1927, one-sided) lies more
+    than `margin` below the recorded one, so that few labels or bad luck raise no alarm.
     """
     if joined.total < minimum:
         reason = f"only {joined.total} labelled predictions; {minimum} are needed to judge"
@@ -71,7 +75,8 @@ def judge(joined: Joined, *, recorded: float, margin: float = MARGIN, minimum: i
     percent, most = f"{100 * accuracy:.1f} %", f"at most {100 * upper:.1f} %"
     fact = f"{percent} of {joined.total:,} labelled predictions are right ({most})"
     reference = (
-        f"the {100 * recorded:.1f} % recorded at training, of which {100 * margin:g} points may be lost"
+        f"the {100 * recorded:.1f} % recorded at training, of which {100 * margin:g} points may be "
+        "lost"
     )
     reason = f"{fact}, {'below' if decayed else 'within'} {reference}"
     return _decay(joined, recorded, reason=reason, decayed=decayed, accuracy=accuracy, upper=upper)

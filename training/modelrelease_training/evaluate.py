@@ -12,7 +12,9 @@ SMALLEST_SEGMENT: Final = 20
 
 
 def evaluate(model: Any, held_out: Data) -> dict[str, float]:
-    """Return accuracy, log loss and area under the ROC curve of `model` on `held_out`, and its row count."""
+    """Return accuracy, log loss and area under the ROC curve of `model` on `held_out`,
+    and its row count.
+    """
     figures = measure(held_out.labels, score(model, held_out))
     return {**figures, "held_out_rows": float(len(held_out.labels))}
 
@@ -23,7 +25,9 @@ def score(model: Any, data: Data) -> Floats:
 
 
 def measure(labels: Labels, probabilities: Floats) -> dict[str, float]:
-    """Return accuracy, log loss and area under the ROC curve; the last one only where both labels occur."""
+    """Return accuracy, log loss and area under the ROC curve;
+    the last one only where both labels occur.
+    """
     figures = {
         "accuracy": accuracy_score(labels, probabilities > 0.5),
         "log_loss": log_loss(labels, probabilities, labels=[0, 1]),
@@ -34,7 +38,9 @@ def measure(labels: Labels, probabilities: Floats) -> dict[str, float]:
     return {name: round(float(value), 10) for name, value in figures.items()}
 
 
-def evaluate_segments(labels: Labels, probabilities: Floats, segments: Texts) -> dict[str, dict[str, float]]:
+def evaluate_segments(
+    labels: Labels, probabilities: Floats, segments: Texts
+) -> dict[str, dict[str, float]]:
     """Return the figures of each segment with enough rows, and its row count, by name in order."""
     found = {}
     for name in np.unique(segments).tolist():
@@ -46,7 +52,8 @@ def evaluate_segments(labels: Labels, probabilities: Floats, segments: Texts) ->
 
 
 def quantile_segments(values: Floats, *, name: str, parts: int = 4) -> Texts:
-    """Return for each row which of `parts` equal parts of a feature's values it falls in; NaN is apart.
+    """Return for each row which of `parts` equal parts of a feature's values it falls in; NaN is
+    apart.
 
     With few different values some parts are empty, as their edges are the same.
     """

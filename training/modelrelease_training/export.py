@@ -49,7 +49,9 @@ _NOTHING: Final[Files] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An artifact on disk: its folder, its digest (sha256 of the manifest, hexadecimal) and its manifest."""
+    """An artifact on disk: its folder, its digest (sha256 of the manifest,
+    hexadecimal) and its manifest.
+    """
 
     path: Path
     digest: str
@@ -76,21 +78,25 @@ def export_artifact(
     example_rows: Floats | None = None,
     force: bool = False,
 ) -> Exported:
-    """Write `model`, a fitted binary classifier with `predict_proba`, to `<output>/<name>/<version>`.
+    """Write `model`, a fitted binary classifier with `predict_proba`, to
+    `<output>/<name>/<version>`.
 
-    The baseline comes from `data.held_out`. `example_rows`, shape (n, features), are the first held-out
-    rows when left out. Raises ExistsError unless `force`, ValueError for a label that cannot be
-    written, OSError when the disk refuses.
+    The baseline comes from `data.held_out`. `example_rows`, shape (n, features), are the first
+    held-out rows when left out. Raises ExistsError unless `force`, ValueError for a label that
+    cannot be written, OSError when the disk refuses.
     """
     files = dump(model)
-    manifest = describe(model, files, label=label, data=data, metrics=metrics, example_rows=example_rows)
+    manifest = describe(
+        model, files, label=label, data=data, metrics=metrics, example_rows=example_rows
+    )
     return write(manifest, files, output=output, force=force)
 
 
 def dump(model: Any, formats: Sequence[Format] = ("joblib",)) -> dict[str, bytes]:
     """Return the model's files, one for each format. The first format is the one that is served."""
     return {
-        f"model.{name}": _joblib_bytes(model) if name == "joblib" else skops_bytes(model) for name in formats
+        f"model.{name}": _joblib_bytes(model) if name == "joblib" else skops_bytes(model)
+        for name in formats
     }
 
 
@@ -116,7 +122,8 @@ def describe(
         model_file=model_file,
         features=_features(data.training),
         output=Output(classes=("0", "1"), probability=True),
-        libraries={name: installed(name) for name in libraries} | {"python": platform.python_version()},
+        libraries={name: installed(name) for name in libraries}
+        | {"python": platform.python_version()},
         metrics=metrics,
         baseline=_baseline(model, data.held_out),
         examples=Examples(
@@ -131,9 +138,11 @@ def describe(
 
 
 def make_room(output: Path, label: Label, *, force: bool) -> Path:
-    """Return the folder that a version goes to, and make the one above: sooner than after a long training.
+    """Return the folder that a version goes to, and make the one above: sooner than after a long
+    training.
 
-    Raises ExistsError when this version was exported before, unless `force`; OSError when the disk refuses.
+    Raises ExistsError when this version was exported before, unless `force`; OSError when the disk
+    refuses.
     """
     target = output / label.name / label.version
     if target.exists() and not force:
@@ -147,11 +156,17 @@ def make_room(output: Path, label: Label, *, force: bool) -> Path:
 
 
 def write(
-    manifest: ArtifactManifest, files: Files, *, output: Path, beside: Files = _NOTHING, force: bool = False
+    manifest: ArtifactManifest,
+    files: Files,
+    *,
+    output: Path,
+    beside: Files = _NOTHING,
+    force: bool = False,
 ) -> Exported:
     """Put the manifest and its files into `<output>/<name>/<version>`, all or none.
 
-    `beside` are files that the manifest does not name, such as the model card, which names the digest.
+    `beside` are files that the manifest does not name, such as the model card, which names the
+    digest.
     """
     target = make_room(output, Label(name=manifest.name, version=manifest.version), force=force)
     raw = encode(manifest)
@@ -191,7 +206,9 @@ def _joblib_bytes(model: Any) -> bytes:
 
 
 def _plain(value: float) -> float | None:
-    """Return a value as a client would send it: a missing one is null, which JSON has, and not NaN."""
+    """Return a value as a client would send it:
+    a missing one is null, which JSON has, and not NaN.
+    """
     return None if math.isnan(value) else value
 
 

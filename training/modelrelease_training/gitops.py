@@ -1,7 +1,8 @@
-"""Releases a version by a commit: changes `spec.model` of a ModelRelease that a Git repository holds.
+"""Releases a version by a commit: changes `spec.model` of a ModelRelease that a Git repository
+holds.
 
-Editing is pure and keeps the rest of the file as it was, comments too. Committing calls `git`, which
-brings its own credentials; a push that comes second starts again from what is there now.
+Editing is pure and keeps the rest of the file as it was, comments too. Committing calls `git`,
+which brings its own credentials; a push that comes second starts again from what is there now.
 """
 
 import json
@@ -48,11 +49,17 @@ class Model:
     def text(self) -> str:
         """Return it as a YAML flow mapping. JSON's strings are YAML's."""
         parts = {"uri": self.uri, "version": self.version, "sha256": self.sha256}
-        return "{" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in parts.items() if value) + "}"
+        return (
+            "{"
+            + ", ".join(f"{key}: {json.dumps(value)}" for key, value in parts.items() if value)
+            + "}"
+        )
 
 
 def edited(text: str, model: Model, *, name: str | None = None) -> str:
-    """Return a manifest's text with another `spec.model`. Raises GitOpsError where no such release is."""
+    """Return a manifest's text with another `spec.model`.
+    Raises GitOpsError where no such release is.
+    """
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
@@ -60,19 +67,25 @@ def edited(text: str, model: Model, *, name: str | None = None) -> str:
         raise GitOpsError(msg) from error
     found = [node for node in documents if _is_release(node, name)]
     if len(found) != 1:
-        wanted = f"a ModelRelease {name!r}" if name else "one ModelRelease (name it where there are several)"
+        wanted = (
+            f"a ModelRelease {name!r}"
+            if name
+            else "one ModelRelease (name it where there are several)"
+        )
         msg = f"it must hold {wanted}, found {len(found)}"
         raise GitOpsError(msg)
     key, value = _entry(_entry(found[0], "spec")[1], "model")
     if key is None or value is None:
         msg = "the ModelRelease has no spec.model to change"
         raise GitOpsError(msg)
-    # A block mapping's own end is where the next token starts, beyond comments; its last leaf's is exact.
+    # A block mapping's own end is where the next token starts, beyond comments; its last leaf's is
+    # exact.
     return f"{text[: key.end_mark.index]}: {model.text()}{text[_last(value).end_mark.index :]}"
 
 
 def commit(place: Place, model: Model, *, message: str) -> str | None:
-    """Change the release in its repository. Return the commit's id, or None when it said so already.
+    """Change the release in its repository. Return the commit's id, or None when it said so
+    already.
 
     Raises GitOpsError, naming the repository and the file, when it cannot.
     """
@@ -111,7 +124,11 @@ def _changed(clone: Path, place: Place, model: Model) -> bool:
 
 
 def _git(folder: Path, place: Place, *arguments: str) -> str:
-    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _AUTHOR.items()}
+    who = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in _AUTHOR.items()
+    }
     # A prompt would wait for an answer that nobody gives.
     environment = {**who, **os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
@@ -125,11 +142,17 @@ def _git(folder: Path, place: Place, *arguments: str) -> str:
             timeout=TIMEOUT_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        msg = f"{place.repository}: git {arguments[0]} did not run ({type(error).__name__}); install git"
+        msg = (
+            f"{place.repository}: git {arguments[0]} did not run ({type(error).__name__}); install "
+            "git"
+        )
         raise GitOpsError(msg) from error
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()
-        msg = f"{place.repository}: git {arguments[0]} failed: {words[-1] if words else done.returncode}"
+        msg = (
+            f"{place.repository}: git {arguments[0]} failed: "
+            f"{words[-1] if words else done.returncode}"
+        )
         raise GitOpsError(msg)
     return done.stdout
 
@@ -138,7 +161,9 @@ def _is_release(node: yaml.Node, name: str | None) -> bool:
     kind = _entry(node, "kind")[1]
     called = _entry(_entry(node, "metadata")[1], "name")[1]
     right = isinstance(kind, yaml.ScalarNode) and kind.value == "ModelRelease"
-    return right and (name is None or (isinstance(called, yaml.ScalarNode) and called.value == name))
+    return right and (
+        name is None or (isinstance(called, yaml.ScalarNode) and called.value == name)
+    )
 
 
 def _entry(node: yaml.Node | None, key: str) -> tuple[yaml.Node | None, yaml.Node | None]:

@@ -17,16 +17,21 @@ from modelrelease_training.errors import DataError
 
 SUFFIXES: Final = (".csv", ".parquet")
 _NO_NUMBER: Final = [
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ]  # fmt: skip
-"""What pandas takes for a missing value. In a column of texts only nothing is one: NA is North America."""
+"""What pandas takes for a missing value.
+In a column of texts only nothing is one: NA is North America.
+"""
 _CHUNK: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingested:
-    """A table on disk. `fingerprint` is the sha256 of the file, hexadecimal: `sha256sum` prints the same."""
+    """A table on disk. `fingerprint` is the sha256 of the file, hexadecimal:
+    `sha256sum` prints the same.
+    """
 
     path: Path
     fingerprint: str
@@ -35,9 +40,15 @@ class Ingested:
 
 
 def ingest(
-    source: Path, output: Path, *, texts: Collection[str] = (), encoding: str = "utf-8", force: bool = False
+    source: Path,
+    output: Path,
+    *,
+    texts: Collection[str] = (),
+    encoding: str = "utf-8",
+    force: bool = False,
 ) -> Ingested:
-    """Copy the table in `source` to the Parquet file `output`. `texts` are columns that are never numbers.
+    """Copy the table in `source` to the Parquet file `output`. `texts` are columns that are never
+    numbers.
 
     The same rows give the same bytes, whether they came as CSV or as Parquet. Raises DataError.
     """
@@ -73,8 +84,12 @@ def parse_shift(text: str) -> tuple[str, float]:
     return match[1], float(match[2])
 
 
-def read_table(source: Path, *, texts: Collection[str] = (), encoding: str = "utf-8") -> pd.DataFrame:
-    """Return the table in a .csv or .parquet file. Raises DataError with one sentence for any other."""
+def read_table(
+    source: Path, *, texts: Collection[str] = (), encoding: str = "utf-8"
+) -> pd.DataFrame:
+    """Return the table in a .csv or .parquet file.
+    Raises DataError with one sentence for any other.
+    """
     if source.suffix.lower() not in SUFFIXES:
         msg = f"{source} ends in {source.suffix!r}: a table is read from {' or '.join(SUFFIXES)}"
         raise DataError(msg)
@@ -83,7 +98,9 @@ def read_table(source: Path, *, texts: Collection[str] = (), encoding: str = "ut
             msg = f"{source} is empty (0 bytes): was it written to the end?"
             raise DataError(msg)
         frame = (
-            _read_csv(source, texts, encoding) if source.suffix.lower() == ".csv" else _read_parquet(source)
+            _read_csv(source, texts, encoding)
+            if source.suffix.lower() == ".csv"
+            else _read_parquet(source)
         )
     except OSError as error:
         msg = f"{source} cannot be read: {error.strerror or error}"
@@ -167,7 +184,9 @@ def _read_parquet(source: Path) -> pd.DataFrame:
 
 
 def _umask() -> int:
-    """Return the mask of new files: mkstemp makes them private, which a shared volume cannot use."""
+    """Return the mask of new files: mkstemp makes them private,
+    which a shared volume cannot use.
+    """
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
 """What class a label or an answer means, however it is spelled. Pure.
 
-Labels come from spreadsheets and databases: `1.0`, `true` and ` 1` are the class that the predictor answers
-with `1`. What can be read as none of the model's classes is nobody's to guess.
+Labels come from spreadsheets and databases: `1.0`, `true` and ` 1` are the class that the predictor
+answers with `1`. What can be read as none of the model's classes is nobody's to guess.
 """
 
 import unicodedata
@@ -14,13 +14,17 @@ _NO: Final = frozenset({"0", "false", "f", "no", "n"})
 
 
 class Classes:
-    """The classes of one model. Without any (a model that lists none), numbers are compared as numbers."""
+    """The classes of one model. Without any (a model that lists none),
+    numbers are compared as numbers.
+    """
 
     def __init__(self, output: Output, *, numbers: bool = False) -> None:
         self.names = output.classes
         self._numbers = numbers
         self._spelled = {_plain(each): each for each in output.classes}
-        self._values = {value: each for each in output.classes if (value := _number(each)) is not None}
+        self._values = {
+            value: each for each in output.classes if (value := _number(each)) is not None
+        }
         truths = [_truth(each) for each in output.classes]
         both = sorted(truths, key=str) == [False, True]
         self._truths = dict(zip(truths, output.classes, strict=True)) if both else {}
@@ -44,7 +48,9 @@ class Classes:
 
 
 def _plain(text: str) -> str:
-    """Return a text without what no one sees: spaces around it, and how its accents are composed."""
+    """Return a text without what no one sees:
+    spaces around it, and how its accents are composed.
+    """
     return unicodedata.normalize("NFC", text).strip()
 
 

@@ -1,4 +1,6 @@
-"""Reads artifacts back: manifest, digests, model. A model file is code, so its digest is compared first."""
+"""Reads artifacts back: manifest, digests, model.
+A model file is code, so its digest is compared first.
+"""
 
 import hashlib
 import json
@@ -28,7 +30,10 @@ def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
         msg = f"{path} cannot be read ({error.strerror}): name the folder of an artifact"
         raise ArtifactError(msg) from error
     except ValueError as error:
-        msg = f"{path} is not a manifest ({' '.join(str(error).split())[:200]}): export the model again"
+        msg = (
+            f"{path} is not a manifest ({' '.join(str(error).split())[:200]}): export the model "
+            "again"
+        )
         raise ArtifactError(msg) from error
     for file in manifest.files:
         _check(folder / file.path, file.sha256)
@@ -42,12 +47,17 @@ def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
     try:
         return _LOADERS[manifest.format](path), manifest
     except Exception as error:
-        msg = f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs {_needs(manifest)}"
+        msg = (
+            f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs "
+            f"{_needs(manifest)}"
+        )
         raise ArtifactError(msg) from error
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Return what training.json says of how a checked artifact came to be; nothing when there is none."""
+    """Return what training.json says of how a checked artifact came to be;
+    nothing when there is none.
+    """
     path = folder / TRAINING_NAME
     try:
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
@@ -70,11 +80,15 @@ def _check(path: Path, sha256: str) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}), but the manifest names it: export the model again"
+        msg = (
+            f"{path} cannot be read ({error.strerror}), but the manifest names it: export the "
+            "model again"
+        )
         raise ArtifactError(msg) from error
     if found != sha256:
         msg = (
-            f"{path} has sha256 {found}, but the manifest says {sha256}: it was changed after it was exported"
+            f"{path} has sha256 {found}, but the manifest says {sha256}: it was changed after it "
+            "was exported"
         )
         raise ArtifactError(msg)
 

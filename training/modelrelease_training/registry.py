@@ -1,7 +1,9 @@
-"""Registers artifacts with MLflow, and brings registered ones back. The only module that imports MLflow.
+"""Registers artifacts with MLflow, and brings registered ones back. The only module that imports
+MLflow.
 
-MLflow is imported when it is first needed, because that takes seconds and most commands never do. How
-an artifact lies in the registry is written in docs/reference/registry.md; the operator reads it there.
+MLflow is imported when it is first needed, because that takes seconds and most commands never do.
+How an artifact lies in the registry is written in docs/reference/registry.md; the operator reads it
+there.
 """
 
 import hashlib
@@ -66,7 +68,9 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a run says beside what the manifest knows. `tags` get our prefix, on the run and the version."""
+    """What a run says beside what the manifest knows.
+    `tags` get our prefix, on the run and the version.
+    """
 
     parameters: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -78,16 +82,19 @@ class Registry:
 
     def __init__(self, uri: str | None = None, experiment: str | None = None) -> None:
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-        self.experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+        self.experiment = (
+            experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+        )
 
     def register(
         self, folder: Path, *, aliases: Sequence[str] = (CANDIDATE,), facts: Facts | None = None
     ) -> Registered:
-        """Log the artifact in `folder` as a run, register it as a model version, and move `aliases` to it.
+        """Log the artifact in `folder` as a run, register it as a model version, and move `aliases`
+        to it.
 
-        The same artifact registered again is found by its digest, and only the aliases move: so a run
-        that was cut short can be repeated. Raises RegistryError, and ArtifactError before anything is
-        sent when the folder holds no whole artifact.
+        The same artifact registered again is found by its digest, and only the aliases move: so a
+        run that was cut short can be repeated. Raises RegistryError, and ArtifactError before
+        anything is sent when the folder holds no whole artifact.
         """
         manifest, digest = read_artifact(folder)
         facts = facts or Facts()
@@ -108,8 +115,8 @@ class Registry:
     def find(self, uri: str) -> Registered:
         """Return the version that `models:/name/7` or `models:/name@alias` means.
 
-        Raises NotRegisteredError where MLflow says that there is no such model, alias or version, and
-        RegistryError for anything else.
+        Raises NotRegisteredError where MLflow says that there is no such model, alias or version,
+        and RegistryError for anything else.
         """
         name, alias, number = parse_model_uri(uri)
         with self._client() as client:
@@ -124,7 +131,8 @@ class Registry:
     def _meant(self, client: "MlflowClient", name: str, alias: str) -> str:
         """Return the version that an alias means, from the list of all aliases.
 
-        Asked for one alias that is missing, MLflow answers as to any wrong parameter: only words tell.
+        Asked for one alias that is missing, MLflow answers as to any wrong parameter: only words
+        tell.
         """
         with self._absence(f"there is no registered model {name}"):
             model = client.get_registered_model(name)
@@ -134,14 +142,21 @@ class Registry:
         return str(model.aliases[alias])
 
     def _check_is_about(self, name: str, answered: str | None) -> None:
-        """Raise RegistryError for an answer about something else, such as the empty one of a router."""
+        """Raise RegistryError for an answer about something else,
+        such as the empty one of a router.
+        """
         if answered != name:
-            msg = f"MLflow at {self.uri} was asked for the model {name} and answered about {answered!r}"
+            msg = (
+                f"MLflow at {self.uri} was asked for the model {name} and answered about "
+                f"{answered!r}"
+            )
             raise RegistryError(msg)
 
     @contextmanager
     def _absence(self, meaning: str) -> Iterator[None]:
-        """Raise NotRegisteredError for MLflow's own code of a resource that is not there, and no other."""
+        """Raise NotRegisteredError for MLflow's own code of a resource that is not there, and no
+        other.
+        """
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         try:
@@ -152,7 +167,8 @@ class Registry:
             raise NotRegisteredError(f"MLflow at {self.uri} refused: {meaning}") from error
 
     def download(self, uri: str, into: Path) -> Path:
-        """Copy the artifact that `uri` means now below `into`, and return its folder. Raises RegistryError.
+        """Copy the artifact that `uri` means now below `into`, and return its folder. Raises
+        RegistryError.
 
         The manifest must have the digest that its tag names: a changed one is refused.
         """
@@ -168,7 +184,9 @@ class Registry:
             )
         _, digest = read_artifact(folder)
         if digest != found.digest:
-            msg = f"{uri} has manifest digest {digest}, but its tag {TAG}digest says {found.digest!r}"
+            msg = (
+                f"{uri} has manifest digest {digest}, but its tag {TAG}digest says {found.digest!r}"
+            )
             raise RegistryError(f"{msg}: the artifact was changed after it was registered")
         return folder
 
@@ -177,8 +195,12 @@ class Registry:
     ) -> tuple[str, str]:
         """Write one finished run. Return its id and where the artifact lies."""
         experiment = client.get_experiment_by_name(self.experiment)
-        where = experiment.experiment_id if experiment else client.create_experiment(self.experiment)
-        run = client.create_run(where, run_name=f"{manifest.name}-{manifest.version}", tags=facts.tags)
+        where = (
+            experiment.experiment_id if experiment else client.create_experiment(self.experiment)
+        )
+        run = client.create_run(
+            where, run_name=f"{manifest.name}-{manifest.version}", tags=facts.tags
+        )
         run_id, source = run.info.run_id, f"{run.info.artifact_uri}/{ARTIFACT_PATH}"
         try:
             _log_figures(client, run_id, facts)
@@ -193,7 +215,9 @@ class Registry:
 
     @contextmanager
     def _client(self) -> Iterator["MlflowClient"]:
-        """Yield a client of a server that answers, and turn what MLflow raises into one sentence."""
+        """Yield a client of a server that answers,
+        and turn what MLflow raises into one sentence.
+        """
         _check_reachable(self.uri)
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -216,7 +240,10 @@ class Registry:
 def facts_of(training: dict[str, Any]) -> Facts:
     """Return what a run should say of a training: training.json, flattened to what MLflow keeps."""
     data = training.get("data", {})
-    parameters = {**training.get("parameters", {}), **{f"data.{key}": str(data[key]) for key in data}}
+    parameters = {
+        **training.get("parameters", {}),
+        **{f"data.{key}": str(data[key]) for key in data},
+    }
     for key in ("training_rows", "held_out_rows"):
         if key in training:
             parameters[key] = str(training[key])
@@ -232,7 +259,8 @@ def facts_of(training: dict[str, Any]) -> Facts:
 
 
 def parse_model_uri(uri: str) -> tuple[str, str, str]:
-    """Return name, alias and number of `models:/name@alias` or `models:/name/7`; one of the two is empty.
+    """Return name, alias and number of `models:/name@alias` or `models:/name/7`; one of the two is
+    empty.
 
     Raises RegistryError for anything else.
     """
@@ -252,7 +280,9 @@ def _tags(manifest: ArtifactManifest, digest: str) -> dict[str, str]:
         "artifact_path": ARTIFACT_PATH,
     }
     if manifest.baseline:
-        tags["baseline_digest"] = hashlib.sha256(manifest.baseline.model_dump_json().encode()).hexdigest()
+        tags["baseline_digest"] = hashlib.sha256(
+            manifest.baseline.model_dump_json().encode()
+        ).hexdigest()
     return {TAG + key: value for key, value in tags.items()}
 
 
@@ -283,14 +313,17 @@ def _log_figures(client: "MlflowClient", run_id: str, facts: Facts) -> None:
     from mlflow.entities import Metric, Param  # noqa: PLC0415
 
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in facts.metrics.items()])
+    client.log_batch(
+        run_id, metrics=[Metric(name, value, now, 0) for name, value in facts.metrics.items()]
+    )
     pairs = [Param(key, str(value)) for key, value in facts.parameters.items()]
     for start in range(0, len(pairs), _BATCH):
         client.log_batch(run_id, params=pairs[start : start + _BATCH])
 
 
 def _mlflow_files(manifest: ArtifactManifest, run_id: str) -> dict[str, str]:
-    """Return what MLflow wants to find beside the artifact, by file name: its own manifest, and example rows.
+    """Return what MLflow wants to find beside the artifact, by file name: its own manifest, and
+    example rows.
 
     With it `mlflow.pyfunc.load_model("models:/name@alias")` works, and MLflow shows the signature.
     """
@@ -335,5 +368,8 @@ def _check_reachable(uri: str) -> None:
         return
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        msg = f"MLflow at {uri} does not answer ({reason}): set MLFLOW_TRACKING_URI to a server that runs"
+        msg = (
+            f"MLflow at {uri} does not answer ({reason}): set MLFLOW_TRACKING_URI to a server that "
+            "runs"
+        )
         raise RegistryError(msg) from error

@@ -1,7 +1,7 @@
 """The data schema: what a training table must be, and every row that is not.
 
-A schema is a YAML file. pandera does the checking; this module turns a schema into pandera's, and what
-pandera found into rows, columns, values and rules that a person can act on.
+A schema is a YAML file. pandera does the checking; this module turns a schema into pandera's, and
+what pandera found into rows, columns, values and rules that a person can act on.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,10 @@ from modelrelease_training.ingest import fingerprint, read_table
 LIMIT: Final = 20
 """Violations that are listed; the total is always counted."""
 _LONGEST_VALUE: Final = 80
-_ABSENT: Final = {"column_in_schema": "is not in the schema", "column_in_dataframe": "is not in the table"}
+_ABSENT: Final = {
+    "column_in_schema": "is not in the schema",
+    "column_in_dataframe": "is not in the table",
+}
 _RULES: Final = {"not_nullable": "must not be missing", "field_uniqueness": "must be unique"}
 """pandera's names of its own checks, in words. Ours bring theirs."""
 
@@ -52,7 +55,9 @@ class Rows(_Strict):
 
 
 class DataSchema(_Strict):
-    """What a table must be. Features are its numbers, in order, apart from key, label and segment."""
+    """What a table must be. Features are its numbers, in order, apart from key,
+    label and segment.
+    """
 
     version: Annotated[int, Field(ge=1)]
     """Raised by whoever changes the file: it is recorded with every model."""
@@ -73,7 +78,10 @@ class DataSchema(_Strict):
             raise ValueError(msg)
         texts = [name for name in self._inputs() if self.columns[name].type == "text"]
         if texts:
-            msg = f"{texts[0]!r} is a text, and a feature must be a number: make it the key or the segment"
+            msg = (
+                f"{texts[0]!r} is a text, and a feature must be a number: make it the key or the "
+                "segment"
+            )
             raise ValueError(msg)
         return self
 
@@ -94,7 +102,9 @@ class DataSchema(_Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One broken rule. `row` counts data rows from 1; None: the rule is about the column or the table."""
+    """One broken rule. `row` counts data rows from 1;
+    None: the rule is about the column or the table.
+    """
 
     row: int | None
     column: str | None
@@ -145,8 +155,12 @@ def load_schema(path: Path | None = None) -> DataSchema:
         raise DataError(msg) from error
 
 
-def validate(path: Path, schema: DataSchema, *, limit: int = LIMIT, encoding: str = "utf-8") -> Report:
-    """Check the table in `path` against `schema`. Raises DataError when it cannot be read at all."""
+def validate(
+    path: Path, schema: DataSchema, *, limit: int = LIMIT, encoding: str = "utf-8"
+) -> Report:
+    """Check the table in `path` against `schema`.
+    Raises DataError when it cannot be read at all.
+    """
     frame = read_table(path, texts=schema.texts, encoding=encoding)
     _, found = check(frame, schema)
     return Report(
@@ -160,7 +174,9 @@ def validate(path: Path, schema: DataSchema, *, limit: int = LIMIT, encoding: st
 
 
 def load_data(path: Path, schema: DataSchema) -> Data:
-    """Return the rows of a valid table. Raises DataError, or InvalidDataError that says what is broken."""
+    """Return the rows of a valid table.
+    Raises DataError, or InvalidDataError that says what is broken.
+    """
     frame = read_table(path, texts=schema.texts)
     checked, found = check(frame, schema)
     if found:
@@ -169,7 +185,11 @@ def load_data(path: Path, schema: DataSchema) -> Data:
         msg = f"{path} breaks its schema: {found[0].sentence()}{more}; `{command}` lists them"
         raise InvalidDataError(msg)
     names = schema.features
-    segments = checked[schema.segment].fillna("missing").to_numpy(dtype=np.str_) if schema.segment else None
+    segments = (
+        checked[schema.segment].fillna("missing").to_numpy(dtype=np.str_)
+        if schema.segment
+        else None
+    )
     return Data(
         rows=checked[list(names)].to_numpy(dtype=np.float64),
         labels=checked[schema.label].to_numpy(dtype=np.int64),
@@ -180,7 +200,9 @@ def load_data(path: Path, schema: DataSchema) -> Data:
 
 
 def check(frame: pd.DataFrame, schema: DataSchema) -> tuple[pd.DataFrame, list[Violation]]:
-    """Return the table with the types of the schema, and everything that breaks it, in order of rows."""
+    """Return the table with the types of the schema, and everything that breaks it,
+    in order of rows.
+    """
     numbers, found = _to_numbers(frame.reset_index(drop=True), schema)
     try:
         return to_pandera(schema).validate(numbers, lazy=True), found
@@ -229,14 +251,19 @@ def _rows_rule(rows: Rows) -> str:
 def _to_numbers(frame: pd.DataFrame, schema: DataSchema) -> tuple[pd.DataFrame, list[Violation]]:
     """Return the table with numbers where the schema asks for them, and what is none (NaN there).
 
-    Before pandera, whose other checks of a column all fail together when one of its values is a text.
+    Before pandera, whose other checks of a column all fail together when one of its values is a
+    text.
     """
     numbers, found = frame.copy(), []
-    for name in (name for name in frame.columns if name in schema.columns and name not in schema.texts):
+    for name in (
+        name for name in frame.columns if name in schema.columns and name not in schema.texts
+    ):
         numbers[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
         for index in frame.index[numbers[name].isna() & frame[name].notna()]:
             value = _shown(frame[name].loc[index])
-            found.append(Violation(row=index + 1, column=name, value=value, rule="must be a number"))
+            found.append(
+                Violation(row=index + 1, column=name, value=value, rule="must be a number")
+            )
     return numbers, found
 
 
@@ -253,5 +280,11 @@ def _violation(case: dict[str, Any], rows: int) -> Violation:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    text = (
+        repr(value)
+        if isinstance(value, str)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

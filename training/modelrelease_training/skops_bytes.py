@@ -1,7 +1,7 @@
 """Writes a model in skops' format, so that the same model gives the same bytes.
 
-skops names arrays and objects by their address in memory and stamps its files with the time. Both say
-nothing of the model, and would give every export another digest.
+skops names arrays and objects by their address in memory and stamps its files with the time. Both
+say nothing of the model, and would give every export another digest.
 """
 
 import io

@@ -1,4 +1,6 @@
-"""Fits the model. Pure apart from the library: data, a recipe and a seed in, a fitted estimator out."""
+"""Fits the model. Pure apart from the library:
+data, a recipe and a seed in, a fitted estimator out.
+"""
 
 import math
 from collections.abc import Callable
@@ -41,7 +43,9 @@ class Recipe:
     regularization: float = REGULARIZATION
     """scikit-learn's C. A forest has none."""
     max_steps: int | None = None
-    """Mini-batches that `sgd` learns from, each drawn without replacement within a pass over the rows."""
+    """Mini-batches that `sgd` learns from,
+    each drawn without replacement within a pass over the rows.
+    """
     batch_size: int | None = None
     """Rows in a mini-batch."""
     seed: int = 0
@@ -53,17 +57,24 @@ class Recipe:
             raise ValueError(msg)
         for name, value in (("max-steps", self.max_steps), ("batch-size", self.batch_size)):
             if value is not None and self.estimator != "sgd":
-                msg = f"--{name} is for --estimator sgd, which learns in steps; {self.estimator} does not"
+                msg = (
+                    f"--{name} is for --estimator sgd, which learns in steps; {self.estimator} "
+                    "does not"
+                )
                 raise ValueError(msg)
             if value is not None and value < 1:
                 msg = f"{name} must be at least 1, got {value}"
                 raise ValueError(msg)
 
     def parameters(self) -> dict[str, str]:
-        """Return what was decided, as texts, without what was left open or says nothing of a forest."""
+        """Return what was decided, as texts,
+        without what was left open or says nothing of a forest.
+        """
         idle = {"regularization"} if self.estimator == "forest" else set()
         return {
-            name: str(value) for name, value in asdict(self).items() if value is not None and name not in idle
+            name: str(value)
+            for name, value in asdict(self).items()
+            if value is not None and name not in idle
         }
 
 
@@ -76,10 +87,11 @@ def fit(data: Data, *, regularization: float = REGULARIZATION, seed: int = 0) ->
 
 
 def fit_recipe(data: Data, recipe: Recipe, *, progress: Progress | None = None) -> Any:
-    """Return the estimator of `recipe` fitted to `data`, behind what prepares its inputs, as one Pipeline.
+    """Return the estimator of `recipe` fitted to `data`, behind what prepares its inputs, as one
+    Pipeline.
 
-    The same data, recipe and library versions give the same model. `progress` is told of `sgd` only:
-    the others are one call of a library.
+    The same data, recipe and library versions give the same model. `progress` is told of `sgd`
+    only: the others are one call of a library.
     """
     prepare = [("impute", SimpleImputer(strategy="median"))] if data.nullable else []
     match recipe.estimator:
@@ -98,8 +110,13 @@ def fit_recipe(data: Data, recipe: Recipe, *, progress: Progress | None = None) 
 
 
 def _fit_in_steps(data: Data, recipe: Recipe, prepare: list[Any], progress: Progress | None) -> Any:
-    """Fit a logistic regression by averaged stochastic gradient descent (Bottou 2010, section 4.2)."""
-    steps, size = recipe.max_steps or MAX_STEPS, min(recipe.batch_size or BATCH_SIZE, len(data.labels))
+    """Fit a logistic regression by averaged stochastic gradient descent (Bottou 2010, section
+    4.2).
+    """
+    steps, size = (
+        recipe.max_steps or MAX_STEPS,
+        min(recipe.batch_size or BATCH_SIZE, len(data.labels)),
+    )
     inputs = Pipeline([*prepare, ("scale", StandardScaler())])
     scaled = inputs.fit_transform(data.rows)
     # scikit-learn's penalty is a share of the mean loss here, and of its sum in LogisticRegression.
@@ -121,5 +138,7 @@ def _fit_in_steps(data: Data, recipe: Recipe, prepare: list[Any], progress: Prog
         batch, order = order[:size], order[size:]
         classify.partial_fit(scaled[batch], data.labels[batch], classes=[0, 1])
         if progress and (step % every == 0 or step == steps):
-            progress(step, steps, float(log_loss(data.labels, classify.predict_proba(scaled)[:, 1])))
+            progress(
+                step, steps, float(log_loss(data.labels, classify.predict_proba(scaled)[:, 1]))
+            )
     return Pipeline([*inputs.steps, ("classify", classify)])

@@ -1,4 +1,6 @@
-"""Figures to Weights & Biases, where the extra `wandb` is installed. What fails there fails no command."""
+"""Figures to Weights & Biases, where the extra `wandb` is installed.
+What fails there fails no command.
+"""
 
 import os
 import sys
@@ -16,14 +18,18 @@ Figures = Mapping[str, float | bool | str]
 
 
 def wanted(project: str | None) -> str | None:
-    """Return the project to log to: the one that was named, or a default where there is a key. Else None."""
+    """Return the project to log to: the one that was named,
+    or a default where there is a key. Else None.
+    """
     if project or not os.environ.get(KEY_VARIABLE):
         return project
     return os.environ.get(PROJECT_VARIABLE) or DEFAULT_PROJECT
 
 
 def log(project: str, *, job: str, figures: Figures) -> str | None:
-    """Record `figures` as one run of `project`. Return None, or a sentence that says why they are not."""
+    """Record `figures` as one run of `project`.
+    Return None, or a sentence that says why they are not.
+    """
     run = Run(project, job=job, recipe={})
     run.log(figures)
     return run.finish()
@@ -55,7 +61,9 @@ class Run:
     def _start(self, project: str, job: str, recipe: dict[str, Any]) -> None:
         import wandb  # noqa: PLC0415 - optional, and slow to import
 
-        mode = os.environ.get(MODE_VARIABLE) or ("online" if os.environ.get(KEY_VARIABLE) else "offline")
+        mode = os.environ.get(MODE_VARIABLE) or (
+            "online" if os.environ.get(KEY_VARIABLE) else "offline"
+        )
         settings = wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE_SECONDS)
         self._run = wandb.init(
             project=project,
@@ -77,4 +85,6 @@ class Run:
             self._failure = f"nothing was sent to Weights & Biases ({error}): {advice}"
         except Exception as error:
             reason = str(error).partition("\n")[0]
-            self._failure = f"not all was sent to Weights & Biases ({type(error).__name__}: {reason})"
+            self._failure = (
+                f"not all was sent to Weights & Biases ({type(error).__name__}: {reason})"
+            )

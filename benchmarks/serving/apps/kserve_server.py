@@ -1,8 +1,8 @@
 """A scikit-learn model behind KServe's Python server.
 
 KServe's own `sklearnserver` is in its repository and not on the package index. This does for each
-request what that does (decode the payload, `predict_proba`, encode the answer, with KServe's own helpers).
-KServe listens on all addresses; here it is told to keep to the loopback one.
+request what that does (decode the payload, `predict_proba`, encode the answer, with KServe's own
+helpers). KServe listens on all addresses; here it is told to keep to the loopback one.
 """
 
 import argparse

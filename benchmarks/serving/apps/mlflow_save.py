@@ -1,4 +1,6 @@
-"""Saves a joblib file as an MLflow model, in MLflow's environment: `mlflow_save.py MODEL_FILE FOLDER`."""
+"""Saves a joblib file as an MLflow model, in MLflow's environment:
+`mlflow_save.py MODEL_FILE FOLDER`.
+"""
 
 import sys
 

@@ -51,7 +51,9 @@ class FeatureStatus(Model):
     psi: float
     threshold: float
     values: int
-    """Counted in the window. Not `n`, which YAML 1.1 reads as false: Helm would refuse the schema."""
+    """Counted in the window. Not `n`, which YAML 1.1 reads as false:
+    Helm would refuse the schema.
+    """
     verdict: str
 
 
@@ -65,7 +67,9 @@ class DriftStatus(Model):
     windows: str = ""
     """A letter for each of the last windows, newest last: `D`rifted, `S`table, `I`nsufficient."""
     at: datetime | None = None
-    """End of the window that `features` are of. While nothing changes, newer windows are not written."""
+    """End of the window that `features` are of.
+    While nothing changes, newer windows are not written.
+    """
     features: tuple[FeatureStatus, ...] = ()
     """The worst ones, worst first."""
     message: str = ""

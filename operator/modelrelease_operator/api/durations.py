@@ -23,7 +23,9 @@ def parse_duration(text: str) -> timedelta:
     if not re.fullmatch(DURATION_PATTERN, text):
         msg = f"duration {text!r} must be numbers with units s, m, h or d, such as 90s or 1h30m"
         raise ValueError(msg)
-    seconds = sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text))
+    seconds = sum(
+        int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text)
+    )
     if seconds > LONGEST.total_seconds():
         msg = f"duration {text!r} must be at most {LONGEST.days}d"
         raise ValueError(msg)
@@ -49,7 +51,9 @@ SECONDS_IN_CEL = " + ".join(
 
 
 class Duration(str):
-    """A duration as a person wrote it, which is how it is shown and stored; `span` is what it means."""
+    """A duration as a person wrote it, which is how it is shown and stored;
+    `span` is what it means.
+    """
 
     __slots__ = ()
 
@@ -84,7 +88,9 @@ def _as_in_the_schema(least: timedelta) -> WithJsonSchema:
     """Return what the schema says of a duration, so that a test can hold the two together."""
     rules = [_rule("<=", LONGEST, f"must be a duration of at most {LONGEST.days}d")]
     if least:
-        rules.append(_rule(">=", least, f"must be a duration of at least {least.total_seconds():.0f}s"))
+        rules.append(
+            _rule(">=", least, f"must be a duration of at least {least.total_seconds():.0f}s")
+        )
     return WithJsonSchema(
         {"type": "string", "pattern": DURATION_PATTERN, "maxLength": 20, SCHEMA_RULES: rules}
     )
@@ -101,4 +107,6 @@ PositiveDuration = Annotated[Duration, _at_least(_SECOND), _as_in_the_schema(_SE
 WindowDuration = Annotated[
     Duration, _at_least(_SECOND), _at_least(_WINDOW, for_people=True), _as_in_the_schema(_WINDOW)
 ]
-"""Over which something is counted: a shorter one is asked about more often than anything is scraped."""
+"""Over which something is counted: a shorter one is asked about more often than anything is
+scraped.
+"""

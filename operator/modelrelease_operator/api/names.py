@@ -16,12 +16,15 @@ LABEL_VERSION = f"{GROUP}/version"
 LABEL_RETRAIN = f"{GROUP}/retrain"
 """Of a Job and its pods: the request that they answer."""
 LABEL_PROBER = f"{GROUP}/prober"
-"""On pods of a prober instead of the release's own label: no Service of the release may select them."""
+"""On pods of a prober instead of the release's own label:
+no Service of the release may select them.
+"""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "modelrelease-operator"
 
-# Commands are annotations that name the revision (or version) they are about. Each counts once, when it
-# is first seen, and only if it answers what is asked then: one that is left behind does nothing.
+# Commands are annotations that name the revision (or version) they are about. Each counts once,
+# when it is first seen, and only if it answers what is asked then: one that is left behind does
+# nothing.
 ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_PROMOTE = f"{GROUP}/promote"
 ANNOTATION_ABORT = f"{GROUP}/abort"
@@ -42,7 +45,9 @@ def workload_name(release: str, revision: str) -> str:
 
 
 def retrain_job_name(release: str, request: str) -> str:
-    """Return the name of a request's Job: at most 63 characters, because pods carry it as a label."""
+    """Return the name of a request's Job:
+    at most 63 characters, because pods carry it as a label.
+    """
     tail = f"-retrain-{request}"
     return release[: 63 - len(tail)].rstrip("-") + tail
 
@@ -61,8 +66,8 @@ def problem_of(release: str) -> str | None:
     """Return why a release may not have this name, as the schema says it, or None."""
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", release):
         return (
-            "metadata.name must be at most 50 characters, start with a letter and hold only a-z, 0-9 "
-            f"and '-', got {release!r}"
+            "metadata.name must be at most 50 characters, start with a letter and hold only a-z, "
+            f"0-9 and '-', got {release!r}"
         )
     for suffix in ("-stable", "-canary"):
         if release.endswith(suffix):

@@ -1,4 +1,5 @@
-"""What a pod template may set: whoever installs the operator says it, because its account makes the pods.
+"""What a pod template may set: whoever installs the operator says it, because its account makes the
+pods.
 
 An allowed path lets everything below it through. Items of lists have no index in a path.
 """
@@ -46,7 +47,9 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "all": ("",),
 }
-"""Scheduling: where pods run, and as which number. Nothing that reaches beyond the pod, no privilege."""
+"""Scheduling: where pods run, and as which number.
+Nothing that reaches beyond the pod, no privilege.
+"""
 _PATH = r"(metadata|spec)(\.[A-Za-z][A-Za-z0-9]*)*"
 
 _Parts = tuple[str, ...]
@@ -63,7 +66,8 @@ _PRIVILEGES = frozenset(
 )
 """Fields that ask for one whatever they say; `add` is of capabilities."""
 _VOLUMES = frozenset(
-    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "name", "persistentVolumeClaim",
+    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "name",
+    "persistentVolumeClaim",
      "projected", "secret"}
 )  # fmt: skip
 """What a volume may be: nothing of the node's own."""
@@ -83,7 +87,10 @@ class Allowed:
             return cls(LEVELS[text])
         paths = tuple(part.strip() for part in text.split(",") if part.strip())
         if wrong := [path for path in paths if not re.fullmatch(_PATH, path)]:
-            msg = f"must be {', '.join(LEVELS)} or paths such as spec.tolerations, got {', '.join(wrong)}"
+            msg = (
+                f"must be {', '.join(LEVELS)} or paths such as spec.tolerations, got "
+                f"{', '.join(wrong)}"
+            )
             raise ValueError(msg)
         return cls(paths)
 
@@ -119,7 +126,8 @@ def _sentence(fields: list[str]) -> str | None:
     which = ", ".join(fields)
     return (
         f"{which} may not be set here: the operator's chart value {SETTING} does not allow it. "
-        "Use the fields of spec.serving that need no template, or ask whoever installed the operator"
+        "Use the fields of spec.serving that need no template, or ask whoever installed the "
+        "operator"
     )
 
 
@@ -128,7 +136,11 @@ def _paths(value: Any, path: _Parts = ()) -> Iterator[_Parts]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _paths(item, (*path, str(key)))
-    elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+    elif (
+        isinstance(value, list | tuple)
+        and value
+        and all(isinstance(item, Mapping) for item in value)
+    ):
         for item in value:
             yield from _paths(item, path)
     else:
@@ -149,4 +161,6 @@ def _privileges_of(container: Mapping[str, Any]) -> Iterator[str]:
     for name, harmless in _UNPRIVILEGED.items():
         if isinstance(context, Mapping) and context.get(name) not in (None, harmless):
             yield f"securityContext.{name}"
-    yield from sorted({".".join(path) for path in _paths(container) if _PRIVILEGES.intersection(path)})
+    yield from sorted(
+        {".".join(path) for path in _paths(container) if _PRIVILEGES.intersection(path)}
+    )

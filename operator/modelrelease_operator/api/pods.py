@@ -48,13 +48,16 @@ POD_SPEC = {
          "topologySpreadConstraints"), LIST),
     **dict.fromkeys(("containers", "imagePullSecrets", "initContainers", "volumes"), NAMED),
     **dict.fromkeys(
-        ("dnsPolicy", "hostname", "nodeName", "preemptionPolicy", "priorityClassName", "restartPolicy",
+        ("dnsPolicy", "hostname", "nodeName", "preemptionPolicy", "priorityClassName",
+        "restartPolicy",
          "runtimeClassName", "schedulerName", "serviceAccountName", "subdomain"), TEXT),
     **dict.fromkeys(
         ("automountServiceAccountToken", "enableServiceLinks", "hostIPC", "hostNetwork", "hostPID",
          "hostUsers", "setHostnameAsFQDN", "shareProcessNamespace"), TRUTH),
 }  # fmt: skip
-"""What kind of value a field of a pod template has; null takes it away. The schema says the same."""
+"""What kind of value a field of a pod template has; null takes it away.
+The schema says the same.
+"""
 
 
 class _Asked(Model):
@@ -128,7 +131,10 @@ def _require(value: Any, kind: str, where: str) -> None:
         kind, f"of type {kind}"
     )
     if fits and kind == STRINGS:
-        fits, wanted = all(isinstance(item, str | None) for item in value.values()), "a mapping of strings"
+        fits, wanted = (
+            all(isinstance(item, str | None) for item in value.values()),
+            "a mapping of strings",
+        )
     if fits and kind in (LIST, NAMED):
         fits, wanted = all(isinstance(item, dict) for item in value), "a list of mappings"
     if fits and kind == NAMED:
@@ -144,7 +150,9 @@ def _require(value: Any, kind: str, where: str) -> None:
 def _with(*required: str) -> AfterValidator:
     def check(items: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         for item in items:
-            if missing := [key for key in required if not (isinstance(item.get(key), str) and item[key])]:
+            if missing := [
+                key for key in required if not (isinstance(item.get(key), str) and item[key])
+            ]:
                 msg = f"each item needs {' and '.join(missing)}, got {item!r}"
                 raise ValueError(msg)
         return items
@@ -173,7 +181,8 @@ def _once(key: str) -> AfterValidator:
 Env = Annotated[tuple[EnvVar, ...], Field(max_length=100), AfterValidator(_each_name_once)]
 PodTemplate = Annotated[dict[str, Any], AfterValidator(_shaped_like_a_pod_template)]
 ObjectName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253),
 ]
 Items = tuple[dict[str, Any], ...]
 Containers = Annotated[
@@ -201,7 +210,9 @@ class PodFields(_Asked):
     volumes: Annotated[
         Items, Field(max_length=50), _with("name"), AfterValidator(_of_a_label), _once("name")
     ] = ()
-    volume_mounts: Annotated[Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")] = ()
+    volume_mounts: Annotated[
+        Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")
+    ] = ()
     """Mounted where the artifact is fetched and where it is served."""
 
     @model_validator(mode="after")

@@ -9,7 +9,9 @@ from modelrelease_operator.api.model import Model
 
 
 class Probe(Model):
-    """Reference rows that a prober in the cluster sends to both revisions while the canary is judged."""
+    """Reference rows that a prober in the cluster sends to both revisions while the canary is
+    judged.
+    """
 
     rate: float = Field(default=10, ge=0.1, le=200)
     """Probes a second, half of them to each revision."""

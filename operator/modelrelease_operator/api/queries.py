@@ -31,13 +31,16 @@ def _raw_counters(query: str) -> str:
         raise ValueError(msg)
     if "{{revision}}" not in query and "{{version}}" not in query:
         msg = (
-            f"must hold {{{{revision}}}} or {{{{version}}}}, because it is asked for each arm, got {query!r}"
+            f"must hold {{{{revision}}}} or {{{{version}}}}, because it is asked for each arm, got "
+            f"{query!r}"
         )
         raise ValueError(msg)
     return query
 
 
-Query = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_known_placeholders)]
+Query = Annotated[
+    str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_known_placeholders)
+]
 CountQuery = Annotated[Query, AfterValidator(_raw_counters)]
 
 
@@ -56,7 +59,9 @@ class ThresholdGate(GateSettings):
             msg = "threshold bounds nothing: set max or min"
             raise ValueError(msg)
         if self.max is not None and self.min is not None and self.max < self.min:
-            msg = f"threshold.max must not be below threshold.min, got {self.max:g} and {self.min:g}"
+            msg = (
+                f"threshold.max must not be below threshold.min, got {self.max:g} and {self.min:g}"
+            )
             raise ValueError(msg)
         return self
 

@@ -1,6 +1,8 @@
-"""References to an MLflow registry, as `spec.model.uri` may hold them, and what they were found to mean.
+"""References to an MLflow registry, as `spec.model.uri` may hold them, and what they were found to
+mean.
 
-`models:/qna@champion` follows an alias, `models:/qna/7` names a version, `runs:/RUN/path` a folder of a run.
+`models:/qna@champion` follows an alias, `models:/qna/7` names a version, `runs:/RUN/path` a folder
+of a run.
 """
 
 import re
@@ -17,7 +19,9 @@ CHAMPION = "champion"
 TAG_DIGEST = "modelrelease.digest"
 """Tag of a model version: sha256 of its manifest.json."""
 TAG_VERSION = "modelrelease.version"
-"""Tag of a model version: the version in its manifest. Needed only where the operator cannot read that."""
+"""Tag of a model version: the version in its manifest.
+Needed only where the operator cannot read that.
+"""
 
 
 class Registered(Model):

@@ -1,4 +1,6 @@
-"""What is to be started on sustained drift, and what is remembered of it: parts of spec and of status."""
+"""What is to be started on sustained drift, and what is remembered of it:
+parts of spec and of status.
+"""
 
 from datetime import datetime
 from enum import StrEnum

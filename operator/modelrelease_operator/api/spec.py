@@ -43,7 +43,9 @@ VERSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
 
 class StoreSecret(Model):
-    """A Secret in the release's namespace with the key `token`, or with `username` and `password`."""
+    """A Secret in the release's namespace with the key `token`,
+    or with `username` and `password`.
+    """
 
     name: SecretName
 
@@ -59,7 +61,9 @@ class ModelSource(Model):
 
     @property
     def pinned(self) -> bool:
-        """Return whether a person said which version and digest it is: then nothing is looked up."""
+        """Return whether a person said which version and digest it is:
+        then nothing is looked up.
+        """
         return bool(self.sha256 and self.version)
 
     @field_validator("uri")
@@ -75,7 +79,10 @@ class ModelSource(Model):
     def _pinned_where_unreadable(self) -> Self:
         scheme = schemes.scheme_of(self.uri)
         if scheme and scheme.must_be_pinned and not self.pinned:
-            msg = f"sha256 and version are required with {scheme.prefix}, which the operator cannot read"
+            msg = (
+                f"sha256 and version are required with {scheme.prefix}, which the operator cannot "
+                "read"
+            )
             raise ValueError(msg)
         return self
 
@@ -126,8 +133,8 @@ class Canary(Model):
         baked = sum((step.bake.span for step in self.plan[:-1]), timedelta(0))
         if baked > self.progress_deadline.span:
             msg = (
-                f"the steps before the last bake for {format_duration(baked)} together, which does not fit "
-                f"into progressDeadline {self.progress_deadline}: raise it, or bake less"
+                f"the steps before the last bake for {format_duration(baked)} together, which does "
+                f"not fit into progressDeadline {self.progress_deadline}: raise it, or bake less"
             )
             raise ValueError(msg)
         weights = [step.weight for step in self.steps]
@@ -170,7 +177,8 @@ class ShareGate(GateSettings):
             raise ValueError(msg)
         if self.margin.ratio < self.tolerated.ratio or self.margin.points < self.tolerated.points:
             msg = (
-                "margin must not be stricter than tolerated: nothing would lie between rollback and promotion"
+                "margin must not be stricter than tolerated: nothing would lie between rollback "
+                "and promotion"
             )
             raise ValueError(msg)
         return self
@@ -184,7 +192,9 @@ class ErrorRateGate(ShareGate):
 
 
 class CountsGate(ShareGate):
-    """A share that a person's own counters give: two queries that return raw counters, asked for each arm."""
+    """A share that a person's own counters give:
+    two queries that return raw counters, asked for each arm.
+    """
 
     kind = "counts"
     bad: CountQuery
@@ -192,7 +202,9 @@ class CountsGate(ShareGate):
 
 
 class Slowdown(Model):
-    """By how much the canary may be slower: both the ratio and the milliseconds must be exceeded."""
+    """By how much the canary may be slower:
+    both the ratio and the milliseconds must be exceeded.
+    """
 
     ratio: float = Field(default=1.2, ge=1, le=1000)
     milliseconds: float = Field(default=5, ge=0, le=3_600_000)
@@ -208,7 +220,9 @@ class LatencyGate(GateSettings):
     max_seconds: float | None = Field(default=None, gt=0)
     max_percent: float = Field(default=1.0, gt=0, lt=100)
     warm_up: DurationText = Duration("15s")
-    """Time at each weight before latency counts: pods that just started are slower than they will be."""
+    """Time at each weight before latency counts:
+    pods that just started are slower than they will be.
+    """
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -219,7 +233,9 @@ class LatencyGate(GateSettings):
 
 
 class PredictionsGate(GateSettings):
-    """The share of predictions in each bin, which the canary may have more or less of than stable."""
+    """The share of predictions in each bin,
+    which the canary may have more or less of than stable.
+    """
 
     kind = "predictions"
     tolerated: Line = Line(ratio=1.25, points=5)
@@ -300,7 +316,9 @@ class Analysis(Model):
 
     interval: PositiveDuration = Duration("10s")
     max_blind: PositiveDuration = Duration("5m")
-    """Time without a usable look after which the canary leaves the Service until it can be seen again."""
+    """Time without a usable look after which the canary leaves the Service until it can be seen
+    again.
+    """
     prometheus: Prometheus | None = None
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
@@ -353,8 +371,9 @@ class ReleaseSpec(Model):
     def parse(cls, raw: dict[str, Any], *, strict: bool = False) -> Self:
         """Read a spec; raise Invalid with one sentence a problem, each naming its field.
 
-        A field that is not known is one of a newer schema, whose defaults the API server fills in: it is
-        ignored, and what an older schema let through is read, unless `strict`: a person's own words.
+        A field that is not known is one of a newer schema, whose defaults the API server fills in:
+        it is ignored, and what an older schema let through is read, unless `strict`: a person's own
+        words.
         """
         try:
             if strict:

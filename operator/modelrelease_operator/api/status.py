@@ -115,10 +115,11 @@ class Reason(StrEnum):
 
 
 class Recipe(Model):
-    """What makes pods what they are, kept so that a revision can be repaired after the spec moved on.
+    """What makes pods what they are, kept so that a revision can be repaired after the spec moved
+    on.
 
-    A null of a pod template takes a field away, and the API server loses nulls: parts that hold one are
-    stored as text besides, in `exact`. An older operator reads the rest as it always did.
+    A null of a pod template takes a field away, and the API server loses nulls: parts that hold one
+    are stored as text besides, in `exact`. An older operator reads the rest as it always did.
     """
 
     image: str
@@ -130,7 +131,9 @@ class Recipe(Model):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells recipes apart. Never changed for a recipe that an older operator can have made."""
+        """What tells recipes apart. Never changed for a recipe that an older operator can have
+        made.
+        """
         parts = {
             "image": self.image,
             "resources": self.resources,
@@ -198,7 +201,9 @@ class Streak(Model):
 
     looks: int = 0
     at: datetime | None = None
-    """When the newest of them was counted: looks that come closer together than the interval are one."""
+    """When the newest of them was counted:
+    looks that come closer together than the interval are one.
+    """
 
 
 PACKED = "packed"
@@ -208,7 +213,9 @@ LARGEST_EVIDENCE = 64 * 1024 * 1024
 
 
 class Evidence(Model):
-    """The memory of the tests: raw counters, counts since the canary began, logarithms of evidence."""
+    """The memory of the tests: raw counters, counts since the canary began,
+    logarithms of evidence.
+    """
 
     counters: dict[str, int] = Field(default_factory=dict)
     """Last raw value of each series; those of pods that are long gone are dropped
@@ -217,13 +224,17 @@ class Evidence(Model):
     absent: dict[str, datetime] = Field(default_factory=dict)
     """By process that the newest look did not show: since when."""
     forgotten: list[str] = Field(default_factory=list)
-    """Marks of processes whose counters were dropped: they are not counted from 0 if they come back."""
+    """Marks of processes whose counters were dropped:
+    they are not counted from 0 if they come back.
+    """
     started: bool = False
     """Whether counting has begun at this step: what the first looks show is only recorded."""
     scraped: dict[str, float] = Field(default_factory=dict)
     """By process: when its newest sample that was counted was taken, in unix seconds."""
     born: dict[str, float] = Field(default_factory=dict)
-    """By process: when it began, in unix seconds. Another time is another process of the same pod."""
+    """By process: when it began, in unix seconds.
+    Another time is another process of the same pod.
+    """
     counts_from: float | None = None
     """The newest sample when counting began at this step: a process that is older is not new."""
     horizon: float | None = None
@@ -239,7 +250,9 @@ class Evidence(Model):
     scrape_seconds: float | None = None
     """Time between two samples of one process, as measured."""
     resets: list[int] = Field(default_factory=list)
-    """[canary, stable]: processes that began anew; what they counted since their last sample is lost."""
+    """[canary, stable]: processes that began anew;
+    what they counted since their last sample is lost.
+    """
     release: dict[str, list[int]] = Field(default_factory=dict)
     """By stream: [canary total, canary bad, stable total, stable bad] since the canary began."""
     step: dict[str, list[int]] = Field(default_factory=dict)
@@ -247,7 +260,9 @@ class Evidence(Model):
     processes: dict[str, list[float | None]] = Field(default_factory=dict)
     """By test: logarithm of the evidence for each design."""
     bounds: dict[str, list[str]] = Field(default_factory=dict)
-    """By gate: histogram bounds (`le`, seconds) that latency is counted at, fixed at the first look."""
+    """By gate: histogram bounds (`le`, seconds) that latency is counted at,
+    fixed at the first look.
+    """
     begun: list[str] = Field(default_factory=list)
     """Gates with counters of their own whose start was recorded at this step."""
     streaks: dict[str, Streak] = Field(default_factory=dict)
@@ -260,13 +275,21 @@ class Evidence(Model):
     """When the newest copy started; None until a look of the present step."""
 
     @model_serializer(mode="wrap")
-    def _small(self, written: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Write much as one compressed text: each key of each pod would be stored twice, once as managed."""
+    def _small(
+        self, written: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Write much as one compressed text:
+        each key of each pod would be stored twice, once as managed.
+        """
         whole: dict[str, Any] = written(self)
         if info.mode != "json":
             return whole
         text = json.dumps(whole, separators=(",", ":")).encode()
-        return whole if len(text) <= PLAIN_BYTES else {PACKED: base64.b64encode(zlib.compress(text)).decode()}
+        return (
+            whole
+            if len(text) <= PLAIN_BYTES
+            else {PACKED: base64.b64encode(zlib.compress(text)).decode()}
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -282,14 +305,24 @@ class Evidence(Model):
             raise ValueError(msg) from problem
 
     def next_step(self) -> Self:
-        """Forget what belongs to one weight: its counts, its evidence for promotion, the counters' start.
+        """Forget what belongs to one weight: its counts, its evidence for promotion, the counters'
+        start.
 
         A regression may need this weight to show, so one more copy of each test starts with it.
         """
-        kept = {key: value for key, value in self.processes.items() if not key.startswith("promote/")}
+        kept = {
+            key: value for key, value in self.processes.items() if not key.startswith("promote/")
+        }
         copies = min(self.copies + 1, self.planned)
-        update = {"started": False, "step": {}, "processes": kept, "copies": copies, "copy_since": None}
-        # The open interval straddles two weights: its counts stay in the totals and compare nothing.
+        update = {
+            "started": False,
+            "step": {},
+            "processes": kept,
+            "copies": copies,
+            "copy_since": None,
+        }
+        # The open interval straddles two weights: its counts stay in the totals and compare
+        # nothing.
         closed: dict[str, Any] = {
             "horizon": None,
             "counts_from": None,
@@ -305,7 +338,9 @@ class Samples(Model):
     """Of whom the newest look had samples, and when Prometheus took them."""
 
     oldest: datetime | None = None
-    """Of the pods that are judged, the one that was scraped longest ago; None where that is not told."""
+    """Of the pods that are judged, the one that was scraped longest ago;
+    None where that is not told.
+    """
     newest: datetime | None = None
     scrape_seconds: float | None = None
     """Time between two samples of one pod, as measured."""
@@ -315,7 +350,9 @@ class Samples(Model):
     left_out: tuple[str, ...] = ()
     """Ready pods that Prometheus does not show, or shows nothing new of; the first few."""
     resets: tuple[int, int] = (0, 0)
-    """[canary, stable]: processes that began anew; what they answered since their last sample is lost."""
+    """[canary, stable]: processes that began anew;
+    what they answered since their last sample is lost.
+    """
 
 
 class Crashes(Model):
@@ -378,7 +415,9 @@ class CanaryStatus(Target):
     visible_seconds: float = 0.0
     """Time in which it could be seen again, while it is out of the Service."""
     returned: tuple[datetime, ...] = ()
-    """When it came back into the Service, lately: the more often, the longer it has to be seen first."""
+    """When it came back into the Service, lately:
+    the more often, the longer it has to be seen first.
+    """
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
     unready_seconds: float = 0.0
@@ -475,7 +514,9 @@ class Previous(Target):
     """How long it is still kept, counted; None where an older operator kept only `until`."""
     clock_at: datetime | None = None
     proven: bool = True
-    """Whether the Service may move back to it in one pass. False for a version that was taken back."""
+    """Whether the Service may move back to it in one pass.
+    False for a version that was taken back.
+    """
 
     @property
     def left(self) -> timedelta:
@@ -600,7 +641,9 @@ class Status(Model):
 
     def with_rejection(self, rejected: Rejected) -> Self:
         """Remember a rejection, dropping the oldest beyond the limit."""
-        others = [rejection for rejection in self.rejections if rejection.revision != rejected.revision]
+        others = [
+            rejection for rejection in self.rejections if rejection.revision != rejected.revision
+        ]
         kept = (rejected, *others)[:REJECTIONS_LIMIT]
         return self.but(rejected=rejected, rejections=kept)
 

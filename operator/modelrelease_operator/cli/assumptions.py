@@ -1,4 +1,6 @@
-"""What a person knows of the gates that look at more than errors and latency, and what is assumed instead."""
+"""What a person knows of the gates that look at more than errors and latency,
+and what is assumed instead.
+"""
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +22,8 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
     """Add the argument."""
     parser.add_argument(
         "--gate", type=_named, action="append", default=[], metavar="NAME=VALUE",
-        help="what a gate sees: STABLE:CANARY for counts (two shares that are bad), a share of answers "
+        help="what a gate sees: STABLE:CANARY for counts (two shares that are bad), a share of "
+             "answers "
         "that move for predictions, VALUE,VALUE,... look by look for a threshold; may be repeated",
     )  # fmt: skip
 
@@ -33,8 +36,12 @@ def _named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def given_to(releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]) -> list[dict[str, Assumption]]:
-    """Return for each release what its gates are given; raise Invalid for a gate that none of them has."""
+def given_to(
+    releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]
+) -> list[dict[str, Assumption]]:
+    """Return for each release what its gates are given;
+    raise Invalid for a gate that none of them has.
+    """
     gates = [{gate.name: gate for gate in release.spec.analysis.gates} for release in releases]
     for name, value in texts:
         owners = [by_name[name] for by_name in gates if name in by_name]
@@ -50,8 +57,12 @@ def given_to(releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]) -> 
     ]
 
 
-def _no_such_gate(name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool) -> str:
-    open_ones = sorted({gate.name for by_name in gates for gate in by_name.values() if kind_of(gate).form})
+def _no_such_gate(
+    name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool
+) -> str:
+    open_ones = sorted(
+        {gate.name for by_name in gates for gate in by_name.values() if kind_of(gate).form}
+    )
     names = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
     why = (
         "this gate is asked of errors or latency, which have options of their own"
@@ -82,12 +93,16 @@ def sentences(assumptions: Assumptions, given: Assumptions) -> list[str]:
 def _shown(assumption: Assumption) -> str:
     if isinstance(assumption, BadShares):
         return (
-            f"bad for {percent(assumption.stable)} of stable's requests, {percent(assumption.canary)} of the "
+            f"bad for {percent(assumption.stable)} of stable's requests, "
+            f"{percent(assumption.canary)} of the "
             "canary's"
         )
     if isinstance(assumption, Shift):
         if assumption.share:
-            return f"{percent(assumption.share)} of the canary's answers move to one of {BINS} equal bins"
+            return (
+                f"{percent(assumption.share)} of the canary's answers move to one of {BINS} equal "
+                "bins"
+            )
         return f"both versions answer alike, in {BINS} equal bins"
     *first, last = (f"{value:g}" for value in assumption.values)
     return f"{', '.join(first)}, then {last} at every look" if first else f"{last} at every look"

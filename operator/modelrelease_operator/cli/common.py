@@ -47,7 +47,9 @@ def command(commands: Commands, name: str, summary: str, details: str) -> argpar
 
 
 def documents(file: Path) -> list[Any]:
-    """Return the YAML (or JSON) documents of a file, or of standard input for `-`; raise Invalid."""
+    """Return the YAML (or JSON) documents of a file,
+    or of standard input for `-`; raise Invalid.
+    """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
         return list(yaml.safe_load_all(text))
@@ -72,7 +74,9 @@ def name_of(document: dict[str, Any]) -> str:
 
 
 def manifests(file: Path) -> list[Manifest]:
-    """Read every ModelRelease of a file; raise Invalid naming the first that is wrong, or NothingThere."""
+    """Read every ModelRelease of a file;
+    raise Invalid naming the first that is wrong, or NothingThere.
+    """
     releases = []
     for document in releases_in(file):
         try:
@@ -81,7 +85,9 @@ def manifests(file: Path) -> list[Manifest]:
             msg = f"{file}: {names.KIND} {name_of(document)}: {problem}"
             raise Invalid(msg) from problem
         meta = document.get("metadata") or {}
-        releases.append(Manifest(name=name_of(document), namespace=meta.get("namespace"), spec=spec))
+        releases.append(
+            Manifest(name=name_of(document), namespace=meta.get("namespace"), spec=spec)
+        )
     if not releases:
         raise NothingThere(file)
     return releases
@@ -143,7 +149,9 @@ def percent(value: float) -> str:
 
 def indented(text: str, first: str = "  ", then: str = "  ") -> str:
     """Wrap a sentence for a terminal of 80 columns, two columns in."""
-    return textwrap.fill(text, 80, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
+    return textwrap.fill(
+        text, 80, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
+    )
 
 
 def table(rows: Iterable[Sequence[str]], *, left: frozenset[int] = frozenset()) -> str:

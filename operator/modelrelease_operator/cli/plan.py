@@ -55,12 +55,16 @@ ENDS = {
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "plan", "show what a release will take, and what it will catch", DETAILS)
+    parser = command(
+        commands, "plan", "show what a release will take, and what it will catch", DETAILS
+    )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
     )
     add_traffic(parser)
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="(default: table)"
+    )
     parser.set_defaults(run=_plan)
 
 
@@ -88,7 +92,8 @@ def _plan(parsed: argparse.Namespace) -> int:
 def _as_text(release: Manifest, conditions: Conditions, plan: Plan) -> str:
     parts = [
         f"{release.name}: {conditions.rps:g} requests a second, stable fails "
-        f"{percent(conditions.stable_errors)} of them, a look every {release.spec.analysis.interval}",
+        f"{percent(conditions.stable_errors)} of them, a look every "
+        f"{release.spec.analysis.interval}",
         f"Prometheus scrapes each pod every {format_duration(conditions.scrape_interval)}",
         "",
         _steps_table(plan),
@@ -177,9 +182,12 @@ def _count(value: float) -> str:
     if value == math.inf:
         return "no end"
     size, unit = next(
-        ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if value >= size), (1, "")
+        ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if value >= size),
+        (1, ""),
     )
-    return f"{math.ceil(value)}" if not unit else f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return (
+        f"{math.ceil(value)}" if not unit else f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    )
 
 
 def _as_json(release: Manifest, conditions: Conditions, plan: Plan) -> dict[str, Any]:
@@ -201,7 +209,9 @@ def _step_json(number: int, step: StepPlan) -> dict[str, Any]:
         "effective_weight": round(step.effective, 1),
         "canary_replicas": step.replicas,
         "healthy_canary_requests": _finite(step.requests),
-        "healthy_canary_requests_by_gate": {name: _finite(count) for name, count in step.by_gate.items()},
+        "healthy_canary_requests_by_gate": {
+            name: _finite(count) for name, count in step.by_gate.items()
+        },
         "waits_for": step.limiter.value,
         "healthy_seconds": _seconds(step.time),
         "healthy_seconds_so_far": _seconds(step.so_far),

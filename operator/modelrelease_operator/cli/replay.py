@@ -64,26 +64,39 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
     )
-    parser.add_argument("--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)")
-    parser.add_argument("--start", type=_moment, required=True, metavar="RFC3339", help="first look")
+    parser.add_argument(
+        "--prometheus", metavar="URL", help="(default: spec.analysis.prometheus.url)"
+    )
+    parser.add_argument(
+        "--start", type=_moment, required=True, metavar="RFC3339", help="first look"
+    )
     parser.add_argument("--end", type=_moment, required=True, metavar="RFC3339", help="last look")
     parser.add_argument(
         "-n", "--namespace", metavar="NAMESPACE", help="(default: the manifest's, or default)"
     )
     parser.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
     parser.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus"
+    )
     parser.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
     parser.add_argument(
-        "--ca-file", type=Path, metavar="FILE", help="certificates, PEM, to trust (default: the system's)"
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates, PEM, to trust (default: the system's)",
     )
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
+    )
     parser.set_defaults(run=_replay)
 
 
 def _credentials(parsed: argparse.Namespace) -> "Credentials":
-    """Read what Prometheus is to be shown. From files: what stands in a command line, everybody may read."""
+    """Read what Prometheus is to be shown.
+    From files: what stands in a command line, everybody may read.
+    """
     from modelrelease_operator.runtime.credentials import Credentials  # noqa: PLC0415
 
     if bool(parsed.user) != bool(parsed.password_file):
@@ -128,10 +141,13 @@ def _replay(parsed: argparse.Namespace) -> int:
         return nothing_in(parsed.file)
     results = []
     for release in releases:
-        url = parsed.prometheus or (release.spec.analysis.prometheus and release.spec.analysis.prometheus.url)
+        url = parsed.prometheus or (
+            release.spec.analysis.prometheus and release.spec.analysis.prometheus.url
+        )
         if not url:
             print(
-                f"modelrelease replay: {release.name} names no Prometheus; give --prometheus", file=sys.stderr
+                f"modelrelease replay: {release.name} names no Prometheus; give --prometheus",
+                file=sys.stderr,
             )
             return 2
         results.append((release, _replayed(release, url, parsed)))
@@ -158,12 +174,14 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
         history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
-            interval=spec.analysis.period, predictions=any(kind_of(gate).reads_bins for gate in gates),
+            interval=spec.analysis.period,
+            predictions=any(kind_of(gate).reads_bins for gate in gates),
         )  # fmt: skip
         stable, canary = arms_of(recording, parsed.stable, parsed.canary)
         query_scope = QueryScope(
             namespace=namespace, release=release.name, interval=spec.analysis.period,
-            stable=recorded_target(spec, recording, stable), canary=recorded_target(spec, recording, canary),
+            stable=recorded_target(spec, recording, stable), canary=recorded_target(spec, recording,
+            canary),
         )  # fmt: skip
         return await history.with_answers(recording, spec, query_scope), stable, canary
 

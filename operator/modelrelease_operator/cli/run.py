@@ -17,7 +17,9 @@ example:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command(commands, "run", "run the operator until it is told to stop", DETAILS).set_defaults(run=_run)
+    command(commands, "run", "run the operator until it is told to stop", DETAILS).set_defaults(
+        run=_run
+    )
 
 
 def _run(_: argparse.Namespace) -> int:

@@ -57,7 +57,9 @@ SAID = {End.PROMOTED: "promoted", End.ROLLED_BACK: "rolled back", End.INCONCLUSI
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "simulate", "release many times on a fake clock, and count the ends", DETAILS)
+    parser = command(
+        commands, "simulate", "release many times on a fake clock, and count the ends", DETAILS
+    )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
     )
@@ -81,7 +83,9 @@ def add(commands: Commands) -> None:
         "--runs", type=whole, default=200, metavar="N", help="releases to simulate (default: 200)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="(default: table)")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="(default: table)"
+    )
     parser.set_defaults(run=_simulate)
 
 
@@ -115,7 +119,9 @@ def _simulate(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) -> Iterator[SimulatedRun]:
+def _outcomes(
+    release: Manifest, scenario: Scenario, *, runs: int, seed: int
+) -> Iterator[SimulatedRun]:
     """Run every release; say on standard error how far it is when that takes long."""
     began = reported = time.monotonic()
     for run in range(runs):
@@ -126,19 +132,25 @@ def _outcomes(release: Manifest, scenario: Scenario, *, runs: int, seed: int) ->
             reported = now
             left = (now - began) / (run + 1) * (runs - run - 1)
             remaining = format_duration(timedelta(seconds=left))
-            print(f"{release.name}: {run + 1} of {runs} runs, about {remaining} left", file=sys.stderr)
+            print(
+                f"{release.name}: {run + 1} of {runs} runs, about {remaining} left", file=sys.stderr
+            )
 
 
 def _as_text(scenario: Scenario, release: Manifest, summary: Forecast) -> str:
     rows = [["", "share", "95 % confidence", "time", "requests", "bad answers"]]
     for end, ended in summary.ends.items():
         sure = ended.interval
-        row = [SAID[end], f"{100 * ended.share:.1f} %", f"{100 * sure.lower:.1f} to {100 * sure.upper:.1f} %"]
+        row = [
+            SAID[end],
+            f"{100 * ended.share:.1f} %",
+            f"{100 * sure.lower:.1f} to {100 * sure.upper:.1f} %",
+        ]
         rows.append([*row, *_figures(summary.by_end.get(end))])
     rows.append(["all", "", "", *_figures(summary.overall)])
     parts = [
-        f"{release.name}: {scenario.rps:g} requests a second, {summary.ends[End.PROMOTED].of} runs; medians "
-        "of the canary's figures",
+        f"{release.name}: {scenario.rps:g} requests a second, {summary.ends[End.PROMOTED].of} "
+        "runs; medians of the canary's figures",
         _about(scenario),
         *(indented(text, first="", then="  ") for text in _gates(scenario, release)),
         "",
@@ -154,7 +166,10 @@ def _as_text(scenario: Scenario, release: Manifest, summary: Forecast) -> str:
 
 
 def _about(scenario: Scenario) -> str:
-    text = f"stable fails {percent(scenario.stable_errors)}, the canary {percent(scenario.canary_errors)}"
+    text = (
+        f"stable fails {percent(scenario.stable_errors)}, the canary "
+        f"{percent(scenario.canary_errors)}"
+    )
     if scenario.latency_ratio != 1:
         text += f" and takes x{scenario.latency_ratio:g} as long"
     if scenario.onset:

@@ -41,7 +41,10 @@ def add_traffic(parser: argparse.ArgumentParser) -> None:
         help="Prometheus scrapes each pod so often, at a moment of its own (default: 15s)",
     )  # fmt: skip
     parser.add_argument(
-        "--replicas", type=whole, metavar="N", help="pods that serve (default: spec.serving.replicas)"
+        "--replicas",
+        type=whole,
+        metavar="N",
+        help="pods that serve (default: spec.serving.replicas)",
     )
 
 

@@ -25,7 +25,9 @@ example:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "validate", "check ModelRelease manifests without a cluster", DETAILS)
+    parser = command(
+        commands, "validate", "check ModelRelease manifests without a cluster", DETAILS
+    )
     parser.add_argument(
         "file",
         type=Path,
@@ -38,14 +40,17 @@ def add(commands: Commands) -> None:
         type=_pod_templates,
         default="scheduling",
         metavar="ALLOWED",
-        help="what a pod template may set, as the operator's chart value podTemplates.allowed says: none, "
+        help="what a pod template may set, as the operator's chart value podTemplates.allowed "
+        "says: none, "
         "scheduling (the default), all, or paths separated by commas",
     )
     parser.set_defaults(run=_validate)
 
 
 def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
-    """Return the spec of a manifest; raise Invalid when the API server or an operator would refuse it."""
+    """Return the spec of a manifest; raise Invalid when the API server or an operator would refuse
+    it.
+    """
     meta = document.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
     # One with generateName has no name yet.

@@ -33,7 +33,10 @@ def add(commands: Commands) -> None:
     parser = command(commands, "why", "say why a release is where it is, and how to go on", DETAILS)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the ModelRelease")
     parser.add_argument(
-        "-n", "--namespace", metavar="NAMESPACE", help="(default: that of your kubeconfig's context)"
+        "-n",
+        "--namespace",
+        metavar="NAMESPACE",
+        help="(default: that of your kubeconfig's context)",
     )
     parser.add_argument(
         "--context", metavar="CONTEXT", help="context of your kubeconfig (default: the current one)"
@@ -42,7 +45,9 @@ def add(commands: Commands) -> None:
         "-f", "--file", type=Path, metavar="FILE",
         help="read what `kubectl get modelrelease -o json` printed instead; - for standard input",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
+    )
     parser.set_defaults(run=_why)
 
 
@@ -65,11 +70,15 @@ def _why(parsed: argparse.Namespace) -> int:
 
 
 def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the releases of a file, those inside of lists too, that bear the name if one is given."""
+    """Return the releases of a file, those inside of lists too,
+    that bear the name if one is given.
+    """
     releases: list[dict[str, Any]] = []
     for document in documents(parsed.file):
         items = document.get("items", [document]) if isinstance(document, dict) else []
-        releases += [item for item in items if isinstance(item, dict) and item.get("kind") == names.KIND]
+        releases += [
+            item for item in items if isinstance(item, dict) and item.get("kind") == names.KIND
+        ]
     return [release for release in releases if _wanted(release, parsed.name, parsed.namespace)]
 
 
@@ -103,7 +112,8 @@ def _as_text(explanation: Explanation, now: datetime) -> str:
         parts += ["", "What was decided"]
         parts += [
             indented(
-                f"{_at(entry.at)}  {entry.outcome}, version {entry.version}: {entry.message}", then="    "
+                f"{_at(entry.at)}  {entry.outcome}, version {entry.version}: {entry.message}",
+                then="    ",
             )
             for entry in status.history
         ]
@@ -117,7 +127,12 @@ def _arms(status: Status, now: datetime) -> list[str]:
     rows = []
     if stable := status.stable:
         rows.append(
-            ["", "stable", _revision(stable), f"since {_at(stable.since)} ({_ago(stable.since, now)})"]
+            [
+                "",
+                "stable",
+                _revision(stable),
+                f"since {_at(stable.since)} ({_ago(stable.since, now)})",
+            ]
         )
     if canary := status.canary:
         rows.append(["", "canary", _revision(canary), _where(canary, status.phase)])
@@ -133,7 +148,11 @@ def _where(canary: CanaryStatus, phase: Phase) -> str:
     if phase is Phase.ROLLING_BACK:
         return "is taken back"
     text = f"step {canary.step + 1} of {canary.steps}, {canary.requested_weight} % asked for"
-    return text if canary.effective_weight is None else f"{text}, {canary.effective_weight:g} % counted"
+    return (
+        text
+        if canary.effective_weight is None
+        else f"{text}, {canary.effective_weight:g} % counted"
+    )
 
 
 def _revision(arm: StableStatus | CanaryStatus) -> str:
@@ -141,14 +160,18 @@ def _revision(arm: StableStatus | CanaryStatus) -> str:
 
 
 def _evidence(status: Status, now: datetime) -> list[str]:
-    """Return both arms' counts and how much of the needed evidence there is, then each gate's sentence."""
+    """Return both arms' counts and how much of the needed evidence there is,
+    then each gate's sentence.
+    """
     if not status.gates:
         return []
     about = "" if status.canary else " of the last canary"
     lines = ["", f"What the evidence is{about}", gates_table(status.gates)]
     # The sentence that is the release's own was just read.
     sentences = [
-        f"{gate.name}: {gate.message}" for gate in status.gates if gate.message not in status.message
+        f"{gate.name}: {gate.message}"
+        for gate in status.gates
+        if gate.message not in status.message
     ]
     samples = [_of_whom(status.samples, now)] if status.samples and status.canary else []
     return [*lines, *map(indented, [*sentences, *samples])]
@@ -166,8 +189,8 @@ def _of_whom(samples: Samples, now: datetime) -> str:
     if any(samples.resets):
         canary, stable = samples.resets
         text = (
-            f"{text}; processes that began anew: {canary} of the canary, {stable} of stable. What they "
-            "answered since their last sample is not counted"
+            f"{text}; processes that began anew: {canary} of the canary, {stable} of stable. What "
+            "they answered since their last sample is not counted"
         )
     return text
 
@@ -213,5 +236,7 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
             {"what": awaited.what, "until": awaited.until.isoformat() if awaited.until else None}
             for awaited in explanation.awaited
         ],
-        "commands": [{"does": action.does, "command": action.command} for action in explanation.next_actions],
+        "commands": [
+            {"does": action.does, "command": action.command} for action in explanation.next_actions
+        ],
     }

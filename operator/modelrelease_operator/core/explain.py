@@ -1,7 +1,8 @@
-"""Why a release is where it is, from its object alone: what was decided, on what, and what is awaited.
+"""Why a release is where it is, from its object alone: what was decided, on what, and what is
+awaited.
 
-Everything here is in the object already. What this adds is order, deadlines that follow from spec and
-status together, and the commands that a person may give now.
+Everything here is in the object already. What this adds is order, deadlines that follow from spec
+and status together, and the commands that a person may give now.
 """
 
 from collections.abc import Iterator
@@ -59,12 +60,15 @@ class Explanation:
 def explain(release: dict[str, Any], now: datetime, *, context: str | None = None) -> Explanation:
     """Explain a ModelRelease as the API server gives it; `context` goes into the commands.
 
-    Raises Invalid, naming the object, for one that is no ModelRelease or whose status no operator wrote.
+    Raises Invalid, naming the object, for one that is no ModelRelease or whose status no operator
+    wrote.
     """
     meta = release.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
     if release.get("kind") != names.KIND or not isinstance(meta, dict) or not isinstance(name, str):
-        msg = f"this is {release.get('kind', 'no object')} {name or ''}, no {names.KIND}".replace(" ,", ",")
+        msg = f"this is {release.get('kind', 'no object')} {name or ''}, no {names.KIND}".replace(
+            " ,", ","
+        )
         raise Invalid(msg)
     namespace = str(meta.get("namespace") or "default")
     raw = release.get("status")
@@ -94,15 +98,23 @@ def _spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
         return None, str(problem)
 
 
-def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now: datetime) -> Iterator[str]:
+def _warnings(
+    release: dict[str, Any], status: Status, trouble: str | None, now: datetime
+) -> Iterator[str]:
     """Say first what makes the rest doubtful."""
     if not release.get("status"):
-        yield "the operator has not seen this release yet: is it running, and does it watch this namespace?"
+        yield (
+            "the operator has not seen this release yet: is it running, and does it watch this "
+            "namespace?"
+        )
         return
     generation = release["metadata"].get("generation", status.observed_generation)
     if generation > status.observed_generation:
         seen = status.observed_generation
-        yield f"the spec is of generation {generation}, the operator has seen {seen}: the rest is about that"
+        yield (
+            f"the spec is of generation {generation}, the operator has seen {seen}: the rest is "
+            "about that"
+        )
     due = status.canary.next_look if status.canary and status.phase in WITH_CLIENTS else None
     if due and now - due > OVERDUE_AFTER:
         yield "the operator's next look is overdue: is it running, and can it reach the API server?"
@@ -110,7 +122,11 @@ def _warnings(release: dict[str, Any], status: Status, trouble: str | None, now:
         yield f"the spec is invalid, so nothing moves: {trouble}"
     for condition in status.conditions:
         said_already = condition.message in status.message or condition.message == trouble
-        if condition.type in ("Stalled", "Drifted") and condition.status == "True" and not said_already:
+        if (
+            condition.type in ("Stalled", "Drifted")
+            and condition.status == "True"
+            and not said_already
+        ):
             yield f"{condition.type} ({condition.reason}): {condition.message}"
 
 
@@ -181,7 +197,9 @@ def _awaited_of_canary(
     if not canary.inconclusive and not canary.unseen:
         deadline = spec.canary.progress_deadline.span
         until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
-        yield Awaited(what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until)
+        yield Awaited(
+            what=f"a verdict, or {WITHOUT[spec.analysis.on_insufficient_evidence]}", until=until
+        )
 
 
 def _awaited_of_sight(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -> Iterator[Awaited]:
@@ -193,8 +211,12 @@ def _awaited_of_sight(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -
         yield Awaited(what="the canary can be seen, or it leaves the Service", until=until)
 
 
-def _end(canary: CanaryStatus, whole: timedelta, gone: float, *, counts: bool = True) -> datetime | None:
-    """Return when a time that is added up from pass to pass will be over; None while it does not count."""
+def _end(
+    canary: CanaryStatus, whole: timedelta, gone: float, *, counts: bool = True
+) -> datetime | None:
+    """Return when a time that is added up from pass to pass will be over;
+    None while it does not count.
+    """
     if not counts:
         return None
     return (canary.clock_at or canary.since) + whole - timedelta(seconds=gone)
@@ -219,7 +241,9 @@ class _Annotate:
         return f"kubectl{context} -n {self.namespace} {verb} modelrelease {self.name}"
 
 
-def _next_actions(annotate: _Annotate, spec: ReleaseSpec | None, status: Status) -> Iterator[Action]:
+def _next_actions(
+    annotate: _Annotate, spec: ReleaseSpec | None, status: Status
+) -> Iterator[Action]:
     canary, rejected = status.canary, status.rejected
     if canary and status.phase is not Phase.ROLLING_BACK:
         if spec and spec.paused:
@@ -233,18 +257,22 @@ def _next_actions(annotate: _Annotate, spec: ReleaseSpec | None, status: Status)
     elif rejected and status.phase is Phase.STABLE:
         again = value_for(status, "retry", rejected.revision)
         yield Action(
-            does=f"try version {rejected.version} again", command=annotate(names.ANNOTATION_RETRY, again)
+            does=f"try version {rejected.version} again",
+            command=annotate(names.ANNOTATION_RETRY, again),
         )
     retrain, stable = status.retrain, status.stable
     if spec and spec.retrain and stable and not canary and not (retrain and retrain.under_way):
         token = f"{stable.revision}/after-{retrain.request}" if retrain else stable.revision
         yield Action(
-            does="retrain now, whatever drift says", command=annotate(names.ANNOTATION_RETRAIN, token)
+            does="retrain now, whatever drift says",
+            command=annotate(names.ANNOTATION_RETRAIN, token),
         )
 
 
 def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Action]:
-    """Return what lets a canary go on: an approval where one is asked for, a promotion by hand always."""
+    """Return what lets a canary go on: an approval where one is asked for,
+    a promotion by hand always.
+    """
     if canary.question in (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE):
         why = blind(status)
         value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
@@ -256,5 +284,7 @@ def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) 
     if status.phase in (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED):
         yield Action(
             does=f"promote canary {canary.version} by hand, without a verdict",
-            command=annotate(names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)),
+            command=annotate(
+                names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)
+            ),
         )

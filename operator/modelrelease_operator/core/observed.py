@@ -31,17 +31,25 @@ class Workload:
     problem: str | None = None
     """The sentence of a container that does not start for now."""
     live: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    """The Deployment as it was read: no decision is made from it, the next one is rendered beside it."""
+    """The Deployment as it was read: no decision is made from it,
+    the next one is rendered beside it.
+    """
     blocked: str | None = None
-    """What the cluster lacks to start its pods: room, a quota, volumes, an image. No version's fault."""
+    """What the cluster lacks to start its pods: room, a quota, volumes, an image.
+    No version's fault.
+    """
     crashes: Mapping[str, int] = field(default_factory=dict)
     """By pod: how many of its containers' runs have ended abnormally."""
     crash: str | None = None
     """The sentence of the newest of them."""
     track: str | None = None
-    """What its own Deployment is labelled as: stable, canary, previous; None where nothing says it."""
+    """What its own Deployment is labelled as: stable, canary, previous;
+    None where nothing says it.
+    """
     runs: Target | None = None
-    """The revision as its own Deployment tells it: read only while status does not know who serves."""
+    """The revision as its own Deployment tells it:
+    read only while status does not know who serves.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,9 @@ class AliasStatus:
 
     alias: str
     version: str | None
-    """The version of the registered model that it is taken to mean; None before it was ever resolved."""
+    """The version of the registered model that it is taken to mean;
+    None before it was ever resolved.
+    """
     problem: Problem | None = None
     """Why the last look at it failed."""
 
@@ -126,7 +136,9 @@ class Commands:
 
     @staticmethod
     def names(command: str | None, target: Target) -> bool:
-        """Return whether the command names this target's revision or version (a note may follow `/`)."""
+        """Return whether the command names this target's revision or version (a note may follow
+        `/`).
+        """
         return command is not None and command.split("/")[0] in (target.revision, target.version)
 
 
@@ -172,7 +184,9 @@ class Window:
     @property
     def drifted(self) -> tuple[FeatureDrift, ...]:
         """The features that drifted, the worst first."""
-        return tuple(feature for feature in self.features if feature.verdict is DriftVerdict.DRIFTED)
+        return tuple(
+            feature for feature in self.features if feature.verdict is DriftVerdict.DRIFTED
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

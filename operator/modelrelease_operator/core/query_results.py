@@ -1,7 +1,7 @@
 """What a person's own queries gave at one look.
 
-Whatever Prometheus answers becomes one of three: counters, a number, or a sentence why there is none.
-A sentence is never a pass.
+Whatever Prometheus answers becomes one of three: counters, a number, or a sentence why there is
+none. A sentence is never a pass.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,9 @@ class NotMeasured:
     """Why a gate could not be asked at this look."""
 
     verdict: Verdict
-    """`Insufficient` where there is nothing to count yet, `Unavailable` where something is wrong."""
+    """`Insufficient` where there is nothing to count yet,
+    `Unavailable` where something is wrong.
+    """
     message: str
 
 

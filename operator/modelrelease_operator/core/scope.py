@@ -1,6 +1,7 @@
 """One value for a pass: what is asked for, remembered and observed, at one moment.
 
-Phases and transitions take it and hand it on changed, so that none of them works out again who the arms are.
+Phases and transitions take it and hand it on changed, so that none of them works out again who the
+arms are.
 """
 
 from dataclasses import dataclass, replace
@@ -56,7 +57,9 @@ class Scope:
 
     def _without(self, arm: str, start: Phase) -> str:
         phase = self.status.phase
-        return f"status.{arm} is missing in phase {phase}: set status.phase to {start} to start over"
+        return (
+            f"status.{arm} is missing in phase {phase}: set status.phase to {start} to start over"
+        )
 
     @property
     def arms(self) -> frozenset[str]:
@@ -71,7 +74,9 @@ class Scope:
     @property
     def split(self) -> Split:
         """The pods for the weight that was asked for, or for the first step's before any was."""
-        weight = self.canary.requested_weight or self.spec.canary.plan[last_alike(self.spec, 0)].weight
+        weight = (
+            self.canary.requested_weight or self.spec.canary.plan[last_alike(self.spec, 0)].weight
+        )
         return split_of(self.spec, weight)
 
     @property
@@ -124,7 +129,11 @@ class Scope:
     def with_history(self, target: Target, outcome: Reason, message: str) -> Self:
         """Return the scope with a line added to the history."""
         line = HistoryEntry(
-            revision=target.revision, version=target.version, outcome=outcome, message=message, at=self.now
+            revision=target.revision,
+            version=target.version,
+            outcome=outcome,
+            message=message,
+            at=self.now,
         )
         return replace(self, status=self.status.with_history(line))
 
@@ -139,7 +148,9 @@ class Scope:
 
 
 def judged_pair(status: Status) -> tuple[Target, Target] | None:
-    """Return canary and stable where evidence is read: also after a promotion, while the old one is warm."""
+    """Return canary and stable where evidence is read:
+    also after a promotion, while the old one is warm.
+    """
     if status.stable is None:
         return None
     if status.phase in JUDGED and status.canary:

@@ -8,7 +8,9 @@ from modelrelease_operator.traffic.registry import split_of
 
 
 def last_alike(spec: ReleaseSpec, index: int) -> int:
-    """Return the last of the steps from one on that come out as the same pods: they are one step."""
+    """Return the last of the steps from one on that come out as the same pods:
+    they are one step.
+    """
     while _is_like_the_next(spec, index):
         index += 1
     return index
@@ -30,7 +32,9 @@ def _is_like_the_next(spec: ReleaseSpec, index: int) -> bool:
 
 
 def bake_of(spec: ReleaseSpec, index: int) -> timedelta:
-    """Return how long a step lasts at least: as long as the longest of those that are the same pods."""
+    """Return how long a step lasts at least:
+    as long as the longest of those that are the same pods.
+    """
     alike = spec.canary.plan[_first_alike(spec, index) : last_alike(spec, index) + 1]
     return max(step.bake.span for step in alike)
 
@@ -46,7 +50,9 @@ def alike_note(spec: ReleaseSpec, index: int) -> str | None:
 
 
 def next_weight(spec: ReleaseSpec, step: int) -> int:
-    """Return the weight after the present step, in percent, as its pods give it; 100 is promotion."""
+    """Return the weight after the present step, in percent, as its pods give it;
+    100 is promotion.
+    """
     plan = spec.canary.plan
     following = last_alike(spec, min(step, len(plan) - 1)) + 1
     if following >= len(plan):

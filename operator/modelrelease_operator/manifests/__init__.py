@@ -26,12 +26,13 @@ def render(
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
-    `live` has the Deployments that are there, by revision: their pods are not replaced. `provider` deals
-    out the requests of a release that says `canary`.
+    `live` has the Deployments that are there, by revision: their pods are not replaced. `provider`
+    deals out the requests of a release that says `canary`.
     """
     probers = [prober(owner, desired.probing)] if desired.probing else []
     there = live or {}
     deployments = [
-        settled(deployment(owner, running), there.get(running.target.revision)) for running in desired.running
+        settled(deployment(owner, running), there.get(running.target.revision))
+        for running in desired.running
     ]
     return deployments + services(owner, desired, provider, canary) + probers

@@ -11,7 +11,9 @@ from itertools import chain
 from typing import Any
 
 MERGE_KEYS = ("mountPath", "name", "containerPort", "topologyKey")
-"""What names an item of a list, in order of preference: one volume may be mounted at several paths."""
+"""What names an item of a list, in order of preference:
+one volume may be mounted at several paths.
+"""
 PLAIN = frozenset({str, int, float, bool, type(None)})
 """Types whose values nobody can change."""
 
@@ -43,7 +45,8 @@ def without_nulls(value: Any) -> Any:
 def copied(value: Any) -> Any:
     """Return a copy that shares no mapping and no list with `value`.
 
-    What JSON is made of has no cycles, which `deepcopy` looks for at each step: it took half of a pass.
+    What JSON is made of has no cycles, which `deepcopy` looks for at each step: it took half of a
+    pass.
     """
     kind = type(value)
     if kind is dict:
@@ -55,7 +58,9 @@ def copied(value: Any) -> Any:
 
 def _merged_items(base: Sequence[Any], overlay: Sequence[Any], key: str) -> list[Any]:
     over = {item[key]: item for item in overlay}
-    result = [merged(item, over.pop(item[key])) if item[key] in over else copied(item) for item in base]
+    result = [
+        merged(item, over.pop(item[key])) if item[key] in over else copied(item) for item in base
+    ]
     return result + [merged(None, item) for item in over.values()]
 
 

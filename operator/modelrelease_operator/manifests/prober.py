@@ -1,7 +1,7 @@
 """The Deployment that asks both revisions their reference rows while a canary is judged.
 
-It is no part of either revision: its pod has none of the labels that Services select by, no token, and only
-the manifests of both artifacts. It is placed as the canary's pods are.
+It is no part of either revision: its pod has none of the labels that Services select by, no token,
+and only the manifests of both artifacts. It is placed as the canary's pods are.
 """
 
 import hashlib
@@ -73,13 +73,16 @@ def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
 
 
 def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
-    """Return labels and annotations: meshes and webhooks are told what they are told of the canary's pods.
+    """Return labels and annotations: meshes and webhooks are told what they are told of the
+    canary's pods.
 
     A plain label such as `app` stays behind, because a user's Service may select by it.
     """
     theirs = canary.recipe.pod_template.get("metadata") or {}
     templates = (theirs.get("labels") or {}).items()
-    kept = {key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)}
+    kept = {
+        key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)
+    }
     annotations = theirs.get("annotations") or {}
     ours = {"labels": {}, "annotations": scraped(runtime_of(canary.recipe.image)) | EVICTABLE}
     pod: dict[str, Any] = merged(ours, {"labels": kept, "annotations": annotations})
@@ -105,7 +108,9 @@ def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
     }
     ours.pop("topologySpreadConstraints", None)
     template = _template(probing.canary)
-    pod: dict[str, Any] = merged(ours, {key: template[key] for key in FROM_TEMPLATE if key in template})
+    pod: dict[str, Any] = merged(
+        ours, {key: template[key] for key in FROM_TEMPLATE if key in template}
+    )
     return pod
 
 
@@ -115,7 +120,9 @@ def _template(target: Target) -> dict[str, Any]:
 
 
 def _fetch_of(target: Target) -> dict[str, Any]:
-    """Return how the artifact is reached, which a pod template may say for the container `fetch`."""
+    """Return how the artifact is reached,
+    which a pod template may say for the container `fetch`.
+    """
     containers: list[dict[str, Any]] = _template(target).get("initContainers") or []
     fetching = (container for container in containers if container.get("name") == "fetch")
     theirs: dict[str, Any] = next(fetching, {})
@@ -123,19 +130,25 @@ def _fetch_of(target: Target) -> dict[str, Any]:
 
 
 def _sources(target: Target) -> Iterator[dict[str, Any]]:
-    """Yield the volumes that an artifact is read from, and those that its container `fetch` mounts."""
+    """Yield the volumes that an artifact is read from,
+    and those that its container `fetch` mounts.
+    """
     claim, volume, _ = claim_of(target.uri)
     if claim:
         yield {**volume, "name": _volume_of(claim)}
     mounted = {mount.get("name") for mount in _fetch_of(target).get("volumeMounts") or ()}
-    yield from (volume for volume in _template(target).get("volumes") or () if volume.get("name") in mounted)
+    yield from (
+        volume for volume in _template(target).get("volumes") or () if volume.get("name") in mounted
+    )
     fields = without_nulls(target.recipe.pod)
     mounted = {mount["name"] for mount in fields.get("volumeMounts", ())}
     yield from (volume for volume in fields.get("volumes", ()) if volume["name"] in mounted)
 
 
 def _fetcher(target: Target, folder: str) -> dict[str, Any]:
-    """Return the container that brings one manifest: as the revision's own, without the model's files."""
+    """Return the container that brings one manifest:
+    as the revision's own, without the model's files.
+    """
     claim, _, mount = claim_of(target.uri)
     if claim:
         mount = {**mount, "name": _volume_of(claim)}

@@ -17,7 +17,9 @@ def read_back(live: Object) -> Target | None:
     revision, version = labels.get(names.LABEL_REVISION), labels.get(names.LABEL_VERSION)
     template = template_of(live)
     fetch = _named(template.get("spec", {}).get("initContainers") or (), "fetch")
-    variables = {item["name"]: item.get("value") for item in fetch.get("env") or () if "name" in item}
+    variables = {
+        item["name"]: item.get("value") for item in fetch.get("env") or () if "name" in item
+    }
     uri, sha256 = variables.get(runtime.ENV_MODEL_URI), variables.get(runtime.ENV_MODEL_SHA256)
     image = fetch.get("image")
     if not (revision and version and uri and sha256 and image):

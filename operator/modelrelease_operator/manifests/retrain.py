@@ -16,7 +16,9 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 
 def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    """Return the Job. Its pod has no label of the release: the release's Services must never select it."""
+    """Return the Job. Its pod has no label of the release:
+    the release's Services must never select it.
+    """
     settings = retraining.settings
     request = retraining.request
     labels = {names.LABEL_RETRAIN: request.request}
@@ -36,7 +38,11 @@ def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
 
 def _pod(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
     settings = retraining.settings
-    account = {"serviceAccountName": settings.service_account_name} if settings.service_account_name else {}
+    account = (
+        {"serviceAccountName": settings.service_account_name}
+        if settings.service_account_name
+        else {}
+    )
     return {
         "metadata": {"labels": {}},
         "spec": {

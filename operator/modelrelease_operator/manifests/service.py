@@ -15,7 +15,9 @@ from modelrelease_operator.traffic.replicas import SERVICE, selector_for, servic
 def services(
     owner: Owner, desired: Desired, provider: TrafficProvider, canary: Canary
 ) -> list[dict[str, Any]]:
-    """Return what clients call, and one Service for each arm. None before there is a revision to serve."""
+    """Return what clients call, and one Service for each arm.
+    None before there is a revision to serve.
+    """
     if not desired.routed:
         return []
     route = Route(
@@ -48,7 +50,9 @@ def _port_of(desired: Desired, revisions: Iterable[str]) -> int | str:
 
     A number also for a Service that selects nothing: it is the one that the release's servers have.
     """
-    ports = {run.target.revision: runtime_of(run.target.recipe.image).port for run in desired.running}
+    ports = {
+        run.target.revision: runtime_of(run.target.recipe.image).port for run in desired.running
+    }
     selected = {ports[revision] for revision in revisions if revision in ports}
     numbers = selected or set(ports.values()) or {runtime_of("").port}
     return numbers.pop() if len(numbers) == 1 else PORT_NAME

@@ -18,7 +18,9 @@ from modelrelease_operator.manifests.overlay import copied, merged, without_null
 from modelrelease_operator.serving_runtimes import HttpProbe, ServingRuntime, runtime_of
 
 SERVER = "predictor"
-"""Name of the server's container, whatever server it is: pod templates of releases lay theirs over it."""
+"""Name of the server's container, whatever server it is:
+pod templates of releases lay theirs over it.
+"""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
 
@@ -107,7 +109,8 @@ def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
         "spec": {
             "replicas": running.replicas,
             "revisionHistoryLimit": 1,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0,
+            "maxSurge": 1}},
             "selector": {"matchLabels": selector},
             "template": pod,
         },
@@ -170,14 +173,20 @@ def _own() -> dict[str, Any]:
 
 
 def _room_for(target: Target) -> str:
-    """Return the size of the volume for the model: more than the usual where a larger one may be fetched."""
-    limits = (item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES")
+    """Return the size of the volume for the model:
+    more than the usual where a larger one may be fetched.
+    """
+    limits = (
+        item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES"
+    )
     largest = next((int(text) for text in limits if text and re.fullmatch("[0-9]{1,15}", text)), 0)
     return f"{max(10, largest // 1024**3 + 2)}Gi"
 
 
 def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
-    """Return the container that brings the artifact and checks its digest, before the server starts."""
+    """Return the container that brings the artifact and checks its digest,
+    before the server starts.
+    """
     delivery = runtime_of(target.recipe.image).artifact
     ours = [
         {"name": runtime.ENV_MODEL_URI, "value": target.uri},
@@ -210,7 +219,10 @@ def _credentials(target: Target) -> list[dict[str, Any]]:
         return []
     keys = {"HTTP_TOKEN": "token", "HTTP_USERNAME": "username", "HTTP_PASSWORD": "password"}
     return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
+        {
+            "name": name,
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}},
+        }
         for name, key in keys.items()
     ]
 
@@ -266,7 +278,9 @@ def _probe(probe: HttpProbe) -> dict[str, Any]:
 
 
 def claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
-    """Return the claim that a `pvc://claim/path` names, its volume and its mount for the fetch container."""
+    """Return the claim that a `pvc://claim/path` names,
+    its volume and its mount for the fetch container.
+    """
     claim = schemes.claim_in(uri)
     if claim is None:
         return None, {}, {}

@@ -1,1 +1,3 @@
-"""The only part that talks to the world: the API server, Prometheus, artifact stores, the clock, the log."""
+"""The only part that talks to the world:
+the API server, Prometheus, artifact stores, the clock, the log.
+"""

@@ -1,11 +1,13 @@
-"""What the API server holds of our releases, as watches tell it: passes read here and ask for nothing.
+"""What the API server holds of our releases, as watches tell it: passes read here and ask for
+nothing.
 
-A list fills a store, a watch keeps it, and whatever breaks a watch (a silence, an error, a version that is
-too old) makes it begin again with a list, which also finds what was deleted meanwhile. While nothing is
-heard, a store is not believed: reading it raises Unavailable, as a question to the API server would.
+A list fills a store, a watch keeps it, and whatever breaks a watch (a silence, an error, a version
+that is too old) makes it begin again with a list, which also finds what was deleted meanwhile.
+While nothing is heard, a store is not believed: reading it raises Unavailable, as a question to the
+API server would.
 
-The answers to our own writes are put in at once, and older news does not undo them. So a pass never acts
-twice on what it has just changed, however late the watch is.
+The answers to our own writes are put in at once, and older news does not undo them. So a pass never
+acts twice on what it has just changed, however late the watch is.
 
 Releases themselves are told by kopf, and listed by the slow resync of the workers.
 """
@@ -39,7 +41,9 @@ OPTIONAL = ("HTTPRoute",)
 OPTIONAL_PAUSE_SECONDS = 60.0
 """Between two questions whether it does by now."""
 BELIEVED_SECONDS = 120.0
-"""How long a store is believed after the API server's last word: longer than bookmarks are apart."""
+"""How long a store is believed after the API server's last word:
+longer than bookmarks are apart.
+"""
 LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
 
@@ -63,19 +67,26 @@ class Store:
     scopes: frozenset[str | None]
     """Namespaces that are watched; None for all of them."""
     _entries: dict[NamespacedName, _Entry] = field(default_factory=dict)
-    _of_release: dict[NamespacedName, set[NamespacedName]] = field(default_factory=lambda: defaultdict(set))
+    _of_release: dict[NamespacedName, set[NamespacedName]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
     _deleted: dict[str, float] = field(default_factory=dict)
     """By uid: what we deleted, until the watch has surely heard of it."""
     heard: dict[str | None, float] = field(default_factory=dict)
     """By scope: when the API server last said something about it."""
 
     def believed(self, namespace: str) -> None:
-        """Raise Unavailable unless what is here is what the API server has, as far as anybody can know."""
+        """Raise Unavailable unless what is here is what the API server has,
+        as far as anybody can know.
+        """
         scope = namespace if namespace in self.scopes else None
         since = time.monotonic() - self.heard.get(scope, float("-inf"))
         if since > BELIEVED_SECONDS:
             silent = f"for {since:.0f} s" if scope in self.heard else "yet"
-            msg = f"nothing was heard of {self.kind}s in {namespace} {silent}: the watch cannot be opened"
+            msg = (
+                f"nothing was heard of {self.kind}s in {namespace} {silent}: the watch cannot be "
+                "opened"
+            )
             raise Unavailable(msg)
 
     def get(self, key: NamespacedName) -> Object | None:
@@ -127,7 +138,9 @@ class Store:
         if entry and entry.obj["metadata"]["uid"] == uid:
             self.forget(key)
         now = time.monotonic()
-        self._deleted = {name: at for name, at in self._deleted.items() if now - at < BELIEVED_SECONDS}
+        self._deleted = {
+            name: at for name, at in self._deleted.items() if now - at < BELIEVED_SECONDS
+        }
         self._deleted[uid] = now
 
     def forget(self, key: NamespacedName) -> None:
@@ -164,7 +177,9 @@ class Cached(Kube):
     What is the same as it was when it was last applied is not applied again.
     """
 
-    def __init__(self, kube: Kube, namespaces: Iterable[str] = (), wake: Wake = lambda _: None) -> None:
+    def __init__(
+        self, kube: Kube, namespaces: Iterable[str] = (), wake: Wake = lambda _: None
+    ) -> None:
         """`wake` is called with the release about which there is news."""
         super().__init__(kube.api)
         self._wake = wake
@@ -180,10 +195,14 @@ class Cached(Kube):
     def start(self) -> None:
         """Begin to watch."""
         self._tasks = [
-            asyncio.create_task(self._follow(kind, scope), name=f"watch of {kind} in {scope or 'all'}")
+            asyncio.create_task(
+                self._follow(kind, scope), name=f"watch of {kind} in {scope or 'all'}"
+            )
             for kind in WATCHED
             for scope in self.scopes
-        ] + [asyncio.create_task(self._follow_once_served(kind), name=f"{kind}") for kind in OPTIONAL]
+        ] + [
+            asyncio.create_task(self._follow_once_served(kind), name=f"{kind}") for kind in OPTIONAL
+        ]
 
     async def stop(self) -> None:
         """End the watches."""
@@ -192,13 +211,17 @@ class Cached(Kube):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def filled(self, patience: float) -> None:
-        """Wait until everything was listed once, but not for ever: passes say then what is missing."""
+        """Wait until everything was listed once, but not for ever:
+        passes say then what is missing.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._filled.wait()
 
     def silence(self) -> float:
-        """Return for how many seconds the quietest watch has said nothing; infinite before it ever did."""
+        """Return for how many seconds the quietest watch has said nothing;
+        infinite before it ever did.
+        """
         now = time.monotonic()
         heard = (store.heard.get(scope) for store in self.stores.values() for scope in self.scopes)
         return max((now - at if at is not None else float("inf") for at in heard), default=0.0)
@@ -206,10 +229,16 @@ class Cached(Kube):
     def release_told(self, obj: Object) -> None:
         """Take in a release as kopf tells it."""
         meta = obj["metadata"]
-        key, before = (meta["namespace"], meta["name"]), self._releases.get((meta["namespace"], meta["name"]))
+        key, before = (
+            (meta["namespace"], meta["name"]),
+            self._releases.get((meta["namespace"], meta["name"])),
+        )
         if before is None or _is_newer(meta, before["metadata"]):
-            # Who wrote an annotation is kept; what is remembered of a status is as large as the status.
-            fields = [entry for entry in meta.get("managedFields") or () if not entry.get("subresource")]
+            # Who wrote an annotation is kept; what is remembered of a status is as large as the
+            # status.
+            fields = [
+                entry for entry in meta.get("managedFields") or () if not entry.get("subresource")
+            ]
             self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
@@ -233,7 +262,9 @@ class Cached(Kube):
 
     @override
     async def get(self, kind: str, namespace: str, name: str) -> Object:
-        """Return an object; raise Gone when there is none. Only what is not ours costs a question."""
+        """Return an object; raise Gone when there is none.
+        Only what is not ours costs a question.
+        """
         key = (namespace, name)
         if kind in self.stores:
             self.stores[kind].believed(namespace)
@@ -253,7 +284,9 @@ class Cached(Kube):
 
     @override
     async def known(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return an object of a release, or None where the watch tells of none: costs no question."""
+        """Return an object of a release, or None where the watch tells of none:
+        costs no question.
+        """
         if kind in self.absent:
             return None
         self.stores[kind].believed(namespace)
@@ -280,7 +313,9 @@ class Cached(Kube):
 
     @override
     async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
-        """Apply an object, unless nothing has changed of it nor of what is asked since that was last done."""
+        """Apply an object, unless nothing has changed of it nor of what is asked since that was
+        last done.
+        """
         kind, meta = obj["kind"], obj["metadata"]
         key, store = (meta["namespace"], meta["name"]), self.stores.get(kind)
         if kind in self.absent:
@@ -288,7 +323,9 @@ class Cached(Kube):
         if store is None or dry_run:
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
-        wanted = _hash({**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}})
+        wanted = _hash(
+            {**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}}
+        )
         live = store.get(key)
         if live is not None and self._applied.get((kind, key)) == (wanted, store.digest(key)):
             return live
@@ -311,8 +348,9 @@ class Cached(Kube):
             return await super().apply(obj)
         except Gone as problem:
             msg = (
-                f"{kind} {meta['namespace']}/{meta['name']} cannot be made: this cluster does not serve "
-                f"{obj['apiVersion']}; install the Gateway API, or take spec.canary.routing out"
+                f"{kind} {meta['namespace']}/{meta['name']} cannot be made: this cluster does not "
+                f"serve {obj['apiVersion']}; install the Gateway API, or take spec.canary.routing "
+                "out"
             )
             raise Invalid(msg) from problem
 
@@ -368,7 +406,9 @@ class Cached(Kube):
                 failures = 1 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else failures + 1
                 ours = isinstance(problem, ReleaseError)
                 log.warning(
-                    "what is watched will be listed again: %s", problem, exc_info=None if ours else problem
+                    "what is watched will be listed again: %s",
+                    problem,
+                    exc_info=None if ours else problem,
                 )
             pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2.0 ** min(failures, 10))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -384,7 +424,9 @@ class Cached(Kube):
         await asyncio.gather(*(self._follow(kind, scope) for scope in self.scopes))
 
     async def _opened(self, kind: str) -> Store | None:
-        """Return a store with all that there is of a kind, or None where the cluster does not serve it."""
+        """Return a store with all that there is of a kind,
+        or None where the cluster does not serve it.
+        """
         store = Store(kind, self.scopes)
         try:
             for scope in self.scopes:
@@ -432,13 +474,17 @@ def release_of(obj: Object) -> NamespacedName | None:
 
 
 def _is_newer(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether one state of an object is not older than another. Versions are numbers that grow."""
+    """Return whether one state of an object is not older than another.
+    Versions are numbers that grow.
+    """
     new, old = str(meta.get("resourceVersion", "")), str(before.get("resourceVersion", ""))
     return not (new.isdigit() and old.isdigit()) or int(new) >= int(old)
 
 
 def _slim(obj: Object) -> Object:
-    """Return what somebody reads of an object. A thousand pods' specs would be most of the memory."""
+    """Return what somebody reads of an object.
+    A thousand pods' specs would be most of the memory.
+    """
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if obj.get("kind") != "Pod":
         return {**obj, "metadata": meta}
@@ -447,7 +493,9 @@ def _slim(obj: Object) -> Object:
 
 
 def _read_of(obj: Object) -> tuple[Any, ...]:
-    """Return what a release has to be looked at for. What cannot be read is its trouble, not the watch's."""
+    """Return what a release has to be looked at for.
+    What cannot be read is its trouble, not the watch's.
+    """
     try:
         return what_passes_read(obj)
     except (LookupError, TypeError, AttributeError, ValueError):

@@ -1,8 +1,8 @@
 """How the operator proves itself to servers: read from Secrets of the release's own namespace.
 
-Only Secrets that the release names, and only where the person who installed the operator allowed it:
-whoever may create a release could otherwise send a Secret of the namespace to a server of their own.
-Nothing here is logged, and no value of a Secret is in any sentence.
+Only Secrets that the release names, and only where the person who installed the operator allowed
+it: whoever may create a release could otherwise send a Secret of the namespace to a server of their
+own. Nothing here is logged, and no value of a Secret is in any sentence.
 """
 
 import base64
@@ -21,9 +21,9 @@ NOT_ALLOWED = (
     "install it with the chart value prometheus.allowSecretRefs=true"
 )
 STORE_NOT_ALLOWED = (
-    "the operator may not read Secrets, which spec.model.credentialsSecretRef names: pin spec.model.version "
-    "and spec.model.sha256, with which it does not read the store, or install it with the chart value "
-    "prometheus.allowSecretRefs=true"
+    "the operator may not read Secrets, which spec.model.credentialsSecretRef names: pin "
+    "spec.model.version and spec.model.sha256, with which it does not read the store, or install "
+    "it with the chart value prometheus.allowSecretRefs=true"
 )
 
 
@@ -81,18 +81,28 @@ async def read_credentials(
     if named.ca_secret_ref:
         ca = await _value(kube, namespace, named.ca_secret_ref)
     return Credentials(
-        token=token, username=username, password=password, ca=ca, verify=not named.insecure_skip_verify
+        token=token,
+        username=username,
+        password=password,
+        ca=ca,
+        verify=not named.insecure_skip_verify,
     )
 
 
-async def read_store_credentials(kube: Kube, namespace: str, name: str, *, allowed: bool) -> Credentials:
-    """Read the Secret that spec.model.credentialsSecretRef names: a token, or a user name and a password."""
+async def read_store_credentials(
+    kube: Kube, namespace: str, name: str, *, allowed: bool
+) -> Credentials:
+    """Read the Secret that spec.model.credentialsSecretRef names:
+    a token, or a user name and a password.
+    """
     if not allowed:
         raise Unavailable(STORE_NOT_ALLOWED)
     data = await _data(kube, namespace, name, "spec.model.credentialsSecretRef", STORE_NOT_ALLOWED)
     what = f"Secret {namespace}/{name}, which spec.model.credentialsSecretRef names,"
     if data.get("token"):
-        return Credentials(token=_bearer(_decoded(data, name, "token", namespace), name, "token", namespace))
+        return Credentials(
+            token=_bearer(_decoded(data, name, "token", namespace), name, "token", namespace)
+        )
     if not (data.get("username") and data.get("password")):
         msg = f"{what} has neither the key token nor the keys username and password"
         raise Unavailable(msg)
@@ -110,7 +120,9 @@ async def _value(kube: Kube, namespace: str, ref: SecretKey) -> str:
     return _decoded(data, ref.name, ref.key, namespace)
 
 
-async def _data(kube: Kube, namespace: str, name: str, named_by: str, not_allowed: str) -> dict[str, str]:
+async def _data(
+    kube: Kube, namespace: str, name: str, named_by: str, not_allowed: str
+) -> dict[str, str]:
     try:
         secret = await kube.get("Secret", namespace, name)
     except Gone as problem:
@@ -131,7 +143,10 @@ def _decoded(data: dict[str, str], name: str, key: str, namespace: str) -> str:
         # The cause would quote the value.
         raise Unavailable(msg) from None
     if key == "username" and ":" in text:
-        msg = f"Secret {namespace}/{name}: key username holds a colon, which basic authentication cannot send"
+        msg = (
+            f"Secret {namespace}/{name}: key username holds a colon, which basic authentication "
+            "cannot send"
+        )
         raise Unavailable(msg)
     return text
 

@@ -1,8 +1,9 @@
-"""Looks at the bins of what serves, beside the passes: an idle release costs one question to Prometheus.
+"""Looks at the bins of what serves, beside the passes: an idle release costs one question to
+Prometheus.
 
 A pass asks the API server for everything, and would be dear every two minutes for every release. So
-looks at drift happen while a release's task sleeps, and wake it only when there is something to write.
-What is counted here is lost with the process: docs/decisions/0007 says why that is enough.
+looks at drift happen while a release's task sleeps, and wake it only when there is something to
+write. What is counted here is lost with the process: docs/decisions/0007 says why that is enough.
 """
 
 import logging
@@ -82,7 +83,9 @@ class DriftWatch:
     def windows(self, key: NamespacedName) -> Mapping[str, tuple[Window, ...]]:
         """Return the last closed windows of each revision."""
         release = self._releases.get(key)
-        return {name: memory.windows for name, memory in release.memories.items()} if release else {}
+        return (
+            {name: memory.windows for name, memory in release.memories.items()} if release else {}
+        )
 
     def wait(self, key: NamespacedName) -> timedelta | None:
         """Return how long until the next look, or None where nothing is looked at."""
@@ -96,7 +99,8 @@ class DriftWatch:
             return False
         subscription = release.subscription
         drift = subscription.drift
-        # Before anything can fail: a look that does costs one look, and is not repeated without end.
+        # Before anything can fail: a look that does costs one look, and is not repeated without
+        # end.
         release.due = self._clock() + drift.span / LOOKS_PER_WINDOW
         samples = await subscription.source.read_bins(subscription.arms)
         now = self._clock()
@@ -116,7 +120,8 @@ class DriftWatch:
         return _worth_a_pass(subscription, release.memories)
 
     def _looked(
-        self, key: NamespacedName, memory: Memory, samples: Sequence[BinSample], revision: str, drift: Drift,
+        self, key: NamespacedName, memory: Memory, samples: Sequence[BinSample], revision: str,
+        drift: Drift,
         now: datetime,
     ) -> Memory:  # fmt: skip
         mine = [sample for sample in samples if sample.revision == revision]

@@ -1,9 +1,10 @@
 """What a spec asks for, and what goes on being asked for while a newer spec cannot be followed.
 
-The API server's schema lets through what the models refuse. A canary that has users must not be left alone
-because of that: it goes on being judged by the last spec that could be followed, which status keeps with it.
-What the refused spec says of the model and of the pause is still heard, as far as it can be read by itself:
-a person who takes a version back is not to be stopped by a slip in another line.
+The API server's schema lets through what the models refuse. A canary that has users must not be
+left alone because of that: it goes on being judged by the last spec that could be followed, which
+status keeps with it. What the refused spec says of the model and of the pause is still heard, as
+far as it can be read by itself: a person who takes a version back is not to be stopped by a slip in
+another line.
 """
 
 from dataclasses import dataclass, replace
@@ -32,8 +33,12 @@ class FollowedSpec:
     """Why the present spec is not the one that is followed."""
 
 
-def followed_spec(release: Object, before: Status, last_good: dict[str, Any] | None) -> FollowedSpec:
-    """Return the spec to follow: the present one, or for a canary the last that could be followed."""
+def followed_spec(
+    release: Object, before: Status, last_good: dict[str, Any] | None
+) -> FollowedSpec:
+    """Return the spec to follow: the present one,
+    or for a canary the last that could be followed.
+    """
     raw: dict[str, Any] = release["spec"]
     try:
         return FollowedSpec(raw=raw, spec=ReleaseSpec.parse(raw))
@@ -45,12 +50,17 @@ def followed_spec(release: Object, before: Status, last_good: dict[str, Any] | N
 
 
 def as_followed(
-    resolution: Resolution, following: FollowedSpec, spec: ReleaseSpec, before: Status, *, default_image: str
+    resolution: Resolution,
+    following: FollowedSpec,
+    spec: ReleaseSpec,
+    before: Status,
+    *,
+    default_image: str,
 ) -> Resolution:
     """Return the meaning as far as it is followed.
 
-    Going back needs no artifact: a source that means what serves means it also while its store is down.
-    A refused spec may take a canary back, but begins nothing.
+    Going back needs no artifact: a source that means what serves means it also while its store is
+    down. A refused spec may take a canary back, but begins nothing.
     """
     canary, stable = before.canary, before.stable
     if canary is None or stable is None:

@@ -37,9 +37,11 @@ IDENTITY: Any = names.FIELD_MANAGER
 
 
 class NothingKept(kopf.DiffBaseStorage):
-    """What kopf compares a release with before it calls handlers of changes, of which there are none here.
+    """What kopf compares a release with before it calls handlers of changes, of which there are
+    none here.
 
-    kopf would copy every release at each of its events to find what differs, and call nobody with it.
+    kopf would copy every release at each of its events to find what differs, and call nobody with
+    it.
     """
 
     @override
@@ -74,18 +76,24 @@ class OperatorContext:
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
         self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake)
-        self.lease = Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
+        self.lease = (
+            Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
+        )
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
-        self.reconciler = Reconciler(kube=self.cache, settings=settings, registry=watch, outcomes=recorder)
+        self.reconciler = Reconciler(
+            kube=self.cache, settings=settings, registry=watch, outcomes=recorder
+        )
         self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
         self.workers = Workers(self.reconciler, self.notifier)
         OVERDUE.set_function(self._most_overdue)
         WATCH_SILENCE.set_function(self.cache.silence)
 
     async def start(self) -> None:
-        """Begin to watch, and wait until everything was listed once: no pass is made on half a picture."""
+        """Begin to watch, and wait until everything was listed once:
+        no pass is made on half a picture.
+        """
         self.cache.start()
         await self.cache.filled(PATIENCE_SECONDS)
         self.workers.keep_in_step(self.resync, self._listed)
@@ -95,7 +103,9 @@ class OperatorContext:
             self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
 
     def _wake(self, key: NamespacedName) -> None:
-        """Have a release looked at. Nobody calls this before `start`, when the workers are there."""
+        """Have a release looked at. Nobody calls this before `start`,
+        when the workers are there.
+        """
         self.workers.wake_known(key)
 
     async def _lead(self, lease: Lease) -> None:
@@ -184,13 +194,21 @@ class Handlers:
         self._current.workers.changed(key, fingerprint)
 
     def trouble(self) -> str | None:
-        """Say what the kubelet should start the process again for: a look that does not come any more."""
+        """Say what the kubelet should start the process again for:
+        a look that does not come any more.
+        """
         if self._connected is None:
             return None
         late = self._current.workers.overdue()
-        lost = [f"{space}/{name}" for (space, name), seconds in late.items() if seconds > OVERDUE_SECONDS]
+        lost = [
+            f"{space}/{name}"
+            for (space, name), seconds in late.items()
+            if seconds > OVERDUE_SECONDS
+        ]
         return (
-            f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}" if lost else None
+            f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
+            if lost
+            else None
         )
 
 
@@ -205,7 +223,9 @@ def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
     kopf.on.login(registry=registry)(handlers.log_in)
     kopf.on.startup(registry=registry)(handlers.start)
     kopf.on.cleanup(registry=registry)(handlers.stop)
-    kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(handlers.release_changed)
+    kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(
+        handlers.release_changed
+    )
     return registry
 
 
@@ -221,8 +241,8 @@ def run(settings: Settings) -> None:
 def _collect_seldom() -> None:
     """Have the collector of cycles look seldom, and not at what was imported.
 
-    What passes and watches make are trees of JSON, freed when they are let go; they are so many that
-    the usual limit of 700 has them looked at again and again for cycles that are not there.
+    What passes and watches make are trees of JSON, freed when they are let go; they are so many
+    that the usual limit of 700 has them looked at again and again for cycles that are not there.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,5 @@
-"""`/healthz`, on every address of the machine, whichever families of the Internet Protocol it speaks.
+"""`/healthz`, on every address of the machine, whichever families of the Internet Protocol it
+speaks.
 
 kopf has such a server, which listens on one address, and so on IPv4 or on IPv6.
 """
@@ -14,7 +15,9 @@ EVERYWHERE = None
 
 
 def every_address() -> str:
-    """Return the address to listen on for a server that takes only one: of both families, where both are."""
+    """Return the address to listen on for a server that takes only one:
+    of both families, where both are.
+    """
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - a pod is called from outside
 
 

@@ -1,11 +1,12 @@
 """What we ask of the API server, with its errors mapped to ours.
 
-Every write of an object is a server-side apply with one field manager: the same call creates, changes
-and repairs. It names the uid that was read wherever there was one, so that it never lands on a namesake
-made meanwhile. Nothing outside this module knows which client library is used.
+Every write of an object is a server-side apply with one field manager: the same call creates,
+changes and repairs. It names the uid that was read wherever there was one, so that it never lands
+on a namesake made meanwhile. Nothing outside this module knows which client library is used.
 
-The official client gives the connection, the TLS and the tokens. Its models and its dynamic client are
-left out: they turn every answer into objects and back, which took more of a pass than the decision.
+The official client gives the connection, the TLS and the tokens. Its models and its dynamic client
+are left out: they turn every answer into objects and back, which took more of a pass than the
+decision.
 """
 
 import asyncio
@@ -44,7 +45,9 @@ RESOURCES = {
 
 TIMEOUT_SECONDS = 15
 MOST_AT_ONCE = 16
-"""Requests that are under way together, watches apart: a thousand releases ask as politely as one."""
+"""Requests that are under way together, watches apart:
+a thousand releases ask as politely as one.
+"""
 PAGE = 500
 """Objects in one answer to a list."""
 QUIET_WATCH_SECONDS = 90
@@ -55,7 +58,11 @@ WATCH_SECONDS = 300
 PROOF_SECONDS = 10.0
 """For which a token is used before it is looked up again."""
 
-APPLY, MERGE, JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
+APPLY, MERGE, JSON = (
+    "application/apply-patch+yaml",
+    "application/merge-patch+json",
+    "application/json",
+)
 REFUSED = (
     HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -68,8 +75,8 @@ REFUSED_AS_500 = (
     "convert new object",
     "request is too large",
 )
-"""What the API server says with status 500 of input that can never work: that an applied object does not fit
-its schema (structured-merge-diff), and that it is too large (etcd)."""
+"""What the API server says with status 500 of input that can never work: that an applied object
+does not fit its schema (structured-merge-diff), and that it is too large (etcd)."""
 
 
 class Kube:
@@ -101,7 +108,9 @@ class Kube:
 
     async def get(self, kind: str, namespace: str, name: str) -> Object:
         """Return an object; raise Gone when there is none."""
-        return await self._ask("GET", _path(kind, namespace, name), what=f"{kind} {namespace}/{name}")
+        return await self._ask(
+            "GET", _path(kind, namespace, name), what=f"{kind} {namespace}/{name}"
+        )
 
     async def known(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none."""
@@ -115,8 +124,12 @@ class Kube:
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         return (await self.list_all(kind, namespace, selector))[0]
 
-    async def list_all(self, kind: str, namespace: str | None, selector: str) -> tuple[Objects, str]:
-        """Return every object of a namespace (None: of all) that a selector takes, and the list's version."""
+    async def list_all(
+        self, kind: str, namespace: str | None, selector: str
+    ) -> tuple[Objects, str]:
+        """Return every object of a namespace (None:
+        of all) that a selector takes, and the list's version.
+        """
         path, what = _path(kind, namespace), f"{kind} list in {namespace or 'all namespaces'}"
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         items: Objects = []
@@ -131,14 +144,17 @@ class Kube:
     async def watch(
         self, kind: str, namespace: str | None, selector: str, since: str
     ) -> AsyncIterator[tuple[str, Object]]:
-        """Yield what happens to the objects that a selector takes, until the API server ends the watch.
+        """Yield what happens to the objects that a selector takes, until the API server ends the
+        watch.
 
-        Raises Unavailable when it breaks off, says an error, or is silent for longer than bookmarks are.
+        Raises Unavailable when it breaks off, says an error, or is silent for longer than bookmarks
+        are.
         """
         what = f"watch of {kind} in {namespace or 'all namespaces'}"
         query = {
             "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since,
-            "timeoutSeconds": str(WATCH_SECONDS), **({"labelSelector": selector} if selector else {}),
+            "timeoutSeconds": str(WATCH_SECONDS),
+            **({"labelSelector": selector} if selector else {}),
         }  # fmt: skip
         path = _path(kind, namespace)
         async with _errors_of(what), self._open("GET", path, query, None, JSON, None) as answer:
@@ -157,7 +173,8 @@ class Kube:
     async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
         """Create or change an object so that every field given is as given.
 
-        With a uid in its metadata it changes that object and no other: raises Conflict if it is gone.
+        With a uid in its metadata it changes that object and no other: raises Conflict if it is
+        gone.
         """
         meta, kind = obj["metadata"], obj["kind"]
         query = {
@@ -170,7 +187,9 @@ class Kube:
         return await self._ask("PATCH", path, query=query, body=obj, content=APPLY, what=what)
 
     async def adopt(self, obj: Object, owner: Object) -> Object:
-        """Make one owner the only one of an object, as it was read and not as anybody changed it since."""
+        """Make one owner the only one of an object,
+        as it was read and not as anybody changed it since.
+        """
         meta, kind = obj["metadata"], obj["kind"]
         read = {key: meta[key] for key in ("uid", "resourceVersion")}
         body = {"metadata": {**read, "ownerReferences": [owner]}}
@@ -180,7 +199,8 @@ class Kube:
         return await self._ask("PATCH", path, query=query, body=body, content=MERGE, what=what)
 
     async def apply_status(self, release: Object, status: Object) -> Object:
-        """Replace the status of a release as it was read. Raises Conflict on anything newer, or a namesake's.
+        """Replace the status of a release as it was read. Raises Conflict on anything newer, or a
+        namesake's.
 
         By the version: the API server takes no notice of a uid in what is applied to a status.
         """
@@ -189,7 +209,11 @@ class Kube:
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace, "resourceVersion": meta["resourceVersion"]},
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "resourceVersion": meta["resourceVersion"],
+            },
             "status": status,
         }
         return await self._ask(
@@ -199,7 +223,9 @@ class Kube:
         )  # fmt: skip
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Delete an object and what it owns; one that is gone or has become another already is fine."""
+        """Delete an object and what it owns;
+        one that is gone or has become another already is fine.
+        """
         body = {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
@@ -215,7 +241,9 @@ class Kube:
         meta, kind = obj["metadata"], obj["kind"]
         query = {"fieldManager": names.FIELD_MANAGER}
         what = f"{kind} {meta['namespace']}/{meta['name']}"
-        return await self._ask("POST", _path(kind, meta["namespace"]), query=query, body=obj, what=what)
+        return await self._ask(
+            "POST", _path(kind, meta["namespace"]), query=query, body=obj, what=what
+        )
 
     async def replace(self, obj: Object) -> Object:
         """Replace an object as it was read; raise Conflict when it has changed since."""
@@ -250,7 +278,9 @@ class Kube:
             "source": {"component": names.FIELD_MANAGER},
             "reportingComponent": names.FIELD_MANAGER,
         }  # fmt: skip
-        await self._ask("POST", _path("Event", meta["namespace"]), body=body, what=f"Event {reason}")
+        await self._ask(
+            "POST", _path("Event", meta["namespace"]), body=body, what=f"Event {reason}"
+        )
 
     async def _ask(
         self, method: str, path: str, *, what: str, query: Mapping[str, str] | None = None,
@@ -268,7 +298,9 @@ class Kube:
             return obj
 
     async def _proof(self) -> dict[str, str]:
-        """Return the headers that prove who asks: looked up now and then, because tokens are rotated."""
+        """Return the headers that prove who asks:
+        looked up now and then, because tokens are rotated.
+        """
         until, headers = self._proven
         if time.monotonic() > until:
             headers = {}
@@ -283,7 +315,12 @@ class Kube:
     ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
         settings = self.api.configuration
         proof = await self._proof()
-        headers = {"Accept": JSON, "Content-Type": content, "User-Agent": names.FIELD_MANAGER, **proof}
+        headers = {
+            "Accept": JSON,
+            "Content-Type": content,
+            "User-Agent": names.FIELD_MANAGER,
+            **proof,
+        }
         url = f"{settings.host}{path}{'?' + urlencode(query) if query else ''}"
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)
         answer = await self.api.rest_client.request(
@@ -293,7 +330,8 @@ class Kube:
         try:
             yield response
         finally:
-            # Read to its end, it goes back to the pool; otherwise (a watch) the connection ends here.
+            # Read to its end, it goes back to the pool; otherwise (a watch) the connection ends
+            # here.
             response.release() if response.content.at_eof() else response.close()
 
 
@@ -312,7 +350,9 @@ async def _raise_refusal(answer: aiohttp.ClientResponse, what: str) -> None:
         reply = json.loads(raw)
     except ValueError:
         reply = None
-    raise _problem(answer.status, reply if isinstance(reply, dict) else {"message": raw[:500]}, what)
+    raise _problem(
+        answer.status, reply if isinstance(reply, dict) else {"message": raw[:500]}, what
+    )
 
 
 def _problem(code: int, answer: Object, what: str) -> Exception:
@@ -321,11 +361,15 @@ def _problem(code: int, answer: Object, what: str) -> Exception:
     text = f"{what}: the API server answered {code}: {message}"
     if code == HTTPStatus.NOT_FOUND:
         return Gone(
-            f"{what} does not exist ({message})" if "namespaces" in message else f"{what} does not exist"
+            f"{what} does not exist ({message})"
+            if "namespaces" in message
+            else f"{what} does not exist"
         )
     if code == HTTPStatus.CONFLICT or ANOTHER_OBJECT in message:
         return Conflict(text)
-    refused = code == HTTPStatus.INTERNAL_SERVER_ERROR and any(part in message for part in REFUSED_AS_500)
+    refused = code == HTTPStatus.INTERNAL_SERVER_ERROR and any(
+        part in message for part in REFUSED_AS_500
+    )
     return Invalid(text) if code in REFUSED or refused else Unavailable(text)
 
 
@@ -342,29 +386,46 @@ async def _errors_of(what: str) -> AsyncIterator[None]:
 
 
 async def read_as_user(kind: str, name: str, namespace: str | None, context: str | None) -> Object:
-    """Read one object by the user's kubeconfig: of that context, and of its namespace when none is given.
+    """Read one object by the user's kubeconfig: of that context, and of its namespace when none is
+    given.
 
     One request, no discovery: this must work for a person who may read nothing else.
     """
     try:
         contexts, current = kube_config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-        chosen = next((entry for entry in contexts if entry["name"] == context), None) if context else current
+        chosen = (
+            next((entry for entry in contexts if entry["name"] == context), None)
+            if context
+            else current
+        )
         settings = kube_client.Configuration()
         await kube_config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
     except kube_config.ConfigException as problem:
-        msg = f"the kubeconfig cannot be used: {problem}; set KUBECONFIG, or name a context that it has"
+        msg = (
+            f"the kubeconfig cannot be used: {problem}; set KUBECONFIG, or name a context that it "
+            "has"
+        )
         raise Invalid(msg) from problem
     namespace = namespace or (chosen or {}).get("context", {}).get("namespace") or "default"
     async with kube_client.ApiClient(settings) as api:
         call = kube_client.CustomObjectsApi(api).get_namespaced_custom_object(
-            names.GROUP, names.VERSION, namespace, names.PLURAL, name, _request_timeout=TIMEOUT_SECONDS
+            names.GROUP,
+            names.VERSION,
+            namespace,
+            names.PLURAL,
+            name,
+            _request_timeout=TIMEOUT_SECONDS,
         )
         try:
             obj: Object = await _guard(call, f"{kind} {namespace}/{name}")
         except Gone as problem:
-            # A server that knows the kind answers with a Status object, one that does not with plain text.
+            # A server that knows the kind answers with a Status object, one that does not with
+            # plain text.
             if "page not found" in str(getattr(problem.__cause__, "body", "")):
-                msg = f"the cluster knows no {kind}: install the chart there, or name another --context"
+                msg = (
+                    f"the cluster knows no {kind}: install the chart there, or name another "
+                    "--context"
+                )
                 raise Invalid(msg) from problem
             raise
     return obj

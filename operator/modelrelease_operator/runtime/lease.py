@@ -1,13 +1,15 @@
-"""One operator acts: the one that holds the Lease of what it watches. Others wait, with full caches.
+"""One operator acts: the one that holds the Lease of what it watches. Others wait, with full
+caches.
 
-Two that act would answer each other's writes for ever. So every replica, and every other install that
-watches the same namespaces, contends for one Lease (coordination.k8s.io) in a place that all of them know.
-The holder renews it every few seconds. Whoever waits takes it when it was given back, or when it was not
-renewed for as long as it says, by the waiting one's own clock. Every change is made to the version that was
-read, so of two that try one fails.
+Two that act would answer each other's writes for ever. So every replica, and every other install
+that watches the same namespaces, contends for one Lease (coordination.k8s.io) in a place that all
+of them know. The holder renews it every few seconds. Whoever waits takes it when it was given back,
+or when it was not renewed for as long as it says, by the waiting one's own clock. Every change is
+made to the version that was read, so of two that try one fails.
 
-A holder that could not renew in time stops before anybody else may begin: `is_held` is looked at before
-every write, and the process ends, because nothing that it remembers is worth more than being sure.
+A holder that could not renew in time stops before anybody else may begin: `is_held` is looked at
+before every write, and the process ends, because nothing that it remembers is worth more than being
+sure.
 """
 
 import asyncio
@@ -112,7 +114,8 @@ class Lease:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": lease.get("metadata") or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
+            "metadata": lease.get("metadata")
+            or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": DURATION_SECONDS,

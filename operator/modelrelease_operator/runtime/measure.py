@@ -41,7 +41,9 @@ async def measure(
 
     `pods` are the canary's ready ones: of those that are not shown it is asked why.
     """
-    arms = revisions_of(query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable)
+    arms = revisions_of(
+        query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
+    )
     gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
     metrics, answers = await asyncio.gather(
@@ -91,7 +93,8 @@ async def _answer(
     source: MetricSource, gate: Gate, query_scope: QueryScope, room: asyncio.Semaphore
 ) -> QueryResult:
     try:
-        # The wait for others of this release counts: ten slow gates take no longer than the slowest may.
+        # The wait for others of this release counts: ten slow gates take no longer than the slowest
+        # may.
         async with asyncio.timeout(source.patience_seconds), room:
             return await source.answer(gate, query_scope)
     except TimeoutError:

@@ -1,4 +1,6 @@
-"""What one process remembers of a release between two passes; all of it can be lost without harm."""
+"""What one process remembers of a release between two passes;
+all of it can be lost without harm.
+"""
 
 import time
 from collections.abc import Callable
@@ -15,7 +17,9 @@ PATIENT = timedelta(seconds=30)
 SHOWN_AFTER_FAILURES = 3
 SHOWN_AFTER_SECONDS = 30.0
 ROUTE_PATIENCE = timedelta(seconds=30)
-"""For which a gateway may refuse a route, or not answer, before a person is told that nothing will move."""
+"""For which a gateway may refuse a route, or not answer,
+before a person is told that nothing will move.
+"""
 """A failure is shown when it has happened so often or lasted so long, whichever is first."""
 
 
@@ -38,7 +42,9 @@ class Troubles:
     shown: str | None = None
 
     def note(self, problem: Exception | None) -> Trouble | None:
-        """Take in a failure, or with None a success; return it when it is time that people hear of it."""
+        """Take in a failure, or with None a success;
+        return it when it is time that people hear of it.
+        """
         if problem is None:
             self.count, self.shown = 0, None
             return None
@@ -47,7 +53,10 @@ class Troubles:
         lasted = self.clock() - self.since
         if self.count < SHOWN_AFTER_FAILURES and lasted < SHOWN_AFTER_SECONDS:
             return None
-        message = f"{str(problem) or type(problem).__name__} (tried {SHOWN_AFTER_FAILURES} times and more)"
+        message = (
+            f"{str(problem) or type(problem).__name__} (tried {SHOWN_AFTER_FAILURES} times and "
+            "more)"
+        )
         new, self.shown = message != self.shown, message
         return Trouble(message=message, new=new)
 
@@ -59,9 +68,17 @@ class Patience:
     looks: int = 0
 
     def stretched(
-        self, spec: ReleaseSpec, status: Status, requeue: timedelta | None, *, moved: bool, now: datetime
+        self,
+        spec: ReleaseSpec,
+        status: Status,
+        requeue: timedelta | None,
+        *,
+        moved: bool,
+        now: datetime,
     ) -> timedelta | None:
-        """Return when to look again: the later, the longer nothing has moved, but at a deadline in time."""
+        """Return when to look again: the later, the longer nothing has moved,
+        but at a deadline in time.
+        """
         if moved or requeue is None or requeue > POLL_PODS or not _awaits(status):
             self.looks = 0
             return requeue
@@ -87,13 +104,16 @@ class Memory:
     def is_long_refused(self, refused: bool, now: datetime) -> bool:
         """Take in whether a gateway refuses the route now; return whether it has for long."""
         self.route_refused_since = (self.route_refused_since or now) if refused else None
-        return self.route_refused_since is not None and now - self.route_refused_since >= ROUTE_PATIENCE
+        return (
+            self.route_refused_since is not None
+            and now - self.route_refused_since >= ROUTE_PATIENCE
+        )
 
     def status_of(self, release: dict[str, Any]) -> Status:
         """Return the status that decisions go on from.
 
-        While it cannot be written (it is too large, the right is missing), the evidence against a canary
-        must not begin anew at every look.
+        While it cannot be written (it is too large, the right is missing), the evidence against a
+        canary must not begin anew at every look.
         """
         stored = release.get("status")
         if self.unwritten is not None and self.unwritten[0] == stored:
@@ -115,7 +135,9 @@ def _awaits(status: Status) -> bool:
 
 
 def _until_judged(spec: ReleaseSpec, status: Status, now: datetime) -> timedelta | None:
-    """Return how long until a canary has had its time to start; None where that is over, or without one."""
+    """Return how long until a canary has had its time to start;
+    None where that is over, or without one.
+    """
     if status.canary is None:
         return None
     left = status.canary.since + spec.canary.start_deadline.span - now

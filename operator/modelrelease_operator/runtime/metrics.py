@@ -1,7 +1,8 @@
-"""The operator's own metrics: what each is called, what it means, and how a status becomes its value.
+"""The operator's own metrics: what each is called, what it means, and how a status becomes its
+value.
 
-Listed in docs/reference/metrics.md, which a test holds against this module. Series are bounded: by the
-gates of a spec, by closed lists of words, and by the worst features of the newest window.
+Listed in docs/reference/metrics.md, which a test holds against this module. Series are bounded: by
+the gates of a spec, by closed lists of words, and by the worst features of the newest window.
 """
 
 from collections.abc import Sequence
@@ -13,19 +14,27 @@ from modelrelease_operator.api.status import Phase, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
-"""Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the operator's."""
+"""Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the
+operator's.
+"""
 SHOWN_FEATURES = 10
 
-INFO = Gauge("modelrelease_operator_info", "Always 1: missing where no operator runs.", ("version",))
+INFO = Gauge(
+    "modelrelease_operator_info", "Always 1: missing where no operator runs.", ("version",)
+)
 PHASE = Gauge(
-    "modelrelease_phase", "1 for the phase that a release is in, 0 for the others.", (*LABELS, "phase")
+    "modelrelease_phase",
+    "1 for the phase that a release is in, 0 for the others.",
+    (*LABELS, "phase"),
 )
 REVISION = Gauge(
     "modelrelease_revision",
     "Always 1: which revision and version is stable and which is the canary.",
     (*LABELS, "track", "revision", "model_version"),
 )
-WEIGHT = Gauge("modelrelease_requested_weight_percent", "Weight asked for the canary; 0 without one.", LABELS)
+WEIGHT = Gauge(
+    "modelrelease_requested_weight_percent", "Weight asked for the canary; 0 without one.", LABELS
+)
 EFFECTIVE = Gauge(
     "modelrelease_effective_weight_percent",
     "Share of this step's requests that the canary answered, counted; 0 without a canary.",
@@ -51,7 +60,9 @@ VERDICT = Gauge(
     "1 for the verdict of a gate, 0 for the others.",
     (*LABELS, "gate", "verdict"),
 )
-DECISIONS = Counter("modelrelease_decisions_total", "What was decided, by reason.", (*LABELS, "reason"))
+DECISIONS = Counter(
+    "modelrelease_decisions_total", "What was decided, by reason.", (*LABELS, "reason")
+)
 DECIDED = Gauge(
     "modelrelease_decision_timestamp_seconds",
     "When something was last decided for this reason: what a dashboard marks.",
@@ -62,7 +73,9 @@ CONDITION = Gauge(
     "1 while a condition is True, 0 while it is not, with the reason that it gives.",
     (*LABELS, "type", "reason"),
 )
-FAILING = Gauge("modelrelease_failing", "1 while something about a release fails again and again.", LABELS)
+FAILING = Gauge(
+    "modelrelease_failing", "1 while something about a release fails again and again.", LABELS
+)
 DRIFTED = Gauge("modelrelease_drifted", "1 while the condition Drifted is True.", LABELS)
 RETRAINING = Gauge("modelrelease_retraining", "1 while a retraining is under way.", LABELS)
 DRIFT_PSI = Gauge(
@@ -83,19 +96,28 @@ DRIFT_VALUES = Gauge(
 RECONCILE_SECONDS = Histogram(
     "modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",)
 )
-ERRORS = Counter("modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",))
+ERRORS = Counter(
+    "modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",)
+)
 
 LEADER = Gauge(
-    "modelrelease_operator_leader", "1 for the operator that acts, 0 for one that waits for the Lease."
+    "modelrelease_operator_leader",
+    "1 for the operator that acts, 0 for one that waits for the Lease.",
 )
 OVERDUE = Gauge(
-    "modelrelease_overdue_seconds", "By how much the most overdue look at any release is late; 0 for none."
+    "modelrelease_overdue_seconds",
+    "By how much the most overdue look at any release is late; 0 for none.",
 )
 WATCH_SILENCE = Gauge(
     "modelrelease_watch_silence_seconds",
-    "Since when the quietest watch of the API server has said nothing; bookmarks come about once a minute.",
+    (
+        "Since when the quietest watch of the API server has said nothing; bookmarks come about "
+        "once a minute."
+    ),
 )
-EVENTS_LOST = Counter("modelrelease_events_lost_total", "Events that the API server refused to record.")
+EVENTS_LOST = Counter(
+    "modelrelease_events_lost_total", "Events that the API server refused to record."
+)
 
 REGISTRY_WRITES = Counter(
     "modelrelease_registry_writes_total",
@@ -104,7 +126,9 @@ REGISTRY_WRITES = Counter(
 )
 
 NOTIFICATIONS = Counter(
-    "modelrelease_notifications_total", "Messages to the webhook: sent, failed or dropped.", ("outcome",)
+    "modelrelease_notifications_total",
+    "Messages to the webhook: sent, failed or dropped.",
+    ("outcome",),
 )
 
 OF_A_RELEASE = (
@@ -138,13 +162,19 @@ def show(key: NamespacedName, status: Status) -> None:
     _replace(
         REVISION,
         key,
-        {(track, target.revision, target.version): 1 for track, target in arms if target is not None},
+        {
+            (track, target.revision, target.version): 1
+            for track, target in arms
+            if target is not None
+        },
     )
     holds: Series = {
-        (condition.type, condition.reason): condition.status == "True" for condition in status.conditions
+        (condition.type, condition.reason): condition.status == "True"
+        for condition in status.conditions
     }
     _replace(CONDITION, key, holds)
-    # The gates of the last release stay in status until the next begins; here they would look alive.
+    # The gates of the last release stay in status until the next begins; here they would look
+    # alive.
     gates = status.gates if canary else ()
     evidence: Series = {(gate.name, "rollback"): gate.evidence_for_rollback for gate in gates}
     evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
@@ -156,11 +186,15 @@ def show(key: NamespacedName, status: Status) -> None:
 
 
 def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:
-    """Show the worst features of a window, given worst first; those of the window before are gone."""
+    """Show the worst features of a window, given worst first;
+    those of the window before are gone.
+    """
     worst = features[:SHOWN_FEATURES]
     _replace(DRIFT_VALUES, key, {(feature.name,): feature.n for feature in worst})
     _replace(DRIFT_PSI, key, {(feature.name,): feature.psi for feature in worst if feature.n})
-    _replace(DRIFT_LIMIT, key, {(feature.name,): feature.threshold for feature in worst if feature.n})
+    _replace(
+        DRIFT_LIMIT, key, {(feature.name,): feature.threshold for feature in worst if feature.n}
+    )
 
 
 def forget(key: NamespacedName) -> None:
@@ -176,7 +210,9 @@ _shown: dict[tuple[str, NamespacedName], Series] = {}
 
 
 def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
-    """Make these the only series of one release; those that have their value already are left alone."""
+    """Make these the only series of one release;
+    those that have their value already are left alone.
+    """
     name = (metric._name, key)
     before = _shown.get(name, {})
     for gone in before.keys() - values.keys():

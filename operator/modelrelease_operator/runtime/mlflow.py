@@ -1,7 +1,8 @@
-"""What we ask of an MLflow tracking server, by its REST API: mlflow itself is far too large for an operator.
+"""What we ask of an MLflow tracking server, by its REST API: mlflow itself is far too large for an
+operator.
 
-Every call is one request with a short time-out and a limit on bytes. Nothing here retries: who calls
-comes back later.
+Every call is one request with a short time-out and a limit on bytes. Nothing here retries: who
+calls comes back later.
 """
 
 import json
@@ -82,10 +83,14 @@ class Registry:
             )
 
     async def _has_alias(self, name: str, alias: str) -> bool:
-        """Return whether a model has an alias: one that is missing is answered as any wrong parameter is."""
+        """Return whether a model has an alias:
+        one that is missing is answered as any wrong parameter is.
+        """
         answer = await self._get("registered-models/get", name=name)
         with self._understood():
-            return any(entry["alias"] == alias for entry in answer["registered_model"].get("aliases", ()))
+            return any(
+                entry["alias"] == alias for entry in answer["registered_model"].get("aliases", ())
+            )
 
     async def artifacts_of(self, registered: Registered) -> str:
         """Return where the files of a version are, as MLflow writes it."""
@@ -112,12 +117,15 @@ class Registry:
         await self._call("POST", "registered-models/alias", json=body)
 
     def place(self, uri: str, below: str = "") -> str:
-        """Return where a pod finds a folder of artifacts; the tracking server serves `mlflow-artifacts:`.
+        """Return where a pod finds a folder of artifacts; the tracking server serves
+        `mlflow-artifacts:`.
 
         Raises Invalid for a place that only the tracking server itself can reach.
         """
         scheme, _, rest = uri.partition(":")
-        host, _, path = rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", rest)
+        host, _, path = (
+            rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", rest)
+        )
         inner = "/".join(part.strip("/") for part in (path, below) if part.strip("/"))
         if ".." in inner.split("/"):
             msg = f"the registry keeps the model at {uri} {below}, and a path must not contain '..'"
@@ -129,8 +137,9 @@ class Registry:
         if known and known.is_shared and host:
             return f"{scheme}://{host}/{quote(inner, safe='/%')}"
         msg = (
-            f"the registry keeps the model at {uri}, which no pod can reach: start `mlflow server` with "
-            "--serve-artifacts and --artifacts-destination, or keep artifacts in an object store"
+            f"the registry keeps the model at {uri}, which no pod can reach: start `mlflow server` "
+            "with --serve-artifacts and --artifacts-destination, or keep artifacts in an object "
+            "store"
         )
         raise Invalid(msg)
 
@@ -145,7 +154,9 @@ class Registry:
         """Make one call. Raises Missing, or Unavailable with a sentence that shows no secret."""
         web = Web(credentials=self._credentials, ca_file=self._ca_file)
         try:
-            async with web.ask(method, f"{self.url}{API}/{path}", seconds=self._seconds, **what) as answer:
+            async with web.ask(
+                method, f"{self.url}{API}/{path}", seconds=self._seconds, **what
+            ) as answer:
                 status, body = answer.status, await answer.body(LARGEST_ANSWER)
         except Trouble as problem:
             raise self._unavailable(str(problem)) from problem

@@ -1,7 +1,9 @@
-"""Tells people by webhook, in the shape that Slack takes: in a task of its own, so that no pass waits for it.
+"""Tells people by webhook, in the shape that Slack takes: in a task of its own, so that no pass
+waits for it.
 
-Best effort, on purpose: what is queued is lost with the process, and Prometheus' alert rules are what an
-on-call rotation should stand on. The address is a secret: it is in no log and in no sentence.
+Best effort, on purpose: what is queued is lost with the process, and Prometheus' alert rules are
+what an on-call rotation should stand on. The address is a secret: it is in no log and in no
+sentence.
 """
 
 import asyncio
@@ -51,7 +53,9 @@ class Message:
 class Notifier:
     """Posts to one webhook; without an address it tells nobody."""
 
-    def __init__(self, url: str = "", topics: Iterable[str] = (), *, pause_seconds: float = 2.0) -> None:
+    def __init__(
+        self, url: str = "", topics: Iterable[str] = (), *, pause_seconds: float = 2.0
+    ) -> None:
         self._url, self._pause = url, pause_seconds
         self._reasons = frozenset(reason for topic in topics for reason in TOPICS[topic])
         self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
@@ -60,7 +64,9 @@ class Notifier:
         self._clock: Callable[[], float] = time.monotonic
 
     def tell(self, key: NamespacedName, notice: Notice) -> None:
-        """Queue what a notice says, if somebody asked for it and has not just been told. Never waits."""
+        """Queue what a notice says, if somebody asked for it and has not just been told. Never
+        waits.
+        """
         message = Message(key, notice.reason, notice.message)
         if not self._url or notice.reason not in self._reasons or not self._is_news(message):
             return
@@ -121,7 +127,10 @@ class Notifier:
             ):
                 if answer.status < 300:
                     return "", False
-                return f"the webhook answered {answer.status}", answer.status >= 500 or answer.status == 429
+                return (
+                    f"the webhook answered {answer.status}",
+                    answer.status >= 500 or answer.status == 429,
+                )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
             # Only the kind: its text would hold the address.
             return f"the webhook does not answer ({type(problem).__name__})", True

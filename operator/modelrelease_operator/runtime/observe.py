@@ -51,16 +51,20 @@ class Owned:
 async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Owned:
     """Return what runs for a release. A Deployment that only carries its labels is somebody else's.
 
-    `lost`: status does not say who serves, so it is read from the Deployments that name the release's uid.
-    What an earlier release of the name left behind says nothing about this one.
+    `lost`: status does not say who serves, so it is read from the Deployments that name the
+    release's uid. What an earlier release of the name left behind says nothing about this one.
     """
     labels = {names.LABEL_RELEASE: owner.name}
     listed = await kube.list("Deployment", owner.namespace, labels)
     ours = [item for item in listed if is_owned(item, owner) or is_orphan_of(item, owner)]
     probers = frozenset(
-        item["metadata"]["name"] for item in ours if names.LABEL_PROBER in item["metadata"].get("labels", {})
+        item["metadata"]["name"]
+        for item in ours
+        if names.LABEL_PROBER in item["metadata"].get("labels", {})
     )
-    deployments = {_revision(item): item for item in ours if item["metadata"]["name"] not in probers}
+    deployments = {
+        _revision(item): item for item in ours if item["metadata"]["name"] not in probers
+    }
     pods: dict[str, list[Object]] = defaultdict(list)
     for pod in await kube.list("Pod", owner.namespace, labels):
         if "deletionTimestamp" not in pod["metadata"]:
@@ -103,9 +107,13 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
     ended = [(pod, state) for pod in pods if (state := _ended(pod, RETRAIN_CONTAINER))]
-    last = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _, state in ended),
+    last = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _,
+    state in ended),
                default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
-    for kind, outcome in (("Complete", RetrainOutcome.SUCCEEDED), ("Failed", RetrainOutcome.FAILED)):
+    for kind, outcome in (
+        ("Complete", RetrainOutcome.SUCCEEDED),
+        ("Failed", RetrainOutcome.FAILED),
+    ):
         if _condition(job, kind) == "True":
             cluster = next(
                 (
@@ -135,7 +143,9 @@ def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
     return None
 
 
-async def read_route(kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]) -> Effect:
+async def read_route(
+    kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]
+) -> Effect:
     """Return which revisions clients reach, and at what weight.
 
     Raises Invalid when an object of such a name belongs to somebody else: it is not taken over.
@@ -179,7 +189,9 @@ def _signature(release: Object, annotation: str) -> Signature | None:
         return None
     last = max(wrote, key=lambda entry: entry.get("time") or "")
     at = last.get("time")
-    return Signature(by=last.get("manager", "unknown"), at=datetime.fromisoformat(at) if at else None)
+    return Signature(
+        by=last.get("manager", "unknown"), at=datetime.fromisoformat(at) if at else None
+    )
 
 
 def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -191,16 +203,24 @@ def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def what_passes_read(obj: Object) -> tuple[Any, ...]:
     """Return what of an object a pass may read, but for what was asked of it.
 
-    By the very functions that passes read with. While it stays the same, the controllers may write into the
-    object what they like: nobody has to look.
+    By the very functions that passes read with. While it stays the same, the controllers may write
+    into the object what they like: nobody has to look.
     """
     meta, status = obj["metadata"], obj.get("status", {})
-    known = (*(meta.get(key) for key in ("uid", "labels", "ownerReferences")), "deletionTimestamp" in meta)
+    known = (
+        *(meta.get(key) for key in ("uid", "labels", "ownerReferences")),
+        "deletionTimestamp" in meta,
+    )
     match obj.get("kind"):
         case "Deployment":
             return (*known, workload_of("", obj, ()))
         case "Pod":
-            return (*known, workload_of("", None, [obj]), status.get("phase"), _ended(obj, RETRAIN_CONTAINER))
+            return (
+                *known,
+                workload_of("", None, [obj]),
+                status.get("phase"),
+                _ended(obj, RETRAIN_CONTAINER),
+            )
         case "Service":
             return known
         case _:
@@ -238,7 +258,10 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
 def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
     """Yield each container's trouble: whether trying again is of no use, and a sentence."""
     status = pod.get("status", {})
-    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+    for container in (
+        *status.get("initContainerStatuses", ()),
+        *status.get("containerStatuses", ()),
+    ):
         ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get(
             "terminated"
         )
@@ -247,7 +270,11 @@ def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
         if ended and ended.get("exitCode") == EXIT_REFUSED:
             yield True, last_words or f"container {container['name']} refused the artifact"
         elif waiting.get("reason") in WAITING_IN_TROUBLE:
-            if ended and _abnormal(ended) and (ended.get("reason") == OUT_OF_MEMORY or not last_words):
+            if (
+                ended
+                and _abnormal(ended)
+                and (ended.get("reason") == OUT_OF_MEMORY or not last_words)
+            ):
                 yield False, f"{_end_of(pod, container, ended)} ({waiting['reason']})"[:500]
                 continue
             detail = last_words or waiting.get("message", "")
@@ -255,32 +282,43 @@ def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
         elif ended and ended.get("reason") == OUT_OF_MEMORY and _condition(pod, "Ready") != "True":
             yield False, _end_of(pod, container, ended)
     if _condition(pod, "PodScheduled") == "False":
-        message = next(c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled")
+        message = next(
+            c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled"
+        )
         yield False, f"a pod cannot be scheduled: {message}"
 
 
 def _abnormal(ended: Mapping[str, Any]) -> bool:
-    return bool(ended.get("exitCode") or ended.get("signal")) or ended.get("reason") == OUT_OF_MEMORY
+    return (
+        bool(ended.get("exitCode") or ended.get("signal")) or ended.get("reason") == OUT_OF_MEMORY
+    )
 
 
 def _that_last(pod: Object) -> list[Mapping[str, Any]]:
-    """Return the states of a pod's containers that serve as long as it does, native sidecars among them.
+    """Return the states of a pod's containers that serve as long as it does, native sidecars among
+    them.
 
     Other init containers are left out: they end before anybody is served.
     """
     declared = pod.get("spec", {}).get("initContainers", ())
-    sidecars = {container["name"] for container in declared if container.get("restartPolicy") == "Always"}
+    sidecars = {
+        container["name"] for container in declared if container.get("restartPolicy") == "Always"
+    }
     status = pod.get("status", {})
     beside = [
-        container for container in status.get("initContainerStatuses", ()) if container["name"] in sidecars
+        container
+        for container in status.get("initContainerStatuses", ())
+        if container["name"] in sidecars
     ]
     return [*status.get("containerStatuses", ()), *beside]
 
 
 def _ends(pod: Object) -> int:
-    """Return how many runs of a pod's containers have ended abnormally, as far as the kubelet remembers.
+    """Return how many runs of a pod's containers have ended abnormally, as far as the kubelet
+    remembers.
 
-    It keeps the last end and a count of restarts, so all of a container's are taken to be like the last.
+    It keeps the last end and a count of restarts, so all of a container's are taken to be like the
+    last.
     """
     count = 0
     for container in _that_last(pod):
@@ -305,7 +343,9 @@ def _last_crash(pod: Object) -> str | None:
 
 
 def _end_of(pod: Object, container: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
-    """Say how a container ended: of too little memory with its limit, else with its code and last words."""
+    """Say how a container ended: of too little memory with its limit,
+    else with its code and last words.
+    """
     code = f"exit code {ended.get('exitCode', '?')}"
     if ended.get("signal"):
         code = f"{code}, signal {ended['signal']}"
@@ -327,10 +367,14 @@ def _memory_limit(pod: Object, name: str) -> str:
 
 
 def _blocked(pod: Object) -> str | None:
-    """Say what the cluster lacks to start a pod: room, an image, volumes. None of it is a version's fault."""
+    """Say what the cluster lacks to start a pod: room, an image, volumes.
+    None of it is a version's fault.
+    """
     status = pod.get("status", {})
     if _condition(pod, "PodScheduled") == "False":
-        message = next(c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled")
+        message = next(
+            c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled"
+        )
         return f"a pod cannot be scheduled: {message}"
     containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
     for container in containers:
@@ -344,7 +388,9 @@ def _blocked(pod: Object) -> str | None:
 
 
 def _replica_failure(status: Mapping[str, Any]) -> str | None:
-    """Return why the cluster refuses to make pods at all, such as a quota or a pod security rule."""
+    """Return why the cluster refuses to make pods at all,
+    such as a quota or a pod security rule.
+    """
     for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return f"no pods can be made: {condition.get('message', '')}"
@@ -353,7 +399,9 @@ def _replica_failure(status: Mapping[str, Any]) -> str | None:
 
 def _condition(pod: Object, kind: str) -> str | None:
     conditions = pod.get("status", {}).get("conditions", ())
-    return next((condition["status"] for condition in conditions if condition["type"] == kind), None)
+    return next(
+        (condition["status"] for condition in conditions if condition["type"] == kind), None
+    )
 
 
 def _revision(item: Object) -> str:

@@ -48,7 +48,9 @@ class OutcomeRecorder:
         self._releases: dict[NamespacedName, _Release] = {}
 
     def recorded(self, key: NamespacedName) -> Mapping[str, RecordedOutcome] | None:
-        """Return what was recorded and may be forgotten, or None where nothing is to be recorded at all."""
+        """Return what was recorded and may be forgotten,
+        or None where nothing is to be recorded at all.
+        """
         if self._registry is None:
             return None
         release = self._releases.get(key)
@@ -59,7 +61,9 @@ class OutcomeRecorder:
         release = self._releases.setdefault(key, _Release())
         release.pending = pending
         kept = {outcome.key for outcome in pending}
-        release.recorded = {name: result for name, result in release.recorded.items() if name in kept}
+        release.recorded = {
+            name: result for name, result in release.recorded.items() if name in kept
+        }
         if self._registry and pending and (release.task is None or release.task.done()):
             release.task = asyncio.create_task(self._work(key, release, self._registry))
 
@@ -88,7 +92,9 @@ class OutcomeRecorder:
                 result = RecordedOutcome(message=message, done=False)
             except ReleaseError as problem:
                 REGISTRY_WRITES.labels("failed").inc()
-                log.warning("an outcome was not recorded and will be: %s", problem, extra=_fields(key))
+                log.warning(
+                    "an outcome was not recorded and will be: %s", problem, extra=_fields(key)
+                )
                 await asyncio.sleep(self._retry.total_seconds())
                 continue
             REGISTRY_WRITES.labels("done").inc()
@@ -99,8 +105,8 @@ class OutcomeRecorder:
 async def record(registry: Registry, outcome: RegistryOutcome, *, release: str) -> RecordedOutcome:
     """Tag the version, and move `champion` where that is asked for; return what was done.
 
-    `champion` is moved only from the version that served before, or from nowhere. A person who pointed it
-    to something else meant it.
+    `champion` is moved only from the version that served before, or from nowhere. A person who
+    pointed it to something else meant it.
     """
     tags = {
         "outcome": outcome.fate,

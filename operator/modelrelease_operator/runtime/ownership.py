@@ -1,9 +1,11 @@
-"""Whose an object is: nothing is written and nothing is deleted before its owner's uid was looked at.
+"""Whose an object is: nothing is written and nothing is deleted before its owner's uid was looked
+at.
 
-Three kinds of objects are a release's own: those that name its uid, those of an earlier release of the same
-name (which cannot exist any more: a backup was restored), and those that nobody owns but that carry both of
-our labels (their owner reference was lost, by `kubectl replace` or by a deletion that orphaned them). The
-second and the third are adopted, because what serves must go on serving. Everything else is somebody else's.
+Three kinds of objects are a release's own: those that name its uid, those of an earlier release of
+the same name (which cannot exist any more: a backup was restored), and those that nobody owns but
+that carry both of our labels (their owner reference was lost, by `kubectl replace` or by a deletion
+that orphaned them). The second and the third are adopted, because what serves must go on serving.
+Everything else is somebody else's.
 """
 
 from typing import Any
@@ -23,12 +25,15 @@ def owner_of(release: Object) -> Owner:
 def is_owned(obj: Object, owner: Owner) -> bool:
     """Return whether an object names the release, by uid, as its owner."""
     return any(
-        reference.get("uid") == owner.uid for reference in obj["metadata"].get("ownerReferences") or ()
+        reference.get("uid") == owner.uid
+        for reference in obj["metadata"].get("ownerReferences") or ()
     )
 
 
 def is_orphan_of(obj: Object, owner: Owner) -> bool:
-    """Return whether an object was the release's, or an earlier namesake's, and has no living owner."""
+    """Return whether an object was the release's, or an earlier namesake's,
+    and has no living owner.
+    """
     owners = obj["metadata"].get("ownerReferences") or ()
     if owners:
         return all(_is_namesake(owner_reference, owner) for owner_reference in owners)
@@ -71,7 +76,9 @@ async def apply_ours(kube: Kube, owner: Owner, obj: Object, *, absent: bool = Fa
     if live["metadata"].get("ownerReferences") and not is_owned(live, owner):
         # Two controllers would be refused, and the old reference may be another manager's.
         live = await kube.adopt({**live, "kind": kind}, reference_to(owner))
-    after = await kube.apply({**obj, "metadata": {**obj["metadata"], "uid": live["metadata"]["uid"]}})
+    after = await kube.apply(
+        {**obj, "metadata": {**obj["metadata"], "uid": live["metadata"]["uid"]}}
+    )
     versions = [state["metadata"].get("resourceVersion") for state in (live, after)]
     return versions[0] != versions[1] or None in versions
 
@@ -84,7 +91,11 @@ async def delete_ours(kube: Kube, owner: Owner, kind: str, name: str, uid: str) 
 
 def _is_namesake(reference: dict[str, Any], owner: Owner) -> bool:
     group = str(reference.get("apiVersion", "")).split("/")[0]
-    return (group, reference.get("kind"), reference.get("name")) == (names.GROUP, names.KIND, owner.name)
+    return (group, reference.get("kind"), reference.get("name")) == (
+        names.GROUP,
+        names.KIND,
+        owner.name,
+    )
 
 
 def _refusal(live: Object, owner: Owner, kind: str, name: str) -> str:
@@ -100,10 +111,10 @@ def _refusal(live: Object, owner: Owner, kind: str, name: str) -> str:
     )
     if other:
         return (
-            f"{where} exists and belongs to {names.KIND} {other}, and {names.KIND} {owner.name} would need "
-            f"the same name: rename the release {owner.name} or {other}"
+            f"{where} exists and belongs to {names.KIND} {other}, and {names.KIND} {owner.name} "
+            f"would need the same name: rename the release {owner.name} or {other}"
         )
     return (
-        f"{where} exists and belongs to somebody else, and {names.KIND} {owner.name} would need that name: "
-        f"rename the release, or delete the {kind} to let the release make its own"
+        f"{where} exists and belongs to somebody else, and {names.KIND} {owner.name} would need "
+        f"that name: rename the release, or delete the {kind} to let the release make its own"
     )

@@ -30,7 +30,13 @@ from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
-from modelrelease_operator.runtime.ownership import apply_ours, delete_ours, is_owned, owner_of, read_ours
+from modelrelease_operator.runtime.ownership import (
+    apply_ours,
+    delete_ours,
+    is_owned,
+    owner_of,
+    read_ours,
+)
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolution import Resolution, resolution_of
 from modelrelease_operator.runtime.telemetry import Reporter
@@ -53,7 +59,9 @@ def _utc_now() -> datetime:
 
 @dataclass(slots=True)
 class LazySource:
-    """A release's source of metrics, which may cost Secrets to be read: only for those who ask for it."""
+    """A release's source of metrics, which may cost Secrets to be read:
+    only for those who ask for it.
+    """
 
     open: Callable[[], Awaitable[MetricSource]]
     _source: MetricSource | None = None
@@ -100,7 +108,9 @@ def goes_back(desired: Desired, observed: Observed) -> bool:
 def begins(obj: Object, before: Status, observed: Observed) -> bool:
     """Return whether an object is the first of a revision that nobody has observed yet."""
     revision = obj["metadata"]["labels"].get(names.LABEL_REVISION)
-    known = {target.revision for target in (before.stable, before.canary, before.previous) if target}
+    known = {
+        target.revision for target in (before.stable, before.canary, before.previous) if target
+    }
     return (
         obj["kind"] == "Deployment"
         and revision is not None
@@ -115,7 +125,9 @@ def gist(status: Status) -> tuple[object, ...]:
 
 
 def is_due(status: Status, spec: ReleaseSpec, now: datetime) -> bool:
-    """Return whether it is time to look, whoever woke this pass; a clock set back waits for nobody."""
+    """Return whether it is time to look, whoever woke this pass;
+    a clock set back waits for nobody.
+    """
     canary = status.canary
     if canary is None or canary.step_since is None or canary.next_look is None:
         return True
@@ -133,7 +145,8 @@ def goes_back_unmeasured(decision: Decision) -> bool:
 def news(before: Status, reason: Reason, message: str) -> tuple[Notice, ...]:
     """Return an Event about trouble, unless status says the same already."""
     known = any(
-        condition.reason == reason and condition.message == message for condition in before.conditions
+        condition.reason == reason and condition.message == message
+        for condition in before.conditions
     )
     return () if known else (Notice(reason=reason, message=message, warning=True),)
 
@@ -164,7 +177,9 @@ class Reconciler:
         before, now = memory.status_of(release), self.clock()
         following = followed_spec(release, before, memory.last_good)
         if following.spec is None:
-            await self._refuse(release, before, Reason.SPEC_INVALID, following.problem, now, reporter)
+            await self._refuse(
+                release, before, Reason.SPEC_INVALID, following.problem, now, reporter
+            )
             return None
         spec = following.spec
         resolution = await resolution_of(
@@ -173,7 +188,9 @@ class Reconciler:
             key=(namespace, name),
             watch=self.registry,
             default_image=self.settings.serving_image,
-            renewed_image=(release["metadata"].get("annotations") or {}).get(names.ANNOTATION_IMAGE),
+            renewed_image=(release["metadata"].get("annotations") or {}).get(
+                names.ANNOTATION_IMAGE
+            ),
             allowed=Allowed.parse(self.settings.pod_templates),
         )
         resolution = as_followed(
@@ -216,7 +233,9 @@ class Reconciler:
         return Reporter(self.kube, *key, notifier)
 
     def next_drift_look(self, key: NamespacedName) -> timedelta | None:
-        """Return how long until a release's bins are to be looked at, or None where they are not."""
+        """Return how long until a release's bins are to be looked at,
+        or None where they are not.
+        """
         return self.drift.wait(key)
 
     async def look_at_drift(self, key: NamespacedName) -> bool:
@@ -228,8 +247,12 @@ class Reconciler:
         memory = self._memories.get(key)
         return memory is not None and memory.troubles.shown is not None
 
-    async def show_trouble(self, namespace: str, name: str, trouble: Trouble, reporter: Reporter) -> None:
-        """Show that passes fail, which no pass could do: in status, if that is what can be written."""
+    async def show_trouble(
+        self, namespace: str, name: str, trouble: Trouble, reporter: Reporter
+    ) -> None:
+        """Show that passes fail, which no pass could do:
+        in status, if that is what can be written.
+        """
         release = await self.kube.get(names.KIND, namespace, name)
         notice = Notice(reason=Reason.FAILING, message=trouble.message, warning=True)
         try:
@@ -238,7 +261,9 @@ class Reconciler:
             # What cannot be read is not overwritten: the Event and the metrics say it.
             await reporter.notice(release, notice)
             return
-        status = with_trouble(before, trouble.message, release["metadata"]["generation"], self.clock())
+        status = with_trouble(
+            before, trouble.message, release["metadata"]["generation"], self.clock()
+        )
         await reporter.notice(release, notice)
         await self._write(release, before, status)
         reporter.show(status)
@@ -255,7 +280,12 @@ class Reconciler:
         return memory
 
     async def _observe(
-        self, release: Object, owner: Owner, spec: ReleaseSpec, status: Status, resolution: Resolution
+        self,
+        release: Object,
+        owner: Owner,
+        spec: ReleaseSpec,
+        status: Status,
+        resolution: Resolution,
     ) -> Ground:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
@@ -300,7 +330,9 @@ class Reconciler:
         if goes_back_unmeasured(first):
             return first
         if not is_due(status, spec, now):
-            return decide(spec=spec, status=status, observed=replace(observed, metrics=NotDue()), now=now)
+            return decide(
+                spec=spec, status=status, observed=replace(observed, metrics=NotDue()), now=now
+            )
         query_scope = QueryScope(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period,
@@ -312,22 +344,31 @@ class Reconciler:
             async with asyncio.timeout(limit):
                 measured = await measure(await source.get(), spec, query_scope, pods=pods)
         except TimeoutError:
-            late = MetricsUnavailable(message=f"Prometheus has not answered everything within {limit:g} s")
+            late = MetricsUnavailable(
+                message=f"Prometheus has not answered everything within {limit:g} s"
+            )
             measured = Measured(metrics=late, answers=not_answered(spec, late))
-        observed = replace(observed, metrics=measured.metrics, answers=measured.answers, hint=measured.hint)
+        observed = replace(
+            observed, metrics=measured.metrics, answers=measured.answers, hint=measured.hint
+        )
         return decide(spec=spec, status=status, observed=observed, now=now)
 
-    def _follow(self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource) -> None:
+    def _follow(
+        self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource
+    ) -> None:
         """Have the bins of what serves now looked at until the next pass."""
         targets = [target for target in (status.stable, status.canary) if target]
         arms = revisions_of(*key, *(targets if status.stable else ()))
-        followed = DriftSubscription(drift=spec.drift, source=source, arms=arms, status=status.drift)
+        followed = DriftSubscription(
+            drift=spec.drift, source=source, arms=arms, status=status.drift
+        )
         self.drift.subscribe(key, followed)
 
     async def _none_is_foreign(
         self, ground: Ground, before: Status, decision: Decision
     ) -> frozenset[ObjectKey]:
-        """Raise Invalid before a release begins that would need the name of somebody else's Service or route.
+        """Raise Invalid before a release begins that would need the name of somebody else's Service
+        or route.
 
         Return those that nobody has.
         """
@@ -337,16 +378,29 @@ class Reconciler:
         wanted = {("Service", name) for name in names.service_names(owner.name)}
         wanted |= set(provider_of(ground.spec).sources(owner.name))
         return frozenset(
-            [(kind, name) for kind, name in wanted if await read_ours(self.kube, owner, kind, name) is None]
+            [
+                (kind, name)
+                for kind, name in wanted
+                if await read_ours(self.kube, owner, kind, name) is None
+            ]
         )
 
     async def _make(
-        self, ground: Ground, before: Status, decision: Decision, absent: frozenset[ObjectKey], now: datetime
+        self,
+        ground: Ground,
+        before: Status,
+        decision: Decision,
+        absent: frozenset[ObjectKey],
+        now: datetime,
     ) -> Done:
         """Make the world as decided, each object on its own: what one is refused stops no other."""
         owner, observed = ground.owner, ground.observed
         done = Done(decision=decision)
-        live = {revision: workload.live for revision, workload in observed.workloads.items() if workload.live}
+        live = {
+            revision: workload.live
+            for revision, workload in observed.workloads.items()
+            if workload.live
+        }
         canary = ground.spec.canary
         objects = render(owner, decision.desired, live, provider_of(ground.spec), canary)
         back = goes_back(decision.desired, observed)
@@ -375,10 +429,16 @@ class Reconciler:
             done.refused.append(problem)
 
     async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what is wanted no more: revisions, probers, and the Jobs of earlier retrainings."""
+        """Remove what is wanted no more:
+        revisions, probers, and the Jobs of earlier retrainings.
+        """
         owner, observed, uids = ground.owner, ground.observed, ground.uids
-        kept = {running.target.revision for running in decision.desired.running} | decision.desired.retained
-        gone = {names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept}
+        kept = {
+            running.target.revision for running in decision.desired.running
+        } | decision.desired.retained
+        gone = {
+            names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept
+        }
         probing = decision.desired.probing
         wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
         for name in (gone | (observed.probers - wanted)) & set(uids):
@@ -387,20 +447,28 @@ class Reconciler:
         last = decision.status.retrain.request if decision.status.retrain else None
         for request, job in observed.jobs.items():
             if last and request != last and job.outcome:
-                await self._try(delete_ours(self.kube, owner, "Job", job.name, uids[job.name]), done)
+                await self._try(
+                    delete_ours(self.kube, owner, "Job", job.name, uids[job.name]), done
+                )
 
     async def _clear_routes(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what another traffic provider made, once the one that took over has been seen to lead."""
+        """Remove what another traffic provider made,
+        once the one that took over has been seen to lead.
+        """
         owner, observed = ground.owner, ground.observed
         if done.refused or observed.routed != decision.desired.routed:
             return
         for kind, name in made_by_others(ground.spec, owner.name):
             left = await self.kube.known(kind, owner.namespace, name)
             if left and is_owned(left, owner):
-                await self._try(delete_ours(self.kube, owner, kind, name, left["metadata"]["uid"]), done)
+                await self._try(
+                    delete_ours(self.kube, owner, kind, name, left["metadata"]["uid"]), done
+                )
 
     async def _retrain(self, owner: Owner, done: Done, now: datetime) -> None:
-        """Make the Job of a retraining. One that the API server refuses failed, and stops nothing else."""
+        """Make the Job of a retraining. One that the API server refuses failed,
+        and stops nothing else.
+        """
         retraining = done.decision.desired.retraining
         if retraining is None:
             return
@@ -421,7 +489,9 @@ class Reconciler:
         memory: Memory,
         now: datetime,
     ) -> Decision:
-        """Return the decision with what was refused in its conditions, and an Event where that is news."""
+        """Return the decision with what was refused in its conditions,
+        and an Event where that is news.
+        """
         observed = ground.observed
         decision = done.decision
         if not done.begun:
@@ -435,7 +505,9 @@ class Reconciler:
         others = [problem for problem in done.refused if not isinstance(problem, Invalid)]
         requeue = decision.requeue
         if following.problem is not None:
-            status = with_stall(status, Reason.SPEC_INVALID, str(following.problem), observed.generation, now)
+            status = with_stall(
+                status, Reason.SPEC_INVALID, str(following.problem), observed.generation, now
+            )
             notices += news(before, Reason.SPEC_INVALID, str(following.problem))
         elif invalid:
             sentence = "; ".join(dict.fromkeys(map(str, invalid)))
@@ -474,13 +546,16 @@ class Reconciler:
         reporter.remembered()
 
     async def _refuse(
-        self, release: Object, before: Status, reason: Reason, problem: Invalid | None, now: datetime,
+        self, release: Object, before: Status, reason: Reason, problem: Invalid | None,
+        now: datetime,
         reporter: Reporter,
     ) -> None:  # fmt: skip
         """Show why a spec cannot be followed. What serves goes on serving."""
         sentence = str(problem)
         status = with_stall(before, reason, sentence, release["metadata"]["generation"], now)
-        decision = Decision(desired=Desired(), status=status, notices=news(before, reason, sentence))
+        decision = Decision(
+            desired=Desired(), status=status, notices=news(before, reason, sentence)
+        )
         await self._remember(release, before, decision, reporter)
 
     async def _write(self, release: Object, before: Status, after: Status) -> None:
@@ -500,6 +575,8 @@ class Reconciler:
         if trouble:
             patient = timedelta(seconds=self.settings.resync_seconds)
             waits.append(
-                TRY_AGAIN if trouble.reason is Reason.MODEL_UNAVAILABLE else min(patient, 4 * TRY_AGAIN)
+                TRY_AGAIN
+                if trouble.reason is Reason.MODEL_UNAVAILABLE
+                else min(patient, 4 * TRY_AGAIN)
             )
         return min(waits) if waits else None

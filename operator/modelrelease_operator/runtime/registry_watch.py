@@ -1,8 +1,8 @@
 """Looks at the registry beside the passes: where an alias points now.
 
-A pass must never wait for MLflow, and an idle release must cost no call to the API server. So one task
-for each release that follows an alias asks once an interval, and wakes the release only when the answer
-is another than before.
+A pass must never wait for MLflow, and an idle release must cost no call to the API server. So one
+task for each release that follows an alias asks once an interval, and wakes the release only when
+the answer is another than before.
 """
 
 import asyncio
@@ -56,7 +56,9 @@ class RegistryWatch:
         self._subscriptions: dict[NamespacedName, _Subscription] = {}
 
     def subscribe(self, key: NamespacedName, ref: ModelRef | None, known: str | None) -> None:
-        """Look at an alias from now on; `known` is the version that it is taken to mean. None: at nothing."""
+        """Look at an alias from now on; `known` is the version that it is taken to mean.
+        None: at nothing.
+        """
         before = self._subscriptions.get(key)
         if before and before.ref == ref:
             return
@@ -79,12 +81,16 @@ class RegistryWatch:
 
     async def stop(self) -> None:
         """End every task."""
-        tasks = [subscription.task for subscription in self._subscriptions.values() if subscription.task]
+        tasks = [
+            subscription.task for subscription in self._subscriptions.values() if subscription.task
+        ]
         for key in list(self._subscriptions):
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, key: NamespacedName, subscription: _Subscription, registry: Registry) -> None:
+    async def _watch(
+        self, key: NamespacedName, subscription: _Subscription, registry: Registry
+    ) -> None:
         while True:
             looked = await look(registry, subscription.ref, before=subscription.looked)
             if looked != subscription.looked:
@@ -101,7 +107,9 @@ async def look(registry: Registry, ref: ModelRef, *, before: AliasLook) -> Alias
     except Missing as problem:
         return AliasLook(version=before.version, problem=_problem(Reason.ALIAS_MISSING, problem))
     except ReleaseError as problem:
-        return AliasLook(version=before.version, problem=_problem(Reason.REGISTRY_UNAVAILABLE, problem))
+        return AliasLook(
+            version=before.version, problem=_problem(Reason.REGISTRY_UNAVAILABLE, problem)
+        )
     return AliasLook(version=version.registered.version)
 
 

@@ -1,4 +1,6 @@
-"""What a release's model source means at this pass: kept as long as it holds, looked up when it moved."""
+"""What a release's model source means at this pass:
+kept as long as it holds, looked up when it moved.
+"""
 
 from dataclasses import dataclass
 
@@ -40,7 +42,8 @@ async def resolution_of(
 ) -> Resolution:
     """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant.
 
-    `renewed_image` is the default image that a person asked for, `allowed` what a pod template may set.
+    `renewed_image` is the default image that a person asked for, `allowed` what a pod template may
+    set.
     """
     ref = model_ref(spec.model.uri)
     known = status.resolved if is_current(status.resolved, spec.model) else None
@@ -49,7 +52,9 @@ async def resolution_of(
     try:
         resolved = known
         if _is_due(known, looked):
-            resolved = await resolve(spec.model, watch.registry, stores=watch.stores, namespace=key[0])
+            resolved = await resolve(
+                spec.model, watch.registry, stores=watch.stores, namespace=key[0]
+            )
     except Invalid as problem:
         if known is None or not isinstance(problem, Missing):
             return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
@@ -74,23 +79,31 @@ async def resolution_of(
 
 
 def _running(status: Status) -> frozenset[str]:
-    """Return the revisions that serve or are tried: what they may set was judged when they began."""
+    """Return the revisions that serve or are tried:
+    what they may set was judged when they began.
+    """
     held = (status.stable, status.canary, status.previous)
     return frozenset(target.revision for target in held if target)
 
 
 def _is_due(known: Resolved | None, looked: AliasLook | None) -> bool:
-    """Return whether the source has to be resolved: never before, or its alias was seen elsewhere."""
+    """Return whether the source has to be resolved:
+    never before, or its alias was seen elsewhere.
+    """
     if known is None or known.registered is None:
         return known is None
     return looked is not None and looked.version not in (None, known.registered.version)
 
 
 def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> Resolution:
-    return Resolution(resolved=status.resolved, problem=problem, following=_alias_status(ref, None, problem))
+    return Resolution(
+        resolved=status.resolved, problem=problem, following=_alias_status(ref, None, problem)
+    )
 
 
-def _alias_status(ref: ModelRef | None, version: str | None, problem: Problem | None) -> AliasStatus | None:
+def _alias_status(
+    ref: ModelRef | None, version: str | None, problem: Problem | None
+) -> AliasStatus | None:
     if ref is None or ref.alias is None:
         return None
     return AliasStatus(alias=f"models:/{ref.name}@{ref.alias}", version=version, problem=problem)

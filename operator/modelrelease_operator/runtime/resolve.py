@@ -28,7 +28,11 @@ MANIFEST_LIMIT = 8 * 1024 * 1024
 
 def is_current(resolved: Resolved | None, source: ModelSource) -> bool:
     """Return whether what was looked up is what the spec still asks for."""
-    return resolved is not None and (resolved.uri, resolved.pinned_version, resolved.pinned_sha256) == (
+    return resolved is not None and (
+        resolved.uri,
+        resolved.pinned_version,
+        resolved.pinned_sha256,
+    ) == (
         source.uri,
         source.version,
         source.sha256,
@@ -44,9 +48,12 @@ async def resolve(
 ) -> Resolved:
     """Find out which version and digest a source means now; what is pinned is not read.
 
-    Raises Unavailable when the store does not answer, Invalid when what it holds cannot be released.
+    Raises Unavailable when the store does not answer, Invalid when what it holds cannot be
+    released.
     """
-    reader = _Reader(source=source, registry=registry, stores=stores or Stores(), namespace=namespace)
+    reader = _Reader(
+        source=source, registry=registry, stores=stores or Stores(), namespace=namespace
+    )
     scheme = schemes.scheme_of(source.uri)
     if scheme and scheme.read_by is schemes.Reader.REGISTRY:
         return await _resolve_registered(source, registry, reader)
@@ -80,16 +87,20 @@ class _Reader:
         """Return version and digest."""
         url = f"{place.rstrip('/')}/{MANIFEST_NAME}"
         own = self.registry.credentials_for(url) if self.registry else None
-        raw = await self.stores.read(url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own)
+        raw = await self.stores.read(
+            url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own
+        )
         digest = manifest_digest(raw)
         return _checked(self.source, raw, digest).version, digest
 
 
-async def _resolve_registered(source: ModelSource, registry: Registry | None, reader: _Reader) -> Resolved:
+async def _resolve_registered(
+    source: ModelSource, registry: Registry | None, reader: _Reader
+) -> Resolved:
     if registry is None:
         msg = (
-            f"spec.model.uri {source.uri} needs an MLflow tracking server, and the operator knows none: "
-            "install it with the chart value mlflow.trackingUri"
+            f"spec.model.uri {source.uri} needs an MLflow tracking server, and the operator knows "
+            "none: install it with the chart value mlflow.trackingUri"
         )
         raise Invalid(msg)
     entry = await _look_up(source, registry)
@@ -101,8 +112,9 @@ async def _resolve_registered(source: ModelSource, registry: Registry | None, re
         version, digest = _as_registered(source, entry)
     if entry.digest and entry.digest != digest:
         msg = (
-            f"spec.model.uri {source.uri} is {entry.registered}, whose tag {TAG_DIGEST} says {entry.digest}, "
-            f"but the artifact at {entry.location} has {digest}: it was changed after it was registered"
+            f"spec.model.uri {source.uri} is {entry.registered}, whose tag {TAG_DIGEST} says "
+            f"{entry.digest}, but the artifact at {entry.location} has {digest}: it was changed "
+            "after it was registered"
         )
         raise Invalid(msg)
     return _resolved(source, version, digest, entry)
@@ -130,8 +142,8 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
     version = entry.tags.get(TAG_VERSION)
     if version is not None and not (len(version) <= 63 and re.fullmatch(VERSION_PATTERN, version)):
         msg = (
-            f"{name} has the tag {TAG_VERSION} {version[:80]!r}, which cannot be a label of pods: at most 63 "
-            "letters, digits, '-', '_' and '.', with a letter or a digit at both ends"
+            f"{name} has the tag {TAG_VERSION} {version[:80]!r}, which cannot be a label of pods: "
+            "at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends"
         )
         raise Invalid(msg)
     place = await registry.artifacts_of(entry.registered)
@@ -148,15 +160,18 @@ def _as_registered(source: ModelSource, entry: _Entry) -> tuple[str, str]:
     version, digest = source.version or entry.version, source.sha256 or entry.digest
     if not (version and digest):
         msg = (
-            f"spec.model.uri {source.uri} is at {entry.location}, which the operator cannot read: set the "
-            f"tags {TAG_DIGEST} and {TAG_VERSION} on {entry.registered or 'a registered version'}, "
+            f"spec.model.uri {source.uri} is at {entry.location}, which the operator cannot read: "
+            f"set the tags {TAG_DIGEST} and {TAG_VERSION} on "
+            f"{entry.registered or 'a registered version'}, "
             "or spec.model.sha256 and spec.model.version"
         )
         raise Invalid(msg)
     return version, digest
 
 
-def _resolved(source: ModelSource, version: str, digest: str, entry: _Entry | None = None) -> Resolved:
+def _resolved(
+    source: ModelSource, version: str, digest: str, entry: _Entry | None = None
+) -> Resolved:
     return Resolved(
         uri=source.uri,
         pinned_version=source.version,
@@ -194,13 +209,18 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
 
 
 def target_for_release(
-    spec: ReleaseSpec, resolved: Resolved, status: Status, *, default_image: str, renewed: bool = False
+    spec: ReleaseSpec,
+    resolved: Resolved,
+    status: Status,
+    *,
+    default_image: str,
+    renewed: bool = False,
 ) -> Target:
     """Return what a spec means beside what is known of its release.
 
     A spec that still describes a revision which the release knows, but for a default image that is
-    another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a person
-    asked for the new default.
+    another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a
+    person asked for the new default.
     """
     target = target_for_spec(spec, resolved, default_image=default_image)
     known = _known_revisions(status, resolved)
@@ -229,13 +249,19 @@ def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        msg = f"spec.model.uri {source.uri}: {MANIFEST_NAME} is not valid at {where!r}: {first['msg']}"
+        msg = (
+            f"spec.model.uri {source.uri}: {MANIFEST_NAME} is not valid at {where!r}: "
+            f"{first['msg']}"
+        )
         raise Invalid(msg) from problem
     if source.sha256 and source.sha256 != digest:
         msg = f"spec.model.sha256 is {source.sha256}, but the artifact at {source.uri} has {digest}"
         raise Invalid(msg)
     if source.version and source.version != manifest.version:
         version = manifest.version
-        msg = f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is {version!r}"
+        msg = (
+            f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is "
+            f"{version!r}"
+        )
         raise Invalid(msg)
     return manifest

@@ -33,9 +33,16 @@ class Stores:
         return cls(settings=settings, kube=kube, reach=Reach.of(settings.allowed_hosts))
 
     async def read(
-        self, url: str, source: ModelSource, namespace: str, *, limit: int, own: Credentials | None = None
+        self,
+        url: str,
+        source: ModelSource,
+        namespace: str,
+        *,
+        limit: int,
+        own: Credentials | None = None,
     ) -> bytes:
-        """Return a file. `own` are the credentials of a server that the operator itself was told of.
+        """Return a file. `own` are the credentials of a server that the operator itself was told
+        of.
 
         Raises Unavailable when the store does not answer, Invalid when it will never give the file.
         """
@@ -60,7 +67,9 @@ class Stores:
             await web.close()
 
     async def _credentials(self, url: str, source: ModelSource, namespace: str) -> Credentials:
-        """Return what a store is shown: what the release names, or else what the operator was told for it."""
+        """Return what a store is shown: what the release names,
+        or else what the operator was told for it.
+        """
         if source.credentials_secret_ref is None:
             return login_of(self.settings.credentials_file, URL(url).host or "")
         if self.kube is None:
@@ -78,7 +87,9 @@ class Stores:
 
 def _refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavailable:
     if status in (401, 403) and credentials.secrets:
-        return Invalid(f"{url} answered {status}: it does not take the credentials that it was shown")
+        return Invalid(
+            f"{url} answered {status}: it does not take the credentials that it was shown"
+        )
     if status in (401, 403):
         return Invalid(
             f"{url} answered {status}: it wants credentials: name a Secret in "
@@ -90,7 +101,9 @@ def _refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unava
 
 
 def login_of(file: str, host: str) -> Credentials:
-    """Return the login for a host from a file in the form of a .netrc; read anew, because Secrets change."""
+    """Return the login for a host from a file in the form of a .netrc;
+    read anew, because Secrets change.
+    """
     if not file:
         return Credentials()
     try:

@@ -51,7 +51,9 @@ def log_as_json(level: str) -> None:
 class Reporter:
     """Tells the world about decisions about one release."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self, kube: Kube, namespace: str, name: str, notifier: Notifier | None = None
+    ) -> None:
         self._kube, self._notifier = kube, notifier or Notifier()
         self._fields = {"namespace": namespace, "release": name}
         self._key = (namespace, name)
@@ -66,7 +68,9 @@ class Reporter:
         return self._key
 
     async def tell(self, release: Object, before: Status, decision: Decision) -> None:
-        """Log, count and record an Event for everything notable; an Event that fails is only logged."""
+        """Log, count and record an Event for everything notable;
+        an Event that fails is only logged.
+        """
         for notice in decision.notices:
             await self.notice(release, notice, phase=decision.status.phase)
         if before.message != decision.status.message and not decision.notices:
@@ -82,7 +86,11 @@ class Reporter:
         metrics.DECISIONS.labels(*self._key, notice.reason).inc()
         metrics.DECIDED.labels(*self._key, notice.reason).set_to_current_time()
         level = logging.WARNING if notice.warning else logging.INFO
-        log.log(level, notice.message, extra={"fields": {**self._fields, "reason": notice.reason, **fields}})
+        log.log(
+            level,
+            notice.message,
+            extra={"fields": {**self._fields, "reason": notice.reason, **fields}},
+        )
         self._notifier.tell(self._key, notice)
         self._unrecorded.append((release, notice))
         await self._record()
@@ -104,15 +112,23 @@ class Reporter:
         metrics.forget(self._key)
 
     async def _record(self) -> None:
-        """Record what waits, the oldest first. An API server that does not answer is asked again later."""
+        """Record what waits, the oldest first.
+        An API server that does not answer is asked again later.
+        """
         while self._unrecorded:
             release, notice = self._unrecorded[0]
             try:
-                await self._kube.event(release, notice.reason, notice.message, warning=notice.warning)
+                await self._kube.event(
+                    release, notice.reason, notice.message, warning=notice.warning
+                )
             except Unavailable as problem:
-                log.warning("an Event will be recorded later: %s", problem, extra={"fields": self._fields})
+                log.warning(
+                    "an Event will be recorded later: %s", problem, extra={"fields": self._fields}
+                )
                 return
             except ReleaseError as problem:
                 metrics.EVENTS_LOST.inc()
-                log.warning("an Event was not recorded: %s", problem, extra={"fields": self._fields})
+                log.warning(
+                    "an Event was not recorded: %s", problem, extra={"fields": self._fields}
+                )
             self._unrecorded.popleft()

@@ -1,4 +1,5 @@
-"""Asking a server over HTTP: for all of it only so long, only so much, and only where it is allowed.
+"""Asking a server over HTTP: for all of it only so long, only so much, and only where it is
+allowed.
 
 Whoever may create a release names addresses, and the operator's right is used to reach them. So an
 answer has one time-out from the first packet to the last byte, a limit on bytes that holds after
@@ -50,7 +51,9 @@ LONGEST_ERROR = 16 * 1024
 
 
 class Trouble(Exception):
-    """A server cannot be used: what it did, for a sentence that begins with its name. Shows no secret."""
+    """A server cannot be used: what it did, for a sentence that begins with its name.
+    Shows no secret.
+    """
 
 
 class TooLarge(Trouble):
@@ -88,12 +91,14 @@ class Reach:
             return
         if kind := _never(meant):
             msg = (
-                f"is at {meant}, {kind}, which releases may not name: whoever installed the operator "
-                "can allow it with the chart value allowedAddresses"
+                f"is at {meant}, {kind}, which releases may not name: whoever installed the "
+                "operator can allow it with the chart value allowedAddresses"
             )
             raise NotAllowed(msg)
         if not any(fnmatchcase(host.lower().rstrip("."), name) for name in self.names):
-            msg = "is not among the chart value allowedAddresses: ask whoever installed the operator"
+            msg = (
+                "is not among the chart value allowedAddresses: ask whoever installed the operator"
+            )
             raise NotAllowed(msg)
 
 
@@ -153,7 +158,9 @@ class Answer:
         return self._response.status
 
     async def pieces(self, most: int, setting: str = "") -> AsyncIterator[bytes]:
-        """Yield its bytes; raise Trouble when there are more than `most`, which `setting` may raise."""
+        """Yield its bytes; raise Trouble when there are more than `most`,
+        which `setting` may raise.
+        """
         size = 0
         async for piece in self._decompressed():
             size += len(piece)
@@ -199,7 +206,8 @@ class Answer:
 class Web:
     """Connections to servers, opened when they are needed and kept until `close`.
 
-    A server is believed by the credentials' certificates, or else by the system's and those in `ca_file`.
+    A server is believed by the credentials' certificates, or else by the system's and those in
+    `ca_file`.
     """
 
     def __init__(
@@ -210,7 +218,9 @@ class Web:
         ca_file: str = "",
         proxy: str | None = None,
     ) -> None:
-        """`proxy`: where requests are sent instead; only for servers that a person at a machine has named."""
+        """`proxy`: where requests are sent instead;
+        only for servers that a person at a machine has named.
+        """
         self._reach = reach
         self._proxy = proxy
         self._credentials = credentials or Credentials()
@@ -220,7 +230,9 @@ class Web:
         self._closed = False
 
     async def close(self) -> None:
-        """Close what is open, as soon as nothing is being asked. Whoever asks later leaves nothing open."""
+        """Close what is open, as soon as nothing is being asked.
+        Whoever asks later leaves nothing open.
+        """
         self._closed = True
         if not self._users:
             await self._close_session()
@@ -254,8 +266,8 @@ class Web:
             ):
                 if 300 <= response.status < 400:
                     msg = (
-                        f"answered with a redirect (HTTP status {response.status}), which is not followed: "
-                        "name the address that it leads to"
+                        f"answered with a redirect (HTTP status {response.status}), which is not "
+                        "followed: name the address that it leads to"
                     )
                     raise NotAllowed(msg)
                 yield Answer(response)
@@ -321,7 +333,9 @@ def authorization(credentials: Credentials) -> dict[str, str]:
     if credentials.token:
         return {"Authorization": f"Bearer {credentials.token}"}
     if credentials.username and credentials.password:
-        return {"Authorization": aiohttp.encode_basic_auth(credentials.username, credentials.password)}
+        return {
+            "Authorization": aiohttp.encode_basic_auth(credentials.username, credentials.password)
+        }
     return {}
 
 

@@ -1,8 +1,8 @@
 """One task for each release, the only writer of what it owns.
 
 Watches tell us that something happened; nobody here cares what. A release's task sleeps until it is
-woken or until the time that the last pass asked for, and then looks at everything. Every few minutes all
-releases are listed and looked at, whatever was or was not told.
+woken or until the time that the last pass asked for, and then looks at everything. Every few
+minutes all releases are listed and looked at, whatever was or was not told.
 
 No finalizer: what a release owns carries an owner reference, so deleting it works also while the
 operator, Prometheus or half of the cluster is down.
@@ -56,7 +56,9 @@ class Workers:
         self._seen: dict[NamespacedName, object] = {}
         self._resync: asyncio.Task[None] | None = None
         self._held: set[NamespacedName] | None = None
-        """Releases that would have been woken while this operator may not act; None where it may."""
+        """Releases that would have been woken while this operator may not act;
+        None where it may.
+        """
 
     def hold(self) -> None:
         """Make no pass until `let_go`."""
@@ -100,12 +102,16 @@ class Workers:
         self, period: timedelta, listed: Callable[[], Awaitable[Iterable[NamespacedName]]]
     ) -> None:
         """List and look at every release once in a period, from one period from now."""
-        self._resync = asyncio.create_task(self._resyncs(period.total_seconds(), listed), name="resync")
+        self._resync = asyncio.create_task(
+            self._resyncs(period.total_seconds(), listed), name="resync"
+        )
 
     def overdue(self) -> dict[NamespacedName, float]:
         """Return the releases whose look is late, and by how many seconds."""
         now = time.monotonic()
-        late = {key: now - worker.due for key, worker in self._workers.items() if worker.due is not None}
+        late = {
+            key: now - worker.due for key, worker in self._workers.items() if worker.due is not None
+        }
         return {key: seconds for key, seconds in late.items() if seconds > 0}
 
     async def stop(self) -> None:
@@ -128,7 +134,9 @@ class Workers:
                 keys = set(self.known())
             for key in keys:
                 # Spread, so that a thousand passes do not hold up the one that matters.
-                asyncio.get_running_loop().call_later(random.uniform(0, period / 10), self.wake, key)
+                asyncio.get_running_loop().call_later(
+                    random.uniform(0, period / 10), self.wake, key
+                )
 
     def _forgetter(
         self, key: NamespacedName, task: asyncio.Task[None]
@@ -142,7 +150,9 @@ class Workers:
         return forget
 
     async def _work(self, key: NamespacedName, wake: asyncio.Event) -> None:
-        """Look after one release until it is gone. No error ends this loop: none must be orphaned."""
+        """Look after one release until it is gone.
+        No error ends this loop: none must be orphaned.
+        """
         reporter = self._reconciler.reporter_for(key, self._notifier)
         troubles = Troubles()
         delay: float | None = 0.0
@@ -157,7 +167,9 @@ class Workers:
                 self._reconciler.forget(*key)
                 if not wake.is_set():
                     return
-                delay = None  # Somebody told of it meanwhile: it was made anew, and is looked at again.
+                delay = (
+                    None  # Somebody told of it meanwhile: it was made anew, and is looked at again.
+                )
             except Exception as problem:
                 delay = await self._failed(key, problem, troubles, reporter)
             await asyncio.sleep(QUIET_SECONDS)
@@ -214,7 +226,9 @@ class Workers:
             worker.due = None if delay is None else time.monotonic() + delay
 
     async def _sleep(self, key: NamespacedName, wake: asyncio.Event, delay: float | None) -> None:
-        """Sleep until woken or due. Meanwhile drift is looked at, which asks nothing of the API server."""
+        """Sleep until woken or due. Meanwhile drift is looked at,
+        which asks nothing of the API server.
+        """
         due = None if delay is None else time.monotonic() + delay
         while True:
             left = None if due is None else max(0.0, due - time.monotonic())
@@ -229,7 +243,9 @@ class Workers:
                 return
 
     async def _look_at_drift(self, key: NamespacedName) -> bool:
-        """Return whether a pass has something to write. A look that fails costs its window, and no pass."""
+        """Return whether a pass has something to write.
+        A look that fails costs its window, and no pass.
+        """
         try:
             return await self._reconciler.look_at_drift(key)
         except Exception as problem:

@@ -13,4 +13,11 @@ from modelrelease_operator.serving_runtimes.runtime import (
     ServingRuntime,
 )
 
-__all__ = ["ArtifactDelivery", "Drain", "HttpProbe", "ServerMetrics", "ServingRuntime", "runtime_of"]
+__all__ = [
+    "ArtifactDelivery",
+    "Drain",
+    "HttpProbe",
+    "ServerMetrics",
+    "ServingRuntime",
+    "runtime_of",
+]

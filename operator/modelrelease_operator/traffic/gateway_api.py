@@ -1,8 +1,10 @@
-"""Exact weights by a Gateway: an HTTPRoute of the release's own, with one Service for each arm behind it.
+"""Exact weights by a Gateway: an HTTPRoute of the release's own, with one Service for each arm
+behind it.
 
-The weights do not depend on the numbers of pods, so a canary has as many as its share of the requests needs.
-What counts is what every Gateway has taken (`Accepted` and `ResolvedRefs` about the newest generation), not
-what the route asks for: https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus.
+The weights do not depend on the numbers of pods, so a canary has as many as its share of the
+requests needs. What counts is what every Gateway has taken (`Accepted` and `ResolvedRefs` about the
+newest generation), not what the route asks for:
+https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus.
 
 The release's main Service stays for callers inside the cluster, and leads to stable alone.
 """
@@ -46,7 +48,9 @@ class GatewayApi(TrafficProvider):
 
     @override
     def split(self, *, weight: int, replicas: int) -> Split:
-        """Return the pods that a share of the requests needs beside `replicas` pods for all of them."""
+        """Return the pods that a share of the requests needs beside `replicas` pods for all of
+        them.
+        """
         return Split(stable=replicas, canary=max(1, ceil(replicas * weight / 100)), weight=weight)
 
     @override
@@ -81,14 +85,18 @@ class GatewayApi(TrafficProvider):
 
     @override
     def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
-        """Return who is behind the weights that every Gateway has taken; until then, anybody may be."""
+        """Return who is behind the weights that every Gateway has taken;
+        until then, anybody may be.
+        """
         route = next((item for (kind, _), item in objects.items() if kind == HTTP_ROUTE), None)
         if route is None:
             return Effect()
         if problem := _not_taken(route):
             sentence, refused = problem
             return Effect(revisions=frozenset(revisions), problem=sentence, refused=refused)
-        selected = {name: _revision(item) for (kind, name), item in objects.items() if kind == SERVICE}
+        selected = {
+            name: _revision(item) for (kind, name), item in objects.items() if kind == SERVICE
+        }
         shares = {backend["name"]: backend.get("weight", 1) for backend in _backends(route)}
         reached = frozenset(
             revision for name, revision in selected.items() if revision and shares.get(name, 0) > 0
@@ -118,7 +126,9 @@ def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
 
 
 def _weight_of(route: Route) -> int:
-    """Return the canary's share: what was asked for beside stable, and all or nothing for one alone."""
+    """Return the canary's share: what was asked for beside stable,
+    and all or nothing for one alone.
+    """
     if len(route.revisions) > 1:
         return route.weight
     return 0 if route.stable in route.revisions else 100
@@ -135,14 +145,26 @@ def _parent(ref: ParentRef) -> dict[str, Any]:
 
 
 def _not_taken(route: Object) -> tuple[str, bool] | None:
-    """Return why a Gateway does not follow the route as it is, and whether it refuses to; None if all do."""
+    """Return why a Gateway does not follow the route as it is,
+    and whether it refuses to; None if all do.
+    """
     meta, statuses = route["metadata"], route.get("status", {}).get("parents") or []
     where = f"{HTTP_ROUTE} {meta['name']}"
     for ref in route["spec"].get("parentRefs") or []:
         gateway = f"Gateway {ref.get('namespace') or meta['namespace']}/{ref['name']}"
-        told = [status for status in statuses if _same(status.get("parentRef") or {}, ref, meta["namespace"])]
+        told = [
+            status
+            for status in statuses
+            if _same(status.get("parentRef") or {}, ref, meta["namespace"])
+        ]
         if not told:
-            return f"{where}: {gateway} has not answered; is it there, and does its listener let it in?", True
+            return (
+                (
+                    f"{where}: {gateway} has not answered; is it there, and does its listener let "
+                    "it in?"
+                ),
+                True,
+            )
         for status in told:
             for problem, refused in _problems(status, meta.get("generation")):
                 return f"{where}: {gateway} {problem}", refused
@@ -162,10 +184,17 @@ def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, boo
 
 
 def _same(told: Object, ref: Object, namespace: str) -> bool:
-    """Return whether a status is about a reference; both may leave the route's own namespace out."""
+    """Return whether a status is about a reference;
+    both may leave the route's own namespace out.
+    """
     return all(
         told.get(key, default) == ref.get(key, default)
-        for key, default in (("name", None), ("namespace", namespace), ("sectionName", None), ("port", None))
+        for key, default in (
+            ("name", None),
+            ("namespace", namespace),
+            ("sectionName", None),
+            ("port", None),
+        )
     )
 
 

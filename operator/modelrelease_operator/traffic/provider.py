@@ -59,8 +59,8 @@ class TrafficProvider(Protocol):
     leads_to_arms: ClassVar[bool]
     """Whether clients come by the arms' Services.
 
-    The canary's leads to stable then, while there is no canary: a gateway that is late with new weights finds
-    pods behind the old ones.
+    The canary's leads to stable then, while there is no canary: a gateway that is late with new
+    weights finds pods behind the old ones.
     """
 
     def takes(self, canary: Canary) -> bool:

@@ -13,7 +13,14 @@ from typing_extensions import override
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.traffic.provider import Effect, Object, ObjectKey, Route, Split, TrafficProvider
+from modelrelease_operator.traffic.provider import (
+    Effect,
+    Object,
+    ObjectKey,
+    Route,
+    Split,
+    TrafficProvider,
+)
 
 HALF_A_PERCENT = 0.5
 SERVICE = "Service"
@@ -36,7 +43,9 @@ class Replicas(TrafficProvider):
 
     @override
     def note(self, *, weight: int, replicas: int) -> str | None:
-        """Say why the share is not the one asked for, or None when it is (within half a percent)."""
+        """Say why the share is not the one asked for,
+        or None when it is (within half a percent).
+        """
         return rounding_note(weight=weight, chosen=split(weight=weight, replicas=replicas))
 
     @override
@@ -79,12 +88,15 @@ def service(name: str, selector: dict[str, str], port: int | str) -> dict[str, A
 
 @lru_cache(maxsize=4096)
 def split(*, weight: int, replicas: int) -> Split:
-    """Return the pods whose share comes closest to `weight` percent (1 to 99), never 0 and never above half.
+    """Return the pods whose share comes closest to `weight` percent (1 to 99), never 0 and never
+    above half.
 
     `replicas` is what stable runs, and goes on running. Of two equally close counts the smaller
     wins: fewer users meet an unproven version.
     """
-    best = min(range(1, replicas + 1), key=lambda canary: (abs(share(canary, replicas) - weight), canary))
+    best = min(
+        range(1, replicas + 1), key=lambda canary: (abs(share(canary, replicas) - weight), canary)
+    )
     return Split(stable=replicas, canary=best, weight=share(best, replicas))
 
 
@@ -99,7 +111,9 @@ def rounding_note(*, weight: int, chosen: Split) -> str | None:
         return None
     wanted = f"{weight} % cannot be had with {chosen.stable} stable replicas"
     if weight > 50 and chosen.canary == chosen.stable:
-        return f"{wanted}, which all stay while a canary is tested: {chosen.weight:.0f} % is the most"
+        return (
+            f"{wanted}, which all stay while a canary is tested: {chosen.weight:.0f} % is the most"
+        )
     return f"{wanted}: {chosen.canary} canary replicas give {chosen.weight:.0f} %"
 
 

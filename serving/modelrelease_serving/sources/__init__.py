@@ -1,7 +1,8 @@
-"""Where artifacts come from: a web server, an object store, a mounted claim or a folder. One module each.
+"""Where artifacts come from: a web server, an object store, a mounted claim or a folder. One module
+each.
 
-A source yields bytes, from an offset on where it can, and says of each failure whether another try can
-help. It checks no digest and writes nothing.
+A source yields bytes, from an offset on where it can, and says of each failure whether another try
+can help. It checks no digest and writes nothing.
 """
 
 from urllib.parse import urlsplit
@@ -44,7 +45,9 @@ OPENERS: dict[str, Opener] = {
 
 
 def open_source(settings: Settings) -> Source:
-    """Return the source that MODEL_URI names. Raises RefusedError for one that this predictor cannot read."""
+    """Return the source that MODEL_URI names.
+    Raises RefusedError for one that this predictor cannot read.
+    """
     uri = settings.model_uri or ""
     scheme = schemes.named(urlsplit(uri).scheme)
     if scheme is None or scheme.fetched_by is None:

@@ -59,7 +59,9 @@ def open_folder(uri: str, _: Settings) -> FolderSource:
 
 
 def open_claim(uri: str, settings: Settings) -> FolderSource:
-    """Return the files of a folder of a claim, which the operator mounted below the settings' `pvc_path`."""
+    """Return the files of a folder of a claim,
+    which the operator mounted below the settings' `pvc_path`.
+    """
     path, claim = path_in(uri), urlsplit(uri).netloc
     if claim in {"", ".", ".."}:
         raise unknown_place(uri)

@@ -38,7 +38,9 @@ class ObjectSource:
             # Asking for what lies behind the end is an error that tells nothing.
             if offset and obstore.head(self.store, path)["size"] <= offset:
                 offset = 0
-            result = obstore.get(self.store, path, options={"range": {"offset": offset}} if offset else None)
+            result = obstore.get(
+                self.store, path, options={"range": {"offset": offset}} if offset else None
+            )
         except Exception as error:
             raise _judge_object(place, error) from error
         return Reading(result.range[0], _stream(place, result), result.meta["size"])
@@ -58,7 +60,8 @@ def _connect(uri: str) -> ObjectSource:
     try:
         store = from_url(
             uri,
-            # For each read, not for the whole object. Trying again is our own, so that it is seen in the log.
+            # For each read, not for the whole object. Trying again is our own, so that it is seen
+            # in the log.
             client_options={
                 "connect_timeout": f"{TIMEOUT_SECONDS:.0f}s",
                 "read_timeout": f"{TIMEOUT_SECONDS:.0f}s",
@@ -88,9 +91,13 @@ def _judge_object(place: str, error: Exception) -> Exception:
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415
 
     if isinstance(error, FileNotFoundError):
-        return MissingError(f"{place} does not exist: check MODEL_URI, and that the artifact is still there")
+        return MissingError(
+            f"{place} does not exist: check MODEL_URI, and that the artifact is still there"
+        )
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return UnreachableError(f"{place} may not be read: {CHECK_CREDENTIALS}; {_first_line(error)}")
+        return UnreachableError(
+            f"{place} may not be read: {CHECK_CREDENTIALS}; {_first_line(error)}"
+        )
     return TransientError(f"{place} cannot be read: {_first_line(error)}")
 
 

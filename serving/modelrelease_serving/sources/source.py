@@ -1,4 +1,6 @@
-"""What every source is: bytes of files below one folder, and which failures another try can help."""
+"""What every source is: bytes of files below one folder,
+and which failures another try can help.
+"""
 
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -41,7 +43,8 @@ class Source(Protocol):
     def read(self, path: str, offset: int = 0) -> Reading:
         """Open one file, from `offset` on if possible.
 
-        Raises TransientError, MissingError, RefusedError or UnreachableError, here or while it is read.
+        Raises TransientError, MissingError, RefusedError or UnreachableError, here or while it is
+        read.
         """
         ...
 

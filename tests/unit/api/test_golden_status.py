@@ -1,8 +1,9 @@
-"""Whole statuses as operators stored them: today's is read and written byte for byte, an older one is read.
+"""Whole statuses as operators stored them: today's is read and written byte for byte, an older one
+is read.
 
-`python -m tests.unit.api.test_golden_status` records today's anew, where a change of the form is meant. The
-older one was written by the operator of 2026-11-23 and is never changed: releases that it left in the middle
-of a canary are still there.
+`python -m tests.unit.api.test_golden_status` records today's anew, where a change of the form is
+meant. The older one was written by the operator of 2026-11-23 and is never changed: releases that
+it left in the middle of a canary are still there.
 """
 
 import base64
@@ -62,8 +63,8 @@ ASKED: dict[str, Any] = {
 def text_of(status: Status) -> str:
     """Return what is stored of a status as text, in the one order that both files have.
 
-    Much evidence is stored compressed; here it is as it is before that, for people to read in a diff, and
-    because two builds of zlib need not give the same bytes.
+    Much evidence is stored compressed; here it is as it is before that, for people to read in a
+    diff, and because two builds of zlib need not give the same bytes.
     """
     raw = status.to_dict()
     raw["evidence"] = json.loads(zlib.decompress(base64.b64decode(raw["evidence"][PACKED])))
@@ -78,7 +79,9 @@ def stored(file: Path) -> dict[str, Any]:
 def decided(status: Status, **observed: Any) -> Decision:
     """Decide about a stored status while Prometheus is away and every pod is ready."""
     workloads = {
-        name: Workload(revision=name, wanted=2, ready=2, pods=2, ready_names=frozenset({f"{name}-1"}))
+        name: Workload(
+            revision=name, wanted=2, ready=2, pods=2, ready_names=frozenset({f"{name}-1"})
+        )
         for name in ("rev1", "rev2")
     }
     here: dict[str, Any] = {
@@ -110,7 +113,9 @@ def test_todays_status_holds_every_part_that_there_is():
     status = Status.parse(stored(TODAY))
     empty = {name for name in Status.model_fields if not getattr(status, name)}
     assert empty == {"previous"}, "which there is only after a promotion"
-    evidence = {name for name in type(status.evidence).model_fields if not getattr(status.evidence, name)}
+    evidence = {
+        name for name in type(status.evidence).model_fields if not getattr(status.evidence, name)
+    }
     assert evidence == {"absent", "forgotten", "recut", "uneven"}, (
         "which are of pods and looks that are missing"
     )
@@ -139,7 +144,9 @@ def test_a_stored_canary_can_be_aborted(file: Path):
     assert decision.desired.routed == frozenset({"rev1"})
 
 
-@pytest.mark.parametrize(("errors", "stable"), [(0.01, "2"), (0.5, "1")], ids=["a healthy one", "a sick one"])
+@pytest.mark.parametrize(
+    ("errors", "stable"), [(0.01, "2"), (0.5, "1")], ids=["a healthy one", "a sick one"]
+)
 def test_a_canary_that_an_older_operator_left_is_brought_to_its_end(errors: float, stable: str):
     world = a_serving_world(
         **{**ASKED, "analysis": {"interval": "5s"}, "canary": {"steps": ASKED["canary"]["steps"]}}
@@ -153,7 +160,9 @@ def test_a_canary_that_an_older_operator_left_is_brought_to_its_end(errors: floa
 
 
 def recorded() -> Status:
-    """Release version 2 by real passes until its second step, and add what only others would bring."""
+    """Release version 2 by real passes until its second step,
+    and add what only others would bring.
+    """
     world = ScrapedWorld(spec=a_spec(**ASKED), target=a_target("1"), scrape=20.0, rps=100.0)
     world.bounds = (0.02, 0.05)
     alike = Behaviour(error_rate=0.01, gone_bad=0.02, bins=(0.5, 0.5))
@@ -174,28 +183,41 @@ def _with_the_rest(status: Status) -> Status:
     [threshold] = [gate.threshold for gate in a_spec(**ASKED).analysis.gates if gate.threshold]
     registered = Registered(name="qna", version="12")
     refused = Rejected(
-        revision="rev9", version="9", reason=Reason.REGRESSION, message="canary 9 fails 9 %", at=START
+        revision="rev9",
+        version="9",
+        reason=Reason.REGRESSION,
+        message="canary 9 fails 9 %",
+        at=START,
     )
-    feature = FeatureStatus(name="feature_03", psi=0.31, threshold=0.1, values=1200, verdict="Drifted")
+    feature = FeatureStatus(
+        name="feature_03", psi=0.31, threshold=0.1, values=1200, verdict="Drifted"
+    )
     evidence = status.evidence.but(
         streaks={key_of("p99", threshold): Streak(looks=2, at=START)}, resets=[0, 1]
     )
     return status.but(
         uid="uid-1",
-        resolved=Resolved(uri="models:/qna@candidate", version="2", sha256="2" * 64, registered=registered),
+        resolved=Resolved(uri="models:/qna@candidate", version="2", sha256="2" * 64,
+        registered=registered),
         rejected=refused,
         rejections=(refused,),
         crashes=status.crashes.but(stable=1, words="container predictor ended with exit code 139"),
         commands=(
-            CommandSeen(command="approve", value="rev2", taken=True, message="it goes on", at=START),
-            CommandSeen(command="retry", value="9/2", stands=False, at=START, by="kubectl-annotate"),
+            CommandSeen(command="approve", value="rev2", taken=True, message="it goes on",
+            at=START),
+            CommandSeen(command="retry", value="9/2", stands=False, at=START,
+            by="kubectl-annotate"),
         ),
-        judged_by=a_spec(**ASKED).analysis.model_dump(mode="json", by_alias=True, exclude_none=True),
-        canary=status.canary.but(probed_steps=(1,), returned=(START,), note="33 % of 2 replicas is 1 of 3"),
+        judged_by=a_spec(**ASKED).analysis.model_dump(mode="json", by_alias=True,
+        exclude_none=True),
+        canary=status.canary.but(probed_steps=(1,), returned=(START,),
+        note="33 % of 2 replicas is 1 of 3"),
         evidence=evidence,
-        drift=DriftStatus(revision="rev1", windows="SSD", at=START, features=(feature,), message="1 of 3"),
+        drift=DriftStatus(revision="rev1", windows="SSD", at=START, features=(feature,),
+        message="1 of 3"),
         retrain=RetrainStatus(
-            request="r-1", cause=RetrainCause.DRIFTED, revision="rev1", version="1", features=("feature_03",),
+            request="r-1", cause=RetrainCause.DRIFTED, revision="rev1", version="1",
+            features=("feature_03",),
             since=START, job="qna-retrain-r-1", ended=START + timedelta(hours=1),
             outcome=RetrainOutcome.SUCCEEDED, next_allowed=START + timedelta(days=1),
         ),

@@ -30,7 +30,9 @@ def test_a_value_of_another_type_is_refused():
 def test_a_copy_of_a_gate_asks_what_the_copy_says_and_not_what_the_original_said():
     gate = Gate(name="errors", error_rate=ErrorRateGate(max_percent=1))
     assert isinstance(gate.settings, ErrorRateGate)
-    assert gate.but(error_rate=ErrorRateGate(max_percent=2)).settings == ErrorRateGate(max_percent=2)
+    assert gate.but(error_rate=ErrorRateGate(max_percent=2)).settings == ErrorRateGate(
+        max_percent=2
+    )
 
 
 def test_a_duration_is_the_text_that_was_written_and_knows_its_span():

@@ -20,7 +20,13 @@ def refusal(allowed: Allowed = USUAL, **serving: Any) -> str | None:
 HARMLESS: list[dict[str, Any]] = [
     {},
     {"metadata": {"labels": {"team": "nlp"}, "annotations": {"prometheus.io/scrape": None}}},
-    {"spec": {"tolerations": [{"key": "gpu"}], "nodeSelector": {"a": "b"}, "affinity": {"podAffinity": {}}}},
+    {
+        "spec": {
+            "tolerations": [{"key": "gpu"}],
+            "nodeSelector": {"a": "b"},
+            "affinity": {"podAffinity": {}},
+        }
+    },
     {"spec": {"securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}},
     {"spec": {"containers": [{"name": "predictor", "resources": {"limits": {"cpu": "1"}}}]}},
     {"spec": {}},
@@ -41,9 +47,11 @@ POWERFUL: list[tuple[dict[str, Any], str]] = [
     ({"securityContext": {"runAsNonRoot": False}}, "spec.securityContext.runAsNonRoot"),
     ({"securityContext": {"sysctls": []}}, "spec.securityContext.sysctls"),
     ({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "spec.volumes.hostPath.path"),
-    ({"volumes": [{"name": "s", "secret": {"secretName": "db"}}]}, "spec.volumes.secret.secretName"),
+    ({"volumes": [{"name": "s", "secret": {"secretName": "db"}}]},
+    "spec.volumes.secret.secretName"),
     ({"containers": [{"name": "predictor", "command": ["sh"]}]}, "spec.containers.command"),
-    ({"containers": [{"name": "predictor", "securityContext": None}]}, "spec.containers.securityContext"),
+    ({"containers": [{"name": "predictor", "securityContext": None}]},
+    "spec.containers.securityContext"),
     ({"containers": [{"name": "side", "image": "evil:1"}]}, "spec.containers.image"),
     ({"containers": [{"name": "predictor", "envFrom": [{"secretRef": {"name": "db"}}]}]},
      "spec.containers.envFrom.secretRef.name"),
@@ -66,7 +74,9 @@ def test_what_reaches_beyond_the_pod_is_refused_with_the_field_and_the_charts_va
 
 
 def test_every_field_that_is_refused_is_named_once():
-    said = refusal(podTemplate={"spec": {"hostPID": True, "volumes": [{"name": "a"}, {"name": "b"}]}})
+    said = refusal(
+        podTemplate={"spec": {"hostPID": True, "volumes": [{"name": "a"}, {"name": "b"}]}}
+    )
     assert said is not None
     assert said.startswith(
         "spec.serving.podTemplate.spec.hostPID, spec.serving.podTemplate.spec.volumes.name may not"
@@ -75,11 +85,14 @@ def test_every_field_that_is_refused_is_named_once():
 
 def test_a_path_lets_through_what_lies_below_it_and_nothing_beside_it():
     allowed = Allowed.parse("spec.volumes, metadata.labels")
-    assert refusal(allowed, podTemplate={"spec": {"volumes": [{"name": "a", "hostPath": {}}]}}) is None
+    assert (
+        refusal(allowed, podTemplate={"spec": {"volumes": [{"name": "a", "hostPath": {}}]}}) is None
+    )
     assert refusal(allowed, podTemplate={"metadata": {"labels": {"a": "b"}}}) is None
     assert refusal(allowed, podTemplate={"metadata": {"annotations": {"a": "b"}}}) is not None
     assert (
-        refusal(Allowed.parse("spec.volume"), podTemplate={"spec": {"volumes": [{"name": "a"}]}}) is not None
+        refusal(Allowed.parse("spec.volume"), podTemplate={"spec": {"volumes": [{"name": "a"}]}})
+        is not None
     )
 
 
@@ -96,7 +109,9 @@ def test_own_containers_of_a_wrong_shape_stop_nothing_here(context: Any):
 
 
 def test_none_lets_nothing_through():
-    assert refusal(Allowed.parse("none"), podTemplate={"metadata": {"labels": {"a": "b"}}}) is not None
+    assert (
+        refusal(Allowed.parse("none"), podTemplate={"metadata": {"labels": {"a": "b"}}}) is not None
+    )
     assert refusal(Allowed.parse("none"), nodeSelector={"a": "b"}) is None, "that is no template"
 
 
@@ -118,9 +133,15 @@ def test_every_field_of_a_pod_that_the_usual_level_names_exists():
     ("more", "field"),
     [
         ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
-        ({"securityContext": {"allowPrivilegeEscalation": True}}, "securityContext.allowPrivilegeEscalation"),
+        (
+            {"securityContext": {"allowPrivilegeEscalation": True}},
+            "securityContext.allowPrivilegeEscalation",
+        ),
         ({"securityContext": {"runAsNonRoot": False}}, "securityContext.runAsNonRoot"),
-        ({"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}, "securityContext.capabilities.add"),
+        (
+            {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}},
+            "securityContext.capabilities.add",
+        ),
         ({"securityContext": {"procMount": "Unmasked"}}, "securityContext.procMount"),
         (
             {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
@@ -140,13 +161,19 @@ def test_own_containers_ask_for_no_privilege(part: str, more: dict[str, Any], fi
 
 
 def test_own_containers_without_privilege_are_nobodys_business():
-    harmless = {"securityContext": {"runAsUser": 7, "privileged": False, "capabilities": {"drop": ["ALL"]}}}
-    assert refusal(sidecars=[{**OWN, **harmless}], initContainers=[{**OWN, "name": "login"}]) is None
+    harmless = {
+        "securityContext": {"runAsUser": 7, "privileged": False, "capabilities": {"drop": ["ALL"]}}
+    }
+    assert (
+        refusal(sidecars=[{**OWN, **harmless}], initContainers=[{**OWN, "name": "login"}]) is None
+    )
 
 
 @pytest.mark.parametrize("kind", ["hostPath", "nfs", "iscsi", "flexVolume"])
 def test_volumes_are_nothing_of_the_nodes_own(kind: str):
-    said = refusal(volumes=[{"name": "disk", kind: {"path": "/"}}, {"name": "tmp2", "emptyDir": {}}])
+    said = refusal(
+        volumes=[{"name": "disk", kind: {"path": "/"}}, {"name": "tmp2", "emptyDir": {}}]
+    )
     assert said is not None
     assert said.startswith(f"spec.serving.volumes.disk.{kind} may not")
 
@@ -156,5 +183,7 @@ def test_the_template_of_a_retraining_is_held_to_the_same():
         return a_spec(retrain={"image": "i", "podTemplate": template}).retrain
 
     USUAL.check_retrain(asked({"spec": {"tolerations": [{"key": "gpu"}]}}))
-    with pytest.raises(Invalid, match=r"spec\.retrain\.podTemplate\.spec\.hostPID may not be set here"):
+    with pytest.raises(
+        Invalid, match=r"spec\.retrain\.podTemplate\.spec\.hostPID may not be set here"
+    ):
         USUAL.check_retrain(asked({"spec": {"hostPID": True}}))

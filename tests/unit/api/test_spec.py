@@ -53,31 +53,50 @@ WRONG: list[Any] = [
     pytest.param({"model": {}}, "spec.model.uri: Field required", id="no uri"),
     pytest.param({"model": None}, "spec.model: Input should be", id="no model"),
     *(
-        pytest.param({"model": {"uri": uri}}, "spec.model.uri: must be models:/name@alias", id=f"uri {uri!r}")
+        pytest.param({"model": {"uri": uri}}, (
+            "spec.model.uri: must be "
+            "models:/name@alias"
+        ), id=f"uri {uri!r}")
         for uri in (
-            "", "qna", "ftp://store/1", "models:/qna", "http://", "http://store/a b", "http://store/a?v=1",
-            "http://store/a#b", "http://store/\n", "http://store/x\n", "pvc:///qna", "pvc://UPPER/x",
+            "", "qna", "ftp://store/1", "models:/qna", "http://", "http://store/a b",
+            "http://store/a?v=1",
+            "http://store/a#b", "http://store/\n", "http://store/x\n", "pvc:///qna",
+            "pvc://UPPER/x",
             "https://me:secret@store/a", "http://@store/a",
             "s3:///qna", "s3://Bucket/x", "gs://b/x?y", "abfs://c/x",
             "file://host/x", "file://",
         )
     ),
-    pytest.param({"model": {"uri": "s3://c/x"}}, "spec.model: sha256 and version are required with s3://",
+    pytest.param({"model": {"uri": "s3://c/x"}}, (
+        "spec.model: sha256 and version are required "
+        "with s3://"
+    ),
                  id="an object that is not pinned"),
-    pytest.param({"model": {"uri": "pvc://c/x"}}, "spec.model: sha256 and version are required with pvc://",
+    pytest.param({"model": {"uri": "pvc://c/x"}}, (
+        "spec.model: sha256 and version are required "
+        "with pvc://"
+    ),
                  id="pvc without a digest"),
     pytest.param({"model": {"uri": "file:///x", "version": "1"}}, "required with file://",
                  id="file without a digest"),
     pytest.param({"model": {"uri": URI, "sha256": "ABC"}}, "spec.model.sha256:", id="no digest"),
-    pytest.param({"model": {"uri": URI, "version": "-x"}}, "spec.model.version:", id="no label value"),
-    pytest.param({"model": {"uri": URI, "version": "x" * 64}}, "spec.model.version:", id="long version"),
+    pytest.param({"model": {"uri": URI, "version": "-x"}}, "spec.model.version:",
+    id="no label value"),
+    pytest.param({"model": {"uri": URI, "version": "x" * 64}}, "spec.model.version:",
+    id="long version"),
     pytest.param({"modle": {}}, "spec.modle: Extra inputs are not permitted", id="misspelt field"),
     pytest.param({"serving": {"replicas": 0}}, "spec.serving.replicas:", id="no replicas"),
     pytest.param({"serving": {"replicas": 1001}}, "spec.serving.replicas:", id="too many replicas"),
     pytest.param({"serving": {"podTemplate": {"metadata": []}}},
-                 "spec.serving.podTemplate: metadata must be a mapping, got []", id="metadata is a list"),
+                 (
+                     "spec.serving.podTemplate: metadata must be a "
+                     "mapping, got []"
+                 ), id="metadata is a list"),
     pytest.param({"serving": {"podTemplate": {"metadata": {"labels": "x"}}}},
-                 "spec.serving.podTemplate: metadata.labels must be a mapping, got 'x'", id="labels is text"),
+                 (
+                     "spec.serving.podTemplate: metadata.labels must be a "
+                     "mapping, got 'x'"
+                 ), id="labels is text"),
     pytest.param({"serving": {"podTemplate": {"spec": "x"}}},
                  "spec.serving.podTemplate: spec must be a mapping, got 'x'", id="spec is text"),
     *(
@@ -89,9 +108,12 @@ WRONG: list[Any] = [
             ("a name with =", {"env": [{"name": "A=B"}]}, "env.0.name:"),
             ("one variable twice", {"env": [{"name": "A"}, {"name": "A", "value": "1"}]},
              "env: each variable"),
-            ("two sources", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]}, "env.0: set either"),
-            ("a limit of limits", {"resources": {"limit": {"memory": "1Gi"}}}, "resources.limit: Extra"),
-            ("a quantity in words", {"resources": {"limits": {"memory": "much"}}}, "resources.limits.memory"),
+            ("two sources", {"env": [{"name": "A", "value": "1", "valueFrom": {}}]},
+            "env.0: set either"),
+            ("a limit of limits", {"resources": {"limit": {"memory": "1Gi"}}},
+            "resources.limit: Extra"),
+            ("a quantity in words", {"resources": {"limits": {"memory": "much"}}},
+            "resources.limits.memory"),
             ("a fraction", {"resources": {"limits": {"cpu": 0.5}}}, "resources.limits.cpu"),
             ("tolerations in words", {"podTemplate": {"spec": {"tolerations": "all"}}},
              "podTemplate: spec.tolerations must be a list, got 'all'"),
@@ -101,15 +123,22 @@ WRONG: list[Any] = [
              "podTemplate: metadata.labels must be a mapping of strings, got {'a': 1}"),
             ("a truth in words", {"podTemplate": {"spec": {"hostNetwork": "no"}}},
              "podTemplate: spec.hostNetwork must be of type boolean, got 'no'"),
-            ("a truth for a number", {"podTemplate": {"spec": {"terminationGracePeriodSeconds": True}}},
+            ("a truth for a number",
+            {"podTemplate": {"spec": {"terminationGracePeriodSeconds": True}}},
              "podTemplate: spec.terminationGracePeriodSeconds must be of type integer"),
         )
     ),
-    pytest.param({"serving": {"sidecars": [{"name": "a"}]}}, "spec.serving.sidecars: each item needs image",
+    pytest.param({"serving": {"sidecars": [{"name": "a"}]}}, (
+        "spec.serving.sidecars: each item "
+        "needs image"
+    ),
                  id="a sidecar without an image"),
     pytest.param({"serving": {"volumes": [{"name": "a"}, {"name": "a"}]}},
                  "spec.serving.volumes: each name may be given once", id="two volumes of one name"),
-    pytest.param({"drift": {"window": "9s"}}, "spec.drift.window: duration '9s' must be at least 10s",
+    pytest.param({"drift": {"window": "9s"}}, (
+        "spec.drift.window: duration '9s' must be at "
+        "least 10s"
+    ),
                  id="a window shorter than a scrape"),
     pytest.param({"canary": {"weight": 0}}, "spec.canary.weight:", id="weight 0"),
     pytest.param({"canary": {"weight": 100}}, "spec.canary.weight:", id="weight 100"),
@@ -117,38 +146,62 @@ WRONG: list[Any] = [
                  "spec.canary: set either weight or steps, not both", id="weight and steps"),
     pytest.param({"canary": {"steps": [{"weight": 9}, {"weight": 9}]}},
                  "spec.canary: steps must go up, got weights [9, 9]", id="steps that stay"),
-    pytest.param({"canary": {"steps": [{"weight": 9}, {"weight": 8}]}}, "steps must go up", id="steps down"),
+    pytest.param({"canary": {"steps": [{"weight": 9}, {"weight": 8}]}}, "steps must go up",
+    id="steps down"),
     pytest.param({"canary": {"steps": [{"weight": w} for w in range(1, 22)]}}, "spec.canary.steps:",
                  id="21 steps"),
     pytest.param({"canary": {"approval": "Maybe"}}, "spec.canary.approval:", id="unknown approval"),
     *(
-        pytest.param({"canary": {"startDeadline": text}}, "spec.canary.startDeadline:", id=f"span {text!r}")
-        for text in ("", "10", "5 m", "-5m", "5ms", "1.5h", "m5", "5m\n", "0s", "9" * 18 + "d", "9999999d")
+        pytest.param({"canary": {"startDeadline": text}}, "spec.canary.startDeadline:",
+        id=f"span {text!r}")
+        for text in ("", "10", "5 m", "-5m", "5ms", "1.5h", "m5", "5m\n", "0s", "9" * 18 + "d",
+        "9999999d")
     ),
-    pytest.param({"canary": {"keepPrevious": "366d"}}, "must be at most 365d", id="kept for over a year"),
+    pytest.param({"canary": {"keepPrevious": "366d"}}, "must be at most 365d",
+    id="kept for over a year"),
     pytest.param({"canary": {"steps": [{"weight": 5, "bake": "999999999d"}]}},
-                 "spec.canary.steps.0.bake: duration '999999999d' must be at most 365d", id="endless bake"),
-    pytest.param({"analysis": {"interval": "0s"}}, "duration '0s' must be at least 1s", id="interval 0"),
-    pytest.param({"analysis": {"falseRollbackProbability": 0}}, "falseRollbackProbability:", id="alpha 0"),
-    pytest.param({"analysis": {"falseRollbackProbability": 0.5}}, "falseRollbackProbability:", id="alpha .5"),
-    pytest.param({"analysis": {"falsePromotionProbability": 1}}, "falsePromotionProbability:", id="beta 1"),
-    pytest.param({"analysis": {"minRequests": 0}}, "spec.analysis.minRequests:", id="no requests needed"),
-    pytest.param({"analysis": {"dispersion": 0.9}}, "spec.analysis.dispersion:", id="dispersion below 1"),
-    pytest.param({"analysis": {"onInsufficientEvidence": "Hope"}}, "spec.analysis.onInsufficientEvidence:",
+                 (
+                     "spec.canary.steps.0.bake: duration '999999999d' must be at "
+                     "most 365d"
+                 ), id="endless bake"),
+    pytest.param({"analysis": {"interval": "0s"}}, (
+        "duration '0s' must be at "
+        "least 1s"
+    ), id="interval 0"),
+    pytest.param({"analysis": {"falseRollbackProbability": 0}}, "falseRollbackProbability:",
+    id="alpha 0"),
+    pytest.param({"analysis": {"falseRollbackProbability": 0.5}}, "falseRollbackProbability:",
+    id="alpha .5"),
+    pytest.param({"analysis": {"falsePromotionProbability": 1}}, "falsePromotionProbability:",
+    id="beta 1"),
+    pytest.param({"analysis": {"minRequests": 0}}, "spec.analysis.minRequests:",
+    id="no requests needed"),
+    pytest.param({"analysis": {"dispersion": 0.9}}, "spec.analysis.dispersion:",
+    id="dispersion below 1"),
+    pytest.param({"analysis": {"onInsufficientEvidence": "Hope"}},
+    "spec.analysis.onInsufficientEvidence:",
                  id="unknown end"),
     pytest.param({"analysis": {"gates": []}}, "spec.analysis.gates:", id="no gates"),
-    pytest.param({"analysis": {"gates": [{"name": "a"}]}}, "must have exactly one of errorRate, latency",
+    pytest.param({"analysis": {"gates": [{"name": "a"}]}}, (
+        "must have exactly one of "
+        "errorRate, latency"
+    ),
                  id="gate that asks nothing"),
     pytest.param({"analysis": {"gates": [{"name": "a", "latency": {}, "errorRate": {}}]}},
-                 "gate 'a' must have exactly one of errorRate, latency", id="gate that asks two things"),
+                 (
+                     "gate 'a' must have exactly one of "
+                     "errorRate, latency"
+                 ), id="gate that asks two things"),
     pytest.param({"analysis": {"gates": [{"name": "a", "latency": {}}] * 2}},
                  "gate names must differ, got ['a', 'a']", id="gates of one name"),
-    pytest.param({"analysis": {"gates": [{"name": "a", "errorRate": {"compareWithStable": False}}]}},
+    pytest.param({"analysis": {"gates": [{"name": "a",
+    "errorRate": {"compareWithStable": False}}]}},
                  "errorRate bounds nothing", id="errors without a bound"),
     pytest.param({"analysis": {"gates": [{"name": "a", "latency": {"compareWithStable": False}}]}},
                  "latency bounds nothing", id="latency without a bound"),
     pytest.param(
-        {"analysis": {"gates": [{"name": "a", "errorRate": {"tolerated": {"ratio": 2, "points": 0}}}]}},
+        {"analysis": {"gates": [{"name": "a", "errorRate": {"tolerated": {"ratio": 2,
+        "points": 0}}}]}},
         "margin must not be stricter than tolerated", id="margin below tolerated"),
     *(
         pytest.param({"analysis": {"gates": [{"name": "a", **gate}]}}, sentence, id=case)
@@ -156,14 +209,20 @@ WRONG: list[Any] = [
             ("counts without total", {"counts": {"bad": OWN}}, "counts.total: Field required"),
             ("counts of nobody", {"counts": {"bad": "errors", "total": OWN}},
              "because it is asked for each arm"),
-            ("rates for counts", {"counts": {"bad": f"rate({OWN}[1m])", "total": OWN}}, "raw counters"),
+            ("rates for counts", {"counts": {"bad": f"rate({OWN}[1m])", "total": OWN}},
+            "raw counters"),
             ("increase for counts", {"counts": {"bad": OWN, "total": f"sum(increase ({OWN}[1m]))"}},
              "raw counters, so no"),
-            ("counts with a misspelt placeholder", {"counts": {"bad": "x{a='{{revison}}'}", "total": OWN}},
+            ((
+                "counts with a misspelt "
+                "placeholder"
+            ), {"counts": {"bad": "x{a='{{revison}}'}", "total": OWN}},
              "only the placeholders {{release}}, {{namespace}}, {{revision}}"),
-            ("counts without a bound", {"counts": {"bad": OWN, "total": OWN, "compareWithStable": False}},
+            ("counts without a bound", {"counts": {"bad": OWN, "total": OWN,
+            "compareWithStable": False}},
              "counts bounds nothing"),
-            ("a strict margin", {"counts": {"bad": OWN, "total": OWN, "margin": {"ratio": 1, "points": 0}}},
+            ("a strict margin", {"counts": {"bad": OWN, "total": OWN, "margin": {"ratio": 1,
+            "points": 0}}},
              "margin must not be stricter"),
             ("a threshold without a limit", {"threshold": {"query": "up"}}, "set max or min"),
             ("a threshold upside down", {"threshold": {"query": "up", "max": 1, "min": 2}},
@@ -177,18 +236,24 @@ WRONG: list[Any] = [
     *(
         pytest.param({"analysis": {"prometheus": {"url": "https://p", **more}}}, sentence, id=case)
         for case, more, sentence in (
-            ("two ways to prove oneself", {"bearerTokenSecretRef": KEY, "basicAuthSecretRef": {"name": "a"}},
+            ("two ways to prove oneself", {"bearerTokenSecretRef": KEY,
+            "basicAuthSecretRef": {"name": "a"}},
              "set either bearerTokenSecretRef or basicAuthSecretRef"),
             ("a certificate that nobody checks", {"caSecretRef": KEY, "insecureSkipVerify": True},
              "caSecretRef verifies what insecureSkipVerify does not"),
             ("a Secret of no name", {"caSecretRef": {"name": "", "key": "x"}}, "caSecretRef.name"),
-            ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}}, "caSecretRef.name"),
-            ("a password in the address", {"url": "https://me:secret@p"}, "spec.analysis.prometheus.url"),
-            ("a path that ends early", {"url": "http://p/secret?x=#"}, "spec.analysis.prometheus.url"),
-            ("a fragment", {"url": "http://169.254.169.254/latest/#"}, "spec.analysis.prometheus.url"),
+            ("a Secret elsewhere", {"caSecretRef": {"name": "other/x", "key": "x"}},
+            "caSecretRef.name"),
+            ("a password in the address", {"url": "https://me:secret@p"},
+            "spec.analysis.prometheus.url"),
+            ("a path that ends early", {"url": "http://p/secret?x=#"},
+            "spec.analysis.prometheus.url"),
+            ("a fragment", {"url": "http://169.254.169.254/latest/#"},
+            "spec.analysis.prometheus.url"),
         )
     ),
-    pytest.param({"analysis": {"prometheus": {"url": "prometheus:9090"}}}, "spec.analysis.prometheus.url:",
+    pytest.param({"analysis": {"prometheus": {"url": "prometheus:9090"}}},
+    "spec.analysis.prometheus.url:",
                  id="address without a scheme"),
 ]  # fmt: skip
 
@@ -201,7 +266,11 @@ def test_a_wrong_spec_gets_a_sentence_that_names_the_field(parts: dict[str, Any]
 
 
 def test_a_field_of_a_newer_schema_stops_no_release():
-    newer = {"model": {"uri": URI}, "canary": {"weight": 20, "maxSurge": 1}, "mirror": {"percent": 0}}
+    newer = {
+        "model": {"uri": URI},
+        "canary": {"weight": 20, "maxSurge": 1},
+        "mirror": {"percent": 0},
+    }
     assert ReleaseSpec.parse(newer) == a_spec(canary={"weight": 20}) == ReleaseSpec.parse({**newer})
 
 
@@ -222,7 +291,9 @@ def test_what_an_older_schema_let_through_goes_on_and_a_person_is_told(parts: di
 
 def test_every_problem_of_a_spec_is_told_at_once():
     with pytest.raises(Invalid, match=r"spec\.serving\.replicas: .*; spec\.canary\.weight: "):
-        ReleaseSpec.parse({"model": {"uri": URI}, "serving": {"replicas": 0}, "canary": {"weight": 0}})
+        ReleaseSpec.parse(
+            {"model": {"uri": URI}, "serving": {"replicas": 0}, "canary": {"weight": 0}}
+        )
 
 
 def test_a_spec_that_is_no_mapping_is_told_so():

@@ -54,11 +54,16 @@ def test_a_person_who_is_awaited_is_no_failure_and_has_a_condition_of_its_own():
     assert found["WaitingForPerson"] == ("True", "WaitingForApproval")
     assert found["Reconciling"] == ("True", "WaitingForApproval")
     assert found["Stalled"] == ("False", "Reconciled")
-    assert conditions(a_world_in(Phase.PROGRESSING).status)["WaitingForPerson"] == ("False", "NobodyAwaited")
+    assert conditions(a_world_in(Phase.PROGRESSING).status)["WaitingForPerson"] == (
+        "False",
+        "NobodyAwaited",
+    )
 
 
 def test_a_rejected_revision_is_not_ready_and_needs_a_person():
-    world = a_serving_world(behaviours={"rev2": Behaviour(error_rate=0.3)}).release(a_target("2")).run()
+    world = (
+        a_serving_world(behaviours={"rev2": Behaviour(error_rate=0.3)}).release(a_target("2")).run()
+    )
     found = conditions(world.status)
     assert {kind: found[kind] for kind in ("Ready", "Reconciling", "Stalled")} == {
         "Ready": ("False", "Rejected"),
@@ -70,7 +75,11 @@ def test_a_rejected_revision_is_not_ready_and_needs_a_person():
 def test_a_first_version_whose_artifact_is_refused_needs_a_person():
     world = a_world(behaviours={"rev1": Behaviour(refuses="digest differs")}).steps(2)
     stalled = next(it for it in world.status.conditions if it.type == "Stalled")
-    assert (stalled.status, stalled.reason, stalled.message) == ("True", "ArtifactRefused", "digest differs")
+    assert (stalled.status, stalled.reason, stalled.message) == (
+        "True",
+        "ArtifactRefused",
+        "digest differs",
+    )
 
 
 def test_a_model_that_cannot_be_released_needs_a_person_and_what_serves_stays():
@@ -101,7 +110,9 @@ def test_stable_without_a_ready_pod_is_not_ready():
     [{}, {"problem": a_problem()}, {"problem": a_problem(reason=Reason.MODEL_UNAVAILABLE)}],
     ids=["no problem", "a model that is wrong", "a store that is away"],
 )
-def test_ready_and_reconciling_and_stalled_never_contradict_each_other(phase: Phase, changes: dict[str, Any]):
+def test_ready_and_reconciling_and_stalled_never_contradict_each_other(
+    phase: Phase, changes: dict[str, Any]
+):
     world = a_world_in(phase)
     if changes:
         world.target, world.problem = None, changes["problem"]
@@ -168,9 +179,13 @@ def test_history_is_bounded_and_newest_first():
     status = Status()
     for number in range(HISTORY_LIMIT + 5):
         status = status.with_history(
-            HistoryEntry(revision=f"r{number}", version="1", outcome=Reason.PROMOTED, message="", at=START)
+            HistoryEntry(
+                revision=f"r{number}", version="1", outcome=Reason.PROMOTED, message="", at=START
+            )
         )
-    assert [entry.revision for entry in status.history] == [f"r{14 - number}" for number in range(10)]
+    assert [entry.revision for entry in status.history] == [
+        f"r{14 - number}" for number in range(10)
+    ]
 
 
 def test_many_releases_do_not_let_the_status_grow_without_end():
@@ -200,7 +215,9 @@ def test_numbers_that_an_api_server_writes_without_a_fraction_are_read_back():
 
 
 def test_minus_infinity_is_stored_as_null():
-    assert json.dumps(Status(evidence=Evidence(processes={"a": [None, 1.0]})).to_dict(), allow_nan=False)
+    assert json.dumps(
+        Status(evidence=Evidence(processes={"a": [None, 1.0]})).to_dict(), allow_nan=False
+    )
 
 
 def test_an_absent_status_is_that_of_a_new_release():

@@ -1,4 +1,6 @@
-"""What the decisions benchmark rests on: the twin equals the product, the rivals are as in their sources."""
+"""What the decisions benchmark rests on:
+the twin equals the product, the rivals are as in their sources.
+"""
 
 import dataclasses
 import json
@@ -93,11 +95,18 @@ class TestTheTwinEqualsTheProduct:
             test = test.update(interval_of(counts, 0, poll))
         assert logs[0, -1] == pytest.approx(test.log_value, rel=1e-9, abs=1e-9)
 
-    @pytest.mark.parametrize(("base", "ratio"), [(0.001, 20), (0.01, 1), (0.01, 2), (0.05, 1.5), (0.05, 20)])
-    def test_in_every_decision_with_the_defaults_of_a_release(self, base: float, ratio: float) -> None:
+    @pytest.mark.parametrize(
+        ("base", "ratio"), [(0.001, 20), (0.01, 1), (0.01, 2), (0.05, 1.5), (0.05, 20)]
+    )
+    def test_in_every_decision_with_the_defaults_of_a_release(
+        self, base: float, ratio: float
+    ) -> None:
         counts = draw(Cell(rps=10, base=base, ratio=ratio, weight=0.2), 4, seed=5)
         policy = twin.default_policy()
-        rolled_back, promoted = twin.rollback_polls(counts, policy), twin.promotion_polls(counts, policy)
+        rolled_back, promoted = (
+            twin.rollback_polls(counts, policy),
+            twin.promotion_polls(counts, policy),
+        )
         for run in range(counts.runs):
             assert (rolled_back[run], promoted[run]) == product.looks(counts, run)
 
@@ -120,7 +129,9 @@ class TestTraffic:
         counts = draw(Cell(rps=200, base=0.01, ratio=5, weight=0.2), 50, 1)
         assert counts.x.sum() / counts.n_c.sum() == pytest.approx(0.05, rel=0.02)
         assert counts.y.sum() / counts.n_s.sum() == pytest.approx(0.01, rel=0.02)
-        assert counts.n_c.sum() / (counts.n_c.sum() + counts.n_s.sum()) == pytest.approx(0.2, rel=0.01)
+        assert counts.n_c.sum() / (counts.n_c.sum() + counts.n_s.sum()) == pytest.approx(
+            0.2, rel=0.01
+        )
 
 
 class TestFlagger:
@@ -151,14 +162,20 @@ class TestArgo:
 
 class TestTunedLimits:
     @pytest.mark.parametrize(("checks", "failures"), [(59, 5), (12, 4)])
-    def test_let_a_check_fail_as_often_as_the_level_allows(self, checks: int, failures: int) -> None:
+    def test_let_a_check_fail_as_often_as_the_level_allows(
+        self, checks: int, failures: int
+    ) -> None:
         share = tuning.failing_share(checks, failures, 0.01)
         assert binom.sf(failures - 1, checks, share) == pytest.approx(0.01, rel=1e-6)
 
     def test_lie_above_the_base_rate_and_come_closer_with_more_traffic(self) -> None:
         limits = [
             tuning.limit_for(
-                Cell(rps=rps, base=0.01, ratio=1, weight=0.1), polls=6, checks=59, failures=5, level=0.01
+                Cell(rps=rps, base=0.01, ratio=1, weight=0.1),
+                polls=6,
+                checks=59,
+                failures=5,
+                level=0.01,
             )
             for rps in (10, 200)
         ]
@@ -176,7 +193,8 @@ class TestKayenta:
                     stable = 100 * random.poisson(0.02 * 9 * requests, (10, size)) / (9 * requests)
                     fast = kayenta.is_high(canary, stable)
                     same += sum(
-                        high == by_search(*pair) for high, *pair in zip(fast, canary, stable, strict=True)
+                        high == by_search(*pair)
+                        for high, *pair in zip(fast, canary, stable, strict=True)
                     )
                     cases += len(fast)
         # What is left are ties: the search stops a little beside a step of the score.
@@ -205,7 +223,9 @@ class TestTheRepeatedZTest:
 class TestTheMostThatCanBeCaught:
     def test_is_the_power_of_refusing_the_largest_numbers(self) -> None:
         for alpha, last in ((poisson.sf(7, 3.0), 7), (poisson.sf(2, 3.0), 2)):
-            found = bounds.most_that_can_be_caught(expected_bad=9.0, tolerated_bad=3.0, alpha=float(alpha))
+            found = bounds.most_that_can_be_caught(
+                expected_bad=9.0, tolerated_bad=3.0, alpha=float(alpha)
+            )
             assert found == pytest.approx(poisson.sf(last, 9.0))
 
     def test_spends_all_of_alpha(self) -> None:
@@ -227,7 +247,9 @@ class TestWholeReleases:
     def test_have_the_evidence_of_the_product_with_all_its_copies(self) -> None:
         """At a rate of rollback and promotion so slow that steps and hours both start copies."""
         world = release.Ours(release.Situation(rps=3, base=0.02, ratio=1.4), 6, seed=3)
-        plan = Restarts.plan(EProcess.regression(rules.OURS.tolerated), planned=len(release.COPY_WEIGHTS))
+        plan = Restarts.plan(
+            EProcess.regression(rules.OURS.tolerated), planned=len(release.COPY_WEIGHTS)
+        )
         tests = [Confirmed.by_shift(plan) for _ in range(6)]
         for poll in range(1500):
             rows = np.flatnonzero(world.outcome == release.OPEN)
@@ -235,8 +257,12 @@ class TestWholeReleases:
             assert world.look(poll)
             for place, row in enumerate(rows):
                 begun = world.copies[row] - (world.step[row] > steps[row])
-                tests[row] = tests[row].running(int(begun)).update(interval_of(world.newest, 0, place))
-                assert world.evidence[row] == pytest.approx(tests[row].log_value, rel=1e-9, abs=1e-9)
+                tests[row] = (
+                    tests[row].running(int(begun)).update(interval_of(world.newest, 0, place))
+                )
+                assert world.evidence[row] == pytest.approx(
+                    tests[row].log_value, rel=1e-9, abs=1e-9
+                )
                 if world.step[row] > steps[row]:
                     tests[row] = dataclasses.replace(tests[row], last=ArmCounts(total=0, bad=0))
         assert world.copies.max() > 4
@@ -253,7 +279,9 @@ class TestWholeReleases:
 
 
 class TestHarderConditions:
-    @pytest.mark.parametrize("condition", conditions.conditions(), ids=lambda condition: condition.name)
+    @pytest.mark.parametrize(
+        "condition", conditions.conditions(), ids=lambda condition: condition.name
+    )
     def test_leave_both_arms_equally_sick(self, condition: conditions.Condition) -> None:
         counts = condition.draw(20, np.random.default_rng(1))
         assert counts.n_c.shape == (20, condition.cell.polls)
@@ -282,10 +310,14 @@ class TestTheReport:
         assert gone.caught < 0.95 < gone.possible_strict
         report = Report(
             runs=20, seed=1, seconds=1.0, versions={}, cells=results, releases=ends, edge=0.0,
-            conditions={"calm": {"ours": 0.0}}, by_decide={}, silent={}, missed=[gone], targets=found,
+            conditions={"calm": {"ours": 0.0}}, by_decide={}, silent={}, missed=[gone],
+            targets=found,
         )  # fmt: skip
         assert "MISSED  x5 is caught" in as_tables(report)
-        assert json.loads(json.dumps(as_json(report)))["cells"][1]["ours"]["rolled_back"] == gone.caught
+        assert (
+            json.loads(json.dumps(as_json(report)))["cells"][1]["ours"]["rolled_back"]
+            == gone.caught
+        )
 
     def test_replaces_only_what_is_between_the_marks(self) -> None:
         text = "before <!-- printed: begin --> old <!-- printed: end --> after"
@@ -319,7 +351,9 @@ def by_search(canary: Floats, stable: Floats) -> bool:
         beyond = ranks[:size].sum() - size * (size + 1) / 2 - size * other / 2
         groups: Ints = np.unique(ranks, return_counts=True)[1]
         ties = float((groups**3 - groups).sum())
-        spread = size * other / 12 * (size + other + 1 - ties / ((size + other) * (size + other - 1)))
+        spread = (
+            size * other / 12 * (size + other + 1 - ties / ((size + other) * (size + other - 1)))
+        )
         return float((beyond - 0.5 * np.sign(beyond)) / math.sqrt(spread)) - quantile
 
     def root(quantile: float) -> float:

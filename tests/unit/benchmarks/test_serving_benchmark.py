@@ -1,4 +1,6 @@
-"""The serving benchmark's own sums: medians, ratios, goals, tables, and what it reads from its load tool."""
+"""The serving benchmark's own sums: medians, ratios, goals, tables,
+and what it reads from its load tool.
+"""
 
 import asyncio
 import json
@@ -15,7 +17,15 @@ from benchmarks.serving import agree, environments, load, processes
 from benchmarks.serving.candidates import CANDIDATES, OWN, PLAIN, Role, UnknownError, Work, chosen
 from benchmarks.serving.endurance import Phase, Sample, overload_goals, steady_goals
 from benchmarks.serving.endurance import as_markdown as soak_as_markdown
-from benchmarks.serving.figures import MANY, ONE, Load, Visit, fastest_rival, quickest_rival, summaries
+from benchmarks.serving.figures import (
+    MANY,
+    ONE,
+    Load,
+    Visit,
+    fastest_rival,
+    quickest_rival,
+    summaries,
+)
 from benchmarks.serving.goals import goals
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
@@ -36,10 +46,17 @@ def visit(name, rate, *, number=1, alone=100.0, p99=10.0, mb=90.0, errors=0):
         foreign_share=0.1,
     )
     one = Load(
-        requests_per_second=alone, p50_ms=1, p99_ms=2, cpu_us=50, errors=0, probe_ms=3, foreign_share=0.3
+        requests_per_second=alone,
+        p50_ms=1,
+        p99_ms=2,
+        cpu_us=50,
+        errors=0,
+        probe_ms=3,
+        foreign_share=0.3,
     )
     return Visit(
-        candidate=name, round=number, start_seconds=1, import_seconds=0.5, resident_mb=mb, processes=1,
+        candidate=name, round=number, start_seconds=1, import_seconds=0.5, resident_mb=mb,
+        processes=1,
         worst_difference=None if name == "raw-asgi" else 1e-16, loads={MANY: many, ONE: one},
     )  # fmt: skip
 
@@ -75,7 +92,9 @@ class TestSummaries:
         assert fastest_rival(every, Work.FOREST) is None
 
     def test_the_best_p99_may_be_another_rivals(self):
-        every = found(visit("mlserver-tuned-logistic", 900, p99=160), visit("kserve-logistic", 500, p99=80))
+        every = found(
+            visit("mlserver-tuned-logistic", 900, p99=160), visit("kserve-logistic", 500, p99=80)
+        )
         best = quickest_rival(every, Work.LOGISTIC)
         assert best is not None
         assert best.candidate.name == "kserve-logistic"
@@ -101,11 +120,13 @@ class TestGoals:
         assert set(self.verdicts(visit("raw-asgi", 1)).values()) == {"not measured"}
 
     def test_tell_both_figures_and_the_worst_pair_of_rounds(self):
-        every = found(visit("ours-logistic", 9000), visit("ours-logistic", 12_000), visit("raw-asgi", 14_000))
+        every = found(
+            visit("ours-logistic", 9000), visit("ours-logistic", 12_000), visit("raw-asgi", 14_000)
+        )
         goal = next(goal for goal in goals(every) if "bare ASGI" in goal.text)
-        assert (
-            goal.measured
-            == "0.75 times (10,500 and 14,000 of raw-asgi; worst pair of rounds 0.64; by CPU time 1.00)"
+        assert goal.measured == (
+            "0.75 times (10,500 and 14,000 of raw-asgi; worst pair of rounds 0.64; by CPU time "
+            "1.00)"
         )
 
     def test_the_tail_must_be_under_a_third_not_at_it(self):
@@ -126,7 +147,11 @@ class TestGoals:
 
 class TestReports:
     def report(self, **changes):
-        visits = [visit("ours-logistic", 9000), visit("raw-asgi", 14_000), visit("tutorial-logistic", 600)]
+        visits = [
+            visit("ours-logistic", 9000),
+            visit("raw-asgi", 14_000),
+            visit("tutorial-logistic", 600),
+        ]
         return Report(visits=visits, about={"machine": "two cores"}, **changes)
 
     def test_survive_being_written_and_read(self):
@@ -208,8 +233,8 @@ class TestTheLoadTool:
 
     def test_is_read_in_seconds_and_milliseconds_with_every_kind_of_error(self):
         printed = (
-            'Running\nwrk-result {"requests": 500, "microseconds": 2000000, "p50": 1500.0, "p99": 9000.0, '
-            '"connect": 1, "read": 2, "write": 3, "status": 4, "timeout": 5}\n'
+            'Running\nwrk-result {"requests": 500, "microseconds": 2000000, "p50": 1500.0, "p99": '
+            '9000.0, "connect": 1, "read": 2, "write": 3, "status": 4, "timeout": 5}\n'
         )
         seen = load.parse(printed)
         assert (seen.requests, seen.seconds, seen.p50_ms, seen.p99_ms, seen.errors) == (
@@ -240,7 +265,8 @@ class TestTheCommand:
         assert "old" not in page.read_text()
 
     @pytest.mark.parametrize(
-        ("options", "words"), [(["--seconds", "0"], "too short"), (["--only", "nobody"], "no candidate")]
+        ("options", "words"),
+        [(["--seconds", "0"], "too short"), (["--only", "nobody"], "no candidate")],
     )
     def test_refuses_wrong_options_with_2(self, options, words, capsys):
         with pytest.raises(SystemExit) as ended:
@@ -257,7 +283,10 @@ class TestServers:
         )  # fmt: skip
         try:
             wait_until(
-                "three processes", lambda: server.usage().processes, lambda count: count == 3, within=20
+                "three processes",
+                lambda: server.usage().processes,
+                lambda count: count == 3,
+                within=20,
             )
             assert server.usage().resident_bytes > 0
             assert server.alive
@@ -309,7 +338,8 @@ def sample(at, mb, *, sent=100, **outcomes):
 
 def phase(samples, **changes):
     values = {
-        "name": "Steady", "server": "ours-logistic", "sustainable": 1000.0, "rate": 500.0, "samples": samples,
+        "name": "Steady", "server": "ours-logistic", "sustainable": 1000.0, "rate": 500.0,
+        "samples": samples,
         "resident_before_mb": samples[0].resident_mb, "alive": True, "right_after": True,
     }  # fmt: skip
     return Phase(**{**values, **changes})
@@ -341,7 +371,9 @@ class TestEndurance:
         ill = overload_goals(phase(full, resident_before_mb=10, alive=False))
         assert [goal.met for goal in ill] == [True, False, False]
 
-    @pytest.mark.parametrize("outcomes", [{"200": 100}, {"503": 100}, {"200": 1, "503": 1, "500": 1}])
+    @pytest.mark.parametrize(
+        "outcomes", [{"200": 100}, {"503": 100}, {"200": 1, "503": 1, "500": 1}]
+    )
     def test_overload_without_refusals_without_answers_or_with_failures_is_a_miss(self, outcomes):
         assert overload_goals(phase([sample(60, 90, **outcomes)]))[0].met is False
 
@@ -366,7 +398,10 @@ class TestTheOpenLoopClient:
     async def ask(self, handler, *, rate=200.0, seconds=0.25, connections=1000):
         async with serving(handler) as address:
             client = OpenLoop(
-                int(address.rpartition(":")[2]), "/predict", [{"features": ROW}], connections=connections
+                int(address.rpartition(":")[2]),
+                "/predict",
+                [{"features": ROW}],
+                connections=connections,
             )
             await client.run(rate, seconds)
         return client.take()
@@ -409,7 +444,9 @@ class TestAgreement:
     async def test_a_server_that_answers_otherwise_is_refused_with_the_row(self):
         async with serving(answering('{"probabilities": [0.5, 0.5]}')) as address:
             port = int(address.rpartition(":")[2])
-            right = await asyncio.to_thread(agree.worst_difference, port, PLAIN, [ROW] * 20, [0.5] * 20)
+            right = await asyncio.to_thread(
+                agree.worst_difference, port, PLAIN, [ROW] * 20, [0.5] * 20
+            )
             assert right == 0.0
             wrong = [0.5] * 7 + [0.75] + [0.5] * 12
             with pytest.raises(agree.DisagreesError, match=r"row 7 is answered 0\.25 away"):

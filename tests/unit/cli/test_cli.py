@@ -39,7 +39,10 @@ def test_an_unpinned_model_over_http_is_valid_and_remarked_on(
 ):
     path = write(tmp_path, GOOD.replace('qna/7"', f'qna/7"{pin}'))
     assert main(["validate", path]) == 0
-    assert capsys.readouterr().err.count("remark: spec.model.uri is http:// and spec.model.sha256") == remarks
+    assert (
+        capsys.readouterr().err.count("remark: spec.model.uri is http:// and spec.model.sha256")
+        == remarks
+    )
 
 
 def test_every_bad_manifest_gets_its_sentence_and_the_good_ones_are_still_named(
@@ -75,14 +78,18 @@ def test_other_kinds_are_left_to_others(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.count("is valid") == 1
 
 
-def test_a_file_without_a_release_is_not_called_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_file_without_a_release_is_not_called_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     path = write(tmp_path, "kind: Service\n")
     assert main(["validate", path]) == 2
     assert capsys.readouterr().err == f"no ModelRelease was found in {path}\n"
 
 
 @pytest.mark.parametrize("content", ["{", "a: b: c\n", "\tx", "x: \x00"], ids=repr)
-def test_a_file_that_is_no_yaml_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str):
+def test_a_file_that_is_no_yaml_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+):
     path = write(tmp_path, content)
     assert main(["validate", path]) == 1
     assert f"{path}: cannot be read: " in capsys.readouterr().err
@@ -107,7 +114,9 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == f"modelrelease {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["validate"], ["dance"]], ids=["nothing", "no file", "unknown"])
+@pytest.mark.parametrize(
+    "arguments", [[], ["validate"], ["dance"]], ids=["nothing", "no file", "unknown"]
+)
 def test_wrong_usage_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -37,7 +37,9 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 def options() -> Iterator[tuple[str, str]]:
     for name, command in commands().items():
         for action in command._actions:
-            yield from ((name, option) for option in action.option_strings if option not in ("-h", "--help"))
+            yield from (
+                (name, option) for option in action.option_strings if option not in ("-h", "--help")
+            )
 
 
 def section(command: str) -> str:
@@ -88,7 +90,9 @@ def test_every_example_is_valid_and_can_be_planned(file: Path, capsys: pytest.Ca
 def test_a_plan_says_what_is_needed_and_what_is_caught(capsys: pytest.CaptureFixture[str]):
     assert main(["plan", STEPS, "--rps", "20", "--stable-error-rate", "0.01"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("ranker: 20 requests a second, stable fails 1 % of them, a look every 10s\n")
+    assert out.startswith(
+        "ranker: 20 requests a second, stable fails 1 % of them, a look every 10s\n"
+    )
     assert "fails x1.5" in out
     assert "x2 (2 %)                  rolled back in step 1" in out
     assert "\n!" not in out
@@ -97,7 +101,9 @@ def test_a_plan_says_what_is_needed_and_what_is_caught(capsys: pytest.CaptureFix
 def test_the_documented_plan_is_the_real_one(capsys: pytest.CaptureFixture[str]):
     main(["plan", STEPS, "--rps", "20"])
     real = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    shown = section("plan").split("    $ modelrelease plan examples/releases/steps.yaml --rps 20\n")[1]
+    shown = section("plan").split(
+        "    $ modelrelease plan examples/releases/steps.yaml --rps 20\n"
+    )[1]
     lines = [line[4:].rstrip() for line in shown.splitlines() if line.startswith("    ")]
     assert lines
     assert [line for line in lines if line not in real] == []
@@ -118,7 +124,9 @@ def test_what_is_never_caught_is_null_in_json(capsys: pytest.CaptureFixture[str]
     assert (found["canary_requests"], found["seconds"], found["bad_answers"]) == (None, None, None)
 
 
-def test_several_releases_are_planned_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_several_releases_are_planned_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     both = tmp_path / "both.yaml"
     both.write_text("---\n".join(file.read_text() for file in EXAMPLES))
     assert main(["plan", str(both), "--rps", "20", "-o", "json"]) == 0
@@ -151,7 +159,9 @@ def test_a_simulation_in_json_has_the_promised_keys(capsys: pytest.CaptureFixtur
     assert told["median_bad_answers"] > 0
 
 
-def test_the_same_seed_gives_the_same_answer_and_another_one_another(capsys: pytest.CaptureFixture[str]):
+def test_the_same_seed_gives_the_same_answer_and_another_one_another(
+    capsys: pytest.CaptureFixture[str],
+):
     args = ("--canary-error-rate", "0.03")
     assert simulated(capsys, *args) == simulated(capsys, *args)
     assert simulated(capsys, *args) != simulated(capsys, *args, "--seed", "2")
@@ -174,15 +184,22 @@ def test_a_slower_scrape_makes_a_plan_and_a_simulation_longer(capsys: pytest.Cap
     assert quick + 2 * 60 <= slow
 
 
-def test_a_plan_and_a_simulation_may_be_of_another_number_of_pods(capsys: pytest.CaptureFixture[str]):
+def test_a_plan_and_a_simulation_may_be_of_another_number_of_pods(
+    capsys: pytest.CaptureFixture[str],
+):
     assert main(["plan", STEPS, "--rps", "200", "--replicas", "300", "-o", "json"]) == 0
-    assert [step["canary_replicas"] for step in json.loads(capsys.readouterr().out)["steps"]] == [33, 300]
+    assert [step["canary_replicas"] for step in json.loads(capsys.readouterr().out)["steps"]] == [
+        33,
+        300,
+    ]
     assert simulated(capsys, "--replicas", "300")["promoted"] == 1
     assert simulated(capsys, "--replicas", "1", "--canary-error-rate", "0.5")["rolled_back"] == 1
 
 
 def test_a_simulation_says_what_convicted_the_canary(capsys: pytest.CaptureFixture[str]):
-    assert main(["simulate", STEPS, "--rps", "200", "--runs", "5", "--canary-error-rate", "0.1"]) == 0
+    assert (
+        main(["simulate", STEPS, "--rps", "200", "--runs", "5", "--canary-error-rate", "0.1"]) == 0
+    )
     out = capsys.readouterr().out
     assert "rolled back: 5 in step 1; such as\n  canary new fails " in out
     assert max(map(len, out.splitlines())) <= 80
@@ -212,7 +229,9 @@ def own(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_simulation_says_what_it_assumed_of_each_gate(own: str, capsys: pytest.CaptureFixture[str]):
+def test_a_simulation_says_what_it_assumed_of_each_gate(
+    own: str, capsys: pytest.CaptureFixture[str]
+):
     arguments = ["simulate", own, "--rps", "200", "--runs", "3", "--gate", "queue=0.4,0.5"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -265,14 +284,22 @@ def test_what_a_gate_cannot_be_given_is_refused_with_what_it_takes(
 def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.CaptureFixture[str]):
     assert main(["plan", own, "--rps", "200"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "gate refunds: needs canary requests, 9151 in step 1; taken to go bad as often as" in text
+    assert (
+        "gate refunds: needs canary requests, 9151 in step 1; taken to go bad as often as" in text
+    )
     assert "gate answers: needs canary requests, 124 in step 1; both versions are taken to" in text
-    assert "gate queue: needs 3 looks in a row, 40s after a step's first; what its query gives" in text
+    assert (
+        "gate queue: needs 3 looks in a row, 40s after a step's first; what its query gives" in text
+    )
     assert "gate later: only shown (dryRun), so nothing waits for it" in text
     assert "promoted 2m 12s" in text
     assert main(["plan", own, "--rps", "200", "-o", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told["steps"][0]["healthy_canary_requests_by_gate"]) == ["errors", "refunds", "answers"]
+    assert list(told["steps"][0]["healthy_canary_requests_by_gate"]) == [
+        "errors",
+        "refunds",
+        "answers",
+    ]
     assert len(told["assumed"]) == 4
 
 
@@ -283,7 +310,10 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         (["plan", STEPS, "--rps", "0"], "must be above 0"),
         (["plan", STEPS, "--rps", "many"], "must be a number, got 'many'"),
         (["plan", STEPS, "--rps", "nan"], "must be a number, got 'nan'"),
-        (["plan", STEPS, "--rps", "20", "--stable-error-rate", "2"], "must be a share between 0 and 1"),
+        (
+            ["plan", STEPS, "--rps", "20", "--stable-error-rate", "2"],
+            "must be a share between 0 and 1",
+        ),
         (
             ["simulate", STEPS, "--rps", "20", "--gate", "refunds"],
             "must be NAME=VALUE with the name of a gate",
@@ -291,7 +321,10 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         (["simulate", STEPS, "--rps", "20", "--runs", "0"], "must be a whole number above 0"),
         (["plan", STEPS, "--rps", "20", "--replicas", "0"], "must be a whole number above 0"),
         (["plan", STEPS, "--rps", "20", "--scrape-interval", "0s"], "must be above 0s, got 0s"),
-        (["simulate", STEPS, "--rps", "20", "--onset", "soon"], "duration 'soon' must be numbers with units"),
+        (
+            ["simulate", STEPS, "--rps", "20", "--onset", "soon"],
+            "duration 'soon' must be numbers with units",
+        ),
     ],
     ids=[
         "no traffic",
@@ -322,13 +355,26 @@ def test_a_wrong_argument_says_what_is_right(
         ("kind: Service\n", 2, "no ModelRelease was found in "),
         ("", 2, "no ModelRelease was found in "),
         ("{", 1, "cannot be read: "),
-        ("kind: ModelRelease\nmetadata: {name: sick}\n", 1, "ModelRelease sick: spec.model: Field required"),
-        ("kind: ModelRelease\nmetadata: sick\nspec: 7\n", 1, "ModelRelease ?: spec: Input should be"),
+        (
+            "kind: ModelRelease\nmetadata: {name: sick}\n",
+            1,
+            "ModelRelease sick: spec.model: Field required",
+        ),
+        (
+            "kind: ModelRelease\nmetadata: sick\nspec: 7\n",
+            1,
+            "ModelRelease ?: spec: Input should be",
+        ),
     ],
     ids=["another kind", "an empty file", "no yaml", "no spec", "nonsense"],
 )
 def test_a_file_that_cannot_be_used_is_named(
-    command: str, content: str, code: int, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    content: str,
+    code: int,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
     path = tmp_path / "release.yaml"
     path.write_text(content)
@@ -340,7 +386,9 @@ def test_a_file_that_cannot_be_used_is_named(
 
 def test_latencies_that_contradict_each_other_are_refused(capsys: pytest.CaptureFixture[str]):
     assert main(["plan", STEPS, "--rps", "20", "--latency-p99", "0.05"]) == 1
-    assert "--latency-p99 must be above --latency-median, got 0.05 and 0.08" in capsys.readouterr().err
+    assert (
+        "--latency-p99 must be above --latency-median, got 0.05 and 0.08" in capsys.readouterr().err
+    )
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

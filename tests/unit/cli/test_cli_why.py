@@ -159,7 +159,9 @@ def test_the_context_stands_in_the_commands():
     ],
     ids=["never seen", "an older spec was seen", "the operator is away", "an invalid spec"],
 )
-def test_what_makes_the_story_doubtful_is_said_first(changes: dict[str, Any], later: float, sentence: str):
+def test_what_makes_the_story_doubtful_is_said_first(
+    changes: dict[str, Any], later: float, sentence: str
+):
     told = story(a_world_in(Phase.PROGRESSING, rps=20.0).steps(2), later=later, **changes)
     assert told.warnings[0].startswith(sentence)
 
@@ -249,7 +251,9 @@ def test_neither_name_nor_file_is_wrong_usage(capsys: pytest.CaptureFixture[str]
 async def ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: web.Response, *arguments: str
 ) -> tuple[int, str]:
-    """Ask an API server that gives one answer; return the exit code and the path it was asked for."""
+    """Ask an API server that gives one answer;
+    return the exit code and the path it was asked for.
+    """
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -270,7 +274,9 @@ async def ask(
         }
         path = tmp_path / "kubeconfig"
         path.write_text(yaml.safe_dump(config))
-        monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        monkeypatch.setattr(
+            "kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path)
+        )
         code = await asyncio.to_thread(main, ["why", *arguments])
     return code, asked[0] if asked else ""
 
@@ -284,13 +290,19 @@ async def test_the_live_object_is_read_from_the_namespace_of_the_context(
     assert "ModelRelease ml/qna: Stable" in capsys.readouterr().out
 
 
-async def test_a_context_and_a_namespace_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_context_and_a_namespace_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     answer = web.json_response(the_object(a_serving_world()))
     code, path = await ask(tmp_path, monkeypatch, answer, "qna", "--context", "there")
     assert (code, "/namespaces/default/" in path) == (0, True)
 
 
-NOT_FOUND = {"kind": "Status", "message": 'modelreleases.modelrelease.dev "qna" not found', "code": 404}
+NOT_FOUND = {
+    "kind": "Status",
+    "message": 'modelreleases.modelrelease.dev "qna" not found',
+    "code": 404,
+}
 
 
 @pytest.mark.parametrize(
@@ -298,14 +310,19 @@ NOT_FOUND = {"kind": "Status", "message": 'modelreleases.modelrelease.dev "qna" 
     [
         (
             lambda: web.json_response(NOT_FOUND, status=404), [],
-            "ModelRelease ml/qna does not exist; `kubectl get modelreleases -A` lists those that do",
+            (
+                "ModelRelease ml/qna does not exist; `kubectl get modelreleases -A` lists those "
+                "that do"
+            ),
         ),
         (
             lambda: web.Response(text="404 page not found\n", status=404), [],
             "the cluster knows no ModelRelease",
         ),
-        (lambda: web.json_response({"message": "no"}, status=403), [], "the API server answered 403"),
-        (lambda: web.json_response({"message": "no"}, status=503), [], "the API server answered 503"),
+        (lambda: web.json_response({"message": "no"}, status=403), [],
+        "the API server answered 403"),
+        (lambda: web.json_response({"message": "no"}, status=503), [],
+        "the API server answered 503"),
         (web.Response, ["--context", "nowhere"], "the kubeconfig cannot be used"),
     ],
     ids=["no such release", "no such kind", "forbidden", "unwell", "no such context"],
@@ -330,7 +347,8 @@ def test_it_says_of_whom_there_are_samples_and_how_old_they_are():
     raw = the_object(world)
     raw["status"]["samples"] = {
         "oldest": (world.now - timedelta(seconds=48)).isoformat(), "newest": world.now.isoformat(),
-        "scrapeSeconds": 60.0, "canaryPods": 1, "stablePods": 2, "leftOut": ["rev1-3"], "resets": [2, 0],
+        "scrapeSeconds": 60.0, "canaryPods": 1, "stablePods": 2, "leftOut": ["rev1-3"],
+        "resets": [2, 0],
     }  # fmt: skip
     told = " ".join(_as_text(explain(raw, world.now), world.now).split())
     assert "seen: 1 pods of the canary, 2 of stable; the oldest sample is of 48s ago" in told

@@ -53,7 +53,10 @@ def test_the_environment_may_name_a_context(monkeypatch):
 
 
 def test_the_reason_for_a_choice_is_given_in_words():
-    assert choose("auto", "", "", docker=False).reason == "no context was named and no Docker daemon answers"
+    assert (
+        choose("auto", "", "", docker=False).reason
+        == "no context was named and no Docker daemon answers"
+    )
 
 
 def test_an_existing_cluster_is_refused_without_a_context():
@@ -114,7 +117,8 @@ def test_the_kubeconfig_of_no_cluster_is_an_error_on_stderr_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "prepare", "down", "status", "kubeconfig", "images", "operator", "load", "run"]
+    "command",
+    ["up", "prepare", "down", "status", "kubeconfig", "images", "operator", "load", "run"],
 )
 def test_the_help_of_every_command_has_an_example(command, capsys):
     with pytest.raises(SystemExit):
@@ -144,7 +148,9 @@ def test_prometheus_is_announced_by_its_release_and_pinned_by_its_module():
 
 def test_every_program_of_the_node_takes_its_files_from_the_clusters_own_folders():
     plan = json.loads(Node("dev", Subnets(5)).files()["node.json"])
-    words = [word for part in ("first", "then") for command in plan[part].values() for word in command]
+    words = [
+        word for part in ("first", "then") for command in plan[part].values() for word in command
+    ]
     paths = [word.partition("=")[2] for word in words if word.partition("=")[2].startswith("/")]
     assert paths
     assert all(path.startswith(("/run/cluster/", "/run/bin/", "/var/lib/")) for path in paths)
@@ -152,7 +158,9 @@ def test_every_program_of_the_node_takes_its_files_from_the_clusters_own_folders
 
 def test_controllers_ask_as_often_as_kubernetes_lets_them_unless_told_otherwise():
     usual, told = (
-        json.loads(Node("dev", Subnets(5), qps).files()["node.json"])["then"]["kube-controller-manager"]
+        json.loads(Node("dev", Subnets(5), qps).files()["node.json"])["then"][
+            "kube-controller-manager"
+        ]
         for qps in (None, 100)
     )
     assert not [word for word in usual if "api-qps" in word]

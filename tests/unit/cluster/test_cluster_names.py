@@ -24,7 +24,9 @@ def test_a_subnet_that_the_host_routes_already_is_left_alone():
 
 def test_even_a_small_route_inside_a_subnet_takes_all_of_it():
     preferred = Subnets(preferred_index("dev"))
-    assert not free_subnets("dev", [IPv4Network(f"{preferred.node_ip}/32")]).all.overlaps(preferred.all)
+    assert not free_subnets("dev", [IPv4Network(f"{preferred.node_ip}/32")]).all.overlaps(
+        preferred.all
+    )
 
 
 def test_when_every_subnet_is_taken_the_error_names_the_way_out():
@@ -43,7 +45,9 @@ def test_node_services_and_pods_are_disjoint_parts_of_the_clusters_own_range(ind
 
 def test_dns_and_the_api_have_addresses_inside_the_range_of_services():
     subnets = Subnets(5)
-    assert {subnets.dns_ip, subnets.api_service_ip} <= {str(address) for address in subnets.services}
+    assert {subnets.dns_ip, subnets.api_service_ip} <= {
+        str(address) for address in subnets.services
+    }
 
 
 @pytest.mark.parametrize("name", ["a", "dev", "ci-7", "a" * 20, "abcdefghijklmnopqrs0"])
@@ -55,7 +59,9 @@ def test_long_names_that_begin_alike_have_different_links():
     assert link_name("abcdefghijklmnopqrs0") != link_name("abcdefghijklmnopqrs1")
 
 
-@pytest.mark.parametrize("name", ["", "Dev", "7up", "a_b", "a-", "-a", "a" * 21, "../x", "a b", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "Dev", "7up", "a_b", "a-", "-a", "a" * 21, "../x", "a b", "é"]
+)
 def test_a_name_that_cannot_be_a_host_name_is_refused_by_name(name):
     with pytest.raises(ClusterError) as caught:
         checked(name)

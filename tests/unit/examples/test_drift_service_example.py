@@ -52,7 +52,9 @@ def test_the_operator_judges_texts_as_any_feature(counts: list[int], verdict: Dr
 
 
 def test_the_release_is_one_and_samples() -> None:
-    spec = ReleaseSpec.model_validate(yaml.safe_load((EXAMPLE / "release.yaml").read_text())["spec"])
+    spec = ReleaseSpec.model_validate(
+        yaml.safe_load((EXAMPLE / "release.yaml").read_text())["spec"]
+    )
     names = {
         each["name"]
         for each in yaml.safe_load((EXAMPLE / "release.yaml").read_text())["spec"]["serving"]["env"]
@@ -73,7 +75,10 @@ def test_the_deployment_may_do_nothing_and_sets_only_what_is_read() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert {each["name"] for each in container["env"]} <= {*variables(), "HF_HUB_OFFLINE"}
-    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert (
+        service["spec"]["selector"].items()
+        <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    )
 
 
 def test_every_setting_of_the_service_is_documented_with_its_default() -> None:

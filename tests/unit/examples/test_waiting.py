@@ -6,7 +6,11 @@ from examples.waiting import NotSeenError, wait_until
 
 
 def test_a_release_that_did_not_end_is_told_by_its_phase_and_its_own_sentence():
-    status = {"phase": "Paused", "message": "canary 2 cannot be seen", "evidence": {"x": "y" * 8000}}
+    status = {
+        "phase": "Paused",
+        "message": "canary 2 cannot be seen",
+        "evidence": {"x": "y" * 8000},
+    }
     with pytest.raises(NotSeenError) as told:
         wait_until("version 2 to be stable", lambda: status, lambda _: False, within=0)
     assert told.value.sentence == (

@@ -1,7 +1,8 @@
-"""Objects come out byte for byte as they were recorded: another rendering would replace running pods.
+"""Objects come out byte for byte as they were recorded: another rendering would replace running
+pods.
 
-A change that is meant is recorded by `python -m tests.unit.manifests.test_golden_manifests`, and stands in
-the diff.
+A change that is meant is recorded by `python -m tests.unit.manifests.test_golden_manifests`, and
+stands in the diff.
 """
 
 import json

@@ -45,7 +45,9 @@ def running(track: str = "stable", **changes: Any) -> DesiredWorkload:
 
 
 def rendered(run: DesiredWorkload) -> dict[str, Any]:
-    desired = Desired(running=(run,), routed=frozenset({run.target.revision}), stable=run.target.revision)
+    desired = Desired(
+        running=(run,), routed=frozenset({run.target.revision}), stable=run.target.revision
+    )
     return render(OWNER, desired)[0]
 
 
@@ -75,7 +77,10 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-RECIPES = [pytest.param(Recipe(image="serving:test"), id="smallest"), pytest.param(EVERYTHING, id="fullest")]
+RECIPES = [
+    pytest.param(Recipe(image="serving:test"), id="smallest"),
+    pytest.param(EVERYTHING, id="fullest"),
+]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -101,7 +106,9 @@ def test_rendering_changes_nothing_of_what_it_was_given(recipe: Recipe):
 @pytest.mark.parametrize("uri", ["http://store/qna/1", "pvc://claim/qna/1", "file:///models/qna"])
 def test_every_object_can_be_applied_by_the_server(recipe: Recipe, uri: str):
     run = running(target={"recipe": recipe, "uri": uri})
-    desired = Desired(running=(run,), routed=frozenset({"rev1", "rev2"}), stable="rev1", canary="rev2")
+    desired = Desired(
+        running=(run,), routed=frozenset({"rev1", "rev2"}), stable="rev1", canary="rev2"
+    )
     for obj in render(OWNER, desired):
         assert [path for path, value in leaves(obj) if value is None] == []
         assert json.loads(json.dumps(obj)) == obj, "lists and mappings only, as the API has them"
@@ -112,7 +119,8 @@ def test_every_object_can_be_applied_by_the_server(recipe: Recipe, uri: str):
 def test_the_pod_template_knows_nothing_of_the_releases_course():
     """Or else promotion would restart the pods."""
     course = [
-        running(track, replicas=count) for track, count in (("canary", 1), ("stable", 3), ("previous", 9))
+        running(track, replicas=count)
+        for track, count in (("canary", 1), ("stable", 3), ("previous", 9))
     ]
     assert pod_of(course[0]) == pod_of(course[1]) == pod_of(course[2])
     words = {str(value) for _, value in leaves(pod_of(course[0]))}
@@ -145,7 +153,9 @@ def test_labels_of_a_user_are_kept_but_cannot_move_a_pod_to_another_release():
     assert (labels[names.LABEL_RELEASE], labels[names.LABEL_REVISION]) == ("qna", "rev1")
 
 
-@pytest.mark.parametrize("metadata", [None, {"labels": None}, {}], ids=["null", "null labels", "empty"])
+@pytest.mark.parametrize(
+    "metadata", [None, {"labels": None}, {}], ids=["null", "null labels", "empty"]
+)
 def test_metadata_that_a_user_takes_away_does_not_take_the_selector_away(metadata: Any):
     recipe = Recipe(image="i", pod_template={"metadata": metadata})
     labels = pod_of(running(target={"recipe": recipe}))["metadata"]["labels"]
@@ -172,14 +182,18 @@ def test_pods_are_locked_down_without_being_asked():
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert container(pod, name)["resources"]["limits"]["memory"]
     mounts = {item["mountPath"]: item for item in container(pod, "predictor")["volumeMounts"]}
-    assert mounts[runtime.MODEL_DIR]["readOnly"] is True, "the process that answers cannot change its model"
+    assert mounts[runtime.MODEL_DIR]["readOnly"] is True, (
+        "the process that answers cannot change its model"
+    )
 
 
 def test_only_what_is_pinned_is_fetched_and_served():
     pod = pod_of(running())
     fetch, serve = env_of(container(pod, "fetch")), env_of(container(pod, "predictor"))
     assert fetch[runtime.ENV_MODEL_URI] == "http://store/qna/1"
-    assert fetch[runtime.ENV_MODEL_SHA256] == serve[runtime.ENV_MODEL_SHA256] == a_target("1").sha256
+    assert (
+        fetch[runtime.ENV_MODEL_SHA256] == serve[runtime.ENV_MODEL_SHA256] == a_target("1").sha256
+    )
     assert (serve[runtime.ENV_RELEASE], serve[runtime.ENV_REVISION]) == ("qna", "rev1")
     assert container(pod, "fetch")["args"] == ["fetch"]
     assert container(pod, "predictor")["args"] == ["serve"]
@@ -227,7 +241,9 @@ def test_everything_belongs_to_the_release_and_goes_with_it():
         assert (owner["kind"], owner["name"], owner["uid"]) == ("ModelRelease", "qna", "uid-1")
         assert owner["controller"] is True
         assert obj["metadata"]["namespace"] == "ml"
-        assert obj["metadata"]["labels"][names.LABEL_RELEASE] == "qna", "or nobody would find it to prune"
+        assert obj["metadata"]["labels"][names.LABEL_RELEASE] == "qna", (
+            "or nobody would find it to prune"
+        )
 
 
 def test_the_pods_come_before_the_services_that_send_clients_to_them():
@@ -268,10 +284,12 @@ def test_names_fit_into_what_kubernetes_allows():
 
 MERGES = [
     pytest.param({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}, id="a scalar is replaced"),
-    pytest.param({"a": {"b": 1}}, {"a": {"c": 2}}, {"a": {"b": 1, "c": 2}}, id="mappings are merged"),
+    pytest.param({"a": {"b": 1}}, {"a": {"c": 2}}, {"a": {"b": 1, "c": 2}},
+    id="mappings are merged"),
     pytest.param({"a": 1, "b": 2}, {"b": None}, {"a": 1}, id="null takes a key away"),
     pytest.param({"a": 1}, {"b": None}, {"a": 1}, id="null for a key that is not there"),
-    pytest.param({}, {"a": {"b": None, "c": 1}}, {"a": {"c": 1}}, id="null inside of something new"),
+    pytest.param({}, {"a": {"b": None, "c": 1}}, {"a": {"c": 1}},
+    id="null inside of something new"),
     pytest.param({}, {"a": [{"b": None}]}, {"a": [{}]}, id="null inside of a new list"),
     pytest.param({"a": ["x"]}, {"a": ["y"]}, {"a": ["y"]}, id="plain lists are replaced"),
     pytest.param({"a": ["x"]}, {"a": []}, {"a": []}, id="a plain list is emptied"),
@@ -279,7 +297,8 @@ MERGES = [
     pytest.param({"a": "x"}, {"a": {"b": 1}}, {"a": {"b": 1}}, id="a mapping replaces a scalar"),
     pytest.param(
         [{"name": "a", "v": 1}, {"name": "b", "v": 2}], [{"name": "b", "v": 3}, {"name": "c"}],
-        [{"name": "a", "v": 1}, {"name": "b", "v": 3}, {"name": "c"}], id="items are merged by name"),
+        [{"name": "a", "v": 1}, {"name": "b", "v": 3}, {"name": "c"}],
+        id="items are merged by name"),
     pytest.param(
         [{"name": "model", "mountPath": "/models"}, {"name": "tmp", "mountPath": "/t"}],
         [{"name": "tmp", "mountPath": "/var/cache"}, {"name": "tmp", "mountPath": "/home"}],
@@ -288,7 +307,8 @@ MERGES = [
         id="one volume may be mounted at several paths"),
     pytest.param(
         [{"name": "http", "containerPort": 8000}], [{"containerPort": 9000}],
-        [{"name": "http", "containerPort": 8000}, {"containerPort": 9000}], id="ports without a name"),
+        [{"name": "http", "containerPort": 8000}, {"containerPort": 9000}],
+        id="ports without a name"),
     pytest.param([{"key": "a"}], [{"key": "b"}], [{"key": "b"}], id="items without a known key"),
     pytest.param([{"name": {}}], [{"name": []}], [{"name": []}], id="names that are no names"),
 ]  # fmt: skip
@@ -330,7 +350,9 @@ TAKES_AWAY = Recipe(
 
 
 def through_the_api_server(recipe: Recipe) -> Recipe:
-    """Return a recipe as a later pass reads it: the API server's nulls mean nothing, so ours are lost."""
+    """Return a recipe as a later pass reads it:
+    the API server's nulls mean nothing, so ours are lost.
+    """
 
     def lose(value: Any) -> Any:
         if isinstance(value, dict):
@@ -355,10 +377,19 @@ def test_what_a_null_takes_away_is_away_at_every_later_pass():
 
 
 def test_a_status_of_an_operator_that_kept_no_nulls_is_read_as_it_stands():
-    old = {"image": "i", "env": [{"name": "A"}], "podTemplate": {"spec": {"hostname": "x"}}, "resources": {}}
+    old = {
+        "image": "i",
+        "env": [{"name": "A"}],
+        "podTemplate": {"spec": {"hostname": "x"}},
+        "resources": {},
+    }
     recipe = Recipe.model_validate(old)
-    assert recipe == Recipe(image="i", env=({"name": "A"},), pod_template={"spec": {"hostname": "x"}})
-    assert recipe.model_dump(mode="json", by_alias=True) == old, "and written as that operator reads it"
+    assert recipe == Recipe(
+        image="i", env=({"name": "A"},), pod_template={"spec": {"hostname": "x"}}
+    )
+    assert recipe.model_dump(mode="json", by_alias=True) == old, (
+        "and written as that operator reads it"
+    )
 
 
 def test_an_older_operator_reads_all_of_a_status_but_the_nulls():
@@ -384,12 +415,15 @@ def test_whatever_a_release_sets_reaches_the_container_that_fetches_too():
     fetch = container(pod_of(running(target={"recipe": Recipe(image="i", env=env)})), "fetch")
     found = {item["name"]: item for item in fetch["env"]}
     assert [found[item["name"]] for item in env[:3]] == list(env[:3])
-    assert found[runtime.ENV_MODEL_URI]["value"] == "http://store/qna/1", "what is pinned stays pinned"
+    assert found[runtime.ENV_MODEL_URI]["value"] == "http://store/qna/1", (
+        "what is pinned stays pinned"
+    )
     env_of(fetch)
 
 
 @pytest.mark.parametrize(
-    ("asked", "size"), [(None, "10Gi"), ("4294967296", "10Gi"), ("42949672960", "42Gi"), ("much", "10Gi")]
+    ("asked", "size"),
+    [(None, "10Gi"), ("4294967296", "10Gi"), ("42949672960", "42Gi"), ("much", "10Gi")],
 )
 def test_there_is_room_for_the_largest_artifact_that_may_be_fetched(asked: str | None, size: str):
     env = ({"name": "ARTIFACT_MAX_BYTES", "value": asked},) if asked else ()
@@ -398,7 +432,9 @@ def test_there_is_room_for_the_largest_artifact_that_may_be_fetched(asked: str |
 
 
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():
-    pod = pod_of(running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})}))
+    pod = pod_of(
+        running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})})
+    )
     refs = {
         item["name"]: item["valueFrom"]["secretKeyRef"]
         for item in container(pod, "fetch")["env"]
@@ -437,10 +473,13 @@ FIELDS: dict[str, Any] = {
 
 def test_fields_of_a_release_become_fields_of_its_pods():
     spec = pod_of(running(target={"recipe": Recipe(image="i", pod=FIELDS)}))["spec"]
-    same = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations", "priorityClassName",
+    same = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations",
+    "priorityClassName",
             "runtimeClassName", "affinity")  # fmt: skip
     assert {name: spec[name] for name in same} == {name: FIELDS[name] for name in same}
-    assert spec["automountServiceAccountToken"] is False, "an account is no reason to mount its token"
+    assert spec["automountServiceAccountToken"] is False, (
+        "an account is no reason to mount its token"
+    )
     (spread,) = spec["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"][names.LABEL_REVISION] == "rev1"
     for name in ("fetch", "predictor"):
@@ -509,7 +548,8 @@ def test_an_operator_that_remembered_no_template_had_its_pods_replaced_by_none()
     assert later["spec"]["template"]["spec"] == live["spec"]["template"]["spec"]
     assert "creationTimestamp" not in later["spec"]["template"]["metadata"]
     assert (
-        json.loads(later["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]) == later["spec"]["template"]
+        json.loads(later["metadata"]["annotations"][names.ANNOTATION_TEMPLATE])
+        == later["spec"]["template"]
     )
 
 
@@ -517,10 +557,14 @@ def test_a_template_that_somebody_changed_is_put_right():
     first = rendered(running())
     live = on_the_cluster(first)
     live["spec"]["template"]["spec"]["containers"][0]["image"] = "mine:1"
-    assert settled(of_a_newer_operator(first), live)["spec"]["template"] == first["spec"]["template"]
+    assert (
+        settled(of_a_newer_operator(first), live)["spec"]["template"] == first["spec"]["template"]
+    )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metadata": 1}', '{"metadata": {"labels": null}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"metadata": 1}', '{"metadata": {"labels": null}}']
+)
 def test_a_memory_that_somebody_spoilt_is_no_reason_to_stop(text: str):
     first = rendered(running())
     live = on_the_cluster(first)
@@ -532,7 +576,9 @@ def test_a_memory_that_somebody_spoilt_is_no_reason_to_stop(text: str):
 
 def test_a_version_that_was_put_right_reaches_the_pods_of_the_same_revision():
     first = rendered(running())
-    mended = rendered(replace(running(), target=a_target("1").model_copy(update={"version": "1.1"})))
+    mended = rendered(
+        replace(running(), target=a_target("1").model_copy(update={"version": "1.1"}))
+    )
     assert settled(mended, on_the_cluster(first))["spec"]["template"] == mended["spec"]["template"]
 
 

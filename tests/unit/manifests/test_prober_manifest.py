@@ -1,4 +1,6 @@
-"""The prober's Deployment: of no revision, without rights, with both manifests, where the canary may run."""
+"""The prober's Deployment: of no revision, without rights, with both manifests,
+where the canary may run.
+"""
 
 import json
 import re
@@ -22,7 +24,9 @@ Object = dict[str, Any]
 
 def prober(stable: Target | None = None, canary: Target | None = None, **asked: Any) -> Object:
     probing = DesiredProber(
-        stable=stable or a_target("1"), canary=canary or a_target("2"), settings=Probe.model_validate(asked)
+        stable=stable or a_target("1"),
+        canary=canary or a_target("2"),
+        settings=Probe.model_validate(asked),
     )
     (found,) = render(OWNER, Desired(probing=probing))
     assert json.loads(json.dumps(found)) == found
@@ -35,7 +39,9 @@ def pod(found: Object) -> Object:
 
 
 def env_of(container: Object) -> dict[str, str]:
-    assert len({item["name"] for item in container["env"]}) == len(container["env"]), "each name once"
+    assert len({item["name"] for item in container["env"]}) == len(container["env"]), (
+        "each name once"
+    )
     return {item["name"]: item["value"] for item in container["env"]}
 
 
@@ -52,8 +58,12 @@ def test_its_deployment_belongs_to_the_release_and_its_name_to_one_canary():
     assert found["metadata"]["labels"][names.LABEL_RELEASE] == "qna"
     assert found["metadata"]["labels"][names.LABEL_PROBER] == "qna"
     assert found["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
-    assert names.LABEL_REVISION not in found["metadata"]["labels"], "it is a pod of neither revision"
-    assert found["spec"]["selector"]["matchLabels"] == found["spec"]["template"]["metadata"]["labels"]
+    assert names.LABEL_REVISION not in found["metadata"]["labels"], (
+        "it is a pod of neither revision"
+    )
+    assert (
+        found["spec"]["selector"]["matchLabels"] == found["spec"]["template"]["metadata"]["labels"]
+    )
 
 
 def test_it_may_do_nothing_but_ask():
@@ -62,7 +72,10 @@ def test_it_may_do_nothing_but_ask():
     assert spec["securityContext"]["runAsNonRoot"] is True
     for container in (*spec["initContainers"], *spec["containers"]):
         context = container["securityContext"]
-        assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
+        assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (
+            True,
+            False,
+        )
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert container["resources"]["limits"]["memory"]
     assert spec["containers"][0]["volumeMounts"][0]["readOnly"] is True
@@ -71,7 +84,10 @@ def test_it_may_do_nothing_but_ask():
 def test_it_brings_the_manifest_of_each_artifact_pinned_and_nothing_else():
     stable, canary = pod(prober())["initContainers"]
     assert (stable["name"], canary["name"]) == ("fetch-stable", "fetch-canary")
-    for container, version, folder in ((stable, "1", "/models/stable"), (canary, "2", "/models/canary")):
+    for container, version, folder in (
+        (stable, "1", "/models/stable"),
+        (canary, "2", "/models/canary"),
+    ):
         env = env_of(container)
         assert env[runtime.ENV_MODEL_URI] == f"http://store/qna/{version}"
         assert env[runtime.ENV_MODEL_SHA256] == f"{int(version):064d}"
@@ -94,7 +110,10 @@ TEMPLATE = {
         "nodeSelector": {"pool": "ml"},
         "imagePullSecrets": [{"name": "registry"}],
         "securityContext": {"runAsUser": 1000},
-        "containers": [{"name": "predictor", "command": ["mine"]}, {"name": "proxy", "image": "proxy:1"}],
+        "containers": [
+            {"name": "predictor", "command": ["mine"]},
+            {"name": "proxy", "image": "proxy:1"},
+        ],
         "initContainers": [
             {
                 "name": "fetch",
@@ -113,20 +132,29 @@ def test_it_runs_where_the_canary_may_and_reaches_the_artifacts_as_they_are_reac
     spec = pod(found)
     assert spec["nodeSelector"] == {"pool": "ml"}
     assert spec["imagePullSecrets"] == [{"name": "registry"}]
-    assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsNonRoot"]) == (1000, True)
-    assert [container["name"] for container in spec["containers"]] == ["prober"], "no sidecar comes along"
+    assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsNonRoot"]) == (
+        1000,
+        True,
+    )
+    assert [container["name"] for container in spec["containers"]] == ["prober"], (
+        "no sidecar comes along"
+    )
     assert spec["containers"][0]["image"] == "serving:mine"
     stable, canary = spec["initContainers"]
     assert "TOKEN" not in env_of(stable)
     assert env_of(canary)["TOKEN"] == "t"
     assert {"name": "ca", "mountPath": "/ca"} in canary["volumeMounts"]
     assert [volume["name"] for volume in spec["volumes"]] == ["model", "tmp", "ca"]
-    assert "app" not in found["spec"]["template"]["metadata"]["labels"], "a user's Service may select by it"
+    assert "app" not in found["spec"]["template"]["metadata"]["labels"], (
+        "a user's Service may select by it"
+    )
 
 
 @pytest.mark.parametrize("stable", ["claim-a", "claim.b"])
 def test_manifests_may_lie_on_two_claims(stable: str):
-    found = pod(prober(a_target("1", uri=f"pvc://{stable}/qna/1"), a_target("2", uri="pvc://claim-a/qna/2")))
+    found = pod(
+        prober(a_target("1", uri=f"pvc://{stable}/qna/1"), a_target("2", uri="pvc://claim-a/qna/2"))
+    )
     claims = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
         for volume in found["volumes"]
@@ -134,7 +162,9 @@ def test_manifests_may_lie_on_two_claims(stable: str):
     }
     assert set(claims.values()) == {stable, "claim-a"}
     for container, claim in zip(found["initContainers"], (stable, "claim-a"), strict=True):
-        (mount,) = (each for each in container["volumeMounts"] if each["mountPath"].startswith("/pvc"))
+        (mount,) = (
+            each for each in container["volumeMounts"] if each["mountPath"].startswith("/pvc")
+        )
         assert (claims[mount["name"]], mount["mountPath"]) == (claim, f"/pvc/{claim}")
         assert "." not in mount["name"]
 
@@ -142,7 +172,8 @@ def test_manifests_may_lie_on_two_claims(stable: str):
 def test_a_mesh_is_told_of_it_what_it_is_told_of_the_canary():
     template = {
         "metadata": {
-            "labels": {"app": "qna", "app.kubernetes.io/name": "qna", "sidecar.istio.io/inject": "false",
+            "labels": {"app": "qna", "app.kubernetes.io/name": "qna",
+            "sidecar.istio.io/inject": "false",
                        names.LABEL_RELEASE: "qna"},
             "annotations": {"traffic.sidecar.istio.io/excludeOutboundPorts": "80",
                             "prometheus.io/path": None},
@@ -151,7 +182,11 @@ def test_a_mesh_is_told_of_it_what_it_is_told_of_the_canary():
     found = prober(canary=a_target("2", recipe=Recipe(image="i", pod_template=template)))
     metadata = found["spec"]["template"]["metadata"]
     assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
-    assert set(metadata["labels"]) == {"sidecar.istio.io/inject", names.LABEL_PROBER, names.LABEL_REVISION}
+    assert set(metadata["labels"]) == {
+        "sidecar.istio.io/inject",
+        names.LABEL_PROBER,
+        names.LABEL_REVISION,
+    }
     assert metadata["annotations"]["traffic.sidecar.istio.io/excludeOutboundPorts"] == "80"
     assert "prometheus.io/path" not in metadata["annotations"]
     assert found["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
@@ -161,7 +196,9 @@ def test_it_runs_where_fields_of_the_release_let_the_canary_run():
     fields: Object = {
         "nodeSelector": {"pool": "ml"},
         "serviceAccountName": "models",
-        "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "topologySpreadConstraints": [
+            {"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+        ],
         "sidecars": [{"name": "proxy", "image": "p"}],
         "volumes": [{"name": "ca", "configMap": {"name": "ca"}}, {"name": "rest", "emptyDir": {}}],
         "volumeMounts": [{"name": "ca", "mountPath": "/ca"}],
@@ -183,11 +220,15 @@ def test_it_runs_where_fields_of_the_release_let_the_canary_run():
 
 @pytest.mark.parametrize("length", [55, 56, 57, 63, 253])
 def test_a_claim_of_a_long_name_has_a_volume_of_an_allowed_one(length: int):
-    """Cut at 63 characters, it could end in what no name ends in, or be the name of another claim."""
+    """Cut at 63 characters, it could end in what no name ends in,
+    or be the name of another claim.
+    """
     claims = ["a" * (length - 1) + end for end in "bc"]
     dashed = "a" * 55 + "-" + "b" * max(1, length - 56)
     for one, other in ((claims[0], claims[1]), (dashed, claims[0])):
-        spec = pod(prober(a_target("1", uri=f"pvc://{one}/x"), a_target("2", uri=f"pvc://{other}/x")))
+        spec = pod(
+            prober(a_target("1", uri=f"pvc://{one}/x"), a_target("2", uri=f"pvc://{other}/x"))
+        )
         found = [volume["name"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
         assert len(set(found)) == 2
         assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in found)

@@ -1,4 +1,6 @@
-"""What watches tell is what passes read: complete, in order, and not believed when nothing is heard."""
+"""What watches tell is what passes read:
+complete, in order, and not believed when nothing is heard.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +35,12 @@ def a_pod(name: str = "a", *, uid: str = "u1", version: int = 1, **parts: Any) -
         "name": name, "namespace": "ml", "uid": uid, "resourceVersion": str(version),
         "labels": {names.LABEL_RELEASE: "qna"}, "managedFields": [{"manager": "x"}],
     }  # fmt: skip
-    return {"kind": "Pod", "metadata": meta, "spec": {"containers": [{}], "nodeName": "n1"}, **parts}
+    return {
+        "kind": "Pod",
+        "metadata": meta,
+        "spec": {"containers": [{}], "nodeName": "n1"},
+        **parts,
+    }
 
 
 def a_store() -> Store:
@@ -65,7 +72,9 @@ def test_a_controllers_notes_are_no_news_and_what_a_pass_reads_of_a_deployment_i
     store.put(a_deployment(version=1))
     assert store.put(a_deployment(version=2, observedGeneration=2))
     progress = [{"type": "Progressing", "status": "True", "lastUpdateTime": "t1"}]
-    assert not store.put(a_deployment(version=3, observedGeneration=2, conditions=progress, replicas=1))
+    assert not store.put(
+        a_deployment(version=3, observedGeneration=2, conditions=progress, replicas=1)
+    )
     failure = [{"type": "ReplicaFailure", "status": "True", "message": "quota"}]
     assert store.put(a_deployment(version=4, observedGeneration=2, conditions=failure))
     kept = store.get(("ml", "d"))
@@ -88,7 +97,8 @@ def test_what_was_no_news_is_kept_all_the_same():
         {"conditions": [{"type": "Ready", "status": "True"}]},
         {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
         {"conditions": [{"type": "PodReadyToStartContainers", "status": "False"}]},
-        {"containerStatuses": [{"name": "predictor", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+        {"containerStatuses": [{"name": "predictor",
+        "state": {"waiting": {"reason": "ErrImagePull"}}}]},
         {"containerStatuses": [{"name": "retrain", "state": {"terminated": {"exitCode": 0}}}]},
         {"containerStatuses": [{"name": "predictor", "restartCount": 1,
                                 "lastState": {"terminated": {"exitCode": 1}}}]},
@@ -193,7 +203,10 @@ async def test_what_a_person_changes_is_repaired(world: Operating):
     (deployment,) = world.server.of("Deployment")
     changed = {**deployment, "spec": {**deployment["spec"], "replicas": 0}}
     world.server.put(
-        "Deployment", deployment["metadata"]["name"], metadata=changed["metadata"], spec=changed["spec"]
+        "Deployment",
+        deployment["metadata"]["name"],
+        metadata=changed["metadata"],
+        spec=changed["spec"],
     )
     world.server.remove("Service", "qna-stable")
     await world.once()
@@ -249,7 +262,9 @@ async def test_while_nothing_is_heard_a_store_is_not_believed(monkeypatch: pytes
     server.refuse = lambda verb, plural, _: (403, "forbidden") if plural == "pods" else None
     kube.start()
     await kube.filled(0.2)
-    with pytest.raises(Unavailable, match="nothing was heard of Pods in ml yet: the watch cannot be opened"):
+    with pytest.raises(
+        Unavailable, match="nothing was heard of Pods in ml yet: the watch cannot be opened"
+    ):
         await kube.list("Pod", "ml", {names.LABEL_RELEASE: "qna"})
     server.refuse = lambda *_: None
     await until(lambda: None in kube.stores["Pod"].heard)

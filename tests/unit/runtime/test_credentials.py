@@ -1,4 +1,6 @@
-"""How the operator proves itself to Prometheus, and that no Secret is ever seen where it must not be."""
+"""How the operator proves itself to Prometheus,
+and that no Secret is ever seen where it must not be.
+"""
 
 import asyncio
 import base64
@@ -53,7 +55,9 @@ BEARER = {"bearerTokenSecretRef": {"name": "prometheus", "key": "token"}}
 BASIC = {"basicAuthSecretRef": {"name": "prometheus"}}
 
 
-async def read(secrets: Secrets, prometheus: Prometheus | None, *, allowed: bool = True) -> Credentials:
+async def read(
+    secrets: Secrets, prometheus: Prometheus | None, *, allowed: bool = True
+) -> Credentials:
     return await read_credentials(secrets, "ml", prometheus, allowed=allowed)  # type: ignore[arg-type]
 
 
@@ -66,7 +70,9 @@ async def test_a_release_that_names_no_secret_has_none_read():
 
 async def test_only_the_secret_that_is_named_is_read_and_only_in_the_releases_namespace():
     secrets = Secrets(token=f"{TOKEN}\n", other="x")
-    assert (await read(secrets, naming(**BEARER))).token == TOKEN, "the line break of an editor is left out"
+    assert (await read(secrets, naming(**BEARER))).token == TOKEN, (
+        "the line break of an editor is left out"
+    )
     assert secrets.asked == [("Secret", "ml", "prometheus")]
 
 
@@ -81,16 +87,24 @@ async def test_without_the_right_no_secret_is_asked_for_and_the_value_to_set_is_
     ("secrets", "sentence"),
     [
         pytest.param(
-            Secrets(Invalid("403 Forbidden")), r"prometheus\.allowSecretRefs=true", id="the right is missing"
+            Secrets(Invalid("403 Forbidden")),
+            r"prometheus\.allowSecretRefs=true",
+            id="the right is missing",
         ),
-        pytest.param(Secrets(Gone("404")), "Secret ml/prometheus, .* does not exist", id="no Secret"),
         pytest.param(
-            Secrets(Unavailable("the API server does not answer")), "does not answer", id="no server"
+            Secrets(Gone("404")), "Secret ml/prometheus, .* does not exist", id="no Secret"
+        ),
+        pytest.param(
+            Secrets(Unavailable("the API server does not answer")),
+            "does not answer",
+            id="no server",
         ),
         pytest.param(Secrets(other="x"), "Secret ml/prometheus has no key token", id="no key"),
         pytest.param(Secrets(token=""), "has no key token", id="an empty key"),
         pytest.param(Secrets(token=b"\xff\xfe"), "key token is no text", id="bytes"),
-        pytest.param(Secrets(token=f"{TOKEN}\nX-Evil: 1"), "is no bearer token", id="a second header"),
+        pytest.param(
+            Secrets(token=f"{TOKEN}\nX-Evil: 1"), "is no bearer token", id="a second header"
+        ),
         pytest.param(Secrets(token=f"Bearer {TOKEN}"), "is no bearer token", id="a space"),
     ],
 )
@@ -141,7 +155,9 @@ async def test_a_server_that_repeats_a_secret_does_not_bring_it_into_any_sentenc
 ):
     async def echo(request: web.Request) -> web.Response:
         shown = request.headers["Authorization"]
-        return web.json_response({"error": f"{shown} {TOKEN}", "data": f"{shown} {TOKEN}"}, status=status)
+        return web.json_response(
+            {"error": f"{shown} {TOKEN}", "data": f"{shown} {TOKEN}"}, status=status
+        )
 
     async with serving(echo) as address, asking(address, credentials=credentials) as source:
         found = await source.query("up")
@@ -173,7 +189,8 @@ def test_the_client_of_the_api_server_does_not_log_answers_even_when_asked_for_e
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
     """Return a server's side, and the certificate by which it is believed."""
     folder = tmp_path_factory.mktemp("tls")
-    made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+    made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+    "-nodes",
             "-days", "2", "-subj", "/CN=p", "-addext", "subjectAltName=IP:127.0.0.1",
             "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))  # fmt: skip
     subprocess.run(made, check=True, capture_output=True)

@@ -51,7 +51,9 @@ def test_every_label_that_is_named_exists(question: Question):
         assert set(LABEL.findall(selector)) <= labels_of(name), name
     grouped = re.findall(r"\b(?:by|on|group_left)\s*\(([^)]*)\)", question.expr)
     used = {label.strip() for group in grouped for label in group.split(",") if label.strip()}
-    assert used | question.legend <= set().union(*(labels_of(name) for name in metrics_in(question)))
+    assert used | question.legend <= set().union(
+        *(labels_of(name) for name in metrics_in(question))
+    )
 
 
 @each_question
@@ -71,7 +73,13 @@ def test_every_reason_that_is_marked_exists_and_every_event_is_marked():
         for reason in re.findall(r'reason=~"([^"]*)"', each["expr"])[0].split("|")
     }
     assert marked <= set(Reason)
-    told = {Reason.CANARY_STARTED, Reason.STEP_STARTED, Reason.PROMOTED, Reason.REGRESSION, Reason.DRIFTED}
+    told = {
+        Reason.CANARY_STARTED,
+        Reason.STEP_STARTED,
+        Reason.PROMOTED,
+        Reason.REGRESSION,
+        Reason.DRIFTED,
+    }
     assert told <= marked
 
 
@@ -80,7 +88,9 @@ def test_every_verdict_has_a_colour():
     shown = timeline["fieldConfig"]["defaults"]["mappings"][0]["options"]
     assert {each["text"] for each in shown.values()} == set(Verdict)
     for value, each in shown.items():
-        assert f"{value} * max by (gate) (modelrelease_gate_verdict" in timeline["targets"][0]["expr"]
+        assert (
+            f"{value} * max by (gate) (modelrelease_gate_verdict" in timeline["targets"][0]["expr"]
+        )
         assert f'verdict="{each["text"]}"' in timeline["targets"][0]["expr"]
 
 
@@ -115,8 +125,13 @@ def test_panels_do_not_overlap_and_fill_their_rows():
 
 def test_every_metric_of_a_release_is_shown_somewhere():
     asked = set().union(*(metrics_in(each) for each in EVERY))
-    of_a_release = {metric._name for metric in operators.OF_A_RELEASE if metric is not operators.DECISIONS}
-    assert of_a_release - asked <= {"modelrelease_drift_values", "modelrelease_canary_blind_seconds"}
+    of_a_release = {
+        metric._name for metric in operators.OF_A_RELEASE if metric is not operators.DECISIONS
+    }
+    assert of_a_release - asked <= {
+        "modelrelease_drift_values",
+        "modelrelease_canary_blind_seconds",
+    }
 
 
 def test_legends_name_labels():

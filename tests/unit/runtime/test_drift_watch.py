@@ -1,4 +1,6 @@
-"""Looks at drift beside the passes, against a real server: what is asked, what is kept, what is news."""
+"""Looks at drift beside the passes, against a real server:
+what is asked, what is kept, what is news.
+"""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -79,7 +81,12 @@ def a_watch(address: str, **changes: Any) -> tuple[DriftWatch, Clock, DriftSubsc
     clock = Clock()
     source = PrometheusSource(address, timeout_seconds=5)
     SOURCES.append(source)
-    parts: dict[str, Any] = {"drift": Drift(), "source": source, "arms": revisions("rev1"), "status": None}
+    parts: dict[str, Any] = {
+        "drift": Drift(),
+        "source": source,
+        "arms": revisions("rev1"),
+        "status": None,
+    }
     followed = DriftSubscription(**(parts | changes))
     watch = DriftWatch(clock)
     watch.subscribe(KEY, followed)
@@ -188,9 +195,13 @@ async def test_looks_are_due_five_times_in_a_window_and_at_once_for_a_new_revisi
         watch.subscribe(KEY, new)
         assert watch.wait(KEY) == timedelta(0)
         await watch.look(KEY)
-        quick = DriftSubscription(drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None)
+        quick = DriftSubscription(
+            drift=Drift(window="1m"), source=new.source, arms=new.arms, status=None
+        )
         watch.subscribe(KEY, quick)
-        assert watch.wait(KEY) == timedelta(seconds=12), "a shorter window does not wait for the longer one"
+        assert watch.wait(KEY) == timedelta(seconds=12), (
+            "a shorter window does not wait for the longer one"
+        )
 
 
 async def test_a_promoted_canary_keeps_its_windows_and_the_old_version_is_forgotten():
@@ -202,7 +213,10 @@ async def test_a_promoted_canary_keeps_its_windows_and_the_old_version_is_forgot
         clock.now += 10 * MINUTE
         await watch.look(KEY)
         watch.subscribe(
-            KEY, DriftSubscription(drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None)
+            KEY,
+            DriftSubscription(
+                drift=Drift(), source=followed.source, arms=revisions("rev2"), status=None
+            ),
         )
     assert {name: len(windows) for name, windows in watch.windows(KEY).items()} == {"rev2": 1}
 
@@ -227,7 +241,10 @@ async def test_the_worst_features_of_the_newest_window_are_shown_as_metrics():
         fake.grow(DRIFTING)
         clock.now += 10 * MINUTE
         await watch.look(KEY)
-    shown = {each.labels["feature"]: each.value for each in next(iter(metrics.DRIFT_PSI.collect())).samples}
+    shown = {
+        each.labels["feature"]: each.value
+        for each in next(iter(metrics.DRIFT_PSI.collect())).samples
+    }
     assert set(shown) == {"age", PREDICTIONS}
     assert all(value > 0.3 for value in shown.values())
     metrics.forget(KEY)

@@ -1,7 +1,8 @@
-"""A server that repeats the credentials which it was shown brings them into nothing that anybody reads.
+"""A server that repeats the credentials which it was shown brings them into nothing that anybody
+reads.
 
-Both who ask Prometheus are tried: the operator, whose sentences go into status, and `modelrelease replay`,
-which a person reads. Both ask through one client.
+Both who ask Prometheus are tried: the operator, whose sentences go into status, and `modelrelease
+replay`, which a person reads. Both ask through one client.
 """
 
 import asyncio
@@ -50,10 +51,19 @@ def row(labels: dict[str, str], value: str) -> str:
 
 
 PAGES: dict[str, tuple[int, Page]] = {
-    "Prometheus' own error": (400, lambda said: json.dumps({"status": "error", "error": f"bad {said}"})),
-    "an error of a query": (422, lambda said: json.dumps({"status": "error", "error": f"{said} " * 200})),
+    "Prometheus' own error": (
+        400,
+        lambda said: json.dumps({"status": "error", "error": f"bad {said}"}),
+    ),
+    "an error of a query": (
+        422,
+        lambda said: json.dumps({"status": "error", "error": f"{said} " * 200}),
+    ),
     "another JSON": (401, lambda said: json.dumps({"message": f"who is {said}?"})),
-    "another JSON, not escaped": (403, lambda said: json.dumps({"message": said}, ensure_ascii=False)),
+    "another JSON, not escaped": (
+        403,
+        lambda said: json.dumps({"message": said}, ensure_ascii=False),
+    ),
     "plain text": (401, lambda said: f"who is {said}?"),
     "HTML": (500, lambda said: f"<p>{escape(said)}</p>"),
     "an address": (502, lambda said: f"no such page: /login?as={quote(said, safe='')}"),
@@ -92,17 +102,23 @@ def chain_of(problem: BaseException | None) -> str:
 
 @pytest.mark.parametrize("credentials", LOGINS)
 @pytest.mark.parametrize("page", PAGES)
-async def test_no_status_holds_it(page: str, credentials: Credentials, caplog: pytest.LogCaptureFixture):
+async def test_no_status_holds_it(
+    page: str, credentials: Credentials, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.DEBUG)
     stable, canary = a_target("1"), a_target("2")
     query_scope = QueryScope(
         namespace="ml", release="qna", canary=canary, stable=stable, interval=timedelta(seconds=10)
     )
     spec = a_spec(analysis={"gates": [{"name": "errors", "errorRate": {}}, QUEUE]})
-    async with serving(echoing(page)) as address, asking(address, credentials=credentials) as source:
+    async with (
+        serving(echoing(page)) as address,
+        asking(address, credentials=credentials) as source,
+    ):
         measured = await measure(source, spec, query_scope, pods=["rev2-a"])
     status = Status(
-        stable=StableStatus(**stable.parts(), since=START), canary=CanaryStatus(**canary.parts(), since=START)
+        stable=StableStatus(**stable.parts(), since=START),
+        canary=CanaryStatus(**canary.parts(), since=START),
     )
     judgement = judge(
         spec=spec,
@@ -120,7 +136,9 @@ async def test_no_status_holds_it(page: str, credentials: Credentials, caplog: p
 @pytest.mark.parametrize("quotes", [False, True], ids=["the operator", "a person"])
 @pytest.mark.parametrize("credentials", LOGINS)
 @pytest.mark.parametrize("page", [name for name, (status, _) in PAGES.items() if status != 200])
-async def test_no_exception_of_the_client_holds_it(page: str, credentials: Credentials, quotes: bool):
+async def test_no_exception_of_the_client_holds_it(
+    page: str, credentials: Credentials, quotes: bool
+):
     limits = Limits(seconds=5, max_bytes=10**6)
     question = Query(path="query", fields={"query": "up"}, take=lambda _: None, max_series=10)
     async with serving(echoing(page)) as address:

@@ -100,8 +100,12 @@ async def test_a_new_version_that_is_refused_is_not_begun(world: Operating):
     await world.until(lambda it: it["phase"] == "Progressing")
 
 
-@pytest.mark.parametrize(("code", "message"), [(500, TYPED), (403, "denied"), (503, "down"), (409, "x")])
-async def test_a_retraining_that_is_refused_stops_nothing_else(world: Operating, code: int, message: str):
+@pytest.mark.parametrize(
+    ("code", "message"), [(500, TYPED), (403, "denied"), (503, "down"), (409, "x")]
+)
+async def test_a_retraining_that_is_refused_stops_nothing_else(
+    world: Operating, code: int, message: str
+):
     retrain = {"image": "train:1", "env": [{"name": "PORT", "value": "1"}], "cooldown": "1h"}
     await world.serves("1", retrain=retrain)
     world.server.refuse = lambda method, plural, _: (
@@ -128,7 +132,9 @@ async def test_a_failure_that_lasts_is_shown_and_one_that_passes_is_not(world: O
         (503, "shutting down") if (method, plural) == ("PATCH", "services") else None
     )
     service = world.server.get("Service", "qna")
-    world.server.put("Service", "qna", metadata=service["metadata"], spec={**service["spec"], "selector": {}})
+    world.server.put(
+        "Service", "qna", metadata=service["metadata"], spec={**service["spec"], "selector": {}}
+    )
     for _ in range(2):
         await world.once()
         assert "Failing" not in world.server.reasons()
@@ -196,7 +202,9 @@ async def test_a_status_that_cannot_be_read_is_kept_and_told(world: Operating):
     await world.serves("1")
     release = world.server.get("ModelRelease", "qna")
     status = {**release["status"], "weight": "heavy"}
-    world.server.put("ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status=status)
+    world.server.put(
+        "ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status=status
+    )
     workers = await working(world)
     await until(lambda: "Failing" in world.server.reasons())
     (event,) = [it for it in world.server.of("Event") if it["reason"] == "Failing"]

@@ -1,4 +1,6 @@
-"""Passes over a release with a route: on a cluster that has no Gateway API, and on one that gets it."""
+"""Passes over a release with a route:
+on a cluster that has no Gateway API, and on one that gets it.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -100,15 +102,22 @@ async def test_once_it_is_installed_the_release_goes_on(world: Operating):
     assert world.server.condition("Stalled")["status"] == "False"
 
 
-async def test_a_route_that_is_refused_stalls_the_release_after_half_a_minute_and_no_sooner(world: Operating):
+async def test_a_route_that_is_refused_stalls_the_release_after_half_a_minute_and_no_sooner(
+    world: Operating,
+):
     await served(world)
     world.release("1", **BY_GATEWAY)
     began = world.clock.now
     await pass_until(
-        world, lambda _: world.server.condition("Stalled").get("reason") == "RouteNotTaken", answer="False"
+        world,
+        lambda _: world.server.condition("Stalled").get("reason") == "RouteNotTaken",
+        answer="False",
     )
     assert (world.clock.now - began).total_seconds() >= 30
-    assert "Gateway infra/public refuses it: Accepted is False, NotAllowed" in world.status()["message"]
+    assert (
+        "Gateway infra/public refuses it: Accepted is False, NotAllowed"
+        in world.status()["message"]
+    )
     assert "RouteNotTaken" in world.server.reasons()
     await pass_until(world, is_stable)
 
@@ -127,7 +136,10 @@ async def test_taking_the_routing_out_removes_the_route_once_the_service_leads(w
 async def test_a_foreign_route_of_the_name_is_refused_and_left_alone(world: Operating):
     await served(world)
     world.server.put(
-        "HTTPRoute", "qna", metadata={"labels": {"modelrelease.dev/release": "qna"}}, spec={"rules": []}
+        "HTTPRoute",
+        "qna",
+        metadata={"labels": {"modelrelease.dev/release": "qna"}},
+        spec={"rules": []},
     )
     world.release("1", **BY_GATEWAY)
     await world.until(lambda it: "belongs to somebody else" in it.get("message", ""))

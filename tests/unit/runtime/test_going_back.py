@@ -29,7 +29,9 @@ def refusing(code: int, message: str, *, method: str = "PATCH", plural: str, nam
     return refuse
 
 
-WEBHOOK = 'Internal error occurred: failed calling webhook "policy": no endpoints available for service'
+WEBHOOK = (
+    'Internal error occurred: failed calling webhook "policy": no endpoints available for service'
+)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +53,16 @@ async def test_clients_leave_a_failing_canary_while_deployments_cannot_be_applie
     world.measured.errors = 1.0
     await world.until(lambda it: it.get("rejected") is not None)
     assert world.routed() == status["stable"]["revision"]
-    assert "Regression" in world.server.reasons(), "the Event of the pass that was refused is not lost"
+    assert "Regression" in world.server.reasons(), (
+        "the Event of the pass that was refused is not lost"
+    )
     for _ in range(4):
         await world.once()
     assert world.routed() == status["stable"]["revision"]
     if arm != "canary":
-        assert message in world.status()["message"], "and it is shown that stable cannot be repaired"
+        assert message in world.status()["message"], (
+            "and it is shown that stable cannot be repaired"
+        )
 
 
 async def test_the_service_moves_before_everything_else_on_the_way_back(world: Operating):
@@ -150,12 +156,15 @@ async def test_a_refused_spec_begins_nothing(world: Operating):
 
 
 async def test_going_back_needs_no_artifact_store(world: Operating):
-    """The store of version 1 is gone: what serves is meant by its address and its digest all the same."""
+    """The store of version 1 is gone: what serves is meant by its address and its digest all the
+    same.
+    """
     await world.with_canary()
     stable = world.status()["stable"]
     world.server.put(
         "ModelRelease", "qna", metadata=world.server.get("ModelRelease", "qna")["metadata"],
-        spec={**FAST, "model": {"uri": "pvc://models/1", "version": "1", "sha256": stable["sha256"]}},
+        spec={**FAST, "model": {"uri": "pvc://models/1", "version": "1",
+        "sha256": stable["sha256"]}},
     )  # fmt: skip
     await world.once()
     assert world.routed() == stable["revision"]
@@ -174,7 +183,9 @@ async def test_a_refusal_of_one_write_stops_no_other(world: Operating, plural: s
             assert "forbidden here" in str(problem)  # noqa: PT017 - a pass whose status cannot be written fails
             world.clock.now += timedelta(seconds=10)
     if plural == "services":
-        assert world.status()["phase"] == "RollingBack", "it is not told that it went back before it did"
+        assert world.status()["phase"] == "RollingBack", (
+            "it is not told that it went back before it did"
+        )
         assert "Regression" in world.server.reasons()
         assert world.server.condition("Stalled")["reason"] == "ApplyRefused"
     else:

@@ -50,7 +50,9 @@ async def test_a_deletion_is_told_although_nothing_else_of_the_release_changed()
         here = Here(world)
         handlers, release = handlers_of(here), world.release("1")
         await handlers.release_changed(**an_event(None, release))
-        assert (await world.kube.get(names.KIND, *KEY))["metadata"]["uid"] == release["metadata"]["uid"]
+        assert (await world.kube.get(names.KIND, *KEY))["metadata"]["uid"] == release["metadata"][
+            "uid"
+        ]
         await handlers.release_changed(**an_event("MODIFIED", release))
         world.server.remove("ModelRelease", "qna")
         await handlers.release_changed(**an_event("DELETED", release))

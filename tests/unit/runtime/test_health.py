@@ -37,7 +37,9 @@ async def test_health_is_answered_on_every_family():
     assert "127.0.0.1" in heard
     port = free_port()
     async with serving_health(port, lambda: None):
-        assert [await status_of(f"http://{host}:{port}/healthz") for host in heard] == [200] * len(heard)
+        assert [await status_of(f"http://{host}:{port}/healthz") for host in heard] == [200] * len(
+            heard
+        )
 
 
 async def test_health_says_what_is_wrong():

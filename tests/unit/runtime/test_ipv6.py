@@ -1,4 +1,5 @@
-"""A network that speaks only IPv6: addresses are literals in brackets, and pods have no other address.
+"""A network that speaks only IPv6: addresses are literals in brackets, and pods have no other
+address.
 
 Real servers, which listen on ::1 and nowhere else.
 """
@@ -57,7 +58,10 @@ def free_port() -> int:
 
 
 async def status_of(host: str, port: int, path: str) -> int:
-    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}{path}") as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{host}:{port}{path}") as answer,
+    ):
         return answer.status
 
 
@@ -97,7 +101,8 @@ def test_a_stores_login_is_known_by_its_literal_address(tmp_path: Path):
 @pytest.mark.parametrize("address", ["http://[fd00::9]:9090", "https://[2001:db8::1]/prometheus"])
 def test_a_release_may_name_literal_addresses(address: str):
     spec = ReleaseSpec.parse(
-        {"model": {"uri": f"{address}/qna/7"}, "analysis": {"prometheus": {"url": address}}}, strict=True
+        {"model": {"uri": f"{address}/qna/7"}, "analysis": {"prometheus": {"url": address}}},
+        strict=True,
     )
     assert spec.analysis.prometheus
     assert spec.analysis.prometheus.url == address
@@ -122,7 +127,9 @@ async def test_webhooks_are_reached_at_literal_addresses():
 
     async with serving(take, host=LOOPBACK) as address:
         notifier = Notifier(address, tuple(TOPICS), pause_seconds=0.01)
-        notifier.tell(("ml", "qna"), Notice(reason=Reason.REGRESSION, message="it fails", warning=True))
+        notifier.tell(
+            ("ml", "qna"), Notice(reason=Reason.REGRESSION, message="it fails", warning=True)
+        )
         assert notifier._task
         await notifier._task
         assert await asyncio.to_thread(alerts.send, address, "qna drifted") is None
@@ -168,7 +175,10 @@ async def drift_service(**environment: Any) -> AsyncIterator[int]:
 
 async def test_the_drift_service_is_heard_on_both_families():
     async with drift_service() as port:
-        assert [await status_of(host, port, "/health") for host in ("[::1]", "127.0.0.1")] == [200, 200]
+        assert [await status_of(host, port, "/health") for host in ("[::1]", "127.0.0.1")] == [
+            200,
+            200,
+        ]
 
 
 async def test_the_drift_service_listens_on_the_one_address_that_it_is_given():

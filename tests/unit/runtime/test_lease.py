@@ -55,7 +55,9 @@ async def test_one_of_two_holds_it_and_the_other_waits(
     await asyncio.sleep(3)
     assert not waiting.done()
     assert (one.is_held(), two.is_held(), holder(server)) == (True, False, "one")
-    assert "this operator waits: Lease kube-system/modelrelease-operator is held by one" in caplog.text
+    assert (
+        "this operator waits: Lease kube-system/modelrelease-operator is held by one" in caplog.text
+    )
     kept.cancel()
     await one.give_back()
     async with asyncio.timeout(10):
@@ -72,7 +74,9 @@ async def test_after_a_kill_another_takes_it_in_time(server: ApiServer, kubes: l
     assert server.get("Lease", "modelrelease-operator", SPACE)["spec"]["leaseTransitions"] == 2
 
 
-async def test_of_two_that_try_in_the_same_moment_one_succeeds(server: ApiServer, kubes: list[Kube]):
+async def test_of_two_that_try_in_the_same_moment_one_succeeds(
+    server: ApiServer, kubes: list[Kube]
+):
     leases = [Lease(kube, SPACE, name) for kube, name in zip(kubes, ("one", "two"), strict=True)]
     tasks = [asyncio.create_task(lease.acquire()) for lease in leases]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -82,7 +86,9 @@ async def test_of_two_that_try_in_the_same_moment_one_succeeds(server: ApiServer
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_holder_that_cannot_renew_ends_before_another_may_begin(server: ApiServer, kubes: list[Kube]):
+async def test_a_holder_that_cannot_renew_ends_before_another_may_begin(
+    server: ApiServer, kubes: list[Kube]
+):
     one = Lease(kubes[0], SPACE, "one")
     await one.acquire()
     server.refuse = lambda verb, plural, _: (503, "down") if plural == "leases" else None

@@ -88,7 +88,9 @@ async def test_the_same_thing_is_told_once_until_an_hour_has_gone_by(hook: tuple
 
 
 @pytest.mark.parametrize("codes", [(500,), (503, 429)])
-async def test_a_webhook_in_trouble_is_tried_again(hook: tuple[Hook, Notifier], codes: tuple[int, ...]):
+async def test_a_webhook_in_trouble_is_tried_again(
+    hook: tuple[Hook, Notifier], codes: tuple[int, ...]
+):
     server, notifier = hook
     server.codes = list(codes)
     before = counted("sent")
@@ -125,7 +127,9 @@ async def test_a_webhook_that_does_not_answer_is_given_up_in_the_end_without_its
     assert "s3cret" not in caplog.text
 
 
-async def test_more_than_can_wait_is_dropped_and_counted_and_nobody_waits(hook: tuple[Hook, Notifier]):
+async def test_more_than_can_wait_is_dropped_and_counted_and_nobody_waits(
+    hook: tuple[Hook, Notifier],
+):
     _, notifier = hook
     before = counted("dropped")
     for number in range(QUEUE + 3):

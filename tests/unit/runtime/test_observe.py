@@ -10,7 +10,12 @@ from modelrelease_operator.api import names
 from modelrelease_operator.core.observed import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests import Owner
-from modelrelease_operator.runtime.observe import commands_of, read_route, read_workloads, workload_of
+from modelrelease_operator.runtime.observe import (
+    commands_of,
+    read_route,
+    read_workloads,
+    workload_of,
+)
 from modelrelease_operator.traffic.replicas import REPLICAS
 
 
@@ -29,7 +34,10 @@ def a_deployment(revision: str = "rev1", **changes: Any) -> dict[str, Any]:
 def a_pod(name: str = "qna-rev1-a", *, ready: bool = True, **changes: Any) -> dict[str, Any]:
     revision = changes.pop("revision", "rev1")
     meta = {"name": name, "labels": {names.LABEL_REVISION: revision}, **changes.pop("metadata", {})}
-    conditions = [{"type": "Ready", "status": "True" if ready else "False"}, *changes.pop("conditions", [])]
+    conditions = [
+        {"type": "Ready", "status": "True" if ready else "False"},
+        *changes.pop("conditions", []),
+    ]
     return {"metadata": meta, "status": {"conditions": conditions, **changes}}
 
 
@@ -73,13 +81,17 @@ def test_an_artifact_that_is_refused_is_quoted(kind: str):
 
 
 def test_a_refusal_is_known_between_two_tries_too():
-    status = waiting("CrashLoopBackOff", terminated={"exitCode": EXIT_REFUSED, "message": "wrong library"})
+    status = waiting(
+        "CrashLoopBackOff", terminated={"exitCode": EXIT_REFUSED, "message": "wrong library"}
+    )
     found = workload_of("rev1", a_deployment(), [a_pod(ready=False, containerStatuses=[status])])
     assert found.refused == "wrong library"
 
 
 def test_a_refusal_without_a_word_still_gets_a_sentence():
-    found = workload_of("rev1", a_deployment(), [a_pod(initContainerStatuses=[ended(EXIT_REFUSED)])])
+    found = workload_of(
+        "rev1", a_deployment(), [a_pod(initContainerStatuses=[ended(EXIT_REFUSED)])]
+    )
     assert found.refused == "container fetch refused the artifact"
 
 
@@ -109,7 +121,11 @@ def test_a_container_that_merely_starts_is_no_trouble():
 
 
 def test_a_pod_that_fits_nowhere_says_so():
-    condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "message": "0/1 nodes: Insufficient cpu",
+    }
     found = workload_of("rev1", a_deployment(), [a_pod(ready=False, conditions=[condition])])
     assert found.problem == "a pod cannot be scheduled: 0/1 nodes: Insufficient cpu"
 
@@ -133,7 +149,9 @@ def test_without_annotations_nobody_asks_for_anything(annotations: Any):
 
 
 def test_each_annotation_is_its_command():
-    annotations = {f"modelrelease.dev/{name}": name.upper() for name in ("approve", "abort", "retry")}
+    annotations = {
+        f"modelrelease.dev/{name}": name.upper() for name in ("approve", "abort", "retry")
+    }
     assert commands_of({"metadata": {"annotations": annotations}}) == Commands(
         approve="APPROVE", abort="ABORT", retry="RETRY"
     )
@@ -170,7 +188,8 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
     leaving["metadata"]["labels"] = {names.LABEL_REVISION: "rev3"}
     stray = {"metadata": {"name": "x", "labels": {}}}
     cluster = Cluster(
-        Deployment=[a_deployment("rev1")], Pod=[a_pod("a"), a_pod("b", revision="rev2"), leaving, stray]
+        Deployment=[a_deployment("rev1")],
+        Pod=[a_pod("a"), a_pod("b", revision="rev2"), leaving, stray],
     )
     found = await read_workloads(cluster, OWNER)  # type: ignore[arg-type]
     assert not found.probers
@@ -227,7 +246,12 @@ async def test_no_service_is_no_route_and_trouble_is_trouble():
 
 def running(name: str = "predictor", restarts: int = 0, **last: Any) -> dict[str, Any]:
     state: dict[str, Any] = {"running": {}}
-    found: dict[str, Any] = {"name": name, "state": state, "lastState": {}, "restartCount": restarts}
+    found: dict[str, Any] = {
+        "name": name,
+        "state": state,
+        "lastState": {},
+        "restartCount": restarts,
+    }
     return {**found, "lastState": {"terminated": last}} if last else found
 
 
@@ -236,7 +260,9 @@ OOM: dict[str, Any] = {"exitCode": 137, "reason": "OOMKilled"}
 
 
 def test_a_container_that_was_killed_for_memory_says_so_with_its_limit():
-    pod = a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=OOM)])
+    pod = a_pod(
+        ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=OOM)]
+    )
     found = workload_of("rev1", a_deployment(), [{**pod, "spec": LIMITED}])
     assert found.problem == (
         "container predictor was killed for memory (limit 512Mi), exit code 137 (CrashLoopBackOff)"
@@ -251,13 +277,18 @@ def test_a_container_without_a_limit_that_is_killed_for_memory_says_that_its_nod
         ready=False,
         containerStatuses=[running(restarts=1, **OOM)],
     )
-    found = workload_of("rev1", a_deployment(), [{**pod, "spec": {"containers": [{"name": "predictor"}]}}])
+    found = workload_of(
+        "rev1", a_deployment(), [{**pod, "spec": {"containers": [{"name": "predictor"}]}}]
+    )
     assert "killed for memory (no limit of its own: its node ran out)" in str(found.problem)
 
 
 def test_a_crash_without_last_words_says_its_exit_code():
     last = {"exitCode": 139}
-    pod = a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=last)])
+    pod = a_pod(
+        ready=False,
+        containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=last)],
+    )
     assert workload_of("rev1", a_deployment(), [pod]).problem == (
         "container predictor ended with exit code 139 (CrashLoopBackOff)"
     )
@@ -273,10 +304,19 @@ def test_a_crash_without_last_words_says_its_exit_code():
         ({"name": "predictor", "state": {"terminated": {"exitCode": 1}}, "restartCount": 4}, 5),
         ({"name": "predictor", "state": {"terminated": {"exitCode": 0}}, "restartCount": 4}, 0),
     ],
-    ids=["none", "a signal's code", "a good end", "memory", "it has just ended", "it has just ended well"],
+    ids=[
+        "none",
+        "a signal's code",
+        "a good end",
+        "memory",
+        "it has just ended",
+        "it has just ended well",
+    ],
 )
 def test_abnormal_ends_are_counted_by_pod(status: dict[str, Any], ends: int):
-    found = workload_of("rev1", a_deployment(), [a_pod("a", containerStatuses=[status]), a_pod("b")])
+    found = workload_of(
+        "rev1", a_deployment(), [a_pod("a", containerStatuses=[status]), a_pod("b")]
+    )
     assert found.crashes == ({"a": ends} if ends else {})
     assert (found.crash is not None) == bool(ends)
 
@@ -291,24 +331,30 @@ def test_what_the_container_that_fetches_ended_with_is_no_crash():
     [
         (
             a_pod(ready=False, conditions=[
-                {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient cpu"}
+                {"type": "PodScheduled", "status": "False",
+                "message": "0/3 nodes: Insufficient cpu"}
             ]),
             "a pod cannot be scheduled: 0/3 nodes: Insufficient cpu",
         ),
         (
-            a_pod(ready=False, containerStatuses=[waiting("ImagePullBackOff", "back-off pulling x")]),
+            a_pod(ready=False, containerStatuses=[waiting("ImagePullBackOff",
+            "back-off pulling x")]),
             "container predictor: ImagePullBackOff: back-off pulling x",
         ),
         (
-            a_pod("a", ready=False, conditions=[{"type": "PodReadyToStartContainers", "status": "False"}]),
+            a_pod("a", ready=False, conditions=[{"type": "PodReadyToStartContainers",
+            "status": "False"}]),
             "volumes or the network of pod a are not ready",
         ),
         (a_pod(ready=False, containerStatuses=[waiting("CrashLoopBackOff", terminated=OOM)]), None),
-        (a_pod(ready=False, containerStatuses=[waiting("CreateContainerConfigError", "no Secret x")]), None),
+        (a_pod(ready=False, containerStatuses=[waiting("CreateContainerConfigError",
+        "no Secret x")]), None),
     ],
     ids=["room", "image", "volumes", "a crash", "a wrong configuration"],
 )  # fmt: skip
-def test_what_the_cluster_lacks_is_told_from_what_is_the_version_s_fault(pod: Any, blocked: str | None):
+def test_what_the_cluster_lacks_is_told_from_what_is_the_version_s_fault(
+    pod: Any, blocked: str | None
+):
     assert workload_of("rev1", a_deployment(), [pod]).blocked == blocked
 
 

@@ -18,12 +18,15 @@ async def world() -> AsyncIterator[Operating]:
 
 def an_owner(name: str, uid: str) -> dict[str, Any]:
     return {
-        "apiVersion": names.API_VERSION, "kind": names.KIND, "name": name, "uid": uid, "controller": True,
+        "apiVersion": names.API_VERSION, "kind": names.KIND, "name": name, "uid": uid,
+        "controller": True,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("tail", ["", "-stable", "-canary"])
-async def test_a_service_of_another_application_is_left_alone_and_named(world: Operating, tail: str):
+async def test_a_service_of_another_application_is_left_alone_and_named(
+    world: Operating, tail: str
+):
     foreign = world.server.put("Service", f"qna{tail}", spec={"selector": {"app": "billing"}})
     world.release("1")
     await world.once()
@@ -57,11 +60,16 @@ async def test_a_deployment_of_the_computed_name_that_is_foreign_is_not_touched(
     canary = world.status()["canary"]["revision"]
     world.server.remove("Deployment", f"qna-{canary}")
     foreign = world.server.put(
-        "Deployment", f"qna-{canary}", spec={"replicas": 1, "template": {"metadata": {"labels": {}}}}
+        "Deployment",
+        f"qna-{canary}",
+        spec={"replicas": 1, "template": {"metadata": {"labels": {}}}},
     )
     await world.once()
     assert world.server.get("Deployment", f"qna-{canary}")["spec"] == foreign["spec"]
-    assert f"Deployment ml/qna-{canary} exists and belongs to somebody else" in world.status()["message"]
+    assert (
+        f"Deployment ml/qna-{canary} exists and belongs to somebody else"
+        in world.status()["message"]
+    )
     world.release("1")
     await world.until(lambda status: status["phase"] == "Stable")
     assert world.server.has("Deployment", f"qna-{canary}"), "and it is not deleted either"
@@ -72,14 +80,19 @@ async def test_a_deployment_that_only_carries_our_labels_is_not_deleted(world: O
     labels = {names.LABEL_RELEASE: "qna", names.LABEL_REVISION: "feedbeef00"}
     template = {"metadata": {"labels": {"app": "other"}}}
     world.server.put(
-        "Deployment", "other", metadata={"labels": labels}, spec={"replicas": 0, "template": template}
+        "Deployment",
+        "other",
+        metadata={"labels": labels},
+        spec={"replicas": 0, "template": template},
     )
     await world.until(lambda _: True)
     assert world.server.has("Deployment", "other")
     assert world.routed() == status["stable"]["revision"]
 
 
-async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_changed(world: Operating):
+async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_changed(
+    world: Operating,
+):
     await world.serves("1")
     old = world.server.of("Deployment")[0]
     name, uid = old["metadata"]["name"], old["metadata"]["uid"]
@@ -88,7 +101,9 @@ async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_chang
     await world.kube.delete("Deployment", "ml", name, uid=uid)
     assert world.server.has("Deployment", name)
     with pytest.raises(Conflict):
-        await world.kube.apply({**old, "metadata": {**old["metadata"], "uid": uid}, "spec": {"replicas": 5}})
+        await world.kube.apply(
+            {**old, "metadata": {**old["metadata"], "uid": uid}, "spec": {"replicas": 5}}
+        )
     assert world.server.get("Deployment", name)["spec"] == new["spec"]
 
 
@@ -101,7 +116,9 @@ async def test_a_status_never_lands_on_a_namesake(world: Operating):
     assert "status" not in world.server.get("ModelRelease", "qna")
 
 
-async def test_a_release_that_is_made_anew_during_a_pass_gets_no_status_of_the_old_one(world: Operating):
+async def test_a_release_that_is_made_anew_during_a_pass_gets_no_status_of_the_old_one(
+    world: Operating,
+):
     await world.with_canary()
     old = world.server.get("ModelRelease", "qna")["metadata"]["uid"]
 
@@ -145,14 +162,20 @@ async def test_what_a_restored_backup_brings_is_adopted_and_goes_on_serving(worl
     status = await world.until(lambda it: it.get("phase") == "Stable")
     assert status["stable"]["revision"] == before["stable"]["revision"] == world.routed()
     for obj in [*world.server.of("Service"), *world.server.of("Deployment")]:
-        assert [each["uid"] for each in obj["metadata"]["ownerReferences"]] == [new], obj["metadata"]["name"]
+        assert [each["uid"] for each in obj["metadata"]["ownerReferences"]] == [new], obj[
+            "metadata"
+        ]["name"]
 
 
 async def test_a_status_wiped_while_a_canary_has_users_leaves_stable_what_it_was(world: Operating):
     before = await world.with_canary()
-    templates = {it["metadata"]["name"]: it["spec"]["template"] for it in world.server.of("Deployment")}
+    templates = {
+        it["metadata"]["name"]: it["spec"]["template"] for it in world.server.of("Deployment")
+    }
     release = world.server.get("ModelRelease", "qna")
-    world.server.put("ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={})
+    world.server.put(
+        "ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={}
+    )
     await world.once()
     status = world.status()
     assert status["stable"]["revision"] == before["stable"]["revision"] == world.routed()
@@ -167,19 +190,25 @@ async def test_a_status_wiped_while_a_canary_has_users_leaves_stable_what_it_was
     assert after == templates, "no pod is replaced"
 
 
-async def test_what_is_read_back_makes_the_same_pods_again_where_its_deployment_was_deleted(world: Operating):
+async def test_what_is_read_back_makes_the_same_pods_again_where_its_deployment_was_deleted(
+    world: Operating,
+):
     before = await world.with_canary()
     name = f"qna-{before['stable']['revision']}"
     template = world.server.get("Deployment", name)["spec"]["template"]
     release = world.server.get("ModelRelease", "qna")
-    world.server.put("ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={})
+    world.server.put(
+        "ModelRelease", "qna", metadata=release["metadata"], spec=release["spec"], status={}
+    )
     await world.once()
     world.server.remove("Deployment", name)
     await world.once()
     assert world.server.get("Deployment", name)["spec"]["template"] == template
 
 
-async def test_a_deployment_of_an_earlier_release_of_the_name_says_nothing_of_who_is_stable(world: Operating):
+async def test_a_deployment_of_an_earlier_release_of_the_name_says_nothing_of_who_is_stable(
+    world: Operating,
+):
     await world.with_canary()
     world.server.remove("ModelRelease", "qna")
     world.kube.release_gone(("ml", "qna"), None)

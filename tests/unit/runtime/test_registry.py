@@ -36,9 +36,14 @@ def model(mlflow_url: str) -> Registering:
     return a_registered_model(mlflow_url)
 
 
-async def test_an_alias_means_one_version_with_its_digest_and_a_place_that_a_pod_can_read(model: Registering):
+async def test_an_alias_means_one_version_with_its_digest_and_a_place_that_a_pod_can_read(
+    model: Registering,
+):
     found = await resolve(source(f"models:/{model.name}@champion"), Registry(model.url))
-    assert (found.version, found.sha256) == ("2026-11-01", manifest_digest(a_manifest("2026-11-01")))
+    assert (found.version, found.sha256) == (
+        "2026-11-01",
+        manifest_digest(a_manifest("2026-11-01")),
+    )
     assert str(found.registered) == f"models:/{model.name}/1"
     assert found.location == model.place("1")
 
@@ -53,7 +58,9 @@ async def test_a_pod_is_given_the_place_and_never_the_alias(model: Registering):
 async def test_an_alias_and_the_number_that_it_means_are_the_same_revision(model: Registering):
     registry = Registry(model.url)
     targets = [
-        target_for_spec(a_spec(), await resolve(source(uri), registry), default_image="serving:test")
+        target_for_spec(
+            a_spec(), await resolve(source(uri), registry), default_image="serving:test"
+        )
         for uri in (f"models:/{model.name}@champion", f"models:/{model.name}/1")
     ]
     assert targets[0] == targets[1]
@@ -61,7 +68,11 @@ async def test_an_alias_and_the_number_that_it_means_are_the_same_revision(model
 
 async def test_a_folder_of_a_run_is_resolved_too(model: Registering):
     found = await resolve(source(f"runs:/{model.runs['2']}/artifact"), Registry(model.url))
-    assert (found.version, found.location, found.registered) == ("2026-11-02", model.place("2"), None)
+    assert (found.version, found.location, found.registered) == (
+        "2026-11-02",
+        model.place("2"),
+        None,
+    )
 
 
 async def test_an_artifact_that_was_changed_after_it_was_registered_is_refused(model: Registering):
@@ -84,7 +95,9 @@ async def test_a_digest_that_is_none_is_refused(model: Registering):
 
 async def test_a_digest_that_a_person_pinned_must_be_the_one(model: Registering):
     with pytest.raises(Invalid, match=r"spec\.model\.sha256"):
-        await resolve(source(f"models:/{model.name}@champion", sha256="f" * 64), Registry(model.url))
+        await resolve(
+            source(f"models:/{model.name}@champion", sha256="f" * 64), Registry(model.url)
+        )
 
 
 async def test_a_version_in_an_object_store_is_taken_as_registered(model: Registering):
@@ -97,15 +110,21 @@ async def test_a_version_in_an_object_store_is_taken_as_registered(model: Regist
 
 async def test_a_version_in_an_object_store_without_a_digest_is_refused(model: Registering):
     version = model.version(b"{}", source="s3://bucket/qna/5")
-    with pytest.raises(Invalid, match=r"set the tags modelrelease\.digest and modelrelease\.version"):
+    with pytest.raises(
+        Invalid, match=r"set the tags modelrelease\.digest and modelrelease\.version"
+    ):
         await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
 
 
 @pytest.mark.parametrize("tag", ["feature/login", "-1", "1" * 64, "v 1"])
-async def test_a_version_tag_that_cannot_be_a_label_of_pods_is_refused(model: Registering, tag: str):
+async def test_a_version_tag_that_cannot_be_a_label_of_pods_is_refused(
+    model: Registering, tag: str
+):
     tags = {**digest_tag(b"x"), "modelrelease.version": tag}
     version = model.version(b"{}", tags=tags, source="s3://bucket/qna/5")
-    with pytest.raises(Invalid, match=r"tag modelrelease\.version .* which cannot be a label of pods"):
+    with pytest.raises(
+        Invalid, match=r"tag modelrelease\.version .* which cannot be a label of pods"
+    ):
         await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
 
 
@@ -116,8 +135,12 @@ async def test_a_registered_version_that_is_pinned_is_not_read(model: Registerin
     assert (found.version, found.sha256, found.location) == ("9", "a" * 64, model.place(version))
 
 
-@pytest.mark.parametrize("uri", ["models:/{name}@nobody", "models:/{name}/99", "models:/no-such-model/1"])
-async def test_what_the_registry_does_not_have_is_refused_in_its_own_words(model: Registering, uri: str):
+@pytest.mark.parametrize(
+    "uri", ["models:/{name}@nobody", "models:/{name}/99", "models:/no-such-model/1"]
+)
+async def test_what_the_registry_does_not_have_is_refused_in_its_own_words(
+    model: Registering, uri: str
+):
     with pytest.raises(Invalid, match="not found"):
         await resolve(source(uri.format(name=model.name)), Registry(model.url))
 
@@ -141,7 +164,9 @@ async def test_without_a_tracking_server_the_chart_value_to_set_is_named():
 # A server that does not behave.
 
 
-@pytest.mark.parametrize("body", ["<html>", "[]", "{}", '{"model_version": 7}', '{"model_version": {}}'])
+@pytest.mark.parametrize(
+    "body", ["<html>", "[]", "{}", '{"model_version": 7}', '{"model_version": {}}']
+)
 async def test_a_server_that_answers_nonsense_is_asked_again_later(body: str):
     async with serving(answering(body)) as url:
         with pytest.raises(Unavailable, match=f"MLflow at {url}"):
@@ -174,8 +199,16 @@ async def test_what_only_the_server_itself_can_read_is_refused_with_the_remedy()
             "a",
             "http://mlflow/x/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/a",
         ),
-        ("mlflow-artifacts://other:80/1", "", "http://other:80/api/2.0/mlflow-artifacts/artifacts/1"),
-        ("mlflow-artifacts:/1/a b?#", "", "http://mlflow/x/api/2.0/mlflow-artifacts/artifacts/1/a%20b%3F%23"),
+        (
+            "mlflow-artifacts://other:80/1",
+            "",
+            "http://other:80/api/2.0/mlflow-artifacts/artifacts/1",
+        ),
+        (
+            "mlflow-artifacts:/1/a b?#",
+            "",
+            "http://mlflow/x/api/2.0/mlflow-artifacts/artifacts/1/a%20b%3F%23",
+        ),
         ("gs://bucket/qna/", "artifact", "gs://bucket/qna/artifact"),
     ],
 )
@@ -235,7 +268,8 @@ def test_references_are_read():
 
 @pytest.mark.parametrize(
     "uri",
-    ["models:/qna", "models:/qna/latest", "models:/qna/Production", "models:/qna/0", "models:/a/b@c",
+    ["models:/qna", "models:/qna/latest", "models:/qna/Production", "models:/qna/0",
+    "models:/a/b@c",
      "models:/qna@a b", "runs:/", "runs:/../x y", "models:/qna@x?y=1"],
 )  # fmt: skip
 def test_references_that_could_move_unseen_or_say_nothing_are_refused(uri: str):
@@ -311,7 +345,9 @@ async def test_an_alias_that_stays_wakes_nobody(follower: Follower, model: Regis
     assert not follower.woken.is_set()
 
 
-async def test_an_alias_that_disappears_changes_nothing_and_is_said(follower: Follower, model: Registering):
+async def test_an_alias_that_disappears_changes_nothing_and_is_said(
+    follower: Follower, model: Registering
+):
     first = await follower.resolve_once()
     model.delete_alias("champion")
     second = await follower.woken_pass()

@@ -1,4 +1,6 @@
-"""From a model source to one version, against a real server that answers well, badly, or not at all."""
+"""From a model source to one version, against a real server that answers well,
+badly, or not at all.
+"""
 
 import base64
 import json
@@ -11,10 +13,22 @@ from aiohttp import web
 from modelrelease_contract import manifest_digest
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.spec import ModelSource
-from modelrelease_operator.api.status import Previous, Reason, Rejected, Resolved, StableStatus, Status
+from modelrelease_operator.api.status import (
+    Previous,
+    Reason,
+    Rejected,
+    Resolved,
+    StableStatus,
+    Status,
+)
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime import resolve as module
-from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release, target_for_spec
+from modelrelease_operator.runtime.resolve import (
+    is_current,
+    resolve,
+    target_for_release,
+    target_for_spec,
+)
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.settings import Settings
 from testbed.builders import START, a_spec
@@ -81,7 +95,9 @@ class Secrets:
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         self.asked.append((kind, namespace, name))
         return {
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in self.values.items()}
+            "data": {
+                key: base64.b64encode(value.encode()).decode() for key, value in self.values.items()
+            }
         }
 
 
@@ -99,7 +115,10 @@ def private_to(authorization: str) -> Handler:
 
 @pytest.mark.parametrize(
     ("values", "authorization"),
-    [({"token": "t0k3n\n"}, "Bearer t0k3n"), ({"username": "me", "password": "pw"}, "Basic bWU6cHc=")],
+    [
+        ({"token": "t0k3n\n"}, "Bearer t0k3n"),
+        ({"username": "me", "password": "pw"}, "Basic bWU6cHc="),
+    ],
     ids=["a token", "a name and a password"],
 )
 async def test_a_private_store_is_shown_the_secret_that_the_release_names(
@@ -122,7 +141,13 @@ async def test_a_private_store_is_shown_the_secret_that_the_release_names(
         (ALLOWED, {"token": "a b"}, Unavailable, "is no bearer token"),
         (ALLOWED, {"username": "a:b", "password": "x"}, Unavailable, "key username holds a colon"),
     ],
-    ids=["no right to read Secrets", "an empty Secret", "a wrong token", "a token with a space", "a colon"],
+    ids=[
+        "no right to read Secrets",
+        "an empty Secret",
+        "a wrong token",
+        "a token with a space",
+        "a colon",
+    ],
 )
 async def test_credentials_that_do_not_help_are_told_without_their_values(
     settings: Settings, values: dict[str, str], error: type[Exception], sentence: str
@@ -147,7 +172,9 @@ async def test_a_private_store_is_shown_what_the_operator_was_told_for_it(
     async with serving(private_to(authorization)) as address:
         assert (await resolve(source(address), stores=stores)).version == "7"
         file.write_text("machine 127.0.0.1 login s3cr3t oops")
-        with pytest.raises(Unavailable, match=r"CREDENTIALS_FILE .* must be like a \.netrc") as caught:
+        with pytest.raises(
+            Unavailable, match=r"CREDENTIALS_FILE .* must be like a \.netrc"
+        ) as caught:
             await resolve(source(address), stores=stores)
     assert "s3cr3t" not in str(caught.value)
 
@@ -166,7 +193,10 @@ async def test_another_secret_is_another_revision_and_none_leaves_it_as_it_was()
     plain = target_for_spec(a_spec(), resolved, default_image="i:1")
     asked = a_spec(model={"uri": "http://store/qna/1", **PRIVATE})
     private = target_for_spec(asked, resolved, default_image="i:1")
-    assert (plain.recipe.pod.get(CREDENTIALS), private.recipe.pod.get(CREDENTIALS)) == (None, "store")
+    assert (plain.recipe.pod.get(CREDENTIALS), private.recipe.pod.get(CREDENTIALS)) == (
+        None,
+        "store",
+    )
     assert private.revision != plain.revision
 
 
@@ -175,7 +205,10 @@ def manifest(**changes: Any) -> Handler:
 
 
 GONE = "there is no artifact for spec.model.uri"
-WANTS = "it wants credentials: name a Secret in spec.model.credentialsSecretRef, or pin spec.model.version"
+WANTS = (
+    "it wants credentials: name a Secret in spec.model.credentialsSecretRef, or pin "
+    "spec.model.version"
+)
 OTHER = "f" * 64
 
 
@@ -184,18 +217,38 @@ async def redirecting(_: web.Request) -> web.Response:
 
 
 REFUSED: list[Any] = [
-    *(pytest.param(answering("", code), {}, f"{code}: {GONE}", id=str(code)) for code in (404, 410)),
-    *(pytest.param(answering("", code), {}, f"{code}: {WANTS}", id=str(code)) for code in (401, 403)),
-    pytest.param(redirecting, {}, "redirect (HTTP status 302), which is not followed", id="elsewhere"),
+    *(
+        pytest.param(answering("", code), {}, f"{code}: {GONE}", id=str(code))
+        for code in (404, 410)
+    ),
+    *(
+        pytest.param(answering("", code), {}, f"{code}: {WANTS}", id=str(code))
+        for code in (401, 403)
+    ),
+    pytest.param(
+        redirecting, {}, "redirect (HTTP status 302), which is not followed", id="elsewhere"
+    ),
     pytest.param(answering("<html>"), {}, "manifest.json is not valid at ''", id="no JSON"),
-    pytest.param(answering("{}"), {}, "manifest.json is not valid at 'name': Field required", id="no name"),
+    pytest.param(
+        answering("{}"), {}, "manifest.json is not valid at 'name': Field required", id="no name"
+    ),
     pytest.param(answering(""), {}, "manifest.json is not valid", id="empty"),
     pytest.param(answering(b"\xff\xfe\x00"), {}, "manifest.json is not valid", id="no text"),
-    pytest.param(manifest(format="exe"), {}, "not valid at 'format'", id="a format that nobody can load"),
-    pytest.param(manifest(schema_version=2), {}, "not valid at 'schema_version'", id="newer than we read"),
-    pytest.param(manifest(), {"sha256": OTHER}, f"spec.model.sha256 is {OTHER}, but", id="another digest"),
-    pytest.param(manifest(), {"version": "8"}, "spec.model.version is '8', but", id="another version"),
-    pytest.param(answering(b" " * (module.MANIFEST_LIMIT + 1)), {}, "that is no manifest", id="too large"),
+    pytest.param(
+        manifest(format="exe"), {}, "not valid at 'format'", id="a format that nobody can load"
+    ),
+    pytest.param(
+        manifest(schema_version=2), {}, "not valid at 'schema_version'", id="newer than we read"
+    ),
+    pytest.param(
+        manifest(), {"sha256": OTHER}, f"spec.model.sha256 is {OTHER}, but", id="another digest"
+    ),
+    pytest.param(
+        manifest(), {"version": "8"}, "spec.model.version is '8', but", id="another version"
+    ),
+    pytest.param(
+        answering(b" " * (module.MANIFEST_LIMIT + 1)), {}, "that is no manifest", id="too large"
+    ),
 ]
 
 
@@ -252,7 +305,9 @@ async def test_what_only_a_pod_can_read_is_taken_as_pinned(uri: str):
     ],
     ids=["nothing", "another place", "a version was pinned", "a digest was pinned"],
 )
-async def test_a_source_is_looked_up_again_when_it_says_something_else(changes: dict[str, str], same: bool):
+async def test_a_source_is_looked_up_again_when_it_says_something_else(
+    changes: dict[str, str], same: bool
+):
     async with serving(answering(GOOD)) as address:
         found = await resolve(source(address))
     asked = source(**{"uri": found.uri, **changes})
@@ -346,18 +401,27 @@ async def test_a_spec_of_an_older_operator_is_the_revision_that_it_was(
     """As 0.1.0 hashed them: another hash would start a canary of every release at once."""
     zeros = "0" * 64
     resolved = await resolve(source("pvc://models/qna/7", version="7", sha256=zeros))
-    assert target_for_spec(a_spec(serving=serving), resolved, default_image="i:1").revision == revision
+    assert (
+        target_for_spec(a_spec(serving=serving), resolved, default_image="i:1").revision == revision
+    )
 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"nodeSelector": {"a": "b"}}, {"sidecars": [{"name": "a", "image": "b"}]}, {"volumes": [{"name": "a"}]}],
+    [
+        {"nodeSelector": {"a": "b"}},
+        {"sidecars": [{"name": "a", "image": "b"}]},
+        {"volumes": [{"name": "a"}]},
+    ],
     ids=["node selector", "sidecar", "volume"],
 )
 async def test_a_field_of_the_pods_makes_another_revision(parts: dict[str, Any]):
     resolved = await a_resolved()
     base = target_for_spec(a_spec(), resolved, default_image="i:1")
-    assert target_for_spec(a_spec(serving=parts), resolved, default_image="i:1").revision != base.revision
+    assert (
+        target_for_spec(a_spec(serving=parts), resolved, default_image="i:1").revision
+        != base.revision
+    )
 
 
 async def a_release(*, image: str = "i:1", **known: Any) -> tuple[Status, Resolved]:
@@ -402,7 +466,10 @@ async def test_a_rejected_revision_is_not_tried_again_because_the_default_image_
         revision=refused.revision, version="7", reason=Reason.REGRESSION, message="slow", at=START
     )
     status = status.model_copy(update={"stable": None, "rejected": rejected})
-    assert target_for_release(a_spec(), resolved, status, default_image="i:2").revision == refused.revision
+    assert (
+        target_for_release(a_spec(), resolved, status, default_image="i:2").revision
+        == refused.revision
+    )
 
 
 async def test_a_person_may_ask_for_the_new_default_image():
@@ -413,5 +480,7 @@ async def test_a_person_may_ask_for_the_new_default_image():
 
 async def test_an_image_of_ones_own_is_the_one_that_is_meant():
     status, resolved = await a_release()
-    meant = target_for_release(a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1")
+    meant = target_for_release(
+        a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1"
+    )
     assert meant.recipe.image == "i:2"

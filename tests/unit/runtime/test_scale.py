@@ -1,4 +1,6 @@
-"""The scale subresource: an autoscaler aims at the release, and each revision is as strong as it must be."""
+"""The scale subresource: an autoscaler aims at the release,
+and each revision is as strong as it must be.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -61,6 +63,8 @@ async def test_a_promotion_brings_the_canary_to_the_size_of_the_moment_first(wor
             break
     assert replicas(world)["2"] == 6
     ready = [
-        pod for pod in world.server.of("Pod") if pod["metadata"]["labels"]["modelrelease.dev/version"] == "2"
+        pod
+        for pod in world.server.of("Pod")
+        if pod["metadata"]["labels"]["modelrelease.dev/version"] == "2"
     ]
     assert len(ready) == 6

@@ -41,7 +41,9 @@ class Passes:
     def is_failing(self, key: tuple[str, str]) -> bool:
         return False
 
-    async def show_trouble(self, namespace: str, name: str, trouble: Trouble, reporter: Any) -> None:
+    async def show_trouble(
+        self, namespace: str, name: str, trouble: Trouble, reporter: Any
+    ) -> None:
         self.shown.append(trouble.message)
         await self._tell()
 
@@ -110,7 +112,9 @@ async def test_a_release_is_looked_at_when_it_appears_and_then_left_alone(starte
     assert passes.made == [KEY], "an idle release costs nothing"
 
 
-async def test_a_change_that_a_person_made_wakes_and_an_echo_of_our_own_writes_does_not(started: Start):
+async def test_a_change_that_a_person_made_wakes_and_an_echo_of_our_own_writes_does_not(
+    started: Start,
+):
     passes, workers = started()
     workers.changed(KEY, "generation 1")
     await passes.count(1)
@@ -186,7 +190,9 @@ async def test_no_error_ends_the_care_for_a_release(
     await passes.count(2)
     (record,) = [it for it in caplog.records if "a pass failed and will be repeated" in it.message]
     assert record.levelno == level
-    assert (record.exc_info is not None) == (level == logging.ERROR), "a stack only where a bug may be"
+    assert (record.exc_info is not None) == (level == logging.ERROR), (
+        "a stack only where a bug may be"
+    )
     assert record.fields["release"] == "qna"  # type: ignore[attr-defined]
 
 
@@ -288,7 +294,9 @@ class FailingLooks:
         raise OverflowError(msg)
 
 
-async def test_a_look_at_drift_that_fails_ends_nothing(started: Start, caplog: pytest.LogCaptureFixture):
+async def test_a_look_at_drift_that_fails_ends_nothing(
+    started: Start, caplog: pytest.LogCaptureFixture
+):
     passes, workers = started()
     passes.drift = looks = FailingLooks()  # type: ignore[assignment]
     workers.wake(KEY)
@@ -317,7 +325,9 @@ async def test_an_error_while_it_sleeps_ends_nothing(started: Start):
     await passes.count(2)
 
 
-async def test_a_release_made_anew_while_the_old_one_is_found_to_be_gone_is_looked_at(started: Start):
+async def test_a_release_made_anew_while_the_old_one_is_found_to_be_gone_is_looked_at(
+    started: Start,
+):
     passes, workers = started(Gone("deleted"))
     passes.gate.clear()
     workers.changed(KEY, "old")

@@ -1,6 +1,7 @@
 """The door for model servers: one more is a module and an entry of the registry, and nothing else.
 
-The server here is a double: another port, other paths, arguments, metrics, and a way of its own to leave.
+The server here is a double: another port, other paths, arguments, metrics, and a way of its own to
+leave.
 """
 
 import json
@@ -31,7 +32,9 @@ def world(*targets: Target, probed: bool = False) -> Desired:
     stable, canary = targets[0], targets[-1]
     probing = DesiredProber(stable=stable, canary=canary, asked=Probe()) if probed else None
     return Desired(
-        running=tuple(DesiredWorkload(target=target, replicas=1, track="stable") for target in targets),
+        running=tuple(
+            DesiredWorkload(target=target, replicas=1, track="stable") for target in targets
+        ),
         routed=frozenset(target.revision for target in targets),
         stable=stable.revision,
         canary=canary.revision if len(targets) > 1 else None,
@@ -75,7 +78,11 @@ def test_the_artifact_is_fetched_to_where_the_runtime_looks_for_it_by_an_image_t
     (server,) = pod["spec"]["containers"]
     assert fetch["image"] == "modelrelease-serving:test"
     assert {"name": "MODEL_PATH", "value": "/mnt/model"} in fetch["env"]
-    assert server["volumeMounts"][0] == {"name": "model", "mountPath": "/mnt/model", "readOnly": True}
+    assert server["volumeMounts"][0] == {
+        "name": "model",
+        "mountPath": "/mnt/model",
+        "readOnly": True,
+    }
 
 
 def test_a_release_changes_no_variable_that_is_the_runtimes():

@@ -1,4 +1,6 @@
-"""Exact weights by a Gateway: what the route says, what counts as taken, and a release that goes by it."""
+"""Exact weights by a Gateway: what the route says, what counts as taken,
+and a release that goes by it.
+"""
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -41,7 +43,13 @@ def taken(route: Object, **conditions: Any) -> Object:
     generation = route["metadata"].setdefault("generation", 1)
     answers = {"Accepted": "True", "ResolvedRefs": "True"} | conditions
     told = [
-        {"type": kind, "status": answer, "reason": "R", "message": "m", "observedGeneration": generation}
+        {
+            "type": kind,
+            "status": answer,
+            "reason": "R",
+            "message": "m",
+            "observedGeneration": generation,
+        }
         for kind, answer in answers.items()
     ]
     return {**route, "status": {"parents": [{"parentRef": dict(GATEWAY), "conditions": told}]}}
@@ -73,8 +81,12 @@ def test_the_main_service_leads_to_stable_alone_whatever_the_weight():
     ("desired", "weights"),
     [
         pytest.param(Desired(routed=frozenset({"a"}), stable="a"), (100, 0), id="stable alone"),
-        pytest.param(Desired(routed=frozenset({"a"}), stable="a", canary="b"), (100, 0), id="in the dark"),
-        pytest.param(Desired(routed=frozenset({"b"}), stable="a", canary="b"), (0, 100), id="canary alone"),
+        pytest.param(
+            Desired(routed=frozenset({"a"}), stable="a", canary="b"), (100, 0), id="in the dark"
+        ),
+        pytest.param(
+            Desired(routed=frozenset({"b"}), stable="a", canary="b"), (0, 100), id="canary alone"
+        ),
     ],
 )
 def test_one_revision_alone_has_everything(desired: Desired, weights: tuple[int, int]):
@@ -254,7 +266,9 @@ def test_a_step_begins_when_the_gateway_has_taken_its_weight_and_not_before():
         world.step()
     world.steps(3)
     assert world.canary.step_since is None
-    assert "waiting until the weight is seen in effect; HTTPRoute qna: Gateway" in world.status.message
+    assert (
+        "waiting until the weight is seen in effect; HTTPRoute qna: Gateway" in world.status.message
+    )
     world.answers = True
     assert world.run().stable.version == "2"
 
@@ -266,7 +280,9 @@ def test_a_rejected_canary_keeps_its_pods_while_the_gateway_may_still_send_clien
     world.answers = False
     while Reason.REGRESSION not in world.reasons:
         world.step()
-        world.answers = world.status.phase is not Phase.ROLLING_BACK and world.canary.step_since is None
+        world.answers = (
+            world.status.phase is not Phase.ROLLING_BACK and world.canary.step_since is None
+        )
     world.steps(20)
     assert world.status.phase is Phase.ROLLING_BACK
     assert world.pods["rev2"], "the gateway has not let go of them"
@@ -276,7 +292,9 @@ def test_a_rejected_canary_keeps_its_pods_while_the_gateway_may_still_send_clien
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_the_gateway_does_stable_answers_and_nobody_is_sent_to_pods_that_are_gone(seed: int):
+def test_whatever_the_gateway_does_stable_answers_and_nobody_is_sent_to_pods_that_are_gone(
+    seed: int,
+):
     world = a_gateway_world()
     world.random.seed(seed)
     world.behaviours["rev2"] = Behaviour(error_rate=world.random.choice([0.0, 0.5]))

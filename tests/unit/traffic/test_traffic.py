@@ -13,7 +13,14 @@ from modelrelease_operator.api.status import Phase
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic import registry
-from modelrelease_operator.traffic.provider import Effect, Object, ObjectKey, Route, Split, TrafficProvider
+from modelrelease_operator.traffic.provider import (
+    Effect,
+    Object,
+    ObjectKey,
+    Route,
+    Split,
+    TrafficProvider,
+)
 from modelrelease_operator.traffic.replicas import rounding_note, routed_by, selector_for, split
 from testbed.builders import a_target
 from testbed.world import a_serving_world
@@ -32,7 +39,9 @@ def test_a_split_is_never_nothing_and_never_more_than_half(weight: int, replicas
 
 @given(weight=WEIGHTS, replicas=st.integers(1, 60))
 def test_no_other_number_of_pods_comes_closer(weight: int, replicas: int):
-    """In whole numbers: |100c/(r+c) - w| <= |100d/(r+d) - w| for every other d; the smaller of equals."""
+    """In whole numbers: |100c/(r+c) - w| <= |100d/(r+d) - w| for every other d;
+    the smaller of equals.
+    """
     canary = split(weight=weight, replicas=replicas).canary
     miss = abs(100 * canary - weight * (replicas + canary))
     for other in range(1, replicas + 1):
@@ -44,12 +53,23 @@ def test_no_other_number_of_pods_comes_closer(weight: int, replicas: int):
 @given(replicas=REPLICAS, pair=st.tuples(WEIGHTS, WEIGHTS))
 def test_a_higher_weight_never_means_fewer_pods(replicas: int, pair: tuple[int, int]):
     low, high = sorted(pair)
-    assert split(weight=low, replicas=replicas).canary <= split(weight=high, replicas=replicas).canary
+    assert (
+        split(weight=low, replicas=replicas).canary <= split(weight=high, replicas=replicas).canary
+    )
 
 
 @pytest.mark.parametrize(
     ("weight", "replicas", "canary"),
-    [(25, 3, 1), (50, 3, 3), (5, 19, 1), (10, 9, 1), (20, 8, 2), (99, 4, 4), (45, 3, 2), (49, 13, 12)],
+    [
+        (25, 3, 1),
+        (50, 3, 3),
+        (5, 19, 1),
+        (10, 9, 1),
+        (20, 8, 2),
+        (99, 4, 4),
+        (45, 3, 2),
+        (49, 13, 12),
+    ],
 )
 def test_weights_that_people_use(weight: int, replicas: int, canary: int):
     assert split(weight=weight, replicas=replicas).canary == canary
@@ -71,7 +91,9 @@ def test_weights_that_people_use(weight: int, replicas: int, canary: int):
         ),
     ],
 )  # fmt: skip
-def test_a_share_that_is_not_the_one_asked_for_is_explained(weight: int, replicas: int, note: str | None):
+def test_a_share_that_is_not_the_one_asked_for_is_explained(
+    weight: int, replicas: int, note: str | None
+):
     assert rounding_note(weight=weight, chosen=split(weight=weight, replicas=replicas)) == note
 
 
@@ -97,7 +119,9 @@ def test_a_pinned_route_names_its_revision_even_when_that_has_no_pods():
 
 
 class Gateway(TrafficProvider):
-    """A gateway as simple as one can be: one canary pod, and exact weights in an object of its own."""
+    """A gateway as simple as one can be:
+    one canary pod, and exact weights in an object of its own.
+    """
 
     leads_to_arms = False
 
@@ -112,7 +136,14 @@ class Gateway(TrafficProvider):
 
     def objects(self, route: Route) -> list[dict[str, Any]]:
         spec = {"weight": route.weight, "revisions": sorted(route.revisions)}
-        return [{"apiVersion": "test/v1", "kind": "Route", "metadata": {"name": route.release}, "spec": spec}]
+        return [
+            {
+                "apiVersion": "test/v1",
+                "kind": "Route",
+                "metadata": {"name": route.release},
+                "spec": spec,
+            }
+        ]
 
     def sources(self, release: str) -> tuple[ObjectKey, ...]:
         return (("Route", release),)

@@ -56,9 +56,11 @@ def add_command(
 
 
 def last_resort(error: Exception) -> str:
-    """Return the sentence about an error that nobody foresaw: a traceback would end with exit code 1.
+    """Return the sentence about an error that nobody foresaw: a traceback would end with exit code
+    1.
 
-    1 is an answer (drift, decay), and a script that reads it must not be told so by a fault of ours.
+    1 is an answer (drift, decay), and a script that reads it must not be told so by a fault of
+    ours.
     """
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
@@ -67,7 +69,8 @@ def last_resort(error: Exception) -> str:
     said = " ".join(str(error).split())[:_LONGEST_REASON]
     fault = f"{type(error).__name__}: {said}{where}"
     return (
-        f"cannot go on: {fault}; it may be a fault of ours: {TRACEBACK_VARIABLE}=1 shows the whole way to it"
+        f"cannot go on: {fault}; it may be a fault of ours: {TRACEBACK_VARIABLE}=1 shows the whole "
+        "way to it"
     )
 
 
@@ -92,9 +95,13 @@ def share(text: str) -> float:
 
 
 def version_label(text: str) -> str:
-    """Return `text` if it can be a version: it becomes a folder, a label in Kubernetes and in metrics."""
+    """Return `text` if it can be a version:
+    it becomes a folder, a label in Kubernetes and in metrics.
+    """
     if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
-        rule = "must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
+        rule = (
+            "must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
+        )
         msg = f"{rule}, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return text

@@ -6,7 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrelease_training.commands.common import Commands, add_command, add_schema, answer, say, table
+from modelrelease_training.commands.common import (
+    Commands,
+    add_command,
+    add_schema,
+    answer,
+    say,
+    table,
+)
 from modelrelease_training.errors import EXIT_REFUSED, TrainingError
 
 if TYPE_CHECKING:
@@ -21,21 +28,32 @@ examples:
 The challenger is accepted where the lower bound of the confidence interval of its gain over the champion,
 on the same held-out rows, is above -margin, and its own metric is not worse than the floor.
 Exit codes: 0 accepted, 2 cannot be compared, 3 the data breaks its schema, 4 refused.
-"""
+"""  # noqa: E501
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "compare", run, what="decide whether a challenger may replace the champion", epilog=_EPILOG
+        commands,
+        "compare",
+        run,
+        what="decide whether a challenger may replace the champion",
+        epilog=_EPILOG,
     )
     for role in ("champion", "challenger"):
         parser.add_argument(
-            f"--{role}", required=True, metavar="ARTIFACT", help="a folder, or models:/NAME@ALIAS of MLflow"
+            f"--{role}",
+            required=True,
+            metavar="ARTIFACT",
+            help="a folder, or models:/NAME@ALIAS of MLflow",
         )
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file")
     parser.add_argument(
-        "--all-rows", action="store_true", help="measure on every row: for a file that nobody was trained on"
+        "--data", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file"
+    )
+    parser.add_argument(
+        "--all-rows",
+        action="store_true",
+        help="measure on every row: for a file that nobody was trained on",
     )
     parser.add_argument("--metric", choices=("roc_auc", "accuracy", "log_loss"), default="roc_auc")
     parser.add_argument(
@@ -43,9 +61,14 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--floor", type=float, help="worst metric that is ever accepted")
     parser.add_argument(
-        "--confidence", default=0.95, type=float, help="of the two-sided interval (default: %(default)s)"
+        "--confidence",
+        default=0.95,
+        type=float,
+        help="of the two-sided interval (default: %(default)s)",
     )
-    parser.add_argument("--mlflow", metavar="URI", help="MLflow server (default: MLFLOW_TRACKING_URI)")
+    parser.add_argument(
+        "--mlflow", metavar="URI", help="MLflow server (default: MLFLOW_TRACKING_URI)"
+    )
     add_schema(parser)
 
 
@@ -57,7 +80,10 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         rule = Rule(
-            metric=options.metric, margin=options.margin, floor=options.floor, confidence=options.confidence
+            metric=options.metric,
+            margin=options.margin,
+            floor=options.floor,
+            confidence=options.confidence,
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error
@@ -93,7 +119,11 @@ def _text(found: "Comparison") -> str:
     for name, figures in challenger.segments.items():
         before = champion.segments[name]
         rows[f"in {name}"] = f"{decided.metric} " + " -> ".join(
-            f"{side[decided.metric]:.4f}" if decided.metric in side else "-" for side in (before, figures)
+            f"{side[decided.metric]:.4f}" if decided.metric in side else "-"
+            for side in (before, figures)
         )
-    title = f"{verdict}: {challenger.name} {challenger.version} against {champion.name} {champion.version}"
+    title = (
+        f"{verdict}: {challenger.name} {challenger.version} against {champion.name} "
+        f"{champion.version}"
+    )
     return table(title, rows)

@@ -43,7 +43,7 @@ examples:
     --slack-webhook "$SLACK_WEBHOOK_URL" -o json
 
 Exit codes: 0 no decay (or too few labels to say), 1 decayed, 2 the request cannot be met.
-"""
+"""  # noqa: E501
 
 
 def add(commands: Commands) -> None:
@@ -75,7 +75,9 @@ def add(commands: Commands) -> None:
         metavar="FOLDER",
         help="of the model, or models:/name@alias: what was recorded",
     )
-    parser.add_argument("--mlflow", metavar="URI", help="tracking server (default: $MLFLOW_TRACKING_URI)")
+    parser.add_argument(
+        "--mlflow", metavar="URI", help="tracking server (default: $MLFLOW_TRACKING_URI)"
+    )
     parser.add_argument(
         "--margin",
         type=share,
@@ -103,7 +105,10 @@ def run(options: argparse.Namespace) -> int:
     manifest = _manifest(options.artifact, options.mlflow)
     recorded = manifest.metrics.get("accuracy")
     if recorded is None:
-        msg = f"{options.artifact} records no accuracy to compare with: train it with this version, or newer"
+        msg = (
+            f"{options.artifact} records no accuracy to compare with: train it with this version, "
+            "or newer"
+        )
         raise TrainingError(msg)
     answers = read_answers(options.predictions, manifest)
     labels = read_labels(options.labels, _classes(manifest, answers))
@@ -147,13 +152,18 @@ def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
 
 
 def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
-    """Return prediction id, row and true class of each line. Raises DataError that names what is none."""
+    """Return prediction id, row and true class of each line.
+    Raises DataError that names what is none.
+    """
     reader = csv.DictReader(_lines(path))
     found, refused = [], []
     try:
         missing = {"id", "label"} - set(reader.fieldnames or ())
         if missing:
-            msg = f"{path} lacks the column {min(missing)!r}: it must have id and label, and may have row"
+            msg = (
+                f"{path} lacks the column {min(missing)!r}: it must have id and label, and may "
+                "have row"
+            )
             raise DataError(msg)
         for line in reader:
             name, text, row = (str(line.get(key) or "").strip() for key in ("id", "label", "row"))
@@ -172,7 +182,10 @@ def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
     if refused:
         more = f"; and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         fault = f"{path}, {'; '.join(refused[:_LISTED])}{more}"
-        msg = f"{fault}. Nothing was judged: correct such lines ({len(refused)} in all), or leave them out"
+        msg = (
+            f"{fault}. Nothing was judged: correct such lines ({len(refused)} in all), or leave "
+            "them out"
+        )
         raise DataError(msg)
     return found
 
@@ -180,7 +193,8 @@ def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
 def _classes(manifest: ArtifactManifest, answers: Mapping[Key, str]) -> Classes:
     """Return how labels are read: as what the manifest says that the model answers."""
     return Classes(
-        manifest.output, numbers=bool(answers) and all(_is_number(each) for each in answers.values())
+        manifest.output,
+        numbers=bool(answers) and all(_is_number(each) for each in answers.values()),
     )
 
 

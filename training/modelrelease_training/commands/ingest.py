@@ -3,7 +3,15 @@
 import argparse
 from pathlib import Path
 
-from modelrelease_training.commands.common import Commands, add_command, add_schema, answer, say, seed, table
+from modelrelease_training.commands.common import (
+    Commands,
+    add_command,
+    add_schema,
+    answer,
+    say,
+    seed,
+    table,
+)
 from modelrelease_training.errors import DataError
 
 _EPILOG = """\
@@ -13,7 +21,7 @@ examples:
   modelrelease-train ingest --generate --seed 8 --shift feature_03=+2.0 --output data/drifted.parquet
 
 The fingerprint is the sha256 of the file: `sha256sum` prints the same. The same rows give the same bytes.
-"""
+"""  # noqa: E501
 
 
 def add(commands: Commands) -> None:
@@ -27,13 +35,17 @@ def add(commands: Commands) -> None:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, metavar="FILE", help="a .csv or .parquet file")
-    source.add_argument("--generate", action="store_true", help="draw rows of the demo's world from a seed")
+    source.add_argument(
+        "--generate", action="store_true", help="draw rows of the demo's world from a seed"
+    )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="the .parquet file to write"
     )
     parser.add_argument("--encoding", default="utf-8", help="of a CSV file (default: %(default)s)")
     parser.add_argument("--rows", default=5000, type=int, help="to draw (default: %(default)s)")
-    parser.add_argument("--seed", default=7, type=seed, help="which rows are drawn (default: %(default)s)")
+    parser.add_argument(
+        "--seed", default=7, type=seed, help="which rows are drawn (default: %(default)s)"
+    )
     parser.add_argument(
         "--shift",
         action="append",
@@ -64,7 +76,11 @@ def run(options: argparse.Namespace) -> int:
         texts = load_schema(options.schema).texts
         say(f"reading {options.input}")
         done = ingest.ingest(
-            options.input, options.output, texts=texts, encoding=options.encoding, force=options.force
+            options.input,
+            options.output,
+            texts=texts,
+            encoding=options.encoding,
+            force=options.force,
         )
     fields = {"path": str(done.path), "fingerprint": done.fingerprint, "rows": done.rows}
     text = table(f"Wrote {done.path}", {"rows": done.rows, "fingerprint": done.fingerprint})

@@ -17,15 +17,21 @@ examples:
 
 The alias `candidate` moves to the version unless other aliases are named. The same artifact registered
 twice is one version. docs/reference/registry.md says how it lies in MLflow.
-"""
+"""  # noqa: E501
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "register", run, what="put an artifact into MLflow and move an alias to it", epilog=_EPILOG
+        commands,
+        "register",
+        run,
+        what="put an artifact into MLflow and move an alias to it",
+        epilog=_EPILOG,
     )
-    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="the folder that `train` wrote")
+    parser.add_argument(
+        "artifact", type=Path, metavar="ARTIFACT", help="the folder that `train` wrote"
+    )
     add_registry(parser)
 
 
@@ -38,10 +44,15 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
         help="server or store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db)",
     )
     group.add_argument(
-        "--experiment", metavar="NAME", help="for the run (default: MLFLOW_EXPERIMENT_NAME, or production)"
+        "--experiment",
+        metavar="NAME",
+        help="for the run (default: MLFLOW_EXPERIMENT_NAME, or production)",
     )
     group.add_argument(
-        "--alias", action="append", metavar="NAME", help="to move; may be repeated (default: candidate)"
+        "--alias",
+        action="append",
+        metavar="NAME",
+        help="to move; may be repeated (default: candidate)",
     )
 
 
@@ -72,5 +83,6 @@ def text(found: "Registered") -> str:
         "source": found.source,
     }
     return table(
-        f"Registered {found.name} {found.model_version} as models:/{found.name}/{found.version}", rows
+        f"Registered {found.name} {found.model_version} as models:/{found.name}/{found.version}",
+        rows,
     )

@@ -45,7 +45,7 @@ examples:
     modelrelease-train train --version 5 --output artifacts --format json | jq -r .digest
 
 The same data, seed, recipe and library versions give the same bytes, so the same digest.
-"""
+"""  # noqa: E501
 
 
 def add(commands: Commands) -> None:
@@ -58,7 +58,10 @@ def add(commands: Commands) -> None:
         epilog=EPILOG,
     )
     parser.add_argument(
-        "--version", required=True, type=version_label, help="what people call this model, such as 7"
+        "--version",
+        required=True,
+        type=version_label,
+        help="what people call this model, such as 7",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="write to DIR/<name>/<version>"
@@ -66,7 +69,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--name", default="qna", type=version_label, help="name of the model (default: %(default)s)"
     )
-    parser.add_argument("--created", metavar="TIME", help="RFC 3339 time to record; without it, bytes repeat")
+    parser.add_argument(
+        "--created", metavar="TIME", help="RFC 3339 time to record; without it, bytes repeat"
+    )
     parser.add_argument("--force", action="store_true", help="replace this version if it exists")
     parser.add_argument(
         "--model-format",
@@ -74,10 +79,14 @@ def add(commands: Commands) -> None:
         default="joblib",
         help="of the file that is served; the artifact has both (default: %(default)s)",
     )
-    parser.add_argument("--no-card", action="store_true", help="write no model card: it takes a few seconds")
+    parser.add_argument(
+        "--no-card", action="store_true", help="write no model card: it takes a few seconds"
+    )
     _add_data(parser)
     _add_recipe(parser)
-    parser.add_argument("--register", action="store_true", help="register with MLflow, as `register` does")
+    parser.add_argument(
+        "--register", action="store_true", help="register with MLflow, as `register` does"
+    )
     add_registry(parser)
     parser.add_argument(
         "--wandb-project",
@@ -90,10 +99,17 @@ def add(commands: Commands) -> None:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data", type=Path, metavar="FILE", help="a .parquet or .csv file; without one, rows are drawn"
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="a .parquet or .csv file; without one, rows are drawn",
     )
-    data.add_argument("--seed", default=7, type=seed, help="of rows and of the fit (default: %(default)s)")
-    data.add_argument("--rows", default=5000, type=int, help="to draw, at least 200 (default: %(default)s)")
+    data.add_argument(
+        "--seed", default=7, type=seed, help="of rows and of the fit (default: %(default)s)"
+    )
+    data.add_argument(
+        "--rows", default=5000, type=int, help="to draw, at least 200 (default: %(default)s)"
+    )
     data.add_argument(
         "--segment-by",
         metavar="FEATURE",
@@ -149,7 +165,9 @@ def run(options: argparse.Namespace) -> int:
         raise TrainingError(msg) from error
     registered = _register(options, trained.exported.path)
     fields = _fields(trained) | ({"registered": asdict(registered)} if registered else {})
-    answer(options, fields, "\n".join([_text(trained), *([as_text(registered)] if registered else [])]))
+    answer(
+        options, fields, "\n".join([_text(trained), *([as_text(registered)] if registered else [])])
+    )
     return 0
 
 
@@ -160,7 +178,10 @@ def _register(options: argparse.Namespace, folder: Path) -> "Registered | None":
     try:
         return register(options, folder)
     except RegistryError as error:
-        msg = f"{error}. The artifact is kept in {folder}: `modelrelease-train register {folder}` tries again"
+        msg = (
+            f"{error}. The artifact is kept in {folder}: `modelrelease-train register {folder}` "
+            "tries again"
+        )
         raise RegistryError(msg) from error
 
 

@@ -20,8 +20,12 @@ Rows are counted from 1, without the header.
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "validate", run, what="check a table against its schema", epilog=_EPILOG)
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file")
+    parser = add_command(
+        commands, "validate", run, what="check a table against its schema", epilog=_EPILOG
+    )
+    parser.add_argument(
+        "--data", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file"
+    )
     parser.add_argument("--encoding", default="utf-8", help="of a CSV file (default: %(default)s)")
     parser.add_argument(
         "--limit",
@@ -37,7 +41,10 @@ def run(options: argparse.Namespace) -> int:
     from modelrelease_training.schema import load_schema, validate  # noqa: PLC0415 (see the package)
 
     report = validate(
-        options.data, load_schema(options.schema), limit=max(0, options.limit), encoding=options.encoding
+        options.data,
+        load_schema(options.schema),
+        limit=max(0, options.limit),
+        encoding=options.encoding,
     )
     if report.valid:
         text = f"{report.path} is valid: {report.rows} rows, fingerprint {report.fingerprint}"

@@ -14,7 +14,12 @@ from modelrelease_contract.drift import PRACTICAL_PSI
 from modelrelease_training import alerts, wandb_runs
 from modelrelease_training.commands.common import Parser, last_resort
 from modelrelease_training.drift import baseline, numeric, report, text
-from modelrelease_training.drift.encoder import DEFAULT_MODEL, MODEL_VARIABLE, SentenceEncoder, model_name
+from modelrelease_training.drift.encoder import (
+    DEFAULT_MODEL,
+    MODEL_VARIABLE,
+    SentenceEncoder,
+    model_name,
+)
 from modelrelease_training.drift.errors import DriftError
 from modelrelease_training.drift.tables import read_columns, read_texts
 
@@ -48,7 +53,7 @@ examples:
     TEXT_BASELINE=baseline.npz modelrelease-drift serve
 
 exit codes: 0 no drift; 1 drift; 2 the request cannot be met. An alert that fails changes none of them.
-"""
+"""  # noqa: E501
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DriftError as error:
         return _complain(str(error))
     except OSError as error:
-        return _complain(f"cannot write {error.filename or 'the answer'}: {error.strerror or error}")
+        return _complain(
+            f"cannot write {error.filename or 'the answer'}: {error.strerror or error}"
+        )
     except KeyboardInterrupt:
         _complain("interrupted; nothing was written")
         return EXIT_INTERRUPTED
@@ -99,7 +106,9 @@ def _baseline(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    figures, sentence, lines = (_check_texts if _holds_texts(options.baseline) else _check_numbers)(options)
+    figures, sentence, lines = (_check_texts if _holds_texts(options.baseline) else _check_numbers)(
+        options
+    )
     problems = _tell(options, figures, sentence)
     for problem in problems:
         print(f"modelrelease-drift: {problem}", file=sys.stderr)
@@ -125,7 +134,9 @@ def _check_texts(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]
     baseline.check_encoder(known, encoder)
     vectors = encoder.encode(given.texts, progress=sys.stderr.isatty())
     alpha = text.ALPHA if options.alpha is None else options.alpha
-    found = text.compare(known.reference, given.texts, vectors, threshold=options.threshold, alpha=alpha)
+    found = text.compare(
+        known.reference, given.texts, vectors, threshold=options.threshold, alpha=alpha
+    )
     verdicts = {"calibrated": found.calibrated, "threshold": found.over_threshold}
     verdicts["either"] = any(verdicts.values())
     figures = {
@@ -156,12 +167,18 @@ def _tell(options: argparse.Namespace, figures: dict[str, Any], sentence: str) -
     problems = []
     if figures["drift"]:
         subject = str(options.baseline)
-        alert = alerts.Alert(kind="drift", subject=subject, text=f"Drift against {subject}: {sentence}.")
+        alert = alerts.Alert(
+            kind="drift", subject=subject, text=f"Drift against {subject}: {sentence}."
+        )
         problems += alerts.notify(alert, alerts.webhooks(options.slack_webhook))
     if options.wandb_project:
-        plain = {name: value for name, value in figures.items() if isinstance(value, bool | int | float)}
+        plain = {
+            name: value for name, value in figures.items() if isinstance(value, bool | int | float)
+        }
         by_feature = {f"psi/{each['name']}": each["psi"] for each in figures["features"]}
-        problem = wandb_runs.log(options.wandb_project, job="drift-check", figures={**plain, **by_feature})
+        problem = wandb_runs.log(
+            options.wandb_project, job="drift-check", figures={**plain, **by_feature}
+        )
         problems += [problem] if problem else []
     return problems
 
@@ -191,7 +208,11 @@ def _encoder(options: argparse.Namespace, texts: int) -> SentenceEncoder:
 
 def _say(options: argparse.Namespace, figures: dict[str, Any], words: str) -> None:
     path = str(options.output_file)
-    print(json.dumps({"path": path, **figures}) if options.format == "json" else f"Wrote {path}: {words}")
+    print(
+        json.dumps({"path": path, **figures})
+        if options.format == "json"
+        else f"Wrote {path}: {words}"
+    )
 
 
 def _parser() -> Parser:
@@ -204,9 +225,13 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     make = commands.add_parser("baseline", help="remember what data looks like", **shape)
     make.set_defaults(run=_baseline)
-    make.add_argument("--kind", choices=("text", "numeric"), default="text", help="default: %(default)s")
+    make.add_argument(
+        "--kind", choices=("text", "numeric"), default="text", help="default: %(default)s"
+    )
     make.add_argument("--input-file", required=True, type=Path, metavar="FILE", help=_INPUT)
-    make.add_argument("--output-file", required=True, type=Path, metavar="FILE", help="where to write it")
+    make.add_argument(
+        "--output-file", required=True, type=Path, metavar="FILE", help="where to write it"
+    )
     make.add_argument(
         "--seed", type=int, default=0, help="of the sample and the topics (default: %(default)s)"
     )
@@ -225,9 +250,15 @@ _INPUT: Final = "texts: .txt (one a line), .csv, .jsonl or .parquet; numbers: .c
 
 def _add_check(check: argparse.ArgumentParser) -> None:
     check.add_argument(
-        "--baseline", required=True, type=Path, metavar="FILE", help="of `baseline`, or a manifest.json"
+        "--baseline",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="of `baseline`, or a manifest.json",
     )
-    check.add_argument("--input-file", "--input-texts", required=True, type=Path, metavar="FILE", help=_INPUT)
+    check.add_argument(
+        "--input-file", "--input-texts", required=True, type=Path, metavar="FILE", help=_INPUT
+    )
     check.add_argument(
         "--threshold",
         type=_share,
@@ -242,7 +273,10 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     )
     check.add_argument(
         "--alpha", type=_alpha, metavar="P",
-        help=f"probability of a false alarm (default: {text.ALPHA} for texts, {numeric.ALPHA} for numbers)",
+        help=(
+            f"probability of a false alarm (default: {text.ALPHA} for texts, {numeric.ALPHA} for "
+            "numbers)"
+        ),
     )  # fmt: skip
     check.add_argument(
         "--practical-psi", type=_positive, default=PRACTICAL_PSI, metavar="PSI",
@@ -251,7 +285,9 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--slack-webhook", metavar="URL", help="tell of drift here (default: SLACK_WEBHOOK_URL)"
     )
-    check.add_argument("--wandb-project", metavar="NAME", help="record the figures in Weights & Biases")
+    check.add_argument(
+        "--wandb-project", metavar="NAME", help="record the figures in Weights & Biases"
+    )
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
@@ -261,7 +297,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--encoding", default="utf-8", help="of .txt, .csv and .jsonl (default: %(default)s)"
     )
-    command.add_argument("--model", help=f"the encoder (default: {MODEL_VARIABLE}, or {DEFAULT_MODEL})")
+    command.add_argument(
+        "--model", help=f"the encoder (default: {MODEL_VARIABLE}, or {DEFAULT_MODEL})"
+    )
     command.add_argument("--format", choices=("text", "json"), default="text", help="of the answer")
 
 

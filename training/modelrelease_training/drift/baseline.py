@@ -16,7 +16,9 @@ from modelrelease_training.drift.encoder import Encoder, Vectors
 from modelrelease_training.drift.errors import DriftError
 from modelrelease_training.drift.text import KEPT, Reference, reference
 
-PROBE: Final = "A release says why it was rolled back in one sentence that a person on call can act on."
+PROBE: Final = (
+    "A release says why it was rolled back in one sentence that a person on call can act on."
+)
 """A sentence whose direction tells encoders apart, whatever name or folder they were loaded by."""
 SAME_ENCODER: Final = 0.999
 """Cosine of two directions of the probe from which on they count as the same encoder's."""
@@ -59,7 +61,9 @@ def make(
     seed: int = 0,
     progress: bool = False,
 ) -> TextBaseline:
-    """Encode at most KEPT of `texts`, drawn by `seed`, and return their baseline. Raises DriftError."""
+    """Encode at most KEPT of `texts`, drawn by `seed`, and return their baseline.
+    Raises DriftError.
+    """
     kept = list(texts)
     if len(kept) > KEPT:
         order = np.random.default_rng(seed).permutation(len(kept))[:KEPT]
@@ -67,7 +71,8 @@ def make(
     vectors = encoder.encode([PROBE, *kept], progress=progress)
     known = reference(kept, vectors[1:], seed=seed)
     about = About(
-        encoder=encoder.name, dimension=vectors.shape[1], given=len(texts), kept=len(kept), column=column,
+        encoder=encoder.name, dimension=vectors.shape[1], given=len(texts), kept=len(kept),
+        column=column,
         histograms=dict(known.histograms),
     )  # fmt: skip
     return TextBaseline(about=about, probe=vectors[0], reference=known)
@@ -98,18 +103,25 @@ def load(path: Path) -> TextBaseline:
         with np.load(path, allow_pickle=False) as arrays:
             about = About.model_validate_json(arrays["about"].tobytes())
             probe, vectors, clusters = (
-                np.asarray(arrays[name], dtype=np.float32) for name in ("probe", "vectors", "clusters")
+                np.asarray(arrays[name], dtype=np.float32)
+                for name in ("probe", "vectors", "clusters")
             )
     except FileNotFoundError as error:
         msg = f"there is no baseline {path}: make one with `modelrelease-drift baseline`"
         raise DriftError(msg) from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        msg = f"{path} is no text baseline ({_brief(error)}): make one with `modelrelease-drift baseline`"
+        msg = (
+            f"{path} is no text baseline ({_brief(error)}): make one with `modelrelease-drift "
+            "baseline`"
+        )
         raise DriftError(msg) from error
     shapes = (probe.shape, vectors.shape[1:], clusters.shape[1:])
     finite = all(np.isfinite(each).all() for each in (probe, vectors, clusters))
     if shapes != ((about.dimension,),) * 3 or not len(vectors) or not finite:
-        msg = f"{path} contradicts itself: {about.dimension} dimensions said, shapes {shapes}; make it again"
+        msg = (
+            f"{path} contradicts itself: {about.dimension} dimensions said, shapes {shapes}; make "
+            "it again"
+        )
         raise DriftError(msg)
     known = Reference(vectors=vectors, clusters=clusters, histograms=about.histograms)
     return TextBaseline(about=about, probe=probe, reference=known)
@@ -145,7 +157,10 @@ def read_numbers(path: Path) -> Baseline:
         msg = f"{fault}: give a manifest.json, or make one with --kind numeric"
         raise DriftError(msg) from error
     if found is None or not found.features:
-        msg = f"{path} has no baseline: its model was exported without one; make one with --kind numeric"
+        msg = (
+            f"{path} has no baseline: its model was exported without one; make one with --kind "
+            "numeric"
+        )
         raise DriftError(msg)
     return found
 

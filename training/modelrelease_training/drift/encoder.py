@@ -30,7 +30,9 @@ class Encoder(Protocol):
 
 
 class SentenceEncoder:
-    """A model of sentence-transformers. `name` is a model's name or a folder; it is never trained here."""
+    """A model of sentence-transformers.
+    `name` is a model's name or a folder; it is never trained here.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,7 +60,8 @@ def model_name(option: str | None) -> str:
 
 def _load(name: str) -> Any:
     """Return the model. Raises DriftError where it, or the library, is not there."""
-    # Some of what is imported here speaks on standard output, which belongs to the command's answer.
+    # Some of what is imported here speaks on standard output, which belongs to the command's
+    # answer.
     with redirect_stdout(sys.stderr):
         try:
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - only here, torch is slow
@@ -70,7 +73,7 @@ def _load(name: str) -> Any:
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             msg = (
-                f"the encoder {name!r} cannot be loaded ({reason}): set {MODEL_VARIABLE} to the name of a "
-                "sentence-transformers model, or to its folder where there is no network"
+                f"the encoder {name!r} cannot be loaded ({reason}): set {MODEL_VARIABLE} to the "
+                "name of a sentence-transformers model, or to its folder where there is no network"
             )
             raise DriftError(msg) from error

@@ -1,7 +1,8 @@
 """What the drift service shows Prometheus. The contract spells the names that others read.
 
 Beside scores, texts are counted in the bins of their baseline under the names that the predictor
-uses for its features. So the operator judges texts as any other feature, and needs to know nothing of them.
+uses for its features. So the operator judges texts as any other feature, and needs to know nothing
+of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ CLOSED: Final = "text_drift_window_timestamp_seconds"
 
 GAUGES: Final = {
     names.TEXT_DRIFT_SCORE: "Cosine distance of the newest window's centroid from the baseline's.",
-    names.TEXT_DRIFT_LIMIT: "Distance from which on the permutation test speaks, for that window's size.",
+    names.TEXT_DRIFT_LIMIT: (
+        "Distance from which on the permutation test speaks, for that window's size."
+    ),
     names.TEXT_DRIFT_P_VALUE: "How often chance gives the newest window's distance or more.",
     names.TEXT_DRIFTED: "1 while the newest window drifted by a calibrated test, otherwise 0.",
     OPEN: "Texts in the window that is open.",
@@ -43,21 +46,32 @@ class Exported:
         self.bins = BinCounts(histograms)
         self.registry.register(self.bins)
         self._events = Counter(
-            EVENTS, "Events by what became of them: accepted, dropped because the queue was full, refused.",
+            EVENTS, (
+                "Events by what became of them: accepted, dropped because the queue was full, "
+                "refused."
+            ),
             [names.OUTCOME], registry=self.registry,
         )  # fmt: skip
         for outcome in ("accepted", "dropped", "refused"):
             self._events.labels(outcome=outcome)
-        self._texts = Counter(TEXTS, "Texts that were encoded and counted.", WHO, registry=self.registry)
+        self._texts = Counter(
+            TEXTS, "Texts that were encoded and counted.", WHO, registry=self.registry
+        )
         verdict = [*WHO, "verdict"]
-        self._windows = Counter(WINDOWS, "Complete windows, by verdict.", verdict, registry=self.registry)
-        self._gauges = {name: Gauge(name, text, WHO, registry=self.registry) for name, text in GAUGES.items()}
+        self._windows = Counter(
+            WINDOWS, "Complete windows, by verdict.", verdict, registry=self.registry
+        )
+        self._gauges = {
+            name: Gauge(name, text, WHO, registry=self.registry) for name, text in GAUGES.items()
+        }
 
     def event(self, outcome: str) -> None:
         """Count one event."""
         self._events.labels(outcome=outcome).inc()
 
-    def counted(self, key: Key, counts: Mapping[str, Sequence[int]], texts: int, waiting: int) -> None:
+    def counted(
+        self, key: Key, counts: Mapping[str, Sequence[int]], texts: int, waiting: int
+    ) -> None:
         """Count texts of one revision, whose open window now holds `waiting`."""
         self.bins.add(key, counts)
         self._texts.labels(*key).inc(texts)

@@ -1,4 +1,6 @@
-"""Whether rows of numbers are distributed as those of a baseline: the operator's own test, on a file."""
+"""Whether rows of numbers are distributed as those of a baseline:
+the operator's own test, on a file.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelrelease_contract.artifact import Baseline, Histogram
-from modelrelease_contract.drift import PRACTICAL_PSI, Calibration, DriftVerdict, FeatureDrift, assess
+from modelrelease_contract.drift import (
+    PRACTICAL_PSI,
+    Calibration,
+    DriftVerdict,
+    FeatureDrift,
+    assess,
+)
 from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
 from modelrelease_training.drift.errors import DriftError
 
@@ -33,7 +41,9 @@ class NumericDrift:
     def found_by(self) -> tuple[str, ...]:
         """The features that drifted, those furthest beyond their limit first."""
         drifted = [each for each in self.features if each.verdict is DriftVerdict.DRIFTED]
-        return tuple(each.name for each in sorted(drifted, key=lambda each: -each.psi / each.threshold))
+        return tuple(
+            each.name for each in sorted(drifted, key=lambda each: -each.psi / each.threshold)
+        )
 
     @property
     def insufficient(self) -> bool:
@@ -48,8 +58,12 @@ def make(columns: Columns) -> Baseline:
     """
     rows = max(len(values) for values in columns.values())
     if rows < MINIMUM_ROWS:
-        raise DriftError(f"a baseline needs at least {MINIMUM_ROWS} rows, got {rows}: give more of them")
-    return Baseline(rows=rows, features={name: _histogram(name, values) for name, values in columns.items()})
+        raise DriftError(
+            f"a baseline needs at least {MINIMUM_ROWS} rows, got {rows}: give more of them"
+        )
+    return Baseline(
+        rows=rows, features={name: _histogram(name, values) for name, values in columns.items()}
+    )
 
 
 def compare(
@@ -61,11 +75,17 @@ def compare(
     """
     if absent := [name for name in known.features if name not in columns]:
         there = ", ".join(columns)
-        msg = f"the rows lack {', '.join(absent[:5])}, which the baseline has; their columns: {there}"
+        msg = (
+            f"the rows lack {', '.join(absent[:5])}, which the baseline has; their columns: {there}"
+        )
         raise DriftError(msg)
-    counted = {name: _bins(_counted(name, columns[name], bins)) for name, bins in known.features.items()}
+    counted = {
+        name: _bins(_counted(name, columns[name], bins)) for name, bins in known.features.items()
+    }
     baselines = {name: _bins(bins) for name, bins in known.features.items()}
-    calibration = Calibration(alpha=alpha, windows=1, practical=practical, minimum_sample=MINIMUM_ROWS)
+    calibration = Calibration(
+        alpha=alpha, windows=1, practical=practical, minimum_sample=MINIMUM_ROWS
+    )
     return NumericDrift(
         n=max(len(values) for values in columns.values()),
         features=assess(counted, baselines, calibration),
@@ -77,11 +97,15 @@ def _histogram(name: str, values: NDArray[np.float64] | list[str | None]) -> His
     if isinstance(values, list):
         return text_histogram(values)
     if not np.isfinite(values).any():
-        raise DriftError(f"column {name} has no value at all: leave it out, or give rows with values")
+        raise DriftError(
+            f"column {name} has no value at all: leave it out, or give rows with values"
+        )
     return histogram(values, edges(values))
 
 
-def _counted(name: str, values: NDArray[np.float64] | list[str | None], bins: Histogram) -> Histogram:
+def _counted(
+    name: str, values: NDArray[np.float64] | list[str | None], bins: Histogram
+) -> Histogram:
     if bins.labels:
         return count_texts(values if isinstance(values, list) else _spelled(values), bins)
     return histogram(_numbers(name, values) if isinstance(values, list) else values, bins.edges)
@@ -89,7 +113,8 @@ def _counted(name: str, values: NDArray[np.float64] | list[str | None], bins: Hi
 
 def _spelled(values: NDArray[np.float64]) -> list[str | None]:
     return [
-        None if np.isnan(each) else str(int(each) if each.is_integer() else each) for each in values.tolist()
+        None if np.isnan(each) else str(int(each) if each.is_integer() else each)
+        for each in values.tolist()
     ]
 
 

@@ -47,7 +47,8 @@ def text_sentence(found: TextDrift) -> str:
     by = f"; found by {', '.join(found.found_by)}" if found.calibrated else ""
     above = "above" if found.over_threshold else "below"
     return (
-        f"{found.n:,} texts, {distance} ({above} {found.threshold:g}; {chance}, p={centroid.p_value:.2g}){by}"
+        f"{found.n:,} texts, {distance} ({above} {found.threshold:g}; {chance}, "
+        f"p={centroid.p_value:.2g}){by}"
     )
 
 
@@ -70,8 +71,8 @@ def table(features: tuple[FeatureDrift, ...]) -> str:
     """Return a line for each feature, those that drifted marked."""
     width = max(len(each.name) for each in features)
     return "\n".join(
-        f"  {'!' if each.verdict is DriftVerdict.DRIFTED else ' '} {each.name:<{width}}  PSI {each.psi:6.3f}"
-        f"  limit {each.threshold:6.3f}  {each.n:>8,} values  {each.verdict}"
+        f"  {'!' if each.verdict is DriftVerdict.DRIFTED else ' '} {each.name:<{width}}  PSI "
+        f"{each.psi:6.3f}  limit {each.threshold:6.3f}  {each.n:>8,} values  {each.verdict}"
         for each in features
     )
 

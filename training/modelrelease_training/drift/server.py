@@ -61,7 +61,9 @@ class WatchedServer(uvicorn.Server):
 
 def run() -> int:
     """Serve until told to stop. Return the exit code: 0, or 2 where the service can never work."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
     # Which files the encoder was looked for in is of no use to who runs this.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -89,7 +91,8 @@ def config_of(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     """Return how the application is served."""
     return uvicorn.Config(
         app, host=_EVERY_FAMILY if settings.host == "::" else settings.host, port=settings.port,
-        lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5,
+        lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=5,
     )  # fmt: skip
 
 

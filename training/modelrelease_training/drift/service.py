@@ -56,7 +56,11 @@ def create_app(worker: Worker, exported: Exported, *, feature: str | None) -> Fa
 
     @app.get("/ready", summary="Events may be sent")
     async def ready() -> Response:
-        return JSONResponse({"status": "ready"}) if worker.ready else JSONResponse({"status": "loading"}, 503)
+        return (
+            JSONResponse({"status": "ready"})
+            if worker.ready
+            else JSONResponse({"status": "loading"}, 503)
+        )
 
     @app.get("/metrics", summary="Counters and scores for Prometheus")
     async def metrics() -> Response:
@@ -75,10 +79,14 @@ def texts_of(event: SampledEvent, feature: str | None) -> list[str]:
         raise RefusedError(422, f"every row must hold {len(names)} values, one for each feature")
     if feature is not None:
         if feature not in names:
-            raise RefusedError(422, f"no feature is called {feature!r}; there are: {', '.join(names)}")
+            raise RefusedError(
+                422, f"no feature is called {feature!r}; there are: {', '.join(names)}"
+            )
         place = names.index(feature)
     else:
-        of_text = [index for index in range(len(names)) if any(isinstance(row[index], str) for row in rows)]
+        of_text = [
+            index for index in range(len(names)) if any(isinstance(row[index], str) for row in rows)
+        ]
         if len(of_text) != 1:
             said = ", ".join(names[index] for index in of_text) or "none"
             raise RefusedError(422, f"one feature must hold texts, got {said}: set TEXT_FEATURE")
@@ -90,7 +98,9 @@ def _events(body: bytes, headers: Mapping[str, str]) -> list[SampledEvent]:
     """Read a request in any of the three modes of CloudEvents over HTTP. Raises RefusedError."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (STRUCTURED, BATCH) and "ce-specversion" not in headers:
-        raise RefusedError(415, f"send CloudEvents: Content-Type {STRUCTURED} or {BATCH}, or ce- headers")
+        raise RefusedError(
+            415, f"send CloudEvents: Content-Type {STRUCTURED} or {BATCH}, or ce- headers"
+        )
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -120,7 +130,9 @@ async def _body(request: Request) -> bytes:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise RefusedError(413, f"a body may have {MAX_BODY_BYTES} bytes: send fewer events")
+                raise RefusedError(
+                    413, f"a body may have {MAX_BODY_BYTES} bytes: send fewer events"
+                )
     except ClientDisconnect as error:
         raise RefusedError(400, "the sender left before the body was complete") from error
     return bytes(body)

@@ -21,12 +21,16 @@ class ServiceSettings(BaseSettings):
     """The .npz that texts are compared with."""
     encoder: str = Field(default=DEFAULT_MODEL, validation_alias=MODEL_VARIABLE)
     feature: str | None = Field(default=None, validation_alias="TEXT_FEATURE")
-    """Feature that holds the texts. Without it the baseline's column, or the only one with texts."""
+    """Feature that holds the texts. Without it the baseline's column,
+    or the only one with texts.
+    """
     window_texts: int = Field(default=200, ge=1, le=2000, validation_alias="TEXT_WINDOW_TEXTS")
     """Texts that complete a window."""
     window_seconds: float = Field(default=600, gt=0, validation_alias="TEXT_WINDOW_SECONDS")
     """Age from which a window is complete with TEXT_WINDOW_MINIMUM texts, too."""
-    window_minimum: int = Field(default=MINIMUM_WINDOW, ge=1, validation_alias="TEXT_WINDOW_MINIMUM")
+    window_minimum: int = Field(
+        default=MINIMUM_WINDOW, ge=1, validation_alias="TEXT_WINDOW_MINIMUM"
+    )
     threshold: float = Field(default=THRESHOLD, gt=0, le=2, validation_alias="TEXT_THRESHOLD")
     alpha: float = Field(default=ALPHA, ge=SMALLEST_ALPHA, lt=0.5, validation_alias="TEXT_ALPHA")
     """Probability that one window without drift is said to have drifted."""
@@ -41,7 +45,10 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _windows_can_close(self) -> Self:
         if self.window_minimum > self.window_texts:
-            msg = f"TEXT_WINDOW_MINIMUM={self.window_minimum} is above TEXT_WINDOW_TEXTS={self.window_texts}"
+            msg = (
+                f"TEXT_WINDOW_MINIMUM={self.window_minimum} is above "
+                f"TEXT_WINDOW_TEXTS={self.window_texts}"
+            )
             raise ValueError(msg)
         return self
 
@@ -58,6 +65,13 @@ def explain(error: ValidationError) -> str:
     """Return one sentence for the first setting that is wrong."""
     first = error.errors()[0]
     if first["type"] == "missing":
-        return f"environment variable {first['loc'][0]} must be set: a file of `modelrelease-drift baseline`"
-    where = f"environment variable {first['loc'][0]}={first['input']!r} is wrong: " if first["loc"] else ""
+        return (
+            f"environment variable {first['loc'][0]} must be set: a file of `modelrelease-drift "
+            "baseline`"
+        )
+    where = (
+        f"environment variable {first['loc'][0]}={first['input']!r} is wrong: "
+        if first["loc"]
+        else ""
+    )
     return f"{where}{first['msg']}"

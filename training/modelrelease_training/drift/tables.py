@@ -33,19 +33,27 @@ class Texts:
 
 
 def read_texts(path: Path, *, column: str | None = None, encoding: str = "utf-8") -> Texts:
-    """Read texts: a line each from .txt, or one column of .csv, .jsonl or .parquet. Raises DriftError.
+    """Read texts: a line each from .txt, or one column of .csv, .jsonl or .parquet. Raises
+    DriftError.
 
     The column is `column`, else `text`, else the only one that holds texts.
     """
     if path.suffix == ".txt":
         found: Sequence[Any] = _decoded(path, encoding).split("\n")
     else:
-        columns = _json_columns(path, encoding) if path.suffix == ".jsonl" else _table_columns(path, encoding)
+        columns = (
+            _json_columns(path, encoding)
+            if path.suffix == ".jsonl"
+            else _table_columns(path, encoding)
+        )
         column = _text_column(path, columns, column)
         found = columns[column]
     kept = [text.strip() for text in found if isinstance(text, str) and text.strip()]
     if not kept:
-        msg = f"{path} holds no texts ({len(found)} lines or rows, all empty): give one text a line or row"
+        msg = (
+            f"{path} holds no texts ({len(found)} lines or rows, all empty): give one text a line "
+            "or row"
+        )
         raise DriftError(msg)
     return Texts(texts=kept, empty=len(found) - len(kept), column=column)
 
@@ -53,10 +61,11 @@ def read_texts(path: Path, *, column: str | None = None, encoding: str = "utf-8"
 def read_columns(
     path: Path, *, encoding: str = "utf-8", texts: Collection[str] = ()
 ) -> dict[str, Floats | list[str | None]]:
-    """Read a .csv or .parquet file: columns of numbers as floats with NaN for missing, others as texts.
+    """Read a .csv or .parquet file: columns of numbers as floats with NaN for missing, others as
+    texts.
 
-    `texts` are columns that are never numbers, whatever this batch holds: their baseline has texts. Raises
-    DriftError for a file without rows, or that is no such file.
+    `texts` are columns that are never numbers, whatever this batch holds: their baseline has texts.
+    Raises DriftError for a file without rows, or that is no such file.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise DriftError(f"{path}: numbers are read from .csv and .parquet files")
@@ -82,7 +91,9 @@ def _values(column: Any, *, as_text: bool) -> Floats | list[str | None]:
 
 
 def _spelled(value: object) -> str:
-    """Return a value as a CSV file would hold it: a missing value beside codes makes them floats."""
+    """Return a value as a CSV file would hold it:
+    a missing value beside codes makes them floats.
+    """
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -106,9 +117,11 @@ def _parquet(path: Path) -> Any:
 
 
 def _csv(path: Path, encoding: str, texts: Collection[str]) -> Any:
-    """Read a CSV file. Among numbers `NA` and `null` are missing values; among texts they are words.
+    """Read a CSV file. Among numbers `NA` and `null` are missing values; among texts they are
+    words.
 
-    Texts are taken letter by letter, so that codes keep their zeros, and days and times their spelling.
+    Texts are taken letter by letter, so that codes keep their zeros, and days and times their
+    spelling.
     """
     raw = _decoded(path, encoding).encode()
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
@@ -149,12 +162,17 @@ def _json_columns(path: Path, encoding: str) -> dict[str, list[Any]]:
         if not isinstance(row, dict | str):
             raise DriftError(f"{path}: line {number} must be a JSON object or a JSON text")
         rows.append({TEXT_COLUMN: row} if isinstance(row, str) else row)
-    return {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)}
+    return {
+        key: [row.get(key) for row in rows]
+        for key in dict.fromkeys(key for row in rows for key in row)
+    }
 
 
 def _text_column(path: Path, columns: dict[str, list[Any]], asked: str | None) -> str:
     """Return the name of the column that holds the texts."""
-    named = [name for name, values in columns.items() if any(isinstance(value, str) for value in values)]
+    named = [
+        name for name, values in columns.items() if any(isinstance(value, str) for value in values)
+    ]
     every = ", ".join(columns) or "none"
     if asked is not None:
         if asked not in named:
@@ -162,7 +180,11 @@ def _text_column(path: Path, columns: dict[str, list[Any]], asked: str | None) -
         return asked
     if TEXT_COLUMN in named or len(named) == 1:
         return TEXT_COLUMN if TEXT_COLUMN in named else named[0]
-    fault = f"several hold texts: {', '.join(named)}" if named else f"none holds texts; its columns: {every}"
+    fault = (
+        f"several hold texts: {', '.join(named)}"
+        if named
+        else f"none holds texts; its columns: {every}"
+    )
     raise DriftError(f"{path} has no column {TEXT_COLUMN!r}, and {fault}; name one with --column")
 
 
@@ -172,7 +194,9 @@ def _decoded(path: Path, encoding: str) -> str:
         # A byte order mark, as spreadsheets write it, is not part of the first column's name.
         return raw.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
     except LookupError as error:
-        raise DriftError(f"there is no encoding {encoding!r}: try utf-8, latin-1 or cp1252") from error
+        raise DriftError(
+            f"there is no encoding {encoding!r}: try utf-8, latin-1 or cp1252"
+        ) from error
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         fault = f"{path} is not {encoding}: line {line} holds byte 0x{raw[error.start]:02x}"

@@ -1,10 +1,10 @@
 """Whether texts mean something else than those of the baseline.
 
-Two answers stand side by side. The distance between the centroids, against a fixed threshold, is what
-people know; how far it gets by chance depends on the number of texts, and 0.12 needs between a third and two
-thirds of the traffic to change. So the distance is also compared with what relabelling the texts gives
-(a permutation test), and the texts' topics, likeness, script and length are counted in bins and judged
-as numeric features are. docs/reference/drift.md has figures.
+Two answers stand side by side. The distance between the centroids, against a fixed threshold, is
+what people know; how far it gets by chance depends on the number of texts, and 0.12 needs between a
+third and two thirds of the traffic to change. So the distance is also compared with what
+relabelling the texts gives (a permutation test), and the texts' topics, likeness, script and length
+are counted in bins and judged as numeric features are. docs/reference/drift.md has figures.
 
 Knows no encoder and no file.
 """
@@ -37,7 +37,9 @@ CENTROID_SHARE: Final = 0.5
 SMALLEST_ALPHA: Final = 1e-4
 """Below it a permutation test takes minutes."""
 PRACTICAL_DISTANCE: Final = 0.002
-"""Distance beyond what chance gives that is worth a word: about a twentieth of the texts on a new topic."""
+"""Distance beyond what chance gives that is worth a word:
+about a twentieth of the texts on a new topic.
+"""
 MINIMUM_BASELINE: Final = 100
 MINIMUM_WINDOW: Final = 50
 """Texts below which nothing is counted in bins: the permutation test alone speaks."""
@@ -76,7 +78,9 @@ class CentroidTest:
 
     distance: float
     expected: float
-    """Mean distance when the texts of both are mixed: what a batch of this size gives without drift."""
+    """Mean distance when the texts of both are mixed:
+    what a batch of this size gives without drift.
+    """
     limit: float
     """Distance above which the test speaks."""
     p_value: float
@@ -115,13 +119,18 @@ def reference(texts: Sequence[str], vectors: Vectors, *, seed: int = 0) -> Refer
     Raises DriftError for fewer than MINIMUM_BASELINE texts.
     """
     if len(texts) < MINIMUM_BASELINE:
-        msg = f"a baseline needs at least {MINIMUM_BASELINE} texts, got {len(texts)}: give more of them"
+        msg = (
+            f"a baseline needs at least {MINIMUM_BASELINE} texts, got {len(texts)}: give more of "
+            "them"
+        )
         raise DriftError(msg)
     order = np.random.default_rng(seed).permutation(len(texts))
     fitted, counted = order[: len(order) // 2], order[len(order) // 2 :]
     distinct = len({texts[index] for index in fitted})
     topics = min(_CLUSTERS, max(1, distinct // _TEXTS_PER_CLUSTER))
-    centres = KMeans(n_clusters=topics, n_init=4, random_state=seed).fit(vectors[fitted]).cluster_centers_
+    centres = (
+        KMeans(n_clusters=topics, n_init=4, random_state=seed).fit(vectors[fitted]).cluster_centers_
+    )
     clusters = _unit(centres)
     held_out, lengths = vectors[counted], _lengths([texts[index] for index in counted])
     nearest = held_out @ clusters.T
@@ -133,7 +142,8 @@ def reference(texts: Sequence[str], vectors: Vectors, *, seed: int = 0) -> Refer
         clusters=clusters,
         histograms={
             TOPIC: Histogram(
-                labels=tuple(str(each) for each in range(topics)), counts=tuple(topic_counts.tolist())
+                labels=tuple(str(each) for each in range(topics)),
+                counts=tuple(topic_counts.tolist()),
             ),
             LIKENESS: histogram(likeness, edges(likeness)),
             SCRIPT: Histogram(labels=_SCRIPTS, counts=tuple(scripts[each] for each in _SCRIPTS)),
@@ -159,12 +169,16 @@ def compare(
         raise ValueError(msg)
     counts = count(known, texts, vectors)
     baselines = {name: [*bins.counts, bins.missing] for name, bins in known.histograms.items()}
-    calibration = Calibration(alpha=alpha * (1 - CENTROID_SHARE), windows=1, minimum_sample=MINIMUM_WINDOW)
+    calibration = Calibration(
+        alpha=alpha * (1 - CENTROID_SHARE), windows=1, minimum_sample=MINIMUM_WINDOW
+    )
     return TextDrift(
         n=len(texts),
         threshold=threshold,
         centroid=centroid_test(known.vectors, vectors, tail=alpha * CENTROID_SHARE),
-        features=assess({name: [*found, 0] for name, found in counts.items()}, baselines, calibration),
+        features=assess(
+            {name: [*found, 0] for name, found in counts.items()}, baselines, calibration
+        ),
     )
 
 
@@ -214,7 +228,9 @@ def centroid_test(known: Vectors, batch: Vectors, *, tail: float, seed: int = 0)
 
 
 def script(text: str) -> str:
-    """Return the script that most letters of the text's beginning are of: LATIN, CJK, ..., none or other."""
+    """Return the script that most letters of the text's beginning are of:
+    LATIN, CJK, ..., none or other.
+    """
     letters = Counter(_script_of(each) for each in text[:_SCRIPT_LETTERS] if each.isalpha())
     return letters.most_common(1)[0][0] if letters else "none"
 

@@ -1,4 +1,6 @@
-"""Windows of texts, one open at a time for each revision. Pure: texts and directions in, verdicts out."""
+"""Windows of texts, one open at a time for each revision.
+Pure: texts and directions in, verdicts out.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -57,7 +59,10 @@ class Windows:
     def expired(self, *, now: float) -> Iterator[tuple[Key, TextDrift]]:
         """Judge the windows that have lasted long enough and hold enough."""
         for key, window in list(self._open.items()):
-            if now - window.since >= self._rules.seconds and len(window.texts) >= self._rules.minimum:
+            if (
+                now - window.since >= self._rules.seconds
+                and len(window.texts) >= self._rules.minimum
+            ):
                 yield key, self._close(key)
 
     def forgotten(self) -> Iterator[Key]:
@@ -76,4 +81,6 @@ class Windows:
         window = self._open.pop(key)
         rules = self._rules
         vectors = np.stack(window.vectors)
-        return compare(self._known, window.texts, vectors, threshold=rules.threshold, alpha=rules.alpha)
+        return compare(
+            self._known, window.texts, vectors, threshold=rules.threshold, alpha=rules.alpha
+        )

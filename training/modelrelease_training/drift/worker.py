@@ -1,4 +1,6 @@
-"""Encodes what waits, in batches, in a thread of its own: taking an event never waits for the encoder."""
+"""Encodes what waits, in batches, in a thread of its own:
+taking an event never waits for the encoder.
+"""
 
 import logging
 import threading
@@ -38,7 +40,8 @@ class Worker:
         self._exported = exported
         self._load = load
         rules = Rules(
-            texts=settings.window_texts, minimum=settings.window_minimum, seconds=settings.window_seconds,
+            texts=settings.window_texts, minimum=settings.window_minimum,
+            seconds=settings.window_seconds,
             threshold=settings.threshold, alpha=settings.alpha,
         )  # fmt: skip
         self._windows = Windows(baseline.reference, rules, revisions=settings.revisions)

@@ -1,4 +1,6 @@
-"""`python -m modelrelease_training.flow`: run one retraining, or serve the deployment to a Prefect server."""
+"""`python -m modelrelease_training.flow`:
+run one retraining, or serve the deployment to a Prefect server.
+"""
 
 import argparse
 import json
@@ -52,7 +54,7 @@ examples:
 
 exit codes: 0 released (or registered), 2 the request cannot be met, 3 the data breaks its schema,
 4 the challenger is refused.
-"""
+"""  # noqa: E501
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GitOpsError, OSError) as error:
         return _give_up(str(error), EXIT_USAGE)
     except KeyboardInterrupt:
-        return _give_up("stopped; the same command goes on after the last finished step", EXIT_INTERRUPTED)
+        return _give_up(
+            "stopped; the same command goes on after the last finished step", EXIT_INTERRUPTED
+        )
     except Exception as error:
         return _give_up(last_resort(error), EXIT_USAGE)
 
@@ -92,9 +96,13 @@ def _parser() -> Parser:
     run.add_argument(
         "--id",
         default=os.environ.get(words.ENV_REQUEST) or time.strftime("%Y%m%d-%H%M%S", time.gmtime()),
-        help=f"names the request and the new version (default: ${words.ENV_REQUEST}, else the time)",
+        help=(
+            f"names the request and the new version (default: ${words.ENV_REQUEST}, else the time)"
+        ),
     )
-    run.add_argument("-o", "--format", choices=("text", "json"), default="text", help="of the answer")
+    run.add_argument(
+        "-o", "--format", choices=("text", "json"), default="text", help="of the answer"
+    )
     for command in (serve, run):
         _add_request(command)
     return parser
@@ -108,7 +116,9 @@ def _add_request(command: argparse.ArgumentParser) -> None:
         help=f"name of the registered model (default: ${words.ENV_MODEL}, else qna)",
     )
     command.add_argument("--version", help="of the new artifact (default: the id)")
-    command.add_argument("--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)")
+    command.add_argument(
+        "--workdir", type=Path, default=Path("retrain"), help="(default: ./%(default)s)"
+    )
     _add_data(command.add_argument_group("data"))
     _add_how(command.add_argument_group("how the model is fitted, and when it is accepted"))
     _add_release(command.add_argument_group("release"))
@@ -121,7 +131,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         "--seed", type=seed, default=7, help="of drawn rows and of the fit (default: %(default)s)"
     )
     group.add_argument(
-        "--shift", action="append", default=[], metavar="FEATURE=DEVIATIONS", help="move a drawn feature"
+        "--shift",
+        action="append",
+        default=[],
+        metavar="FEATURE=DEVIATIONS",
+        help="move a drawn feature",
     )
     group.add_argument("--schema", type=Path, metavar="FILE", help="data schema in YAML")
 
@@ -135,14 +149,19 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--margin", type=float, default=0.01, help="how much worse than the champion it may be"
     )
-    group.add_argument("--floor", type=float, help="the worst that is accepted whatever the champion does")
+    group.add_argument(
+        "--floor", type=float, help="the worst that is accepted whatever the champion does"
+    )
 
 
 def _add_release(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--release",
         choices=("alias", "git", "none"),
-        help="move the alias candidate, commit, or only register (default: alias, or git with its options)",
+        help=(
+            "move the alias candidate, commit, or only register (default: alias, or git with its "
+            "options)"
+        ),
     )
     group.add_argument("--git-repository", metavar="URL")
     group.add_argument("--git-file", metavar="PATH", help="of the ModelRelease in the repository")
@@ -150,7 +169,9 @@ def _add_release(group: argparse._ArgumentGroup) -> None:
 
 
 def request_of(options: argparse.Namespace) -> Request:
-    """Return the request that the options mean. Raises pydantic's ValidationError, ValueError for a shift."""
+    """Return the request that the options mean.
+    Raises pydantic's ValidationError, ValueError for a shift.
+    """
     shifts = dict(parse_shift(text) for text in options.shift)
     drawn = options.drawn is not None or bool(shifts)
     git = options.git_repository is not None or options.git_file is not None
@@ -159,7 +180,9 @@ def request_of(options: argparse.Namespace) -> Request:
         "model": options.model,
         "version": options.version,
         "data": options.data,
-        "drawn": {"rows": options.drawn or 5000, "seed": options.seed, "shifts": shifts} if drawn else None,
+        "drawn": {"rows": options.drawn or 5000, "seed": options.seed, "shifts": shifts}
+        if drawn
+        else None,
         "schema_file": options.schema,
         "how": {
             name: getattr(options, name)
@@ -168,7 +191,11 @@ def request_of(options: argparse.Namespace) -> Request:
         | {"seed": options.seed},
         "accept": {"metric": options.metric, "margin": options.margin, "floor": options.floor},
         "release": options.release or ("git" if git else "alias"),
-        "git": {"repository": options.git_repository, "file": options.git_file, "branch": options.git_branch}
+        "git": {
+            "repository": options.git_repository,
+            "file": options.git_file,
+            "branch": options.git_branch,
+        }
         if git
         else None,
         "workdir": options.workdir,

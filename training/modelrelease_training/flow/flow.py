@@ -1,7 +1,7 @@
 """The Prefect flow `retrain-flow`: each step is retried where another try can help, and remembered.
 
-What a step of a request has finished is kept below Prefect's home, so a request that is asked again goes
-on where it stopped, in this process or another.
+What a step of a request has finished is kept below Prefect's home, so a request that is asked again
+goes on where it stopped, in this process or another.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,9 @@ _WORTH_ANOTHER_TRY: Final = (OSError, RegistryError, GitOpsError)
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Name what a step of a request finished. Another request, or another content, is another name."""
+    """Name what a step of a request finished.
+    Another request, or another content, is another name.
+    """
     return f"{parameters['request'].key}-{context.task.name}"
 
 
@@ -69,12 +71,18 @@ def _retrain(request: Request = _ANY) -> steps.Fields:
     verdict = judge(request, data, trained)
     answer = {"request": request.id, "model": request.model, "version": request.label, **verdict}
     if not verdict["accepted"]:
-        steps.tell("retrain", request, f"{request.model} {request.label} is refused: {verdict['reason']}")
+        steps.tell(
+            "retrain", request, f"{request.model} {request.label} is refused: {verdict['reason']}"
+        )
         return answer
     registered = register(request, trained)
     released = release(request, trained, registered)
-    steps.tell("retrain", request, f"{request.model} {request.label} is released: {verdict['reason']}")
+    steps.tell(
+        "retrain", request, f"{request.model} {request.label} is released: {verdict['reason']}"
+    )
     return {**answer, "registered": registered, **released}
 
 
-retrain: Any = flow(name=FLOW, log_prints=True, persist_result=True, result_serializer="json")(_retrain)
+retrain: Any = flow(name=FLOW, log_prints=True, persist_result=True, result_serializer="json")(
+    _retrain
+)

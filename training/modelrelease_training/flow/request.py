@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)
+]
 
 
 class _Strict(BaseModel):
@@ -23,7 +25,9 @@ class Drawn(_Strict):
 
 
 class How(_Strict):
-    """How the model is fitted. What is left open is chosen as `modelrelease-train train` chooses it."""
+    """How the model is fitted. What is left open is chosen as `modelrelease-train train` chooses
+    it.
+    """
 
     estimator: Literal["logistic", "sgd", "forest"] | None = None
     regularization: float = Field(default=1.0, gt=0)
@@ -56,8 +60,8 @@ class Request(_Strict):
     """One retraining. Asked again with the same content, it goes on where it stopped."""
 
     id: Name = ""
-    """Names the request; a Kubernetes Job and every record of the run carry it. Left out, the run of the
-    deployment names it, by its time."""
+    """Names the request; a Kubernetes Job and every record of the run carry it. Left out, the run
+    of the deployment names it, by its time."""
     model: Name = "qna"
     version: Name | None = None
     """What people will call the new version; the request's id when left out."""
@@ -99,5 +103,7 @@ class Request(_Strict):
 
     @property
     def key(self) -> str:
-        """Equal for requests that mean the same: what one of them finished, another need not repeat."""
+        """Equal for requests that mean the same:
+        what one of them finished, another need not repeat.
+        """
         return f"{self.id}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]}"

@@ -1,7 +1,7 @@
 """The steps of a retraining. Each takes the request and what came before, and returns plain JSON.
 
-A step that runs again finds what it left: files are replaced whole, a registered artifact is found by its
-digest, an alias or a commit that is there already stays. Nothing here knows of Prefect.
+A step that runs again finds what it left: files are replaced whole, a registered artifact is found
+by its digest, an alias or a commit that is there already stays. Nothing here knows of Prefect.
 """
 
 import json
@@ -41,7 +41,11 @@ def check(request: Request, data: Fields) -> Fields:
     if not report.valid:
         broken = "; ".join(violation.sentence() for violation in report.violations)
         fact = f"{report.path} breaks its schema {report.total} times: {broken}"
-        tell("data", request, f"{request.model}: the data of retraining {request.id} is wrong: {fact}")
+        tell(
+            "data",
+            request,
+            f"{request.model}: the data of retraining {request.id} is wrong: {fact}",
+        )
         raise InvalidDataError(fact)
     return data
 
@@ -50,7 +54,8 @@ def train(request: Request, data: Fields) -> Fields:
     """Fit, measure and export the challenger."""
     how = request.how
     recipe = Recipe(
-        estimator=how.estimator or usual_estimator(max_steps=how.max_steps, batch_size=how.batch_size),
+        estimator=how.estimator
+        or usual_estimator(max_steps=how.max_steps, batch_size=how.batch_size),
         regularization=how.regularization,
         max_steps=how.max_steps,
         batch_size=how.batch_size,
@@ -77,7 +82,9 @@ def judge(request: Request, data: Fields, trained: Fields) -> Fields:
     Where there is no champion yet, whoever comes first is accepted.
     """
     try:
-        champion = Registry().download(f"models:/{request.model}@{CHAMPION}", request.folder / "champion")
+        champion = Registry().download(
+            f"models:/{request.model}@{CHAMPION}", request.folder / "champion"
+        )
     except NotRegisteredError:
         return {"accepted": True, "reason": f"{request.model} has no {CHAMPION} to compare with"}
     found = compare(

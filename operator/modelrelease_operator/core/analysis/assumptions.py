@@ -1,8 +1,8 @@
 """What a simulated world gives the gates that look at more than errors and latency.
 
-Nobody knows beforehand what a person's own queries will give, so it is assumed, and said: by default that
-own counts go bad as often as requests fail, that both versions answer alike, and that a number stays at its
-limit, which is inside. Whoever knows better says so for each gate.
+Nobody knows beforehand what a person's own queries will give, so it is assumed, and said: by
+default that own counts go bad as often as requests fail, that both versions answer alike, and that
+a number stays at its limit, which is inside. Whoever knows better says so for each gate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ from random import Random
 from modelrelease_operator.core.statistics.random_variates import binomial
 
 BINS = 10
-"""Bins of the predictions: stable answers equally often in each, as a baseline of quantiles has it."""
+"""Bins of the predictions: stable answers equally often in each,
+as a baseline of quantiles has it.
+"""
 LAYOUT = "simulated"
 
 
@@ -54,7 +56,9 @@ Assumptions = Mapping[str, Assumption]
 
 
 def shift_of(assumptions: Assumptions) -> Shift | None:
-    """Return the shift of the predictions, which every gate that looks at them sees; None without one."""
+    """Return the shift of the predictions, which every gate that looks at them sees;
+    None without one.
+    """
     shifts = [assumption for assumption in assumptions.values() if isinstance(assumption, Shift)]
     return max(shifts, key=lambda assumption: assumption.share, default=None)
 
@@ -62,7 +66,9 @@ def shift_of(assumptions: Assumptions) -> Shift | None:
 def grown(
     random: Random, assumptions: Assumptions, requests: int, *, canary: bool
 ) -> dict[tuple[str, str], int]:
-    """Return by how much the gates' own counters and the bins grow with so many requests of an arm."""
+    """Return by how much the gates' own counters and the bins grow with so many requests of an
+    arm.
+    """
     rows = {}
     for name, assumption in assumptions.items():
         if isinstance(assumption, BadShares):
@@ -79,6 +85,8 @@ def _dealt(random: Random, requests: int, shares: Sequence[float]) -> list[int]:
     counts: list[int] = []
     left = 1.0
     for share in shares[:-1]:
-        counts.append(binomial(random, requests - sum(counts), min(1.0, share / left) if left > 0 else 0.0))
+        counts.append(
+            binomial(random, requests - sum(counts), min(1.0, share / left) if left > 0 else 0.0)
+        )
         left -= share
     return [*counts, requests - sum(counts)]

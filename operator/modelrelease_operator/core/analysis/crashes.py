@@ -1,9 +1,10 @@
 """Containers that end abnormally: a gate that every release has.
 
-Requests that die with their process are in no counter of the predictor. So the ends themselves are counted,
-by pod, as the kubelet reports them. Over a span the two arms' ends are two Poisson counts with the pods' time
-as exposure; given their sum, the canary's is binomial with its share of the time (Przyborowski and Wilenski
-1940). That is the law that `EProcess` was made for, with seconds of ready pods in the place of requests.
+Requests that die with their process are in no counter of the predictor. So the ends themselves are
+counted, by pod, as the kubelet reports them. Over a span the two arms' ends are two Poisson counts
+with the pods' time as exposure; given their sum, the canary's is binomial with its share of the
+time (Przyborowski and Wilenski 1940). That is the law that `EProcess` was made for, with seconds of
+ready pods in the place of requests.
 """
 
 import math
@@ -25,8 +26,12 @@ QUIET_TIME = timedelta(minutes=10)
 """After which a canary may go on. The kubelet forgets its back-off after as long."""
 
 
-def counted(known: Crashes, canary: Workload | None, stable: Workload | None, span: float) -> Crashes:
-    """Add what happened since the last pass. What stable's pods did before the first one is not counted."""
+def counted(
+    known: Crashes, canary: Workload | None, stable: Workload | None, span: float
+) -> Crashes:
+    """Add what happened since the last pass.
+    What stable's pods did before the first one is not counted.
+    """
     now = {**_of(canary), **_of(stable)}
     if not known.begun:
         return known.but(begun=True, seen=now)
@@ -61,7 +66,8 @@ def unquiet(known: Crashes, version: str) -> str | None:
     if not known.canary or left <= 0:
         return None
     return (
-        f"{crash_figures(known, version)}; it goes on after {format_duration(timedelta(seconds=left))} "
+        f"{crash_figures(known, version)}; it goes on after "
+        f"{format_duration(timedelta(seconds=left))} "
         "without"
     )
 
@@ -70,8 +76,8 @@ def crash_figures(known: Crashes, version: str) -> str:
     """Return both arms' figures in words."""
     times = f"{known.canary} time{'s' * (known.canary != 1)}"
     text = (
-        f"containers of canary {version} ended abnormally {times} in {_time(known.canary_seconds)} of pod "
-        f"time, stable's {known.stable} in {_time(known.stable_seconds)}"
+        f"containers of canary {version} ended abnormally {times} in {_time(known.canary_seconds)} "
+        f"of pod time, stable's {known.stable} in {_time(known.stable_seconds)}"
     )
     return f"{text} ({known.words})" if known.words else text
 

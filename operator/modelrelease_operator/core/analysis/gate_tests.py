@@ -31,7 +31,9 @@ from modelrelease_operator.core.statistics.eprocess import (
 )
 
 BLAST_RADIUS = 0.0025
-"""Share of all requests that an unseen excess may spoil: a margin at weight w is at least this / w."""
+"""Share of all requests that an unseen excess may spoil:
+a margin at weight w is at least this / w.
+"""
 
 EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 """An interval that was left out: nothing is paired across it."""
@@ -52,7 +54,9 @@ class Comparison:
 
     def arms(self, interval: Interval) -> Interval:
         """Return an interval as this comparison sees it."""
-        return Interval(canary=interval.stable, stable=interval.canary) if self.exchanged else interval
+        return (
+            Interval(canary=interval.stable, stable=interval.canary) if self.exchanged else interval
+        )
 
     def update(self, interval: Interval) -> "Comparison":
         """Let both directions see one interval."""
@@ -71,7 +75,10 @@ class Comparison:
         The lines are part of the key: evidence about one line says nothing about another, so a gate
         that is edited in the middle starts anew.
         """
-        lines = (self.rollback.plan.template.tolerance, self.promote.tolerance if self.promote else None)
+        lines = (
+            self.rollback.plan.template.tolerance,
+            self.promote.tolerance if self.promote else None,
+        )
         back, on = (f"{line.ratio:g}x+{line.points:g}" if line else "" for line in lines)
         indicator = f"{self.indicator.key}/less" if self.exchanged else self.indicator.key
         return f"rollback/{gate}/{indicator}/{back}", f"promote/{gate}/{indicator}/{on}"
@@ -99,7 +106,12 @@ class TestParameters:
         )
 
     def comparison(
-        self, indicator: Indicator, tolerated: Tolerance, margin: Tolerance | None, *, together: float = 1
+        self,
+        indicator: Indicator,
+        tolerated: Tolerance,
+        margin: Tolerance | None,
+        *,
+        together: float = 1,
     ) -> "Comparison":
         """Compare both arms on an indicator, on which about `together` requests go bad at once.
 
@@ -109,10 +121,14 @@ class TestParameters:
         template = EProcess.regression(tolerated, dispersion=dispersion)
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
         promote = EProcess.non_inferiority(margin, dispersion=self.dispersion) if margin else None
-        return Comparison(indicator=indicator, rollback=rollback.running(self.copies), promote=promote)
+        return Comparison(
+            indicator=indicator, rollback=rollback.running(self.copies), promote=promote
+        )
 
     def widened(self, margin: Line) -> Tolerance:
-        """Return a margin for the next weight: each step may spoil the same share of all requests."""
+        """Return a margin for the next weight:
+        each step may spoil the same share of all requests.
+        """
         points = max(margin.points / 100, BLAST_RADIUS / (self.next_weight / 100))
         return Tolerance(ratio=margin.ratio, points=points)
 
@@ -122,7 +138,9 @@ class TestParameters:
         rail = Guardrail(limit=share, dispersion=self.dispersion)
         line = Tolerance(ratio=1.0, points=share)
         promote = EProcess.non_inferiority(line, dispersion=self.dispersion)
-        return AbsoluteLimit(indicator=indicator, canary=rail, stable=rail, promote=promote, allowed=allowed)
+        return AbsoluteLimit(
+            indicator=indicator, canary=rail, stable=rail, promote=promote, allowed=allowed
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +159,8 @@ class AbsoluteLimit:
     def update(self, interval: Interval, *, stable_is_later: bool) -> "AbsoluteLimit":
         """Return the evidence with one more interval.
 
-        Where stable's samples are older than the canary's, an outage of both shows in the canary first.
+        Where stable's samples are older than the canary's, an outage of both shows in the canary
+        first.
         """
         due, waiting = added(self.waiting, interval.canary), NO_COUNTS
         if not stable_is_later:
@@ -181,7 +200,9 @@ class Reads:
     """Whose counters they are: the predictor's, the prober's, or the gate's own."""
 
     @classmethod
-    def of(cls, gate: str, comparisons: Sequence[Comparison], limit: AbsoluteLimit | None) -> "Reads":
+    def of(
+        cls, gate: str, comparisons: Sequence[Comparison], limit: AbsoluteLimit | None
+    ) -> "Reads":
         """Read it from a gate's tests."""
         limits = (limit.indicator,) if limit else ()
         indicators = tuple(dict.fromkeys((*(test.indicator for test in comparisons), *limits)))
@@ -221,7 +242,9 @@ class GateTest:
     @property
     def of_probes(self) -> "GateTest":
         """The same tests, on the same indicators of the prober's counts."""
-        comparisons = tuple(replace(test, indicator=test.indicator.of_probes) for test in self.comparisons)
+        comparisons = tuple(
+            replace(test, indicator=test.indicator.of_probes) for test in self.comparisons
+        )
         limit = self.limit and replace(self.limit, indicator=self.limit.indicator.of_probes)
         return replace(self, comparisons=comparisons, limit=limit, kept=None)
 
@@ -246,7 +269,9 @@ class GateTest:
         """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
         return self.reads.source
 
-    def having(self, comparisons: tuple[Comparison, ...], limit: AbsoluteLimit | None) -> "GateTest":
+    def having(
+        self, comparisons: tuple[Comparison, ...], limit: AbsoluteLimit | None
+    ) -> "GateTest":
         """Return the tests with other evidence of the same tests."""
         return GateTest(
             name=self.name, bad=self.bad, allowed=self.allowed, alpha=self.alpha, ready=self.ready,
@@ -258,7 +283,9 @@ class GateTest:
         """Return the tests as ones that do not count yet, and why."""
         return replace(self, ready=False, unready=why)
 
-    def update(self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True) -> "GateTest":
+    def update(
+        self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True
+    ) -> "GateTest":
         """Let every test see one interval."""
         comparisons = tuple(test.update(intervals[test.indicator.key]) for test in self.comparisons)
         limit = self.limit
@@ -269,7 +296,10 @@ class GateTest:
     def preceded_by(self, intervals: Mapping[str, Interval]) -> "GateTest":
         """Tell every comparison what stable did before the next interval."""
         comparisons = tuple(
-            replace(test, rollback=test.rollback.preceded_by(test.arms(intervals[test.indicator.key]).stable))
+            replace(
+                test,
+                rollback=test.rollback.preceded_by(test.arms(intervals[test.indicator.key]).stable),
+            )
             for test in self.comparisons
         )
         return self.having(comparisons, self.limit)
@@ -285,11 +315,15 @@ class GateTest:
 
     @cached_property
     def _strongest(self) -> tuple[float, Indicator, str]:
-        """The strongest evidence against the canary, its indicator, and the line that was crossed."""
+        """The strongest evidence against the canary, its indicator,
+        and the line that was crossed.
+        """
         logs = zip(self._rollback_logs, self.comparisons, strict=True)
         candidates = [(log, test.indicator, self.allowed) for log, test in logs]
         if self.limit and not (candidates and self.frozen):
-            candidates.append((self.limit.canary.log_value, self.limit.indicator, self.limit.allowed))
+            candidates.append(
+                (self.limit.canary.log_value, self.limit.indicator, self.limit.allowed)
+            )
         return max(candidates, key=itemgetter(0), default=(0.0, self._idle_indicator, self.allowed))
 
     @property
@@ -308,12 +342,16 @@ class GateTest:
 
     @cached_property
     def frozen(self) -> bool:
-        """Whether stable breaks the absolute limit too: then nobody blames the canary, and nothing moves."""
+        """Whether stable breaks the absolute limit too:
+        then nobody blames the canary, and nothing moves.
+        """
         return self.limit is not None and self.limit.stable.log_value >= -math.log(self.alpha)
 
     @cached_property
     def rollback_log(self) -> float:
-        """Logarithm of the evidence that the canary is worse than tolerated: the mean over the tests."""
+        """Logarithm of the evidence that the canary is worse than tolerated:
+        the mean over the tests.
+        """
         logs = list(self._rollback_logs)
         if self.limit:
             logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
@@ -321,7 +359,9 @@ class GateTest:
 
     @cached_property
     def promotion_log(self) -> float:
-        """Logarithm of the weakest evidence that the canary is within a margin: all must have it."""
+        """Logarithm of the weakest evidence that the canary is within a margin:
+        all must have it.
+        """
         logs = [test.promote.log_value for test in self.comparisons if test.promote]
         if self.limit:
             logs.append(self.limit.promote.log_value)
@@ -366,4 +406,6 @@ class GateTest:
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:
     """Compare with an arm so large and faultless that the line is the absolute limit alone."""
-    return Interval(canary=interval.canary, stable=ArmCounts(total=interval.canary.total * 10**6, bad=0))
+    return Interval(
+        canary=interval.canary, stable=ArmCounts(total=interval.canary.total * 10**6, bad=0)
+    )

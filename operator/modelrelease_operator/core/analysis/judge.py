@@ -57,7 +57,12 @@ from modelrelease_operator.core.measurement.samples import (
 )
 from modelrelease_operator.core.measurement.series import INFINITY, OWN, PREDICTOR, PROBE, pair_of
 from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
-from modelrelease_operator.core.query_results import NOT_QUERIED, CounterSample, NotMeasured, QueryResults
+from modelrelease_operator.core.query_results import (
+    NOT_QUERIED,
+    CounterSample,
+    NotMeasured,
+    QueryResults,
+)
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval, combine
 
 REFUSED = f"{PROBE}refused"
@@ -67,7 +72,9 @@ SECOND_LOOK_IN = timedelta(seconds=2)
 LOOK_OFTEN = timedelta(seconds=5)
 """Between the looks of a young step."""
 YOUNG_INTERVALS = 4
-"""Intervals that a step is young for: one to begin in, one to count, one to confirm, and one to spare."""
+"""Intervals that a step is young for:
+one to begin in, one to count, one to confirm, and one to spare.
+"""
 MAX_NAMED = 5
 """Pods that status names at most."""
 DOUBT = 0.5
@@ -142,8 +149,8 @@ def judge(
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
 
-    `pods` are the names of the ready pods of each revision: what Prometheus does not show of them is
-    left out of the counts and said, and a canary does not go on while it is more than a few.
+    `pods` are the names of the ready pods of each revision: what Prometheus does not show of them
+    is left out of the counts and said, and a canary does not go on while it is more than a few.
 
     `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
     the smaller the excess that may go unseen.
@@ -154,9 +161,13 @@ def judge(
     evidence = _told_apart(look)
     if look.trouble and not _own_gates(spec):
         held = _held(spec, status, look.trouble)
-        return replace(held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=LOOK_OFTEN)
+        return replace(
+            held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=LOOK_OFTEN
+        )
     evidence = with_due_copies(evidence, spec.canary, look.judged, now)
-    evidence, gate_tests = gate_tests_of(spec, evidence, look.newest_samples.counters, look.arms, next_weight)
+    evidence, gate_tests = gate_tests_of(
+        spec, evidence, look.newest_samples.counters, look.arms, next_weight
+    )
     look = replace(look, troubles=_troubles(look, evidence))
     evidence, gate_tests, saw_canary = _advance(look, evidence, _warmed(look, gate_tests))
     evidence, thresholds = _thresholds(look, evidence)
@@ -194,7 +205,9 @@ def _look_at(
 
 
 def _told_apart(look: _Look) -> Evidence:
-    """Return the evidence that knows which samples are of another weight, and when an arm had no pod."""
+    """Return the evidence that knows which samples are of another weight,
+    and when an arm had no pod.
+    """
     evidence = look.status.evidence
     if unready_arms(look.pods, look.arms):
         evidence = evidence.but(uneven=True)
@@ -202,17 +215,24 @@ def _told_apart(look: _Look) -> Evidence:
 
 
 def _settled(
-    spec: ReleaseSpec, evidence: Evidence, gate_tests: Sequence[GateTest], gates: Mapping[str, GateStatus]
+    spec: ReleaseSpec,
+    evidence: Evidence,
+    gate_tests: Sequence[GateTest],
+    gates: Mapping[str, GateStatus],
 ) -> Settled:
     """Return the verdict of all gates together, after probes have answered for silent users."""
     doubtful = frozenset(
-        gate_test.name for gate_test in gate_tests if gate_test.frozen or _leaning(spec, gate_test) >= DOUBT
+        gate_test.name
+        for gate_test in gate_tests
+        if gate_test.frozen or _leaning(spec, gate_test) >= DOUBT
     )
     return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
 
 
 def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
-    """Look more often while a step is young: what is wrong from the start should be found at once."""
+    """Look more often while a step is young:
+    what is wrong from the start should be found at once.
+    """
     if not evidence.started:
         return min(LOOK_OFTEN, max(SECOND_LOOK_IN, look.waited))
     return LOOK_OFTEN if look.waited < YOUNG_INTERVALS * _between_scrapes(look, evidence) else None
@@ -240,11 +260,16 @@ def _leaning(spec: ReleaseSpec, gate_test: GateTest) -> float:
 
 
 def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]:
-    """Leave latency gates out until the step's pods are warm: they are slower while they are new."""
+    """Leave latency gates out until the step's pods are warm:
+    they are slower while they are new.
+    """
     colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
     if not colds:
         return tuple(gate_tests)
-    why = {name: f"latency counts in {format_duration(left)}, from warm pods" for name, left in colds.items()}
+    why = {
+        name: f"latency counts in {format_duration(left)}, from warm pods"
+        for name, left in colds.items()
+    }
     return tuple(
         gate_test.waiting_for(why[gate_test.name]) if gate_test.name in why else gate_test
         for gate_test in gate_tests
@@ -261,7 +286,9 @@ def _own_gates(spec: ReleaseSpec) -> bool:
 
 
 def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | None:
-    """Return the buckets that this release reads; None while a gate must still choose from all of them."""
+    """Return the buckets that this release reads;
+    None while a gate must still choose from all of them.
+    """
     chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if kind_of(gate).cuts_histograms]
     if not all(chosen):
         return None
@@ -296,7 +323,9 @@ def _missing(*arms: Arm) -> str:
 
 
 def _troubles(look: _Look, evidence: Evidence) -> dict[str, NotMeasured]:
-    """Return the gates that cannot be asked at this look: their counts and evidence stay as they are."""
+    """Return the gates that cannot be asked at this look:
+    their counts and evidence stay as they are.
+    """
     shapes = _shapes(look)
     troubles: dict[str, NotMeasured | None] = {}
     for gate in look.gates:
@@ -327,7 +356,9 @@ def _shapes(look: _Look) -> dict[bool, Shapes]:
     return {probe: look.newest_samples.shapes(probe=probe) for probe in kinds}
 
 
-def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence) -> NotMeasured | None:
+def _uncut(
+    look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence
+) -> NotMeasured | None:
     """Say why latencies do not compare at this look, or return None."""
     shown = shapes.get(is_of_probes(gate.name), {})
     if not kind_of(gate).cuts_histograms or not shown:
@@ -337,13 +368,17 @@ def _uncut(look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evi
     if why is None:
         return None
     passes, message = why
-    return NotMeasured(verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message)
+    return NotMeasured(
+        verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message
+    )
 
 
 def _uncounted(
     pods: Mapping[str, Collection[str]], answer: Sequence[CounterSample], arms: tuple[str, str]
 ) -> str | None:
-    """Say which ready pods a gate's own query does not count, if it is more than a few of an arm."""
+    """Say which ready pods a gate's own query does not count,
+    if it is more than a few of an arm.
+    """
     ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
     counted = {revision: set[str]() for revision in arms}
     for sample in answer:
@@ -371,9 +406,13 @@ def _of_gate(name: str, trouble: NotMeasured) -> NotMeasured:
 def _advance(
     look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
 ) -> tuple[Evidence, tuple[GateTest, ...], bool]:
-    """Count what is new, let the tests see each interval that closed, and say if the canary was seen."""
+    """Count what is new, let the tests see each interval that closed,
+    and say if the canary was seen.
+    """
     bounds = frozenset(bound for gate_test in gate_tests for bound in gate_test.reads.bounds)
-    moment = Moment(canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now)
+    moment = Moment(
+        canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now
+    )
     newest_samples = NOTHING if look.trouble else look.newest_samples
     counted = count(evidence, newest_samples, look.sight, _own_answers(look, gate_tests), moment)
     evidence = counted.evidence
@@ -416,10 +455,14 @@ def _tested(
 def _indicators(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Indicator]:
     """Return what gates read, of one source or of all; two gates may read one indicator."""
     chosen = [gate_test for gate_test in gate_tests if source is None or gate_test.source == source]
-    return {indicator.key: indicator for gate_test in chosen for indicator in gate_test.indicators}.values()
+    return {
+        indicator.key: indicator for gate_test in chosen for indicator in gate_test.indicators
+    }.values()
 
 
-def _intervals(look: _Look, indicators: Iterable[Indicator], counted: Increments) -> dict[str, Interval]:
+def _intervals(
+    look: _Look, indicators: Iterable[Indicator], counted: Increments
+) -> dict[str, Interval]:
     """Return what was counted of each indicator, as the tests see it."""
     return {
         indicator.key: indicator.interval(counted, canary=look.canary, stable=look.stable)
@@ -434,12 +477,15 @@ def _increments(
     arms = {"canary": look.canary, "stable": look.stable}
     increments: dict[str, Interval] = {}
     if look.spec.analysis.probe and look.sight.shown:
-        # Whatever the gates ask: how many users there are, and how many probes found no answer at all.
+        # Whatever the gates ask: how many users there are, and how many probes found no answer at
+        # all.
         refused = refused_probes(counted.increments, **arms)
         increments = {ERRORS.key: ERRORS.interval(counted.increments, **arms), REFUSED: refused}
     silent = {*look.troubles, *left_out}
     measured = [
-        gate_test for gate_test in gate_tests if gate_test.name not in silent and not gate_test.unready
+        gate_test
+        for gate_test in gate_tests
+        if gate_test.name not in silent and not gate_test.unready
     ]
     return increments | _intervals(look, _indicators(measured), counted.increments)
 
@@ -452,7 +498,9 @@ def _own_answers(
     """
     for gate_test in gate_tests:
         answer = look.answers.get(gate_test.name)
-        usable = answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
+        usable = (
+            answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
+        )
         yield from ((indicator, usable) for indicator in gate_test.indicators if indicator.own)
 
 
@@ -488,22 +536,28 @@ def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
     return [old + grown for old, grown in zip(before or (0, 0, 0, 0), new, strict=True)]
 
 
-def _verdicts(look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]) -> tuple[GateStatus, ...]:
+def _verdicts(
+    look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
+) -> tuple[GateStatus, ...]:
     """Return each gate's verdict; when the gates together convict the canary, the strongest fails.
 
-    A gate that was not asked keeps its weight and its evidence, but only one that was asked convicts.
-    A dry run is held against the bound alone, as if it were the only gate.
+    A gate that was not asked keeps its weight and its evidence, but only one that was asked
+    convicts. A dry run is held against the bound alone, as if it were the only gate.
     """
     bar = -math.log(look.spec.analysis.false_rollback_probability)
     deciding = [gate_test for gate_test in gate_tests if not gate_test.dry_run]
     measured = [gate_test for gate_test in deciding if gate_test.name not in look.troubles]
     convicted = (
-        combine([(1 / len(deciding), gate_test.rollback_log) for gate_test in deciding]) if deciding else 0.0
+        combine([(1 / len(deciding), gate_test.rollback_log) for gate_test in deciding])
+        if deciding
+        else 0.0
     )
     strongest = max(measured, key=lambda gate_test: gate_test.rollback_log, default=None)
     failed = {strongest.name} if strongest and convicted >= bar else set()
     failed |= {
-        gate_test.name for gate_test in gate_tests if gate_test.dry_run and gate_test.rollback_log >= bar
+        gate_test.name
+        for gate_test in gate_tests
+        if gate_test.dry_run and gate_test.rollback_log >= bar
     }
     return tuple(
         _kept(look.status, gate_test.name, look.troubles[gate_test.name], dry_run=gate_test.dry_run)
@@ -581,7 +635,9 @@ def _message(
     if not _is_covered(look, gate_test) and look.sight.canary.left_out:
         return f"{facts}; {_missing(look.sight.canary)}"
     if is_of_probes(gate_test.name) and not stepped[0].total:
-        return f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
+        return (
+            f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
+        )
     if stepped[0].total < analysis.min_requests:
         what = "probes of the canary" if is_of_probes(gate_test.name) else "canary requests"
         return f"{facts}: {stepped[0].total} of the {analysis.min_requests} {what} needed"
@@ -602,7 +658,9 @@ def _refused(evidence: Evidence, gate_test: GateTest) -> str:
 
 def _arms(counts: Mapping[str, list[int]], key: str) -> tuple[ArmCounts, ArmCounts]:
     canary_total, canary_bad, stable_total, stable_bad = counts.get(key, (0, 0, 0, 0))
-    return ArmCounts(total=canary_total, bad=canary_bad), ArmCounts(total=stable_total, bad=stable_bad)
+    return ArmCounts(total=canary_total, bad=canary_bad), ArmCounts(
+        total=stable_total, bad=stable_bad
+    )
 
 
 def _progress(log_value: float, probability: float) -> float:
@@ -629,7 +687,9 @@ def _unavailable(why: str) -> NotMeasured:
 
 
 def _kept(status: Status, name: str, why: NotMeasured, *, dry_run: bool) -> GateStatus:
-    """Return a gate with the figures of its last look: what was not measured says nothing, for or against."""
+    """Return a gate with the figures of its last look:
+    what was not measured says nothing, for or against.
+    """
     known = next((gate for gate in status.gates if gate.name == name), None)
     fresh = known or GateStatus(name=name, verdict=why.verdict, message=why.message)
     return fresh.but(dry_run=dry_run, verdict=why.verdict, message=why.message)

@@ -5,12 +5,16 @@ from modelrelease_operator.core.statistics.eprocess import ArmCounts
 
 
 def facts(version: str, bad: str, indicator: Indicator, arms: tuple[ArmCounts, ArmCounts]) -> str:
-    """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests, stable 0.9 % of 22,800"."""
+    """Return both arms' shares, such as "canary 7 fails 2.1 % of 1,204 requests,
+    stable 0.9 % of 22,800".
+    """
     if not arms[0].total:
         return f"no {'probe' if indicator.probe else 'request'} of canary {version} was counted yet"
     if indicator.bin is not None:
         rows = [_share(counts, "rows") for counts in arms]
-        return f"canary {version} predicts in bin {indicator.bin} for {rows[0]}, stable for {rows[1]}"
+        return (
+            f"canary {version} predicts in bin {indicator.bin} for {rows[0]}, stable for {rows[1]}"
+        )
     shares = [_share(counts, "probes" if indicator.probe else "requests") for counts in arms]
     if indicator.canary_bound is None:
         return f"canary {version} {bad} {shares[0]}, stable {shares[1]}"

@@ -1,9 +1,9 @@
 """Probes as evidence: what they are asked, and when they answer for users.
 
-Each gate on errors or latency is asked twice: of users' requests, and under a name of its own of the
-prober's. A probe that fails is held against the canary whoever else is there. A probe that succeeds counts
-only where users are silent: a gate that lacks users' requests then passes on the evidence of its gate on
-probes.
+Each gate on errors or latency is asked twice: of users' requests, and under a name of its own of
+the prober's. A probe that fails is held against the canary whoever else is there. A probe that
+succeeds counts only where users are silent: a gate that lacks users' requests then passes on the
+evidence of its gate on probes.
 """
 
 from collections.abc import Mapping
@@ -53,9 +53,9 @@ def settle(
 ) -> Settled:
     """Return the worst of the gates' verdicts, after probes have answered for silent users.
 
-    `users` is how many users' requests the canary has answered at this weight: with `minRequests` of
-    them, users decide alone. `doubtful` names gates whose users' requests speak against going on, few
-    as they may be: probes do not answer those.
+    `users` is how many users' requests the canary has answered at this weight: with `minRequests`
+    of them, users decide alone. `doubtful` names gates whose users' requests speak against going
+    on, few as they may be: probes do not answer those.
     """
     few = users < spec.analysis.min_requests
     heard: list[GateStatus] = []
@@ -75,8 +75,8 @@ def settle(
     if worst.verdict is not Verdict.PASS or not proofs:
         return Settled(verdict=worst.verdict, message=worst.message)
     text = (
-        f"probes decided and not users, who sent the canary {users} of the {spec.analysis.min_requests} "
-        f"requests needed: {proofs[0].message}"
+        f"probes decided and not users, who sent the canary {users} of the "
+        f"{spec.analysis.min_requests} requests needed: {proofs[0].message}"
     )
     return Settled(verdict=Verdict.PASS, message=text, by_probes=text)
 

@@ -1,8 +1,8 @@
 """Whether to retrain: on sustained drift of what serves, with a cool-down, one at a time.
 
-A request is written to status before its Job is made, and the Job is named after it. So a crash at any
-point leaves at most one Job for each request: the next pass finds the request without a Job and makes
-it, or finds the Job and waits.
+A request is written to status before its Job is made, and the Job is named after it. So a crash at
+any point leaves at most one Job for each request: the next pass finds the request without a Job and
+makes it, or finds the Job and waits.
 """
 
 import hashlib
@@ -93,12 +93,18 @@ def _refreshed(known: RetrainStatus, settings: Retrain, commands: Commands) -> R
 
 
 def _request(scope: Scope, settings: Retrain, cause: RetrainCause) -> RetrainingStep:
-    """Write a request down. Its Job follows in the next pass, when this one cannot be lost any more."""
+    """Write a request down. Its Job follows in the next pass,
+    when this one cannot be lost any more.
+    """
     last, stable, now = scope.status.retrain, scope.stable, scope.now
     seed = f"{stable.revision}/{now.isoformat()}/{last.request if last else ''}"
     name = hashlib.sha256(seed.encode()).hexdigest()[:8]
     features = _drifted_features(scope.status.drift)
-    why = f"{', '.join(features) or 'data'} drifted" if cause is RetrainCause.DRIFTED else "a person asked"
+    why = (
+        f"{', '.join(features) or 'data'} drifted"
+        if cause is RetrainCause.DRIFTED
+        else "a person asked"
+    )
     message = f"retraining of version {stable.version} is requested ({name}): {why}"
     asked_seen = last.asked_seen if last else None
     if cause is RetrainCause.ASKED:
@@ -130,14 +136,20 @@ def _follow(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
 
 
 def _without_job(scope: Scope, retrain: RetrainStatus) -> RetrainingStep:
-    """A request without a Job: it was deleted, it is not wanted any more, or it is still to be made."""
+    """A request without a Job: it was deleted, it is not wanted any more,
+    or it is still to be made.
+    """
     if retrain.job:
         message = f"Job {retrain.job} was deleted before it ended"
         return _ended(scope, retrain, RetrainOutcome.LOST, message)
     spec, stable = scope.spec.retrain, scope.status.stable
     if spec is None:
         return _ended(scope, retrain, RetrainOutcome.CANCELLED, "spec.retrain is gone")
-    if stable is None or stable.revision != retrain.revision or scope.status.phase is not Phase.STABLE:
+    if (
+        stable is None
+        or stable.revision != retrain.revision
+        or scope.status.phase is not Phase.STABLE
+    ):
         message = "a release began before the Job was started"
         return _ended(scope, retrain, RetrainOutcome.CANCELLED, message)
     if scope.spec.paused:
@@ -154,7 +166,9 @@ def refused(decision: Decision, retraining: DesiredRetraining, why: str, now: da
     return replace(decision, status=status, notices=(*decision.notices, notice))
 
 
-def _ended(scope: Scope, retrain: RetrainStatus, outcome: RetrainOutcome, message: str) -> RetrainingStep:
+def _ended(
+    scope: Scope, retrain: RetrainStatus, outcome: RetrainOutcome, message: str
+) -> RetrainingStep:
     ended, notice = _end(retrain, outcome, message, scope.now)
     scope = replace(scope.with_status(retrain=ended), notices=(*scope.notices, notice))
     return RetrainingStep(scope=scope, requeue=REQUEUE_SOON)

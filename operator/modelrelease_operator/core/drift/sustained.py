@@ -1,9 +1,10 @@
-"""What the windows of the stable version say together: drifted or not, in a sentence that names features.
+"""What the windows of the stable version say together: drifted or not, in a sentence that names
+features.
 
-Drift is raised when the newest window drifted and enough of the last ones did, and it ends when as many
-windows in a row did not: a feature at its limit must not send an Event every ten minutes. A window with
-too few values neither raises nor ends anything. Input drift reaches both revisions alike, so nothing
-here blames a canary.
+Drift is raised when the newest window drifted and enough of the last ones did, and it ends when as
+many windows in a row did not: a feature at its limit must not send an Event every ten minutes. A
+window with too few values neither raises nor ends anything. Input drift reaches both revisions
+alike, so nothing here blames a canary.
 """
 
 from collections.abc import Iterable
@@ -20,14 +21,18 @@ LETTERS = {DriftVerdict.DRIFTED: "D", DriftVerdict.STABLE: "S", DriftVerdict.INS
 
 
 def update_drift(scope: Scope) -> Scope:
-    """Take in the windows that closed since the last pass, and notice where drift begins or ends."""
+    """Take in the windows that closed since the last pass,
+    and notice where drift begins or ends.
+    """
     stable, settings = scope.status.stable, scope.spec.drift
     if not settings.enabled or stable is None:
         return scope.with_status(drift=None)
     before = scope.status.drift
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
-    after = with_windows(before, scope.observed.drift.get(stable.revision, ()), settings, stable.version)
+    after = with_windows(
+        before, scope.observed.drift.get(stable.revision, ()), settings, stable.version
+    )
     if after is scope.status.drift:
         return scope
     scope = scope.with_status(drift=after)
@@ -55,8 +60,14 @@ def with_windows(
 
 
 def is_news(before: DriftStatus, after: DriftStatus) -> bool:
-    """Return whether status must be written: figures that moved a little can wait for the next pass."""
-    return (before.drifted, before.windows, before.revision) != (after.drifted, after.windows, after.revision)
+    """Return whether status must be written:
+    figures that moved a little can wait for the next pass.
+    """
+    return (before.drifted, before.windows, before.revision) != (
+        after.drifted,
+        after.windows,
+        after.revision,
+    )
 
 
 def condition(status: Status) -> tuple[str, Reason, str] | None:
@@ -68,7 +79,11 @@ def condition(status: Status) -> tuple[str, Reason, str] | None:
         return "True", Reason.DRIFTED, drift.message
     if drift.windows.endswith(("S", "D")):
         return "False", Reason.NOT_DRIFTED, drift.message
-    return "Unknown", Reason.INSUFFICIENT_DATA if drift.baseline else Reason.NO_BASELINE, drift.message
+    return (
+        "Unknown",
+        Reason.INSUFFICIENT_DATA if drift.baseline else Reason.NO_BASELINE,
+        drift.message,
+    )
 
 
 def hold(spec: ReleaseSpec, status: Status, canary: CanaryStatus, observed: Observed) -> str | None:
@@ -107,7 +122,9 @@ def _pushed(before: DriftStatus, window: Window, settings: Drift, version: str) 
         at=window.ended,
         features=worst,
         message="; ".join(
-            text for text in (_message(window, letters, drifted, settings, version), window.problem) if text
+            text
+            for text in (_message(window, letters, drifted, settings, version), window.problem)
+            if text
         ),
     )
 
@@ -123,14 +140,16 @@ def _message(window: Window, letters: str, drifted: bool, settings: Drift, versi
         return f"data moved away from what version {version} was trained on: {named}; {share}{need}"
     if window.verdict is DriftVerdict.STABLE:
         first = window.features[0]
-        calm = f"version {version} meets data like its training data: most moved is {_figures(first)}"
+        calm = (
+            f"version {version} meets data like its training data: most moved is {_figures(first)}"
+        )
         return f"{calm}; {share}" if drifted else calm
     if not window.features and window.problem:
         return f"drift of version {version} is unavailable"
     if not window.features:
         return (
-            f"Prometheus has no baseline for version {version}: its artifact has none, its predictor is "
-            "older than this operator, or its pods are not scraped"
+            f"Prometheus has no baseline for version {version}: its artifact has none, its "
+            "predictor is older than this operator, or its pods are not scraped"
         )
     most = max(feature.n for feature in window.features)
     few = f"{most:,} of the {settings.min_samples:,} values needed came in {settings.window}"
@@ -140,7 +159,9 @@ def _message(window: Window, letters: str, drifted: bool, settings: Drift, versi
 
 def _figures(feature: FeatureDrift) -> str:
     name = "the predictions" if feature.name == PREDICTIONS else feature.name
-    return f"{name} with PSI {feature.psi:.2f} (limit {feature.threshold:.2f}, {feature.n:,} values)"
+    return (
+        f"{name} with PSI {feature.psi:.2f} (limit {feature.threshold:.2f}, {feature.n:,} values)"
+    )
 
 
 def _stored(feature: FeatureDrift) -> FeatureStatus:

@@ -1,8 +1,8 @@
 """From raw counters of bins to windows, and what each window says about every feature.
 
-A window starts where the last one ended. Its counts and the raw counters that they come from live in
-the operator's memory only (docs/decisions/0007): a restart loses the window that is open, and nothing
-else, because what the closed ones said is in status.
+A window starts where the last one ended. Its counts and the raw counters that they come from live
+in the operator's memory only (docs/decisions/0007): a restart loses the window that is open, and
+nothing else, because what the closed ones said is in status.
 """
 
 import math
@@ -60,13 +60,17 @@ class Memory:
     started: bool = False
     """Whether a look has set the start of the counters: the first one only records."""
     begun: Mapping[str, float] = field(default_factory=dict)
-    """By pod: when the process began whose counts these are, in unix seconds, where that is told."""
+    """By pod: when the process began whose counts these are, in unix seconds,
+    where that is told.
+    """
     pods: frozenset[str] = frozenset()
     """Pods seen in the open window."""
     sums: Mapping[Bin, int] = field(default_factory=dict)
     """Counts of the open window."""
     baselines: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Rows of the baseline by feature and bin: constant for a revision, so kept when Prometheus is away."""
+    """Rows of the baseline by feature and bin:
+    constant for a revision, so kept when Prometheus is away.
+    """
     problem: str = ""
     """What could not be read in the open window."""
     windows: tuple[Window, ...] = ()
@@ -76,8 +80,9 @@ class Memory:
 def look(memory: Memory, samples: Iterable[BinSample], *, settings: Drift, now: datetime) -> Memory:
     """Add what one revision's bins grew by; close the window when its time is over.
 
-    No samples (Prometheus does not answer) add nothing, and the window closes in its time all the same.
-    A value that is no number of rows leaves out its pod, or its feature's baseline, and is said.
+    No samples (Prometheus does not answer) add nothing, and the window closes in its time all the
+    same. A value that is no number of rows leaves out its pod, or its feature's baseline, and is
+    said.
     """
     counted: dict[str, list[BinSample]] = {}
     rows: dict[str, list[BinSample]] = {}
@@ -94,8 +99,12 @@ def look(memory: Memory, samples: Iterable[BinSample], *, settings: Drift, now: 
     if rows:
         # A baseline that cannot be read is still known from before.
         kept = {feature: known.get(feature) or memory.baselines.get(feature) for feature in rows}
-        memory = replace(memory, baselines={feature: bins for feature, bins in kept.items() if bins})
-    problem = next((fault for bins in (*counted.values(), *rows.values()) if (fault := _nonsense(bins))), "")
+        memory = replace(
+            memory, baselines={feature: bins for feature, bins in kept.items() if bins}
+        )
+    problem = next(
+        (fault for bins in (*counted.values(), *rows.values()) if (fault := _nonsense(bins))), ""
+    )
     memory = replace(memory, problem=problem or memory.problem)
     return _closed(memory, settings, now) if now - memory.opened >= settings.span else memory
 
@@ -116,13 +125,15 @@ def _closed(memory: Memory, settings: Drift, now: datetime) -> Memory:
     )
 
 
-def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mapping[str, float]) -> Memory:
+def _added(
+    memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mapping[str, float]
+) -> Memory:
     """Count what each pod's counters grew by, and remember them.
 
-    As core/measurement/counters.advance: a pod that appears counts from 0, except in the first look; another
-    start of its process, or a value that fell where none is told, means that all of its counters count from
-    0; one that is missing keeps its value. Values that fell in one and the same process are an older view of
-    it, by another server: they tell nothing.
+    As core/measurement/counters.advance: a pod that appears counts from 0, except in the first
+    look; another start of its process, or a value that fell where none is told, means that all of
+    its counters count from 0; one that is missing keeps its value. Values that fell in one and the
+    same process are an older view of it, by another server: they tell nothing.
     """
     if not samples:
         return memory
@@ -147,7 +158,9 @@ def _added(memory: Memory, samples: Mapping[str, list[BinSample]], begun: Mappin
         counters[pod] = after
     pods = memory.pods | samples.keys()
     known = {**memory.begun, **begun}
-    return replace(memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, sums=sums)
+    return replace(
+        memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, sums=sums
+    )
 
 
 def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -> tuple[Bin, ...]:
@@ -172,13 +185,17 @@ def _nonsense(samples: Iterable[BinSample]) -> str:
         value = sample.value
         if not (0 <= value <= _MOST_ROWS and float(value).is_integer()):
             whose = f"pod {sample.pod}" if sample.pod else "the baseline"
-            fault = f"feature {sample.feature:.80}, bin {sample.bin:.20} of {whose} has the value {value}"
+            fault = (
+                f"feature {sample.feature:.80}, bin {sample.bin:.20} of {whose} has the value "
+                f"{value}"
+            )
             return f"{fault}, and a whole number of rows from 0 up is needed: it was left out"
     return ""
 
 
 def calibration(settings: Drift) -> Calibration:
-    """Return the calibration for one day of windows: the false alarms of a day share the probability.
+    """Return the calibration for one day of windows: the false alarms of a day share the
+    probability.
 
     Windows share one baseline, so an unlucky baseline makes them fail together: a bound over all of
     them holds whatever their dependence, and the rule of sustained windows comes on top of it.
@@ -197,8 +214,14 @@ def _judged(
 ) -> tuple[FeatureDrift, ...]:
     bins = {feature: sorted(known, key=_place) for feature, known in baselines.items()}
     features = assess(
-        {feature: [sums.get((feature, label), 0) for label in order] for feature, order in bins.items()},
-        {feature: [baselines[feature][label] for label in order] for feature, order in bins.items()},
+        {
+            feature: [sums.get((feature, label), 0) for label in order]
+            for feature, order in bins.items()
+        },
+        {
+            feature: [baselines[feature][label] for label in order]
+            for feature, order in bins.items()
+        },
         calibration(settings),
     )
     return tuple(sorted(features, key=lambda feature: (-_excess(feature), feature.name)))

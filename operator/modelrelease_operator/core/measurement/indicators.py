@@ -80,9 +80,13 @@ ERRORS = Indicator(key="errors")
 
 
 def slow_indicator(canary_bound: str, stable_bound: str) -> Indicator:
-    """Return the indicator of canary requests above one bound beside stable requests above another."""
+    """Return the indicator of canary requests above one bound beside stable requests above
+    another.
+    """
     return Indicator(
-        key=f"slow/{canary_bound}/{stable_bound}", canary_bound=canary_bound, stable_bound=stable_bound
+        key=f"slow/{canary_bound}/{stable_bound}",
+        canary_bound=canary_bound,
+        stable_bound=stable_bound,
     )
 
 
@@ -93,12 +97,13 @@ Shapes = Mapping[tuple[str, str], frozenset[str]]
 def choose_bounds(
     counters: Sequence[Counter], stable: str, *, ratio: float, seconds: float
 ) -> tuple[BoundPair, ...]:
-    """Cut latency at stable's own quantiles, as the bounds that both arms have allow; fixed for the release.
+    """Cut latency at stable's own quantiles, as the bounds that both arms have allow; fixed for the
+    release.
 
-    The canary is held to the first bound that is at least `ratio` times and `seconds` above stable's:
-    "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
-    (docs/explanation/decisions.md, "Latency is not independent from request to request"). Empty while
-    stable has answered too little to be cut.
+    The canary is held to the first bound that is at least `ratio` times and `seconds` above
+    stable's: "the canary's latency is at most so much larger than stable's" needs no estimate of a
+    quantile (docs/explanation/decisions.md, "Latency is not independent from request to request").
+    Empty while stable has answered too little to be cut.
     """
     common = common_bounds(counters)
     sums: dict[str, float] = {}
@@ -113,7 +118,11 @@ def choose_bounds(
     for quantile in QUANTILES:
         cut = next((bound for bound in ordered if sums[bound] >= quantile * total), None)
         held = cut and next(
-            (bound for bound in ordered if float(bound) >= max(float(cut) * ratio, float(cut) + seconds)),
+            (
+                bound
+                for bound in ordered
+                if float(bound) >= max(float(cut) * ratio, float(cut) + seconds)
+            ),
             None,
         )
         if cut and held:
@@ -145,19 +154,24 @@ def bounds_shown(counters: Iterable[Counter]) -> Shapes:
     return {process: frozenset(bounds) for process, bounds in bounds_by_process.items()}
 
 
-def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str) -> tuple[bool, str] | None:
+def why_not_cut(
+    shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str
+) -> tuple[bool, str] | None:
     """Say why latencies do not compare, and whether that may pass by itself; None where they do.
 
-    `shown` are the bounds of each process (`bounds_shown`), `pairs` those that were chosen (`bounds_of`),
-    empty before. Two versions of a server may have different buckets: one that a process lacks would
-    count as if no request had been within it.
+    `shown` are the bounds of each process (`bounds_shown`), `pairs` those that were chosen
+    (`bounds_of`), empty before. Two versions of a server may have different buckets: one that a
+    process lacks would count as if no request had been within it.
     """
     if not any(revision == canary for revision, _ in shown):
         return True, "latency is not compared: the canary shows no latency histogram yet"
     if not pairs:
         if _common(shown):
             return None
-        return False, "latency cannot be compared: the two versions' histograms have no bucket in common"
+        return (
+            False,
+            "latency cannot be compared: the two versions' histograms have no bucket in common",
+        )
     chosen = [pair_of(pair) for pair in pairs]
     held = frozenset(pair.canary for pair in chosen)
     cut = frozenset(pair.stable or pair.canary for pair in chosen)
@@ -170,14 +184,21 @@ def why_not_cut(shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str
     return None
 
 
-def bounds_of(latency: LatencyGate, counters: Sequence[Counter], *, canary: str, stable: str) -> list[str]:
-    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`; nothing while unknown."""
+def bounds_of(
+    latency: LatencyGate, counters: Sequence[Counter], *, canary: str, stable: str
+) -> list[str]:
+    """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`;
+    nothing while unknown.
+    """
     if not any(revision == canary for revision, _ in bounds_shown(counters)):
         return []
     chosen = []
     if latency.compare_with_stable:
         pairs = choose_bounds(
-            counters, stable, ratio=latency.tolerated.ratio, seconds=latency.tolerated.milliseconds / 1000
+            counters,
+            stable,
+            ratio=latency.tolerated.ratio,
+            seconds=latency.tolerated.milliseconds / 1000,
         )
         if not pairs:
             return []
@@ -206,7 +227,9 @@ def own_indicator(gate: str, bad: str, total: str) -> Indicator:
 
 
 def own_values_of(tallies: Iterable[CounterSample], indicator: Indicator) -> dict[str, int]:
-    """Return the values of the counters of a gate's own queries, as `values_of` does the predictor's."""
+    """Return the values of the counters of a gate's own queries,
+    as `values_of` does the predictor's.
+    """
     return {own_series_of(tally, indicator.key): int(tally.value) for tally in tallies}
 
 
@@ -233,11 +256,17 @@ def refused_probes(increments: Increments, *, canary: str, stable: str) -> Inter
 
 
 def _probed(names: Mapping[str, int], bound: str | None) -> ArmCounts:
-    """Count probes: bad is an error, and another answer than recorded; a refused one is no evidence."""
-    mine = {name.removeprefix(PROBE): grown for name, grown in names.items() if name.startswith(PROBE)}
+    """Count probes: bad is an error, and another answer than recorded;
+    a refused one is no evidence.
+    """
+    mine = {
+        name.removeprefix(PROBE): grown for name, grown in names.items() if name.startswith(PROBE)
+    }
     if bound is not None:
         return _arm(mine, bound, None)
-    bad = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_DIFFERENT, words.PROBE_ERROR))
+    bad = sum(
+        mine.get(f"code={result}", 0) for result in (words.PROBE_DIFFERENT, words.PROBE_ERROR)
+    )
     good = sum(mine.get(f"code={result}", 0) for result in (words.PROBE_SAME, words.PROBE_ANSWERED))
     return ArmCounts(total=good + bad, bad=bad)
 

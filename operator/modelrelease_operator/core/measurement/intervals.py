@@ -1,9 +1,9 @@
 """From looks to intervals of evidence: what is counted, and when it is given to the tests.
 
-Counting begins at a step with a first sample of every process that was taken at the step's weight. From
-then on each look adds what is new to the open interval; nothing is dropped while it stays open. It is
-closed when the samples reach far enough (`samples.Sight.reaches_beyond`) and both arms answered
-something. Only then do the tests see it.
+Counting begins at a step with a first sample of every process that was taken at the step's weight.
+From then on each look adds what is new to the open interval; nothing is dropped while it stays
+open. It is closed when the samples reach far enough (`samples.Sight.reaches_beyond`) and both arms
+answered something. Only then do the tests see it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -108,7 +108,9 @@ def count(
 
     `found` is empty where the predictor's counters could not be read.
     """
-    tally = _Tally(evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set())
+    tally = _Tally(
+        evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set()
+    )
     begun = list(evidence.begun)
     fresh: dict[str, Shown] = {}
     if newest.processes:
@@ -133,9 +135,15 @@ def count(
         pending=pending,
     )
     evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
-    saw_canary = any(shown.revision == moment.canary and not shown.probe for shown in fresh.values())
+    saw_canary = any(
+        shown.revision == moment.canary and not shown.probe for shown in fresh.values()
+    )
     counted = Counted(
-        evidence=evidence, increments=increments, closed={}, left_out=frozenset(), saw_canary=saw_canary
+        evidence=evidence,
+        increments=increments,
+        closed={},
+        left_out=frozenset(),
+        saw_canary=saw_canary,
     )
     if not newest.processes:
         pass
@@ -146,7 +154,9 @@ def count(
     return _own_closed(counted, own_fresh, moment)
 
 
-def _take_predictors(tally: _Tally, newest: Newest, sight: Sight, bounds: frozenset[str]) -> dict[str, Shown]:
+def _take_predictors(
+    tally: _Tally, newest: Newest, sight: Sight, bounds: frozenset[str]
+) -> dict[str, Shown]:
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
     strangers = sight.strangers(evidence)
@@ -158,7 +168,9 @@ def _take_predictors(tally: _Tally, newest: Newest, sight: Sight, bounds: frozen
     values = values_of(newest.processes, bounds)
     tally.shown.update(values)
     if len(fresh) < len(sight.shown):
-        values = values_of([process for process in newest.processes if process.name in fresh], bounds)
+        values = values_of(
+            [process for process in newest.processes if process.name in fresh], bounds
+        )
     tally.take(values, known=True, lives=_lives(tally, values, fresh))
     return fresh
 
@@ -166,7 +178,9 @@ def _take_predictors(tally: _Tally, newest: Newest, sight: Sight, bounds: frozen
 def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown]) -> Lives:
     """Return what is known of the processes that show something new."""
     evidence = tally.evidence
-    anew_by_process = {process: began_anew(evidence, process, shown) for process, shown in fresh.items()}
+    anew_by_process = {
+        process: began_anew(evidence, process, shown) for process, shown in fresh.items()
+    }
     restarted = frozenset([process for process, anew in anew_by_process.items() if anew])
     steady = frozenset([process for process, anew in anew_by_process.items() if anew is False])
     back = returned(evidence, values)
@@ -177,22 +191,29 @@ def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown])
     older = {
         process
         for process, shown in fresh.items()
-        if process not in known and (not evidence.started or _served_before(shown, evidence.counts_from))
+        if process not in known
+        and (not evidence.started or _served_before(shown, evidence.counts_from))
     }
     keys = ((series, parse(series)) for series in unknown)
     first_buckets = frozenset(
         series for series, key in keys if key.kind == BOUND and key.process in known - restarted
     )
-    return Lives(returned=back | older, restarted=restarted, steady=steady, first_seen=first_buckets)
+    return Lives(
+        returned=back | older, restarted=restarted, steady=steady, first_seen=first_buckets
+    )
 
 
 def _served_before(process: Shown, began: float | None) -> bool:
-    """Return whether an unknown process may have answered before counting began, as far as it is told."""
+    """Return whether an unknown process may have answered before counting began,
+    as far as it is told.
+    """
     return process.started is not None and began is not None and process.started < began
 
 
 def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, bool]:
-    """Take the counters of the gates' own queries; return by indicator whether every pod's have grown."""
+    """Take the counters of the gates' own queries;
+    return by indicator whether every pod's have grown.
+    """
     grown = {}
     for indicator, answer in own:
         if answer is None:
@@ -201,7 +222,8 @@ def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, 
         values = own_values_of(answer, indicator)
         tally.shown.update(values)
         known = {process_of(series) for series in tally.counters}
-        # Nothing tells since when a pod's counters count, so what an unknown one shows is its start.
+        # Nothing tells since when a pod's counters count, so what an unknown one shows is its
+        # start.
         strange = frozenset(process_of(series) for series in values) - known
         started = indicator.key in begun
         lives = Lives(returned=returned(tally.evidence, values) | strange)
@@ -224,7 +246,9 @@ def _resets(evidence: Evidence, fresh: Mapping[str, Shown], moment: Moment) -> l
 
 
 def with_horizon(evidence: Evidence, sight: Sight) -> Evidence:
-    """Return evidence that knows which samples were there at a step's first look: of another weight."""
+    """Return evidence that knows which samples were there at a step's first look:
+    of another weight.
+    """
     if evidence.started or evidence.horizon is not None or sight.newest is None:
         return evidence
     return evidence.but(horizon=sight.newest)
@@ -286,8 +310,8 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
 def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment) -> Counted:
     """Close the intervals of the gates' own queries, whose answers tell no time.
 
-    They close with the predictor's; or when every pod's count has grown, so that each was scraped; or
-    when a scrape interval has gone by.
+    They close with the predictor's; or when every pod's count has grown, so that each was scraped;
+    or when a scrape interval has gone by.
     """
     evidence, closed = counted.evidence, dict(counted.closed)
     opened = dict(evidence.opened)
@@ -309,8 +333,8 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
 def _compares(counted: Increments, moment: Moment) -> bool:
     """Return whether stable has answered something: the canary's counts wait for that.
 
-    What stable answers while the canary answers nothing is compared with nothing: kept, it would be held
-    against a canary's request that comes later, when both may have begun to fail.
+    What stable answers while the canary answers nothing is compared with nothing: kept, it would be
+    held against a canary's request that comes later, when both may have begun to fail.
     """
     return bool(counted.get(moment.stable))
 

@@ -7,7 +7,9 @@ from modelrelease_operator.api.status import Target
 
 ARM, KIND = "modelrelease_arm", "modelrelease_kind"
 """Labels that mark which of the four queries of a gate a series is of."""
-NO_IDENTITY = frozenset({"__name__", ARM, KIND, "job", "instance", "prometheus", "prometheus_replica"})
+NO_IDENTITY = frozenset(
+    {"__name__", ARM, KIND, "job", "instance", "prometheus", "prometheus_replica"}
+)
 """Labels by which two copies of one pod's counter may differ: it is counted once."""
 MAX_QUERY_CHARS = 120
 """Characters of a query in a sentence."""

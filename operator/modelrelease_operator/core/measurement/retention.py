@@ -1,11 +1,11 @@
 """Which counters may be forgotten, so that status does not grow with every pod that ever ran.
 
-What a counter grew by has long been added to the totals of its arm; its last raw value is kept only to
-subtract from the next. So the values of a process that has not been shown for long are dropped, and that it
-was known is remembered, in eight characters: should it come back, its first values are recorded and not
-counted. That way no count is ever added twice, and only what such a process did in its absence is lost. Of
-more processes than are worth remembering nothing is remembered one by one: whoever is unknown then is taken
-to have been known before.
+What a counter grew by has long been added to the totals of its arm; its last raw value is kept only
+to subtract from the next. So the values of a process that has not been shown for long are dropped,
+and that it was known is remembered, in eight characters: should it come back, its first values are
+recorded and not counted. That way no count is ever added twice, and only what such a process did in
+its absence is lost. Of more processes than are worth remembering nothing is remembered one by one:
+whoever is unknown then is taken to have been known before.
 """
 
 import zlib
@@ -16,7 +16,9 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.measurement.series import process_of, source_of_process
 
 GONE_AFTER = timedelta(minutes=15)
-"""Prometheus shows a target for five minutes after its last scrape: three times that is no hiccup."""
+"""Prometheus shows a target for five minutes after its last scrape:
+three times that is no hiccup.
+"""
 MAX_REMEMBERED = 500
 """About 6 kB of status."""
 ALL = "*"
@@ -24,7 +26,9 @@ ALL = "*"
 
 
 def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
-    """Return the processes of these series that were forgotten and are back, so far as it can be told."""
+    """Return the processes of these series that were forgotten and are back,
+    so far as it can be told.
+    """
     if not evidence.forgotten:
         return frozenset()
     fresh = {process_of(name) for name in series if name not in evidence.counters}
@@ -39,8 +43,8 @@ def without_absent(
 ) -> Evidence:
     """Return evidence without the counters of processes that no look has shown for long.
 
-    `shown` are the series of this look. Of the sources in `unasked` (`SeriesKey.source`) it had none, so
-    it says nothing about their processes.
+    `shown` are the series of this look. Of the sources in `unasked` (`SeriesKey.source`) it had
+    none, so it says nothing about their processes.
     """
     missing = evidence.counters.keys() - shown
     if not missing and not evidence.absent:
@@ -53,7 +57,9 @@ def without_absent(
     if not gone:
         return evidence.but(absent=since)
     counters = {
-        series: value for series, value in evidence.counters.items() if process_of(series) not in gone
+        series: value
+        for series, value in evidence.counters.items()
+        if process_of(series) not in gone
     }
     kept = {process_of(series) for series in counters}
     times = {
@@ -74,5 +80,7 @@ def remembered(before: list[str], gone: Iterable[str]) -> list[str]:
 
 
 def fingerprint(process: str) -> str:
-    """Return a name in eight characters; that two share one costs the second its first values, no more."""
+    """Return a name in eight characters;
+    that two share one costs the second its first values, no more.
+    """
     return f"{zlib.crc32(process.encode()):08x}"

@@ -1,10 +1,11 @@
 """What one look shows of each process, and whether that closes the open interval of evidence.
 
-Prometheus scrapes every pod at a moment of its own, by default once a minute, and a look comes every few
-seconds. So a look is no interval: it may show no new sample at all, or one of some pods. An interval is
-closed when every process that is judged has a sample newer than *any* process had when the interval
-began. Then stable's next interval reaches beyond the canary's last one, which is what `Confirmed` needs,
-whatever the scrape interval is, and whoever asks for a look (docs/explanation/decisions.md).
+Prometheus scrapes every pod at a moment of its own, by default once a minute, and a look comes
+every few seconds. So a look is no interval: it may show no new sample at all, or one of some pods.
+An interval is closed when every process that is judged has a sample newer than *any* process had
+when the interval began. Then stable's next interval reaches beyond the canary's last one, which is
+what `Confirmed` needs, whatever the scrape interval is, and whoever asks for a look
+(docs/explanation/decisions.md).
 
 All times here are those of the samples: no clock of ours is compared with them.
 """
@@ -27,7 +28,9 @@ SLOWEST_SCRAPE = 120.0
 LAGS_AFTER = 2.5
 """Scrape intervals after which a process that shows no new sample is not waited for any more."""
 MAY_MISS = 0.1
-"""Share of a canary's ready pods that Prometheus may not show yet while it is judged and goes on."""
+"""Share of a canary's ready pods that Prometheus may not show yet while it is judged and goes
+on.
+"""
 STABLE_MAY_MISS = 0.5
 """The same of stable's pods, where it matters who is left out."""
 
@@ -47,7 +50,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process with its series at a look; what the prober counts of a revision is a process of its own."""
+    """One process with its series at a look;
+    what the prober counts of a revision is a process of its own.
+    """
 
     name: str
     """As `SeriesKey.process`."""
@@ -96,7 +101,9 @@ class Arm:
     lagging: tuple[str, ...]
     """Ready pods of which there has been no new sample for long."""
     names: frozenset[str] = frozenset()
-    """Names of the ready pods, where Prometheus names pods so; else nothing is known of whose they are."""
+    """Names of the ready pods, where Prometheus names pods so;
+    else nothing is known of whose they are.
+    """
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -145,7 +152,9 @@ class Sight:
 
     @cached_property
     def stable_is_later(self) -> bool:
-        """Whether no sample of stable's is older than the canary's newest, as if scraped at one moment."""
+        """Whether no sample of stable's is older than the canary's newest,
+        as if scraped at one moment.
+        """
         canary, stable = self.canary.newest, self.stable.oldest
         return canary is None or stable is None or stable >= canary
 
@@ -154,9 +163,11 @@ class Sight:
         return [*self.canary.judged.values(), *self.stable.judged.values()]
 
     def strangers(self, evidence: Evidence) -> frozenset[str]:
-        """Return the processes that count as a release's and are none of its pods that were ever ready.
+        """Return the processes that count as a release's and are none of its pods that were ever
+        ready.
 
-        Any pod of the namespace may export such series. One that is not ready any more is still ours.
+        Any pod of the namespace may export such series. One that is not ready any more is still
+        ours.
         """
         arms = {
             shown.revision: arm
@@ -185,11 +196,14 @@ def _times(processes: Iterable[Shown]) -> list[float]:
     return [process.at for process in processes if process.at is not None]
 
 
-def newest(counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None) -> Newest:
-    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw it last.
+def newest(
+    counters: Iterable[Counter], revisions: Collection[str], bounds: Collection[str] | None
+) -> Newest:
+    """Return one counter for each series: of two jobs that scrape the same pod, the one that saw it
+    last.
 
-    `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are used, and
-    those are left out unless they are nonsense.
+    `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are
+    used, and those are left out unless they are nonsense.
     """
     series_by_process: dict[tuple[str, str, bool], dict[str, Counter]] = {}
     unread: set[str] = set()
@@ -254,7 +268,10 @@ def nonsense(newest_samples: Newest) -> str | None:
             if not (value >= 0 and value % 1 == 0):
                 return f"a counter of {_place(counter)} is {value}, which is no number of requests"
             if bound is not None and not is_number(bound):
-                return f"a histogram of {_place(counter)} has a bucket le={bound!r}, which is no number"
+                return (
+                    f"a histogram of {_place(counter)} has a bucket le={bound!r}, which is no "
+                    "number"
+                )
     return None
 
 
@@ -282,7 +299,9 @@ def is_number(text: str) -> bool:
 
 
 def values_of(processes: Iterable[Process], bounds: frozenset[str]) -> dict[str, int]:
-    """Return the values that count, of counters that are no nonsense: buckets only where they are read."""
+    """Return the values that count, of counters that are no nonsense:
+    buckets only where they are read.
+    """
     wanted = {None, *bounds, INFINITY} if bounds else {None}
     return {
         series: int(counter.value)
@@ -313,12 +332,15 @@ def sight_of(
     latest = max(_times(shown.values()), default=None)
     patience = LAGS_AFTER * (evidence.scrape_seconds or SLOWEST_SCRAPE)
     canary, stable = (
-        _arm(name, shown, frozenset(pods.get(name, ())), since=latest and latest - patience) for name in arms
+        _arm(name, shown, frozenset(pods.get(name, ())), since=latest and latest - patience)
+        for name in arms
     )
     return Sight(canary=canary, stable=stable, shown=shown)
 
 
-def _arm(revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None) -> Arm:
+def _arm(
+    revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None
+) -> Arm:
     mine = {
         process: process_shown
         for process, process_shown in shown.items()
@@ -329,13 +351,19 @@ def _arm(revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, si
         # Prometheus names pods by another label, such as the address: then all that it shows count.
         missing = () if names else tuple(sorted(ready))
         return Arm(ready=len(ready or names), judged=mine, missing=missing, lagging=())
-    mine = {process: process_shown for process, process_shown in mine.items() if process_shown.pod in ready}
+    mine = {
+        process: process_shown
+        for process, process_shown in mine.items()
+        if process_shown.pod in ready
+    }
     old = {process for process, process_shown in mine.items() if _is_older(process_shown, since)}
     # An arm that lags as a whole is not to be left out: it is waited for.
     old = old if len(old) < len(mine) else set()
     return Arm(
         ready=len(ready),
-        judged={process: process_shown for process, process_shown in mine.items() if process not in old},
+        judged={
+            process: process_shown for process, process_shown in mine.items() if process not in old
+        },
         missing=tuple(sorted(ready - names)),
         lagging=tuple(sorted(mine[process].pod for process in old)),
         names=ready,
@@ -349,7 +377,8 @@ def _is_older(process: Shown, since: float | None) -> bool:
 def is_new(evidence: Evidence, process: str, shown: Shown) -> bool:
     """Return whether a process shows a sample that was not counted yet.
 
-    One that is not newer tells nothing, however it differs: it is another Prometheus' view of the past.
+    One that is not newer tells nothing, however it differs: it is another Prometheus' view of the
+    past.
     """
     counted = evidence.scraped.get(process)
     return shown.at is None or counted is None or shown.at > counted
@@ -363,18 +392,23 @@ def began_anew(evidence: Evidence, process: str, shown: Shown) -> bool | None:
 def blind_limit(wanted: timedelta, evidence: Evidence) -> timedelta:
     """Return how long a canary may go unseen: never less than it takes to see it twice.
 
-    With a shorter limit than its scrape interval it would go and come, meet users and never be counted.
+    With a shorter limit than its scrape interval it would go and come, meet users and never be
+    counted.
     """
     return max(wanted, timedelta(seconds=few_scrapes(evidence)))
 
 
 def few_scrapes(evidence: Evidence) -> float:
-    """Return the seconds in which a process that is scraped shows two new samples; 0 until measured."""
+    """Return the seconds in which a process that is scraped shows two new samples;
+    0 until measured.
+    """
     return LAGS_AFTER * min(evidence.scrape_seconds or 0.0, SLOWEST_SCRAPE)
 
 
 def measured_gap(evidence: Evidence, shown: Mapping[str, Shown]) -> float | None:
-    """Return the time between the two newest samples of most processes, in seconds; None without two."""
+    """Return the time between the two newest samples of most processes, in seconds;
+    None without two.
+    """
     gaps = [
         sample.at - evidence.scraped[process]
         for process, sample in shown.items()

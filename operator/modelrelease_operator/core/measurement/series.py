@@ -1,7 +1,8 @@
-"""The names of series and of latency bounds: the only place that writes them as text and reads them back.
+"""The names of series and of latency bounds: the only place that writes them as text and reads them
+back.
 
-Status keeps texts, such as `rev2|pod-a|probe/code=same`: what an operator stored is read by the next one, so
-no text here may change.
+Status keeps texts, such as `rev2|pod-a|probe/code=same`: what an operator stored is read by the
+next one, so no text here may change.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from modelrelease_operator.core.query_results import CounterSample
 PREDICTOR: Final = ""
 """The source of the predictor's own counters."""
 PROBE: Final = "probe/"
-"""The source of the prober's. Begins everything that is counted of probes: indicators, gates, series."""
+"""The source of the prober's. Begins everything that is counted of probes:
+indicators, gates, series.
+"""
 OWN: Final = "counts/"
 """Begins the source of counters that a gate's own queries give: the key of their indicator."""
 
@@ -46,7 +49,9 @@ class SeriesKey:
 
     @cached_property
     def name(self) -> str:
-        """What is counted, of whichever pod: the key under which the growth of all pods is summed."""
+        """What is counted, of whichever pod:
+        the key under which the growth of all pods is summed.
+        """
         return f"{PROBE if self.source == PROBE else ''}{self.kind}={self.value}"
 
     @cached_property
@@ -91,12 +96,16 @@ def own_series_of(sample: CounterSample, indicator: str) -> str:
     """Return the text of the key of a counter of a gate's own queries;
     `indicator` is their indicator's key.
     """
-    return f"{sample.revision}|{sample.pod}~{sample.labels}|{BAD if sample.bad else TOTAL}={indicator}"
+    return (
+        f"{sample.revision}|{sample.pod}~{sample.labels}|{BAD if sample.bad else TOTAL}={indicator}"
+    )
 
 
 @lru_cache(maxsize=32_768)
 def parse(series: str) -> SeriesKey:
-    """Return the key of a series, of its text. Kept, because every look asks it of the same series."""
+    """Return the key of a series, of its text.
+    Kept, because every look asks it of the same series.
+    """
     revision, _, rest = series.partition("|")
     pod, _, name = rest.partition("|")
     source = source_of_name(name)
@@ -119,7 +128,9 @@ def source_of_name(name: str) -> str:
 
 
 def source_of_process(process: str) -> str:
-    """Return the indicator whose queries give a process; nothing for a predictor's or a prober's."""
+    """Return the indicator whose queries give a process;
+    nothing for a predictor's or a prober's.
+    """
     _, _, source = process.partition(f"|{OWN}")
     return f"{OWN}{source}" if source else PREDICTOR
 

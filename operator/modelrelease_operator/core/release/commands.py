@@ -1,34 +1,46 @@
 """What people ask by annotation: each command counts once, when it is first seen, or not at all.
 
-An approval answers a question, so it counts only where one is open already. A command that stands when
-nothing is asked is remembered as seen; to give it again, it needs another note behind the slash. An approval
-that was seen beside this canary needs one also when it was taken away meanwhile: whoever applies from Git may
-put it back without having been asked. What became of each is in `status.commands` from the same pass on,
-because whoever applies from Git may take it away.
+An approval answers a question, so it counts only where one is open already. A command that stands
+when nothing is asked is remembered as seen; to give it again, it needs another note behind the
+slash. An approval that was seen beside this canary needs one also when it was taken away meanwhile:
+whoever applies from Git may put it back without having been asked. What became of each is in
+`status.commands` from the same pass on, because whoever applies from Git may take it away.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
-from modelrelease_operator.api.status import CanaryStatus, CommandSeen, Phase, Reason, Status, Verdict
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    CommandSeen,
+    Phase,
+    Reason,
+    Status,
+    Verdict,
+)
 from modelrelease_operator.core.observed import Commands, Observed
 from modelrelease_operator.core.scope import Scope
 
 KINDS = ("approve", "abort", "promote", "retry")
 UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 ANYWAY = "anyway"
-"""The further word: `approve=<revision>/anyway` holds although the canary cannot be seen or is not fit."""
+"""The further word: `approve=<revision>/anyway` holds although the canary cannot be seen or is not
+fit.
+"""
 LONGEST_VALUE = 253
 MOST_EARLIER = 50
-"""Approvals of one canary that are remembered. One more is not taken: it could be any that was forgotten."""
+"""Approvals of one canary that are remembered.
+One more is not taken: it could be any that was forgotten.
+"""
 
 
 def take(scope: Scope) -> Scope:
     """Remember every command, and leave those that count in this pass in `observed`."""
     given = scope.observed.commands
     known = {
-        command.command: _beside(command, scope.status.canary) for command in scope.status.commands or ()
+        command.command: _beside(command, scope.status.canary)
+        for command in scope.status.commands or ()
     }
     unknown = scope.status.commands is None
     counting: dict[str, str | None] = {}
@@ -58,7 +70,9 @@ def take(scope: Scope) -> Scope:
     left = Commands(retrain=given.retrain, signed=given.signed, **counting)
     if commands != scope.status.commands:
         scope = scope.with_status(commands=commands)
-    return scope if left == given else replace(scope, observed=replace(scope.observed, commands=left))
+    return (
+        scope if left == given else replace(scope, observed=replace(scope.observed, commands=left))
+    )
 
 
 def value_for(status: Status, kind: str, revision: str, note: str | None = None) -> str:
@@ -86,7 +100,9 @@ def _given(status: Status, kind: str) -> tuple[str, ...]:
 
 
 def _beside(old: CommandSeen, canary: CanaryStatus | None) -> CommandSeen:
-    """Return what is known of a command. One that stands when a canary begins was not given for it."""
+    """Return what is known of a command.
+    One that stands when a canary begins was not given for it.
+    """
     if canary is None or not old.stands or old.about == canary.revision:
         return old
     return old.but(about=canary.revision, earlier=())
@@ -99,7 +115,9 @@ def _earlier(old: CommandSeen | None, canary: CanaryStatus | None) -> tuple[str,
     return tuple(dict.fromkeys((*old.earlier, old.value)))
 
 
-def _remembering(echo: CommandSeen, canary: CanaryStatus | None, earlier: tuple[str, ...]) -> CommandSeen:
+def _remembering(
+    echo: CommandSeen, canary: CanaryStatus | None, earlier: tuple[str, ...]
+) -> CommandSeen:
     """Return what became of a command with those of its kind that were seen before it."""
     others = tuple(value for value in earlier if value != echo.value)[:MOST_EARLIER]
     return echo.but(about=canary and canary.revision, earlier=others)
@@ -154,7 +172,9 @@ def _trouble(kind: str, value: str, scope: Scope) -> str | None:
 
 def _stood(status: Status, kind: str, value: str | None) -> bool:
     """Return whether a command was seen in an earlier pass and counts no more."""
-    return any(old.command == kind and old.stands and old.value == value for old in status.commands or ())
+    return any(
+        old.command == kind and old.stands and old.value == value for old in status.commands or ()
+    )
 
 
 def _trouble_with_retry(value: str, status: Status, observed: Observed) -> str | None:
@@ -162,7 +182,10 @@ def _trouble_with_retry(value: str, status: Status, observed: Observed) -> str |
     if status.phase is not Phase.STABLE or not observed.target or not rejected:
         return "nothing that the spec asks for was rejected"
     if status.rejected is None or status.rejected.revision != rejected.revision:
-        return f"it was given before version {rejected.version} ({rejected.revision}) was shown as rejected"
+        return (
+            f"it was given before version {rejected.version} ({rejected.revision}) was shown as "
+            "rejected"
+        )
     if not Commands.names(value, observed.target):
         return f"it names another one than version {rejected.version} ({rejected.revision})"
     return None
@@ -182,7 +205,8 @@ def _trouble_with_approval(
     if canary.question is None and canary.unseen:
         by_hand = value_for(status, "promote", canary.revision)
         return (
-            f"{blind(status)}, and its step begins anew once it can be; promote={by_hand} promotes it unseen"
+            f"{blind(status)}, and its step begins anew once it can be; promote={by_hand} promotes "
+            "it unseen"
         )
     if canary.question is None:
         return f"nothing was asked: canary {canary.version} goes on by itself"
@@ -199,7 +223,10 @@ def _repeated(value: str, status: Status, canary: CanaryStatus) -> str | None:
     """Say that an approval was seen before, and what would count, or return None."""
     given = _given(status, "approve")
     if len(given) > MOST_EARLIER:
-        return f"{MOST_EARLIER} approvals were given for this canary; promote={canary.revision} ends it"
+        return (
+            f"{MOST_EARLIER} approvals were given for this canary; promote={canary.revision} ends "
+            "it"
+        )
     if value not in given:
         return None
     answer = value_for(status, "approve", canary.revision)

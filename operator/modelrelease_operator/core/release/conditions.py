@@ -125,15 +125,21 @@ def _reason_of_pause(canary: CanaryStatus | None) -> Reason:
     return canary.question or (Reason.INCONCLUSIVE if canary.inconclusive else Reason.SUSPENDED)
 
 
-def with_stall(status: Status, reason: Reason, message: str, generation: int, now: datetime) -> Status:
-    """Return the status with the conditions of trouble that no decision knows of: a person must act."""
+def with_stall(
+    status: Status, reason: Reason, message: str, generation: int, now: datetime
+) -> Status:
+    """Return the status with the conditions of trouble that no decision knows of:
+    a person must act.
+    """
     answers = (("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True"))
     conditions = [(kind, answer, reason, message) for kind, answer in answers]
     return _telling(status, status.conditions, conditions, generation, now).but(message=message)
 
 
 def with_trouble(status: Status, message: str, generation: int, now: datetime) -> Status:
-    """Return the status with the conditions of passes that fail: the world must act, and they go on."""
+    """Return the status with the conditions of passes that fail:
+    the world must act, and they go on.
+    """
     answers = (("Ready", "Unknown"), ("Reconciling", "True"), ("Stalled", "False"))
     conditions = [(kind, answer, Reason.FAILING, message) for kind, answer in answers]
     return _telling(status, status.conditions, conditions, generation, now).but(message=message)

@@ -1,10 +1,11 @@
 """What happens to a canary that has no verdict when its time is over.
 
-By default a person is asked. `analysis.onInsufficientEvidence` can promote it or roll it back instead;
-then every message says that the deadline decided and not the evidence. It never acts on metrics that
-are unavailable: an outage of Prometheus is no reason to move anything.
+By default a person is asked. `analysis.onInsufficientEvidence` can promote it or roll it back
+instead; then every message says that the deadline decided and not the evidence. It never acts on
+metrics that are unavailable: an outage of Prometheus is no reason to move anything.
 
-The time that is held against the deadline is that in which a verdict was possible (core/release/elapsed.py).
+The time that is held against the deadline is that in which a verdict was possible
+(core/release/elapsed.py).
 """
 
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
@@ -22,8 +23,8 @@ def policy_at_deadline(
 ) -> OnInsufficientEvidence | None:
     """Return what the spec has the deadline do now, or None before it and where there is a verdict.
 
-    A canary for which a person was asked already waits for that person, and so does one that left the
-    Service because it cannot be seen.
+    A canary for which a person was asked already waits for that person, and so does one that left
+    the Service because it cannot be seen.
     """
     if judgement.verdict in (Verdict.PASS, Verdict.FAIL) or spec.paused:
         return None
@@ -40,5 +41,6 @@ def decided_by_deadline(judgement: Judgement, spec: ReleaseSpec) -> str:
     """Say that no evidence decided, and which there was."""
     return (
         f"the deadline of {spec.canary.progress_deadline} decided and not the evidence "
-        f"(analysis.onInsufficientEvidence is {spec.analysis.on_insufficient_evidence}): {judgement.message}"
+        f"(analysis.onInsufficientEvidence is {spec.analysis.on_insufficient_evidence}): "
+        f"{judgement.message}"
     )

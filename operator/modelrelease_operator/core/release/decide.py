@@ -42,7 +42,11 @@ def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: dateti
     status = with_conditions(with_last_good(after.status, spec), after.observed, now)
     waits = [wait for wait in (decision.requeue, retrained.requeue) if wait is not None]
     return replace(
-        decision, desired=desired, status=status, requeue=min(waits, default=None), notices=after.notices
+        decision,
+        desired=desired,
+        status=status,
+        requeue=min(waits, default=None),
+        notices=after.notices,
     )
 
 

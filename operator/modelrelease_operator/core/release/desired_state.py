@@ -24,7 +24,9 @@ def steady(scope: Scope) -> Desired:
 
 
 def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired:
-    """Stable at full strength beside the canary; `opened` says whether clients reach the canary too."""
+    """Stable at full strength beside the canary;
+    `opened` says whether clients reach the canary too.
+    """
     stable, canary = scope.stable, scope.canary
     return Desired(
         running=(
@@ -44,7 +46,9 @@ def closed(scope: Scope) -> Desired:
 
 
 def prober_of(scope: Scope) -> DesiredProber | None:
-    """Return the prober that should exist: where the release asks for one, while its canary is judged."""
+    """Return the prober that should exist:
+    where the release asks for one, while its canary is judged.
+    """
     probe = scope.spec.analysis.probe
     if probe is None or scope.status.phase not in JUDGED:
         return None

@@ -1,7 +1,9 @@
-"""Time that counts: added up from pass to pass, so that an outage or a clock that jumps adds next to nothing.
+"""Time that counts: added up from pass to pass, so that an outage or a clock that jumps adds next
+to nothing.
 
-Two moments of a wall clock say how far apart they are only while the clock is right and somebody looked in
-between. So every deadline is a sum of spans between passes, each at least 0 and at most `longest`.
+Two moments of a wall clock say how far apart they are only while the clock is right and somebody
+looked in between. So every deadline is a sum of spans between passes, each at least 0 and at most
+`longest`.
 """
 
 from datetime import datetime, timedelta
@@ -26,7 +28,9 @@ def span(spec: ReleaseSpec, last: datetime | None, now: datetime) -> float:
 
 
 def kept(spec: ReleaseSpec, previous: Previous | None, now: datetime) -> Previous | None:
-    """Return the previous version with the time that it is still kept, or None when that is over."""
+    """Return the previous version with the time that it is still kept,
+    or None when that is over.
+    """
     if previous is None:
         return None
     known = previous.left_seconds

@@ -107,10 +107,13 @@ def _how_to_answer(scope: Scope) -> str:
 
 
 def why_not_promoted(scope: Scope, *, late: bool) -> Hold | None:
-    """Return what holds the promotion once every gate passes, or None. Not asked where a person approved."""
+    """Return what holds the promotion once every gate passes, or None.
+    Not asked where a person approved.
+    """
     canary = scope.canary
     if drift := sustained.hold(scope.spec, scope.status, canary, scope.observed):
-        # Past the deadline a person is asked; when the drift ends by itself, nobody needs to answer.
+        # Past the deadline a person is asked; when the drift ends by itself, nobody needs to
+        # answer.
         return (Reason.WAITING_FOR_APPROVAL if late else Reason.DRIFTED), drift
     if scope.spec.canary.approval is not Approval.MANUAL:
         return None

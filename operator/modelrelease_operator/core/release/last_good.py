@@ -10,6 +10,8 @@ def with_last_good(status: Status, spec: ReleaseSpec) -> Status:
     """Remember what judges while there is something to judge; forget it when there is not."""
     if status.canary is None and status.previous is None:
         return status.but(judged_by=None)
-    kept = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=PARTS)
+    kept = spec.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=PARTS
+    )
     kept["serving"] = {"replicas": spec.serving.replicas}
     return status if kept == status.judged_by else status.but(judged_by=kept)

@@ -57,7 +57,9 @@ def with_judgement(scope: Scope, judgement: Judgement) -> Scope:
         unjudged_seconds=0.0 if sighted else unjudged,
         blind_since=None if sighted else canary.blind_since or scope.now,
         blind_seconds=0.0 if sighted else canary.blind_seconds + scope.passed,
-        visible_seconds=canary.visible_seconds + scope.passed if _is_visible(scope, judgement) else 0.0,
+        visible_seconds=canary.visible_seconds + scope.passed
+        if _is_visible(scope, judgement)
+        else 0.0,
     )
     return scope.with_status(
         canary=judged_canary,
@@ -89,7 +91,9 @@ def _verdict(scope: Scope, judgement: Judgement) -> Verdict:
 
 
 def _is_visible(scope: Scope, judgement: Judgement) -> bool:
-    """Return whether a canary out of the Service can be seen by now: at this look, or between two scrapes."""
+    """Return whether a canary out of the Service can be seen by now:
+    at this look, or between two scrapes.
+    """
     canary = scope.canary
     if not canary.unseen or judgement.verdict is Verdict.UNAVAILABLE:
         return False
@@ -119,7 +123,9 @@ def proven_worse(scope: Scope, judgement: Judgement) -> str | None:
 
 
 def proven_by_crashes(scope: Scope) -> str | None:
-    """Return what the ends of both arms' containers prove against the canary, or None; takes no look."""
+    """Return what the ends of both arms' containers prove against the canary,
+    or None; takes no look.
+    """
     crashes = scope.status.crashes
     if not crash_gate.convicts(crashes, scope.spec):
         return None
@@ -146,13 +152,18 @@ def with_blocked(scope: Scope, *, ready: bool) -> Scope:
     canary, workload = scope.canary, scope.canary_workload
     blocked = None if ready or workload is None else workload.blocked
     if blocked and canary.blocked is None:
-        message = f"canary {canary.version} waits for the cluster, which is not held against it: {blocked}"
+        message = (
+            f"canary {canary.version} waits for the cluster, which is not held against it: "
+            f"{blocked}"
+        )
         scope = scope.noticing(Reason.WAITING_FOR_CLUSTER, message, warning=True)
     return scope if blocked == canary.blocked else scope.with_canary(blocked=blocked)
 
 
 def with_start(scope: Scope, *, ready: bool) -> Scope:
-    """Count the time that the canary's pods take to start, unless the cluster lacks what they need."""
+    """Count the time that the canary's pods take to start,
+    unless the cluster lacks what they need.
+    """
     scope = with_blocked(scope, ready=ready)
     if ready or scope.canary.blocked:
         return scope

@@ -1,4 +1,6 @@
-"""Pending: the first version comes up; there is nothing to compare it with, so it only has to be ready."""
+"""Pending: the first version comes up;
+there is nothing to compare it with, so it only has to be ready.
+"""
 
 from dataclasses import replace
 
@@ -14,9 +16,9 @@ from modelrelease_operator.core.scope import Scope
 def pending(scope: Scope) -> Decision:
     """Bring up the first version.
 
-    A release whose status was lost comes here too. What its Deployments say was stable stays stable. Where
-    they are not its own (a restored backup), what serves goes on serving until the version that the spec
-    asks for can take over.
+    A release whose status was lost comes here too. What its Deployments say was stable stays
+    stable. Where they are not its own (a restored backup), what serves goes on serving until the
+    version that the spec asks for can take over.
     """
     observed, target = scope.observed, scope.observed.target
     served = served_before(observed)
@@ -25,7 +27,9 @@ def pending(scope: Scope) -> Decision:
     if unclear := untold(observed):
         desired = Desired(retained=frozenset(observed.workloads))
         return scope.with_status(message=unclear).decision(desired)
-    serving = frozenset(revision for revision, workload in observed.workloads.items() if workload.ready)
+    serving = frozenset(
+        revision for revision, workload in observed.workloads.items() if workload.ready
+    )
     if target is None:
         message = observed.problem.message if observed.problem else "the model is being resolved"
         return scope.with_status(message=message).decision(Desired(retained=serving))

@@ -79,7 +79,9 @@ def _weight_changed(scope: Scope, index: int) -> bool:
 
 
 def _crashing(scope: Scope) -> Decision | None:
-    """Reject a canary whose containers are proven to end too often, whether or not a look is due."""
+    """Reject a canary whose containers are proven to end too often,
+    whether or not a look is due.
+    """
     worse = proven_by_crashes(scope) if scope.stable_serves else None
     return reject(scope, Reason.REGRESSION, worse) if worse else None
 
@@ -98,7 +100,9 @@ def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
     """Begin the step when its weight is seen in effect; else count the time in it, or before it."""
     canary = scope.canary
     routed = frozenset({scope.stable.revision}) if canary.unseen else scope.arms
-    in_effect = ready and scope.stable_serves and scope.observed.routed == routed and _is_weighed(scope)
+    in_effect = (
+        ready and scope.stable_serves and scope.observed.routed == routed and _is_weighed(scope)
+    )
     if canary.step_since is None and in_effect:
         scope = scope.with_canary(step_since=scope.now)
         return scope.with_status(evidence=_from_here(scope.status.evidence))
@@ -108,28 +112,37 @@ def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
 
 
 def _is_weighed(scope: Scope) -> bool:
-    """Return whether a gateway has taken the weight; where pods make it, there is nothing to take."""
+    """Return whether a gateway has taken the weight;
+    where pods make it, there is nothing to take.
+    """
     if scope.observed.route_problem:
         return False
-    return scope.canary.unseen or scope.observed.routed_weight in (None, scope.canary.requested_weight)
+    return scope.canary.unseen or scope.observed.routed_weight in (
+        None,
+        scope.canary.requested_weight,
+    )
 
 
 def _from_here(evidence: Evidence) -> Evidence:
-    """Forget what would promote, of the time before the weight was in effect; no copy starts for it."""
+    """Forget what would promote, of the time before the weight was in effect;
+    no copy starts for it.
+    """
     return evidence.next_step().but(copies=evidence.copies)
 
 
 def _alone(scope: Scope) -> Decision:
     """Have the canary carry everything while no pod of stable is ready, and ask a person.
 
-    It is not judged: there is nothing to compare it with. It is not taken back: nobody would answer.
+    It is not judged: there is nothing to compare it with. It is not taken back: nobody would
+    answer.
     """
     canary, stable = scope.canary, scope.stable
     replicas = max(scope.replicas, scope.split.canary)
     by_hand = value_for(scope.status, "promote", canary.revision)
     message = (
-        f"no pod of stable {stable.version} is ready; canary {canary.version} ({canary.revision}) answers "
-        f"alone on {scope.ready_pods(canary.revision)} of {replicas} pods; annotate promote={by_hand} to "
+        f"no pod of stable {stable.version} is ready; canary {canary.version} ({canary.revision}) "
+        f"answers alone on {scope.ready_pods(canary.revision)} of {replicas} pods; annotate "
+        f"promote={by_hand} to "
         "have it take over"
     )
     if not canary.alone:
@@ -143,13 +156,17 @@ def _alone(scope: Scope) -> Decision:
         blind_since=None,
         unjudged_seconds=0.0,
     )
-    scope = scope.with_status(phase=Phase.PROGRESSING, weight=canary.requested_weight, message=message)
+    scope = scope.with_status(
+        phase=Phase.PROGRESSING, weight=canary.requested_weight, message=message
+    )
     desired = side_by_side(scope, canary_replicas=replicas, opened=True)
     return scope.decision(desired, requeue=scope.spec.analysis.period)
 
 
 def _together_again(scope: Scope, index: int) -> Decision:
-    """Keep the canary at full strength until all of stable's pods are back; then the step begins anew."""
+    """Keep the canary at full strength until all of stable's pods are back;
+    then the step begins anew.
+    """
     stable = scope.stable
     if scope.observed.ready(stable.revision, scope.replicas):
         return enter_step(scope, index, why=f"stable {stable.version} is back")
@@ -157,16 +174,20 @@ def _together_again(scope: Scope, index: int) -> Decision:
     if back:
         return back
     message = (
-        f"{scope.ready_pods(stable.revision)} of {scope.replicas} pods of stable {stable.version} are ready "
-        f"again; canary {scope.canary.version} stays at full strength until all are"
+        f"{scope.ready_pods(stable.revision)} of {scope.replicas} pods of stable {stable.version} "
+        f"are ready again; canary {scope.canary.version} stays at full strength until all are"
     )
     scope = scope.with_canary(question=None, asked_at=None).with_status(message=message)
     replicas = max(scope.replicas, scope.split.canary)
-    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=True), requeue=POLL_PODS)
+    return scope.decision(
+        side_by_side(scope, canary_replicas=replicas, opened=True), requeue=POLL_PODS
+    )
 
 
 def _judged_meanwhile(scope: Scope) -> tuple[Scope, Decision | None]:
-    """Judge a canary that has clients before its weight is in effect: it may go back, and never on."""
+    """Judge a canary that has clients before its weight is in effect:
+    it may go back, and never on.
+    """
     if not (scope.canary_serves and scope.stable_serves) or scope.observed.routed != scope.arms:
         return scope, None
     if isinstance(scope.observed.metrics, NotDue):
@@ -181,9 +202,13 @@ def _judged_meanwhile(scope: Scope) -> tuple[Scope, Decision | None]:
 
 
 def _await_effect(scope: Scope, desired: Desired) -> Decision:
-    """Wait until the weight is seen in effect; when that alone outlasts the deadline, wait for a person."""
+    """Wait until the weight is seen in effect;
+    when that alone outlasts the deadline, wait for a person.
+    """
     canary, deadline = scope.canary, scope.spec.canary.progress_deadline
-    message = f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
+    message = (
+        f"step {canary.step + 1} of {canary.steps}: waiting until the weight is seen in effect"
+    )
     if scope.strangers:
         message = f"{message}; pods of revision {', '.join(scope.strangers)} must go first"
     for why in (canary.blocked, scope.observed.route_problem):

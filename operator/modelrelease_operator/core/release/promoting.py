@@ -52,7 +52,9 @@ def promoting(scope: Scope) -> Decision:
     if why := unwell or scope.canary.blocked:
         message = f"{message}; holding: {why}"
     scope = scope.with_status(message=message)
-    return scope.decision(side_by_side(scope, canary_replicas=scope.replicas, opened=True), requeue=POLL_PODS)
+    return scope.decision(
+        side_by_side(scope, canary_replicas=scope.replicas, opened=True), requeue=POLL_PODS
+    )
 
 
 def _back(scope: Scope, judgement: Judgement) -> Decision | None:

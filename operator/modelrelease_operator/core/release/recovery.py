@@ -1,7 +1,8 @@
-"""Who was stable, where status does not say it any more: the release's own Deployments and its Service do.
+"""Who was stable, where status does not say it any more: the release's own Deployments and its
+Service do.
 
-Deployments are labelled with their track, and the Service's selector names who serves. Only Deployments
-that name the release's uid as owner are asked (`Workload.runs`).
+Deployments are labelled with their track, and the Service's selector names who serves. Only
+Deployments that name the release's uid as owner are asked (`Workload.runs`).
 """
 
 from modelrelease_operator.api import names
@@ -12,10 +13,11 @@ STABLE = "stable"
 
 
 def served_before(observed: Observed) -> Target | None:
-    """Return the revision that was stable and can go on serving; None where there is none, or none is told.
+    """Return the revision that was stable and can go on serving; None where there is none, or none
+    is told.
 
-    The labels decide. Where a promotion left two with the same label, the Service does; so it does where no
-    Deployment is labelled.
+    The labels decide. Where a promotion left two with the same label, the Service does; so it does
+    where no Deployment is labelled.
     """
     own = {name: workload.runs for name, workload in observed.workloads.items() if workload.runs}
     ready = [name for name in own if observed.workloads[name].ready]
@@ -30,7 +32,9 @@ def served_before(observed: Observed) -> Target | None:
 
 
 def untold(observed: Observed) -> str | None:
-    """Say that nothing tells which of the revisions that run was stable, and what to do; else None."""
+    """Say that nothing tells which of the revisions that run was stable,
+    and what to do; else None.
+    """
     own = sorted(name for name, workload in observed.workloads.items() if workload.runs)
     serving = [name for name in own if observed.workloads[name].ready]
     target = observed.target and observed.target.revision
@@ -38,6 +42,7 @@ def untold(observed: Observed) -> str | None:
     if not doubtful or own == [target] or served_before(observed):
         return None
     return (
-        f"status was lost, and nothing tells which of the revisions {', '.join(own)} was stable; what serves "
-        f"goes on; label the Deployment of one that has ready pods {names.LABEL_TRACK}={STABLE}"
+        f"status was lost, and nothing tells which of the revisions {', '.join(own)} was stable; "
+        "what serves goes on; label the Deployment of one that has ready pods "
+        f"{names.LABEL_TRACK}={STABLE}"
     )

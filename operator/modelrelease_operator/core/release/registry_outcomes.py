@@ -23,7 +23,11 @@ def collect_outcomes(scope: Scope, *, before: Status) -> Scope:
     if recorded is None:
         return scope.with_status(outcomes=()) if after.outcomes else scope
     waiting = [outcome for outcome in after.outcomes if outcome.key not in recorded]
-    new = (_promoted(spec, before, after), _rejected(before, after), _back_again(spec, before, after))
+    new = (
+        _promoted(spec, before, after),
+        _rejected(before, after),
+        _back_again(spec, before, after),
+    )
     waiting += [outcome for outcome in new if outcome]
     scope = scope.with_status(outcomes=tuple(waiting[-MAX_WAITING:]))
     for outcome in after.outcomes:
@@ -57,12 +61,16 @@ def _promoted(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutco
         message=last.message if last else after.message,
         at=stable.since,
         moves_champion=followed_alias(spec.model.uri) not in (None, CHAMPION),
-        champion_before=served.version if served and served.name == stable.registered.name else None,
+        champion_before=served.version
+        if served and served.name == stable.registered.name
+        else None,
     )
 
 
 def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOutcome | None:
-    """Return the outcome of a predecessor that serves again because the version after it was taken back."""
+    """Return the outcome of a predecessor that serves again because the version after it was taken
+    back.
+    """
     rejected, stable, canary = _rejected(before, after), after.stable, before.canary
     reopened = any(
         entry.outcome is Reason.REOPENED and canary and entry.revision == canary.revision
@@ -85,7 +93,12 @@ def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOut
 def _rejected(before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a version that was rolled back and is not tried again."""
     rejected, canary, stable = after.rejected, before.canary, after.stable
-    if rejected is None or rejected == before.rejected or canary is None or canary.registered is None:
+    if (
+        rejected is None
+        or rejected == before.rejected
+        or canary is None
+        or canary.registered is None
+    ):
         return None
     if rejected.revision != canary.revision or (stable and stable.registered == canary.registered):
         return None

@@ -10,7 +10,9 @@ def rolling_back(scope: Scope) -> Decision:
     """Keep the canary's pods until the router is seen sending them nothing; then they drain."""
     if scope.observed.routed != frozenset({scope.stable.revision}):
         return scope.decision(closed(scope), requeue=REQUEUE_SOON)
-    message = f"version {scope.stable.version} serves alone; canary {scope.canary.version} is removed"
+    message = (
+        f"version {scope.stable.version} serves alone; canary {scope.canary.version} is removed"
+    )
     scope = scope.with_status(
         phase=Phase.STABLE,
         canary=None,

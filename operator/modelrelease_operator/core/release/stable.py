@@ -47,7 +47,9 @@ def stable(scope: Scope) -> Decision:
 
 
 def _back(scope: Scope) -> Decision | None:
-    """Go back to the predecessor where the spec names it again and it is warm; None for any other."""
+    """Go back to the predecessor where the spec names it again and it is warm;
+    None for any other.
+    """
     previous, target = scope.status.previous, scope.observed.target
     if previous is None or target is None or not previous.proven:
         return None
@@ -61,12 +63,16 @@ def _back(scope: Scope) -> Decision | None:
 
 
 def _enough(scope: Scope) -> int:
-    """Return how many pods of the way back must be ready: as many as serve now, up to its full strength."""
+    """Return how many pods of the way back must be ready:
+    as many as serve now, up to its full strength.
+    """
     return min(scope.replicas, max(1, scope.ready_pods(scope.stable.revision)))
 
 
 def _may_reopen(scope: Scope) -> bool:
-    """Return whether both can serve side by side now: the predecessor at full strength, and nobody else."""
+    """Return whether both can serve side by side now:
+    the predecessor at full strength, and nobody else.
+    """
     previous, target = scope.status.previous, scope.observed.target
     if previous is None or (target and target.revision != scope.stable.revision):
         return False

@@ -37,11 +37,15 @@ def starting(scope: Scope) -> Decision:
     if not scope.stable_serves:
         # It will carry everything.
         replicas = max(replicas, scope.replicas)
-    return scope.decision(side_by_side(scope, canary_replicas=replicas, opened=False), requeue=POLL_PODS)
+    return scope.decision(
+        side_by_side(scope, canary_replicas=replicas, opened=False), requeue=POLL_PODS
+    )
 
 
 def _may_open(scope: Scope) -> bool:
-    """Return whether the Service may be opened to the canary: to nobody else, and nobody holds it back."""
+    """Return whether the Service may be opened to the canary:
+    to nobody else, and nobody holds it back.
+    """
     # Open already: the pass that opened died before it was remembered, and shutting would undo it.
     known = scope.observed.routed in (frozenset({scope.stable.revision}), scope.arms)
     return known and not scope.strangers and not held_by_person(scope)
@@ -54,7 +58,10 @@ def _waits(scope: Scope, replicas: int, *, ready: bool) -> str:
     if ready and held:
         return f"canary {version} is ready; {held}"
     if ready and scope.strangers:
-        return f"canary {version} is ready; pods of revision {', '.join(scope.strangers)} must go first"
+        return (
+            f"canary {version} is ready; pods of revision {', '.join(scope.strangers)} must go "
+            "first"
+        )
     count = workload.ready if workload else 0
     message = f"canary {version} starts unseen by clients: {count} of {replicas} pods are ready"
     trouble = workload and (workload.blocked or workload.problem)

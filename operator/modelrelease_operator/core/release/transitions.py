@@ -1,4 +1,6 @@
-"""The transitions of a release: each returns the decision that makes it, with its record and its Event."""
+"""The transitions of a release: each returns the decision that makes it,
+with its record and its Event.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -95,7 +97,9 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
 
 
 def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
-    """Ask for a step's weight. The step and its evidence start when the weight is seen in effect."""
+    """Ask for a step's weight. The step and its evidence start when the weight is seen in
+    effect.
+    """
     step = scope.spec.canary.plan[index]
     provider = provider_of(scope.spec)
     rounding = provider.note(weight=step.weight, replicas=scope.replicas)
@@ -120,19 +124,25 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         evidence=scope.status.evidence.next_step(),
         message=message,
     ).noticing(Reason.STEP_STARTED, message)
-    desired = side_by_side(scope, canary_replicas=split_of(scope.spec, step.weight).canary, opened=True)
+    desired = side_by_side(
+        scope, canary_replicas=split_of(scope.spec, step.weight).canary, opened=True
+    )
     return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
 def step_message(scope: Scope, index: int, why: str | None) -> str:
     """Say which step begins, and why where that needs saying."""
     plan = scope.spec.canary.plan
-    message = f"step {index + 1} of {len(plan)}: {plan[index].weight} % to canary {scope.canary.version}"
+    message = (
+        f"step {index + 1} of {len(plan)}: {plan[index].weight} % to canary {scope.canary.version}"
+    )
     return f"{message}; {why}" if why else message
 
 
 def advance(scope: Scope, *, by_probes: str | None = None) -> Decision:
-    """Go to the next step, or to promotion after the last; `by_probes` says that users did not prove it."""
+    """Go to the next step, or to promotion after the last;
+    `by_probes` says that users did not prove it.
+    """
     plan, step = scope.spec.canary.plan, scope.canary.step
     if by_probes:
         steps = tuple(sorted({*scope.canary.probed_steps, step + 1}))
@@ -147,7 +157,9 @@ def advance(scope: Scope, *, by_probes: str | None = None) -> Decision:
         return enter_step(scope, last_alike(scope.spec, following), why=approval or by_probes)
     if approval:
         return promote_unproven(scope, approval)
-    message = f"canary {scope.canary.version} passed every gate at {scope.canary.requested_weight} %"
+    message = (
+        f"canary {scope.canary.version} passed every gate at {scope.canary.requested_weight} %"
+    )
     message = f"{message}; {by_probes}" if by_probes else message
     return _grow(scope.with_canary(unproven=None), message)
 
@@ -164,7 +176,9 @@ def promote_by_hand(scope: Scope) -> Decision:
 
 def promote_unproven(scope: Scope, why: str) -> Decision:
     """Go to promotion although no gate proved the canary, and keep why for the record."""
-    return _grow(scope.with_canary(unproven=why), f"canary {scope.canary.version} is promoted: {why}")
+    return _grow(
+        scope.with_canary(unproven=why), f"canary {scope.canary.version} is promoted: {why}"
+    )
 
 
 def _grow(scope: Scope, message: str) -> Decision:
@@ -179,7 +193,9 @@ def _grow(scope: Scope, message: str) -> Decision:
         question=None,
         asked_at=None,
     )
-    scope = scope.with_status(phase=Phase.PROMOTING, message=message).noticing(Reason.PROMOTING, message)
+    scope = scope.with_status(phase=Phase.PROMOTING, message=message).noticing(
+        Reason.PROMOTING, message
+    )
     desired = side_by_side(scope, canary_replicas=scope.replicas, opened=True)
     return scope.decision(desired, requeue=REQUEUE_SOON)
 
@@ -203,7 +219,9 @@ def back_to_previous(scope: Scope, previous: Previous) -> Decision:
 
     What it is moved from was taken back: if the spec names it again, it is a canary like any other.
     """
-    message = f"back to version {previous.version}, still warm; version {scope.stable.version} is out"
+    message = (
+        f"back to version {previous.version}, still warm; version {scope.stable.version} is out"
+    )
     scope = _pointing_at(scope, previous.target, Reason.SPEC_REVERTED, message)
     before = scope.status.previous
     taken_back = before.but(proven=False) if before else None
@@ -251,7 +269,9 @@ def withdraw(scope: Scope, why: str) -> Decision:
     """Take a canary that cannot be seen out of the Service. Its pods and its evidence stay."""
     blind = format_duration(timedelta(seconds=scope.canary.blind_seconds))
     waits, why = in_the_dark(scope, why)
-    message = f"canary {scope.canary.version} left the Service and {waits}, not seen for {blind}: {why}"
+    message = (
+        f"canary {scope.canary.version} left the Service and {waits}, not seen for {blind}: {why}"
+    )
     scope = scope.with_canary(
         unseen=True,
         effective_weight=None,
@@ -266,7 +286,9 @@ def withdraw(scope: Scope, why: str) -> Decision:
 
 
 def reopen(scope: Scope, why: str) -> Decision:
-    """Make a version that was just promoted the canary again, beside the predecessor that is warm."""
+    """Make a version that was just promoted the canary again,
+    beside the predecessor that is warm.
+    """
     scope = as_pair(scope)
     message = f"version {scope.canary.version} is compared with {scope.stable.version} again: {why}"
     scope = scope.with_canary(since=scope.now).with_status(previous=None, rejected=None)
@@ -280,7 +302,11 @@ def reject(scope: Scope, reason: Reason, message: str) -> Decision:
     """Give the traffic back and remember the revision, so that it is not tried again by itself."""
     canary = scope.canary
     rejected = Rejected(
-        revision=canary.revision, version=canary.version, reason=reason, message=message, at=scope.now
+        revision=canary.revision,
+        version=canary.version,
+        reason=reason,
+        message=message,
+        at=scope.now,
     )
     return roll_back(replace(scope, status=scope.status.with_rejection(rejected)), reason, message)
 
@@ -294,20 +320,26 @@ def roll_back(scope: Scope, reason: Reason, message: str) -> Decision:
 
 
 def back_from_unwanted(scope: Scope) -> Decision | None:
-    """Roll back a canary that a person aborts or that the spec no longer asks for; None for any other."""
+    """Roll back a canary that a person aborts or that the spec no longer asks for;
+    None for any other.
+    """
     canary, target = scope.canary, scope.observed.target
     if Commands.names(scope.observed.commands.abort, canary):
         return reject(scope, Reason.ABORTED, f"version {canary.version} was aborted by annotation")
     if target is None or target.revision == canary.revision:
         return None
     if target.revision == scope.stable.revision:
-        return roll_back(scope, Reason.SPEC_REVERTED, f"the spec went back to version {target.version}")
+        return roll_back(
+            scope, Reason.SPEC_REVERTED, f"the spec went back to version {target.version}"
+        )
     message = f"the spec moved on to version {target.version} ({target.revision})"
     return roll_back(scope, Reason.SUPERSEDED, message)
 
 
 def with_retry(scope: Scope, target: Target) -> Scope:
-    """Forget a rejection when a person asks again; else show the one of what the spec asks for now."""
+    """Forget a rejection when a person asks again;
+    else show the one of what the spec asks for now.
+    """
     if Commands.names(scope.observed.commands.retry, target):
         return replace(scope, status=scope.status.without_rejection(target.revision))
     return scope.with_status(rejected=scope.status.rejection_of(target.revision))

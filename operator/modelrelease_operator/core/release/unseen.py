@@ -16,7 +16,9 @@ BACK = "the canary can be seen again"
 LATELY = timedelta(hours=2)
 """How long a return into the Service is remembered."""
 SECOND_RETURN = 240.0
-"""Seconds that a canary has to be seen before it comes back a second time; doubled for each further."""
+"""Seconds that a canary has to be seen before it comes back a second time;
+doubled for each further.
+"""
 LONGEST_WAIT = 1920.0
 """Most seconds of that."""
 
@@ -50,8 +52,8 @@ def _why_not_back(scope: Scope, judgement: Judgement, returns: int) -> str | Non
         waits, why = in_the_dark(scope, judgement.message)
         by_hand = value_for(scope.status, "promote", canary.revision)
         return (
-            f"canary {canary.version} left the Service and {waits}, because it cannot be seen: {why}{often}; "
-            f"annotate abort, or promote={by_hand} to promote it unseen"
+            f"canary {canary.version} left the Service and {waits}, because it cannot be seen: "
+            f"{why}{often}; annotate abort, or promote={by_hand} to promote it unseen"
         )
     seen_again = f"canary {canary.version} can be seen again"
     if scope.spec.paused:
@@ -66,7 +68,9 @@ def _why_not_back(scope: Scope, judgement: Judgement, returns: int) -> str | Non
 
 
 def _damped(returns: int) -> float:
-    """Return the seconds that a canary has to be seen after so many returns: none before the first."""
+    """Return the seconds that a canary has to be seen after so many returns:
+    none before the first.
+    """
     return min(LONGEST_WAIT, SECOND_RETURN * 2 ** (returns - 1)) if returns else 0.0
 
 

@@ -1,8 +1,8 @@
 """What is looked for after a promotion, while the predecessor is warm.
 
-The predecessor has no clients any more, so nothing can be proven against it: an outage that both would share
-would look like the new version's fault. So a suspicion does not take a version back. It opens the Service to
-both again and lets the concurrent comparison decide (docs/decisions/0021).
+The predecessor has no clients any more, so nothing can be proven against it: an outage that both
+would share would look like the new version's fault. So a suspicion does not take a version back. It
+opens the Service to both again and lets the concurrent comparison decide (docs/decisions/0021).
 """
 
 import math
@@ -17,7 +17,13 @@ from modelrelease_operator.core.analysis.gates.share import NOTABLE
 from modelrelease_operator.core.measurement.indicators import ERRORS
 from modelrelease_operator.core.release.looks import judged, with_crashes
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess, Guardrail, Interval, Tolerance
+from modelrelease_operator.core.statistics.eprocess import (
+    ArmCounts,
+    EProcess,
+    Guardrail,
+    Interval,
+    Tolerance,
+)
 
 LEAST = 100
 """Requests of either version, below which nothing is said."""
@@ -47,7 +53,9 @@ def as_pair(scope: Scope) -> Scope:
 
 
 def watched(scope: Scope, passed: float) -> tuple[Scope, str | None]:
-    """Go on counting what the new version does, and say what is suspicious about it, if anything is."""
+    """Go on counting what the new version does,
+    and say what is suspicious about it, if anything is.
+    """
     pair = with_crashes(replace(as_pair(scope), passed=passed))
     judgement = judged(pair)
     # Nothing is proven without a concurrent arm: the tests stay as they were when there was one.
@@ -73,14 +81,18 @@ def suspicion(spec: ReleaseSpec, evidence: Evidence, crashes: Crashes) -> str | 
 
 
 def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> list[WatchedShare]:
-    """Return every share that is counted for the new version and was for its predecessor: errors always."""
+    """Return every share that is counted for the new version and was for its predecessor: errors
+    always.
+    """
     shares = {ERRORS.key: WatchedShare(key=ERRORS.key, what="fails", notable=NOTABLE)}
     for gate in spec.analysis.gates:
         if gate.dry_run:
             continue
         for share in kind_of(gate).watched(gate.name, gate.settings, evidence.step):
             known = shares.setdefault(share.key, share)
-            shares[share.key] = replace(known, limits=tuple(dict.fromkeys((*known.limits, *share.limits))))
+            shares[share.key] = replace(
+                known, limits=tuple(dict.fromkeys((*known.limits, *share.limits)))
+            )
     return [share for share in shares.values() if share.key in evidence.step]
 
 
@@ -103,7 +115,9 @@ def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
 
 
 def _arms(evidence: Evidence, key: str) -> tuple[ArmCounts, ArmCounts]:
-    """Return what the new version did since its promotion, and what its predecessor did in the release."""
+    """Return what the new version did since its promotion,
+    and what its predecessor did in the release.
+    """
     new, released = evidence.step[key], evidence.release.get(key, [0, 0, 0, 0])
     return ArmCounts(total=new[0], bad=new[1]), ArmCounts(total=released[2], bad=released[3])
 
@@ -116,12 +130,15 @@ def _shown(notable: Tolerance | None, more: ArmCounts, less: ArmCounts, bar: flo
 
 def _beyond_limit(limits: tuple[float, ...], new: ArmCounts, old: ArmCounts, bar: float) -> bool:
     return any(
-        (old.rate or 0.0) <= share and Guardrail(limit=share).update(new).log_value >= bar for share in limits
+        (old.rate or 0.0) <= share and Guardrail(limit=share).update(new).log_value >= bar
+        for share in limits
     )
 
 
 def _out_of_limits(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
-    """Yield the gates whose number was beyond its limits for as many looks in a row as they ask for."""
+    """Yield the gates whose number was beyond its limits for as many looks in a row as they ask
+    for.
+    """
     for gate in spec.analysis.gates:
         broken = kind_of(gate).broken(gate.name, gate.settings, evidence.streaks)
         if broken and not gate.dry_run:

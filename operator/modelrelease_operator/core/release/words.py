@@ -18,7 +18,9 @@ def probed_steps(canary: CanaryStatus) -> str | None:
 
 
 def in_the_dark(scope: Scope, why: str) -> tuple[str, str]:
-    """Say how a canary that left the Service waits, and why it cannot be seen: without pods nothing can."""
+    """Say how a canary that left the Service waits, and why it cannot be seen:
+    without pods nothing can.
+    """
     ready, wanted = scope.ready_pods(scope.canary.revision), scope.canary_pods_wanted
     if ready >= wanted:
         return "waits warm", why

@@ -1,1 +1,3 @@
-"""Tests that hold however often one looks, how much they need, and random numbers with exact laws."""
+"""Tests that hold however often one looks, how much they need,
+and random numbers with exact laws.
+"""

@@ -22,7 +22,9 @@ REGRESSION_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """How much worse than the tolerance each design supposes the canary to be."""
 
 NON_INFERIORITY_GRID = (0.95, 0.9, 0.8, 0.65, 0.5, 0.3, 0.1, 0.0)
-"""How much better than the margin each design supposes the canary to be; 0 supposes no bad request."""
+"""How much better than the margin each design supposes the canary to be;
+0 supposes no bad request.
+"""
 
 
 _blank, _set = object.__new__, object.__setattr__
@@ -41,7 +43,10 @@ class ArmCounts:
 
     def __post_init__(self) -> None:
         if not (type(self.total) is type(self.bad) is int and 0 <= self.bad <= self.total):
-            msg = f"counts must be integers with 0 <= bad <= total, got bad={self.bad!r} total={self.total!r}"
+            msg = (
+                f"counts must be integers with 0 <= bad <= total, got bad={self.bad!r} "
+                f"total={self.total!r}"
+            )
             raise ValueError(msg)
 
     @property
@@ -84,22 +89,26 @@ class _Mixture:
 
     log_e: tuple[float, ...]
     dispersion: float = 1.0
-    """Most requests that fail together. Divides each log e when it is read, never the stored ones."""
+    """Most requests that fail together.
+    Divides each log e when it is read, never the stored ones.
+    """
 
     def gaining(self, gains: Iterable[float]) -> Self:
         """Return the evidence with so much more for each design."""
         return self._having(tuple(map(add, self.log_e, gains)))
 
     def _having(self, log_e: tuple[float, ...]) -> Self:
-        """Return a copy with other evidence: `replace`, without checking again what was checked once."""
+        """Return a copy with other evidence:
+        `replace`, without checking again what was checked once.
+        """
         raise NotImplementedError
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: of the mean over the designs.
 
-        Each design is divided by the dispersion before the mean is taken. The root of the mean would
-        be larger (Jensen) and is not covered by the proof.
+        Each design is divided by the dispersion before the mean is taken. The root of the mean
+        would be larger (Jensen) and is not covered by the proof.
         """
         return _log_mean_exp(self.divided)
 
@@ -115,11 +124,15 @@ class _Mixture:
         return progress(self.log_value, threshold)
 
     def to_state(self) -> list[float | None]:
-        """Return what must be stored, JSON-safe: undivided log e-values, None for minus infinity."""
+        """Return what must be stored, JSON-safe:
+        undivided log e-values, None for minus infinity.
+        """
         return _written(self.log_e)
 
     def from_state(self, state: Sequence[float | None]) -> Self:
-        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own."""
+        """Return this test with stored evidence.
+        Raises ValueError for a state that is not one of its own.
+        """
         return self._having(_read(state, len(self.log_e)))
 
 
@@ -127,8 +140,8 @@ class _Mixture:
 class EProcess(_Mixture):
     """Evidence about the canary's bad rate against the line that `tolerance` draws from stable's.
 
-    One log e-value for each design ratio r. With a = (r/r0) b and b = (r0 n_c + n_s) / (r n_c + n_s),
-    an interval of n_c canary requests, x bad, and n_s stable requests, y bad, adds
+    One log e-value for each design ratio r. With a = (r/r0) b and b = (r0 n_c + n_s) / (r n_c +
+    n_s), an interval of n_c canary requests, x bad, and n_s stable requests, y bad, adds
 
         x log a + y log b - (a - 1) c0 n_c
 
@@ -153,21 +166,29 @@ class EProcess(_Mixture):
 
     @classmethod
     def regression(cls, tolerance: Tolerance, *, dispersion: float = 1.0) -> Self:
-        """Test H0: p_canary <= ratio * p_stable + points. Evidence against it asks for a rollback."""
+        """Test H0: p_canary <= ratio * p_stable + points.
+        Evidence against it asks for a rollback.
+        """
         return cls._fresh(tolerance, REGRESSION_GRID, dispersion)
 
     @classmethod
     def non_inferiority(cls, margin: Tolerance, *, dispersion: float = 1.0) -> Self:
-        """Test H0: p_canary >= ratio * p_stable + points. Evidence against it allows a promotion."""
+        """Test H0: p_canary >= ratio * p_stable + points.
+        Evidence against it allows a promotion.
+        """
         return cls._fresh(margin, NON_INFERIORITY_GRID, dispersion)
 
     @classmethod
     def _fresh(cls, tolerance: Tolerance, grid: Sequence[float], dispersion: float) -> Self:
         designs = tuple(tolerance.ratio * step for step in grid)
-        return cls(tolerance=tolerance, designs=designs, log_e=(0.0,) * len(designs), dispersion=dispersion)
+        return cls(
+            tolerance=tolerance, designs=designs, log_e=(0.0,) * len(designs), dispersion=dispersion
+        )
 
     def update(self, interval: Interval) -> Self:
-        """Return the evidence with one more interval; an interval that lacks an arm changes nothing."""
+        """Return the evidence with one more interval;
+        an interval that lacks an arm changes nothing.
+        """
         gains = self.gains(interval)
         return self.gaining(gains) if gains else self
 
@@ -177,7 +198,12 @@ class EProcess(_Mixture):
         if canary.total == 0 or stable.total == 0:
             return ()
         return _gains(
-            self.designs, self.tolerance, n_c=canary.total, x=canary.bad, n_s=stable.total, y=stable.bad
+            self.designs,
+            self.tolerance,
+            n_c=canary.total,
+            x=canary.bad,
+            n_s=stable.total,
+            y=stable.bad,
         )
 
 
@@ -195,7 +221,10 @@ class Guardrail(_Mixture):
     def __post_init__(self) -> None:
         _check_dispersion(self.dispersion)
         if not 0 < self.limit < 1:
-            msg = f"a guardrail's limit must be a share between 0 and 1, both excluded, got {self.limit}"
+            msg = (
+                "a guardrail's limit must be a share between 0 and 1, both excluded, got "
+                f"{self.limit}"
+            )
             raise ValueError(msg)
 
     @override
@@ -223,7 +252,8 @@ def _odds(limit: float) -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restarts:
-    """Up to `planned` copies of one test, started one after the other, for a regression that sets in late.
+    """Up to `planned` copies of one test, started one after the other, for a regression that sets
+    in late.
 
     Healthy hours leave a single test deep below 1, and a later regression must first climb out of
     them. A copy started after those hours need not. The first copy has half of the weight and the
@@ -255,7 +285,9 @@ class Restarts:
         """The running copies, each as a test of its own."""
         size = len(self.template.designs)
         starts = range(0, len(self.log_e), size)
-        return tuple([replace(self.template, log_e=self.log_e[start : start + size]) for start in starts])
+        return tuple(
+            [replace(self.template, log_e=self.log_e[start : start + size]) for start in starts]
+        )
 
     @property
     def remaining(self) -> int:
@@ -268,7 +300,9 @@ class Restarts:
         return _weights(self.planned)
 
     def start_next(self) -> Self:
-        """Start one more copy. Raises ValueError when all planned copies run: more would cost the bound."""
+        """Start one more copy. Raises ValueError when all planned copies run:
+        more would cost the bound.
+        """
         if not self.remaining:
             msg = f"all {self.planned} planned copies have started"
             raise ValueError(msg)
@@ -288,9 +322,13 @@ class Restarts:
         return self._log_mean(self.log_e)
 
     def log_value_of(self, intervals: Iterable[Interval]) -> float:
-        """Return what `log_value` would be, had each running copy seen one interval only: one for each."""
+        """Return what `log_value` would be,
+        had each running copy seen one interval only: one for each.
+        """
         fresh = self.template.log_e
-        return self._log_mean([gain for each in intervals for gain in self.template.gains(each) or fresh])
+        return self._log_mean(
+            [gain for each in intervals for gain in self.template.gains(each) or fresh]
+        )
 
     def _log_mean(self, log_e: Sequence[float]) -> float:
         designs, dispersion = len(self.template.designs), self.template.dispersion
@@ -304,15 +342,22 @@ class Restarts:
         return progress(self.log_value, threshold)
 
     def to_state(self) -> list[float | None]:
-        """Return what must be stored, JSON-safe: the states of the running copies, one after the other."""
+        """Return what must be stored, JSON-safe:
+        the states of the running copies, one after the other.
+        """
         return _written(self.log_e)
 
     def from_state(self, state: Sequence[float | None]) -> Self:
-        """Return this plan with stored copies. Raises ValueError for a state that is not one of its own."""
+        """Return this plan with stored copies.
+        Raises ValueError for a state that is not one of its own.
+        """
         size = len(self.template.designs)
         running, rest = divmod(len(state), size)
         if rest or not 1 <= running <= self.planned:
-            msg = f"between 1 and {self.planned} stored copies of {size} expected, got {len(state)} values"
+            msg = (
+                f"between 1 and {self.planned} stored copies of {size} expected, got {len(state)} "
+                "values"
+            )
             raise ValueError(msg)
         return self._having(_read(state, len(state)))
 
@@ -320,7 +365,11 @@ class Restarts:
 def _written(log_e: Sequence[float]) -> list[float | None]:
     """Return logarithms as JSON has them."""
     # Nearly always there is no infinity among them, and to look for it costs less than to ask each.
-    return [None if value == -math.inf else value for value in log_e] if -math.inf in log_e else [*log_e]
+    return (
+        [None if value == -math.inf else value for value in log_e]
+        if -math.inf in log_e
+        else [*log_e]
+    )
 
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
@@ -339,10 +388,16 @@ def _weights(planned: int) -> list[float]:
 
 
 @lru_cache(maxsize=256)
-def _log_weights(planned: int, running: int, designs: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the logarithm of each running design's weight, and of the weight that waits, if any."""
+def _log_weights(
+    planned: int, running: int, designs: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the logarithm of each running design's weight,
+    and of the weight that waits, if any.
+    """
     weights = _weights(planned)
-    shifts = tuple(math.log(weight / designs) for weight in weights[:running] for _ in range(designs))
+    shifts = tuple(
+        math.log(weight / designs) for weight in weights[:running] for _ in range(designs)
+    )
     waiting = sum(weights[running:])
     return shifts, (math.log(waiting),) if waiting else ()
 
@@ -353,16 +408,18 @@ WITH_SUMS = -1.0
 """Begins the stored evidence that has sums: no count is below 0."""
 
 POOLED_SHARE = 3.0
-"""The pooled counts must hold one part in so many of the evidence: they only have to point the same way."""
+"""The pooled counts must hold one part in so many of the evidence:
+they only have to point the same way.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pooled:
     """Both arms' counts of many intervals as if they were one, since one copy of a test started.
 
-    Where scrapes are rare, the two windows of an interval overlap in part only, and a rate that rises
-    twentyfold in a minute makes one pair of windows look guilty and the next one innocent. The pairs
-    differ in their sizes, so the two do not cancel. In the sums they do.
+    Where scrapes are rare, the two windows of an interval overlap in part only, and a rate that
+    rises twentyfold in a minute makes one pair of windows look guilty and the next one innocent.
+    The pairs differ in their sizes, so the two do not cancel. In the sums they do.
     """
 
     before: ArmCounts = NO_COUNTS
@@ -381,11 +438,12 @@ class Pooled:
     def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval, Interval]:
         """Return four comparisons that an outage of both arms does not win at once.
 
-        In the first stable's window reaches beyond the canary's at its end, and in the second at its start:
-        an outage that is on there is seen in stable at least as long. In the third the canary's reaches
-        beyond stable's at its end: so is what comes after an outage. In the fourth stable's window is as
-        long and one interval earlier: an outage that was over when stable's first sample came is in it,
-        and no length of calm dilutes it. `newest` are the counts of the newest interval.
+        In the first stable's window reaches beyond the canary's at its end, and in the second at
+        its start: an outage that is on there is seen in stable at least as long. In the third the
+        canary's reaches beyond stable's at its end: so is what comes after an outage. In the fourth
+        stable's window is as long and one interval earlier: an outage that was over when stable's
+        first sample came is in it, and no length of calm dilutes it. `newest` are the counts of the
+        newest interval.
         """
         longer = added(self.before, self.stable)
         return (
@@ -417,13 +475,14 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed:
-    """A plan of restarts that a second one must confirm, for arms that are not scraped at one moment.
+    """A plan of restarts that a second one must confirm, for arms that are not scraped at one
+    moment.
 
     When stable's newest scrape is older than the canary's, an outage that both share shows in the
     canary first, and for one interval the canary alone looks sick. So a second plan holds each
-    interval of the canary against stable's next one, and the smaller of the two e-values counts. That
-    costs one interval's delay and cannot raise the probability of a false alarm. An interval that was
-    left out must be given as an empty one, so that no pair reaches across it.
+    interval of the canary against stable's next one, and the smaller of the two e-values counts.
+    That costs one interval's delay and cannot raise the probability of a false alarm. An interval
+    that was left out must be given as an empty one, so that no pair reaches across it.
 
     Neither may say much more than the sums of all counts do (`Pooled`).
     """
@@ -457,13 +516,15 @@ class Confirmed:
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
         pooled = None if self.pooled is None else (*self.pooled, Pooled(before=self.before))
-        return replace(self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), pooled=pooled)
+        return replace(
+            self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), pooled=pooled
+        )
 
     def preceded_by(self, stable: ArmCounts) -> Self:
         """Return the test knowing what stable did before the next interval, at whatever weight.
 
-        The sums begin anew: across the gap before it the arms' windows end and begin at other moments,
-        and calm hours before it would dilute an outage that falls into it.
+        The sums begin anew: across the gap before it the arms' windows end and begin at other
+        moments, and calm hours before it would dilute an outage that falls into it.
         """
         pooled = None if self.pooled is None else (Pooled(before=stable),) * len(self.pooled)
         return replace(self, before=stable, pooled=pooled)
@@ -496,7 +557,9 @@ class Confirmed:
         return progress(self.log_value, threshold)
 
     def to_state(self) -> list[float | None]:
-        """Return what must be stored, JSON-safe: counts that wait, each copy's sums, then both plans."""
+        """Return what must be stored, JSON-safe:
+        counts that wait, each copy's sums, then both plans.
+        """
         plans = [*self.plan.to_state(), *self.shifted.to_state()]
         if self.pooled is None:
             return [self.last.total, self.last.bad, *plans]
@@ -505,7 +568,8 @@ class Confirmed:
         return [WITH_SUMS, len(self.pooled), *waiting, *sums, *plans]
 
     def from_state(self, state: Sequence[float | None]) -> Self:
-        """Return this test with stored evidence. Raises ValueError for a state that is not one of its own.
+        """Return this test with stored evidence. Raises ValueError for a state that is not one of
+        its own.
 
         An operator that kept no sums stored two counts and both plans.
         """
@@ -613,7 +677,12 @@ def expected_requests(
     canary_rate = min(1.0, ratio * stable_rate)
     rest = 1 - weight
     of_each = _gains(
-        test.designs, test.tolerance, n_c=weight, x=canary_rate * weight, n_s=rest, y=stable_rate * rest
+        test.designs,
+        test.tolerance,
+        n_c=weight,
+        x=canary_rate * weight,
+        n_s=rest,
+        y=stable_rate * rest,
     )
     growth = max(of_each) / weight
     price = test.dispersion * (math.log(len(test.designs)) - math.log(alpha))
@@ -623,8 +692,8 @@ def expected_requests(
 def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
     """Return Wilson's score interval (Wilson 1927) of a bad rate, for people to read.
 
-    Valid for one look at a fixed number of requests; no decision rests on it. Without requests it is
-    [0, 1]. Raises ValueError when the confidence is not strictly between 0 and 1.
+    Valid for one look at a fixed number of requests; no decision rests on it. Without requests it
+    is [0, 1]. Raises ValueError when the confidence is not strictly between 0 and 1.
     """
     if not 0 < confidence < 1:
         msg = f"confidence must be strictly between 0 and 1, got {confidence}"
@@ -636,14 +705,17 @@ def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
     centre = (x + z * z / 2) / (n + z * z)
     spread = z * math.sqrt(x * (n - x) / n + z * z / 4) / (n + z * z)
     return RateInterval(
-        lower=0.0 if x == 0 else max(0.0, centre - spread), upper=1.0 if x == n else min(1.0, centre + spread)
+        lower=0.0 if x == 0 else max(0.0, centre - spread),
+        upper=1.0 if x == n else min(1.0, centre + spread),
     )
 
 
 def _gains(
     designs: Iterable[float], tolerance: Tolerance, *, n_c: float, x: float, n_s: float, y: float
 ) -> tuple[float, ...]:
-    """Return what `EProcess` adds for each design, without the cancellation of making log b from log a."""
+    """Return what `EProcess` adds for each design,
+    without the cancellation of making log b from log a.
+    """
     points, null = tolerance.points, tolerance.ratio
     gains = []
     for design in designs:

@@ -9,7 +9,9 @@ import math
 from random import Random
 
 SMALL = 30.0
-"""Means up to here are drawn by adding up probabilities: exp(-30) and its like are far from underflow."""
+"""Means up to here are drawn by adding up probabilities:
+exp(-30) and its like are far from underflow.
+"""
 
 
 def binomial(random: Random, count: int, share: float) -> int:
@@ -22,8 +24,8 @@ def binomial(random: Random, count: int, share: float) -> int:
             return hits + count - binomial(random, count, 1 - share)
         if count * share <= SMALL:
             return hits + _few_hits(random, count, share)
-        # The middle one of `count` sorted uniform numbers is a beta variable, and those on either side
-        # of it are uniform again: only the side that holds `share` is left to be drawn.
+        # The middle one of `count` sorted uniform numbers is a beta variable, and those on either
+        # side of it are uniform again: only the side that holds `share` is left to be drawn.
         middle = count // 2 + 1
         at = random.betavariate(middle, count + 1 - middle)
         if at > share:

@@ -11,11 +11,15 @@ from modelrelease_operator.core.statistics.eprocess import (
 )
 
 
-def to_reach(test: EProcess, *, stable_rate: float, ratio: float, weight: float, probability: float) -> float:
-    """Return the canary requests until the mean over the designs is expected to reach 1 / probability.
+def to_reach(
+    test: EProcess, *, stable_rate: float, ratio: float, weight: float, probability: float
+) -> float:
+    """Return the canary requests until the mean over the designs is expected to reach 1 /
+    probability.
 
-    `expected_requests` pays for all designs and lets one grow; near the end its neighbours help, and
-    that is up to a third. So each design's speed is asked for alone, and their mean is followed.
+    `expected_requests` pays for all designs and lets one grow; near the end its neighbours help,
+    and that is up to a third. So each design's speed is asked for alone, and their mean is
+    followed.
     """
     ask = {"stable_rate": stable_rate, "ratio": ratio, "weight": weight}
     alone = [
@@ -38,7 +42,8 @@ def to_reach(test: EProcess, *, stable_rate: float, ratio: float, weight: float,
 def to_breach(guard: Guardrail, rate: float, alpha: float) -> float:
     """Return the requests until an absolute limit is proven broken."""
     growth = max(
-        rate * math.log(p1 / guard.limit) + (1 - rate) * (math.log1p(-p1) - math.log1p(-guard.limit))
+        rate * math.log(p1 / guard.limit)
+        + (1 - rate) * (math.log1p(-p1) - math.log1p(-guard.limit))
         for p1 in (min(q * guard.limit, (1 + guard.limit) / 2) for q in REGRESSION_GRID)
     )
     price = guard.dispersion * (math.log(len(REGRESSION_GRID)) - math.log(alpha))
@@ -46,7 +51,9 @@ def to_breach(guard: Guardrail, rate: float, alpha: float) -> float:
 
 
 def to_stay_below(test: EProcess, rate: float, beta: float) -> float:
-    """Return the requests until a rate is proven to be below a limit: beside an arm without end or fault."""
+    """Return the requests until a rate is proven to be below a limit:
+    beside an arm without end or fault.
+    """
     faultless, alone = 1e-12, 1e-6
     ratio = max(rate, faultless) / faultless
     return to_reach(test, stable_rate=faultless, ratio=ratio, weight=alone, probability=beta)

@@ -1,1 +1,3 @@
-"""Releases that are not real: simulated, planned, or replayed over a recorded past, by the same `decide`."""
+"""Releases that are not real: simulated, planned, or replayed over a recorded past,
+by the same `decide`.
+"""

@@ -1,9 +1,9 @@
 """Simulated pods that Prometheus scrapes, each at moments of its own, by one server or several.
 
-What a pod counted is drawn when somebody asks: at a scrape, or when its traffic changes. That has the
-same law as drawing it second by second, and costs no more than there are scrapes. Pods that start together
-are scraped in at most `MAX_ALONE` groups, each as if it were one large pod, so that a thousand pods take no
-longer than a few.
+What a pod counted is drawn when somebody asks: at a scrape, or when its traffic changes. That has
+the same law as drawing it second by second, and costs no more than there are scrapes. Pods that
+start together are scraped in at most `MAX_ALONE` groups, each as if it were one large pod, so that
+a thousand pods take no longer than a few.
 
 All times are seconds since the simulation began.
 """
@@ -21,7 +21,9 @@ MAX_ALONE = 4
 """Groups that pods which start together are scraped in."""
 
 Increments = dict[tuple[str, str], int]
-"""By kind of counter (`code`, `le`, `bin`, or a gate's own `total` and `bad`) and its value: how much."""
+"""By kind of counter (`code`, `le`, `bin`,
+or a gate's own `total` and `bad`) and its value: how much.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +41,16 @@ class Scrapes:
     def __post_init__(self) -> None:
         if not (self.interval > 0 and self.servers > 0):
             msg = (
-                f"the scrape interval and the servers must be above 0, got {self.interval} s, {self.servers}"
+                f"the scrape interval and the servers must be above 0, got {self.interval} s, "
+                f"{self.servers}"
             )
             raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A share of bad requests that changes with time: straight lines between points of (seconds, share).
+    """A share of bad requests that changes with time: straight lines between points of (seconds,
+    share).
 
     Two points of one time are a jump. Outside of the points the share is that of the nearest.
     """
@@ -55,7 +59,9 @@ class Course:
 
     def mean(self, start: float, end: float) -> float:
         """Return the mean share in a span of time."""
-        return (self._area(end) - self._area(start)) / (end - start) if end > start else self.at(start)
+        return (
+            (self._area(end) - self._area(start)) / (end - start) if end > start else self.at(start)
+        )
 
     def at(self, time: float) -> float:
         """Return the share at one moment."""
@@ -105,7 +111,9 @@ class Group:
         first = known + DISCOVERY
         self.due = [first + (offset - first) % scrapes.interval for offset in self.offsets]
 
-    def scrape_before(self, now: float, draw: Callable[["Group", float], None], by: "Chance") -> None:
+    def scrape_before(
+        self, now: float, draw: Callable[["Group", float], None], by: "Chance"
+    ) -> None:
         """Let every server take the samples that are due, with the counters of that moment."""
         while (at := min(self.due, default=math.inf)) <= now:
             server = self.due.index(at)

@@ -28,7 +28,9 @@ from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyM
 from modelrelease_operator.traffic.registry import split_of
 
 RATIOS = (1.5, 2.0, 5.0)
-"""Regressions that a plan looks at: how many times as often as stable's the canary's requests fail."""
+"""Regressions that a plan looks at:
+how many times as often as stable's the canary's requests fail.
+"""
 SETTLING = timedelta(seconds=1)
 """Until a weight that needs no new pods is seen in effect."""
 LONGEST = timedelta(days=3650)
@@ -141,7 +143,10 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
         steps=tuple(steps),
         journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
         blind=not any(
-            indicator == ERRORS for stage in stages for q in stage.gate_tests for indicator in q.indicators
+            indicator == ERRORS
+            for stage in stages
+            for q in stage.gate_tests
+            for indicator in q.indicators
         ),
     )
 
@@ -160,7 +165,9 @@ class _Stage:
     bake: timedelta
     gate_tests: tuple[GateTest, ...]
     tests_counted: int
-    """Questions that share the probability of a false rollback, those asked of probes among them."""
+    """Questions that share the probability of a false rollback,
+    those asked of probes among them.
+    """
 
     @property
     def canary_rps(self) -> float:
@@ -169,8 +176,8 @@ class _Stage:
     def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
         """Return the time until so many canary requests were counted by a look; None without end.
 
-        Counting begins once each pod has a sample of this weight, and an interval is closed once each has
-        a newer one: both take a scrape interval at most, or a look, if that is longer.
+        Counting begins once each pod has a sample of this weight, and an interval is closed once
+        each has a newer one: both take a scrape interval at most, or a look, if that is longer.
         """
         seconds = self.between_closes.total_seconds()
         closes = requests / self.canary_rps / seconds
@@ -193,7 +200,9 @@ class _Stage:
     def to_pass(self, ratio: float) -> float:
         """Return the canary requests until every gate passes and the step has baked."""
         time = self.passing(ratio)
-        return math.inf if time is None else (time - self.settling).total_seconds() * self.canary_rps
+        return (
+            math.inf if time is None else (time - self.settling).total_seconds() * self.canary_rps
+        )
 
     def counted(self, ratio: float) -> float:
         """Return the canary requests that must be counted until every gate passes."""
@@ -204,7 +213,9 @@ class _Stage:
         return max(evidence, float(self.spec.analysis.min_requests) if self.gate_tests else 0.0)
 
     def needed(self, ratio: float) -> tuple[float, Limiter]:
-        """Return the canary requests until every gate passes, and what the step waits for longest."""
+        """Return the canary requests until every gate passes,
+        and what the step waits for longest.
+        """
         beta = self.spec.analysis.false_promotion_probability
         evidence = max(
             (self._to_promote(gate_test, ratio, beta) for gate_test in self.gate_tests), default=0.0
@@ -213,14 +224,19 @@ class _Stage:
             return math.inf, Limiter.NEVER
         least = float(self.spec.analysis.min_requests) if self.gate_tests else 0.0
         requests, limiter = max(
-            (evidence, Limiter.EVIDENCE), (least, Limiter.MIN_REQUESTS), (self._while_in_a_row, Limiter.LOOKS)
+            (evidence, Limiter.EVIDENCE),
+            (least, Limiter.MIN_REQUESTS),
+            (self._while_in_a_row, Limiter.LOOKS),
         )
         baked = self.bake.total_seconds() * self.canary_rps > requests
         return requests, Limiter.BAKE if baked else limiter
 
     def needed_by_gate(self) -> dict[str, float]:
         """Return the canary requests after which each gate passes a healthy canary."""
-        beta, least = self.spec.analysis.false_promotion_probability, float(self.spec.analysis.min_requests)
+        beta, least = (
+            self.spec.analysis.false_promotion_probability,
+            float(self.spec.analysis.min_requests),
+        )
         return {
             gate_test.name: max(least, self._to_promote(gate_test, 1.0, beta))
             for gate_test in self.gate_tests
@@ -228,9 +244,13 @@ class _Stage:
 
     @property
     def in_a_row(self) -> timedelta:
-        """Return how long thresholds are looked at: at once, then at each look that may see a new scrape."""
+        """Return how long thresholds are looked at:
+        at once, then at each look that may see a new scrape.
+        """
         rows = (
-            kind_of(gate).looks_in_row(gate.settings) for gate in self.spec.analysis.gates if not gate.dry_run
+            kind_of(gate).looks_in_row(gate.settings)
+            for gate in self.spec.analysis.gates
+            if not gate.dry_run
         )
         return (max(rows, default=1) - 1) * between_looks(self.spec, self.conditions)
 
@@ -275,27 +295,40 @@ class _Stage:
         return max(needs, default=0.0)
 
     def _to_convict(self, gate_test: GateTest, ratio: float, alpha: float) -> float:
-        """The tests of a gate share its alpha, and a test shares it with its copies that start later."""
+        """The tests of a gate share its alpha,
+        and a test shares it with its copies that start later.
+        """
         tests = len(gate_test.comparisons) + (gate_test.limit is not None)
         needs = [
             self._requests(
-                _template(test), test.indicator, ratio, alpha / tests * test.rollback.plan.weights[0]
+                _template(test),
+                test.indicator,
+                ratio,
+                alpha / tests * test.rollback.plan.weights[0],
             )
             for test in gate_test.comparisons
         ]
         if limit := gate_test.limit:
             stable, canary = self._rates(limit.indicator, ratio)
             needs.append(
-                to_breach(limit.canary, canary, alpha / tests) if stable <= limit.canary.limit else math.inf
+                to_breach(limit.canary, canary, alpha / tests)
+                if stable <= limit.canary.limit
+                else math.inf
             )
         return min(needs, default=math.inf)
 
-    def _requests(self, test: EProcess, indicator: Indicator, ratio: float, probability: float) -> float:
+    def _requests(
+        self, test: EProcess, indicator: Indicator, ratio: float, probability: float
+    ) -> float:
         stable, canary = self._rates(indicator, ratio)
         # A stable that never fails is as good as one that fails once in a trillion.
         stable = max(stable, 1e-12)
         return to_reach(
-            test, stable_rate=stable, ratio=canary / stable, weight=self.share, probability=probability
+            test,
+            stable_rate=stable,
+            ratio=canary / stable,
+            weight=self.share,
+            probability=probability,
         )
 
     def _rates(self, indicator: Indicator, ratio: float) -> tuple[float, float]:
@@ -308,7 +341,9 @@ class _Stage:
         if indicator.canary_bound is None or indicator.stable_bound is None:
             return _error_rates(self.conditions, ratio)
         law = self.conditions.latency
-        return 1 - law.within(float(indicator.stable_bound)), 1 - law.within(float(indicator.canary_bound))
+        return 1 - law.within(float(indicator.stable_bound)), 1 - law.within(
+            float(indicator.canary_bound)
+        )
 
 
 def between_looks(spec: ReleaseSpec, conditions: Conditions) -> timedelta:
@@ -333,7 +368,9 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
         chosen = split_of(spec, step.weight)
         following = next_weight(spec, index)
         grows = pods and chosen.canary > pods
-        gate_tests = _deciding(gate_tests_of(spec, Evidence(), counters, ("stable", "stable"), following)[1])
+        gate_tests = _deciding(
+            gate_tests_of(spec, Evidence(), counters, ("stable", "stable"), following)[1]
+        )
         yield _Stage(
             spec=spec,
             conditions=conditions,
@@ -343,7 +380,9 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
             bake=bake_of(spec, index),
-            gate_tests=tuple(gate_test for gate_test in gate_tests if not is_of_probes(gate_test.name)),
+            gate_tests=tuple(
+                gate_test for gate_test in gate_tests if not is_of_probes(gate_test.name)
+            ),
             tests_counted=len(gate_tests),
         )
         pods = chosen.canary
@@ -351,7 +390,9 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
 
 def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
     """Return the steps that are taken: of those that come out as the same pods, the last."""
-    return tuple(index for index in range(len(spec.canary.plan)) if last_alike(spec, index) == index)
+    return tuple(
+        index for index in range(len(spec.canary.plan)) if last_alike(spec, index) == index
+    )
 
 
 def _deciding(gate_tests: Iterable[GateTest]) -> tuple[GateTest, ...]:
@@ -363,7 +404,9 @@ def _bins() -> Iterable[Counter]:
     for revision in ("stable", "canary"):
         yield Counter(revision=revision, pod=revision, layout=LAYOUT, value=1)
         for place in range(BINS):
-            yield Counter(revision=revision, pod=revision, bin=str(place), value=SERVED_BEFORE // BINS)
+            yield Counter(
+                revision=revision, pod=revision, bin=str(place), value=SERVED_BEFORE // BINS
+            )
 
 
 def _histogram(conditions: Conditions) -> Iterable[Counter]:
@@ -374,8 +417,12 @@ def _histogram(conditions: Conditions) -> Iterable[Counter]:
     yield Counter(revision="stable", pod="stable", bound=INFINITY, value=SERVED_BEFORE)
 
 
-def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float) -> Journey:
-    """Walk through the steps. Evidence for a rollback adds up over them, that for promotion does not."""
+def _journey(
+    spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float
+) -> Journey:
+    """Walk through the steps. Evidence for a rollback adds up over them,
+    that for promotion does not.
+    """
     bad, deadline = _error_rates(conditions, ratio)[1], spec.canary.progress_deadline.span
     time, requests, missing = conditions.pod_start, 0.0, 1.0
     for stage in stages:
@@ -388,7 +435,8 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
         if took is None or time + took > deadline:
             left = max(timedelta(0), deadline - time).total_seconds() * stage.canary_rps
             return Journey(
-                ratio=ratio, end=End.INCONCLUSIVE, step=index, time=deadline, requests=requests + left,
+                ratio=ratio, end=End.INCONCLUSIVE, step=index, time=deadline,
+                requests=requests + left,
                 bad_answers=bad * (requests + left),
             )  # fmt: skip
         # Requests are counted until the look that sees enough of them.
@@ -403,5 +451,10 @@ def _journey(spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
     end = stages[-1].index
     time += conditions.pod_start if stages[-1].replicas < spec.serving.replicas else SETTLING
     return Journey(
-        ratio=ratio, end=End.PROMOTED, step=end, time=time, requests=requests, bad_answers=bad * requests
+        ratio=ratio,
+        end=End.PROMOTED,
+        step=end,
+        time=time,
+        requests=requests,
+        bad_answers=bad * requests,
     )

@@ -28,16 +28,22 @@ class Recording:
     def requests_at(self, revision: str, look: int) -> int:
         """Return what the counters of a revision had reached at a look."""
         counters = self.looks[look].counters
-        mine = (counter.value for counter in counters if counter.revision == revision and counter.code)
+        mine = (
+            counter.value for counter in counters if counter.revision == revision and counter.code
+        )
         return int(sum(mine))
 
     def first(self, revision: str) -> int | None:
         """Return the first look that shows a revision; None when no look does."""
-        return next((index for index, look in enumerate(self.looks) if _shows(look, revision)), None)
+        return next(
+            (index for index, look in enumerate(self.looks) if _shows(look, revision)), None
+        )
 
     def until_last_of(self, revision: str) -> "Recording":
         """Return the recording without what comes after a revision was last seen."""
-        last = max((index for index, look in enumerate(self.looks) if _shows(look, revision)), default=-1)
+        last = max(
+            (index for index, look in enumerate(self.looks) if _shows(look, revision)), default=-1
+        )
         return replace(self, looks=self.looks[: last + 1])
 
 

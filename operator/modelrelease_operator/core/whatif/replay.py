@@ -1,7 +1,9 @@
-"""The decisions that would have been taken over a recorded past: the same `decide`, one pass a look.
+"""The decisions that would have been taken over a recorded past: the same `decide`, one pass a
+look.
 
 What cannot be replayed: the weights. The traffic was split as it was split then; steps that the
-decision takes here change nothing in the recording. Pods are taken to be ready from their first sample.
+decision takes here change nothing in the recording. Pods are taken to be ready from their first
+sample.
 """
 
 from collections.abc import Iterator
@@ -17,7 +19,9 @@ from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 
 MAX_PASSES = 6
-"""Most passes at one look: starting, opening, entering a step and promoting take seconds, not looks."""
+"""Most passes at one look: starting, opening,
+entering a step and promoting take seconds, not looks.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +56,14 @@ def arms_of(recording: Recording, stable: str | None, canary: str | None) -> tup
     recorded = list(recording.versions)
     for given in (stable, canary):
         if given is not None and given not in recorded:
-            msg = f"revision {given} was not recorded in this time; these were: {_named(recording, recorded)}"
+            msg = (
+                f"revision {given} was not recorded in this time; these were: "
+                f"{_named(recording, recorded)}"
+            )
             raise Invalid(msg)
-    stable = stable or _busiest(recording, [revision for revision in recorded if revision != canary])
+    stable = stable or _busiest(
+        recording, [revision for revision in recorded if revision != canary]
+    )
     candidates = [
         revision
         for revision in recorded
@@ -88,7 +97,9 @@ def _named(recording: Recording, revisions: list[str]) -> str:
 
 
 def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> ReplayResult:
-    """Decide at every look from the canary's first to its last; nobody pauses, who is asked approves."""
+    """Decide at every look from the canary's first to its last;
+    nobody pauses, who is asked approves.
+    """
     automatic = spec.canary.but(approval=Approval.AUTOMATIC)
     spec = spec.but(paused=False, canary=automatic)
     kept = recording.until_last_of(canary)
@@ -119,12 +130,16 @@ def recorded_target(spec: ReleaseSpec, recording: Recording, revision: str) -> T
 class _Run:
     """One replay on its way."""
 
-    def __init__(self, *, spec: ReleaseSpec, stable: Target, canary: Target, began: datetime) -> None:
+    def __init__(
+        self, *, spec: ReleaseSpec, stable: Target, canary: Target, began: datetime
+    ) -> None:
         self._spec = spec
         self._stable = stable
         self._canary = canary
         self._began = self._now = began
-        self._status = Status(phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began))
+        self._status = Status(
+            phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began)
+        )
         self._routed = frozenset({stable.revision})
         self._events: list[ReplayedEvent] = []
 
@@ -133,7 +148,9 @@ class _Run:
         return end_of(self._status, canary=self._canary.revision)
 
     def look(self, look: Look) -> None:
-        """Pass until the counters of this moment were judged; a second judgement would count a look twice."""
+        """Pass until the counters of this moment were judged;
+        a second judgement would count a look twice.
+        """
         self._now = look.at
         for _ in range(MAX_PASSES):
             if self._pass(look) or self.end:
@@ -164,7 +181,9 @@ class _Run:
         self._status = decision.status
         self._routed = decision.desired.routed
         for notice in decision.notices:
-            self._events.append(ReplayedEvent(at=self._now, reason=notice.reason, message=notice.message))
+            self._events.append(
+                ReplayedEvent(at=self._now, reason=notice.reason, message=notice.message)
+            )
         waits: timedelta | None = decision.requeue
         return waits is None or waits >= self._spec.analysis.period
 
@@ -174,5 +193,11 @@ class _Run:
             pods = frozenset(counter.pod for counter in counters if counter.revision == revision)
             yield (
                 revision,
-                Workload(revision=revision, wanted=replicas, ready=replicas, pods=replicas, ready_names=pods),
+                Workload(
+                    revision=revision,
+                    wanted=replicas,
+                    ready=replicas,
+                    pods=replicas,
+                    ready_names=pods,
+                ),
             )

@@ -1,4 +1,5 @@
-"""Releases on a fake clock: the same `decide`, in a world light enough to live through a thousand times.
+"""Releases on a fake clock: the same `decide`, in a world light enough to live through a thousand
+times.
 
 Nothing is decided here. The world has pods that take time to start, clients that come by chance
 (Poisson), errors and latencies that are independent from request to request, and a Prometheus that
@@ -35,7 +36,14 @@ from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
 from modelrelease_operator.core.whatif.end import End, end_of
-from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Increments, Scrapes, groups_of
+from modelrelease_operator.core.whatif.fleet import (
+    Chance,
+    Course,
+    Group,
+    Increments,
+    Scrapes,
+    groups_of,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -43,7 +51,9 @@ SERVED_BEFORE = 100_000
 PROBED = {"200": words.PROBE_SAME, "500": words.PROBE_ERROR}
 """What the prober calls it."""
 UNSEEN = 1e-7
-"""Buckets that are rarer than this in both arms are left out of the histogram: only time would be lost."""
+"""Buckets that are rarer than this in both arms are left out of the histogram:
+only time would be lost.
+"""
 
 COUNTED = {"code": "code", "le": "bound", "bin": "bin"}
 """By kind of the predictor's counters: the field of `Counter` that its value goes to."""
@@ -60,12 +70,15 @@ class LatencyModel:
     def __post_init__(self) -> None:
         if not 0 < self.median < self.p99:
             msg = (
-                f"the median must be above 0 and below the 99th percentile, got {self.median} and {self.p99}"
+                f"the median must be above 0 and below the 99th percentile, got {self.median} and "
+                f"{self.p99}"
             )
             raise ValueError(msg)
 
     def within(self, seconds: float, stretch: float = 1.0) -> float:
-        """Return the share of answers that take at most so long, when all take `stretch` times as long."""
+        """Return the share of answers that take at most so long,
+        when all take `stretch` times as long.
+        """
         if seconds == math.inf:
             return 1.0
         spread = math.log(self.p99 / self.median) / NormalDist().inv_cdf(0.99)
@@ -74,7 +87,9 @@ class LatencyModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What the world is like. Rates are shares in [0, 1], bounds are those of the latency histogram."""
+    """What the world is like. Rates are shares in [0, 1],
+    bounds are those of the latency histogram.
+    """
 
     rps: float
     stable_errors: float
@@ -86,8 +101,8 @@ class Scenario:
     """How long the canary has had clients before it becomes worse than stable."""
     scrapes: Scrapes = field(default_factory=Scrapes)
     shared: Course | None = None
-    """Share of either arm's requests that fail, by the seconds since the canary got clients; instead of both
-    error rates."""
+    """Share of either arm's requests that fail, by the seconds since the canary got clients;
+    instead of both error rates."""
     pods_restart: float = math.inf
     """Seconds between two restarts of a process, of whichever revision, in its pod."""
     servers_restart: float = math.inf
@@ -103,10 +118,15 @@ class Scenario:
 
     def __post_init__(self) -> None:
         if not (self.rps > 0 and self.latency_ratio > 0):
-            msg = f"rps and the latency ratio must be above 0, got {self.rps} and {self.latency_ratio}"
+            msg = (
+                f"rps and the latency ratio must be above 0, got {self.rps} and "
+                f"{self.latency_ratio}"
+            )
             raise ValueError(msg)
         if not (0 <= self.stable_errors <= 1 and 0 <= self.canary_errors <= 1):
-            msg = f"error rates must be in [0, 1], got {self.stable_errors} and {self.canary_errors}"
+            msg = (
+                f"error rates must be in [0, 1], got {self.stable_errors} and {self.canary_errors}"
+            )
             raise ValueError(msg)
 
 
@@ -131,7 +151,8 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Simulated
     canary = spec.canary.but(approval=Approval.AUTOMATIC)
     spec = spec.but(paused=False, canary=canary)
     world = _World(spec=spec, scenario=scenario, random=random)
-    # `decide` ends every release at its deadline; twice that is a world that it does not understand.
+    # `decide` ends every release at its deadline; twice that is a world that it does not
+    # understand.
     patience = 2 * (spec.canary.progress_deadline.span + spec.canary.start_deadline.span)
     while world.now - START < patience:
         decision = world.step()
@@ -143,7 +164,9 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Simulated
 
 
 def _target(revision: str, version: str) -> Target:
-    return Target(revision=revision, version=version, uri="", sha256="0" * 64, recipe=Recipe(image=""))
+    return Target(
+        revision=revision, version=version, uri="", sha256="0" * 64, recipe=Recipe(image="")
+    )
 
 
 STABLE, CANARY = _target("stable", "old"), _target("canary", "new")
@@ -173,12 +196,16 @@ class _Arm:
         for size in groups_of(pods) if pods else ():
             self.started += 1
             name = f"{self.name}-{self.started}"
-            new.append(Group(name=name, size=size, ready_at=ready_at, born=ready_at, until=ready_at))
+            new.append(
+                Group(name=name, size=size, ready_at=ready_at, born=ready_at, until=ready_at)
+            )
         self.groups += new
         return new
 
     def stop(self, pods: int) -> None:
-        """Stop so many pods, the newest first. Prometheus does not show those of which none is left."""
+        """Stop so many pods, the newest first.
+        Prometheus does not show those of which none is left.
+        """
         while pods and self.groups:
             last = self.groups[-1]
             gone = min(pods, last.size)
@@ -221,7 +248,11 @@ class _Arm:
             for kind in ("total", "bad"):
                 if (count := counters.get((kind, gate))) is not None:
                     yield CounterSample(
-                        revision=self.name, bad=kind == "bad", pod=group.name, labels="", value=count
+                        revision=self.name,
+                        bad=kind == "bad",
+                        pod=group.name,
+                        labels="",
+                        value=count,
                     )
 
 
@@ -300,14 +331,22 @@ class _World:
         bounds = _telling_bounds(self.spec, self.scenario)
         self.assumptions = self.scenario.assumptions(self.spec)
         self.by = Chance(self.scenario.scrapes, self.random)
-        self.arms = {name: _Arm(name=name, bounds=bounds) for name in (STABLE.revision, CANARY.revision)}
+        self.arms = {
+            name: _Arm(name=name, bounds=bounds) for name in (STABLE.revision, CANARY.revision)
+        }
         self.probers: dict[str, Group] = {}
-        """By revision: the prober's counts of it. One process counts them all, so it is scraped once."""
+        """By revision: the prober's counts of it.
+        One process counts them all, so it is scraped once.
+        """
         stable, pods = self.arms[STABLE.revision], self.spec.serving.replicas
         for group in stable.start(pods, 0.0):
             group.born = -3600.0
-            group.count(self._increments(STABLE.revision, SERVED_BEFORE * group.size // pods, errors=None))
-            group.begin_scrapes(self.scenario.scrapes, self.random, -self.scenario.scrapes.interval - 10)
+            group.count(
+                self._increments(STABLE.revision, SERVED_BEFORE * group.size // pods, errors=None)
+            )
+            group.begin_scrapes(
+                self.scenario.scrapes, self.random, -self.scenario.scrapes.interval - 10
+            )
             group.scrape_before(0.0, lambda *_: None, self.by)
         self.routed = frozenset({STABLE.revision})
         self.restarts = (self.scenario.pods_restart, self.scenario.servers_restart)
@@ -373,7 +412,9 @@ class _World:
 
     def _is_worse(self) -> bool:
         since = self.clients_since
-        return since is not None and self.seconds >= _whole(since + self.scenario.onset.total_seconds())
+        return since is not None and self.seconds >= _whole(
+            since + self.scenario.onset.total_seconds()
+        )
 
     def _draw(self, group: Group, until: float) -> None:
         """Let a group's counters grow until a moment."""
@@ -432,7 +473,11 @@ class _World:
                 if server in prober.shown:
                     metrics += _counters(name, PROBER, *prober.shown[server], probe=True)
             if shift_of(self.assumptions):
-                pods = {(counter.revision, counter.pod): counter for counter in metrics if not counter.probe}
+                pods = {
+                    (counter.revision, counter.pod): counter
+                    for counter in metrics
+                    if not counter.probe
+                }
                 metrics += [
                     replace(counter, code=None, bound=None, bin=None, layout=LAYOUT, value=1)
                     for counter in pods.values()
@@ -441,7 +486,9 @@ class _World:
         return Observed(
             generation=1,
             target=CANARY,
-            workloads={name: self._workload(name, arm) for name, arm in self.arms.items() if arm.groups},
+            workloads={
+                name: self._workload(name, arm) for name, arm in self.arms.items() if arm.groups
+            },
             routed=self.routed,
             metrics=tuple(metrics),
             answers=answers,
@@ -453,7 +500,10 @@ class _World:
             assumption = self.assumptions.get(gate.name)
             if isinstance(assumption, BadShares):
                 arms = self.arms.values()
-                yield gate.name, tuple(sample for arm in arms for sample in arm.tallied(gate.name, server))
+                yield (
+                    gate.name,
+                    tuple(sample for arm in arms for sample in arm.tallied(gate.name, server)),
+                )
             elif isinstance(assumption, Values):
                 began = self.seconds if self.clients_since is None else self.clients_since
                 since = timedelta(seconds=self.seconds - began) - self.scenario.onset
@@ -510,7 +560,9 @@ class _World:
             prober.scrape_before(self.seconds + seconds, lambda *_: None, self.by)
 
     def _increments(self, name: str, requests: int, *, errors: float | None) -> Increments:
-        """Return what so many requests add to the counters; `errors` is the share that fails, if shared."""
+        """Return what so many requests add to the counters;
+        `errors` is the share that fails, if shared.
+        """
         scene = self.scenario
         worse = name == CANARY.revision and self.worse
         if errors is None:
@@ -520,7 +572,9 @@ class _World:
         return increments | grown(self.random, self.assumptions, requests, canary=worse)
 
     def _read_less(self, evidence: Evidence) -> None:
-        """Stop counting buckets that `decide` has not chosen: it fixes its bounds for the whole release."""
+        """Stop counting buckets that `decide` has not chosen:
+        it fixes its bounds for the whole release.
+        """
         used = _bounds_in_use(evidence.bounds)
         for arm in self.arms.values():
             kept = tuple(bound for bound in arm.bounds if str(bound) in used)
@@ -529,12 +583,17 @@ class _World:
 
 
 def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
-    """Return the bounds that can matter: those that some request may fall on either side of, and limits."""
+    """Return the bounds that can matter:
+    those that some request may fall on either side of, and limits.
+    """
     law, ordered = scenario.latency, sorted(scenario.bounds)
     kept = {
         bound
         for bound in ordered
-        if any(UNSEEN < law.within(bound, stretch) < 1 - UNSEEN for stretch in (1.0, scenario.latency_ratio))
+        if any(
+            UNSEEN < law.within(bound, stretch) < 1 - UNSEEN
+            for stretch in (1.0, scenario.latency_ratio)
+        )
     }
     for gate in spec.analysis.gates:
         limit = kind_of(gate).telling_seconds(gate.settings)
@@ -548,4 +607,6 @@ def _bounds_in_use(chosen: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """Return every bound that latency gates were cut at; nothing while one of them still waits."""
     if not all(chosen.values()):
         return frozenset()
-    return frozenset(bound for pairs in chosen.values() for pair in pairs for bound in pair.split(">"))
+    return frozenset(
+        bound for pairs in chosen.values() for pair in pairs for bound in pair.split(">")
+    )

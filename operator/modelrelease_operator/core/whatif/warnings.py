@@ -34,8 +34,9 @@ def about_trust(spec: ReleaseSpec) -> Iterator[str]:
     """Say whom a release trusts without saying so."""
     if spec.model.uri.startswith("http://") and not spec.model.sha256:
         yield (
-            "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the first answer "
-            "chooses the model, and a joblib pickle runs code; set sha256, or use https://"
+            "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the "
+            "first answer chooses the model, and a joblib pickle runs code; set sha256, or use "
+            "https://"
         )
 
 
@@ -43,16 +44,18 @@ def _about_settings(spec: ReleaseSpec, plan: Plan) -> Iterator[str]:
     if spec.paused:
         yield "spec.paused is true: nothing goes on until it is taken out"
     if plan.blind:
-        yield "no gate looks at errors: a canary that fails is not noticed; add a gate with errorRate"
+        yield (
+            "no gate looks at errors: a canary that fails is not noticed; add a gate with errorRate"
+        )
 
 
 def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
     if probe := spec.analysis.probe:
         yield (
-            f"probes add {probe.rate:g} requests a second to the {conditions.rps:g} of users, half to "
-            "each revision at every weight. The times above are of users alone: a step in which they send "
-            f"the canary fewer than {spec.analysis.min_requests} requests passes on probes, and `simulate` "
-            "shows when. Probes know the example rows and no others"
+            f"probes add {probe.rate:g} requests a second to the {conditions.rps:g} of users, half "
+            "to each revision at every weight. The times above are of users alone: a step in which "
+            f"they send the canary fewer than {spec.analysis.min_requests} requests passes on "
+            "probes, and `simulate` shows when. Probes know the example rows and no others"
         )
 
 
@@ -61,7 +64,9 @@ def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     replicas = spec.serving.replicas
     asked_for = [(step.weight, split_of(spec, step.weight).weight) for step in spec.canary.plan]
     rounded = [
-        (wanted, got) for wanted, got in asked_for if abs(got - wanted) >= min(5.0, max(1.0, wanted / 2))
+        (wanted, got)
+        for wanted, got in asked_for
+        if abs(got - wanted) >= min(5.0, max(1.0, wanted / 2))
     ]
     if not rounded:
         return
@@ -83,7 +88,8 @@ def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterat
     stuck = next((step.index for step in plan.steps if step.limiter is Limiter.NEVER), None)
     if stuck is not None:
         yield (
-            f"step {stuck + 1} never passes at a stable error rate of {100 * conditions.stable_errors:g} %, "
+            f"step {stuck + 1} never passes at a stable error rate of "
+            f"{100 * conditions.stable_errors:g} %, "
             "however good the canary: a limit (maxPercent) is too close to it, or below it"
         )
         return
@@ -91,14 +97,15 @@ def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterat
     if total is None or total > deadline:
         needs = "has no end" if total is None else f"takes about {format_duration(total)}"
         yield (
-            f"progressDeadline ({spec.canary.progress_deadline}) is too short for this traffic: a healthy "
-            f"release {needs} and would {end}; raise it, widen the margins, or take "
+            f"progressDeadline ({spec.canary.progress_deadline}) is too short for this traffic: a "
+            f"healthy release {needs} and would {end}; raise it, widen the margins, or take "
             "fewer steps"
         )
     elif total > 0.6 * deadline:
         yield (
-            f"a healthy release takes about {format_duration(total)} of the {spec.canary.progress_deadline} "
-            f"that progressDeadline allows: an unlucky one would {end}"
+            f"a healthy release takes about {format_duration(total)} of the "
+            f"{spec.canary.progress_deadline} that progressDeadline allows: an unlucky one would "
+            f"{end}"
         )
 
 
@@ -114,9 +121,9 @@ def _about_regressions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) ->
         )
     elif journey.end is End.INCONCLUSIVE:
         yield (
-            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: it would "
-            f"{AT_DEADLINE[spec.analysis.on_insufficient_evidence]}, in step {journey.step + 1} after "
-            f"{_requests(journey)} canary requests"
+            f"a canary that fails twice as often ({rate}) is not caught within progressDeadline: "
+            f"it would {AT_DEADLINE[spec.analysis.on_insufficient_evidence]}, in step "
+            f"{journey.step + 1} after {_requests(journey)} canary requests"
         )
 
 

@@ -29,8 +29,8 @@ class Revisions:
 class MetricSource(Protocol):
     """A place to read counters from. Nothing here raises for what a server does or does not do.
 
-    What cannot be had is `MetricsUnavailable`, or an answer that says so: a sentence for people, which
-    names the server and holds no credentials.
+    What cannot be had is `MetricsUnavailable`, or an answer that says so: a sentence for people,
+    which names the server and holds no credentials.
     """
 
     @property
@@ -42,19 +42,28 @@ class MetricSource(Protocol):
         """For one answer and the wait for a turn before it, at most."""
 
     async def read_counters(self, of: Revisions, *, predictions: bool, probes: bool) -> Metrics:
-        """Return the raw counters of each pod of these revisions, each with the time of its own sample.
+        """Return the raw counters of each pod of these revisions, each with the time of its own
+        sample.
 
         `predictions`: those of predictions by bin, too. `probes`: those of the prober, too.
         """
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
-        """Return what a gate's own queries give. A source without a query language says that it has none."""
+        """Return what a gate's own queries give.
+        A source without a query language says that it has none.
+        """
 
     async def read_bins(self, of: Revisions) -> Bins:
-        """Return the counts of every bin of these revisions' features and predictions, and the baselines'."""
+        """Return the counts of every bin of these revisions' features and predictions,
+        and the baselines'.
+        """
 
-    async def explain_missing(self, of: Revisions, *, revision: str, pods: Collection[str]) -> str | None:
-        """Return why no counters of these ready pods are shown, or None where that cannot be told."""
+    async def explain_missing(
+        self, of: Revisions, *, revision: str, pods: Collection[str]
+    ) -> str | None:
+        """Return why no counters of these ready pods are shown,
+        or None where that cannot be told.
+        """
 
     async def close(self) -> None:
         """Close what is open; what is being asked is answered first."""
@@ -69,7 +78,9 @@ class MetricSourceKind(Protocol):
     async def source_of(
         self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
     ) -> MetricSource:
-        """Return a release's source, made at the first use. One that cannot be had is one that says why."""
+        """Return a release's source, made at the first use.
+        One that cannot be had is one that says why.
+        """
 
     async def close(self) -> None:
         """Close every source."""

@@ -1,4 +1,6 @@
-"""What ends a release that has no verdict when its time is over, and that it never passes for evidence."""
+"""What ends a release that has no verdict when its time is over,
+and that it never passes for evidence.
+"""
 
 from typing import Any
 
@@ -14,7 +16,9 @@ SOON_OVER = {"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50}], "progressD
 def an_undecided_world(policy: str | None, **canary: Any) -> World:
     """Build a world whose canary gets too few requests for any verdict."""
     policies = {"onInsufficientEvidence": policy} if policy else {}
-    world = a_serving_world(rps=2.0, analysis={"interval": "5s", **policies}, canary={**SOON_OVER, **canary})
+    world = a_serving_world(
+        rps=2.0, analysis={"interval": "5s", **policies}, canary={**SOON_OVER, **canary}
+    )
     return world.release(a_target("2")).run(until=Phase.PROGRESSING)
 
 

@@ -1,4 +1,6 @@
-"""From the first user to the last: a canary that grows is judged, and so is a version just promoted."""
+"""From the first user to the last: a canary that grows is judged,
+and so is a version just promoted.
+"""
 
 from typing import Any
 
@@ -37,11 +39,16 @@ def test_a_version_that_turns_out_sick_after_its_promotion_is_taken_back():
     world.run()
     assert (world.stable.version, world.unanswered) == ("1", 0)
     assert world.status.rejected is not None
-    assert (world.status.rejected.revision, world.status.rejected.reason) == ("rev2", Reason.REGRESSION)
+    assert (world.status.rejected.revision, world.status.rejected.reason) == (
+        "rev2",
+        Reason.REGRESSION,
+    )
     outcomes = [entry.outcome for entry in world.status.history[:3]]
     assert outcomes == [Reason.REGRESSION, Reason.REOPENED, Reason.PROMOTED]
     assert Reason.REOPENED in world.reasons
-    assert world.steps(20).reasons.count(Reason.CANARY_STARTED) == 1, "and it is not tried again by itself"
+    assert world.steps(20).reasons.count(Reason.CANARY_STARTED) == 1, (
+        "and it is not tried again by itself"
+    )
 
 
 def test_an_outage_that_both_share_takes_nothing_back():
@@ -94,7 +101,9 @@ def test_a_version_that_was_gone_back_to_is_not_watched():
 
 
 def test_a_canary_that_has_clients_before_its_weight_is_in_effect_is_judged_already():
-    world = a_serving_world(canary={"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50, "bake": "1h"}]})
+    world = a_serving_world(
+        canary={"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50, "bake": "1h"}]}
+    )
     world.release(a_target("2")).run(until=Phase.PROGRESSING)
     world.start_seconds = 10_000
     while world.canary.step == 0:
@@ -109,7 +118,9 @@ def test_a_canary_that_has_clients_before_its_weight_is_in_effect_is_judged_alre
 
 
 def test_a_healthy_canary_does_not_go_on_before_its_weight_is_in_effect():
-    world = a_serving_world(canary={"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50, "bake": "5s"}]})
+    world = a_serving_world(
+        canary={"steps": [{"weight": 25, "bake": "5s"}, {"weight": 50, "bake": "5s"}]}
+    )
     world.release(a_target("2")).run(until=Phase.PROGRESSING)
     world.start_seconds = 10_000
     while world.canary.step == 0:

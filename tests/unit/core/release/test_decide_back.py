@@ -34,14 +34,18 @@ def test_a_regression_is_remembered_with_its_reason_and_its_figures():
     rejected = world.status.rejected
     assert rejected is not None
     assert (rejected.revision, rejected.reason) == ("rev2", Reason.REGRESSION)
-    assert "worse than 1.1 times stable's plus 0.05 points, with 99 % confidence" in rejected.message
+    assert (
+        "worse than 1.1 times stable's plus 0.05 points, with 99 % confidence" in rejected.message
+    )
     assert world.status.history[0].outcome is Reason.REGRESSION
     assert world.stable.version == "1"
     assert (world.status.weight, world.status.canary) == (0, None)
 
 
 def test_slow_answers_are_a_regression_too():
-    world = a_serving_world(behaviours={"rev2": Behaviour(latency=0.5)}).release(a_target("2")).run()
+    world = (
+        a_serving_world(behaviours={"rev2": Behaviour(latency=0.5)}).release(a_target("2")).run()
+    )
     assert world.status.rejected is not None
     assert "canary 2 takes over" in world.status.rejected.message
 
@@ -63,7 +67,9 @@ def test_a_rejected_revision_is_not_tried_again_by_itself():
     world = a_rejected_world().steps(50)
     assert world.status.phase is Phase.STABLE
     assert world.reasons.count(Reason.CANARY_STARTED) == 1
-    assert world.status.message.startswith("version 1 serves; version 2 was rejected: canary 2 fails")
+    assert world.status.message.startswith(
+        "version 1 serves; version 2 was rejected: canary 2 fails"
+    )
 
 
 def test_a_rejected_revision_is_retried_once_for_one_annotation():
@@ -112,7 +118,9 @@ def test_a_spec_that_goes_back_to_stable_shows_no_rejection_and_still_remembers_
     world = a_rejected_world().release(a_target("1")).run()
     assert world.status.rejected is None
     world.release(a_target("2")).run().steps(5)
-    assert world.status.message.startswith("version 1 serves; version 2 was rejected: canary 2 fails")
+    assert world.status.message.startswith(
+        "version 1 serves; version 2 was rejected: canary 2 fails"
+    )
     assert world.reasons.count(Reason.CANARY_STARTED) == 1
     world.commands = Commands(retry="rev2")
     assert world.run().reasons.count(Reason.CANARY_STARTED) == 2
@@ -143,15 +151,22 @@ def test_the_memory_of_rejections_is_bounded_and_drops_the_oldest():
 
 def test_a_refused_artifact_is_rejected_at_once_in_its_own_words():
     words = "the predictions differ from those recorded at training"
-    world = a_serving_world(behaviours={"rev2": Behaviour(refuses=words)}).release(a_target("2")).run()
+    world = (
+        a_serving_world(behaviours={"rev2": Behaviour(refuses=words)}).release(a_target("2")).run()
+    )
     assert world.status.rejected is not None
-    assert (world.status.rejected.reason, world.status.rejected.message) == (Reason.ARTIFACT_REFUSED, words)
+    assert (world.status.rejected.reason, world.status.rejected.message) == (
+        Reason.ARTIFACT_REFUSED,
+        words,
+    )
     assert "rev2" not in world.served
     assert world.now - world.status.rejected.at < seconds(20)
 
 
 def test_a_canary_that_never_gets_ready_is_rejected_after_its_start_deadline():
-    world = a_serving_world(behaviours={"rev2": Behaviour(starts=False)}).release(a_target("2")).run()
+    world = (
+        a_serving_world(behaviours={"rev2": Behaviour(starts=False)}).release(a_target("2")).run()
+    )
     assert world.status.rejected is not None
     assert world.status.rejected.reason is Reason.CANARY_NOT_READY
     assert world.status.rejected.message.startswith("canary 2: 0 of 1 pods were ready after 1m")

@@ -10,7 +10,10 @@ from modelrelease_operator.core.observed import Commands, Signature
 from testbed.builders import START, a_target
 from testbed.world import Behaviour, World, a_serving_world, a_world_in
 
-FOUR = {"steps": [{"weight": weight, "bake": "10s"} for weight in (5, 10, 25, 50)], "progressDeadline": "5m"}
+FOUR = {
+    "steps": [{"weight": weight, "bake": "10s"} for weight in (5, 10, 25, 50)],
+    "progressDeadline": "5m",
+}
 
 
 def echo(world: World, command: str = "approve") -> Any:
@@ -103,14 +106,24 @@ def test_an_approval_while_paused_is_not_taken_and_may_be_given_again():
 
 
 def test_an_approval_that_was_taken_counts_although_it_is_gone_in_the_next_pass():
-    plan = {"steps": [{"weight": 25, "bake": "1s"}, {"weight": 50, "bake": "1s"}], "approval": "Manual"}
+    plan = {
+        "steps": [{"weight": 25, "bake": "1s"}, {"weight": 50, "bake": "1s"}],
+        "approval": "Manual",
+    }
     world = a_world_in(Phase.PROGRESSING, canary=plan).run(until=Phase.PAUSED)
-    world.commands = Commands(approve="rev2", signed={"approve": Signature(by="kubectl-annotate", at=START)})
+    world.commands = Commands(
+        approve="rev2", signed={"approve": Signature(by="kubectl-annotate", at=START)}
+    )
     world.step()
     world.commands = Commands()
     assert world.run().stable.version == "2"
     found = echo(world)
-    assert (found.taken, found.stands, found.by, found.given) == (True, False, "kubectl-annotate", START)
+    assert (found.taken, found.stands, found.by, found.given) == (
+        True,
+        False,
+        "kubectl-annotate",
+        START,
+    )
     assert world.reasons.count(Reason.COMMAND_TAKEN) == 1
 
 
@@ -170,7 +183,9 @@ def test_a_promotion_by_hand_of_a_canary_that_starts_waits_for_its_pods():
 
 def test_commands_that_an_older_operator_left_standing_do_not_count():
     world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
-    world.status = Status.parse({k: v for k, v in world.status.to_dict().items() if k != "commands"})
+    world.status = Status.parse(
+        {k: v for k, v in world.status.to_dict().items() if k != "commands"}
+    )
     world.commands = Commands(approve="rev2")
     world.steps(10)
     assert (world.status.phase, world.stable.version) == (Phase.PAUSED, "1")
@@ -205,7 +220,10 @@ def test_an_approval_for_what_the_spec_no_longer_asks_for_is_not_called_taken():
     world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}).run(until=Phase.PAUSED)
     world.release(a_target("2", revision="rev2b")).commands = Commands(approve="rev2")
     world.step()
-    assert (echo(world).taken, echo(world).message) == (False, "the spec asks for version 2 (rev2b) by now")
+    assert (echo(world).taken, echo(world).message) == (
+        False,
+        "the spec asks for version 2 (rev2b) by now",
+    )
 
 
 @pytest.mark.parametrize("command", ["approve", "promote"])
@@ -232,7 +250,9 @@ def test_an_approval_that_stood_before_the_canary_does_not_count_when_git_puts_i
     world.commands = Commands(approve=value)
     world.steps(20)
     assert (world.status.phase, world.stable.version) == (Phase.PAUSED, "1")
-    assert echo(world).message.startswith("it was given before this was asked, and counts once; approve=rev2")
+    assert echo(world).message.startswith(
+        "it was given before this was asked, and counts once; approve=rev2"
+    )
     world.commands = Commands(approve=echo(world).message.split("approve=")[1].split()[0])
     assert world.run().stable.version == "2"
 

@@ -44,7 +44,10 @@ def test_an_end_of_a_container_holds_the_step_until_it_is_quiet():
     world.steps(5)
     assert world.status.phase is Phase.PROGRESSING
     assert "holding: containers of canary 2 ended abnormally 1 time in" in world.status.message
-    assert "(container predictor ended with exit code 139); it goes on after 9m" in world.status.message
+    assert (
+        "(container predictor ended with exit code 139); it goes on after 9m"
+        in world.status.message
+    )
     assert world.run().stable.version == "2"
     assert (world.stable.since - ended).total_seconds() > 600
 
@@ -52,7 +55,9 @@ def test_an_end_of_a_container_holds_the_step_until_it_is_quiet():
 def test_ends_that_both_arms_have_alike_take_nothing_back():
     spec, known = a_spec(), Crashes()
     for look in range(400):
-        known = counted(known, a_workload("c", 3, look // 4), a_workload("s", 3, look // 4), span=10)
+        known = counted(
+            known, a_workload("c", 3, look // 4), a_workload("s", 3, look // 4), span=10
+        )
         assert not convicts(known, spec)
     assert known.canary == known.stable > 90
 
@@ -77,7 +82,9 @@ def test_a_pod_that_is_new_and_has_ended_before_it_was_seen_counts_whole():
     known = counted(known, a_workload("other", 1, 3), a_workload("s", 3, 0), span=10)
     assert known.canary == 3
     known = counted(known, None, a_workload("s", 3, 0), span=10)
-    assert (known.canary, known.seen) == (3, {}), "pods that are gone are forgotten, their ends are not"
+    assert (known.canary, known.seen) == (3, {}), (
+        "pods that are gone are forgotten, their ends are not"
+    )
 
 
 def test_without_an_end_nothing_is_held():
@@ -106,8 +113,12 @@ def test_a_regression_by_ends_is_told_with_its_figures():
 
 
 def test_ends_are_told_and_proven_also_while_a_weight_is_not_in_effect():
-    """Each time that a pod is back, another one has ended: the step never begins, and no look is taken."""
-    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25}, {"weight": 50}]}, rps=400)
+    """Each time that a pod is back, another one has ended:
+    the step never begins, and no look is taken.
+    """
+    world = a_world_in(
+        Phase.PROGRESSING, canary={"steps": [{"weight": 25}, {"weight": 50}]}, rps=400
+    )
     while world.canary.step == 0:
         world.step()
     told = []

@@ -1,4 +1,6 @@
-"""What goes wrong around the operator, and inside of it: nothing moves that must not, and all ends well."""
+"""What goes wrong around the operator, and inside of it:
+nothing moves that must not, and all ends well.
+"""
 
 from dataclasses import replace
 
@@ -31,7 +33,9 @@ def test_a_decision_that_is_applied_twice_asks_for_the_same_world(phase: Phase):
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.PAUSED])
 @pytest.mark.parametrize("crashes", [1, 3])
-def test_an_operator_that_dies_before_it_remembers_comes_to_the_same_end(phase: Phase, crashes: int):
+def test_an_operator_that_dies_before_it_remembers_comes_to_the_same_end(
+    phase: Phase, crashes: int
+):
     world = a_world_in(phase)
     end = a_world_in(phase).run().stable.version
     world.dies_before_status = True
@@ -88,7 +92,10 @@ def test_prometheus_away_for_minutes_changes_nothing_and_says_so():
     world.steps(60)
     assert (world.status.phase, world.status.weight) == (Phase.PROGRESSING, 25)
     assert world.status.verdict is Verdict.UNAVAILABLE
-    assert world.status.message == "metrics are unavailable, so nothing moves: Prometheus does not answer"
+    assert (
+        world.status.message
+        == "metrics are unavailable, so nothing moves: Prometheus does not answer"
+    )
     assert world.status.evidence == evidence
     world.prometheus_up = True
     assert world.run().stable.version == "2"
@@ -100,7 +107,11 @@ def test_prometheus_away_for_ever_leaves_users_to_stable_alone():
     world.run(until=Phase.PAUSED).steps(1)
     served = world.served["rev2"]
     world.steps(1000)
-    assert (world.status.phase, world.canary.unseen, world.canary.inconclusive) == (Phase.PAUSED, True, False)
+    assert (world.status.phase, world.canary.unseen, world.canary.inconclusive) == (
+        Phase.PAUSED,
+        True,
+        False,
+    )
     assert world.served["rev2"] == served
     assert Reason.REGRESSION not in world.reasons
 
@@ -173,5 +184,7 @@ def test_a_deployment_whose_newest_spec_was_not_seen_yet_is_not_ready():
 def test_a_status_that_somebody_broke_says_how_to_mend_it(phase: Phase, field: str, remedy: str):
     world: World = a_serving_world()
     status = Status(phase=phase, stable=None if phase is Phase.STABLE else world.status.stable)
-    with pytest.raises(ValueError, match=rf"{field} is missing in phase {phase}: {remedy} to start over"):
+    with pytest.raises(
+        ValueError, match=rf"{field} is missing in phase {phase}: {remedy} to start over"
+    ):
         decide(spec=a_spec(), status=status, observed=world.seen, now=START)

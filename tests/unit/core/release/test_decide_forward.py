@@ -108,7 +108,9 @@ def test_the_canary_takes_its_steps_with_the_pods_that_each_needs():
 
 
 def test_a_step_lasts_at_least_its_bake_however_good_the_evidence():
-    world = a_world_in(Phase.PROGRESSING, rps=20_000, canary={"steps": [{"weight": 25, "bake": "10m"}]})
+    world = a_world_in(
+        Phase.PROGRESSING, rps=20_000, canary={"steps": [{"weight": 25, "bake": "10m"}]}
+    )
     world.steps(10)
     assert world.status.message.startswith("every gate passes; the step bakes for another 9m")
     since = world.canary.step_since
@@ -132,7 +134,10 @@ def test_promotion_moves_a_pointer_and_restarts_no_pod():
     assert decision.status.phase is Phase.STABLE
     assert decision.desired.routed == frozenset({"rev2"})
     assert decision.desired.stable == "rev2"
-    assert {it.target.revision: it.replicas for it in decision.desired.running} == {"rev1": 3, "rev2": 3}
+    assert {it.target.revision: it.replicas for it in decision.desired.running} == {
+        "rev1": 3,
+        "rev2": 3,
+    }
     assert {name: [pod.name for pod in pods] for name, pods in world.pods.items()} == before
     assert world.started == {"rev1": 3, "rev2": 3}
 
@@ -203,11 +208,15 @@ def test_stable_keeps_every_replica_all_the_way(replicas: int):
 
 def test_a_weight_that_the_pods_cannot_express_says_so():
     world = a_world_in(Phase.PROGRESSING, canary={"weight": 5, "steps": None})
-    assert world.canary.note == "5 % cannot be had with 3 stable replicas: 1 canary replicas give 25 %"
+    assert (
+        world.canary.note == "5 % cannot be had with 3 stable replicas: 1 canary replicas give 25 %"
+    )
 
 
 def test_the_counted_share_is_shown_beside_the_one_asked_for():
-    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(3)
+    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(
+        3
+    )
     assert world.canary.requested_weight == 25
     assert world.canary.effective_weight == pytest.approx(25, abs=2)
 

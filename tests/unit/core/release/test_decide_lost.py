@@ -42,7 +42,9 @@ def test_a_sick_canary_whose_status_is_wiped_again_and_again_never_gets_everybod
 
 
 def test_a_status_wiped_while_the_predecessor_is_warm_leaves_the_promoted_version_stable():
-    world = a_world_in(Phase.PROMOTING, canary={"keepPrevious": "10m"}).run(until=Phase.STABLE).steps(2)
+    world = (
+        a_world_in(Phase.PROMOTING, canary={"keepPrevious": "10m"}).run(until=Phase.STABLE).steps(2)
+    )
     world.status = Status()
     assert world.run().stable.version == "2"
     assert world.unanswered == 0
@@ -67,7 +69,11 @@ def test_a_status_wiped_while_the_store_is_away_is_taken_up_before_the_spec_is_u
     world = a_wiped_world(Phase.PROGRESSING)
     world.target = None
     world.steps(3)
-    assert (world.stable.version, world.routed, world.status.phase) == ("1", STABLE_ONLY, Phase.STABLE)
+    assert (world.stable.version, world.routed, world.status.phase) == (
+        "1",
+        STABLE_ONLY,
+        Phase.STABLE,
+    )
     assert world.release(a_target("2")).run().stable.version == "2"
 
 
@@ -76,7 +82,11 @@ def test_a_status_wiped_with_labels_and_selector_moves_nothing_and_says_what_wou
     world.tracks.clear()
     selector = world.selector
     world.steps(20)
-    assert (world.status.phase, world.status.stable, world.selector) == (Phase.PENDING, None, selector)
+    assert (world.status.phase, world.status.stable, world.selector) == (
+        Phase.PENDING,
+        None,
+        selector,
+    )
     assert sorted(world.pods) == ["rev1", "rev2"]
     assert "nothing tells which of the revisions rev1, rev2 was stable; what serves goes on" in (
         world.status.message

@@ -10,7 +10,10 @@ from testbed.builders import a_target, seconds
 from testbed.world import Behaviour, a_serving_world, a_world_in
 
 UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
-LONG = {"steps": [{"weight": 25, "bake": "1h"}, {"weight": 50, "bake": "1h"}], "progressDeadline": "9h"}
+LONG = {
+    "steps": [{"weight": 25, "bake": "1h"}, {"weight": 50, "bake": "1h"}],
+    "progressDeadline": "9h",
+}
 
 
 @pytest.mark.parametrize("phase", UNDERWAY)
@@ -98,7 +101,9 @@ def test_manual_approval_is_asked_for_after_the_last_step_and_only_there():
 
 @pytest.mark.parametrize("stale", ["rev1", "rev3", "1"])
 def test_a_stale_approval_lets_nothing_pass(stale: str):
-    world = a_world_in(Phase.PROGRESSING, canary={"approval": "Manual"}, commands=Commands(approve=stale))
+    world = a_world_in(
+        Phase.PROGRESSING, canary={"approval": "Manual"}, commands=Commands(approve=stale)
+    )
     world.steps(80)
     assert world.status.phase is Phase.PAUSED
 
@@ -160,8 +165,12 @@ def test_a_weight_that_never_comes_into_effect_ends_at_the_deadline_too():
     assert world.run().stable.version == "1"
 
 
-@pytest.mark.parametrize(("weights", "pods"), [((10, 50), 1), ((40, 50), 2)], ids=["lower", "higher"])
-def test_a_changed_weight_of_the_present_step_is_asked_for_anew(weights: tuple[int, int], pods: int):
+@pytest.mark.parametrize(
+    ("weights", "pods"), [((10, 50), 1), ((40, 50), 2)], ids=["lower", "higher"]
+)
+def test_a_changed_weight_of_the_present_step_is_asked_for_anew(
+    weights: tuple[int, int], pods: int
+):
     world = a_world_in(Phase.PROGRESSING, canary=LONG).steps(5)
     assert world.canary.step_since is not None
     world.ask(canary={"steps": [{"weight": weight, "bake": "1h"} for weight in weights]})
@@ -178,7 +187,10 @@ def test_a_pause_lets_a_changed_plan_lower_the_weight_but_not_raise_it():
     world = a_world_in(Phase.PAUSED)
     higher = world.ask(canary={"steps": [{"weight": 45}]}).decide()
     assert (higher.status.weight, higher.status.phase) == (25, Phase.PAUSED)
-    assert {it.target.revision: it.replicas for it in higher.desired.running} == {"rev1": 3, "rev2": 1}
+    assert {it.target.revision: it.replicas for it in higher.desired.running} == {
+        "rev1": 3,
+        "rev2": 1,
+    }
     assert world.ask(canary={"steps": [{"weight": 10}]}).decide().status.weight == 10
 
 
@@ -194,7 +206,9 @@ def test_a_plan_that_lost_its_later_steps_ends_with_the_last_that_is_left():
 
 def test_a_plan_that_got_longer_shows_it():
     world = a_world_in(Phase.PROGRESSING, canary=LONG).steps(3)
-    world.ask(canary={"steps": [{"weight": weight, "bake": "1h"} for weight in (25, 30, 50)]}).step()
+    world.ask(
+        canary={"steps": [{"weight": weight, "bake": "1h"} for weight in (25, 30, 50)]}
+    ).step()
     assert (world.canary.step, world.canary.steps) == (0, 3)
 
 
@@ -213,7 +227,9 @@ def test_replicas_are_followed_without_a_canary():
 
 
 def test_a_canary_that_passes_after_a_person_was_asked_is_not_said_to_have_no_verdict():
-    world = a_world_in(Phase.PROGRESSING, rps=1, canary={"progressDeadline": "5m"}).run(until=Phase.PAUSED)
+    world = a_world_in(Phase.PROGRESSING, rps=1, canary={"progressDeadline": "5m"}).run(
+        until=Phase.PAUSED
+    )
     world.rps = 1000.0
     world.steps(60)
     said = "no verdict within 5m; by now every gate passes; annotate approve or abort with rev2"

@@ -87,5 +87,7 @@ def test_both_dead_ends_in_a_rejection_after_the_start_deadline():
 
 
 def test_stable_that_dies_while_the_canary_grows_does_not_stop_it():
-    world = kill_stable(a_world_in(Phase.PROMOTING, canary={"steps": [{"weight": 25}]}, start_seconds=20))
+    world = kill_stable(
+        a_world_in(Phase.PROMOTING, canary={"steps": [{"weight": 25}]}, start_seconds=20)
+    )
     assert world.run().stable.version == "2"

@@ -1,4 +1,6 @@
-"""Time that counts: pauses, outages and clocks that jump decide nothing; the cluster's faults are its own."""
+"""Time that counts: pauses, outages and clocks that jump decide nothing;
+the cluster's faults are its own.
+"""
 
 from datetime import timedelta
 from typing import Any
@@ -49,7 +51,9 @@ def test_an_operator_that_was_away_for_a_day_decides_nothing_at_its_first_look(p
 
 
 def test_a_clock_that_jumps_does_not_end_the_warmth_of_the_predecessor():
-    world = a_world_in(Phase.PROMOTING, canary={"keepPrevious": "10m"}).run(until=Phase.STABLE).steps(2)
+    world = (
+        a_world_in(Phase.PROMOTING, canary={"keepPrevious": "10m"}).run(until=Phase.STABLE).steps(2)
+    )
     world.now += timedelta(hours=7)
     world.step()
     world.now -= timedelta(hours=7)
@@ -58,7 +62,9 @@ def test_a_clock_that_jumps_does_not_end_the_warmth_of_the_predecessor():
 
 
 def test_a_clock_that_jumps_ends_no_bake():
-    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(5)
+    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(
+        5
+    )
     world.now += timedelta(hours=7)
     world.steps(3)
     assert world.status.phase is Phase.PROGRESSING
@@ -67,7 +73,9 @@ def test_a_clock_that_jumps_ends_no_bake():
 def test_bakes_that_do_not_fit_are_refused_and_say_what_to_change():
     bakes = ((25, "3h30m"), (33, "3h30m"), (50, "10m"))
     steps = [{"weight": weight, "bake": bake} for weight, bake in bakes]
-    with pytest.raises(Invalid, match="bake for 7h together, which does not fit into progressDeadline 6h"):
+    with pytest.raises(
+        Invalid, match="bake for 7h together, which does not fit into progressDeadline 6h"
+    ):
         a_spec(canary={"steps": steps})
     a_spec(canary={"steps": steps, "progressDeadline": "7h"})
 
@@ -82,7 +90,9 @@ def test_the_last_bake_may_outlast_the_deadline_because_a_canary_that_passes_is_
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.PROMOTING])
 def test_what_the_cluster_lacks_is_never_held_against_a_version(phase: Phase):
     world = a_world_in(phase, canary={"steps": [{"weight": 25, "bake": "1s"}]}, start_seconds=20)
-    world.behaviours["rev2"] = Behaviour(blocked="a pod cannot be scheduled: 0/3 nodes: Insufficient cpu")
+    world.behaviours["rev2"] = Behaviour(
+        blocked="a pod cannot be scheduled: 0/3 nodes: Insufficient cpu"
+    )
     world.steps(500)
     assert (world.status.phase, world.status.rejected) == (phase, None)
     assert "0/3 nodes: Insufficient cpu" in world.status.message
@@ -140,11 +150,17 @@ def test_a_step_bakes_as_long_as_the_longest_of_those_that_are_the_same_pods():
     bakes = ((5, "1h"), (10, "1m"), (50, "5m"))
     steps: list[Any] = [{"weight": weight, "bake": bake} for weight, bake in bakes]
     spec = a_spec(canary={"steps": steps})
-    assert [bake_of(spec, index) for index in range(3)] == [seconds(3600), seconds(3600), seconds(300)]
+    assert [bake_of(spec, index) for index in range(3)] == [
+        seconds(3600),
+        seconds(3600),
+        seconds(300),
+    ]
 
 
 def test_a_clock_that_was_set_back_leaves_latency_counted():
-    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(6)
+    world = a_world_in(Phase.PROGRESSING, canary={"steps": [{"weight": 25, "bake": "10m"}]}).steps(
+        6
+    )
     world.now -= timedelta(hours=1)
     world.behaviours["rev2"] = Behaviour(latency=0.5)
     began = world.now

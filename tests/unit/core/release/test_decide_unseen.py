@@ -24,7 +24,9 @@ def an_unseen_world(phase: Phase = Phase.PROGRESSING, **changes: object) -> Worl
 @pytest.mark.parametrize("policy", ["Pause", "Promote", "RollBack"])
 def test_a_canary_that_cannot_be_seen_leaves_the_service_and_waits_warm(policy: str):
     world = a_world_in(
-        Phase.PROGRESSING, canary=LONG, analysis={"interval": "5s", "onInsufficientEvidence": policy}
+        Phase.PROGRESSING,
+        canary=LONG,
+        analysis={"interval": "5s", "onInsufficientEvidence": policy},
     )
     world.behaviours["rev2"] = Behaviour(error_rate=1.0, scraped=False)
     began, before = world.now, world.stable
@@ -71,7 +73,9 @@ def test_a_look_now_and_then_is_enough_to_keep_its_users():
 
 
 def test_a_shorter_limit_is_heeded():
-    world = a_world_in(Phase.PROGRESSING, canary=LONG, analysis={"interval": "5s", "maxBlind": "1m"})
+    world = a_world_in(
+        Phase.PROGRESSING, canary=LONG, analysis={"interval": "5s", "maxBlind": "1m"}
+    )
     world.prometheus_up = False
     began = world.now
     world.run(until=Phase.PAUSED)
@@ -132,7 +136,9 @@ def test_stable_that_dies_meanwhile_is_helped_by_the_canary_that_is_warm():
     world.lose_pods("rev1")
     world.steps(3)
     assert "rev2" in (world.routed or ())
-    assert world.status.message.startswith("no pod of stable 1 is ready; canary 2 (rev2) answers alone")
+    assert world.status.message.startswith(
+        "no pod of stable 1 is ready; canary 2 (rev2) answers alone"
+    )
 
 
 def test_an_unseen_canary_says_so_in_its_conditions():
@@ -147,9 +153,14 @@ def test_a_canary_whose_pods_cannot_be_made_anew_is_not_said_to_be_warm():
     world.lose_pods("rev2")
     world.run(until=Phase.PAUSED)
     waits = "waits with 0 of 1 pods ready"
-    assert world.status.message.startswith(f"canary 2 left the Service and {waits}, not seen for 5m")
+    assert world.status.message.startswith(
+        f"canary 2 left the Service and {waits}, not seen for 5m"
+    )
     world.step()
-    assert f"{waits}, because it cannot be seen: exceeded quota: pods; annotate" in world.status.message
+    assert (
+        f"{waits}, because it cannot be seen: exceeded quota: pods; annotate"
+        in world.status.message
+    )
 
 
 def test_an_approval_of_a_canary_that_is_not_seen_is_told_what_would_help():
@@ -158,7 +169,8 @@ def test_an_approval_of_a_canary_that_is_not_seen_is_told_what_would_help():
     world.step()
     echo = next(each for each in world.status.commands or () if each.command == "approve")
     assert echo.message == (
-        "canary 2 cannot be seen, and its step begins anew once it can be; promote=rev2 promotes it unseen"
+        "canary 2 cannot be seen, and its step begins anew once it can be; promote=rev2 promotes "
+        "it unseen"
     )
 
 
@@ -184,7 +196,9 @@ def test_a_canary_that_is_seen_for_a_minute_now_and_then_does_not_come_back_to_f
     while world.now - began < timedelta(hours=1) and world.status.rejected is None:
         world.prometheus_up = (world.now - began).total_seconds() % 420 >= 360
         world.step()
-    assert world.reasons.count(Reason.CANARY_UNSEEN) <= 2, "once before scrapes were measured, and once after"
+    assert world.reasons.count(Reason.CANARY_UNSEEN) <= 2, (
+        "once before scrapes were measured, and once after"
+    )
     assert world.served["rev2"] < 50 * 420
     assert world.stable.version == "1"
 

@@ -14,7 +14,10 @@ from testbed.builders import a_spec
 REFUNDS = {"bad": "refunds{revision='{{revision}}'}", "total": "orders{revision='{{revision}}'}"}
 COUNTS: dict[str, Any] = {"name": "refunds", "counts": REFUNDS}
 PREDICTIONS: dict[str, Any] = {"name": "shift", "predictions": {}}
-THRESHOLD: dict[str, Any] = {"name": "p99", "threshold": {"query": "p99", "max": 0.5, "consecutive": 3}}
+THRESHOLD: dict[str, Any] = {
+    "name": "p99",
+    "threshold": {"query": "p99", "max": 0.5, "consecutive": 3},
+}
 
 
 def asking(gate: dict[str, Any], **changes: Any) -> ReleaseSpec:
@@ -35,26 +38,36 @@ def told(spec: ReleaseSpec, evidence: Evidence) -> str | None:
 
 def test_a_version_that_is_bad_by_a_persons_counts_is_suspected():
     found = told(asking(COUNTS), of_counts((2_000, 400), (2_000, 20)))
-    assert (
-        found
-        == "it is bad by gate refunds for 20.00 % of 2,000 requests, its predecessor 1.00 % of 2,000 requests"
+    assert found == (
+        "it is bad by gate refunds for 20.00 % of 2,000 requests, its predecessor 1.00 % of "
+        "2,000 requests"
     )
 
 
 @pytest.mark.parametrize("new", [(2_000, 20), (2_000, 40), (50, 50), (2_000, 0)])
-def test_a_version_that_is_as_bad_as_its_predecessor_by_a_persons_counts_is_not(new: tuple[int, int]):
+def test_a_version_that_is_as_bad_as_its_predecessor_by_a_persons_counts_is_not(
+    new: tuple[int, int],
+):
     assert told(asking(COUNTS), of_counts(new, (2_000, 20))) is None
 
 
 def test_a_version_beyond_a_limit_of_counts_that_its_predecessor_kept_is_suspected():
-    spec = asking({"name": "refunds", "counts": {**REFUNDS, "compareWithStable": False, "maxPercent": 2}})
+    spec = asking(
+        {"name": "refunds", "counts": {**REFUNDS, "compareWithStable": False, "maxPercent": 2}}
+    )
     assert told(spec, of_counts((5_000, 250), (5_000, 50))) is not None
-    assert told(spec, of_counts((5_000, 250), (5_000, 250))) is None, "its predecessor was beyond it too"
-    assert told(spec, of_counts((5_000, 60), (5_000, 0))) is None, "it is held against the limit alone"
+    assert told(spec, of_counts((5_000, 250), (5_000, 250))) is None, (
+        "its predecessor was beyond it too"
+    )
+    assert told(spec, of_counts((5_000, 60), (5_000, 0))) is None, (
+        "it is held against the limit alone"
+    )
 
 
 @pytest.mark.parametrize(("new", "old"), [(900, 100), (100, 900)], ids=["more", "less"])
-def test_a_version_that_predicts_otherwise_than_its_predecessor_did_is_suspected(new: int, old: int):
+def test_a_version_that_predicts_otherwise_than_its_predecessor_did_is_suspected(
+    new: int, old: int
+):
     found = told(asking(PREDICTIONS), counted("bin/yes", (1_000, new), (1_000, old)))
     assert found is not None
     assert found.startswith("it predicts yes for ")
@@ -82,7 +95,9 @@ def test_a_number_beyond_its_limit_for_as_many_looks_as_the_gate_asks_is_suspici
 
 @pytest.mark.parametrize("gate", [COUNTS, PREDICTIONS, THRESHOLD], ids=lambda gate: gate["name"])
 def test_a_gate_that_is_only_shown_raises_no_suspicion(gate: dict[str, Any]):
-    spec = a_spec(analysis={"gates": [{**gate, "dryRun": True}, {"name": "errors", "errorRate": {}}]})
+    spec = a_spec(
+        analysis={"gates": [{**gate, "dryRun": True}, {"name": "errors", "errorRate": {}}]}
+    )
     asked = spec.analysis.gates[0].threshold
     evidence = of_counts((2_000, 2_000), (2_000, 0))
     step = {**evidence.step, "bin/yes": [1_000, 900, 0, 0]}

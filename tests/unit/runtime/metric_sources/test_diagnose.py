@@ -24,15 +24,29 @@ RENAMED = {**RIGHT, "release": "prod", "exported_release": "qna"}
     ("rows", "sentence"),
     [
         ([({**SERIES, **OLD_JOB}, 4)], f"of pod {POD}, but not under the label `namespace` (it has "
-         "`kubernetes_namespace`) and `pod` (it has `kubernetes_pod_name`): relabel its scrape job"),
-        ([({**SERIES, **RENAMED}, 4)], "not under the label `release` (it has `exported_release`): relabel"),
-        ([({**SERIES, "namespace": "ml"}, 4)], "not under the label `pod` (nothing has it): relabel"),
-        ([({**SERIES, "namespace": "other", "pod": "theirs"}, 4)], f"has no target for pod {POD} (yet)"),
+         "`kubernetes_namespace`) and `pod` (it has `kubernetes_pod_name`): relabel its scrape "
+         "job"),
+        ([({**SERIES, **RENAMED}, 4)], (
+            "not under the label `release` (it has "
+            "`exported_release`): relabel"
+        )),
+        ([({**SERIES, "namespace": "ml"}, 4)], (
+            "not under the label `pod` (nothing has "
+            "it): relabel"
+        )),
+        ([({**SERIES, "namespace": "other", "pod": "theirs"}, 4)], (
+            "has no target for pod "
+            f"{POD} (yet)"
+        )),
         ([({"__name__": "up", **RIGHT}, 0)], f"cannot scrape pod {POD}: its `up` is 0"),
-        ([({"__name__": "up", **RIGHT}, 1)], f"scrapes pod {POD}, which shows no predictions_total of"),
+        ([({"__name__": "up", **RIGHT}, 1)], (
+            f"scrapes pod {POD}, which shows no "
+            "predictions_total of"
+        )),
         ([], f"has no target for pod {POD} (yet)"),
     ],
-    ids=["a common job", "a pod's label", "no pod", "another tenant", "down", "another server", "no target"],
+    ids=["a common job", "a pod's label", "no pod", "another tenant", "down", "another server",
+    "no target"],
 )  # fmt: skip
 def test_what_is_wrong_is_told(rows: Any, sentence: str):
     found = [{"metric": labels, "value": [1, str(value)]} for labels, value in rows]
@@ -49,7 +63,10 @@ async def test_it_is_asked_when_a_ready_pod_is_missing_and_once_a_minute_at_most
     async def handler(request: web.Request) -> web.Response:
         query = str((await request.post())["query"])
         asked.append(query)
-        labels = {**SERIES, **(OLD_JOB if "exported_revision" in query else RIGHT | {"pod": "another"})}
+        labels = {
+            **SERIES,
+            **(OLD_JOB if "exported_revision" in query else RIGHT | {"pod": "another"}),
+        }
         rows = [{"metric": labels, "value": [1, "4"]}]
         return web.Response(text=json.dumps({"status": "success", "data": {"result": rows}}))
 

@@ -1,4 +1,6 @@
-"""Servers that a release may name and that do harm: none holds up or endangers any other release."""
+"""Servers that a release may name and that do harm:
+none holds up or endangers any other release.
+"""
 
 import asyncio
 import gzip
@@ -27,7 +29,10 @@ from testbed.servers import Handler, answering, hanging_up, never, serving
 from tests.support.asking import asking, revisions
 
 ARMS = revisions("rev1", "rev2")
-ROW = b'{"metric":{"__name__":"predictions_total","pod":"p","revision":"a","code":"200"},"value":[1,"1"]},'
+ROW = (
+    b'{"metric":{"__name__":"predictions_total","pod":"p","revision":"a","code":"200"},'
+    b'"value":[1,"1"]},'
+)
 HEAD = b'{"status":"success","data":{"resultType":"vector","result":['
 MEGABYTE = 1024 * 1024
 
@@ -95,7 +100,9 @@ HARMFUL: list[tuple[str, Handler, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("handler", "sentence"), [it[1:] for it in HARMFUL], ids=[it[0] for it in HARMFUL])
+@pytest.mark.parametrize(
+    ("handler", "sentence"), [it[1:] for it in HARMFUL], ids=[it[0] for it in HARMFUL]
+)
 async def test_whatever_a_server_does_is_a_sentence_that_names_it(handler: Handler, sentence: str):
     seconds = 0.5 if "0.5 s" in sentence else 30
     async with (
@@ -104,7 +111,8 @@ async def test_whatever_a_server_does_is_a_sentence_that_names_it(handler: Handl
     ):
         for found in (await it.read_counters(ARMS), await it.query("up")):
             if "ValueError" in sentence and isinstance(found, list):
-                continue  # a person's own query may give anything; core/measurement/queries.py reads it
+                # a person's own query may give anything; core/measurement/queries.py reads it
+                continue
             assert isinstance(found, MetricsUnavailable)
             assert found.message.startswith(f"Prometheus at {address} {sentence}")
 
@@ -170,7 +178,10 @@ async def test_the_limit_holds_for_what_was_compressed():
     async with serving(handler) as address, asking(address, max_bytes=2 * MEGABYTE) as source:
         found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
-    assert "answered with more than 2,097,152 bytes, which is the limit (MODELRELEASE_" in found.message
+    assert (
+        "answered with more than 2,097,152 bytes, which is the limit (MODELRELEASE_"
+        in found.message
+    )
 
 
 async def test_a_compressed_answer_is_read():
@@ -206,7 +217,9 @@ async def test_a_redirect_is_not_followed():
 @pytest.mark.parametrize(
     "body", ["db-password=hunter2", '{"error": "hunter2"}', '{"status": "error", "error": 7}']
 )
-async def test_an_error_that_is_not_prometheus_own_is_told_by_its_code_alone(status: int, body: str):
+async def test_an_error_that_is_not_prometheus_own_is_told_by_its_code_alone(
+    status: int, body: str
+):
     async with serving(answering(body, status)) as address, asking(address) as source:
         found = await source.query("up")
     assert isinstance(found, MetricsUnavailable)
@@ -261,7 +274,9 @@ async def test_a_query_is_sent_in_the_body_or_in_the_address_where_a_server_want
 
 
 async def test_slow_queries_of_people_leave_room_for_counters_of_the_same_server():
-    """Every place for people's own queries is taken: the counters come, and one query more is refused."""
+    """Every place for people's own queries is taken:
+    the counters come, and one query more is refused.
+    """
 
     async def handler(request: web.Request) -> web.StreamResponse:
         query = str((await request.post())["query"])
@@ -282,7 +297,7 @@ async def test_slow_queries_of_people_leave_room_for_counters_of_the_same_server
     assert "is slow: it has more questions open" in refused.message
 
 
-async def test_only_so_many_large_answers_are_in_memory_at_once_and_small_ones_are_read_beside_them():
+async def test_few_large_answers_are_in_memory_at_once_and_small_ones_are_read_beside_them():
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def large(request: web.Request) -> web.StreamResponse:
@@ -311,14 +326,17 @@ async def test_only_so_many_large_answers_are_in_memory_at_once_and_small_ones_a
         go_on.set()
         assert len(await reading) == 3 * MEGABYTE // len(ROW) + 1  # type: ignore[arg-type]
     assert isinstance(refused, MetricsUnavailable)
-    assert "answered with more than 2,097,152 bytes, as 4 others do at this moment" in refused.message
+    assert (
+        "answered with more than 2,097,152 bytes, as 4 others do at this moment" in refused.message
+    )
 
 
 # --- where a release may send the operator
 
 OWN = "the operator itself"
 REFUSED_ADDRESSES = {
-    "127.0.0.1": OWN, "127.9.9.9": OWN, "::1": OWN, "::ffff:127.0.0.1": OWN, "0.0.0.0": OWN, "::": OWN,  # noqa: S104
+    "127.0.0.1": OWN, "127.9.9.9": OWN, "::1": OWN, "::ffff:127.0.0.1": OWN, "::": OWN,
+    "0.0.0.0": OWN,  # noqa: S104
     "64:ff9b::7f00:1": OWN, "2002:7f00:1::": OWN,
     "169.254.169.254": "a link-local address", "fe80::1": "a link-local address",
     "::ffff:169.254.169.254": "a link-local address",
@@ -353,7 +371,9 @@ def test_addresses_of_the_cluster_and_of_the_world_may_be_named(text: str):
         ("10.0.0.7", "10.0.0.8", "10.0.0.8", False),
     ],
 )
-def test_the_chart_says_which_servers_releases_may_name(allowed: str, host: str, address: str, fine: bool):
+def test_the_chart_says_which_servers_releases_may_name(
+    allowed: str, host: str, address: str, fine: bool
+):
     reach = Reach.of(allowed)
     if fine:
         reach.check(host, ipaddress.ip_address(address))
@@ -363,7 +383,17 @@ def test_the_chart_says_which_servers_releases_may_name(allowed: str, host: str,
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:7f00:1]", "①②⑦.⓪.⓪.①", "0"]
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f.1",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "①②⑦.⓪.⓪.①",
+        "0",
+    ],
 )
 async def test_an_address_is_looked_at_however_it_is_spelled(host: str):
     asked: list[str] = []
@@ -382,13 +412,19 @@ async def test_an_address_is_looked_at_however_it_is_spelled(host: str):
     assert asked == []
 
 
-async def test_a_name_that_means_something_else_a_moment_later_helps_nobody(monkeypatch: pytest.MonkeyPatch):
+async def test_a_name_that_means_something_else_a_moment_later_helps_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+):
     """The address that was looked at is the one that is connected to: the name is resolved once."""
     meanings = iter(("127.0.0.1",))
 
     class Rebinding(AbstractResolver):
         async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-            return [ResolveResult(hostname=host, host=next(meanings), port=port, family=2, proto=0, flags=0)]
+            return [
+                ResolveResult(
+                    hostname=host, host=next(meanings), port=port, family=2, proto=0, flags=0
+                )
+            ]
 
         async def close(self) -> None:
             """Hold nothing."""
@@ -416,7 +452,11 @@ async def test_the_operators_own_prometheus_may_be_anywhere():
 # --- reading an answer while it comes
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -443,9 +483,9 @@ def test_an_answer_in_any_pieces_gives_what_the_whole_gives(
 ):
     data = {"data": {"resultType": "vector", "result": rows}}
     others = {"status": "success", "warnings": ['"result":[', *warnings]}
-    body = json.dumps({**others, **data} if first else {**data, **others}, ensure_ascii=ascii_only).encode(
-        errors="surrogatepass"
-    )
+    body = json.dumps(
+        {**others, **data} if first else {**data, **others}, ensure_ascii=ascii_only
+    ).encode(errors="surrogatepass")
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -455,8 +495,12 @@ def test_an_answer_in_any_pieces_gives_what_the_whole_gives(
     assert envelope == {**others, "data": {"resultType": "vector", "result": []}}
 
 
-@given(body=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="replace")),
-       cuts=st.lists(st.integers(0, 300), max_size=5), inside=st.booleans())  # fmt: skip
+@given(
+    body=st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: text.encode(errors="replace")),
+    cuts=st.lists(st.integers(0, 300), max_size=5),
+    inside=st.booleans(),
+)
 def test_an_answer_of_anything_is_an_error_of_one_kind(body: bytes, cuts: list[int], inside: bool):
     try:
         found, _ = taken(HEAD + body if inside else body, cuts)

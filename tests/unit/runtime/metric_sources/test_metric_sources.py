@@ -1,4 +1,6 @@
-"""The door for sources of metrics: one more is a module and an entry of the registry, and nothing else."""
+"""The door for sources of metrics: one more is a module and an entry of the registry,
+and nothing else.
+"""
 
 import json
 from collections.abc import Iterator
@@ -83,9 +85,16 @@ def rows_of(name: str, **labels: str) -> Iterator[dict[str, Any]]:
 async def test_prometheus_is_asked_for_each_revision_under_the_names_of_its_own_server():
     asked: list[str] = []
     rows = [
-        *rows_of("foreign_requests_total", model_revision="rev2", model_release="qna", status="503"),
+        *rows_of(
+            "foreign_requests_total", model_revision="rev2", model_release="qna", status="503"
+        ),
         {
-            "metric": {"__name__": "predictions_total", "revision": "rev1", "pod": "p1", "code": "200"},
+            "metric": {
+                "__name__": "predictions_total",
+                "revision": "rev1",
+                "pod": "p1",
+                "code": "200",
+            },
             "value": [1.0, "3"],
         },
     ]
@@ -99,7 +108,9 @@ async def test_prometheus_is_asked_for_each_revision_under_the_names_of_its_own_
         found = await source.read_counters(of, predictions=True, probes=True)
     (query,) = asked
     theirs = 'namespace="ml",model_release="qna",model_revision=~"rev2"'
-    assert f'{{__name__=~"foreign_requests_total|foreign_latency_seconds_bucket",{theirs}}}' in query
+    assert (
+        f'{{__name__=~"foreign_requests_total|foreign_latency_seconds_bucket",{theirs}}}' in query
+    )
     assert 'namespace="ml",release="qna",revision=~"rev1"' in query
     assert "max without (model_release, model_revision, model_tag, status, result)" in query
     assert 'probe_duration_seconds_bucket",namespace="ml",release="qna",revision=~"rev2"' in query

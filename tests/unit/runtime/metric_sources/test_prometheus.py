@@ -19,7 +19,12 @@ from testbed.servers import Handler, answering, hanging_up, never, serving
 from tests.support.asking import asking, revisions
 
 COUNT = {"__name__": "predictions_total", "revision": "rev2", "pod": "p", "code": "500"}
-BUCKET = {"__name__": "prediction_duration_seconds_bucket", "revision": "rev1", "pod": "q", "le": "0.05"}
+BUCKET = {
+    "__name__": "prediction_duration_seconds_bucket",
+    "revision": "rev1",
+    "pod": "q",
+    "le": "0.05",
+}
 
 
 def answer(*rows: tuple[dict[str, str], Any]) -> str:
@@ -93,7 +98,12 @@ async def test_counters_tell_when_their_target_was_scraped_and_when_its_process_
     )
     async with serving(answering(answer(*rows))) as address:
         first, second = await read(address)  # type: ignore[misc]
-    assert (first.pod, first.value, first.at, first.started) == ("p", 3, 1699999990.25, 1600000000.5)
+    assert (first.pod, first.value, first.at, first.started) == (
+        "p",
+        3,
+        1699999990.25,
+        1600000000.5,
+    )
     assert (second.pod, second.value, second.at, second.started) == ("p", 2, 1699999970, None)
     assert first.source != second.source, "two jobs that scrape one pod"
 
@@ -108,7 +118,9 @@ async def test_a_time_that_is_none_makes_the_look_useless(moment: str):
 
 
 async def test_a_series_without_a_pod_is_known_by_its_address():
-    labels = {key: value for key, value in COUNT.items() if key != "pod"} | {"instance": "10.0.0.1:8000"}
+    labels = {key: value for key, value in COUNT.items() if key != "pod"} | {
+        "instance": "10.0.0.1:8000"
+    }
     async with serving(answering(answer((labels, "3")))) as address:
         (found,) = await read(address)  # type: ignore[misc]
     assert found.pod == "10.0.0.1:8000"
@@ -132,7 +144,9 @@ async def test_only_the_two_revisions_of_one_release_are_asked_for_and_raw():
 
 
 @pytest.mark.parametrize(
-    "rows", [(), (({**COUNT, "revision": ""}, "1"),)], ids=["nothing", "of a revision that nobody has"]
+    "rows",
+    [(), (({**COUNT, "revision": ""}, "1"),)],
+    ids=["nothing", "of a revision that nobody has"],
 )
 async def test_an_answer_without_the_pods_that_serve_is_no_evidence(rows: Any):
     async with serving(answering(answer(*rows))) as address:
@@ -142,16 +156,28 @@ async def test_an_answer_without_the_pods_that_serve_is_no_evidence(rows: Any):
 
 
 BAD: list[Any] = [
-    *(pytest.param(answering(answer((COUNT, value))), id=value) for value in ("NaN", "+Inf", "-1", "0.5")),
+    *(
+        pytest.param(answering(answer((COUNT, value))), id=value)
+        for value in ("NaN", "+Inf", "-1", "0.5")
+    ),
     pytest.param(answering(answer((COUNT, "many"))), id="a word for a number"),
     pytest.param(answering(answer((COUNT, None))), id="null for a number"),
-    pytest.param(answering(answer(({"__name__": "predictions_total"}, "1"))), id="a series without labels"),
     pytest.param(
-        answering(answer(({**BUCKET, "revision": "rev2", "le": "soon"}, "1"))), id="a bucket's bound"
+        answering(answer(({"__name__": "predictions_total"}, "1"))), id="a series without labels"
     ),
-    pytest.param(answering('{"status": "error", "error": "bad_data"}'), id="an error with status 200"),
-    pytest.param(answering('{"status": "success", "data": {"result": null}}'), id="null for a result"),
-    pytest.param(answering('{"status": "success", "data": {"result": [7]}}'), id="a number for a row"),
+    pytest.param(
+        answering(answer(({**BUCKET, "revision": "rev2", "le": "soon"}, "1"))),
+        id="a bucket's bound",
+    ),
+    pytest.param(
+        answering('{"status": "error", "error": "bad_data"}'), id="an error with status 200"
+    ),
+    pytest.param(
+        answering('{"status": "success", "data": {"result": null}}'), id="null for a result"
+    ),
+    pytest.param(
+        answering('{"status": "success", "data": {"result": [7]}}'), id="a number for a row"
+    ),
     pytest.param(answering('{"status": "success", "data": []}'), id="a list for data"),
     pytest.param(answering("[]"), id="a list"),
     pytest.param(answering("<html>Sign in</html>"), id="a login page"),
@@ -181,11 +207,15 @@ async def test_a_server_that_is_not_there_is_named():
     async with serving(answering("")) as address:
         pass
     found = await read(address)
-    assert found == MetricsUnavailable(message=f"Prometheus at {address} does not answer (no connection)")
+    assert found == MetricsUnavailable(
+        message=f"Prometheus at {address} does not answer (no connection)"
+    )
 
 
 async def test_a_refused_question_quotes_the_server():
-    said = json.dumps({"status": "error", "errorType": "execution", "error": "query: too many series"})
+    said = json.dumps(
+        {"status": "error", "errorType": "execution", "error": "query: too many series"}
+    )
     async with serving(answering(said, 422)) as address:
         found = await read(address)
     assert isinstance(found, MetricsUnavailable)

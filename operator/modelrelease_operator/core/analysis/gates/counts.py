@@ -1,7 +1,7 @@
 """Gates with `counts`: a share that a person's own counters give, asked for each arm.
 
-Both arms' counters are asked for at once, so that all are of one instant: requests that are counted in one
-query and not yet in another would look like errors, or hide some.
+Both arms' counters are asked for at once, so that all are of one instant: requests that are counted
+in one query and not yet in another would look like errors, or hide some.
 """
 
 import hashlib
@@ -72,7 +72,9 @@ class CountsKind(GateKind[CountsGate]):
         )
 
     @override
-    def assumed(self, settings: CountsGate, *, stable_errors: float, canary_errors: float) -> BadShares:
+    def assumed(
+        self, settings: CountsGate, *, stable_errors: float, canary_errors: float
+    ) -> BadShares:
         return BadShares(stable=stable_errors, canary=canary_errors)
 
     @override
@@ -107,7 +109,9 @@ def _marked(query: str, arm: str, kind: str) -> str:
     return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
 
 
-def _tallies(settings: CountsGate, query_scope: QueryScope, result: Iterable[dict[str, Any]]) -> QueryResult:
+def _tallies(
+    settings: CountsGate, query_scope: QueryScope, result: Iterable[dict[str, Any]]
+) -> QueryResult:
     if query_scope.render(settings.total, query_scope.canary) == query_scope.render(
         settings.total, query_scope.stable
     ):
@@ -125,7 +129,9 @@ def _tallies(settings: CountsGate, query_scope: QueryScope, result: Iterable[dic
         known = samples.setdefault(key, sample)
         samples[key] = max(known, sample, key=attrgetter("value"))
     for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable)):
-        if not any(sample.revision == arm.revision and not sample.bad for sample in samples.values()):
+        if not any(
+            sample.revision == arm.revision and not sample.bad for sample in samples.values()
+        ):
             message = f"`{short(settings.total)}` found nothing for {name} {arm.version} yet"
             return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
     return tuple(samples.values())
@@ -138,12 +144,18 @@ def _tallied(
     query = f"`{short(settings.bad if bad else settings.total)}`"
     pod = labels.get("pod") or labels.get("instance")
     if not pod:
-        message = f"{query} must keep the label pod or instance: a sum over pods falls when one goes"
+        message = (
+            f"{query} must keep the label pod or instance: a sum over pods falls when one goes"
+        )
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     if not (math.isfinite(value) and value >= 0 and value.is_integer()):
-        message = f"{query} gives {value:g}, which is no number of requests; it must return raw counters"
+        message = (
+            f"{query} gives {value:g}, which is no number of requests; it must return raw counters"
+        )
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     identity = {name: text for name, text in labels.items() if name not in NO_IDENTITY}
-    digest = hashlib.blake2s(json.dumps(identity, sort_keys=True).encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2s(
+        json.dumps(identity, sort_keys=True).encode(), digest_size=4
+    ).hexdigest()
     arm = {"canary": query_scope.canary, "stable": query_scope.stable}[labels[ARM]]
     return CounterSample(revision=arm.revision, bad=bad, pod=pod, labels=digest, value=value)

@@ -31,7 +31,9 @@ class ErrorRateKind(GateKind[ErrorRateGate]):
     def watched(
         self, name: str, settings: ErrorRateGate, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
-        yield WatchedShare(key=ERRORS.key, what=FAILS, notable=NOTABLE, limits=limits(settings.max_percent))
+        yield WatchedShare(
+            key=ERRORS.key, what=FAILS, notable=NOTABLE, limits=limits(settings.max_percent)
+        )
 
 
 KIND = ErrorRateKind()

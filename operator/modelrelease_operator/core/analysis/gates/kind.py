@@ -37,7 +37,9 @@ class WatchedShare:
 
 
 class GateKind(ABC, Generic[S]):
-    """What one kind of gate asks; the answers given here are those of one on the servers' own counters."""
+    """What one kind of gate asks; the answers given here are those of one on the servers' own
+    counters.
+    """
 
     has_tests: ClassVar[bool] = True
     """Whether it compares counts. One that does not looks at a number: `look_at`."""
@@ -69,7 +71,9 @@ class GateKind(ABC, Generic[S]):
     # -- its tests
 
     def bounds(self, settings: S, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
-        """Return the bounds that are fixed at the first look that shows them; nothing while none does."""
+        """Return the bounds that are fixed at the first look that shows them;
+        nothing while none does.
+        """
         return []
 
     def unready(self, settings: S, counters: Sequence[Counter]) -> str | None:
@@ -77,7 +81,12 @@ class GateKind(ABC, Generic[S]):
         return None
 
     def gate_test(
-        self, name: str, settings: S, bounds: tuple[str, ...], parameters: TestParameters, unready: str | None
+        self,
+        name: str,
+        settings: S,
+        bounds: tuple[str, ...],
+        parameters: TestParameters,
+        unready: str | None,
     ) -> GateTest | None:
         """Return its tests without evidence; None where it has none."""
         return None
@@ -87,9 +96,17 @@ class GateKind(ABC, Generic[S]):
         return timedelta(0)
 
     def look_at(
-        self, gate: Gate, settings: S, answer: QueryResult, streak: Streak, now: datetime, interval: timedelta
+        self,
+        gate: Gate,
+        settings: S,
+        answer: QueryResult,
+        streak: Streak,
+        now: datetime,
+        interval: timedelta,
     ) -> tuple[GateStatus, Streak] | None:
-        """Return what it says after one more look, and its looks in a row; None where it has tests."""
+        """Return what it says after one more look, and its looks in a row;
+        None where it has tests.
+        """
         return None
 
     def streak_key(self, name: str, settings: S) -> str | None:
@@ -101,7 +118,9 @@ class GateKind(ABC, Generic[S]):
     def watched(
         self, name: str, settings: S, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
-        """Yield the shares by which a promoted version is watched; `evidence` has the counts by indicator."""
+        """Yield the shares by which a promoted version is watched;
+        `evidence` has the counts by indicator.
+        """
         yield from ()
 
     def broken(self, name: str, settings: S, streaks: Mapping[str, Streak]) -> str | None:
@@ -110,7 +129,9 @@ class GateKind(ABC, Generic[S]):
 
     # -- before a release: `plan` and `simulate`
 
-    def assumed(self, settings: S, *, stable_errors: float, canary_errors: float) -> Assumption | None:
+    def assumed(
+        self, settings: S, *, stable_errors: float, canary_errors: float
+    ) -> Assumption | None:
         """Return what it is taken to see; None where that is known from errors and latency."""
         return None
 
@@ -131,9 +152,15 @@ class GateKind(ABC, Generic[S]):
         return 1
 
     def telling_seconds(self, settings: S) -> float | None:
-        """Return a duration in seconds that a simulated histogram must be able to tell, if there is one."""
+        """Return a duration in seconds that a simulated histogram must be able to tell,
+        if there is one.
+        """
         return None
 
-    def plan_words(self, settings: S, look: timedelta, requests: Callable[[], str], errors: str) -> str:
-        """Say what it needs in a plan; `requests` gives the canary requests by step, `errors` their share."""
+    def plan_words(
+        self, settings: S, look: timedelta, requests: Callable[[], str], errors: str
+    ) -> str:
+        """Say what it needs in a plan; `requests` gives the canary requests by step,
+        `errors` their share.
+        """
         return ""

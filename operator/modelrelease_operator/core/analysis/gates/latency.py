@@ -1,4 +1,6 @@
-"""Gates with `latency`: the share of requests slower than stable's own quantiles, or than a limit."""
+"""Gates with `latency`: the share of requests slower than stable's own quantiles,
+or than a limit.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -18,9 +20,9 @@ SLOW_MARGIN = Tolerance(ratio=1.25, points=0.01)
 """Promotion: the share of slow requests may be so much larger."""
 NO_WORSE = Tolerance(ratio=1.0, points=0.0)
 SLOW_TOGETHER = 10.0
-"""Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This divides
-the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that is slow
-throughout is still found at once."""
+"""Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This
+divides the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that
+is slow throughout is still found at once."""
 SLOW = "slow/"
 """Begins the keys of the indicators of slow requests."""
 
@@ -32,7 +34,9 @@ class LatencyKind(GateKind[LatencyGate]):
     fixes_bounds = True
 
     @override
-    def bounds(self, settings: LatencyGate, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:
+    def bounds(
+        self, settings: LatencyGate, counters: Sequence[Counter], arms: tuple[str, str]
+    ) -> list[str]:
         return bounds_of(settings, counters, canary=arms[0], stable=arms[1])
 
     @override
@@ -60,10 +64,13 @@ class LatencyKind(GateKind[LatencyGate]):
         limit = None
         if limits:
             line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
-            limit = parameters.limit(slow_indicator(limits[0], limits[0]), settings.max_percent, line)
+            limit = parameters.limit(
+                slow_indicator(limits[0], limits[0]), settings.max_percent, line
+            )
         allowed = f"stable's latency times {settings.tolerated.ratio:g}"
         return GateTest(
-            name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha, comparisons=comparisons,
+            name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha,
+            comparisons=comparisons,
             limit=limit, ready=bool(bounds),
         )  # fmt: skip
 
@@ -77,7 +84,9 @@ class LatencyKind(GateKind[LatencyGate]):
     ) -> Iterator[WatchedShare]:
         for key in evidence:
             if key.startswith(SLOW):
-                yield WatchedShare(key=key, what=f"takes over {key.split('/')[1]} s for", notable=NOTABLE)
+                yield WatchedShare(
+                    key=key, what=f"takes over {key.split('/')[1]} s for", notable=NOTABLE
+                )
 
     @override
     def telling_seconds(self, settings: LatencyGate) -> float | None:

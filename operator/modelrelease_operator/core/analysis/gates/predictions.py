@@ -11,7 +11,11 @@ from modelrelease_operator.core.analysis.assumptions import BINS, Assumption, Sh
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import notable, tolerance
-from modelrelease_operator.core.analysis.prediction_shift import bin_indicators, prediction_bins, why_not
+from modelrelease_operator.core.analysis.prediction_shift import (
+    bin_indicators,
+    prediction_bins,
+    why_not,
+)
 from modelrelease_operator.core.observed import Counter
 
 BIN = "bin/"
@@ -47,7 +51,10 @@ class PredictionsKind(GateKind[PredictionsGate]):
         """Compare the share of each bin. A model answers alike all day: no test starts late."""
         parameters = replace(parameters, planned=1, copies=1)
         tolerated, margin = tolerance(settings.tolerated), tolerance(settings.margin)
-        more = [parameters.comparison(indicator, tolerated, margin) for indicator in bin_indicators(bounds)]
+        more = [
+            parameters.comparison(indicator, tolerated, margin)
+            for indicator in bin_indicators(bounds)
+        ]
         less = [replace(test, exchanged=True) for test in more]
         line = settings.tolerated
         return GateTest(
@@ -71,7 +78,9 @@ class PredictionsKind(GateKind[PredictionsGate]):
                 yield WatchedShare(key=key, what=what, notable=line, both_ways=True)
 
     @override
-    def assumed(self, settings: PredictionsGate, *, stable_errors: float, canary_errors: float) -> Shift:
+    def assumed(
+        self, settings: PredictionsGate, *, stable_errors: float, canary_errors: float
+    ) -> Shift:
         return Shift()
 
     @override

@@ -19,13 +19,15 @@ from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 
 
 def kinds_of(gate: type[Gate]) -> dict[type[GateSettings], GateKind[Any]]:
-    """Return every kind that a gate may be of, by its settings: `KIND` of the module called as its field.
+    """Return every kind that a gate may be of, by its settings: `KIND` of the module called as its
+    field.
 
-    Raises ImportError or AttributeError for a field without such a module: a defect of this program, which
-    therefore does not start.
+    Raises ImportError or AttributeError for a field without such a module: a defect of this
+    program, which therefore does not start.
     """
     return {
-        settings: import_module(f"{__package__}.{field}").KIND for field, settings in gate.kinds().items()
+        settings: import_module(f"{__package__}.{field}").KIND
+        for field, settings in gate.kinds().items()
     }
 
 
@@ -38,7 +40,9 @@ def kind_of(gate: Gate) -> GateKind[Any]:
 
 
 def query_of(gate: Gate, query_scope: QueryScope) -> str | None:
-    """Return what is to be asked for a gate, or None for one that the servers' own counters answer."""
+    """Return what is to be asked for a gate,
+    or None for one that the servers' own counters answer.
+    """
     return kind_of(gate).query(gate.settings, query_scope)
 
 
@@ -56,12 +60,16 @@ def answer_of(gate: Gate, query_scope: QueryScope, result: Any) -> QueryResult:
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message[:500])
 
 
-def assumed(spec: ReleaseSpec, *, stable_errors: float, canary_errors: float) -> dict[str, Assumption]:
+def assumed(
+    spec: ReleaseSpec, *, stable_errors: float, canary_errors: float
+) -> dict[str, Assumption]:
     """Return what is assumed of each gate that looks at more than errors and latency."""
     assumptions = {}
     for gate in spec.analysis.gates:
         kind = kind_of(gate)
-        assumption = kind.assumed(gate.settings, stable_errors=stable_errors, canary_errors=canary_errors)
+        assumption = kind.assumed(
+            gate.settings, stable_errors=stable_errors, canary_errors=canary_errors
+        )
         if assumption is not None:
             assumptions[gate.name] = assumption
     return assumptions
@@ -76,8 +84,8 @@ def gate_tests_of(
 ) -> tuple[Evidence, tuple[GateTest, ...]]:
     """Set up every gate's tests with the evidence stored so far; `arms` are canary and stable.
 
-    Bounds are fixed at the first look that shows them, such as one at which stable's histogram can be cut.
-    Their buckets are read from then on, so the gate leaves out the interval that is open.
+    Bounds are fixed at the first look that shows them, such as one at which stable's histogram can
+    be cut. Their buckets are read from then on, so the gate leaves out the interval that is open.
     """
     gates = gates_of(spec)
     evidence = _with_bounds(evidence, gates, counters, arms)
@@ -94,7 +102,9 @@ def gate_tests_of(
 def _with_bounds(
     evidence: Evidence, gates: Sequence[Gate], counters: Sequence[Counter], arms: tuple[str, str]
 ) -> Evidence:
-    """Return the evidence with the bounds of every gate that has none yet, where this look shows them."""
+    """Return the evidence with the bounds of every gate that has none yet,
+    where this look shows them.
+    """
     bounds: dict[str, list[str]] = dict(evidence.bounds)
     for gate in gates:
         kind = kind_of(gate)

@@ -6,7 +6,9 @@ from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 NOTABLE = Tolerance(ratio=2.0, points=0.01)
-"""Suspicious: shown to be beyond twice what the predecessor had during the release, plus a point."""
+"""Suspicious: shown to be beyond twice what the predecessor had during the release, plus a
+point.
+"""
 
 
 def tolerance(line: Line) -> Tolerance:
@@ -17,9 +19,13 @@ def tolerance(line: Line) -> Tolerance:
 def share_test(
     name: str, settings: ShareGate, indicator: Indicator, bad: str, parameters: TestParameters
 ) -> GateTest:
-    """Compare the share of an indicator that is bad, and hold it against a limit, as the gate asks."""
+    """Compare the share of an indicator that is bad, and hold it against a limit,
+    as the gate asks.
+    """
     comparisons: tuple[Comparison, ...] = ()
-    allowed = f"{settings.tolerated.ratio:g} times stable's plus {settings.tolerated.points:g} points"
+    allowed = (
+        f"{settings.tolerated.ratio:g} times stable's plus {settings.tolerated.points:g} points"
+    )
     if settings.compare_with_stable:
         comparisons = (
             parameters.comparison(
@@ -28,16 +34,26 @@ def share_test(
         )
     limit = None
     if settings.max_percent is not None:
-        limit = parameters.limit(indicator, settings.max_percent, f"the limit of {settings.max_percent:g} %")
+        limit = parameters.limit(
+            indicator, settings.max_percent, f"the limit of {settings.max_percent:g} %"
+        )
     return GateTest(
-        name=name, bad=bad, allowed=allowed, alpha=parameters.alpha, comparisons=comparisons, limit=limit
+        name=name,
+        bad=bad,
+        allowed=allowed,
+        alpha=parameters.alpha,
+        comparisons=comparisons,
+        limit=limit,
     )
 
 
 def notable(tolerated: Line) -> Tolerance:
-    """Return what is suspicious: never less than what the gate tolerates of two that answer side by side."""
+    """Return what is suspicious: never less than what the gate tolerates of two that answer side by
+    side.
+    """
     return Tolerance(
-        ratio=max(NOTABLE.ratio, tolerated.ratio), points=max(NOTABLE.points, tolerated.points / 100)
+        ratio=max(NOTABLE.ratio, tolerated.ratio),
+        points=max(NOTABLE.points, tolerated.points / 100),
     )
 
 

@@ -1,4 +1,6 @@
-"""Gates with a `threshold`: one number within limits. No counts, so no error bound, only looks in a row."""
+"""Gates with a `threshold`: one number within limits.
+No counts, so no error bound, only looks in a row.
+"""
 
 import math
 import zlib
@@ -54,14 +56,18 @@ class ThresholdKind(GateKind[ThresholdGate]):
         return key_of(name, settings)
 
     @override
-    def broken(self, name: str, settings: ThresholdGate, streaks: Mapping[str, Streak]) -> str | None:
+    def broken(
+        self, name: str, settings: ThresholdGate, streaks: Mapping[str, Streak]
+    ) -> str | None:
         streak = streaks.get(key_of(name, settings))
         if streak is None or -streak.looks < settings.consecutive:
             return None
         return f"by gate {name} it is not {settings.words}, {settings.consecutive} looks in a row"
 
     @override
-    def assumed(self, settings: ThresholdGate, *, stable_errors: float, canary_errors: float) -> Values:
+    def assumed(
+        self, settings: ThresholdGate, *, stable_errors: float, canary_errors: float
+    ) -> Values:
         return Values(values=(self.calm_value(settings),))
 
     @override
@@ -88,7 +94,9 @@ class ThresholdKind(GateKind[ThresholdGate]):
         self, settings: ThresholdGate, look: timedelta, requests: Callable[[], str], errors: str
     ) -> str:
         row = settings.consecutive
-        needs = f"needs {row} looks in a row, {format_duration((row - 1) * look)} after a step's first"
+        needs = (
+            f"needs {row} looks in a row, {format_duration((row - 1) * look)} after a step's first"
+        )
         return f"{needs}; what its query gives is not known here"
 
 
@@ -101,7 +109,9 @@ def _number(settings: ThresholdGate, result: Any) -> QueryResult:
     if not scalar and not result:
         return NotMeasured(verdict=Verdict.INSUFFICIENT, message=f"{query} found nothing")
     if not scalar and len(result) > 1:
-        message = f"{query} gives {len(result)} series and must give one; put sum() or max() around it"
+        message = (
+            f"{query} gives {len(result)} series and must give one; put sum() or max() around it"
+        )
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     value = float(result[1] if scalar else result[0]["value"][1])
     if not math.isfinite(value):
@@ -149,15 +159,20 @@ def _look_at(
         f"{row} of {settings.consecutive} looks in a row"
     )
     status = GateStatus(
-        name=gate.name, dry_run=gate.dry_run, verdict=verdict, value=answer.value, bound=settings.words,
-        evidence_for_promotion=share if inside else 0.0, evidence_for_rollback=0.0 if inside else share,
+        name=gate.name, dry_run=gate.dry_run, verdict=verdict, value=answer.value,
+        bound=settings.words,
+        evidence_for_promotion=share if inside else 0.0,
+        evidence_for_rollback=0.0 if inside else share,
         message=message,
     )  # fmt: skip
     return status, streak
 
 
-def _longer(streak: Streak, *, inside: bool, most: int, now: datetime, interval: timedelta) -> Streak:
-    """Count a look; one that comes sooner than the interval sees the same scrape and is not counted.
+def _longer(
+    streak: Streak, *, inside: bool, most: int, now: datetime, interval: timedelta
+) -> Streak:
+    """Count a look; one that comes sooner than the interval sees the same scrape and is not
+    counted.
 
     A look before the last one is of a clock that was set back, and waits for nobody.
     """

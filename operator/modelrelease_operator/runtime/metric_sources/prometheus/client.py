@@ -1,7 +1,7 @@
 """The one client of Prometheus' HTTP API: limits on time, bytes and series, and one map of errors.
 
-Whatever a server does becomes a `PrometheusError`, whose text is a sentence that names the server. No
-credentials are in it, nor in what it was raised from: a server may repeat them in any answer.
+Whatever a server does becomes a `PrometheusError`, whose text is a sentence that names the server.
+No credentials are in it, nor in what it was raised from: a server may repeat them in any answer.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ QUEUE_SECONDS = 1.0
 LARGE = 2 * 1024 * 1024
 """Bytes from which an answer is large: some 60 pods."""
 MOST_LARGE = 4
-"""Large answers that are read at the same time, from all servers: together they must fit into memory."""
+"""Large answers that are read at the same time, from all servers:
+together they must fit into memory.
+"""
 REFUSED = (400, 422)
 """Status codes with which Prometheus refuses a query, and says why."""
 WANTS_CREDENTIALS = (401, 403)
@@ -44,10 +46,13 @@ class QueryRefused(PrometheusError):
 class Lane:
     """How many questions one server is asked at the same time.
 
-    Counters and people's own queries wait apart: those may be slow, and everybody needs the counters.
+    Counters and people's own queries wait apart: those may be slow, and everybody needs the
+    counters.
     """
 
-    def __init__(self, *, counters: int = 20, own: int = 12, large: asyncio.Semaphore | None = None) -> None:
+    def __init__(
+        self, *, counters: int = 20, own: int = 12, large: asyncio.Semaphore | None = None
+    ) -> None:
         self._counters = asyncio.Semaphore(counters)
         self._own = asyncio.Semaphore(own)
         self.large = large or asyncio.Semaphore(MOST_LARGE)
@@ -123,10 +128,11 @@ class PrometheusClient:
         lane: Lane | None = None,
         quotes: bool = False,
     ) -> None:
-        """`quotes`: what a server says of any error is repeated, for the person who named the server.
+        """`quotes`: what a server says of any error is repeated, for the person who named the
+        server.
 
-        Otherwise only Prometheus' own reason for refusing a query is: who may name a server in a release
-        could use the operator to read what others would not show them.
+        Otherwise only Prometheus' own reason for refusing a query is: who may name a server in a
+        release could use the operator to read what others would not show them.
         """
         self.url = url
         self._limits = limits
@@ -160,7 +166,9 @@ class PrometheusClient:
         raise error(self.sentence(failure))
 
     def sentence(self, what: str) -> str:
-        """Return a sentence about the server, without what it may have repeated of the credentials."""
+        """Return a sentence about the server,
+        without what it may have repeated of the credentials.
+        """
         return f"Prometheus at {self.url} {self.hidden(what)}"
 
     def hidden(self, text: str) -> str:
@@ -168,7 +176,9 @@ class PrometheusClient:
         return self._credentials.hidden_in(text)
 
     async def _answer_to(self, query: Query) -> dict[str, Any]:
-        """Ask in the body, where a query may be long, or in the address, where a server wants that."""
+        """Ask in the body, where a query may be long, or in the address,
+        where a server wants that.
+        """
         # Prometheus gives up when nobody waits any more.
         timeout = f"{max(1, round(self._limits.seconds * 1000))}ms"
         fields = {**query.fields, "timeout": timeout}
@@ -189,7 +199,8 @@ class PrometheusClient:
             async for piece in answer.pieces(limits.max_bytes, limits.setting):
                 if size <= limits.large < size + len(piece):
                     full = (
-                        f"answered with more than {LARGE:,} bytes, as {MOST_LARGE} others do at this moment"
+                        f"answered with more than {LARGE:,} bytes, as {MOST_LARGE} others do at "
+                        "this moment"
                     )
                     await large.enter_async_context(_place_in(self._lane.large, full))
                 size += len(piece)
@@ -212,7 +223,8 @@ class PrometheusClient:
             return _Refusal(failure)
         if answer.status in WANTS_CREDENTIALS:
             return Trouble(
-                f"answered with an error: {status}: it wants other credentials (spec.analysis.prometheus)"
+                f"answered with an error: {status}: it wants other credentials "
+                "(spec.analysis.prometheus)"
             )
         return Trouble(f"answered with an error: {status}")
 

@@ -1,6 +1,7 @@
 """Why Prometheus shows no counters of a pod that is ready: one cheap question, and a sentence.
 
-What is asked of other namespaces' series is never told: only labels of rows that hold the pod's own name.
+What is asked of other namespaces' series is never told: only labels of rows that hold the pod's own
+name.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +16,9 @@ SETUP = "docs/reference/metrics.md says what a scrape job needs"
 
 
 def query_of(of: Revisions, *, revision: str, pods: Collection[str]) -> str:
-    """Return the query for a revision's series, whatever their labels are called, and for its targets."""
+    """Return the query for a revision's series, whatever their labels are called,
+    and for its targets.
+    """
     metrics = of.metrics[revision]
     counter = metrics.requests_total
     well = f'{metrics.code}="200"'

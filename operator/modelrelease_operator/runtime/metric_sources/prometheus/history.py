@@ -26,7 +26,10 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Query,
     QueryRefused,
 )
-from modelrelease_operator.runtime.metric_sources.prometheus.series import counters_of, history_query
+from modelrelease_operator.runtime.metric_sources.prometheus.series import (
+    counters_of,
+    history_query,
+)
 from modelrelease_operator.runtime.web import Web
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.serving_runtimes.predictor import PREDICTOR
@@ -47,7 +50,9 @@ ByMoment = dict[int, list[dict[str, Any]]]
 
 
 class PrometheusHistory:
-    """A Prometheus server that is asked for the past: by a person, who is told everything that it says."""
+    """A Prometheus server that is asked for the past:
+    by a person, who is told everything that it says.
+    """
 
     def __init__(
         self,
@@ -78,13 +83,17 @@ class PrometheusHistory:
         interval: timedelta,
         predictions: bool = False,
     ) -> Recording:
-        """Return the counters of every revision at every interval; bins of predictions where asked for.
+        """Return the counters of every revision at every interval; bins of predictions where asked
+        for.
 
         Raises Unavailable when the server does not answer, Invalid when there is nothing to be had.
         """
         looks = int((end - start) / interval) + 1
         if looks > MOST_LOOKS:
-            msg = f"{looks:,} looks lie between --start and --end, more than {MOST_LOOKS:,}: replay less"
+            msg = (
+                f"{looks:,} looks lie between --start and --end, more than {MOST_LOOKS:,}: replay "
+                "less"
+            )
             raise Invalid(msg)
         table: dict[int, tuple[Counter, ...]] = {}
         versions: dict[str, str] = {}
@@ -107,11 +116,14 @@ class PrometheusHistory:
     async def with_answers(
         self, recording: Recording, spec: ReleaseSpec, query_scope: QueryScope
     ) -> Recording:
-        """Return a recording with what the gates' own queries would have given at each of its looks.
+        """Return a recording with what the gates' own queries would have given at each of its
+        looks.
 
         A query that Prometheus refuses leaves its gate unmeasured, as it would have been then.
         """
-        queries = [(gate, query) for gate in spec.analysis.gates if (query := query_of(gate, query_scope))]
+        queries = [
+            (gate, query) for gate in spec.analysis.gates if (query := query_of(gate, query_scope))
+        ]
         columns = await asyncio.gather(
             *(self._answers(gate, query, query_scope, recording) for gate, query in queries)
         )
@@ -130,13 +142,22 @@ class PrometheusHistory:
         by_moment: ByMoment = {}
         try:
             async for first, rows in self._parts(query, moments, query_scope.interval):
-                by_moment |= self._understood(partial(_by_moment, rows, first, moments, query_scope.interval))
+                by_moment |= self._understood(
+                    partial(_by_moment, rows, first, moments, query_scope.interval)
+                )
         except QueryRefused as refused:
-            unmeasured = NotMeasured(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}")
+            unmeasured = NotMeasured(
+                verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {refused}"
+            )
             return [unmeasured] * len(moments)
-        return [self._answer(gate, query_scope, by_moment.get(index, [])) for index in range(len(moments))]
+        return [
+            self._answer(gate, query_scope, by_moment.get(index, []))
+            for index in range(len(moments))
+        ]
 
-    def _answer(self, gate: Gate, query_scope: QueryScope, rows: list[dict[str, Any]]) -> QueryResult:
+    def _answer(
+        self, gate: Gate, query_scope: QueryScope, rows: list[dict[str, Any]]
+    ) -> QueryResult:
         answer = answer_of(gate, query_scope, rows)
         if isinstance(answer, NotMeasured):
             # What is not understood is quoted, and may quote the credentials.
@@ -146,7 +167,9 @@ class PrometheusHistory:
     async def _parts(
         self, query: str, moments: list[datetime], interval: timedelta
     ) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
-        """Ask a query at every moment; yield the rows in parts, each with the number of its first moment."""
+        """Ask a query at every moment; yield the rows in parts,
+        each with the number of its first moment.
+        """
         for first in range(0, len(moments), MOST_POINTS):
             part = moments[first : first + MOST_POINTS]
             yield first, await self._ask(query, part[0], part[-1], interval)
@@ -194,7 +217,9 @@ class PrometheusHistory:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for an address: HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
+    """Return the proxy that the environment names for an address:
+    HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    """
     parts = urlsplit(url)
     if proxy_bypass(parts.hostname or ""):
         return None
@@ -204,7 +229,9 @@ def proxy_for(url: str) -> str | None:
 def _by_moment(
     rows: Iterable[dict[str, Any]], first: int, moments: Sequence[datetime], interval: timedelta
 ) -> ByMoment:
-    """Return the rows of a part as instant queries give them; `first` is the number of its first moment."""
+    """Return the rows of a part as instant queries give them;
+    `first` is the number of its first moment.
+    """
     by_moment: ByMoment = defaultdict(list)
     for index, row in _instants(rows, moments[first], interval):
         by_moment[first + index].append(row)

@@ -1,7 +1,8 @@
 """Reading Prometheus' answer while it comes, one series at a time.
 
-A whole answer as Python's objects takes eight times its bytes, and reading it in one go holds everybody
-else up. So each series is handed on as soon as it is complete, and only the envelope is kept.
+A whole answer as Python's objects takes eight times its bytes, and reading it in one go holds
+everybody else up. So each series is handed on as soon as it is complete, and only the envelope is
+kept.
 """
 
 import codecs
@@ -13,12 +14,16 @@ from typing import Any
 from modelrelease_operator.runtime.web import Trouble
 
 ROWS = re.compile(r'"result"\s*:\s*\[')
-"""Where series begin. In a string its quotes would be escaped, so no string of a server looks like it."""
+"""Where series begin. In a string its quotes would be escaped,
+so no string of a server looks like it.
+"""
 BLANK = re.compile(r"[\s,]*")
 END = re.compile(r"\s*[\],]")
 LONGEST = 1024 * 1024
 """Characters of one series, and of everything beside the series."""
-TOO_LONG = f"answered nonsense: one series, or the text beside them, has more than {LONGEST:,} characters"
+TOO_LONG = (
+    f"answered nonsense: one series, or the text beside them, has more than {LONGEST:,} characters"
+)
 
 
 class Rows:
@@ -38,7 +43,9 @@ class Rows:
         """What stands before the series; None until they begin."""
         self._in_rows = False
         self._tried = 0
-        """Characters of the rest in which no series ends: a long one is not read anew with each piece."""
+        """Characters of the rest in which no series ends:
+        a long one is not read anew with each piece.
+        """
 
     def feed(self, piece: bytes) -> None:
         """Read on."""

@@ -32,7 +32,9 @@ _Target = frozenset[tuple[str, str]]
 
 
 def own_labels(metrics: ServerMetrics) -> tuple[str, ...]:
-    """Return the labels that a counter brings by itself; the others are its target's, on every series."""
+    """Return the labels that a counter brings by itself;
+    the others are its target's, on every series.
+    """
     return (metrics.release, metrics.revision, metrics.model_version, metrics.code, words.RESULT)
 
 
@@ -49,9 +51,10 @@ class Selection:
     def query(self, namespace: str) -> str:
         """Return the query for counters, when each target was scraped, and when its process began.
 
-        One query, so that one server answers all of it from one state: of two replicas that are asked one
-        after the other, each would tell the times of its own scrapes. `timestamp()` gives a sample's own
-        time only around a plain selector; around anything else it gives the time of the query.
+        One query, so that one server answers all of it from one state: of two replicas that are
+        asked one after the other, each would tell the times of its own scrapes. `timestamp()` gives
+        a sample's own time only around a plain selector; around anything else it gives the time of
+        the query.
         """
         timed = _named(self.timed, self.matchers)
         times = f"max without ({', '.join(own_labels(self.metrics))}) (timestamp({timed}))"
@@ -77,19 +80,29 @@ def counters_query(of: Revisions, *, predictions: bool = False, probes: bool = F
 
 
 def _probes_of(of: Revisions, revisions: Sequence[str]) -> Selection:
-    """Return the prober's counters of revisions whose server counts under other names than ours do."""
+    """Return the prober's counters of revisions whose server counts under other names than ours
+    do.
+    """
     ours = PREDICTOR.metrics
     matchers = matchers_of(of.namespace, of.release, revisions, ours)
-    return Selection(metrics=ours, names=PROBE_METRICS, timed=(words.PROBE_ANSWERS_TOTAL,), matchers=matchers)
+    return Selection(
+        metrics=ours, names=PROBE_METRICS, timed=(words.PROBE_ANSWERS_TOTAL,), matchers=matchers
+    )
 
 
-def history_query(namespace: str, release: str, metrics: ServerMetrics, *, predictions: bool) -> str:
+def history_query(
+    namespace: str, release: str, metrics: ServerMetrics, *, predictions: bool
+) -> str:
     """Return the query for the counters of every revision that there was."""
-    matchers = f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}",{metrics.revision}!=""'
+    matchers = (
+        f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}",{metrics.revision}!=""'
+    )
     return selection(metrics, matchers, predictions=predictions, probes=False).query(namespace)
 
 
-def selection(metrics: ServerMetrics, matchers: str, *, predictions: bool, probes: bool) -> Selection:
+def selection(
+    metrics: ServerMetrics, matchers: str, *, predictions: bool, probes: bool
+) -> Selection:
     """Return the counters of one kind of server; bins of predictions only where it counts them."""
     bins = PREDICTION_METRICS if predictions and metrics.counts_bins else ()
     probed = PROBE_METRICS if probes else ()
@@ -113,14 +126,18 @@ def bins_query(of: Revisions) -> str | None:
 
     Every pod says the same baseline, so one copy of it is enough; the counts are wanted from each.
     """
-    counting = ((metrics, revisions) for metrics, revisions in _by_metrics(of) if metrics.counts_bins)
+    counting = (
+        (metrics, revisions) for metrics, revisions in _by_metrics(of) if metrics.counts_bins
+    )
     return " or ".join(_bins_of(of, metrics, revisions) for metrics, revisions in counting) or None
 
 
 def _bins_of(of: Revisions, metrics: ServerMetrics, revisions: Sequence[str]) -> str:
     matchers = matchers_of(of.namespace, of.release, revisions, metrics)
     counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{matchers}}}'
-    baselines = f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{matchers}}}'
+    baselines = (
+        f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{matchers}}}'
+    )
     by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
     pods = f"max by ({TARGETS}, {words.REVISION}) ({_named([metrics.requests_total], matchers)})"
     start = f'{PROCESS_START}{{{words.NAMESPACE}="{of.namespace}"}}'
@@ -134,10 +151,13 @@ def _bins_of(of: Revisions, metrics: ServerMetrics, revisions: Sequence[str]) ->
     )
 
 
-def matchers_of(namespace: str, release: str, revisions: Iterable[str], metrics: ServerMetrics) -> str:
+def matchers_of(
+    namespace: str, release: str, revisions: Iterable[str], metrics: ServerMetrics
+) -> str:
     """Return matchers for a release's revisions."""
     pattern = "|".join(sorted(revisions))
-    return f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}",{metrics.revision}=~"{pattern}"'
+    ours = f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}"'
+    return f'{ours},{metrics.revision}=~"{pattern}"'
 
 
 class _Reading(NamedTuple):
@@ -179,7 +199,9 @@ class _Counted(NamedTuple):
 
 
 class CounterRows:
-    """Takes the series of an answer one by one, in any order, and keeps only what is needed of each."""
+    """Takes the series of an answer one by one, in any order,
+    and keeps only what is needed of each.
+    """
 
     def __init__(self, metrics: Iterable[ServerMetrics]) -> None:
         servers = tuple(dict.fromkeys(metrics))
@@ -217,7 +239,9 @@ class CounterRows:
 
     def counters(self) -> tuple[Counter, ...]:
         """Return the counters, each with the times that the answer tells of its target."""
-        sources = {target: _short_name(target) for target in {counted.target for counted in self._counted}}
+        sources = {
+            target: _short_name(target) for target in {counted.target for counted in self._counted}
+        }
         return tuple(self._counter(counted, sources[counted.target]) for counted in self._counted)
 
     def _once(self, value: Any) -> Any:
@@ -269,7 +293,9 @@ def _moment(row: dict[str, Any]) -> float:
 
 
 def _short_name(target: _Target) -> str:
-    """Return what tells a target from others of its pod, in eight characters; nothing where nothing does."""
+    """Return what tells a target from others of its pod, in eight characters;
+    nothing where nothing does.
+    """
     labels = sorted(item for item in target if item[0] not in (words.NAMESPACE, words.POD))
     return f"{zlib.crc32(repr(labels).encode()):08x}" if labels else ""
 

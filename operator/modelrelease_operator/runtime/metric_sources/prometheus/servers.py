@@ -1,4 +1,6 @@
-"""The Prometheus servers that releases name: kept open, each shared by all that name it in the same way."""
+"""The Prometheus servers that releases name:
+kept open, each shared by all that name it in the same way.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -26,7 +28,9 @@ class PrometheusServers:
         self._most = most
         self._sources: OrderedDict[tuple[str, Credentials], PrometheusSource] = OrderedDict()
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
-        """By address: however many ways to prove oneself there are, a server is asked so much and no more."""
+        """By address: however many ways to prove oneself there are,
+        a server is asked so much and no more.
+        """
         self._large = asyncio.Semaphore(MOST_LARGE)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -37,7 +41,9 @@ class PrometheusServers:
     async def source_of(
         self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
     ) -> PrometheusSource:
-        """Return a release's server. One whose credentials cannot be had is one that does not answer."""
+        """Return a release's server. One whose credentials cannot be had is one that does not
+        answer.
+        """
         named = analysis.prometheus
         url = named.url if named else settings.prometheus_url
         allowed = settings.prometheus_allow_secret_refs

@@ -73,7 +73,9 @@ class PrometheusSource:
         self.seconds = timeout_seconds
         """For the whole of one answer."""
         self._reasons: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
-        """By namespace, release and revision: when it was last asked why nothing is shown, and why."""
+        """By namespace, release and revision:
+        when it was last asked why nothing is shown, and why.
+        """
 
     @property
     def patience_seconds(self) -> float:
@@ -101,7 +103,9 @@ class PrometheusSource:
         return rows.counters()
 
     async def read_bins(self, of: Revisions) -> Bins:
-        """Return every count of a bin of these revisions, and their baselines, or why there is none."""
+        """Return every count of a bin of these revisions, and their baselines,
+        or why there is none.
+        """
         query = bins_query(of)
         if query is None:
             return ()
@@ -113,7 +117,9 @@ class PrometheusSource:
         """Return what a gate's own queries give."""
         rows = await self.query(query_of(gate, query_scope) or "")
         if isinstance(rows, MetricsUnavailable):
-            return NotMeasured(verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {rows.message}")
+            return NotMeasured(
+                verdict=Verdict.UNAVAILABLE, message=f"{shown(gate)}: {rows.message}"
+            )
         answer = answer_of(gate, query_scope, rows)
         if isinstance(answer, NotMeasured):
             # What is not understood is quoted, and may quote the credentials.
@@ -127,7 +133,11 @@ class PrometheusSource:
         """
         rows: list[Any] = []
         request = Query(
-            path="query", fields={"query": query}, take=rows.append, max_series=MOST_OWN_ROWS, own=True
+            path="query",
+            fields={"query": query},
+            take=rows.append,
+            max_series=MOST_OWN_ROWS,
+            own=True,
         )
         envelope = await self._ask(request)
         if isinstance(envelope, MetricsUnavailable):
@@ -139,7 +149,9 @@ class PrometheusSource:
             return MetricsUnavailable(message=self._client.sentence(what))
         return rows
 
-    async def explain_missing(self, of: Revisions, *, revision: str, pods: Collection[str]) -> str | None:
+    async def explain_missing(
+        self, of: Revisions, *, revision: str, pods: Collection[str]
+    ) -> str | None:
         """Return why no counters of these ready pods are shown, or None where that cannot be told.
 
         Asked once a minute at most for each release; in between the last sentence holds.

@@ -30,7 +30,9 @@ DEFAULT_MARGIN = Tolerance(ratio=1.25, points=0.0025)
 
 
 def interval(canary: int = 200, bad: int = 2, stable: int = 1800, stable_bad: int = 18) -> Interval:
-    return Interval(canary=ArmCounts(total=canary, bad=bad), stable=ArmCounts(total=stable, bad=stable_bad))
+    return Interval(
+        canary=ArmCounts(total=canary, bad=bad), stable=ArmCounts(total=stable, bad=stable_bad)
+    )
 
 
 def repeat(test: EProcess, seen: Interval, times: int) -> EProcess:
@@ -62,9 +64,19 @@ def test_the_rate_of_no_requests_is_unknown_and_not_zero() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "points"),
-    [(0.0, 0.01), (-1.0, 0.0), (math.inf, 0.0), (math.nan, 0.0), (1.0, -0.01), (1.0, 1.5), (1.0, math.nan)],
+    [
+        (0.0, 0.01),
+        (-1.0, 0.0),
+        (math.inf, 0.0),
+        (math.nan, 0.0),
+        (1.0, -0.01),
+        (1.0, 1.5),
+        (1.0, math.nan),
+    ],
 )
-def test_a_tolerance_needs_a_positive_ratio_and_points_that_are_a_share(ratio: float, points: float) -> None:
+def test_a_tolerance_needs_a_positive_ratio_and_points_that_are_a_share(
+    ratio: float, points: float
+) -> None:
     with pytest.raises(ValueError, match="tolerance"):
         Tolerance(ratio=ratio, points=points)
 
@@ -253,7 +265,9 @@ def test_the_weights_of_all_planned_copies_are_one_together(planned: int) -> Non
 
 @pytest.mark.parametrize(("asked", "running"), [(0, 1), (1, 1), (2, 2), (3, 3), (9, 3)])
 def test_copies_are_started_as_far_as_they_were_planned(asked: int, running: int) -> None:
-    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=3)).running(asked)
+    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=3)).running(
+        asked
+    )
     assert (len(confirmed.plan.copies), len(confirmed.shifted.copies)) == (running, running)
 
 
@@ -296,7 +310,9 @@ def looks_until_rollback(plan: Restarts, seen: Interval) -> int:
 
 def test_a_plan_survives_storage_exactly() -> None:
     fresh = EProcess.non_inferiority(DEFAULT_MARGIN)
-    plan = Restarts.plan(fresh, planned=3).update(interval(bad=0)).start_next().update(interval(bad=1))
+    plan = (
+        Restarts.plan(fresh, planned=3).update(interval(bad=0)).start_next().update(interval(bad=1))
+    )
     stored = json.dumps(plan.to_state(), allow_nan=False)
     assert Restarts.plan(fresh, planned=3).from_state(json.loads(stored)) == plan
 
@@ -317,7 +333,9 @@ def test_confirmed_evidence_that_is_no_evidence_is_refused() -> None:
             confirmed.from_state(state)
 
 
-def test_a_second_plan_confirms_with_stables_next_interval_and_the_smaller_evidence_counts() -> None:
+def test_a_second_plan_confirms_with_stables_next_interval_and_the_smaller_evidence_counts() -> (
+    None
+):
     plan = Restarts.plan(EProcess.regression(NO_WORSE), planned=2)
     seen = [interval(bad=9), interval(bad=5, stable_bad=90), interval(bad=7)]
     confirmed, shifted = Confirmed.by_shift(plan), plan
@@ -373,12 +391,18 @@ def test_an_outage_that_stables_windows_outlive_is_not_blamed_on_the_canary() ->
 
 def test_confirmed_evidence_survives_storage_exactly() -> None:
     fresh = Confirmed.by_shift(Restarts.plan(EProcess.non_inferiority(DEFAULT_MARGIN), planned=3))
-    confirmed = fresh.update(interval(bad=0)).start_next().update(interval(bad=1)).update(interval(bad=2))
-    assert fresh.from_state(json.loads(json.dumps(confirmed.to_state(), allow_nan=False))) == confirmed
+    confirmed = (
+        fresh.update(interval(bad=0)).start_next().update(interval(bad=1)).update(interval(bad=2))
+    )
+    assert (
+        fresh.from_state(json.loads(json.dumps(confirmed.to_state(), allow_nan=False))) == confirmed
+    )
 
 
 def test_confirmed_evidence_starts_no_more_copies_than_planned() -> None:
-    confirmed = Confirmed.by_shift(Restarts.plan(EProcess.regression(NO_WORSE), planned=2)).start_next()
+    confirmed = Confirmed.by_shift(
+        Restarts.plan(EProcess.regression(NO_WORSE), planned=2)
+    ).start_next()
     assert confirmed.remaining == 0
     with pytest.raises(ValueError, match="all 2 planned copies"):
         confirmed.start_next()
@@ -393,11 +417,15 @@ def test_confirmed_evidence_starts_no_more_copies_than_planned() -> None:
         pytest.param([(0.25, 5000.0), (0.75, -5000.0)], 5000 + math.log(0.25), id="no overflow"),
     ],
 )
-def test_metrics_combine_to_their_weighted_mean(weighted: list[tuple[float, float]], mean: float) -> None:
+def test_metrics_combine_to_their_weighted_mean(
+    weighted: list[tuple[float, float]], mean: float
+) -> None:
     assert combine(weighted) == pytest.approx(mean)
 
 
-@pytest.mark.parametrize("weights", [(), (0.5, 0.4), (1.0, 0.5), (1.5, -0.5), (1.0, 0.0), (math.nan,)])
+@pytest.mark.parametrize(
+    "weights", [(), (0.5, 0.4), (1.0, 0.5), (1.5, -0.5), (1.0, 0.0), (math.nan,)]
+)
 def test_weights_that_do_not_share_one_alpha_are_refused(weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="sum to 1"):
         combine((weight, 1.0) for weight in weights)
@@ -420,7 +448,11 @@ def test_planning_agrees_with_the_reference(
     stable_rate: float, ratio: float, weight: float, expected: int
 ) -> None:
     requests = expected_requests(
-        EProcess.regression(NO_WORSE), stable_rate=stable_rate, ratio=ratio, weight=weight, alpha=0.01
+        EProcess.regression(NO_WORSE),
+        stable_rate=stable_rate,
+        ratio=ratio,
+        weight=weight,
+        alpha=0.01,
     )
     assert requests == pytest.approx(expected, abs=0.5)
 
@@ -436,22 +468,31 @@ def test_planning_an_error_free_promotion_gives_the_logarithm_over_the_margin() 
     [
         pytest.param(EProcess.regression(NO_WORSE), 1.0, id="no regression, no rollback"),
         pytest.param(EProcess.regression(NO_WORSE), 0.5, id="a better canary"),
-        pytest.param(EProcess.regression(DEFAULT_TOLERANCE), 1.1, id="a regression that is tolerated"),
-        pytest.param(EProcess.non_inferiority(DEFAULT_MARGIN), 2.0, id="a canary beyond the margin"),
+        pytest.param(
+            EProcess.regression(DEFAULT_TOLERANCE), 1.1, id="a regression that is tolerated"
+        ),
+        pytest.param(
+            EProcess.non_inferiority(DEFAULT_MARGIN), 2.0, id="a canary beyond the margin"
+        ),
     ],
 )
 def test_planning_says_never_when_no_evidence_can_grow(test: EProcess, ratio: float) -> None:
-    assert expected_requests(test, stable_rate=0.01, ratio=ratio, weight=0.1, alpha=0.01) == math.inf
+    assert (
+        expected_requests(test, stable_rate=0.01, ratio=ratio, weight=0.1, alpha=0.01) == math.inf
+    )
 
 
 def test_planning_charges_for_dispersion() -> None:
     plain, divided = EProcess.regression(NO_WORSE), EProcess.regression(NO_WORSE, dispersion=4)
     asked = {"stable_rate": 0.01, "ratio": 2.0, "weight": 0.1, "alpha": 0.01}
-    assert expected_requests(divided, **asked) == pytest.approx(4 * expected_requests(plain, **asked))
+    assert expected_requests(divided, **asked) == pytest.approx(
+        4 * expected_requests(plain, **asked)
+    )
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"weight": 0.0}, {"weight": 1.0}, {"alpha": 0.0}, {"stable_rate": 1.5}, {"ratio": -1.0}]
+    "wrong",
+    [{"weight": 0.0}, {"weight": 1.0}, {"alpha": 0.0}, {"stable_rate": 1.5}, {"ratio": -1.0}],
 )
 def test_planning_refuses_impossible_plans(wrong: dict[str, float]) -> None:
     asked = {"stable_rate": 0.01, "ratio": 2.0, "weight": 0.1, "alpha": 0.01} | wrong

@@ -1,4 +1,6 @@
-"""The texts by which status keeps series and bounds: what an operator stored, the next one reads."""
+"""The texts by which status keeps series and bounds:
+what an operator stored, the next one reads.
+"""
 
 from typing import Any
 
@@ -71,7 +73,8 @@ def test_a_gates_own_counter_is_stored_under_the_text_that_it_always_had(bad: bo
 
 
 @pytest.mark.parametrize(
-    ("text", "stable", "bounds"), [("0.1>0.25", "0.1", ("0.1", "0.25")), ("limit>0.5", None, ("0.5",))]
+    ("text", "stable", "bounds"),
+    [("0.1>0.25", "0.1", ("0.1", "0.25")), ("limit>0.5", None, ("0.5",))],
 )
 def test_a_stored_pair_of_bounds_is_read_and_written_back_the_same(
     text: str, stable: str | None, bounds: tuple[str, ...]

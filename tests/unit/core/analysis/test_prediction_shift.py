@@ -1,4 +1,6 @@
-"""A canary that answers differently than stable on the same traffic, through judge(), as it is stored."""
+"""A canary that answers differently than stable on the same traffic, through judge(),
+as it is stored.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +44,9 @@ class Traffic:
         for name, shares in self.shares.items():
             served = self.random.binomial(rows, self.weights[name])
             self.counts[name] += self.random.multinomial(served, shares)
-        found = judge(spec=self.spec, status=self.status, metrics=self.counters(), next_weight=50, now=START)
+        found = judge(
+            spec=self.spec, status=self.status, metrics=self.counters(), next_weight=50, now=START
+        )
         kept = self.status.model_copy(update={"evidence": found.evidence, "gates": found.gates})
         self.status = Status.parse(kept.to_dict())
         return found.gates[0]
@@ -127,7 +131,9 @@ def test_bins_that_differ_are_not_compared_and_the_gate_says_what_to_do():
 
 def test_a_version_without_bins_is_not_compared():
     traffic = Traffic(1, EVEN, EVEN)
-    counters = [each for each in traffic.counters() if each.layout is None or each.revision == "rev1"]
+    counters = [
+        each for each in traffic.counters() if each.layout is None or each.revision == "rev1"
+    ]
     assert prediction_bins(counters) == []
     assert "not both versions export bins" in str(why_not(counters))
 

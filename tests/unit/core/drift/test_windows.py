@@ -47,7 +47,9 @@ def began(pod: str, at: float) -> BinSample:
     return BinSample(revision="rev1", pod=pod, feature=STARTED, bin="", value=at)
 
 
-def looks(*rounds: Iterable[BinSample], asked: Drift = ASKED, every: timedelta = 10 * MINUTE) -> Memory:
+def looks(
+    *rounds: Iterable[BinSample], asked: Drift = ASKED, every: timedelta = 10 * MINUTE
+) -> Memory:
     """Look at each round, `every` so often, the first one when the window opens."""
     memory = Memory(opened=START)
     for index, samples in enumerate(rounds):
@@ -84,7 +86,11 @@ def test_looks_inside_a_window_add_up():
 
 
 def test_a_pod_that_restarted_counts_from_nought():
-    rounds = [counted("a", (0,) * 10), counted("a", (90,) * 10), [*baseline(), *counted("a", (30,) * 10)]]
+    rounds = [
+        counted("a", (0,) * 10),
+        counted("a", (90,) * 10),
+        [*baseline(), *counted("a", (30,) * 10)],
+    ]
     (age,) = only(looks(*rounds, every=5 * MINUTE)).features
     assert age.n == 1200
 
@@ -142,7 +148,9 @@ def test_missing_values_are_a_bin_like_any_other():
     missing = BinSample(revision="rev1", pod="a", feature="age", bin="missing", value=500)
     before = BinSample(revision="rev1", pod="a", feature="age", bin="missing", value=0)
     window = only(
-        looks([*counted("a", (0,) * 10), before], [*baseline(), *counted("a", (100,) * 10), missing])
+        looks(
+            [*counted("a", (0,) * 10), before], [*baseline(), *counted("a", (100,) * 10), missing]
+        )
     )
     assert window.verdict is DriftVerdict.DRIFTED
     assert window.features[0].n == 1500
@@ -172,8 +180,8 @@ def test_a_pod_whose_value_is_no_count_is_left_out_and_named(value: float):
     window = only(looks(start, broken))
     assert (window.verdict, window.features[0].n) == (DriftVerdict.STABLE, 1000)
     assert window.problem == (
-        f"feature age, bin 9 of pod b has the value {value}, and a whole number of rows from 0 up is needed: "
-        "it was left out"
+        f"feature age, bin 9 of pod b has the value {value}, and a whole number of rows from 0 up "
+        "is needed: it was left out"
     )
 
 
@@ -196,7 +204,9 @@ def test_a_baseline_that_was_read_before_is_kept_when_nonsense_comes():
 
 
 def test_bins_of_any_name_are_taken():
-    strange = [BinSample(revision="rev1", pod=None, feature="age", bin=each, value=5) for each in "²x٣"]
+    strange = [
+        BinSample(revision="rev1", pod=None, feature="age", bin=each, value=5) for each in "²x٣"
+    ]
     assert only(looks([*baseline(), *strange], [])).features[0].name == "age"
 
 

@@ -1,4 +1,6 @@
-"""When data has drifted: what is started, when it is not, what it is told, and what is said of it."""
+"""When data has drifted: what is started, when it is not, what it is told,
+and what is said of it.
+"""
 
 import json
 from dataclasses import replace
@@ -21,7 +23,7 @@ from modelrelease_operator.manifests import Owner, retrain_job
 from modelrelease_operator.runtime.observe import read_jobs
 from testbed.builders import START, a_spec, a_target, seconds
 from testbed.world import World, a_serving_world, a_world_in
-from tests.unit.core.test_drift_status import windows
+from tests.unit.core.drift.test_sustained import windows
 
 RETRAIN = {"image": "train:1", "cooldown": "1h"}
 OWNER = Owner(namespace="ml", name="qna", uid="u1")
@@ -54,7 +56,9 @@ def job(world: World, outcome: RetrainOutcome | None = None, message: str = "") 
     return {last(world).request: ObservedJob(name=name, outcome=outcome, message=message)}
 
 
-def retrained(world: World, outcome: RetrainOutcome = RetrainOutcome.SUCCEEDED, message: str = "") -> None:
+def retrained(
+    world: World, outcome: RetrainOutcome = RetrainOutcome.SUCCEEDED, message: str = ""
+) -> None:
     """Let drift start a retraining, and let it end."""
     see(world)
     see(world, **job(world))
@@ -69,7 +73,11 @@ def test_sustained_drift_is_written_down_first_and_its_job_made_in_the_next_pass
     second = see(world)
     assert second.desired.retraining
     assert second.desired.retraining.request == last(world)
-    assert (last(world).cause, last(world).features, last(world).version) == ("Drifted", ("age",), "1")
+    assert (last(world).cause, last(world).features, last(world).version) == (
+        "Drifted",
+        ("age",),
+        "1",
+    )
 
 
 @pytest.mark.parametrize("letters", ["", "S", "D", "SD", "DDSS"])
@@ -257,7 +265,10 @@ def made(**changes: Any) -> dict[str, Any]:
 
 
 def env_of(job: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    return {
+        each["name"]: each["value"]
+        for each in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
 
 
 def test_a_job_is_told_what_drifted_and_what_serves():
@@ -276,20 +287,27 @@ def test_a_job_is_told_the_address_of_what_serves_where_there_is_no_registry():
     asked = a_spec(retrain={"image": "train:1"}).retrain
     assert asked
     request = RetrainStatus(request="0", cause="Asked", revision="rev1", version="1", since=START)
-    plain = retrain_job(OWNER, DesiredRetraining(asked=asked, request=request, stable=a_target("1")))
+    plain = retrain_job(
+        OWNER, DesiredRetraining(asked=asked, request=request, stable=a_target("1"))
+    )
     assert env_of(plain)[words.ENV_CHAMPION_URI] == "http://store/qna/1"
     assert env_of(plain)[words.ENV_MODEL] == ""
 
 
 def test_a_variable_of_the_spec_is_added_and_cannot_replace_one_of_ours():
-    found = env_of(made(env=[{"name": "A", "value": "1"}, {"name": words.ENV_REQUEST, "value": "x"}]))
+    found = env_of(
+        made(env=[{"name": "A", "value": "1"}, {"name": words.ENV_REQUEST, "value": "x"}])
+    )
     assert (found["A"], found[words.ENV_REQUEST]) == ("1", "0a1b2c3d")
 
 
 def test_no_service_of_the_release_can_select_a_jobs_pod():
     overlay = {"metadata": {"labels": {names.LABEL_RELEASE: "qna", "team": "ml"}}}
     job = made(podTemplate=overlay)
-    assert job["spec"]["template"]["metadata"]["labels"] == {names.LABEL_RETRAIN: "0a1b2c3d", "team": "ml"}
+    assert job["spec"]["template"]["metadata"]["labels"] == {
+        names.LABEL_RETRAIN: "0a1b2c3d",
+        "team": "ml",
+    }
     assert job["metadata"]["labels"][names.LABEL_RELEASE] == "qna"
 
 
@@ -377,15 +395,24 @@ async def test_a_job_runs_until_it_says_that_it_is_complete_or_failed():
 
 
 async def test_the_last_words_of_the_last_pod_are_repeated_and_else_the_clusters():
-    pods = (a_pod("first try", "2026-11-01T10:00:00Z"), a_pod("refused: worse", "2026-11-01T11:00:00Z"))
+    pods = (
+        a_pod("first try", "2026-11-01T10:00:00Z"),
+        a_pod("refused: worse", "2026-11-01T11:00:00Z"),
+    )
     assert (await jobs_of([a_job("Failed")], *pods))["0a1b"].message == "refused: worse"
-    silent = await jobs_of([a_job("Failed", message="Job was active longer than specified deadline")])
+    silent = await jobs_of(
+        [a_job("Failed", message="Job was active longer than specified deadline")]
+    )
     assert silent["0a1b"].message == "Job was active longer than specified deadline"
 
 
-def with_a_sidecar(code: int | None, *, phase: str = "Running", message: str = "") -> dict[str, Any]:
+def with_a_sidecar(
+    code: int | None, *, phase: str = "Running", message: str = ""
+) -> dict[str, Any]:
     """Return a Job's pod whose own container ended, and whose sidecar did not."""
-    ended = {"terminated": {"exitCode": code, "message": message, "finishedAt": "2026-11-01T10:00:00Z"}}
+    ended = {
+        "terminated": {"exitCode": code, "message": message, "finishedAt": "2026-11-01T10:00:00Z"}
+    }
     own = {"name": "retrain", "state": {"running": {}} if code is None else ended}
     side = {"name": "istio-proxy", "state": {"running": {}}}
     return {"metadata": {}, "status": {"phase": phase, "containerStatuses": [side, own]}}
@@ -410,7 +437,11 @@ async def test_a_job_goes_on_while_its_own_container_runs_or_is_tried_again():
 async def test_a_sidecars_last_words_are_not_the_jobs():
     pod = with_a_sidecar(0, message="registered qna 8")
     pod["status"]["containerStatuses"][0]["state"] = {
-        "terminated": {"exitCode": 0, "message": "proxy stopped", "finishedAt": "2026-11-01T11:00:00Z"}
+        "terminated": {
+            "exitCode": 0,
+            "message": "proxy stopped",
+            "finishedAt": "2026-11-01T11:00:00Z",
+        }
     }
     assert (await jobs_of([a_job("Complete")], pod))["0a1b"].message == "registered qna 8"
 

@@ -1,4 +1,6 @@
-"""What the registry is told of a version, by whom it is moved, and that a release never depends on it."""
+"""What the registry is told of a version, by whom it is moved,
+and that a release never depends on it.
+"""
 
 import asyncio
 import json
@@ -9,7 +11,14 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.registry import Registered
-from modelrelease_operator.api.status import Phase, Reason, RegistryFate, RegistryOutcome, Status, Target
+from modelrelease_operator.api.status import (
+    Phase,
+    Reason,
+    RegistryFate,
+    RegistryOutcome,
+    Status,
+    Target,
+)
 from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.observed import Commands, RecordedOutcome
 from modelrelease_operator.core.release.decide import decide
@@ -58,7 +67,9 @@ def serving_one(**changes: Any) -> Recording:
 
 
 def outcomes(world: World) -> list[tuple[str, str, RegistryFate]]:
-    return [(each.registered.name, each.registered.version, each.fate) for each in world.status.outcomes]
+    return [
+        (each.registered.name, each.registered.version, each.fate) for each in world.status.outcomes
+    ]
 
 
 def test_a_first_version_that_serves_is_told_and_champion_moves_from_nowhere():
@@ -90,7 +101,9 @@ def test_a_rollback_is_told_with_its_reason_and_moves_nothing():
 
 
 @pytest.mark.parametrize(
-    "uri", ["models:/qna@champion", "models:/qna/1", "http://store/qna/1"], ids=["champion", "number", "http"]
+    "uri",
+    ["models:/qna@champion", "models:/qna/1", "http://store/qna/1"],
+    ids=["champion", "number", "http"],
 )
 def test_a_release_that_follows_no_other_alias_moves_no_champion(uri: str):
     (outcome,) = serving_one(model={"uri": uri}).status.outcomes
@@ -172,7 +185,9 @@ def test_a_crash_before_the_status_was_written_tells_the_same_again():
     before = world.status
 
     def once() -> tuple[RegistryOutcome, ...]:
-        decision: Decision = decide(spec=world.spec, status=before, observed=world.seen, now=world.now)
+        decision: Decision = decide(
+            spec=world.spec, status=before, observed=world.seen, now=world.now
+        )
         return Status.parse(json.loads(json.dumps(decision.status.to_dict()))).outcomes
 
     assert once() == once()
@@ -209,7 +224,9 @@ async def test_a_version_is_tagged_with_what_became_of_it(model: Registering):
     assert model.aliases("1") == ["champion"], "a rollback moves nothing"
 
 
-async def test_champion_moves_from_the_version_that_served_before_and_twice_is_fine(model: Registering):
+async def test_champion_moves_from_the_version_that_served_before_and_twice_is_fine(
+    model: Registering,
+):
     for _ in range(2):
         said = await tell(model, moves_champion=True, champion_before="1")
         assert said.done
@@ -285,7 +302,9 @@ async def test_a_registry_that_is_away_is_told_when_it_is_back():
 
     done = asyncio.Event()
     async with serving(handler) as url:
-        recorder = OutcomeRecorder(Registry(url), timedelta(seconds=0.01), wake=lambda _: done.set())
+        recorder = OutcomeRecorder(
+            Registry(url), timedelta(seconds=0.01), wake=lambda _: done.set()
+        )
         recorder.record(KEY, [an_outcome()])
         async with asyncio.timeout(30):
             await asked.get()

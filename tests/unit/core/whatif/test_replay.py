@@ -21,7 +21,10 @@ from modelrelease_operator.core.statistics.random_variates import binomial
 from modelrelease_operator.core.whatif.recording import Recording
 from modelrelease_operator.core.whatif.replay import ReplayResult, arms_of, recorded_target, replay
 from modelrelease_operator.errors import Invalid, Unavailable
-from modelrelease_operator.runtime.metric_sources.prometheus.history import MOST_POINTS, PrometheusHistory
+from modelrelease_operator.runtime.metric_sources.prometheus.history import (
+    MOST_POINTS,
+    PrometheusHistory,
+)
 from testbed.builders import a_spec
 from testbed.servers import Handler, answering, hanging_up, serving
 
@@ -73,17 +76,29 @@ class Prometheus:
         self.queries.append(asked)
         if "refused" in asked["query"]:
             return web.json_response({"status": "error", "error": "1:1: parse error"}, status=400)
-        start, end, step = int(asked["start"]), int(asked["end"]), int(asked["step"].removesuffix("s"))
+        start, end, step = (
+            int(asked["start"]),
+            int(asked["end"]),
+            int(asked["step"].removesuffix("s")),
+        )
         if (end - start) // step > 11_000:
-            return web.json_response({"status": "error", "error": "exceeded maximum resolution"}, status=400)
+            return web.json_response(
+                {"status": "error", "error": "exceeded maximum resolution"}, status=400
+            )
         moments = range(start, end + 1, step)
         result = [
-            row for revision in self.revisions for row in self._asked(revision, moments, asked["query"])
+            row
+            for revision in self.revisions
+            for row in self._asked(revision, moments, asked["query"])
         ]
-        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": result}})
+        return web.json_response(
+            {"status": "success", "data": {"resultType": "matrix", "result": result}}
+        )
 
     def _asked(self, revision: Revision, moments: range, query: str) -> Iterator[dict[str, Any]]:
-        """Answer as a real server would: the marks of a gate's queries come from their label_replace."""
+        """Answer as a real server would: the marks of a gate's queries come from their
+        label_replace.
+        """
         rows = list(self._rows(revision, moments))
         if "modelrelease_arm" in query:
             arm = {"old": "stable", "new": "canary"}[revision.name]
@@ -117,12 +132,19 @@ class Prometheus:
     def _rows(self, revision: Revision, moments: range) -> Iterator[dict[str, Any]]:
         looks = [(at, revision.counted(round((at - NOON.timestamp()) / 10))) for at in moments]
         shown = [(at, *counts) for at, counts in looks if counts]
-        labels = {"revision": revision.name, "model_version": revision.version, "pod": f"{revision.name}-a"}
+        labels = {
+            "revision": revision.name,
+            "model_version": revision.version,
+            "pod": f"{revision.name}-a",
+        }
         if not shown:
             return
         for code in ("200", "500"):
             values = [[at, str(bad if code == "500" else total - bad)] for at, total, bad in shown]
-            yield {"metric": {**labels, "__name__": "predictions_total", "code": code}, "values": values}
+            yield {
+                "metric": {**labels, "__name__": "predictions_total", "code": code},
+                "values": values,
+            }
         for bound, share in zip((*BOUNDS, "+Inf"), (0.5, 0.9, 1.0, 1.0), strict=True):
             values = [[at, str(int(total * share))] for at, total, _ in shown]
             name = "prediction_duration_seconds_bucket"
@@ -146,7 +168,12 @@ async def test_a_healthy_canary_would_have_been_promoted():
     told = replay(SPEC, recording, stable="old", canary="new")
     assert told.end == "promoted"
     assert told.began == NOON + 12 * STEP
-    assert [it.reason for it in told.happenings] == ["CanaryStarted", "StepStarted", "Promoting", "Promoted"]
+    assert [it.reason for it in told.happenings] == [
+        "CanaryStarted",
+        "StepStarted",
+        "Promoting",
+        "Promoted",
+    ]
 
 
 async def test_a_regression_would_have_been_rolled_back_at_the_look_that_proves_it():
@@ -175,7 +202,9 @@ async def test_the_deadline_ends_a_replay_as_it_ends_a_release():
 
 
 async def test_each_look_is_counted_once():
-    recording = await recorded(Revision(*OLD, each=20, before=1000), Revision(*NEW, each=20), looks=30)
+    recording = await recorded(
+        Revision(*OLD, each=20, before=1000), Revision(*NEW, each=20), looks=30
+    )
     told = replay(SPEC, recording, stable="old", canary="new")
     assert told.end == "undecided"
     assert told.status.gates[0].canary_total == told.status.gates[0].stable_total == 30 * 20
@@ -204,7 +233,9 @@ async def replayed(*given: dict[str, Any], new: Revision, looks: int = 120) -> R
             predictions=ANSWERS in given,
         )  # fmt: skip
         old, canary = (recorded_target(spec, recording, name) for name in ("old", "new"))
-        query_scope = QueryScope(namespace="ml", release="qna", canary=canary, stable=old, interval=STEP)
+        query_scope = QueryScope(
+            namespace="ml", release="qna", canary=canary, stable=old, interval=STEP
+        )
         recording = await history.with_answers(recording, spec, query_scope)
     return replay(spec, recording, stable="old", canary="new")
 
@@ -224,7 +255,11 @@ async def test_gates_of_ones_own_pass_where_their_history_is_good():
     ("gate", "changes", "sentence"),
     [
         (ORDERS, {"errors": 0.05}, "canary 7 is bad by gate refunds for"),
-        (QUEUE, {"queue": lambda look: 0.4 if look < 15 else 0.9}, "gate queue: 0.9 is not at most 0.5"),
+        (
+            QUEUE,
+            {"queue": lambda look: 0.4 if look < 15 else 0.9},
+            "gate queue: 0.9 is not at most 0.5",
+        ),
         (ANSWERS, {"bins": (0.9, 0.1)}, "canary 7 predicts in bin 1 for 10.0 % of"),
     ],
     ids=["counts", "threshold", "predictions"],
@@ -243,7 +278,9 @@ async def test_every_look_has_the_value_that_a_threshold_had_then():
     up_and_down = Revision(*NEW, since=12, queue=lambda look: 0.4 if look % 3 else 0.9)
     told = await replayed(QUEUE, new=up_and_down)
     assert told.end == "undecided", "three looks in a row are never on one side"
-    told = await replayed({**QUEUE, "threshold": {**QUEUE["threshold"], "consecutive": 2}}, new=up_and_down)
+    told = await replayed(
+        {**QUEUE, "threshold": {**QUEUE["threshold"], "consecutive": 2}}, new=up_and_down
+    )
     assert told.end == "promoted"
 
 
@@ -306,8 +343,16 @@ async def test_a_revision_that_answered_nothing_is_no_canary():
     ("revisions", "given", "sentence"),
     [
         ([OLD], (None, None), r"two revisions are needed; recorded was only old \(version 6\)"),
-        ([OLD, NEW, ("newer", "8")], (None, None), r"name one with --canary: new \(version 7\), newer"),
-        ([OLD, NEW], (None, "gone"), r"revision gone was not recorded in this time; these were: old"),
+        (
+            [OLD, NEW, ("newer", "8")],
+            (None, None),
+            r"name one with --canary: new \(version 7\), newer",
+        ),
+        (
+            [OLD, NEW],
+            (None, "gone"),
+            r"revision gone was not recorded in this time; these were: old",
+        ),
         ([OLD, NEW], ("new", "new"), "two revisions are needed"),
     ],
     ids=["one revision", "three revisions", "a revision that is not there", "one for both arms"],
@@ -388,7 +433,16 @@ async def command(tmp_path: Path, address: str, *arguments: str, release: str = 
     path = tmp_path / "release.yaml"
     path.write_text(release)
     end = (NOON + 60 * STEP).isoformat()
-    given = ["replay", str(path), "--prometheus", address, "--start", "2026-11-01T12:00:00Z", "--end", end]
+    given = [
+        "replay",
+        str(path),
+        "--prometheus",
+        address,
+        "--start",
+        "2026-11-01T12:00:00Z",
+        "--end",
+        end,
+    ]
     return await asyncio.to_thread(main, [*given, *arguments])
 
 
@@ -426,14 +480,18 @@ async def test_the_command_asks_the_gates_own_queries_of_that_time(
 async def test_the_command_says_what_an_undecided_release_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    async with serving(Prometheus([Revision(*OLD, each=1), Revision(*NEW, each=1)]).answer) as address:
+    async with serving(
+        Prometheus([Revision(*OLD, each=1), Revision(*NEW, each=1)]).answer
+    ) as address:
         assert await command(tmp_path, address) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "It waited: canary 7 " in text
     assert ": 60 of the 100 canary requests needed" in text
 
 
-async def test_a_release_that_was_not_recorded_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+async def test_a_release_that_was_not_recorded_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     async with serving(Prometheus([]).answer) as address:
         assert await command(tmp_path, address) == 1
     assert "has no predictions_total of release ml/qna" in capsys.readouterr().err
@@ -477,7 +535,9 @@ async def test_a_prometheus_that_asks_who_is_there_is_shown_what_stands_in_files
         assert await command(tmp_path, address) == 1
         assert "HTTP status 401: who are you?" in " ".join(capsys.readouterr().err.split())
         assert await command(tmp_path, address, "--token-file", str(secret)) == 0
-        assert await command(tmp_path, address, "--user", "ann", "--password-file", str(secret)) == 0
+        assert (
+            await command(tmp_path, address, "--user", "ann", "--password-file", str(secret)) == 0
+        )
     assert "s3cret" not in "".join(capsys.readouterr())
 
 

@@ -46,7 +46,11 @@ class Looks:
         self.waited += 10
         now = START + timedelta(seconds=self.waited)
         moment = Moment(
-            canary="rev2", stable="rev1", bounds=frozenset(), waited=timedelta(seconds=self.waited), now=now
+            canary="rev2",
+            stable="rev1",
+            bounds=frozenset(),
+            waited=timedelta(seconds=self.waited),
+            now=now,
         )
         found = count(with_horizon(self.evidence, sight), shown, sight, (), moment)
         self.evidence = found.evidence
@@ -65,10 +69,14 @@ def begun(**changes: object) -> Looks:
 
 
 def closed(found: Counted, source: str = PREDICTOR) -> dict[str, int] | None:
-    """Return the requests of each revision in the interval that closed, or None while it stays open."""
+    """Return the requests of each revision in the interval that closed,
+    or None while it stays open.
+    """
     if source not in found.closed:
         return None
-    return {revision: sum(kinds.values()) for revision, kinds in found.closed[source].items() if kinds}
+    return {
+        revision: sum(kinds.values()) for revision, kinds in found.closed[source].items() if kinds
+    }
 
 
 def test_counting_begins_with_a_sample_of_each_process_taken_at_the_steps_weight():
@@ -101,7 +109,10 @@ def test_counting_does_not_begin_while_a_ready_pod_was_never_shown_until_patienc
 def test_an_interval_closes_when_each_process_has_a_sample_newer_than_any_had():
     looks = begun()
     assert closed(looks.look({"rev1-a": (120, 700), "rev2-a": (110, 20)})) is None
-    assert closed(looks.look({"rev1-a": (120, 700), "rev2-a": (125, 30)})) == {"rev1": 100, "rev2": 10}
+    assert closed(looks.look({"rev1-a": (120, 700), "rev2-a": (125, 30)})) == {
+        "rev1": 100,
+        "rev2": 10,
+    }
     assert looks.evidence.horizon == 125
     assert closed(looks.look({"rev1-a": (121, 720), "rev2-a": (130, 40)})) is None
 
@@ -109,8 +120,14 @@ def test_an_interval_closes_when_each_process_has_a_sample_newer_than_any_had():
 def test_an_open_interval_is_added_to_and_loses_nothing():
     looks = begun()
     for step in range(1, 5):
-        assert closed(looks.look({"rev1-a": (110 + step, 600 + 50 * step), "rev2-a": (110, 20)})) is None
-    assert closed(looks.look({"rev1-a": (120, 900), "rev2-a": (121, 25)})) == {"rev1": 300, "rev2": 5}
+        assert (
+            closed(looks.look({"rev1-a": (110 + step, 600 + 50 * step), "rev2-a": (110, 20)}))
+            is None
+        )
+    assert closed(looks.look({"rev1-a": (120, 900), "rev2-a": (121, 25)})) == {
+        "rev1": 300,
+        "rev2": 5,
+    }
     assert looks.evidence.pending == {}
 
 
@@ -118,7 +135,10 @@ def test_a_sample_that_is_not_newer_is_another_servers_past_and_counts_nothing()
     looks = begun()
     looks.look({"rev1-a": (120, 700), "rev2-a": (110, 20)})
     assert looks.look({"rev1-a": (112, 640), "rev2-a": (108, 15)}).growth == {}
-    assert closed(looks.look({"rev1-a": (121, 710), "rev2-a": (122, 30)})) == {"rev1": 110, "rev2": 10}
+    assert closed(looks.look({"rev1-a": (121, 710), "rev2-a": (122, 30)})) == {
+        "rev1": 110,
+        "rev2": 10,
+    }
 
 
 def test_a_value_that_fell_in_a_process_that_did_not_restart_adds_nothing():
@@ -136,15 +156,25 @@ def test_a_process_that_began_anew_counts_from_0_although_its_value_rose():
 def test_the_canarys_counts_wait_until_stable_answered_something():
     looks = begun()
     assert closed(looks.look({"rev1-a": (120, 600), "rev2-a": (121, 30)})) is None
-    assert closed(looks.look({"rev1-a": (130, 650), "rev2-a": (131, 40)})) == {"rev1": 50, "rev2": 20}
+    assert closed(looks.look({"rev1-a": (130, 650), "rev2-a": (131, 40)})) == {
+        "rev1": 50,
+        "rev2": 20,
+    }
     assert closed(looks.look({"rev1-a": (140, 700), "rev2-a": (141, 40)})) == {"rev1": 50}
 
 
 def test_an_interval_in_which_an_arm_had_no_ready_pod_is_left_out():
     looks = begun(uneven=True)
     found = looks.look({"rev1-a": (120, 700), "rev2-a": (121, 30)})
-    assert (closed(found), found.left_out, found.evidence.uneven) == (None, frozenset({PREDICTOR}), False)
-    assert closed(looks.look({"rev1-a": (130, 800), "rev2-a": (131, 40)})) == {"rev1": 100, "rev2": 10}
+    assert (closed(found), found.left_out, found.evidence.uneven) == (
+        None,
+        frozenset({PREDICTOR}),
+        False,
+    )
+    assert closed(looks.look({"rev1-a": (130, 800), "rev2-a": (131, 40)})) == {
+        "rev1": 100,
+        "rev2": 10,
+    }
 
 
 def test_an_answer_without_counters_moves_nothing():

@@ -19,15 +19,31 @@ def pod_of(series: str) -> str:
 @pytest.mark.parametrize(
     ("state", "seen", "deltas", "kept"),
     [
-        pytest.param({"a": 10}, look(a=15), {"a": 5}, {"a": 15}, id="a series grows by the difference"),
-        pytest.param({"a": 10}, look(a=10), {"a": 0}, {"a": 10}, id="a series that stands still grows by 0"),
-        pytest.param({"a": 10}, look(a=3), {"a": 3}, {"a": 3}, id="a series that fell counts from 0"),
-        pytest.param({"a": 10}, look(a=0), {"a": 0}, {"a": 0}, id="a series that fell to 0 adds nothing"),
         pytest.param(
-            {"a": 10}, look(a=10, b=1), {"a": 0, "b": 1}, {"a": 10, "b": 1}, id="a first error counts"
+            {"a": 10}, look(a=15), {"a": 5}, {"a": 15}, id="a series grows by the difference"
         ),
         pytest.param(
-            {"a": 10, "b": 2}, look(a=11), {"a": 1}, {"a": 11, "b": 2}, id="a missing series is kept"
+            {"a": 10}, look(a=10), {"a": 0}, {"a": 10}, id="a series that stands still grows by 0"
+        ),
+        pytest.param(
+            {"a": 10}, look(a=3), {"a": 3}, {"a": 3}, id="a series that fell counts from 0"
+        ),
+        pytest.param(
+            {"a": 10}, look(a=0), {"a": 0}, {"a": 0}, id="a series that fell to 0 adds nothing"
+        ),
+        pytest.param(
+            {"a": 10},
+            look(a=10, b=1),
+            {"a": 0, "b": 1},
+            {"a": 10, "b": 1},
+            id="a first error counts",
+        ),
+        pytest.param(
+            {"a": 10, "b": 2},
+            look(a=11),
+            {"a": 1},
+            {"a": 11, "b": 2},
+            id="a missing series is kept",
         ),
         pytest.param({"a": 10}, [], {}, {"a": 10}, id="an empty look changes nothing"),
     ],
@@ -71,7 +87,9 @@ def test_a_restarted_process_counts_all_its_series_from_zero() -> None:
 def test_the_first_error_after_a_restart_counts_even_when_the_old_process_had_as_many() -> None:
     state = {"pod1_200": 100, "pod1_500": 1}
     state, _ = advance(state, look(pod1_200=20), known_start=True, process_of=pod_of)
-    assert advance(state, look(pod1_200=25, pod1_500=1), known_start=True, process_of=pod_of)[1] == {
+    assert advance(state, look(pod1_200=25, pod1_500=1), known_start=True, process_of=pod_of)[
+        1
+    ] == {
         "pod1_200": 5,
         "pod1_500": 1,
     }

@@ -1,4 +1,6 @@
-"""The door for kinds of gates: one that is put in is asked, judged, watched and planned like any other."""
+"""The door for kinds of gates: one that is put in is asked, judged,
+watched and planned like any other.
+"""
 
 import pkgutil
 import sys
@@ -92,7 +94,9 @@ class BurnKind(GateKind[Burn]):
     def assumed(self, settings: Burn, *, stable_errors: float, canary_errors: float) -> Values:
         return Values(values=(1.0,))
 
-    def plan_words(self, settings: Burn, look: timedelta, requests: Callable[[], str], errors: str) -> str:
+    def plan_words(
+        self, settings: Burn, look: timedelta, requests: Callable[[], str], errors: str
+    ) -> str:
         return "needs one look"
 
 
@@ -115,7 +119,9 @@ def test_every_kind_that_a_spec_may_have_has_its_module():
 def test_every_module_of_a_kind_has_its_field_in_the_spec():
     names = [module.name for module in pkgutil.iter_modules(gates.__path__)]
     modules = {name: import_module(f"{gates.__name__}.{name}") for name in names}
-    assert {name for name, module in modules.items() if hasattr(module, "KIND")} == set(Gate.kinds())
+    assert {name for name, module in modules.items() if hasattr(module, "KIND")} == set(
+        Gate.kinds()
+    )
 
 
 def test_a_kind_is_called_in_messages_as_people_write_its_field():
@@ -157,6 +163,8 @@ def test_a_kind_that_is_put_in_decides(spec: ReleaseSpec, burn: float, verdict: 
 
 def test_a_kind_that_is_put_in_is_planned_and_simulated(spec: ReleaseSpec):
     [gate] = spec.analysis.gates
-    assert assumed(spec, stable_errors=0.01, canary_errors=0.01) == {"budget": Values(values=(1.0,))}
+    assert assumed(spec, stable_errors=0.01, canary_errors=0.01) == {
+        "budget": Values(values=(1.0,))
+    }
     words = kind_of(gate).plan_words(gate.settings, timedelta(seconds=10), lambda: "", "1 %")
     assert words == "needs one look"

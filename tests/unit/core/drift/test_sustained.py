@@ -23,7 +23,12 @@ LETTERS = {"D": DriftVerdict.DRIFTED, "S": DriftVerdict.STABLE, "I": DriftVerdic
 
 def a_feature(name: str = "age", letter: str = "D", **figures: Any) -> FeatureDrift:
     known = {"D": (0.31, 6012), "S": (0.02, 6012), "I": (0.2, 312)}[letter]
-    found: dict[str, Any] = {"psi": known[0], "threshold": 0.1, "n": known[1], "verdict": LETTERS[letter]}
+    found: dict[str, Any] = {
+        "psi": known[0],
+        "threshold": 0.1,
+        "n": known[1],
+        "verdict": LETTERS[letter],
+    }
     return FeatureDrift(name=name, **(found | figures))
 
 
@@ -62,7 +67,9 @@ def after(letters: str, asked: Drift | None = None) -> DriftStatus:
         ("IIIII", False),
     ],
 )
-def test_drift_is_raised_by_two_of_five_windows_and_ended_by_two_calm_ones(letters: str, drifted: bool):
+def test_drift_is_raised_by_two_of_five_windows_and_ended_by_two_calm_ones(
+    letters: str, drifted: bool
+):
     assert after(letters).drifted is drifted
 
 
@@ -151,14 +158,18 @@ def test_a_baseline_that_cannot_be_read_is_said_and_is_no_absence_of_one():
     found = with_windows(DriftStatus(revision="rev1"), (window,), Drift(), "7")
     assert found.message == f"drift of version 7 is unavailable; {broken}"
     other = Window(ended=START + TEN, features=(a_feature(letter="S"),), problem=broken)
-    assert with_windows(DriftStatus(revision="rev1"), (other,), Drift(), "7").message.endswith(f"; {broken}")
+    assert with_windows(DriftStatus(revision="rev1"), (other,), Drift(), "7").message.endswith(
+        f"; {broken}"
+    )
 
 
 def test_only_the_worst_features_are_stored_and_named():
     many = tuple(a_feature(f"feature_{index}") for index in range(9))
     shown = (Window(ended=START, features=many), Window(ended=START + TEN, features=many))
     found = with_windows(DriftStatus(revision="rev1"), shown, Drift(), "7")
-    assert [each.name for each in found.features] == [f"feature_{index}" for index in range(WORST_FEATURES)]
+    assert [each.name for each in found.features] == [
+        f"feature_{index}" for index in range(WORST_FEATURES)
+    ]
     assert "feature_2 with PSI 0.31" in found.message
     assert "and 6 more" in found.message
     assert len(found.model_dump_json()) < 1500
@@ -177,7 +188,9 @@ def test_predictions_are_called_so():
 
 def see(world: World, **by_revision: str) -> Decision:
     """Decide with these windows seen and remember the outcome."""
-    seen = replace(world.seen, drift={name: windows(letters) for name, letters in by_revision.items()})
+    seen = replace(
+        world.seen, drift={name: windows(letters) for name, letters in by_revision.items()}
+    )
     decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     world.status = Status.parse(decision.status.to_dict())
     return decision
@@ -242,7 +255,8 @@ def test_drift_holds_the_promotion_of_a_canary_and_does_not_blame_it(at_the_end:
     assert world.status.phase is Phase.PROGRESSING
     assert world.canary.step + 1 == world.canary.steps, "it only holds the last step"
     assert (
-        "is held, without blame: data moved away from what version 1 was trained on" in world.status.message
+        "is held, without blame: data moved away from what version 1 was trained on"
+        in world.status.message
     )
     assert world.status.rejected is None
 
@@ -268,7 +282,9 @@ def test_a_spec_may_say_that_drift_holds_nothing(at_the_end: World):
     assert at_the_end.run().stable.version == "2"
 
 
-def test_drift_that_outlasts_the_deadline_asks_for_a_person_and_goes_on_when_it_ends(at_the_end: World):
+def test_drift_that_outlasts_the_deadline_asks_for_a_person_and_goes_on_when_it_ends(
+    at_the_end: World,
+):
     world = at_the_end
     world.steps(400)
     assert world.status.phase is Phase.PAUSED

@@ -1,4 +1,6 @@
-"""Releases on a fake clock: chance has exact laws, the world is as it says, decisions are the real ones."""
+"""Releases on a fake clock: chance has exact laws, the world is as it says,
+decisions are the real ones.
+"""
 
 import math
 from collections import Counter as Tally
@@ -19,10 +21,24 @@ from modelrelease_operator.core.statistics.random_variates import binomial, pois
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Chance, Course, Group, Scrapes, groups_of
 from modelrelease_operator.core.whatif.forecast import forecast
-from modelrelease_operator.core.whatif.simulation import LatencyModel, Scenario, SimulatedRun, simulate
+from modelrelease_operator.core.whatif.simulation import (
+    LatencyModel,
+    Scenario,
+    SimulatedRun,
+    simulate,
+)
 from testbed.builders import a_spec
 
-SIZES = [(1, 0.3), (10, 0.5), (40, 0.02), (40, 0.97), (200, 0.3), (2_000, 0.01), (5_000, 0.4), (100_000, 0.9)]
+SIZES = [
+    (1, 0.3),
+    (10, 0.5),
+    (40, 0.02),
+    (40, 0.97),
+    (200, 0.3),
+    (2_000, 0.01),
+    (5_000, 0.4),
+    (100_000, 0.9),
+]
 MEANS = [0.01, 0.7, 5.0, 29.9, 31.0, 250.0, 12_345.6]
 
 
@@ -47,13 +63,18 @@ def p_value(drawn: list[int], law: Any) -> float:
 @pytest.mark.parametrize(("count", "share"), SIZES)
 def test_binomial_numbers_have_the_exact_law(count: int, share: float):
     random = Random(5)
-    assert p_value([binomial(random, count, share) for _ in range(4_000)], stats.binom(count, share)) > 1e-3
+    assert (
+        p_value([binomial(random, count, share) for _ in range(4_000)], stats.binom(count, share))
+        > 1e-3
+    )
 
 
 @pytest.mark.parametrize("expected", MEANS)
 def test_poisson_numbers_have_the_exact_law(expected: float):
     random = Random(6)
-    assert p_value([poisson(random, expected) for _ in range(4_000)], stats.poisson(expected)) > 1e-3
+    assert (
+        p_value([poisson(random, expected) for _ in range(4_000)], stats.poisson(expected)) > 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,9 @@ def test_latency_is_lognormal_between_its_two_figures():
 
 @pytest.mark.parametrize(("median", "p99"), [(0.0, 1.0), (0.2, 0.2), (0.3, 0.2)])
 def test_a_latency_whose_figures_contradict_each_other_is_refused(median: float, p99: float):
-    with pytest.raises(ValueError, match="the median must be above 0 and below the 99th percentile"):
+    with pytest.raises(
+        ValueError, match="the median must be above 0 and below the 99th percentile"
+    ):
         LatencyModel(median=median, p99=p99)
 
 
@@ -145,7 +168,9 @@ def test_a_canary_that_becomes_worse_after_its_promotion_is_promoted():
 
 def test_a_late_onset_is_caught_after_it_and_not_before():
     spec = a_spec(canary={"steps": [{"weight": 50, "bake": "1h"}]}, serving={"replicas": 2})
-    for found in outcomes(a_scenario(canary_errors=0.2, onset=timedelta(minutes=30)), runs=4, spec=spec):
+    for found in outcomes(
+        a_scenario(canary_errors=0.2, onset=timedelta(minutes=30)), runs=4, spec=spec
+    ):
         assert found.end is End.ROLLED_BACK
         assert 1800 < found.seconds < 2400
 
@@ -181,7 +206,12 @@ def test_a_course_has_the_mean_of_its_lines_and_jumps():
 
 
 def test_hundreds_of_pods_are_scraped_in_a_few_groups():
-    assert [list(groups_of(pods)) for pods in (1, 3, 5, 300)] == [[1], [1] * 3, [2, 1, 1, 1], [75] * 4]
+    assert [list(groups_of(pods)) for pods in (1, 3, 5, 300)] == [
+        [1],
+        [1] * 3,
+        [2, 1, 1, 1],
+        [75] * 4,
+    ]
 
 
 def test_a_scrape_shows_the_counters_of_its_moment_and_no_later_ones():
@@ -201,7 +231,8 @@ def test_a_scrape_shows_the_counters_of_its_moment_and_no_later_ones():
     group.restart(100.0)
     group.scrape_before(131.0, lambda *_: None, Chance(scrapes, random))
     assert all(
-        born == 100.0 and counters == {("code", "200"): 0} for _, born, counters in group.shown.values()
+        born == 100.0 and counters == {("code", "200"): 0}
+        for _, born, counters in group.shown.values()
     )
 
 
@@ -246,10 +277,15 @@ def test_a_world_that_cannot_be_is_refused(changes: dict[str, float]):
         a_scenario(**changes)
 
 
-COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}
+COUNTS = {
+    "name": "refunds",
+    "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"},
+}
 ANSWERS = {"name": "answers", "predictions": {}}
 QUEUE = {"name": "queue", "threshold": {"query": "z", "max": 0.5, "consecutive": 3}}
-OWN = a_spec(canary={"weight": 50}, serving={"replicas": 2}, analysis={"gates": [COUNTS, ANSWERS, QUEUE]})
+OWN = a_spec(
+    canary={"weight": 50}, serving={"replicas": 2}, analysis={"gates": [COUNTS, ANSWERS, QUEUE]}
+)
 
 
 def own(**given: Any) -> list[SimulatedRun]:
@@ -263,9 +299,15 @@ def test_gates_of_ones_own_promote_a_canary_of_which_nothing_bad_is_said():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"refunds": BadShares(stable=0.01, canary=0.05)}, "canary new is bad by gate refunds for "),
+        (
+            {"refunds": BadShares(stable=0.01, canary=0.05)},
+            "canary new is bad by gate refunds for ",
+        ),
         ({"answers": Shift(share=0.3)}, "canary new predicts in bin "),
-        ({"queue": Values(values=(0.4, 0.9))}, "gate queue: 0.9 is not at most 0.5, 3 of 3 looks in a row"),
+        (
+            {"queue": Values(values=(0.4, 0.9))},
+            "gate queue: 0.9 is not at most 0.5, 3 of 3 looks in a row",
+        ),
     ],
     ids=["counts", "predictions", "threshold"],
 )
@@ -316,7 +358,9 @@ PROBED = a_spec(
 
 def test_without_users_a_release_ends_by_its_probes():
     assert ends(outcomes(a_scenario(rps=0.001), spec=PROBED)) == {End.PROMOTED}
-    assert ends(outcomes(a_scenario(rps=0.001, canary_errors=0.05), spec=PROBED)) == {End.ROLLED_BACK}
+    assert ends(outcomes(a_scenario(rps=0.001, canary_errors=0.05), spec=PROBED)) == {
+        End.ROLLED_BACK
+    }
 
 
 def test_probes_are_no_requests_of_a_simulated_canary():
@@ -325,7 +369,12 @@ def test_probes_are_no_requests_of_a_simulated_canary():
 
 
 AN_END = SimulatedRun(
-    end=End.PROMOTED, seconds=10.0, canary_requests=100, bad_answers=1, step=1, message="version 2 serves"
+    end=End.PROMOTED,
+    seconds=10.0,
+    canary_requests=100,
+    bad_answers=1,
+    step=1,
+    message="version 2 serves",
 )
 
 

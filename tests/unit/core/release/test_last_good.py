@@ -1,4 +1,6 @@
-"""A spec that was refused in the middle: the canary is judged by the last good one, and goes nowhere."""
+"""A spec that was refused in the middle:
+the canary is judged by the last good one, and goes nowhere.
+"""
 
 from dataclasses import replace
 
@@ -66,7 +68,11 @@ def test_what_judges_is_the_last_good_spec_s_and_survives_its_trip():
         Phase.PROGRESSING, analysis={"interval": "5s", "gates": gates}, serving={"replicas": 4}
     )
     spec = followed(world)
-    assert (spec.analysis, spec.canary, spec.serving.replicas) == (world.spec.analysis, world.spec.canary, 4)
+    assert (spec.analysis, spec.canary, spec.serving.replicas) == (
+        world.spec.analysis,
+        world.spec.canary,
+        4,
+    )
 
 
 def test_nothing_is_remembered_where_nothing_is_judged():
@@ -75,7 +81,7 @@ def test_nothing_is_remembered_where_nothing_is_judged():
     assert followed_spec({"spec": {"model": {"uri": 7}}}, world.status, None).spec is None
 
 
-def test_what_is_measured_is_the_canary_beside_stable_and_then_the_new_version_beside_its_predecessor():
+def test_measured_is_the_canary_beside_stable_and_then_the_new_version_beside_the_old():
     world = a_world_in(Phase.PROMOTING)
     pair = judged_pair(world.status)
     assert pair is not None

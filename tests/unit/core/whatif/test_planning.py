@@ -1,4 +1,6 @@
-"""What a release will take: worked out from the tests that it uses, and held against simulated releases."""
+"""What a release will take: worked out from the tests that it uses,
+and held against simulated releases.
+"""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +11,12 @@ from typing import Any
 import pytest
 
 from modelrelease_contract.metrics import duration_buckets
-from modelrelease_operator.core.statistics.eprocess import EProcess, Guardrail, Tolerance, expected_requests
+from modelrelease_operator.core.statistics.eprocess import (
+    EProcess,
+    Guardrail,
+    Tolerance,
+    expected_requests,
+)
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.whatif.forecast import forecast
 from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan, plan
@@ -22,7 +29,9 @@ LATENCY = {"name": "latency", "latency": {}}
 
 
 def conditions(**changes: Any) -> Conditions:
-    return Conditions(**{"rps": 20.0, "stable_errors": 0.01, "bounds": duration_buckets(), **changes})
+    return Conditions(
+        **{"rps": 20.0, "stable_errors": 0.01, "bounds": duration_buckets(), **changes}
+    )
 
 
 def planned(spec: Any = None, **changes: Any) -> Plan:
@@ -183,15 +192,24 @@ def test_what_does_not_grow_is_never_reached():
     ("spec", "changes", "sentence"),
     [
         (a_spec(), {"rps": 0.1}, "progressDeadline (6h) is too short for this traffic"),
-        (a_spec(canary={"progressDeadline": "40m"}), {}, "an unlucky one would pause as inconclusive"),
+        (a_spec(canary={"progressDeadline": "40m"}), {}, (
+            "an unlucky one would pause as "
+            "inconclusive"
+        )),
         (a_spec(), {"stable_errors": 0.001}, "twice as often (0.2 %) is promoted, not caught"),
-        (a_spec(canary={"weight": 50, "progressDeadline": "5m"}), {}, "not caught within progressDeadline"),
+        (a_spec(canary={"weight": 50, "progressDeadline": "5m"}), {}, (
+            "not caught within "
+            "progressDeadline"
+        )),
         (a_spec(), {}, "5 % becomes 25 %, 10 % becomes 25 %; 19 replicas would allow 5 %"),
         (a_spec(canary={"weight": 80}), {}, "80 % becomes 50 %; stable keeps all its pods"),
         (a_spec(paused=True), {}, "spec.paused is true"),
         (gates(LATENCY), {}, "no gate looks at errors"),
     ],
-    ids=["too little traffic", "a close call", "a regression that passes", "a regression that is not proven",
+    ids=["too little traffic", "a close call", "a regression that passes", (
+        "a regression that is not "
+        "proven"
+    ),
          "few pods", "more than half", "paused", "blind to errors"],
 )  # fmt: skip
 def test_what_will_disappoint_is_said_with_what_to_change(
@@ -201,7 +219,10 @@ def test_what_will_disappoint_is_said_with_what_to_change(
 
 
 QUEUE = {"name": "queue", "threshold": {"query": "z", "max": 0.5, "consecutive": 100}}
-COUNTS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}
+COUNTS = {
+    "name": "refunds",
+    "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"},
+}
 
 
 def test_a_threshold_makes_a_step_last_as_many_looks_as_it_needs_in_a_row():
@@ -242,7 +263,9 @@ def test_a_plan_that_will_do_has_no_warnings():
 
 
 def simulated(spec: Any, canary_errors: float, runs: int = 40) -> Any:
-    scenario = Scenario(rps=200.0, stable_errors=0.01, canary_errors=canary_errors, bounds=duration_buckets())
+    scenario = Scenario(
+        rps=200.0, stable_errors=0.01, canary_errors=canary_errors, bounds=duration_buckets()
+    )
     return forecast([simulate(spec, scenario, Random(f"9/{run}")) for run in range(runs)], steps=1)
 
 
@@ -257,4 +280,9 @@ def test_medians_of_simulated_releases_lie_near_the_plan(ratio: float):
     found = journey(planned(spec, rps=200.0), ratio)
     seen = simulated(spec, 0.01 * ratio)
     assert {end.value: it.share for end, it in seen.ends.items()}[found.end] > 0.9
-    near([(found.requests, seen.overall.canary_requests), (found.bad_answers, seen.overall.bad_answers)])
+    near(
+        [
+            (found.requests, seen.overall.canary_requests),
+            (found.bad_answers, seen.overall.bad_answers),
+        ]
+    )

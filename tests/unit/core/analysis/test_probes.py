@@ -1,4 +1,6 @@
-"""Probes answer for silent users, never against users who speak, and always say that it was probes."""
+"""Probes answer for silent users, never against users who speak,
+and always say that it was probes.
+"""
 
 import json
 from typing import Any
@@ -7,7 +9,14 @@ import pytest
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, StableStatus, Status, Verdict
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Phase,
+    Reason,
+    StableStatus,
+    Status,
+    Verdict,
+)
 from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.analysis.judge import Judgement, judge
 from modelrelease_operator.core.explain import explain
@@ -29,7 +38,10 @@ def a_silent_world(**analysis: Any) -> World:
 def test_without_users_a_version_is_promoted_on_probes_and_every_message_says_so():
     world = a_silent_world().run(until=Phase.PROMOTING)
     assert world.canary.probed_steps == (1, 2)
-    assert "probes decided and not users, who sent the canary 0 of the 100 requests" in world.status.message
+    assert (
+        "probes decided and not users, who sent the canary 0 of the 100 requests"
+        in world.status.message
+    )
 
     world.run()
     assert world.stable.version == "2"
@@ -119,7 +131,9 @@ class Looks:
         self.now = START
 
     def look(self, **grown: tuple[int, int]) -> Judgement:
-        """Look after so many (all, bad) of `users1`, `users2`, `probes1` and `probes2` came by version."""
+        """Look after so many (all, bad) of `users1`, `users2`,
+        `probes1` and `probes2` came by version.
+        """
         for name in ("users1", "users2", "probes1", "probes2"):
             total, bad = grown.get(name, (0, 0))
             probe = name.startswith("probes")
@@ -128,7 +142,9 @@ class Looks:
                 key = (f"rev{name[-1]}", probe, code)
                 self.counts[key] = self.counts.get(key, 0) + count
         metrics = tuple(
-            Counter(revision=rev, pod="prober" if probe else rev, code=code, probe=probe, value=value)
+            Counter(
+                revision=rev, pod="prober" if probe else rev, code=code, probe=probe, value=value
+            )
             for (rev, probe, code), value in self.counts.items()
         )
         self.now += seconds(5)
@@ -163,14 +179,18 @@ def test_probes_answer_for_users_who_are_fewer_than_the_least_number():
 @pytest.mark.parametrize(
     "users",
     [
-        pytest.param({"users1": (400, 0), "users2": (100, 0)}, id="as soon as there are enough of them"),
+        pytest.param(
+            {"users1": (400, 0), "users2": (100, 0)}, id="as soon as there are enough of them"
+        ),
         pytest.param({"users1": (4_000, 4), "users2": (1_000, 4)}, id="who leave it open"),
         pytest.param({"users1": (900, 0), "users2": (40, 2)}, id="who are few and meet errors"),
     ],
 )
 def test_probes_do_not_answer_for_users(users: dict[str, tuple[int, int]]):
     # Twice: a regression is confirmed against what stable does next.
-    found = judged({**ENOUGH, **users}, {"probes1": (10, 0), "probes2": (10, 0), "users1": (900, 0)})
+    found = judged(
+        {**ENOUGH, **users}, {"probes1": (10, 0), "probes2": (10, 0), "users1": (900, 0)}
+    )
     assert found.verdict is Verdict.INSUFFICIENT
     assert found.by_probes is None
 
@@ -188,7 +208,9 @@ def test_an_answer_other_than_recorded_is_as_bad_as_none():
         looking.counts["rev2", True, words.PROBE_DIFFERENT] = 200 * times
         found = looking.look(probes1=(1_000, 0), probes2=(800, 0))
     assert found.verdict is Verdict.FAIL
-    assert found.message.startswith("canary 2 fails 20.0 % of 3,000 probes, stable 0.0 % of 3,000 probes")
+    assert found.message.startswith(
+        "canary 2 fails 20.0 % of 3,000 probes, stable 0.0 % of 3,000 probes"
+    )
 
 
 def test_answers_without_a_record_count_as_answers():
@@ -240,7 +262,8 @@ def test_metrics_that_are_unavailable_leave_the_probes_figures_as_they_were():
     looking.look()
     before = looking.look(**ENOUGH)
     found = judge(
-        spec=looking.spec, status=looking.status, metrics=MetricsUnavailable(message="down"), next_weight=100,
+        spec=looking.spec, status=looking.status, metrics=MetricsUnavailable(message="down"),
+        next_weight=100,
         now=looking.now,
     )  # fmt: skip
     assert found.evidence == before.evidence
@@ -248,11 +271,15 @@ def test_metrics_that_are_unavailable_leave_the_probes_figures_as_they_were():
 
 
 def test_probes_need_a_gate_that_they_can_answer():
-    with pytest.raises(Invalid, match="probe answers gates with errorRate or latency, and there is none"):
+    with pytest.raises(
+        Invalid, match="probe answers gates with errorRate or latency, and there is none"
+    ):
         a_spec(analysis={"probe": {}, "gates": [{"name": "x", "predictions": {}}]})
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0}, {"rate": 201}, {"timeout": "0s"}, {"pace": 1}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 0}, {"rate": 201}, {"timeout": "0s"}, {"pace": 1}], ids=str
+)
 def test_a_probe_that_cannot_be_sent_is_refused(wrong: dict[str, Any]):
     with pytest.raises(Invalid, match=r"spec\.analysis\.probe"):
         a_spec(analysis={"probe": wrong})
@@ -265,7 +292,9 @@ def test_the_story_names_the_steps_that_probes_proved_and_awaits_no_gate_that_th
     release = {
         "kind": "ModelRelease",
         "metadata": {"name": "qna", "namespace": "ml", "generation": 1},
-        "spec": world.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True),
+        "spec": world.spec.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+        ),
         "status": world.status.to_dict(),
     }
     told = _as_text(explain(release, world.now), world.now)

@@ -1,4 +1,6 @@
-"""Counters of pods that are long gone are dropped, and what such a pod counted is never counted again."""
+"""Counters of pods that are long gone are dropped,
+and what such a pod counted is never counted again.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +20,10 @@ from modelrelease_operator.core.query_results import CounterSample, NotMeasured,
 from testbed.builders import START, a_spec, a_target, seconds
 
 ERRORS = {"name": "errors", "errorRate": {}}
-REFUNDS = {"name": "refunds", "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"}}
+REFUNDS = {
+    "name": "refunds",
+    "counts": {"bad": "x{r='{{revision}}'}", "total": "y{r='{{revision}}'}"},
+}
 TEN = seconds(10)
 Shown = dict[str, tuple[int, int]]
 """By pod: requests, and how many of them were bad."""
@@ -39,7 +44,9 @@ class Looks:
     def evidence(self) -> Evidence:
         return self.status.evidence
 
-    def look(self, shown: Shown | None, own: Shown | None = None, *, after: timedelta = TEN) -> "Looks":
+    def look(
+        self, shown: Shown | None, own: Shown | None = None, *, after: timedelta = TEN
+    ) -> "Looks":
         self.now += after
         metrics: Metrics = MetricsUnavailable(message="down")
         if shown is not None:
@@ -51,7 +58,9 @@ class Looks:
             spec=self.spec, status=self.status, metrics=metrics, answers={"refunds": answer},
             next_weight=50, now=self.now,
         )  # fmt: skip
-        self.status = Status.parse(self.status.model_copy(update={"evidence": found.evidence}).to_dict())
+        self.status = Status.parse(
+            self.status.model_copy(update={"evidence": found.evidence}).to_dict()
+        )
         return self
 
     def pods(self) -> set[str]:
@@ -59,13 +68,17 @@ class Looks:
 
     def counted(self, stream: str = "errors") -> list[int]:
         """Return [canary total, canary bad, stable total, stable bad]."""
-        return next(counts for key, counts in self.evidence.release.items() if key.startswith(stream))
+        return next(
+            counts for key, counts in self.evidence.release.items() if key.startswith(stream)
+        )
 
 
 def counters(pod: str, total: int, bad: int) -> list[Counter]:
     revision = pod.split("-", maxsplit=1)[0]
     codes = {"200": total - bad, "500": bad}
-    return [Counter(revision=revision, pod=pod, code=code, value=count) for code, count in codes.items()]
+    return [
+        Counter(revision=revision, pod=pod, code=code, value=count) for code, count in codes.items()
+    ]
 
 
 def tallies(pod: str, total: int, bad: int) -> list[CounterSample]:
@@ -91,7 +104,9 @@ def test_a_pod_that_is_long_gone_is_dropped_and_what_it_counted_stays():
 
 
 def test_a_pod_that_comes_back_in_time_is_counted_as_if_it_had_never_been_away():
-    looks = Looks().look({**STABLE, "rev2-a": (0, 0)}).look({**STABLE, "rev2-a": (70, 7)}).look(STABLE)
+    looks = (
+        Looks().look({**STABLE, "rev2-a": (0, 0)}).look({**STABLE, "rev2-a": (70, 7)}).look(STABLE)
+    )
     looks.look({**STABLE, "rev2-a": (90, 9)}, after=LATER)
     assert looks.counted() == [90, 9, 0, 0]
 
@@ -114,7 +129,9 @@ def test_a_series_that_is_missing_while_its_pod_is_there_is_kept():
     for _ in range(3):
         looks.now += LATER
         metrics = (*counters("rev1-a", 0, 0), counters("rev2-a", 70, 7)[0])
-        found = judge(spec=looks.spec, status=looks.status, metrics=metrics, next_weight=50, now=looks.now)
+        found = judge(
+            spec=looks.spec, status=looks.status, metrics=metrics, next_weight=50, now=looks.now
+        )
         looks.status = looks.status.model_copy(update={"evidence": found.evidence})
     assert "rev2|rev2-a|code=500" in looks.evidence.counters
 
@@ -126,7 +143,12 @@ def test_an_outage_of_prometheus_makes_nobody_absent():
     for _ in range(4):
         looks.look(None, both, after=LATER)
         looks.look(both, None, after=LATER)
-    assert looks.look({**STABLE, "rev2-a": (40, 4)}, {**STABLE, "rev2-a": (9, 2)}).counted() == [40, 4, 0, 0]
+    assert looks.look({**STABLE, "rev2-a": (40, 4)}, {**STABLE, "rev2-a": (9, 2)}).counted() == [
+        40,
+        4,
+        0,
+        0,
+    ]
     assert looks.counted("counts/refunds") == [9, 2, 0, 0]
 
 
@@ -135,7 +157,9 @@ def test_a_gates_own_counters_are_dropped_by_what_its_own_queries_show():
     both = {**STABLE, "rev2-a": (0, 0)}
     looks.look(both, both).look(both, STABLE | {"rev2-b": (9, 2)})
     looks.look(both, STABLE | {"rev2-b": (9, 2)}, after=LATER)
-    assert [one.split("~")[0] for one in looks.evidence.counters if "rev2-a" in one and "~" in one] == []
+    assert [
+        one.split("~")[0] for one in looks.evidence.counters if "rev2-a" in one and "~" in one
+    ] == []
     assert "rev2|rev2-a|code=200" in looks.evidence.counters
 
 

@@ -25,7 +25,9 @@ NOW = 1_000.0
 
 def shows(pod: str, at: float | None, **told: Any) -> Counter:
     revision = pod.partition("-")[0]
-    return Counter(revision=revision, pod=pod, code="200", value=told.pop("value", 10), at=at, **told)
+    return Counter(
+        revision=revision, pod=pod, code="200", value=told.pop("value", 10), at=at, **told
+    )
 
 
 def sight(*counters: Counter, ready: Iterable[str] | None = None, **evidence: Any) -> Sight:
@@ -69,13 +71,17 @@ def test_a_pod_that_is_not_shown_is_missing_and_not_judged():
 @pytest.mark.parametrize(("missing", "goes_on"), [(1, True), (20, True), (21, False)])
 def test_a_canary_of_hundreds_goes_on_while_a_tenth_is_missing_at_most(missing: int, goes_on: bool):
     shown = many("rev2", 200)[missing:]
-    found = sight(*many("rev1", 2), *shown, ready=[one.pod for one in (*many("rev1", 2), *many("rev2", 200))])
+    found = sight(
+        *many("rev1", 2), *shown, ready=[one.pod for one in (*many("rev1", 2), *many("rev2", 200))]
+    )
     assert found.canary.may_go_on is goes_on
 
 
 def test_a_pod_whose_newest_sample_is_old_is_not_waited_for():
     late = LAGS_AFTER * 30 + 1
-    found = sight(*many("rev1", 3), shows("rev1-9", NOW - late), *many("rev2", 1), scrape_seconds=30.0)
+    found = sight(
+        *many("rev1", 3), shows("rev1-9", NOW - late), *many("rev2", 1), scrape_seconds=30.0
+    )
     assert found.stable.lagging == ("rev1-9",)
     assert found.reaches_beyond(NOW - 1)
 
@@ -93,7 +99,11 @@ def test_an_arm_that_lags_as_a_whole_is_waited_for():
 
 def test_pods_that_are_named_otherwise_are_judged_all():
     found = sight(*many("rev1", 2), *many("rev2", 1), ready=["rev1-x", "rev2-x"])
-    assert (len(found.stable.judged), found.stable.left_out, found.canary.may_go_on) == (2, (), True)
+    assert (len(found.stable.judged), found.stable.left_out, found.canary.may_go_on) == (
+        2,
+        (),
+        True,
+    )
 
 
 def test_the_prober_is_shown_and_never_waited_for():
@@ -117,14 +127,18 @@ def test_a_sample_that_is_not_newer_is_not_new(at: float | None, new: bool):
 @pytest.mark.parametrize(
     ("started", "anew"), [(100.0, False), (100.9, False), (102.0, True), (None, None)], ids=str
 )
-def test_the_start_of_a_process_tells_whether_it_began_anew(started: float | None, anew: bool | None):
+def test_the_start_of_a_process_tells_whether_it_began_anew(
+    started: float | None, anew: bool | None
+):
     known = Evidence(born={"rev1|rev1-a": 100.0})
     assert began_anew(known, "rev1|rev1-a", a_process(NOW, started)) is anew
     assert began_anew(Evidence(), "rev1|rev1-a", a_process(NOW, started)) is None
 
 
 def test_the_scrape_interval_is_the_usual_time_between_two_samples():
-    shown = {f"rev1|{name}": a_process(NOW + gap) for name, gap in (("a", 30), ("b", 31), ("c", 90))}
+    shown = {
+        f"rev1|{name}": a_process(NOW + gap) for name, gap in (("a", 30), ("b", 31), ("c", 90))
+    }
     known = Evidence(scraped=dict.fromkeys(shown, NOW))
     assert measured_gap(known, shown) == 31.0
     still = {name: a_process(NOW) for name in shown}

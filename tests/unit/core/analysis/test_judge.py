@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Evidence, Phase, StableStatus, Status, Verdict
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Evidence,
+    Phase,
+    StableStatus,
+    Status,
+    Verdict,
+)
 from modelrelease_operator.core.analysis.judge import Judgement, judge
 from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavailable
 from testbed.builders import START, a_spec, a_target, seconds
@@ -29,7 +36,9 @@ def codes(revision: str, total: int, bad: int = 0, pod: str = "a") -> list[Count
 def buckets(revision: str, total: int, **within: int) -> list[Counter]:
     """Build a histogram from counts such as `ms50=90`: 90 of the requests took 50 ms at most."""
     bounds = {str(int(name[2:]) / 1000): count for name, count in within.items()} | {"+Inf": total}
-    return [Counter(revision=revision, pod=f"{revision}-a", bound=b, value=v) for b, v in bounds.items()]
+    return [
+        Counter(revision=revision, pod=f"{revision}-a", bound=b, value=v) for b, v in bounds.items()
+    ]
 
 
 def by_revision(pods: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -77,19 +86,35 @@ def both(stable: tuple[int, int], canary: tuple[int, int]) -> list[Counter]:
 @pytest.mark.parametrize(
     ("stable", "canary", "verdict"),
     [
-        pytest.param((30_000, 30), (10_000, 10), Verdict.PASS, id="passes with much evidence of no harm"),
+        pytest.param(
+            (30_000, 30), (10_000, 10), Verdict.PASS, id="passes with much evidence of no harm"
+        ),
         pytest.param((3_000, 3), (1_000, 300), Verdict.FAIL, id="fails with much evidence of harm"),
-        pytest.param((300, 0), (99, 0), Verdict.INSUFFICIENT, id="waits for the least number of requests"),
-        pytest.param((300, 3), (150, 2), Verdict.INSUFFICIENT, id="waits when both would fit the counts"),
-        pytest.param((30_000, 9_000), (10_000, 3_000), Verdict.PASS, id="passes when both fail alike"),
-        pytest.param((0, 0), (10_000, 0), Verdict.INSUFFICIENT, id="waits when stable answered nothing"),
-        pytest.param((30_000, 0), (0, 0), Verdict.INSUFFICIENT, id="waits when the canary answered nothing"),
+        pytest.param(
+            (300, 0), (99, 0), Verdict.INSUFFICIENT, id="waits for the least number of requests"
+        ),
+        pytest.param(
+            (300, 3), (150, 2), Verdict.INSUFFICIENT, id="waits when both would fit the counts"
+        ),
+        pytest.param(
+            (30_000, 9_000), (10_000, 3_000), Verdict.PASS, id="passes when both fail alike"
+        ),
+        pytest.param(
+            (0, 0), (10_000, 0), Verdict.INSUFFICIENT, id="waits when stable answered nothing"
+        ),
+        pytest.param(
+            (30_000, 0), (0, 0), Verdict.INSUFFICIENT, id="waits when the canary answered nothing"
+        ),
     ],
 )
-def test_the_verdict_follows_the_counts(stable: tuple[int, int], canary: tuple[int, int], verdict: Verdict):
+def test_the_verdict_follows_the_counts(
+    stable: tuple[int, int], canary: tuple[int, int], verdict: Verdict
+):
     # The second look of a regression confirms it against what stable did next.
     later = both((stable[0] * 2, stable[1] * 2), (canary[0] * 2, canary[1] * 2))
-    found = looks_at(ZERO, both(stable, canary), later if verdict is Verdict.FAIL else both(stable, canary))
+    found = looks_at(
+        ZERO, both(stable, canary), later if verdict is Verdict.FAIL else both(stable, canary)
+    )
     assert found.verdict is verdict
     assert found.gates[0].verdict is verdict
 
@@ -110,7 +135,10 @@ def test_the_worst_gate_speaks_for_all():
 
 
 def test_one_failing_gate_among_passing_ones_fails_the_look_and_is_named():
-    gates = [{"name": "errors", "errorRate": {}}, {"name": "again", "errorRate": {"maxPercent": 50}}]
+    gates = [
+        {"name": "errors", "errorRate": {}},
+        {"name": "again", "errorRate": {"maxPercent": 50}},
+    ]
     found = looks_at(
         ZERO, both((3_000, 3), (1_000, 300)), both((6_000, 6), (2_000, 600)),
         spec={"analysis": {"gates": gates}},
@@ -134,7 +162,9 @@ def test_gates_share_one_probability_so_a_silent_one_delays_the_conviction():
 
 def test_sentences_hold_the_figures_that_a_person_on_call_needs():
     found = looks_at(ZERO, both((3_000, 30), (1_000, 30)), both((36_500, 365), (1_204, 36)))
-    assert "canary 2 fails 3.0 % of 1,204 requests, stable 1.0 % of 36,500 requests" in found.message
+    assert (
+        "canary 2 fails 3.0 % of 1,204 requests, stable 1.0 % of 36,500 requests" in found.message
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +172,9 @@ def test_sentences_hold_the_figures_that_a_person_on_call_needs():
     [
         pytest.param([both((90, 0), (40, 0))], "40 of the 100 canary requests needed", id="few"),
         pytest.param([both((3_000, 0), (500, 0))], "% of the evidence needed to go on", id="some"),
-        pytest.param([both((30_000, 0), (9_000, 0))], "within the margin with 95 % confidence", id="enough"),
+        pytest.param(
+            [both((30_000, 0), (9_000, 0))], "within the margin with 95 % confidence", id="enough"
+        ),
         pytest.param(
             [both((900, 0), (300, 90)), both((1800, 0), (600, 180))],
             "worse than 1.1 times stable's plus 0.05 points, with 99 % confidence",
@@ -168,7 +200,10 @@ def test_a_higher_next_weight_asks_for_more():
         looking = Looks(a_spec(**ERRORS), next_weight=next_weight)
         looking.look(tuple(ZERO))
         for count in range(1, 1000):
-            if looking.look(tuple(both((300 * count, 0), (100 * count, 0)))).verdict is Verdict.PASS:
+            if (
+                looking.look(tuple(both((300 * count, 0), (100 * count, 0)))).verdict
+                is Verdict.PASS
+            ):
                 return count
         raise AssertionError(next_weight)
 
@@ -179,12 +214,15 @@ def test_unavailable_metrics_keep_all_that_is_known_and_say_what_is_missing():
     looking = Looks(a_spec(**ERRORS))
     for metrics in (ZERO, both((300, 0), (100, 0))):
         before = looking.look(tuple(metrics))
-    found = looking.look(MetricsUnavailable(message="Prometheus at http://p does not answer (ReadTimeout)"))
+    found = looking.look(
+        MetricsUnavailable(message="Prometheus at http://p does not answer (ReadTimeout)")
+    )
     assert found.verdict is Verdict.UNAVAILABLE
     assert found.evidence == before.evidence
     assert found.gates[0].canary_total == 100, "the figures of the last good look stay to be read"
     assert found.message == (
-        "metrics are unavailable, so nothing moves: Prometheus at http://p does not answer (ReadTimeout)"
+        "metrics are unavailable, so nothing moves: Prometheus at http://p does not answer "
+        "(ReadTimeout)"
     )
 
 
@@ -200,7 +238,9 @@ def test_unavailable_metrics_keep_all_that_is_known_and_say_what_is_missing():
     ids=["NaN", "infinity", "negative", "fraction", "a bucket that is no number"],
 )
 @pytest.mark.parametrize("spec", [ERRORS, LATENCY], ids=["errors", "latency"])
-def test_nonsense_makes_a_look_unavailable(counter: dict[str, Any], sentence: str, spec: dict[str, Any]):
+def test_nonsense_makes_a_look_unavailable(
+    counter: dict[str, Any], sentence: str, spec: dict[str, Any]
+):
     looking = Looks(a_spec(**spec))
     looking.look(tuple(ZERO))
     wrong = Counter(**{"revision": "rev2", "pod": "x", **counter})
@@ -223,7 +263,9 @@ def test_a_pod_that_two_jobs_scrape_is_counted_once_by_its_newer_sample():
 
 
 def test_a_restarted_process_neither_loses_nor_doubles_a_request():
-    found = looks_at(ZERO, both((900, 0), (300, 5)), both((1_800, 0), (40, 2)), both((2_700, 0), (90, 3)))
+    found = looks_at(
+        ZERO, both((900, 0), (300, 5)), both((1_800, 0), (40, 2)), both((2_700, 0), (90, 3))
+    )
     assert (found.gates[0].canary_total, found.gates[0].canary_bad) == (390, 8)
 
 
@@ -262,7 +304,9 @@ def test_the_next_step_starts_its_own_count_and_keeps_what_speaks_against_the_ca
         evidence.processes
     )
     recorded = looking.look(tuple(both((2_700, 0), (1_000, 9))))
-    assert recorded.evidence.step["errors"] == [0, 0, 0, 0], "the interval that straddles two weights"
+    assert recorded.evidence.step["errors"] == [0, 0, 0, 0], (
+        "the interval that straddles two weights"
+    )
     found = looking.look(tuple(both((3_600, 0), (1_100, 9))))
     assert found.evidence.step["errors"] == [100, 0, 900, 0]
     assert found.evidence.release["errors"] == [700, 2, 2_700, 0]
@@ -297,7 +341,10 @@ def test_requests_that_fail_alone_are_not_held_together():
     assert found.verdict is Verdict.FAIL
 
 
-SLOW_START = [*buckets("rev1", 0, ms10=0, ms20=0, ms50=0, ms100=0), *buckets("rev2", 0, ms10=0, ms20=0)]
+SLOW_START = [
+    *buckets("rev1", 0, ms10=0, ms20=0, ms50=0, ms100=0),
+    *buckets("rev2", 0, ms10=0, ms20=0),
+]
 
 
 def histograms(stable: int, canary: int, *, canary_within_50: int) -> list[Counter]:
@@ -338,7 +385,9 @@ def test_pods_that_are_new_at_a_weight_are_not_judged_by_their_latency_until_the
     looking.now += seconds(16)
     for n in range(4, 30):
         found = looking.look(tuple(alike(1_000 * n, 250 * n, slow=750)))
-    assert found.verdict is Verdict.PASS, "what was slow while they were new is not held against them"
+    assert found.verdict is Verdict.PASS, (
+        "what was slow while they were new is not held against them"
+    )
 
 
 def test_one_stall_of_a_pod_is_not_taken_for_a_slow_version():
@@ -351,7 +400,8 @@ def test_one_stall_of_a_pod_is_not_taken_for_a_slow_version():
 
 
 def test_a_latency_gate_that_cannot_be_cut_yet_waits_and_says_so():
-    found = looks_at(histograms(10, 0, canary_within_50=0), histograms(50, 200, canary_within_50=200),
+    found = looks_at(histograms(10, 0, canary_within_50=0), histograms(50, 200,
+    canary_within_50=200),
                      spec=LATENCY)  # fmt: skip
     assert found.verdict is Verdict.INSUFFICIENT
     assert "canary requests needed" in found.message
@@ -389,15 +439,21 @@ def test_a_canary_beyond_the_limit_fails_while_stable_keeps_it(compare: bool):
 
 @pytest.mark.parametrize("compare", [True, False])
 def test_a_limit_that_stable_breaks_too_freezes_and_blames_nobody(compare: bool):
-    found = looks_at(ZERO, both((9_000, 900), (3_000, 300)), spec=limited(compareWithStable=compare))
+    found = looks_at(
+        ZERO, both((9_000, 900), (3_000, 300)), spec=limited(compareWithStable=compare)
+    )
     assert found.verdict is Verdict.INSUFFICIENT
-    assert found.message.endswith("stable itself breaks the limit, so nobody is blamed and nothing moves")
+    assert found.message.endswith(
+        "stable itself breaks the limit, so nobody is blamed and nothing moves"
+    )
 
 
 def test_a_limit_that_stable_alone_breaks_moves_nothing_either():
     found = looks_at(ZERO, both((90_000, 9_000), (30_000, 0)), spec=limited())
     assert found.verdict is Verdict.INSUFFICIENT
-    assert found.message.endswith("stable itself breaks the limit, so nobody is blamed and nothing moves")
+    assert found.message.endswith(
+        "stable itself breaks the limit, so nobody is blamed and nothing moves"
+    )
 
 
 def test_the_least_number_of_requests_is_waited_for_when_the_evidence_is_there_before():
@@ -410,7 +466,10 @@ def test_the_least_number_of_requests_is_waited_for_when_the_evidence_is_there_b
 
 def test_a_frozen_limit_does_not_protect_a_canary_that_is_worse_than_stable():
     found = looks_at(
-        ZERO, both((9_000, 900), (3_000, 1_500)), both((18_000, 1_800), (6_000, 3_000)), spec=limited()
+        ZERO,
+        both((9_000, 900), (3_000, 1_500)),
+        both((18_000, 1_800), (6_000, 3_000)),
+        spec=limited(),
     )
     assert found.verdict is Verdict.FAIL
     assert "worse than 1.1 times stable's plus 0.05 points" in found.message
@@ -470,12 +529,20 @@ def test_a_pod_that_is_none_of_the_release_s_is_no_evidence():
     """Any pod of the namespace may export series with the release's labels."""
     looking = Looks(a_spec(**ERRORS))
     pods = {"rev1-a", "rev2-a"}
-    foreign = [*codes("rev2", 90_000, 90_000, pod="intruder"), *codes("rev1", 500_000, pod="intruder")]
+    foreign = [
+        *codes("rev2", 90_000, 90_000, pod="intruder"),
+        *codes("rev1", 500_000, pod="intruder"),
+    ]
     looking.look((*ZERO, *foreign), pods=pods)
     more = [*codes("rev2", 99_000, 99_000, pod="intruder"), *codes("rev1", 900_000, pod="intruder")]
     found = looking.look((*both((900, 1), (300, 1)), *more), pods=pods)
     gate = found.gates[0]
-    assert (gate.canary_total, gate.canary_bad, gate.stable_total, gate.stable_bad) == (300, 1, 900, 1)
+    assert (gate.canary_total, gate.canary_bad, gate.stable_total, gate.stable_bad) == (
+        300,
+        1,
+        900,
+        1,
+    )
 
 
 def test_a_pod_that_was_ready_and_is_so_no_more_is_still_counted():
@@ -490,4 +557,7 @@ def test_a_pod_that_was_ready_and_is_so_no_more_is_still_counted():
 def test_what_was_not_counted_yet_is_not_said_to_have_answered_nothing():
     """Between two scrapes a canary answers thousands of requests that nobody has seen."""
     found = looks_at(both((900, 0), (0, 0)))
-    assert found.message == "no request of canary 2 was counted yet: 0 of the 100 canary requests needed"
+    assert (
+        found.message
+        == "no request of canary 2 was counted yet: 0 of the 100 canary requests needed"
+    )

@@ -1,4 +1,6 @@
-"""Gates in a person's own PromQL, asked of a real server: whatever it answers, never a pass by silence."""
+"""Gates in a person's own PromQL, asked of a real server:
+whatever it answers, never a pass by silence.
+"""
 
 import json
 import re
@@ -29,7 +31,10 @@ REFUNDS = {
     "total": "orders_total{revision='{{revision}}'} # all of them",
 }
 COUNTS = {"name": "refunds", "counts": REFUNDS}
-THRESHOLD = {"name": "p99", "threshold": {"query": "p99{v='{{version}}',r='{{release}}'}", "max": 0.5}}
+THRESHOLD = {
+    "name": "p99",
+    "threshold": {"query": "p99{v='{{version}}',r='{{release}}'}", "max": 0.5},
+}
 
 Row = tuple[dict[str, str], Any]
 
@@ -61,7 +66,9 @@ def answers_in_turn(*bodies: str) -> Handler:
 
     async def handler(request: web.Request) -> web.Response:
         query = str((await request.post())["query"])
-        body = vector() if "predictions_total" in query else waiting.pop(0) if waiting else bodies[-1]
+        body = (
+            vector() if "predictions_total" in query else waiting.pop(0) if waiting else bodies[-1]
+        )
         return web.Response(text=body, content_type="application/json")
 
     return handler
@@ -112,7 +119,10 @@ ZERO = orders((0, 0), (0, 0))
 @pytest.mark.parametrize(
     ("counts", "verdict"),
     [
-        pytest.param([((30_000, 30), (10_000, 10))], Verdict.PASS, id="passes with evidence of no harm"),
+        pytest.param([((30_000, 30), (10_000, 10))], Verdict.PASS, id=(
+            "passes with evidence of no "
+            "harm"
+        )),
         pytest.param(
             [((3_000, 3), (1_000, 300)), ((6_000, 6), (2_000, 600))],
             Verdict.FAIL, id="fails with evidence of harm",
@@ -130,8 +140,8 @@ async def test_a_verdict_on_counts_of_ones_own_names_the_gate_and_the_figures():
     looks = (orders((3_000, 27), (1_000, 300)), orders((22_800, 205), (1_204, 400)))
     found = await looks_at(asking(COUNTS), ZERO, *looks)
     assert found.message == (
-        "canary 2 is bad by gate refunds for 33.2 % of 1,204 requests, stable 0.9 % of 22,800 requests: "
-        "worse than 1.1 times stable's plus 0.05 points, with 99 % confidence"
+        "canary 2 is bad by gate refunds for 33.2 % of 1,204 requests, stable 0.9 % of 22,800 "
+        "requests: worse than 1.1 times stable's plus 0.05 points, with 99 % confidence"
     )
     gate = own(found)
     assert (gate.canary_percent, gate.stable_percent) == (33.2226, 0.8991)
@@ -151,7 +161,9 @@ async def test_a_limit_on_counts_of_ones_own_freezes_when_stable_breaks_it_too()
     gate = {"name": "refunds", "counts": {**REFUNDS, "maxPercent": 2}}
     found = await looks_at(asking(gate), ZERO, orders((9_000, 900), (3_000, 300)))
     assert found.verdict is Verdict.INSUFFICIENT
-    assert found.message.endswith("stable itself breaks the limit, so nobody is blamed and nothing moves")
+    assert found.message.endswith(
+        "stable itself breaks the limit, so nobody is blamed and nothing moves"
+    )
 
 
 async def test_a_pod_that_restarts_counts_from_nothing_and_two_scrapes_of_one_pod_count_once():
@@ -200,7 +212,8 @@ async def test_both_arms_and_both_queries_are_asked_at_once_with_every_placehold
 UNUSABLE: list[Any] = [
     pytest.param(vector(), Verdict.INSUFFICIENT, "found nothing for canary 2 yet", id="nothing"),
     pytest.param(
-        vector(series("canary", "total", 9)), Verdict.INSUFFICIENT, "found nothing for stable 1", id="one arm"
+        vector(series("canary", "total", 9)), Verdict.INSUFFICIENT, "found nothing for stable 1",
+        id="one arm"
     ),
     *(
         pytest.param(
@@ -213,11 +226,16 @@ UNUSABLE: list[Any] = [
         vector(({"modelrelease_arm": "canary", "modelrelease_kind": "bad"}, "7")),
         Verdict.UNAVAILABLE, "must keep the label pod or instance", id="a sum over pods",
     ),
-    pytest.param(vector(({"pod": "a"}, "7")), Verdict.UNAVAILABLE, "answered nonsense to", id="no marks"),
+    pytest.param(vector(({"pod": "a"}, "7")), Verdict.UNAVAILABLE, "answered nonsense to",
+    id="no marks"),
     pytest.param(
-        '{"status": "success", "data": {"result": null}}', Verdict.UNAVAILABLE, "nonsense", id="null"
+        (
+            '{"status": "success", "data": '
+            '{"result": null}}'
+        ), Verdict.UNAVAILABLE, "nonsense", id="null"
     ),
-    pytest.param("<html>Sign in</html>", Verdict.UNAVAILABLE, "answered with no JSON", id="a login page"),
+    pytest.param("<html>Sign in</html>", Verdict.UNAVAILABLE, "answered with no JSON",
+    id="a login page"),
 ]  # fmt: skip
 
 
@@ -241,7 +259,10 @@ PARSE_ERROR = json.dumps(
 @pytest.mark.parametrize(
     ("handler", "sentence"),
     [
-        pytest.param(answering(PARSE_ERROR, 400), "cannot run the query, HTTP status 400: 1:5: parse error",
+        pytest.param(answering(PARSE_ERROR, 400), (
+            "cannot run the query, HTTP status 400: 1:5: "
+            "parse error"
+        ),
                      id="a query that cannot be parsed"),
         pytest.param(answering("busy", 503), "HTTP status 503", id="too busy"),
         pytest.param(never, "does not answer (", id="too slow"),
@@ -278,8 +299,13 @@ async def test_counts_that_ask_the_same_of_both_arms_compare_nothing():
 async def test_a_ready_pod_that_is_not_scraped_yet_is_waited_for():
     looking = Looks(asking(COUNTS))
     async with serving(answering(ZERO)) as address:
-        found = await looking.look(address, pods={"rev1": {"stable-a"}, "rev2": {"canary-a", "canary-b"}})
-    assert found.message == "gate refunds: waiting for Prometheus to scrape 1 of 3 ready pods (canary-b)"
+        found = await looking.look(
+            address, pods={"rev1": {"stable-a"}, "rev2": {"canary-a", "canary-b"}}
+        )
+    assert (
+        found.message
+        == "gate refunds: waiting for Prometheus to scrape 1 of 3 ready pods (canary-b)"
+    )
 
 
 def number(value: float | str) -> str:
@@ -290,12 +316,16 @@ def number(value: float | str) -> str:
     ("values", "verdict"),
     [
         pytest.param([0.4, 0.4], Verdict.INSUFFICIENT, id="two good looks are too few"),
-        pytest.param([0.4, 0.5, 0.1], Verdict.PASS, id="three good looks pass, the limit itself is good"),
+        pytest.param(
+            [0.4, 0.5, 0.1], Verdict.PASS, id="three good looks pass, the limit itself is good"
+        ),
         pytest.param([0.6, 0.7], Verdict.INSUFFICIENT, id="two bad looks are too few"),
         pytest.param([0.6, 0.7, 0.51], Verdict.FAIL, id="three bad looks fail"),
         pytest.param([0.6, 0.6, 0.4, 0.6], Verdict.INSUFFICIENT, id="a good look ends a bad row"),
         pytest.param([0.4, 0.4, 0.4, 0.6], Verdict.INSUFFICIENT, id="a bad look ends a pass"),
-        pytest.param([0.6, 0.6, "NaN", 0.6], Verdict.INSUFFICIENT, id="a look without a number ends a row"),
+        pytest.param(
+            [0.6, 0.6, "NaN", 0.6], Verdict.INSUFFICIENT, id="a look without a number ends a row"
+        ),
     ],
 )
 async def test_a_threshold_needs_looks_in_a_row_on_one_side(values: list[Any], verdict: Verdict):
@@ -310,7 +340,9 @@ async def test_a_threshold_that_fails_says_what_was_found_and_what_is_allowed():
 
 
 async def test_looks_that_come_closer_together_than_the_interval_are_one():
-    assert (await looks_at(asking(THRESHOLD), *[number(0.9)] * 4, after=5)).verdict is Verdict.INSUFFICIENT
+    assert (
+        await looks_at(asking(THRESHOLD), *[number(0.9)] * 4, after=5)
+    ).verdict is Verdict.INSUFFICIENT
     assert (await looks_at(asking(THRESHOLD), *[number(0.9)] * 5, after=5)).verdict is Verdict.FAIL
 
 
@@ -331,7 +363,10 @@ def test_a_row_of_looks_begins_anew_at_another_weight():
     ("body", "verdict", "sentence"),
     [
         pytest.param(vector(), Verdict.INSUFFICIENT, "found nothing", id="nothing"),
-        pytest.param(number("NaN"), Verdict.INSUFFICIENT, "gives nan, which is no number", id="NaN"),
+        pytest.param(number("NaN"), Verdict.INSUFFICIENT, (
+            "gives nan, which is no "
+            "number"
+        ), id="NaN"),
         pytest.param(number("+Inf"), Verdict.INSUFFICIENT, "gives inf", id="infinity"),
         pytest.param(
             vector(({"pod": "a"}, "1"), ({"pod": "b"}, "2")), Verdict.UNAVAILABLE,
@@ -341,7 +376,9 @@ def test_a_row_of_looks_begins_anew_at_another_weight():
         pytest.param("[]", Verdict.UNAVAILABLE, "answered nonsense", id="a list"),
     ],
 )  # fmt: skip
-async def test_a_threshold_without_one_number_is_no_pass(body: str, verdict: Verdict, sentence: str):
+async def test_a_threshold_without_one_number_is_no_pass(
+    body: str, verdict: Verdict, sentence: str
+):
     found = await looks_at(asking(THRESHOLD), body, body, body)
     assert found.verdict is verdict
     assert found.message.startswith("gate p99: ")
@@ -350,7 +387,9 @@ async def test_a_threshold_without_one_number_is_no_pass(body: str, verdict: Ver
 
 
 async def test_a_scalar_is_a_number_too():
-    scalar = '{"status": "success", "data": {"resultType": "scalar", "result": [1700000000, "0.3"]}}'
+    scalar = (
+        '{"status": "success", "data": {"resultType": "scalar", "result": [1700000000, "0.3"]}}'
+    )
     assert (await looks_at(asking(THRESHOLD), *[scalar] * 3)).verdict is Verdict.PASS
 
 
@@ -363,7 +402,9 @@ async def test_a_scalar_is_a_number_too():
     ],
     ids=["at most", "at least", "between"],
 )
-def test_limits_belong_to_what_is_allowed(limits: dict[str, float], inside: Callable[[float], bool]):
+def test_limits_belong_to_what_is_allowed(
+    limits: dict[str, float], inside: Callable[[float], bool]
+):
     (gate,) = asking({"name": "a", "threshold": {"query": "up", **limits}}).analysis.gates
     assert gate.threshold
     for value in (0.0, 1.0, 1.5, 2.0, 3.0):
@@ -373,7 +414,9 @@ def test_limits_belong_to_what_is_allowed(limits: dict[str, float], inside: Call
 async def test_a_dry_run_shows_its_verdict_and_decides_nothing():
     harm = {**COUNTS, "name": "dry", "dryRun": True}
     bodies = (orders((3_000, 3), (1_000, 300)), orders((6_000, 6), (2_000, 600)))
-    found = await looks_at_each({"orders_total": [ZERO, *bodies], "p99": [number(0.1)] * 3}, harm, THRESHOLD)
+    found = await looks_at_each(
+        {"orders_total": [ZERO, *bodies], "p99": [number(0.1)] * 3}, harm, THRESHOLD
+    )
     assert (own(found, "dry").verdict, own(found, "dry").dry_run) == (Verdict.FAIL, True)
     assert found.verdict is Verdict.PASS
     assert found.message.startswith("gate p99: 0.1 is at most 0.5")
@@ -386,7 +429,9 @@ async def looks_at_each(bodies: dict[str, list[str]], *gates: dict[str, Any]) ->
     async def handler(request: web.Request) -> web.Response:
         query = str((await request.post())["query"])
         word = next((word for word in waiting if word in query), None)
-        return web.Response(text=waiting[word].pop(0) if word else vector(), content_type="application/json")
+        return web.Response(
+            text=waiting[word].pop(0) if word else vector(), content_type="application/json"
+        )
 
     looking = Looks(asking(*gates))
     async with serving(handler) as address:
@@ -397,13 +442,17 @@ async def looks_at_each(bodies: dict[str, list[str]], *gates: dict[str, Any]) ->
 
 async def test_a_dry_run_that_cannot_be_measured_holds_nothing_up():
     dry = {**COUNTS, "dryRun": True}
-    found = await looks_at_each({"orders_total": ["<html>"] * 3, "p99": [number(0.1)] * 3}, dry, THRESHOLD)
+    found = await looks_at_each(
+        {"orders_total": ["<html>"] * 3, "p99": [number(0.1)] * 3}, dry, THRESHOLD
+    )
     assert own(found).verdict is Verdict.UNAVAILABLE
     assert found.verdict is Verdict.PASS
 
 
 async def test_a_gate_that_cannot_be_measured_holds_the_release_whatever_the_others_say():
-    found = await looks_at_each({"orders_total": ["<html>"] * 3, "p99": [number(0.1)] * 3}, COUNTS, THRESHOLD)
+    found = await looks_at_each(
+        {"orders_total": ["<html>"] * 3, "p99": [number(0.1)] * 3}, COUNTS, THRESHOLD
+    )
     assert own(found, "p99").verdict is Verdict.PASS
     assert found.verdict is Verdict.UNAVAILABLE
     assert found.message.startswith("gate refunds could not be measured, so nothing moves: ")

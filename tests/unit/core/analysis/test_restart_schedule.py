@@ -20,7 +20,9 @@ def a_canary(step: int = 0, steps: int = 4) -> CanaryStatus:
     return CanaryStatus(**a_target("2").parts(), since=START, step=step, steps=steps)
 
 
-def due(evidence: Evidence, hours: float = 0, canary: CanaryStatus | None = None, **asked: Any) -> Evidence:
+def due(
+    evidence: Evidence, hours: float = 0, canary: CanaryStatus | None = None, **asked: Any
+) -> Evidence:
     spec = a_spec(canary=asked).canary
     return with_due_copies(evidence, spec, canary or a_canary(), START + hours * HOUR)
 
@@ -36,7 +38,9 @@ def due(evidence: Evidence, hours: float = 0, canary: CanaryStatus | None = None
     ],
     ids=["the default", "one step", "under an hour", "two full hours", "a month"],
 )
-def test_one_copy_is_planned_for_each_step_and_each_hour_up_to_six(canary: dict[str, Any], copies: int):
+def test_one_copy_is_planned_for_each_step_and_each_hour_up_to_six(
+    canary: dict[str, Any], copies: int
+):
     assert planned_copies(a_spec(canary=canary).canary) == copies
 
 
@@ -78,7 +82,9 @@ def test_a_step_before_the_first_look_starts_nothing():
 
 
 def test_evidence_of_an_operator_without_restarts_keeps_its_one_copy():
-    old = Evidence(processes={"rollback/errors/errors/1.1x+0.0005": [0, 0, *[0.0] * 16]}, started=True)
+    old = Evidence(
+        processes={"rollback/errors/errors/1.1x+0.0005": [0, 0, *[0.0] * 16]}, started=True
+    )
     found = due(due(old).next_step(), 9)
     assert (found.planned, found.copies) == (1, 1)
 
@@ -92,14 +98,21 @@ def counters(stable: tuple[int, int], canary: tuple[int, int]) -> tuple[Counter,
 
 
 def looks_to_rollback(spec: ReleaseSpec, healthy_hours: int) -> int:
-    """Count the looks of 10 s from the onset of a regression: 1 % errors in both arms, then 3 % in one."""
-    status = Status(stable=StableStatus(**a_target("1").parts(), since=START), canary=a_canary(steps=1))
+    """Count the looks of 10 s from the onset of a regression:
+    1 % errors in both arms, then 3 % in one.
+    """
+    status = Status(
+        stable=StableStatus(**a_target("1").parts(), since=START), canary=a_canary(steps=1)
+    )
     totals, now = [0, 0, 0, 0], START
     for look in range(healthy_hours * 360 + 3_000):
         sick = look > healthy_hours * 360
-        totals = [old + new for old, new in zip(totals, (1800, 18, 200, 6 if sick else 2), strict=True)]
+        totals = [
+            old + new for old, new in zip(totals, (1800, 18, 200, 6 if sick else 2), strict=True)
+        ]
         found = judge(
-            spec=spec, status=status, metrics=counters((totals[0], totals[1]), (totals[2], totals[3])),
+            spec=spec, status=status, metrics=counters((totals[0], totals[1]), (totals[2],
+            totals[3])),
             next_weight=100, now=now,
         )  # fmt: skip
         if found.verdict is Verdict.FAIL:
@@ -112,7 +125,7 @@ def looks_to_rollback(spec: ReleaseSpec, healthy_hours: int) -> int:
 GATES = {"analysis": {"gates": [{"name": "errors", "errorRate": {}}]}}
 
 
-def test_a_regression_after_two_healthy_hours_is_found_almost_as_soon_as_one_that_was_there_at_once():
+def test_a_regression_after_two_healthy_hours_is_found_almost_as_soon_as_one_at_once():
     restarted = a_spec(canary={"weight": 20}, **GATES)
     single = a_spec(canary={"weight": 20, "progressDeadline": "59m"}, **GATES)
     assert looks_to_rollback(restarted, 0) <= 1.2 * looks_to_rollback(single, 0)

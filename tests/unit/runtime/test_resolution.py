@@ -15,7 +15,9 @@ HOST = {"spec": {"hostPID": True}}
 
 async def resolution(spec: ReleaseSpec, status: Status | None = None, **more: Any) -> Resolution:
     known = {"default_image": "i:1", "allowed": Allowed.parse("all"), **more}
-    return await resolution_of(spec, status or Status(), key=("ml", "qna"), watch=RegistryWatch(), **known)
+    return await resolution_of(
+        spec, status or Status(), key=("ml", "qna"), watch=RegistryWatch(), **known
+    )
 
 
 def spec_of(**serving: Any) -> ReleaseSpec:
