@@ -24,8 +24,10 @@ PARTS = {
     "cluster": "cluster",
 }
 LONG_LINE = 100
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, *COMPREHENSIONS)
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+BRANCHES = (
+    ast.If | ast.For | ast.AsyncFor | ast.While | ast.ExceptHandler | ast.IfExp | Comprehension
+)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -57,8 +59,9 @@ class Measures:
         for node in ast.walk(tree):
             if isinstance(node, Function):
                 self._add_function(node)
-            if isinstance(node, (*COMPREHENSIONS, ast.IfExp)):
-                self._add_expression(node)
+            if isinstance(node, Comprehension):
+                self._add_comprehension(node)
+            self.choices += isinstance(node, ast.IfExp)
 
     def _add_function(self, node: Function) -> None:
         self.lengths.append((node.end_lineno or node.lineno) - node.lineno + 1)
@@ -68,13 +71,10 @@ class Measures:
             self.public += 1
             self.documented += ast.get_docstring(node) is not None
 
-    def _add_expression(self, node: ast.AST) -> None:
-        if isinstance(node, ast.IfExp):
-            self.choices += 1
-            return
+    def _add_comprehension(self, node: Comprehension) -> None:
         self.comprehensions += 1
         inner = (child for child in ast.walk(node) if child is not node)
-        within = any(isinstance(child, COMPREHENSIONS) for child in inner)
+        within = any(isinstance(child, Comprehension) for child in inner)
         self.nested += within or len(node.generators) > 1
 
     def row(self, name: str) -> str:

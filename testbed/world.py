@@ -232,7 +232,7 @@ class World:
                 self._maybe_crash(pod, behaviour, seconds)
         self._serve(round(self.rps * seconds))
         if self.probing:
-            self._probe(round(self.probing.asked.rate / 2 * seconds))
+            self._probe(round(self.probing.settings.rate / 2 * seconds))
 
     def _maybe_crash(self, pod: Pod, behaviour: Behaviour, seconds: float) -> None:
         mean = behaviour.crashes_after
@@ -330,7 +330,7 @@ class World:
     def _apply(self, desired: Desired) -> None:
         wanted = {running.target.revision: running.replicas for running in desired.running}
         for name in list(self.pods):
-            if name not in wanted and name not in desired.spared:
+            if name not in wanted and name not in desired.retained:
                 del self.pods[name]
         for running in desired.running:
             self.tracks[running.target.revision] = running.track

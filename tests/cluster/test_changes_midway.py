@@ -1,5 +1,7 @@
 """People change their minds in the middle of a release."""
 
+from functools import partial
+
 import pytest
 
 from examples.waiting import wait_until
@@ -50,9 +52,8 @@ def test_a_release_deleted_in_the_middle_leaves_nothing_behind(release: Release)
         "delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s"
     )
     for kind in ("deployments", "services", "pods"):
-        wait_until(
-            f"no {kind}", lambda kind=kind: release.items(kind), lambda left: not left, within=90
-        )  # type: ignore[misc]
+        look = partial(release.items, kind)
+        wait_until(f"no {kind}", look, lambda left: not left, within=90)
 
 
 def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(

@@ -43,7 +43,7 @@ def awaited(told: Explanation) -> list[str]:
 
 
 def commands(told: Explanation) -> list[str]:
-    return [way.command for way in told.ways]
+    return [way.command for way in told.next_actions]
 
 
 def a_stuck_world() -> World:

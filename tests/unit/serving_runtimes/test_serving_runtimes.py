@@ -30,7 +30,7 @@ def one_more_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def world(*targets: Target, probed: bool = False) -> Desired:
     stable, canary = targets[0], targets[-1]
-    probing = DesiredProber(stable=stable, canary=canary, asked=Probe()) if probed else None
+    probing = DesiredProber(stable=stable, canary=canary, settings=Probe()) if probed else None
     return Desired(
         running=tuple(
             DesiredWorkload(target=target, replicas=1, track="stable") for target in targets

@@ -15,13 +15,13 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.statistics.random_variates import binomial
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic.gateway_api import GATEWAY_API, HTTP_ROUTE
 from modelrelease_operator.traffic.provider import Effect
 from modelrelease_operator.traffic.registry import made_by_others, provider_of
 from testbed.builders import a_spec, a_target
 from testbed.world import QUICK, Behaviour, World
-from testbed.world import binomial as drawn
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 GATEWAY = {"name": "public", "namespace": "infra", "sectionName": "http"}
@@ -118,7 +118,7 @@ def test_before_there_is_a_route_nothing_is_routed():
 
 def test_a_gateway_that_has_not_answered_may_send_clients_anywhere_and_is_named():
     effect = GATEWAY_API.in_effect(objects_of(both_arms(5)), ["a", "b"])
-    assert effect.revisions == {"a", "b"}
+    assert effect.revisions == frozenset({"a", "b"})
     assert effect.weight is None
     assert effect.refused
     assert "HTTPRoute qna: Gateway infra/public has not answered" in str(effect.problem)
@@ -217,7 +217,7 @@ class GatewayWorld(World):
     def _serve(self, requests: int) -> None:
         left, share = requests, 100
         for name, weight in self.shares.items():
-            count = drawn(self.random, left, weight / share) if share else 0
+            count = binomial(self.random, left, weight / share) if share else 0
             left, share = left - count, share - weight
             pods = [pod for pod in self.pods.get(name, ()) if pod.ready]
             if not pods:

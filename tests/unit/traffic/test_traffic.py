@@ -176,4 +176,5 @@ def test_a_providers_objects_are_rendered_as_our_own_and_read_back(gateway: Gate
     route = render(OWNER, desired, provider=gateway)[-1]
     assert (route["kind"], route["spec"]["weight"]) == ("Route", 1)
     assert route["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
-    assert gateway.in_effect({("Route", "qna"): route}, ["a", "b", "c"]).revisions == {"a", "b"}
+    effect = gateway.in_effect({("Route", "qna"): route}, ["a", "b", "c"])
+    assert effect.revisions == frozenset({"a", "b"})

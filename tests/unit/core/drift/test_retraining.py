@@ -261,7 +261,7 @@ def made(**changes: Any) -> dict[str, Any]:
         features=("age", "a,b"), since=START,
     )  # fmt: skip
     stable = a_target("1", registered=Registered(name="qna", version="7"))
-    return retrain_job(OWNER, DesiredRetraining(asked=asked, request=request, stable=stable))
+    return retrain_job(OWNER, DesiredRetraining(settings=asked, request=request, stable=stable))
 
 
 def env_of(job: dict[str, Any]) -> dict[str, str]:
@@ -288,7 +288,7 @@ def test_a_job_is_told_the_address_of_what_serves_where_there_is_no_registry():
     assert asked
     request = RetrainStatus(request="0", cause="Asked", revision="rev1", version="1", since=START)
     plain = retrain_job(
-        OWNER, DesiredRetraining(asked=asked, request=request, stable=a_target("1"))
+        OWNER, DesiredRetraining(settings=asked, request=request, stable=a_target("1"))
     )
     assert env_of(plain)[words.ENV_CHAMPION_URI] == "http://store/qna/1"
     assert env_of(plain)[words.ENV_MODEL] == ""
@@ -461,7 +461,10 @@ def test_the_story_tells_of_it_and_how_to_ask(world: World):
     see(world, **job(world))
     see(world, **job(world, RetrainOutcome.SUCCEEDED))
     story = explain({**running, "status": world.status.to_dict()}, world.now)
-    assert f"modelrelease.dev/retrain=rev1/after-{last(world).request}" in story.ways[-1].command
+    assert (
+        f"modelrelease.dev/retrain=rev1/after-{last(world).request}"
+        in story.next_actions[-1].command
+    )
     assert [each.until for each in story.awaited if "next retraining" in each.what] == [
         last(world).next_allowed
     ]

@@ -93,7 +93,7 @@ def test_what_was_counted_before_is_known_of_stable_and_compared_with_nothing():
     looks.look({"rev1-a": (90, 500), "rev2-a": (95, 10)})
     found = looks.look({"rev1-a": (105, 600), "rev2-a": (110, 20)})
     assert found.before["rev1"] == {"code=200": 100}
-    assert (found.growth, found.evidence.pending) == ({}, {})
+    assert (found.increments, found.evidence.pending) == ({}, {})
 
 
 def test_counting_does_not_begin_while_a_ready_pod_was_never_shown_until_patience_ends():
@@ -103,7 +103,7 @@ def test_counting_does_not_begin_while_a_ready_pod_was_never_shown_until_patienc
     looks.look({"rev1-a": (230, 230), "rev2-a": (231, 231)})
     assert looks.evidence.started
     found = looks.look({"rev1-a": (240, 240), "rev1-b": (241, 9_000), "rev2-a": (242, 242)})
-    assert found.growth["rev1"] == {"code=200": 10}, "whoever is shown later had begun before"
+    assert found.increments["rev1"] == {"code=200": 10}, "whoever is shown later had begun before"
 
 
 def test_an_interval_closes_when_each_process_has_a_sample_newer_than_any_had():
@@ -134,7 +134,7 @@ def test_an_open_interval_is_added_to_and_loses_nothing():
 def test_a_sample_that_is_not_newer_is_another_servers_past_and_counts_nothing():
     looks = begun()
     looks.look({"rev1-a": (120, 700), "rev2-a": (110, 20)})
-    assert looks.look({"rev1-a": (112, 640), "rev2-a": (108, 15)}).growth == {}
+    assert looks.look({"rev1-a": (112, 640), "rev2-a": (108, 15)}).increments == {}
     assert closed(looks.look({"rev1-a": (121, 710), "rev2-a": (122, 30)})) == {
         "rev1": 110,
         "rev2": 10,
@@ -143,13 +143,13 @@ def test_a_sample_that_is_not_newer_is_another_servers_past_and_counts_nothing()
 
 def test_a_value_that_fell_in_a_process_that_did_not_restart_adds_nothing():
     looks = begun()
-    assert looks.look({"rev1-a": (120, 550), "rev2-a": (121, 30)}).growth.get("rev1") is None
+    assert looks.look({"rev1-a": (120, 550), "rev2-a": (121, 30)}).increments.get("rev1") is None
 
 
 def test_a_process_that_began_anew_counts_from_0_although_its_value_rose():
     looks = begun()
     found = looks.look({"rev1-a": (120, 700), "rev2-a": (121, 30)}, born=115.0)
-    assert found.growth == {"rev1": {"code=200": 700}, "rev2": {"code=200": 30}}
+    assert found.increments == {"rev1": {"code=200": 700}, "rev2": {"code=200": 30}}
     assert found.evidence.resets == [1, 1]
 
 
@@ -186,12 +186,12 @@ def test_an_answer_without_counters_moves_nothing():
 def test_a_new_pod_counts_from_0_and_one_that_served_before_does_not():
     looks = begun()
     found = looks.look({"rev1-a": (120, 600), "rev1-b": (120, 70), "rev2-a": (121, 20)}, born=0.0)
-    assert found.growth == {}, "it had begun before counting did"
+    assert found.increments == {}, "it had begun before counting did"
     looks = begun()
     shown = {"rev1-a": (120.0, 600), "rev2-a": (121.0, 20)}
     looks.look(shown)
     found = looks.look({"rev1-b": (130, 70)}, born=125.0)
-    assert found.growth == {"rev1": {"code=200": 70}}
+    assert found.increments == {"rev1": {"code=200": 70}}
 
 
 def test_probes_close_with_each_scrape_of_the_prober():

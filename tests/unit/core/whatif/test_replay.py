@@ -168,7 +168,7 @@ async def test_a_healthy_canary_would_have_been_promoted():
     told = replay(SPEC, recording, stable="old", canary="new")
     assert told.end == "promoted"
     assert told.began == NOON + 12 * STEP
-    assert [it.reason for it in told.happenings] == [
+    assert [it.reason for it in told.events] == [
         "CanaryStarted",
         "StepStarted",
         "Promoting",
@@ -180,8 +180,8 @@ async def test_a_regression_would_have_been_rolled_back_at_the_look_that_proves_
     recording = await recorded(Revision(*OLD, before=10**6), Revision(*NEW, errors=0.05, since=12))
     told = replay(SPEC, recording, stable="old", canary="new")
     assert told.end == "rolled_back"
-    assert told.happenings[-1].reason == "Regression"
-    assert "canary 7 fails" in told.happenings[-1].message
+    assert told.events[-1].reason == "Regression"
+    assert "canary 7 fails" in told.events[-1].message
     assert told.at - told.began < timedelta(minutes=2)
     assert told.status.gates[0].verdict == "Fail"
 
@@ -269,7 +269,7 @@ async def test_a_gate_of_ones_own_rolls_back_at_the_look_that_its_history_convic
 ):
     told = await replayed(*ALL, new=Revision(*NEW, **{"since": 12, **changes}))
     assert told.end == "rolled_back"
-    assert told.happenings[-1].message.startswith(sentence)
+    assert told.events[-1].message.startswith(sentence)
     assert next(it.verdict for it in told.status.gates if it.name == gate["name"]) == "Fail"
     assert told.at - told.began < timedelta(minutes=2)
 
