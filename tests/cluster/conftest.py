@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, cluster_for
+from cluster import Cluster, cache, cluster_for
 from examples import kit
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
@@ -23,10 +23,7 @@ from testbed.releases import Release
 
 HERE = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-STORE_SPACE = f"artifacts-{WORKER}" if WORKER else "artifacts"
-"""Of each worker its own: versions are trained anew,
-and a stored one must not change under a release.
-"""
+STORE_SPACE = "artifacts"
 FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
 
 
@@ -58,15 +55,24 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Versions of one model: two good ones, one of each kind of faulty one,
-    and 7 that fails as 3 does.
+    """Versions of one model: two good ones, one of each kind of faulty one, and 7 that fails as 3.
+
+    Workers share them: a version that one of them serves must be what the others would write.
     """
-    output = tmp_path_factory.mktemp("artifacts")
+    base = tmp_path_factory.getbasetemp()
+    output = (base.parent if WORKER else base) / "models"
+    with cache.lock("models-of-the-cluster-tests"):
+        if not output.is_dir():
+            with cache.making(output) as folder:
+                _make_versions(folder)
+    return {folder.name: folder for folder in sorted((output / "qna").iterdir())}
+
+
+def _make_versions(output: Path) -> None:
     for version, seed in (("1", "7"), ("2", "8")):
         assert train(["train", "--version", version, "--seed", seed, "--output", str(output)]) == 0
     for version, kind in FAULTY.items():
         assert make_faulty([kind, "--version", version, "--output", str(output)]) == 0
-    return {folder.name: folder for folder in sorted((output / "qna").iterdir())}
 
 
 @pytest.fixture(scope="session")
