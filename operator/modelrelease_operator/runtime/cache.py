@@ -225,8 +225,8 @@ class Cached(Kube):
         """
         now = time.monotonic()
         watches = product(self.stores.values(), self.scopes)
-        heard = (store.heard.get(scope) for store, scope in watches)
-        return max((now - at if at is not None else float("inf") for at in heard), default=0.0)
+        heard = (store.heard.get(scope, float("-inf")) for store, scope in watches)
+        return now - min(heard, default=now)
 
     def release_told(self, obj: Object) -> None:
         """Take in a release as kopf tells it."""

@@ -267,14 +267,14 @@ def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]
     colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
     if not colds:
         return tuple(gate_tests)
-    why = {
-        name: f"latency counts in {format_duration(left)}, from warm pods"
-        for name, left in colds.items()
-    }
-    return tuple(
-        gate_test.waiting_for(why[gate_test.name]) if gate_test.name in why else gate_test
-        for gate_test in gate_tests
-    )
+    warmed = []
+    for gate_test in gate_tests:
+        if cold := colds.get(gate_test.name):
+            why = f"latency counts in {format_duration(cold)}, from warm pods"
+            warmed.append(gate_test.waiting_for(why))
+        else:
+            warmed.append(gate_test)
+    return tuple(warmed)
 
 
 def _cold(look: _Look, gate: Gate) -> timedelta:
@@ -563,12 +563,14 @@ def _verdicts(
         for gate_test in gate_tests
         if gate_test.dry_run and gate_test.rollback_log >= bar
     }
-    return tuple(
-        _kept(look.status, gate_test.name, look.troubles[gate_test.name], dry_run=gate_test.dry_run)
-        if gate_test.name in look.troubles
-        else _gate(look, evidence, gate_test, failed=gate_test.name in failed)
-        for gate_test in gate_tests
-    )
+    verdicts = []
+    for gate_test in gate_tests:
+        name, trouble = gate_test.name, look.troubles.get(gate_test.name)
+        if trouble:
+            verdicts.append(_kept(look.status, name, trouble, dry_run=gate_test.dry_run))
+        else:
+            verdicts.append(_gate(look, evidence, gate_test, failed=name in failed))
+    return tuple(verdicts)
 
 
 def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:

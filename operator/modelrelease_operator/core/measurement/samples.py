@@ -290,7 +290,9 @@ def canonical(bound: str) -> str:
         number = float(bound)
     except ValueError:
         return bound
-    return bound if math.isnan(number) else INFINITY if number == math.inf else repr(number)
+    if math.isnan(number):
+        return bound
+    return INFINITY if number == math.inf else repr(number)
 
 
 @lru_cache(maxsize=1024)

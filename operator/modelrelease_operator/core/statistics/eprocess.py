@@ -365,11 +365,9 @@ class Restarts:
 def _written(log_e: Sequence[float]) -> list[float | None]:
     """Return logarithms as JSON has them."""
     # Nearly always there is no infinity among them, and to look for it costs less than to ask each.
-    return (
-        [None if value == -math.inf else value for value in log_e]
-        if -math.inf in log_e
-        else [*log_e]
-    )
+    if -math.inf not in log_e:
+        return [*log_e]
+    return [None if value == -math.inf else value for value in log_e]
 
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
