@@ -272,12 +272,12 @@ class Gate(Model):
     @cache
     def kinds(cls) -> Mapping[str, type[GateSettings]]:
         """Return the settings of every kind that there is, by the field that has them."""
-        return {
-            name: option
-            for name, field in cls.model_fields.items()
-            for option in get_args(field.annotation)
-            if isinstance(option, type) and issubclass(option, GateSettings)
-        }
+        kinds: dict[str, type[GateSettings]] = {}
+        for name, field in cls.model_fields.items():
+            for option in get_args(field.annotation):
+                if isinstance(option, type) and issubclass(option, GateSettings):
+                    kinds[name] = option
+        return kinds
 
     @property
     def _given(self) -> tuple[GateSettings, ...]:

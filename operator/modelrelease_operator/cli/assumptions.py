@@ -4,6 +4,7 @@ and what is assumed instead.
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.cli.common import Manifest, number, percent, share
@@ -42,27 +43,34 @@ def given_to(
     """Return for each release what its gates are given;
     raise Invalid for a gate that none of them has.
     """
-    gates = [{gate.name: gate for gate in release.spec.analysis.gates} for release in releases]
+    gates = [_gates_by_name(release) for release in releases]
     for name, value in texts:
         owners = [by_name[name] for by_name in gates if name in by_name]
         if not any(kind_of(gate).form for gate in owners):
             raise Invalid(_no_such_gate(name, value, gates, known=bool(owners)))
-    return [
-        {
-            name: _read(by_name[name], value)
-            for name, value in texts
-            if name in by_name and kind_of(by_name[name]).form
-        }
-        for by_name in gates
-    ]
+    return [_assumptions_of(by_name, texts) for by_name in gates]
+
+
+def _gates_by_name(release: Manifest) -> dict[str, Gate]:
+    return {gate.name: gate for gate in release.spec.analysis.gates}
+
+
+def _assumptions_of(
+    gates: Mapping[str, Gate], texts: Iterable[tuple[str, str]]
+) -> dict[str, Assumption]:
+    """Return what one release's gates are given, by name of the gate."""
+    return {
+        name: _read(gates[name], value)
+        for name, value in texts
+        if name in gates and kind_of(gates[name]).form
+    }
 
 
 def _no_such_gate(
     name: str, value: str, gates: Iterable[Mapping[str, Gate]], *, known: bool
 ) -> str:
-    open_ones = sorted(
-        {gate.name for by_name in gates for gate in by_name.values() if kind_of(gate).form}
-    )
+    every_gate = chain.from_iterable(by_name.values() for by_name in gates)
+    open_ones = sorted({gate.name for gate in every_gate if kind_of(gate).form})
     names = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
     why = (
         "this gate is asked of errors or latency, which have options of their own"

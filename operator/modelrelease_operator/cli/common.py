@@ -158,10 +158,12 @@ def table(rows: Iterable[Sequence[str]], *, left: frozenset[int] = frozenset()) 
     """Align columns: to the right, but for those in `left`."""
     lines = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if index in left else text.rjust(width)
-            for index, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(_aligned(line, widths, left) for line in lines)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], left: frozenset[int]) -> str:
+    cells = [
+        text.ljust(width) if index in left else text.rjust(width)
+        for index, (text, width) in enumerate(zip(line, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()

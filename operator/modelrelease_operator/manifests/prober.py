@@ -6,6 +6,7 @@ and only the manifests of both artifacts. It is placed as the canary's pods are.
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from modelrelease_contract import runtime
@@ -91,7 +92,8 @@ def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
 
 def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
     arms = ((probing.stable, runtime.PROBE_STABLE_DIR), (probing.canary, runtime.PROBE_CANARY_DIR))
-    sources = {volume["name"]: volume for target, _ in arms for volume in _sources(target)}
+    volumes = chain(_sources(probing.stable), _sources(probing.canary))
+    sources = {volume["name"]: volume for volume in volumes}
     ours = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

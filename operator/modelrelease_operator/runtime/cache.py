@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from typing_extensions import override
@@ -198,10 +199,10 @@ class Cached(Kube):
             asyncio.create_task(
                 self._follow(kind, scope), name=f"watch of {kind} in {scope or 'all'}"
             )
-            for kind in WATCHED
-            for scope in self.scopes
-        ] + [
-            asyncio.create_task(self._follow_once_served(kind), name=f"{kind}") for kind in OPTIONAL
+            for kind, scope in product(WATCHED, self.scopes)
+        ]
+        self._tasks += [
+            asyncio.create_task(self._follow_once_served(kind), name=kind) for kind in OPTIONAL
         ]
 
     async def stop(self) -> None:
@@ -223,8 +224,9 @@ class Cached(Kube):
         infinite before it ever did.
         """
         now = time.monotonic()
-        heard = (store.heard.get(scope) for store in self.stores.values() for scope in self.scopes)
-        return max((now - at if at is not None else float("inf") for at in heard), default=0.0)
+        watches = product(self.stores.values(), self.scopes)
+        heard = (store.heard.get(scope, float("-inf")) for store, scope in watches)
+        return now - min(heard, default=now)
 
     def release_told(self, obj: Object) -> None:
         """Take in a release as kopf tells it."""
@@ -305,11 +307,7 @@ class Cached(Kube):
             return await super().list(kind, namespace, labels)
         self.stores[kind].believed(namespace)
         objects = self.stores[kind].of_release((namespace, release))
-        return [
-            item
-            for item in objects
-            if all(item["metadata"]["labels"].get(key) == value for key, value in labels.items())
-        ]
+        return [obj for obj in objects if labels.items() <= obj["metadata"]["labels"].items()]
 
     @override
     async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
@@ -323,9 +321,8 @@ class Cached(Kube):
         if store is None or dry_run:
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
-        wanted = _hash(
-            {**obj, "metadata": {name: part for name, part in meta.items() if name != "uid"}}
-        )
+        without_uid = {name: part for name, part in meta.items() if name != "uid"}
+        wanted = _hash({**obj, "metadata": without_uid})
         live = store.get(key)
         if live is not None and self._applied.get((kind, key)) == (wanted, store.digest(key)):
             return live

@@ -10,6 +10,7 @@ import binascii
 import json
 from dataclasses import dataclass, field
 from html import escape
+from itertools import chain
 from urllib.parse import quote, quote_plus
 
 from modelrelease_operator.api.prometheus import Prometheus, SecretKey
@@ -44,7 +45,7 @@ class Credentials:
         pair = f"{self.username}:{self.password}" if self.password else ""
         coded = base64.b64encode(pair.encode()).decode() if pair else ""
         plain = [text for text in (coded, self.token, self.password) if text]
-        forms = {form for text in plain for form in _forms_of(text)}
+        forms = set(chain.from_iterable(map(_forms_of, plain)))
         # The longest first: one may be a part of another.
         return tuple(sorted(forms, key=len, reverse=True))
 

@@ -6,6 +6,7 @@ the gates of a spec, by closed lists of words, and by the worst features of the 
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -180,7 +181,7 @@ def show(key: NamespacedName, status: Status) -> None:
     evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
     _replace(EVIDENCE, key, evidence)
     verdicts: Series = {
-        (gate.name, verdict): verdict is gate.verdict for gate in gates for verdict in Verdict
+        (gate.name, verdict): verdict is gate.verdict for gate, verdict in product(gates, Verdict)
     }
     _replace(VERDICT, key, verdicts)
 

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import aiohttp
 
@@ -57,7 +58,7 @@ class Notifier:
         self, url: str = "", topics: Iterable[str] = (), *, pause_seconds: float = 2.0
     ) -> None:
         self._url, self._pause = url, pause_seconds
-        self._reasons = frozenset(reason for topic in topics for reason in TOPICS[topic])
+        self._reasons = frozenset(chain.from_iterable(TOPICS[topic] for topic in topics))
         self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
         self._sent: OrderedDict[Message, float] = OrderedDict()
         self._task: asyncio.Task[None] | None = None

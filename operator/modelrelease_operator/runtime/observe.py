@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from modelrelease_contract.runtime import EXIT_REFUSED
@@ -234,7 +235,7 @@ def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]
     status = (deployment or {}).get("status", {})
     generation = (deployment or {}).get("metadata", {}).get("generation", 0)
     ready = [pod["metadata"]["name"] for pod in alive if _condition(pod, "Ready") == "True"]
-    troubles = [trouble for pod in alive for trouble in _troubles(pod)]
+    troubles = list(chain.from_iterable(map(_troubles, alive)))
     refused = next((text for fatal, text in troubles if fatal), None)
     problem = next((text for fatal, text in troubles if not fatal), None)
     ends = {pod["metadata"]["name"]: _ends(pod) for pod in alive}

@@ -182,20 +182,7 @@ class Reconciler:
             )
             return None
         spec = following.spec
-        resolution = await resolution_of(
-            spec,
-            before,
-            key=(namespace, name),
-            watch=self.registry,
-            default_image=self.settings.serving_image,
-            renewed_image=(release["metadata"].get("annotations") or {}).get(
-                names.ANNOTATION_IMAGE
-            ),
-            allowed=Allowed.parse(self.settings.pod_templates),
-        )
-        resolution = as_followed(
-            resolution, following, spec, before, default_image=self.settings.serving_image
-        )
+        resolution = await self._resolve(release, following, spec, before)
         status = before.but(resolved=resolution.resolved)
         source = LazySource(
             lambda: self.sources.source_of(self.kube, namespace, spec.analysis, self.settings)
@@ -217,6 +204,23 @@ class Reconciler:
         moved = done.wrote or gist(decision.status) != gist(before)
         requeue = self._next_look(decision, resolution.problem or resolution.delayed)
         return memory.patience.stretched(spec, decision.status, requeue, moved=moved, now=now)
+
+    async def _resolve(
+        self, release: Object, following: FollowedSpec, spec: ReleaseSpec, before: Status
+    ) -> Resolution:
+        """Return what the followed spec means, as far as its meaning is followed."""
+        meta, default_image = release["metadata"], self.settings.serving_image
+        annotations = meta.get("annotations") or {}
+        resolution = await resolution_of(
+            spec,
+            before,
+            key=(meta["namespace"], meta["name"]),
+            watch=self.registry,
+            default_image=default_image,
+            renewed_image=annotations.get(names.ANNOTATION_IMAGE),
+            allowed=Allowed.parse(self.settings.pod_templates),
+        )
+        return as_followed(resolution, following, spec, before, default_image=default_image)
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what is remembered of a release that is gone."""

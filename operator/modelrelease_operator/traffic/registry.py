@@ -1,5 +1,7 @@
 """The traffic providers that there are. The first that takes a release deals out its requests."""
 
+from itertools import chain
+
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.traffic.gateway_api import GATEWAY_API
 from modelrelease_operator.traffic.provider import ObjectKey, Split, TrafficProvider
@@ -16,7 +18,8 @@ def provider_of(spec: ReleaseSpec) -> TrafficProvider:
 def made_by_others(spec: ReleaseSpec, release: str) -> tuple[ObjectKey, ...]:
     """Return what other providers made for a release, if it was theirs before."""
     own = provider_of(spec)
-    return tuple(key for other in PROVIDERS if other is not own for key in other.made(release))
+    others = [provider for provider in PROVIDERS if provider is not own]
+    return tuple(chain.from_iterable(other.made(release) for other in others))
 
 
 def split_of(spec: ReleaseSpec, weight: int) -> Split:

@@ -206,15 +206,10 @@ class Reads:
         """Read it from a gate's tests."""
         limits = (limit.indicator,) if limit else ()
         indicators = tuple(dict.fromkeys((*(test.indicator for test in comparisons), *limits)))
-        bounds = {
-            bound
-            for indicator in indicators
-            for bound in (indicator.canary_bound, indicator.stable_bound)
-            if bound
-        }
+        bounds = frozenset[str]().union(*(indicator.bounds for indicator in indicators))
         keys = tuple(test.keys(gate) for test in comparisons)
         source = indicators[0].source if indicators else PREDICTOR
-        return cls(indicators=indicators, bounds=frozenset(bounds), keys=keys, source=source)
+        return cls(indicators=indicators, bounds=bounds, keys=keys, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration
@@ -266,14 +267,14 @@ def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]
     colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
     if not colds:
         return tuple(gate_tests)
-    why = {
-        name: f"latency counts in {format_duration(left)}, from warm pods"
-        for name, left in colds.items()
-    }
-    return tuple(
-        gate_test.waiting_for(why[gate_test.name]) if gate_test.name in why else gate_test
-        for gate_test in gate_tests
-    )
+    warmed = []
+    for gate_test in gate_tests:
+        if cold := colds.get(gate_test.name):
+            why = f"latency counts in {format_duration(cold)}, from warm pods"
+            warmed.append(gate_test.waiting_for(why))
+        else:
+            warmed.append(gate_test)
+    return tuple(warmed)
 
 
 def _cold(look: _Look, gate: Gate) -> timedelta:
@@ -292,8 +293,10 @@ def _bounds_read(gates: Sequence[Gate], evidence: Evidence) -> frozenset[str] | 
     chosen = [evidence.bounds.get(gate.name, ()) for gate in gates if kind_of(gate).cuts_histograms]
     if not all(chosen):
         return None
-    pairs = [pair_of(text) for texts in chosen for text in texts]
-    return frozenset({INFINITY, *(bound for pair in pairs for bound in pair.bounds)})
+    bounds = {INFINITY}
+    for text in chain.from_iterable(chosen):
+        bounds.update(pair_of(text).bounds)
+    return frozenset(bounds)
 
 
 def _usable(
@@ -317,7 +320,7 @@ def _unseen(sight: Sight) -> NotMeasured | None:
 
 def _missing(*arms: Arm) -> str:
     """Say which ready pods Prometheus does not show."""
-    absent = sorted(pod for arm in arms for pod in arm.left_out)
+    absent = sorted(chain.from_iterable(arm.left_out for arm in arms))
     ready = sum(arm.ready for arm in arms)
     return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
 
@@ -391,7 +394,7 @@ def _uncounted(
     if not any(counted[revision] & ready[revision] for revision in arms):
         # Its pods are named by another label, such as the address.
         return None
-    names = sorted(pod for revision in arms for pod in absent[revision])
+    names = sorted(chain.from_iterable(absent.values()))
     of = sum(len(pods_of_arm) for pods_of_arm in ready.values())
     return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
 
@@ -409,7 +412,7 @@ def _advance(
     """Count what is new, let the tests see each interval that closed,
     and say if the canary was seen.
     """
-    bounds = frozenset(bound for gate_test in gate_tests for bound in gate_test.reads.bounds)
+    bounds = frozenset[str]().union(*(gate_test.reads.bounds for gate_test in gate_tests))
     moment = Moment(
         canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now
     )
@@ -420,7 +423,9 @@ def _advance(
     tested = _tested(look, gate_tests, counted, left_out)
     increments = _increments(look, gate_tests, counted, left_out)
     release, step = (_added(known, increments) for known in (evidence.release, evidence.step))
-    processes = {key: value for gate_test in tested for key, value in gate_test.to_state().items()}
+    processes: dict[str, list[float | None]] = {}
+    for gate_test in tested:
+        processes |= gate_test.to_state()
     ended = {*counted.closed, *counted.left_out}
     whole = {gate_test.name for gate_test in gate_tests if gate_test.source in ended}
     recut = [name for name in evidence.recut if name not in whole]
@@ -455,9 +460,8 @@ def _tested(
 def _indicators(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Indicator]:
     """Return what gates read, of one source or of all; two gates may read one indicator."""
     chosen = [gate_test for gate_test in gate_tests if source is None or gate_test.source == source]
-    return {
-        indicator.key: indicator for gate_test in chosen for indicator in gate_test.indicators
-    }.values()
+    indicators = chain.from_iterable(gate_test.indicators for gate_test in chosen)
+    return {indicator.key: indicator for indicator in indicators}.values()
 
 
 def _intervals(
@@ -559,12 +563,14 @@ def _verdicts(
         for gate_test in gate_tests
         if gate_test.dry_run and gate_test.rollback_log >= bar
     }
-    return tuple(
-        _kept(look.status, gate_test.name, look.troubles[gate_test.name], dry_run=gate_test.dry_run)
-        if gate_test.name in look.troubles
-        else _gate(look, evidence, gate_test, failed=gate_test.name in failed)
-        for gate_test in gate_tests
-    )
+    verdicts = []
+    for gate_test in gate_tests:
+        name, trouble = gate_test.name, look.troubles.get(gate_test.name)
+        if trouble:
+            verdicts.append(_kept(look.status, name, trouble, dry_run=gate_test.dry_run))
+        else:
+            verdicts.append(_gate(look, evidence, gate_test, failed=name in failed))
+    return tuple(verdicts)
 
 
 def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:

@@ -6,7 +6,7 @@ succeeds counts only where users are silent: a gate that lacks users' requests t
 evidence of its gate on probes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
@@ -28,14 +28,15 @@ def gates_of(spec: ReleaseSpec) -> tuple[Gate, ...]:
     """
     if spec.analysis.probe is None:
         return spec.analysis.gates
-    return tuple(variant for gate in spec.analysis.gates for variant in (gate, *_probe_gate(gate)))
+    return tuple(_with_probe_gates(spec.analysis.gates))
 
 
-def _probe_gate(gate: Gate) -> tuple[Gate, ...]:
-    if not gate.settings.by_probes:
-        return ()
-    # Unchecked: the rule for names keeps people from such a one.
-    return (gate.model_copy(update={"name": f"{PROBE}{gate.name}"}),)
+def _with_probe_gates(gates: Iterable[Gate]) -> Iterator[Gate]:
+    for gate in gates:
+        yield gate
+        if gate.settings.by_probes:
+            # Unchecked: the rule for names keeps people from such a one.
+            yield gate.model_copy(update={"name": f"{PROBE}{gate.name}"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

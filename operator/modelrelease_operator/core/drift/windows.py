@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from modelrelease_contract.drift import Calibration, FeatureDrift, assess
 from modelrelease_contract.metrics import BIN_MISSING
@@ -167,8 +168,7 @@ def _known_bins(bins: tuple[Bin, ...], samples: Mapping[str, list[BinSample]]) -
     known = set(bins)
     new = {
         (sys.intern(sample.feature), sys.intern(sample.bin))
-        for of_pod in samples.values()
-        for sample in of_pod
+        for sample in chain.from_iterable(samples.values())
         if (sample.feature, sample.bin) not in known
     }
     return (*bins, *sorted(new)) if new else bins
@@ -212,18 +212,13 @@ def calibration(settings: Drift) -> Calibration:
 def _judged(
     sums: Mapping[tuple[str, str], int], baselines: Mapping[str, Mapping[str, int]], settings: Drift
 ) -> tuple[FeatureDrift, ...]:
-    bins = {feature: sorted(known, key=_place) for feature, known in baselines.items()}
-    features = assess(
-        {
-            feature: [sums.get((feature, label), 0) for label in order]
-            for feature, order in bins.items()
-        },
-        {
-            feature: [baselines[feature][label] for label in order]
-            for feature, order in bins.items()
-        },
-        calibration(settings),
-    )
+    window_counts: dict[str, list[int]] = {}
+    baseline_counts: dict[str, list[int]] = {}
+    for feature, baseline in baselines.items():
+        labels = sorted(baseline, key=_place)
+        window_counts[feature] = [sums.get((feature, label), 0) for label in labels]
+        baseline_counts[feature] = [baseline[label] for label in labels]
+    features = assess(window_counts, baseline_counts, calibration(settings))
     return tuple(sorted(features, key=lambda feature: (-_excess(feature), feature.name)))
 
 

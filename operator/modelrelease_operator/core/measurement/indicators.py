@@ -52,6 +52,11 @@ class Indicator:
         return PROBE if self.probe else PREDICTOR
 
     @property
+    def bounds(self) -> frozenset[str]:
+        """The histogram bounds that it reads: none, unless it is one of latency."""
+        return frozenset(filter(None, (self.canary_bound, self.stable_bound)))
+
+    @property
     def of_probes(self) -> "Indicator":
         """The same indicator of the prober's counts."""
         return replace(self, key=f"{PROBE}{self.key}", probe=True)

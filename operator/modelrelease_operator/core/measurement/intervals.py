@@ -85,7 +85,10 @@ class _Tally:
     """Raw counters on their way from one look to the next."""
 
     evidence: Evidence
+    """As it was after the last look."""
     counters: dict[str, int]
+    begun: list[str]
+    """Indicators of gates' own queries that are counted."""
     deltas: dict[str, int]
     shown: set[str]
     unasked: set[str]
@@ -106,35 +109,22 @@ def count(
 ) -> Counted:
     """Advance the raw counters by one look, and close what can be closed.
 
-    `found` is empty where the predictor's counters could not be read.
+    `newest` is empty where the predictor's counters could not be read.
     """
     tally = _Tally(
-        evidence=evidence, counters=dict(evidence.counters), deltas={}, shown=set(), unasked=set()
-    )
-    begun = list(evidence.begun)
+        evidence=evidence, counters=dict(evidence.counters), begun=list(evidence.begun),
+        deltas={}, shown=set(), unasked=set(),
+    )  # fmt: skip
     fresh: dict[str, Shown] = {}
     if newest.processes:
         fresh = _take_predictors(tally, newest, sight, moment.bounds)
     else:
         tally.unasked.add(PREDICTOR)
-    own_fresh = _take_own(tally, own, begun)
+    own_fresh = _take_own(tally, own)
     increments = increments_of(tally.deltas)
-    pending = _added(evidence.pending, increments)
+    evidence = _advanced(tally, increments, sight, fresh, moment)
     if not evidence.started:
         increments = _without(increments, (PREDICTOR, PROBE))
-    resets = _resets(evidence, fresh, moment)
-    scraped = {process: shown.at for process, shown in fresh.items() if shown.at is not None}
-    born = {process: shown.started for process, shown in fresh.items() if shown.started is not None}
-    evidence = evidence.but(
-        counters=tally.counters,
-        begun=begun,
-        scraped={**evidence.scraped, **scraped},
-        born={**evidence.born, **born},
-        scrape_seconds=measured_gap(evidence, sight.shown),
-        resets=resets,
-        pending=pending,
-    )
-    evidence = without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
     saw_canary = any(
         shown.revision == moment.canary and not shown.probe for shown in fresh.values()
     )
@@ -152,6 +142,25 @@ def count(
     else:
         counted = _begun(counted, sight, moment)
     return _own_closed(counted, own_fresh, moment)
+
+
+def _advanced(
+    tally: _Tally, increments: Increments, sight: Sight, fresh: Mapping[str, Shown], moment: Moment
+) -> Evidence:
+    """Return the evidence with what was taken at this look, before any interval is closed."""
+    evidence = tally.evidence
+    scraped = {process: shown.at for process, shown in fresh.items() if shown.at is not None}
+    born = {process: shown.started for process, shown in fresh.items() if shown.started is not None}
+    evidence = evidence.but(
+        counters=tally.counters,
+        begun=tally.begun,
+        scraped={**evidence.scraped, **scraped},
+        born={**evidence.born, **born},
+        scrape_seconds=measured_gap(evidence, sight.shown),
+        resets=_resets(evidence, fresh, moment),
+        pending=_added(evidence.pending, increments),
+    )
+    return without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
 
 
 def _take_predictors(
@@ -210,7 +219,7 @@ def _served_before(process: Shown, began: float | None) -> bool:
     return process.started is not None and began is not None and process.started < began
 
 
-def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, bool]:
+def _take_own(tally: _Tally, own: Iterable[Own]) -> dict[str, bool]:
     """Take the counters of the gates' own queries;
     return by indicator whether every pod's have grown.
     """
@@ -225,10 +234,11 @@ def _take_own(tally: _Tally, own: Iterable[Own], begun: list[str]) -> dict[str, 
         # Nothing tells since when a pod's counters count, so what an unknown one shows is its
         # start.
         strange = frozenset(process_of(series) for series in values) - known
-        started = indicator.key in begun
+        started = indicator.key in tally.begun
         lives = Lives(returned=returned(tally.evidence, values) | strange)
         tally.take(values, known=started, lives=lives)
-        begun += [] if started else [indicator.key]
+        if not started:
+            tally.begun.append(indicator.key)
         pods = {sample.pod for sample in answer if not sample.bad}
         counted = [parse(series) for series in values if tally.deltas.get(series)]
         moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
@@ -258,11 +268,8 @@ def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
     """Begin to count when there is a sample of each process that was taken at this weight."""
     evidence = counted.evidence
     patience = PATIENCE * max(SLOWEST_SCRAPE, evidence.scrape_seconds or 0.0)
-    missing = {
-        process_name(revision, pod)
-        for revision, arm in ((moment.canary, sight.canary), (moment.stable, sight.stable))
-        for pod in arm.missing
-    }
+    missing = {process_name(moment.canary, pod) for pod in sight.canary.missing}
+    missing |= {process_name(moment.stable, pod) for pod in sight.stable.missing}
     waits = bool(missing) and moment.waited < timedelta(seconds=patience)
     if waits or not sight.reaches_beyond(evidence.horizon):
         return counted
@@ -341,11 +348,12 @@ def _compares(counted: Increments, moment: Moment) -> bool:
 
 def _without(pending: Increments, sources: Iterable[str]) -> dict[str, dict[str, int]]:
     gone = set(sources)
-    kept = {
-        revision: {name: n for name, n in names.items() if source_of_name(name) not in gone}
-        for revision, names in pending.items()
-    }
-    return {revision: names for revision, names in kept.items() if names}
+    kept: dict[str, dict[str, int]] = {}
+    for revision, names in pending.items():
+        others = {name: n for name, n in names.items() if source_of_name(name) not in gone}
+        if others:
+            kept[revision] = others
+    return kept
 
 
 def _added(before: Increments, increments: Increments) -> dict[str, dict[str, int]]:

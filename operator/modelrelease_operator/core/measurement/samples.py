@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, lru_cache
+from itertools import chain
 from statistics import median
 
 from modelrelease_operator.api.status import Evidence
@@ -73,7 +74,7 @@ class Newest:
     @property
     def counters(self) -> tuple[Counter, ...]:
         """All of them."""
-        return tuple([counter for process in self.processes for counter in process.series.values()])
+        return tuple(chain.from_iterable([process.series.values() for process in self.processes]))
 
     def shapes(self, *, probe: bool) -> Shapes:
         """Return the bounds of each process that shows a histogram, of predictors or of probers."""
@@ -169,20 +170,18 @@ class Sight:
         Any pod of the namespace may export such series. One that is not ready any more is still
         ours.
         """
-        arms = {
-            shown.revision: arm
-            for arm in (self.canary, self.stable)
-            for shown in arm.judged.values()
-            if arm.names
-        }
-        return frozenset(
+        arms: dict[str, Arm] = {}
+        for arm in (self.canary, self.stable):
+            if arm.names:
+                arms |= {shown.revision: arm for shown in arm.judged.values()}
+        unready = (
             process
             for process, shown in self.shown.items()
             if not shown.probe
-            and (arm := arms.get(shown.revision)) is not None
-            and shown.pod not in arm.names
-            and not any(series.startswith(f"{process}|") for series in evidence.counters)
+            and (arm_of_pod := arms.get(shown.revision)) is not None
+            and shown.pod not in arm_of_pod.names
         )
+        return frozenset(process for process in unready if not _was_counted(process, evidence))
 
     def reaches_beyond(self, horizon: float | None) -> bool:
         """Return whether every judged process has a sample newer than a time.
@@ -190,6 +189,11 @@ class Sight:
         A source that tells no times is taken to bring a new sample with every look.
         """
         return self.both and (horizon is None or all(at > horizon for at in _times(self._judged)))
+
+
+def _was_counted(process: str, evidence: Evidence) -> bool:
+    prefix = f"{process}|"
+    return any(series.startswith(prefix) for series in evidence.counters)
 
 
 def _times(processes: Iterable[Shown]) -> list[float]:
@@ -286,7 +290,9 @@ def canonical(bound: str) -> str:
         number = float(bound)
     except ValueError:
         return bound
-    return bound if math.isnan(number) else INFINITY if number == math.inf else repr(number)
+    if math.isnan(number):
+        return bound
+    return INFINITY if number == math.inf else repr(number)
 
 
 @lru_cache(maxsize=1024)

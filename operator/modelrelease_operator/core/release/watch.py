@@ -90,18 +90,15 @@ def _watched_shares(spec: ReleaseSpec, evidence: Evidence) -> list[WatchedShare]
             continue
         for share in kind_of(gate).watched(gate.name, gate.settings, evidence.step):
             known = shares.setdefault(share.key, share)
-            shares[share.key] = replace(
-                known, limits=tuple(dict.fromkeys((*known.limits, *share.limits)))
-            )
+            limits = dict.fromkeys((*known.limits, *share.limits))
+            shares[share.key] = replace(known, limits=tuple(limits))
     return [share for share in shares.values() if share.key in evidence.step]
 
 
 def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
     watched = _watched_shares(spec, evidence)
     # The bound is shared out: more gates make no suspicion likelier.
-    tests = sum(2 if share.both_ways else 1 for share in watched) + sum(
-        len(share.limits) for share in watched
-    )
+    tests = sum(share.tests for share in watched)
     bar = math.log(max(1, tests)) - math.log(spec.analysis.false_rollback_probability)
     for share in watched:
         new, old = _arms(evidence, share.key)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, repeat
 from operator import add
 from statistics import NormalDist
 from typing import Self
@@ -326,9 +327,8 @@ class Restarts:
         had each running copy seen one interval only: one for each.
         """
         fresh = self.template.log_e
-        return self._log_mean(
-            [gain for each in intervals for gain in self.template.gains(each) or fresh]
-        )
+        gains = [self.template.gains(interval) or fresh for interval in intervals]
+        return self._log_mean(list(chain.from_iterable(gains)))
 
     def _log_mean(self, log_e: Sequence[float]) -> float:
         designs, dispersion = len(self.template.designs), self.template.dispersion
@@ -365,11 +365,9 @@ class Restarts:
 def _written(log_e: Sequence[float]) -> list[float | None]:
     """Return logarithms as JSON has them."""
     # Nearly always there is no infinity among them, and to look for it costs less than to ask each.
-    return (
-        [None if value == -math.inf else value for value in log_e]
-        if -math.inf in log_e
-        else [*log_e]
-    )
+    if -math.inf not in log_e:
+        return [*log_e]
+    return [None if value == -math.inf else value for value in log_e]
 
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
@@ -395,9 +393,8 @@ def _log_weights(
     and of the weight that waits, if any.
     """
     weights = _weights(planned)
-    shifts = tuple(
-        math.log(weight / designs) for weight in weights[:running] for _ in range(designs)
-    )
+    logs = [math.log(weight / designs) for weight in weights[:running]]
+    shifts = tuple(chain.from_iterable(repeat(log, designs) for log in logs))
     waiting = sum(weights[running:])
     return shifts, (math.log(waiting),) if waiting else ()
 
@@ -564,7 +561,7 @@ class Confirmed:
         if self.pooled is None:
             return [self.last.total, self.last.bad, *plans]
         waiting = (self.last.total, self.last.bad, self.before.total, self.before.bad)
-        sums = [count for side in self.pooled for count in side.to_state()]
+        sums = chain.from_iterable([sums_of_copy.to_state() for sums_of_copy in self.pooled])
         return [WITH_SUMS, len(self.pooled), *waiting, *sums, *plans]
 
     def from_state(self, state: Sequence[float | None]) -> Self:

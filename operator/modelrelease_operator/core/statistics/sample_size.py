@@ -41,10 +41,11 @@ def to_reach(
 
 def to_breach(guard: Guardrail, rate: float, alpha: float) -> float:
     """Return the requests until an absolute limit is proven broken."""
+    broken_rates = [min(q * guard.limit, (1 + guard.limit) / 2) for q in REGRESSION_GRID]
     growth = max(
         rate * math.log(p1 / guard.limit)
         + (1 - rate) * (math.log1p(-p1) - math.log1p(-guard.limit))
-        for p1 in (min(q * guard.limit, (1 + guard.limit) / 2) for q in REGRESSION_GRID)
+        for p1 in broken_rates
     )
     price = guard.dispersion * (math.log(len(REGRESSION_GRID)) - math.log(alpha))
     return price / growth if growth > 0 else math.inf

@@ -1,6 +1,7 @@
 """What many simulated releases say together."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -56,18 +57,25 @@ def forecast(outcomes: Sequence[SimulatedRun], *, steps: int) -> Forecast:
     if not outcomes:
         msg = "at least one run is needed"
         raise ValueError(msg)
-    groups = {end: [run for run in outcomes if run.end is end] for end in DECIDED}
+    groups = {end: _ending_in(end, outcomes) for end in DECIDED}
     ended = {end: runs for end, runs in groups.items() if runs}
     return Forecast(
         ends={end: Proportion(runs=len(runs), of=len(outcomes)) for end, runs in groups.items()},
         overall=_middle(outcomes),
         by_end={end: _middle(runs) for end, runs in ended.items()},
-        by_step={
-            end: [sum(run.step == step for run in runs) for step in range(steps)]
-            for end, runs in ended.items()
-        },
+        by_step={end: _runs_by_step(runs, steps) for end, runs in ended.items()},
         reasons={end: _typical(runs).message for end, runs in ended.items()},
     )
+
+
+def _ending_in(end: End, runs: Iterable[SimulatedRun]) -> list[SimulatedRun]:
+    return [run for run in runs if run.end is end]
+
+
+def _runs_by_step(runs: Iterable[SimulatedRun], steps: int) -> list[int]:
+    """Return for each step how many runs ended in it."""
+    counts = Counter(run.step for run in runs)
+    return [counts[step] for step in range(steps)]
 
 
 def _middle(runs: Sequence[SimulatedRun]) -> Middle:

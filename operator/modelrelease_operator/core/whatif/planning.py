@@ -142,12 +142,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
     return Plan(
         steps=tuple(steps),
         journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
-        blind=not any(
-            indicator == ERRORS
-            for stage in stages
-            for q in stage.gate_tests
-            for indicator in q.indicators
-        ),
+        blind=not any(stage.sees_errors for stage in stages),
     )
 
 
@@ -172,6 +167,11 @@ class _Stage:
     @property
     def canary_rps(self) -> float:
         return self.conditions.rps * self.share
+
+    @property
+    def sees_errors(self) -> bool:
+        """Whether any test looks at errors."""
+        return any(ERRORS in gate_test.indicators for gate_test in self.gate_tests)
 
     def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
         """Return the time until so many canary requests were counted by a look; None without end.

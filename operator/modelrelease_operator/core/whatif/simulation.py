@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from random import Random
 from statistics import NormalDist
 from typing import Any
@@ -387,7 +388,7 @@ class _World:
         yield from self.restarts
 
     def _groups(self) -> list[Group]:
-        return [group for arm in self.arms.values() for group in arm.groups]
+        return list(chain.from_iterable(arm.groups for arm in self.arms.values()))
 
     def _set_rates(self) -> None:
         """Share the requests among the pods that are ready, once who is ready has changed."""
@@ -499,11 +500,8 @@ class _World:
         for gate in self.spec.analysis.gates:
             assumption = self.assumptions.get(gate.name)
             if isinstance(assumption, BadShares):
-                arms = self.arms.values()
-                yield (
-                    gate.name,
-                    tuple(sample for arm in arms for sample in arm.tallied(gate.name, server)),
-                )
+                samples = [arm.tallied(gate.name, server) for arm in self.arms.values()]
+                yield gate.name, tuple(chain.from_iterable(samples))
             elif isinstance(assumption, Values):
                 began = self.seconds if self.clients_since is None else self.clients_since
                 since = timedelta(seconds=self.seconds - began) - self.scenario.onset
@@ -586,15 +584,8 @@ def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
     """Return the bounds that can matter:
     those that some request may fall on either side of, and limits.
     """
-    law, ordered = scenario.latency, sorted(scenario.bounds)
-    kept = {
-        bound
-        for bound in ordered
-        if any(
-            UNSEEN < law.within(bound, stretch) < 1 - UNSEEN
-            for stretch in (1.0, scenario.latency_ratio)
-        )
-    }
+    ordered = sorted(scenario.bounds)
+    kept = {bound for bound in ordered if _is_telling(bound, scenario)}
     for gate in spec.analysis.gates:
         limit = kind_of(gate).telling_seconds(gate.settings)
         if limit is not None:
@@ -603,10 +594,16 @@ def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
     return tuple(sorted(kept))
 
 
+def _is_telling(bound: float, scenario: Scenario) -> bool:
+    """Return whether requests fall on either side of a bound, before the onset or after it."""
+    stretches = (1.0, scenario.latency_ratio)
+    shares = (scenario.latency.within(bound, stretch) for stretch in stretches)
+    return any(UNSEEN < share < 1 - UNSEEN for share in shares)
+
+
 def _bounds_in_use(chosen: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """Return every bound that latency gates were cut at; nothing while one of them still waits."""
     if not all(chosen.values()):
         return frozenset()
-    return frozenset(
-        bound for pairs in chosen.values() for pair in pairs for bound in pair.split(">")
-    )
+    pairs = chain.from_iterable(chosen.values())
+    return frozenset(chain.from_iterable(pair.split(">") for pair in pairs))

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import product
 from operator import attrgetter
 from typing import Any
 
@@ -34,10 +35,11 @@ class CountsKind(GateKind[CountsGate]):
 
     @override
     def query(self, settings: CountsGate, query_scope: QueryScope) -> str:
+        arms = (("canary", query_scope.canary), ("stable", query_scope.stable))
+        queries = (("bad", settings.bad), ("total", settings.total))
         parts = [
             _marked(query_scope.render(query, arm), name, kind)
-            for name, arm in (("canary", query_scope.canary), ("stable", query_scope.stable))
-            for kind, query in (("bad", settings.bad), ("total", settings.total))
+            for (name, arm), (kind, query) in product(arms, queries)
         ]
         return "\nor\n".join(parts)
 

@@ -35,6 +35,11 @@ class WatchedShare:
     both_ways: bool = False
     """Whether less is as suspicious as more."""
 
+    @property
+    def tests(self) -> int:
+        """How many tests it takes: one for each direction, and one for each limit."""
+        return (2 if self.both_ways else 1) + len(self.limits)
+
 
 class GateKind(ABC, Generic[S]):
     """What one kind of gate asks; the answers given here are those of one on the servers' own

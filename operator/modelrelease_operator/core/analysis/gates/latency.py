@@ -52,15 +52,13 @@ class LatencyKind(GateKind[LatencyGate]):
         compared = [(pair.stable, pair.canary) for pair in pairs if pair.stable is not None]
         limits = [pair.canary for pair in pairs if pair.stable is None]
         tail = {stable for stable, _ in compared[-2:]}
-        comparisons = tuple(
-            parameters.comparison(
-                slow_indicator(canary, stable),
-                NO_WORSE,
-                SLOW_MARGIN if stable in tail else None,
-                together=SLOW_TOGETHER,
+        comparisons = []
+        for stable, canary in compared:
+            indicator = slow_indicator(canary, stable)
+            margin = SLOW_MARGIN if stable in tail else None
+            comparisons.append(
+                parameters.comparison(indicator, NO_WORSE, margin, together=SLOW_TOGETHER)
             )
-            for stable, canary in compared
-        )
         limit = None
         if limits:
             line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
@@ -70,7 +68,7 @@ class LatencyKind(GateKind[LatencyGate]):
         allowed = f"stable's latency times {settings.tolerated.ratio:g}"
         return GateTest(
             name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha,
-            comparisons=comparisons,
+            comparisons=tuple(comparisons),
             limit=limit, ready=bool(bounds),
         )  # fmt: skip
 

@@ -128,10 +128,10 @@ class PrometheusHistory:
             *(self._answers(gate, query, query_scope, recording) for gate, query in queries)
         )
         by_gate = {gate.name: column for (gate, _), column in zip(queries, columns, strict=True)}
-        looks = (
-            replace(look, answers={name: column[index] for name, column in by_gate.items()})
-            for index, look in enumerate(recording.looks)
-        )
+        looks = []
+        for index, look in enumerate(recording.looks):
+            answers = {name: column[index] for name, column in by_gate.items()}
+            looks.append(replace(look, answers=answers))
         return replace(recording, looks=tuple(looks))
 
     async def _answers(

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
@@ -206,7 +207,7 @@ class CounterRows:
     def __init__(self, metrics: Iterable[ServerMetrics]) -> None:
         servers = tuple(dict.fromkeys(metrics))
         self._readings = _readings(servers)
-        own = {label for names in servers for label in own_labels(names)}
+        own = set(chain.from_iterable(map(own_labels, servers)))
         self._not_of_target = own | {
             words.RELEASE,
             words.REVISION,
@@ -239,9 +240,8 @@ class CounterRows:
 
     def counters(self) -> tuple[Counter, ...]:
         """Return the counters, each with the times that the answer tells of its target."""
-        sources = {
-            target: _short_name(target) for target in {counted.target for counted in self._counted}
-        }
+        targets = {counted.target for counted in self._counted}
+        sources = {target: _short_name(target) for target in targets}
         return tuple(self._counter(counted, sources[counted.target]) for counted in self._counted)
 
     def _once(self, value: Any) -> Any:
