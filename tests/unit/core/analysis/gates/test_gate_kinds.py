@@ -22,7 +22,7 @@ from modelrelease_operator.api.status import (
     Streak,
     Verdict,
 )
-from modelrelease_operator.core import gates
+from modelrelease_operator.core.analysis import gates
 from modelrelease_operator.core.analysis.assumptions import Values
 from modelrelease_operator.core.analysis.gates.kind import GateKind
 from modelrelease_operator.core.analysis.gates.registry import (
