@@ -34,6 +34,7 @@ TAKEN = ("Accepted", "ResolvedRefs")
 """Conditions of a route that a Gateway follows."""
 PORT = 80
 """Of the arms' Services."""
+ALL = 100
 
 
 class GatewayApi(TrafficProvider):
@@ -66,7 +67,8 @@ class GatewayApi(TrafficProvider):
             msg = f"release {route.release} names no Gateway in spec.canary.routing.gatewayAPI"
             raise ValueError(msg)
         main = names.service_names(route.release)[0]
-        stable = {route.stable} if route.stable in route.revisions else route.revisions
+        proven = route.stable in route.revisions and route.weight < ALL
+        stable = {route.stable} if proven else route.revisions
         return [
             service(main, selector_for(route.release, stable), route.port),
             _http_route(route, settings),
@@ -113,7 +115,7 @@ def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
     weight = _weight_of(route)
     backends = [
         {"group": "", "kind": SERVICE, "name": name, "port": PORT, "weight": share}
-        for name, share in ((stable, 100 - weight), (canary, weight))
+        for name, share in ((stable, ALL - weight), (canary, weight))
     ]
     match = {"path": {"type": "PathPrefix", "value": settings.path}}
     spec: dict[str, Any] = {
@@ -131,7 +133,7 @@ def _weight_of(route: Route) -> int:
     """
     if len(route.revisions) > 1:
         return route.weight
-    return 0 if route.stable in route.revisions else 100
+    return 0 if route.stable in route.revisions else ALL
 
 
 def _parent(ref: ParentRef) -> dict[str, Any]:

@@ -207,11 +207,12 @@ class GatewayWorld(World):
         if self.followed is None:
             return {}
         services = {name: item for (kind, name), item in self.objects.items() if kind == "Service"}
-        return {
-            services[it["name"]]["spec"]["selector"]["modelrelease.dev/revision"]: it["weight"]
-            for it in self.followed["spec"]["rules"][0]["backendRefs"]
-            if it["weight"]
-        }
+        shares: dict[str, int] = {}
+        for backend in self.followed["spec"]["rules"][0]["backendRefs"]:
+            selector = services[backend["name"]]["spec"]["selector"]
+            revision = selector["modelrelease.dev/revision"]
+            shares[revision] = shares.get(revision, 0) + backend["weight"]
+        return {revision: weight for revision, weight in shares.items() if weight}
 
     @override
     def _serve(self, requests: int) -> None:
@@ -310,3 +311,41 @@ def test_whatever_the_gateway_does_stable_answers_and_nobody_is_sent_to_pods_tha
     world.gateway_looks()
     assert world.run().status.phase is Phase.STABLE
     assert world.unanswered == 0
+
+
+def stable_fails(world: GatewayWorld) -> None:
+    """Have no pod of stable ready any more, until they are started anew."""
+    for pod in world.pods[world.stable.revision]:
+        pod.ready, pod.ready_at = False, None
+
+
+def test_a_canary_that_answers_alone_has_every_request_by_the_gateway_and_by_the_main_service():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    stable_fails(world)
+    world.steps(3)
+    assert world.canary.alone
+    assert world.shares == {"rev2": 100}
+    selector = world.objects["Service", "qna"]["spec"]["selector"]
+    assert "modelrelease.dev/revision" not in selector, "callers in the cluster are answered too"
+    missed = world.unanswered
+    world.steps(5)
+    assert world.unanswered == missed
+
+
+def test_until_all_of_stable_is_back_the_ready_pods_share_the_requests():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    stable_fails(world)
+    world.steps(30)
+    first, *rest = world.pods["rev1"]
+    first.ready_at = world.now
+    world.steps(3)
+    assert world.shares == {"rev1": 25, "rev2": 75}
+    for pod in rest:
+        pod.ready_at = world.now
+    world.steps(3)
+    assert world.shares == {"rev1": 95, "rev2": 5}
+    assert not world.canary.alone
