@@ -26,7 +26,7 @@ from modelrelease_operator.traffic.provider import (
     Split,
     TrafficProvider,
 )
-from modelrelease_operator.traffic.replicas import SERVICE, selector_for, service
+from modelrelease_operator.traffic.replicas import SERVICE, routed_by, selector_for, service
 
 API_VERSION = "gateway.networking.k8s.io/v1"
 HTTP_ROUTE = "HTTPRoute"
@@ -61,13 +61,13 @@ class GatewayApi(TrafficProvider):
 
     @override
     def objects(self, route: Route) -> list[dict[str, Any]]:
-        """Return the main Service, which leads to stable, and the route."""
+        """Return the main Service, which leads to stable while there is a canary, and the route."""
         settings = route.canary.routing.gateway_api
         if settings is None:
             msg = f"release {route.release} names no Gateway in spec.canary.routing.gatewayAPI"
             raise ValueError(msg)
         main = names.service_names(route.release)[0]
-        proven = route.stable in route.revisions and route.weight < ALL
+        proven = route.beside and route.stable in route.revisions and route.weight < ALL
         stable = {route.stable} if proven else route.revisions
         return [
             service(main, selector_for(route.release, stable), route.port),
@@ -97,14 +97,16 @@ class GatewayApi(TrafficProvider):
             sentence, refused = problem
             return Effect(revisions=frozenset(revisions), problem=sentence, refused=refused)
         selected = {
-            name: _revision(item) for (kind, name), item in objects.items() if kind == SERVICE
+            name: routed_by(item["spec"].get("selector") or {}, revisions)
+            for (kind, name), item in objects.items()
+            if kind == SERVICE
         }
         shares = {backend["name"]: backend.get("weight", 1) for backend in _backends(route)}
-        reached = frozenset(
-            revision for name, revision in selected.items() if revision and shares.get(name, 0) > 0
+        reached = frozenset[str]().union(
+            *(behind for name, behind in selected.items() if shares.get(name, 0) > 0)
         )
         _, _, canary = names.service_names(route["metadata"]["name"])
-        return Effect(revisions=reached, weight=shares.get(canary, 0))
+        return Effect(revisions=reached - {names.NO_REVISION}, weight=shares.get(canary, 0))
 
 
 GATEWAY_API = GatewayApi()
@@ -131,6 +133,8 @@ def _weight_of(route: Route) -> int:
     """Return the canary's share: what was asked for beside stable,
     and all or nothing for one alone.
     """
+    if route.beside is None:
+        return 0
     if len(route.revisions) > 1:
         return route.weight
     return 0 if route.stable in route.revisions else ALL
@@ -203,8 +207,3 @@ def _same(told: Object, ref: Object, namespace: str) -> bool:
 def _backends(route: Object) -> Iterator[Object]:
     for rule in route["spec"].get("rules") or []:
         yield from rule.get("backendRefs") or []
-
-
-def _revision(main: Object) -> str | None:
-    revision = (main["spec"].get("selector") or {}).get(names.LABEL_REVISION)
-    return None if revision == names.NO_REVISION else revision

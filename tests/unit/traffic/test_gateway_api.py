@@ -210,7 +210,7 @@ class GatewayWorld(World):
         shares: dict[str, int] = {}
         for backend in self.followed["spec"]["rules"][0]["backendRefs"]:
             selector = services[backend["name"]]["spec"]["selector"]
-            revision = selector["modelrelease.dev/revision"]
+            revision = selector.get("modelrelease.dev/revision", "any")
             shares[revision] = shares.get(revision, 0) + backend["weight"]
         return {revision: weight for revision, weight in shares.items() if weight}
 
@@ -349,3 +349,34 @@ def test_until_all_of_stable_is_back_the_ready_pods_share_the_requests():
     world.steps(3)
     assert world.shares == {"rev1": 95, "rev2": 5}
     assert not world.canary.alone
+
+
+def test_what_is_not_stable_yet_may_serve_behind_the_route_alone():
+    desired = Desired(routed=frozenset({"old"}), stable="new", retained=frozenset({"old"}))
+    objects = objects_of(desired)
+    for name in ("qna", "qna-stable", "qna-canary"):
+        selector = objects["Service", name]["spec"]["selector"]
+        assert selector["modelrelease.dev/revision"] == "old", name
+    objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"])
+    assert GATEWAY_API.in_effect(objects, ["old", "new"]).revisions == {"old"}
+
+
+def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_route():
+    world = a_gateway_world(keepPrevious="1h")
+    world.release(a_target("2"))
+    while world.stable.version == "1":
+        world.step()
+    world.steps(3)
+    for pod in world.pods["rev1"][1:]:
+        pod.ready, pod.ready_at = False, None
+    world.release(a_target("1"))
+    world.steps(3)
+    assert "version 2 helps until all are" in world.status.message
+    assert world.shares == {"any": 100}
+    effect = GATEWAY_API.in_effect(world.objects, ["rev1", "rev2"])
+    assert effect.revisions == {"rev1", "rev2"}
+    for pod in world.pods["rev1"]:
+        pod.ready_at = world.now
+    world.steps(3)
+    assert world.stable.version == "1"
+    assert world.shares == {"rev1": 100}
