@@ -287,6 +287,8 @@ def test_a_rejected_canary_keeps_its_pods_while_the_gateway_may_still_send_clien
     world.steps(20)
     assert world.status.phase is Phase.ROLLING_BACK
     assert world.pods["rev2"], "the gateway has not let go of them"
+    assert world.shares == {"rev1": 100}, "whatever weights the gateway follows"
+    assert "its pods stay until the route does; HTTPRoute qna: Gateway" in world.status.message
     world.answers = True
     assert world.run().stable.version == "1"
     assert world.unanswered == 0
@@ -380,3 +382,18 @@ def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_ro
     world.steps(3)
     assert world.stable.version == "1"
     assert world.shares == {"rev1": 100}
+
+
+def test_a_withdrawn_canary_is_said_to_have_clients_while_the_gateway_may_send_them():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    assert world.canary.step_since
+    world.prometheus_up = world.answers = False
+    while not world.canary.unseen:
+        world.step()
+    world.steps(3)
+    assert "clients may still reach it: HTTPRoute qna: Gateway" in world.status.message
+    world.answers = True
+    world.steps(3)
+    assert "clients may still reach it" not in world.status.message

@@ -58,6 +58,11 @@ def closed(scope: Scope) -> Desired:
     return side_by_side(scope, canary_replicas=scope.canary_pods_wanted, opened=False)
 
 
+def taken_back(scope: Scope) -> Desired:
+    """Stable has every client, also those that a gateway still sends by the canary's Service."""
+    return replace(closed(scope), canary=None)
+
+
 def prober_of(scope: Scope) -> DesiredProber | None:
     """Return the prober that should exist:
     where the release asks for one, while its canary is judged.
