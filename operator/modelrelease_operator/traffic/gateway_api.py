@@ -171,10 +171,32 @@ def _not_taken(route: Object) -> tuple[str, bool] | None:
                 ),
                 True,
             )
-        for status in told:
-            for problem, refused in _problems(status, meta.get("generation")):
-                return f"{where}: {gateway} {problem}", refused
+        if problem := _problem_of(told, meta.get("generation")):
+            sentence, refused = problem
+            return f"{where}: {gateway} {sentence}", refused
     return None
+
+
+def _problem_of(statuses: Iterable[Object], generation: int | None) -> tuple[str, bool] | None:
+    """Return why no controller follows the route, and whether one refuses to; None if one does.
+
+    A Gateway has one controller, but what another one wrote while it had it may stay for ever.
+    """
+    answers: dict[str, list[tuple[str, bool] | None]] = {}
+    for status in statuses:
+        problem = next(_problems(status, generation), None)
+        answers.setdefault(status.get("controllerName", ""), []).append(problem)
+    problems = [_of_one_controller(each) for each in answers.values()]
+    told = [problem for problem in problems if problem]
+    return None if None in problems else max(told, key=lambda problem: problem[1])
+
+
+def _of_one_controller(answers: list[tuple[str, bool] | None]) -> tuple[str, bool] | None:
+    """Sum up a controller's answers: one for a reference, or one for each listener that the
+    reference leaves open, of which one has to let the route in.
+    """
+    late = next((answer for answer in answers if answer and not answer[1]), None)
+    return late or (None if None in answers else answers[0])
 
 
 def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, bool]]:
@@ -190,17 +212,13 @@ def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, boo
 
 
 def _same(told: Object, ref: Object, namespace: str) -> bool:
-    """Return whether a status is about a reference;
-    both may leave the route's own namespace out.
+    """Return whether a status is about a reference: both may leave the route's own namespace out,
+    and a status may name a listener that the reference leaves open.
     """
-    return all(
-        told.get(key, default) == ref.get(key, default)
-        for key, default in (
-            ("name", None),
-            ("namespace", namespace),
-            ("sectionName", None),
-            ("port", None),
-        )
+    return (
+        told.get("name") == ref["name"]
+        and (told.get("namespace") or namespace) == (ref.get("namespace") or namespace)
+        and all(ref.get(key) in (None, told.get(key)) for key in ("sectionName", "port"))
     )
 
 

@@ -397,3 +397,55 @@ def test_a_withdrawn_canary_is_said_to_have_clients_while_the_gateway_may_send_t
     world.answers = True
     world.steps(3)
     assert "clients may still reach it" not in world.status.message
+
+
+def answer_of(
+    controller: str = "example.com/one", *, generation: int = 2, accepted: str = "True", **ref: Any
+) -> Object:
+    conditions = [
+        {"type": kind, "status": status, "reason": "R", "observedGeneration": generation}
+        for kind, status in (("Accepted", accepted), ("ResolvedRefs", "True"))
+    ]
+    parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public", **ref}
+    return {"parentRef": parent, "controllerName": controller, "conditions": conditions}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        pytest.param([answer_of(namespace="ml")], None, id="with the route's own namespace"),
+        pytest.param(
+            [
+                answer_of(sectionName="http"),
+                answer_of(sectionName="tls", accepted="False"),
+            ],
+            None,
+            id="once for each listener, of which one lets it in",
+        ),
+        pytest.param(
+            [answer_of(sectionName="http", accepted="False")], "refuses it", id="of no listener"
+        ),
+        pytest.param(
+            [answer_of(sectionName="http"), answer_of(sectionName="tls", generation=1)],
+            "newest weights",
+            id="not of every listener yet",
+        ),
+        pytest.param(
+            [answer_of("example.com/gone", generation=1), answer_of()],
+            None,
+            id="beside what a controller left that has the Gateway no more",
+        ),
+        pytest.param(
+            [answer_of("example.com/gone", generation=1), answer_of(accepted="False")],
+            "refuses it",
+            id="a refusal beside what is left of another",
+        ),
+        pytest.param([answer_of(name="other")], "has not answered", id="another Gateway's"),
+    ],
+)
+def test_controllers_answer_in_ways_of_their_own(answers: list[Object], expected: str | None):
+    spec = {"parentRefs": [{"name": "public"}], "rules": []}
+    meta = {"name": "qna", "namespace": "ml", "generation": 2}
+    route = {"metadata": meta, "spec": spec, "status": {"parents": answers}}
+    problem = GATEWAY_API.in_effect({(HTTP_ROUTE, "qna"): route}, ["a"]).problem
+    assert (problem is None) if expected is None else (expected in str(problem))
