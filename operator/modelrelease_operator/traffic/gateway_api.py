@@ -67,10 +67,11 @@ class GatewayApi(TrafficProvider):
             msg = f"release {route.release} names no Gateway in spec.canary.routing.gatewayAPI"
             raise ValueError(msg)
         main = names.service_names(route.release)[0]
-        proven = route.beside and route.stable in route.revisions and route.weight < ALL
-        stable = {route.stable} if proven else route.revisions
+        behind = route.revisions
+        if route.beside and route.stable in behind and route.weight < ALL:
+            behind = frozenset({route.stable})
         return [
-            service(main, selector_for(route.release, stable), route.port),
+            service(main, selector_for(route.release, behind), route.port),
             _http_route(route, settings),
         ]
 
