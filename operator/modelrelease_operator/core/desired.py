@@ -50,7 +50,7 @@ class Desired:
     stable: str | None = None
     canary: str | None = None
     weight: int = 0
-    """Percent of the requests that the canary is asked to have, where clients reach it."""
+    """Percent of the requests that the canary shall have, where clients reach it."""
     retained: frozenset[str] = frozenset()
     """Revisions that are not touched although nothing is known of them."""
     retraining: DesiredRetraining | None = None

@@ -25,20 +25,30 @@ def services(
         revisions=desired.routed,
         weight=desired.weight,
         stable=desired.stable,
+        beside=desired.canary,
         canary=canary,
         port=_port_of(desired, desired.routed),
     )
     _, *arms = names.service_names(owner.name)
-    stable = desired.stable or names.NO_REVISION
-    idle = stable if provider.leads_to_arms else names.NO_REVISION
-    revisions = (stable, desired.canary or idle)
     objects = provider.objects(route)
     objects += [
-        service(name, selector_for(owner.name, {revision}), _port_of(desired, {revision}))
-        for name, revision in zip(arms, revisions, strict=True)
+        service(name, selector_for(owner.name, behind), _port_of(desired, behind))
+        for name, behind in zip(arms, _behind_arms(desired, provider), strict=True)
     ]
     # Services first: a route may lead to them.
     return [_owned(owner, obj) for obj in sorted(objects, key=lambda obj: obj["kind"] != SERVICE)]
+
+
+def _behind_arms(
+    desired: Desired, provider: TrafficProvider
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the revisions behind stable's Service and behind the canary's."""
+    nobody = frozenset({names.NO_REVISION})
+    stable = frozenset({desired.stable}) if desired.stable else nobody
+    if desired.canary:
+        return stable, frozenset({desired.canary})
+    # Whoever shall have clients has them, whichever of the two a gateway follows.
+    return (desired.routed, desired.routed) if provider.leads_to_arms else (stable, nobody)
 
 
 def _owned(owner: Owner, obj: dict[str, Any]) -> dict[str, Any]:

@@ -188,6 +188,8 @@ class Cached(Kube):
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
         self.absent = set(OPTIONAL)
         """Kinds that the cluster does not serve, as far as is known."""
+        self._unfollowed: dict[str, ReleaseError] = {}
+        """By kind that it may serve: why that cannot be known."""
         self._releases: dict[NamespacedName, Object] = {}
         self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -339,8 +341,13 @@ class Cached(Kube):
         return applied
 
     async def _apply_unserved(self, obj: Object) -> Object:
-        """Apply an object of a kind that was not served when it was last asked for."""
+        """Apply an object of a kind that was not served when it was last asked for.
+
+        Not one that could never be read back: nothing would be seen of what became of it.
+        """
         kind, meta = obj["kind"], obj["metadata"]
+        if problem := self._unfollowed.get(kind):
+            raise type(problem)(str(problem))
         try:
             return await super().apply(obj)
         except Gone as problem:
@@ -392,13 +399,16 @@ class Cached(Kube):
             del self._applied[applied]
 
     async def _follow(self, kind: str, scope: str | None) -> None:
-        """Keep one store true for ever."""
+        """Keep one store true for ever, or until the cluster does not serve an optional kind."""
         failures = 0
-        while True:
+        while kind not in self.absent:
             began = time.monotonic()
             try:
                 await self._list_and_watch(kind, scope)
             except Exception as problem:
+                if isinstance(problem, Gone) and kind in OPTIONAL:
+                    self.absent.add(kind)
+                    return
                 # One that held for a while had worked: what ended it is no reason to wait long.
                 failures = 1 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else failures + 1
                 ours = isinstance(problem, ReleaseError)
@@ -411,14 +421,19 @@ class Cached(Kube):
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _follow_once_served(self, kind: str) -> None:
-        """Wait until the cluster serves a kind, then keep its store true for ever."""
-        opened = await self._opened(kind)
-        while opened is None:
-            await asyncio.sleep(OPTIONAL_PAUSE_SECONDS)
+        """Wait until the cluster serves a kind, then keep its store true for as long as it does."""
+        while True:
             opened = await self._opened(kind)
-        self.stores[kind] = opened
-        self.absent.discard(kind)
-        await asyncio.gather(*(self._follow(kind, scope) for scope in self.scopes))
+            if opened is None:
+                await asyncio.sleep(OPTIONAL_PAUSE_SECONDS)
+                continue
+            self.stores[kind] = opened
+            self.absent.discard(kind)
+            await asyncio.gather(*(self._follow(kind, scope) for scope in self.scopes))
+            del self.stores[kind]
+            self._applied = {
+                applied: what for applied, what in self._applied.items() if applied[0] != kind
+            }
 
     async def _opened(self, kind: str) -> Store | None:
         """Return a store with all that there is of a kind,
@@ -431,10 +446,13 @@ class Cached(Kube):
                 store.replace(scope, [{"kind": kind, **item} for item in items])
                 store.heard[scope] = time.monotonic()
         except Gone:
+            self._unfollowed.pop(kind, None)
             return None
         except ReleaseError as problem:
+            self._unfollowed[kind] = problem
             log.warning("%ss are not followed, and asked for again in a minute: %s", kind, problem)
             return None
+        self._unfollowed.pop(kind, None)
         return store
 
     async def _list_and_watch(self, kind: str, scope: str | None) -> None:

@@ -463,7 +463,10 @@ class Reconciler:
         if done.refused or observed.routed != decision.desired.routed:
             return
         for kind, name in made_by_others(ground.spec, owner.name):
-            left = await self.kube.known(kind, owner.namespace, name)
+            try:
+                left = await self.kube.known(kind, owner.namespace, name)
+            except Unavailable:
+                continue  # A later pass sees it. Most releases never had one.
             if left and is_owned(left, owner):
                 await self._try(
                     delete_ours(self.kube, owner, kind, name, left["metadata"]["uid"]), done

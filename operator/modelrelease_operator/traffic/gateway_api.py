@@ -26,7 +26,7 @@ from modelrelease_operator.traffic.provider import (
     Split,
     TrafficProvider,
 )
-from modelrelease_operator.traffic.replicas import SERVICE, selector_for, service
+from modelrelease_operator.traffic.replicas import SERVICE, routed_by, selector_for, service
 
 API_VERSION = "gateway.networking.k8s.io/v1"
 HTTP_ROUTE = "HTTPRoute"
@@ -34,6 +34,7 @@ TAKEN = ("Accepted", "ResolvedRefs")
 """Conditions of a route that a Gateway follows."""
 PORT = 80
 """Of the arms' Services."""
+ALL = 100
 
 
 class GatewayApi(TrafficProvider):
@@ -60,15 +61,17 @@ class GatewayApi(TrafficProvider):
 
     @override
     def objects(self, route: Route) -> list[dict[str, Any]]:
-        """Return the main Service, which leads to stable, and the route."""
+        """Return the main Service, which leads to stable while there is a canary, and the route."""
         settings = route.canary.routing.gateway_api
         if settings is None:
             msg = f"release {route.release} names no Gateway in spec.canary.routing.gatewayAPI"
             raise ValueError(msg)
         main = names.service_names(route.release)[0]
-        stable = {route.stable} if route.stable in route.revisions else route.revisions
+        behind = route.revisions
+        if route.beside and route.stable in behind and route.weight < ALL:
+            behind = frozenset({route.stable})
         return [
-            service(main, selector_for(route.release, stable), route.port),
+            service(main, selector_for(route.release, behind), route.port),
             _http_route(route, settings),
         ]
 
@@ -95,14 +98,16 @@ class GatewayApi(TrafficProvider):
             sentence, refused = problem
             return Effect(revisions=frozenset(revisions), problem=sentence, refused=refused)
         selected = {
-            name: _revision(item) for (kind, name), item in objects.items() if kind == SERVICE
+            name: routed_by(item["spec"].get("selector") or {}, revisions)
+            for (kind, name), item in objects.items()
+            if kind == SERVICE
         }
         shares = {backend["name"]: backend.get("weight", 1) for backend in _backends(route)}
-        reached = frozenset(
-            revision for name, revision in selected.items() if revision and shares.get(name, 0) > 0
+        reached = frozenset[str]().union(
+            *(behind for name, behind in selected.items() if shares.get(name, 0) > 0)
         )
         _, _, canary = names.service_names(route["metadata"]["name"])
-        return Effect(revisions=reached, weight=shares.get(canary, 0))
+        return Effect(revisions=reached - {names.NO_REVISION}, weight=shares.get(canary, 0))
 
 
 GATEWAY_API = GatewayApi()
@@ -113,7 +118,7 @@ def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
     weight = _weight_of(route)
     backends = [
         {"group": "", "kind": SERVICE, "name": name, "port": PORT, "weight": share}
-        for name, share in ((stable, 100 - weight), (canary, weight))
+        for name, share in ((stable, ALL - weight), (canary, weight))
     ]
     match = {"path": {"type": "PathPrefix", "value": settings.path}}
     spec: dict[str, Any] = {
@@ -129,9 +134,11 @@ def _weight_of(route: Route) -> int:
     """Return the canary's share: what was asked for beside stable,
     and all or nothing for one alone.
     """
+    if route.beside is None:
+        return 0
     if len(route.revisions) > 1:
         return route.weight
-    return 0 if route.stable in route.revisions else 100
+    return 0 if route.stable in route.revisions else ALL
 
 
 def _parent(ref: ParentRef) -> dict[str, Any]:
@@ -165,10 +172,32 @@ def _not_taken(route: Object) -> tuple[str, bool] | None:
                 ),
                 True,
             )
-        for status in told:
-            for problem, refused in _problems(status, meta.get("generation")):
-                return f"{where}: {gateway} {problem}", refused
+        if problem := _problem_of(told, meta.get("generation")):
+            sentence, refused = problem
+            return f"{where}: {gateway} {sentence}", refused
     return None
+
+
+def _problem_of(statuses: Iterable[Object], generation: int | None) -> tuple[str, bool] | None:
+    """Return why no controller follows the route, and whether one refuses to; None if one does.
+
+    A Gateway has one controller, but what another one wrote while it had it may stay for ever.
+    """
+    answers: dict[str, list[tuple[str, bool] | None]] = {}
+    for status in statuses:
+        problem = next(_problems(status, generation), None)
+        answers.setdefault(status.get("controllerName", ""), []).append(problem)
+    problems = [_of_one_controller(each) for each in answers.values()]
+    told = [problem for problem in problems if problem]
+    return None if None in problems else max(told, key=lambda problem: problem[1])
+
+
+def _of_one_controller(answers: list[tuple[str, bool] | None]) -> tuple[str, bool] | None:
+    """Sum up a controller's answers: one for a reference, or one for each listener that the
+    reference leaves open, of which one has to let the route in.
+    """
+    late = next((answer for answer in answers if answer and not answer[1]), None)
+    return late or (None if None in answers else answers[0])
 
 
 def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, bool]]:
@@ -184,25 +213,16 @@ def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, boo
 
 
 def _same(told: Object, ref: Object, namespace: str) -> bool:
-    """Return whether a status is about a reference;
-    both may leave the route's own namespace out.
+    """Return whether a status is about a reference: both may leave the route's own namespace out,
+    and a status may name a listener that the reference leaves open.
     """
-    return all(
-        told.get(key, default) == ref.get(key, default)
-        for key, default in (
-            ("name", None),
-            ("namespace", namespace),
-            ("sectionName", None),
-            ("port", None),
-        )
+    return (
+        told.get("name") == ref["name"]
+        and (told.get("namespace") or namespace) == (ref.get("namespace") or namespace)
+        and all(ref.get(key) in (None, told.get(key)) for key in ("sectionName", "port"))
     )
 
 
 def _backends(route: Object) -> Iterator[Object]:
     for rule in route["spec"].get("rules") or []:
         yield from rule.get("backendRefs") or []
-
-
-def _revision(main: Object) -> str | None:
-    revision = (main["spec"].get("selector") or {}).get(names.LABEL_REVISION)
-    return None if revision == names.NO_REVISION else revision

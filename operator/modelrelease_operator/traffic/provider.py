@@ -33,6 +33,8 @@ class Route:
     """Percent of the requests that the canary was asked to have."""
     stable: str | None = None
     """The revision that is stable."""
+    beside: str | None = None
+    """The revision that is compared with it."""
     canary: Canary = field(default_factory=Canary)
     """What the release says of its canary, and so of its routing."""
     port: int | str
@@ -59,8 +61,8 @@ class TrafficProvider(Protocol):
     leads_to_arms: ClassVar[bool]
     """Whether clients come by the arms' Services.
 
-    The canary's leads to stable then, while there is no canary: a gateway that is late with new
-    weights finds pods behind the old ones.
+    While there is no canary, both lead to whoever shall have clients then: a gateway that is late
+    with new weights finds pods behind the old ones.
     """
 
     def takes(self, canary: Canary) -> bool:

@@ -144,3 +144,38 @@ async def test_a_foreign_route_of_the_name_is_refused_and_left_alone(world: Oper
     world.release("1", **BY_GATEWAY)
     await world.until(lambda it: "belongs to somebody else" in it.get("message", ""))
     assert world.server.get("HTTPRoute", "qna")["spec"] == {"rules": []}
+
+
+async def test_a_gateway_api_that_is_removed_stops_no_release_that_does_without(
+    world: Operating, monkeypatch: pytest.MonkeyPatch
+):
+    await served(world)
+    await world.serves("1")
+    world.server.absent.add("httproutes")
+    world.server.end_watches("httproutes")
+    await until(lambda: "HTTPRoute" in world.kube.absent)
+    await world.once()
+    assert world.status()["phase"] == "Stable"
+    await served(world)
+
+
+async def test_routes_that_may_not_be_watched_any_more_stop_no_release_that_does_without(
+    world: Operating,
+):
+    await served(world)
+    await world.serves("1")
+    world.kube.stores["HTTPRoute"].heard.clear()
+    await world.once()
+    assert world.status()["phase"] == "Stable"
+
+
+async def test_a_release_says_when_its_route_may_be_written_and_not_listed(world: Operating):
+    def refuse(verb: str, what: str, _: dict[str, Any]) -> tuple[int, str] | None:
+        return (403, "cannot list httproutes") if (verb, what) == ("LIST", "httproutes") else None
+
+    world.server.refuse = refuse
+    world.server.absent.clear()
+    await until(lambda: world.server.requests["LIST httproutes"] > 1)
+    world.release("1", **BY_GATEWAY)
+    await world.until(lambda it: "cannot list httproutes" in it.get("message", ""))
+    assert world.server.condition("Stalled")["reason"] == "ApplyRefused"

@@ -207,11 +207,12 @@ class GatewayWorld(World):
         if self.followed is None:
             return {}
         services = {name: item for (kind, name), item in self.objects.items() if kind == "Service"}
-        return {
-            services[it["name"]]["spec"]["selector"]["modelrelease.dev/revision"]: it["weight"]
-            for it in self.followed["spec"]["rules"][0]["backendRefs"]
-            if it["weight"]
-        }
+        shares: dict[str, int] = {}
+        for backend in self.followed["spec"]["rules"][0]["backendRefs"]:
+            selector = services[backend["name"]]["spec"]["selector"]
+            revision = selector.get("modelrelease.dev/revision", "any")
+            shares[revision] = shares.get(revision, 0) + backend["weight"]
+        return {revision: weight for revision, weight in shares.items() if weight}
 
     @override
     def _serve(self, requests: int) -> None:
@@ -286,6 +287,8 @@ def test_a_rejected_canary_keeps_its_pods_while_the_gateway_may_still_send_clien
     world.steps(20)
     assert world.status.phase is Phase.ROLLING_BACK
     assert world.pods["rev2"], "the gateway has not let go of them"
+    assert world.shares == {"rev1": 100}, "whatever weights the gateway follows"
+    assert "its pods stay until the route does; HTTPRoute qna: Gateway" in world.status.message
     world.answers = True
     assert world.run().stable.version == "1"
     assert world.unanswered == 0
@@ -310,3 +313,139 @@ def test_whatever_the_gateway_does_stable_answers_and_nobody_is_sent_to_pods_tha
     world.gateway_looks()
     assert world.run().status.phase is Phase.STABLE
     assert world.unanswered == 0
+
+
+def stable_fails(world: GatewayWorld) -> None:
+    """Have no pod of stable ready any more, until they are started anew."""
+    for pod in world.pods[world.stable.revision]:
+        pod.ready, pod.ready_at = False, None
+
+
+def test_a_canary_that_answers_alone_has_every_request_by_the_gateway_and_by_the_main_service():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    stable_fails(world)
+    world.steps(3)
+    assert world.canary.alone
+    assert world.shares == {"rev2": 100}
+    selector = world.objects["Service", "qna"]["spec"]["selector"]
+    assert "modelrelease.dev/revision" not in selector, "callers in the cluster are answered too"
+    missed = world.unanswered
+    world.steps(5)
+    assert world.unanswered == missed
+
+
+def test_until_all_of_stable_is_back_the_ready_pods_share_the_requests():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    stable_fails(world)
+    world.steps(30)
+    first, *rest = world.pods["rev1"]
+    first.ready_at = world.now
+    world.steps(3)
+    assert world.shares == {"rev1": 25, "rev2": 75}
+    for pod in rest:
+        pod.ready_at = world.now
+    world.steps(3)
+    assert world.shares == {"rev1": 95, "rev2": 5}
+    assert not world.canary.alone
+
+
+def test_what_is_not_stable_yet_may_serve_behind_the_route_alone():
+    desired = Desired(routed=frozenset({"old"}), stable="new", retained=frozenset({"old"}))
+    objects = objects_of(desired)
+    for name in ("qna", "qna-stable", "qna-canary"):
+        selector = objects["Service", name]["spec"]["selector"]
+        assert selector["modelrelease.dev/revision"] == "old", name
+    objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"])
+    assert GATEWAY_API.in_effect(objects, ["old", "new"]).revisions == {"old"}
+
+
+def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_route():
+    world = a_gateway_world(keepPrevious="1h")
+    world.release(a_target("2"))
+    while world.stable.version == "1":
+        world.step()
+    world.steps(3)
+    for pod in world.pods["rev1"][1:]:
+        pod.ready, pod.ready_at = False, None
+    world.release(a_target("1"))
+    world.steps(3)
+    assert "version 2 helps until all are" in world.status.message
+    assert world.shares == {"any": 100}
+    effect = GATEWAY_API.in_effect(world.objects, ["rev1", "rev2"])
+    assert effect.revisions == {"rev1", "rev2"}
+    for pod in world.pods["rev1"]:
+        pod.ready_at = world.now
+    world.steps(3)
+    assert world.stable.version == "1"
+    assert world.shares == {"rev1": 100}
+
+
+def test_a_withdrawn_canary_is_said_to_have_clients_while_the_gateway_may_send_them():
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    assert world.canary.step_since
+    world.prometheus_up = world.answers = False
+    while not world.canary.unseen:
+        world.step()
+    world.steps(3)
+    assert "clients may still reach it: HTTPRoute qna: Gateway" in world.status.message
+    world.answers = True
+    world.steps(3)
+    assert "clients may still reach it" not in world.status.message
+
+
+def answer_of(
+    controller: str = "example.com/one", *, generation: int = 2, accepted: str = "True", **ref: Any
+) -> Object:
+    conditions = [
+        {"type": kind, "status": status, "reason": "R", "observedGeneration": generation}
+        for kind, status in (("Accepted", accepted), ("ResolvedRefs", "True"))
+    ]
+    parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public", **ref}
+    return {"parentRef": parent, "controllerName": controller, "conditions": conditions}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        pytest.param([answer_of(namespace="ml")], None, id="with the route's own namespace"),
+        pytest.param(
+            [
+                answer_of(sectionName="http"),
+                answer_of(sectionName="tls", accepted="False"),
+            ],
+            None,
+            id="once for each listener, of which one lets it in",
+        ),
+        pytest.param(
+            [answer_of(sectionName="http", accepted="False")], "refuses it", id="of no listener"
+        ),
+        pytest.param(
+            [answer_of(sectionName="http"), answer_of(sectionName="tls", generation=1)],
+            "newest weights",
+            id="not of every listener yet",
+        ),
+        pytest.param(
+            [answer_of("example.com/gone", generation=1), answer_of()],
+            None,
+            id="beside what a controller left that has the Gateway no more",
+        ),
+        pytest.param(
+            [answer_of("example.com/gone", generation=1), answer_of(accepted="False")],
+            "refuses it",
+            id="a refusal beside what is left of another",
+        ),
+        pytest.param([answer_of(name="other")], "has not answered", id="another Gateway's"),
+    ],
+)
+def test_controllers_answer_in_ways_of_their_own(answers: list[Object], expected: str | None):
+    spec = {"parentRefs": [{"name": "public"}], "rules": []}
+    meta = {"name": "qna", "namespace": "ml", "generation": 2}
+    route = {"metadata": meta, "spec": spec, "status": {"parents": answers}}
+    problem = GATEWAY_API.in_effect({(HTTP_ROUTE, "qna"): route}, ["a"]).problem
+    assert (problem is None) if expected is None else (expected in str(problem))

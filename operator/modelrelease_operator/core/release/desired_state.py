@@ -36,13 +36,31 @@ def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired
         routed=scope.arms if opened else frozenset({stable.revision}),
         stable=stable.revision,
         canary=canary.revision,
-        weight=canary.requested_weight if opened else 0,
+        weight=_weight(scope) if opened else 0,
     )
+
+
+def _weight(scope: Scope) -> int:
+    """Return the canary's share: what was asked for, and more while stable cannot carry the rest.
+
+    Until all of stable's pods are back, the pods that are ready share the requests evenly, as they
+    do behind one Service.
+    """
+    asked_for = scope.canary.requested_weight
+    canary, stable = (scope.ready_pods(arm.revision) for arm in (scope.canary, scope.stable))
+    if not canary or (stable and not scope.canary.alone):
+        return asked_for
+    return max(asked_for, round(100 * canary / (canary + stable)))
 
 
 def closed(scope: Scope) -> Desired:
     """Stable has every client, and the canary keeps the pods that it has."""
     return side_by_side(scope, canary_replicas=scope.canary_pods_wanted, opened=False)
+
+
+def taken_back(scope: Scope) -> Desired:
+    """Stable has every client, also those that a gateway still sends by the canary's Service."""
+    return replace(closed(scope), canary=None)
 
 
 def prober_of(scope: Scope) -> DesiredProber | None:

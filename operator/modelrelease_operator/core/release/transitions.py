@@ -22,7 +22,13 @@ from modelrelease_operator.api.status import (
 )
 from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import Commands
-from modelrelease_operator.core.release.desired_state import closed, only, side_by_side, steady
+from modelrelease_operator.core.release.desired_state import (
+    closed,
+    only,
+    side_by_side,
+    steady,
+    taken_back,
+)
 from modelrelease_operator.core.release.watch import as_pair
 from modelrelease_operator.core.release.words import in_the_dark, probed_steps
 from modelrelease_operator.core.scope import Scope
@@ -316,7 +322,7 @@ def roll_back(scope: Scope, reason: Reason, message: str) -> Decision:
     scope = scope.with_status(phase=Phase.ROLLING_BACK, weight=0, message=message)
     scope = scope.with_history(scope.canary, reason, message)
     scope = scope.noticing(reason, message, warning=reason not in SILENT_REASONS)
-    return scope.decision(closed(scope), requeue=REQUEUE_SOON)
+    return scope.decision(taken_back(scope), requeue=REQUEUE_SOON)
 
 
 def back_from_unwanted(scope: Scope) -> Decision | None:

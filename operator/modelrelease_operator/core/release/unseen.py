@@ -32,6 +32,8 @@ def act_unseen(scope: Scope, judgement: Judgement, desired: Desired) -> Decision
         scope = scope.with_canary(returned=(*returns, scope.now))
         scope = scope.noticing(Reason.CANARY_SEEN, step_message(scope, index, BACK))
         return enter_step(scope, index, why=BACK)
+    if problem := scope.observed.route_problem:
+        waits = f"{waits}; clients may still reach it: {problem}"
     scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=waits)
     return scope.decision(desired, requeue=scope.spec.analysis.period)
 

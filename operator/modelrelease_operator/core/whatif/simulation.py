@@ -45,6 +45,7 @@ from modelrelease_operator.core.whatif.fleet import (
     Scrapes,
     groups_of,
 )
+from modelrelease_operator.traffic.registry import provider_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SERVED_BEFORE = 100_000
@@ -350,6 +351,7 @@ class _World:
             )
             group.scrape_before(0.0, lambda *_: None, self.by)
         self.routed = frozenset({STABLE.revision})
+        self.weights: Mapping[str, float] = {}
         self.restarts = (self.scenario.pods_restart, self.scenario.servers_restart)
         self._set_rates()
         self.status = Status(phase=Phase.STABLE, stable=StableStatus(**STABLE.parts(), since=START))
@@ -391,9 +393,12 @@ class _World:
         return list(chain.from_iterable(arm.groups for arm in self.arms.values()))
 
     def _set_rates(self) -> None:
-        """Share the requests among the pods that are ready, once who is ready has changed."""
+        """Share the requests among the pods that are ready, once who is ready has changed.
+
+        By a gateway each arm has its weight of them, whatever its pods.
+        """
         ready = {name: self.arms[name].ready(self.seconds) for name in sorted(self.routed)}
-        regime = (tuple(ready.items()), self._is_worse())
+        regime = (tuple(ready.items()), tuple(self.weights.items()), self._is_worse())
         if regime == self.regime:
             return
         self._draw_all()
@@ -403,6 +408,8 @@ class _World:
         self.worse = self._is_worse()
         rate_of_pod = self.scenario.rps / max(1, sum(ready.values()))
         for name, arm in self.arms.items():
+            if name in self.weights:
+                rate_of_pod = self.scenario.rps * self.weights[name] / max(1, ready[name])
             for group in arm.groups:
                 serves = name in self.routed and group.ready_at <= self.seconds
                 group.rate = rate_of_pod * group.size if serves else 0.0
@@ -529,6 +536,10 @@ class _World:
                 group.count(self._increments(arm.name, 0, errors=None))
                 group.begin_scrapes(self.scenario.scrapes, self.random, ready_at)
         self.routed = desired.routed
+        self.weights = {}
+        if provider_of(self.spec).leads_to_arms and len(desired.routed) > 1:
+            share = desired.weight / 100
+            self.weights = {STABLE.revision: 1 - share, CANARY.revision: share}
         if desired.probing != self.probing:
             self._probe_anew(desired.probing)
 

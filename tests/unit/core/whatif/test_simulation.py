@@ -400,3 +400,16 @@ def test_few_runs_give_a_wide_interval():
 def test_a_forecast_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one run"):
         forecast([], steps=1)
+
+
+def test_by_a_gateway_the_canary_has_its_weight_of_the_requests_and_not_its_pods_share():
+    canary = {
+        "steps": [{"weight": 1, "bake": "5m"}],
+        "routing": {"gatewayAPI": {"parentRefs": [{"name": "public"}]}},
+    }
+    spec = a_spec(serving={"replicas": 3}, canary=canary)
+    scenario = a_scenario(rps=1000.0)
+    run = simulate(spec, scenario, Random(1))
+    share = run.canary_requests / (run.with_clients * scenario.rps)
+    assert run.canary_requests > 1000
+    assert share == pytest.approx(0.01, rel=0.1)
