@@ -197,6 +197,8 @@ def _with_the_rest(status: Status) -> Status:
     )
     return status.but(
         uid="uid-1",
+        replicas=4,
+        selector="modelrelease.dev/release=qna",
         resolved=Resolved(uri="models:/qna@candidate", version="2", sha256="2" * 64,
         registered=registered),
         rejected=refused,
