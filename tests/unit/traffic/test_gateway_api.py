@@ -360,7 +360,7 @@ def test_what_is_not_stable_yet_may_serve_behind_the_route_alone():
         selector = objects["Service", name]["spec"]["selector"]
         assert selector["modelrelease.dev/revision"] == "old", name
     objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"])
-    assert GATEWAY_API.in_effect(objects, ["old", "new"]).revisions == {"old"}
+    assert GATEWAY_API.in_effect(objects, ["old", "new"]).revisions == frozenset({"old"})
 
 
 def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_route():
@@ -376,7 +376,7 @@ def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_ro
     assert "version 2 helps until all are" in world.status.message
     assert world.shares == {"any": 100}
     effect = GATEWAY_API.in_effect(world.objects, ["rev1", "rev2"])
-    assert effect.revisions == {"rev1", "rev2"}
+    assert effect.revisions == frozenset({"rev1", "rev2"})
     for pod in world.pods["rev1"]:
         pod.ready_at = world.now
     world.steps(3)
