@@ -210,8 +210,12 @@ class Release:
             lambda stats: stats.sent > before.sent and stats.answered >= stats.sent - 20,
             within=15,
         )
-        lost = after.failures(except_by=except_by)
-        assert not lost, f"{lost} of {after.sent} requests; last: {after.last_failures[-10:]}"
+        known = before.failures(except_by=except_by)
+        failures = after.failures(except_by=except_by)
+        lost = {kind: n - known.get(kind, 0) for kind, n in failures.items()}
+        lost = {kind: n for kind, n in lost.items() if n}
+        sent = after.sent - before.sent
+        assert not lost, f"{lost} of {sent} requests; last: {after.last_failures[-10:]}"
 
 
 def _version(status: Object, arm: str) -> str | None:

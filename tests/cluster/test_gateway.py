@@ -50,6 +50,14 @@ def by_gateway(release: Release, **canary: Any) -> dict[str, Any]:
     return {"routing": routing, **canary}
 
 
+def called(release: Release) -> None:
+    """Start clients, and wait until the Gateway answers: it follows a first route a little late."""
+    release.load(rps=100)
+    wait_until("an answer", release.stats, lambda stats: stats.count(outcome="200") > 0, within=60)
+    enough = release.stats().answered + 500
+    wait_until("answers", release.stats, lambda stats: stats.answered > enough, within=60)
+
+
 def weights(release: Release) -> dict[str, int]:
     """Return by Service what share the route asks for."""
     route = release.read("httproute", release.name)
@@ -62,7 +70,7 @@ def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
 ) -> None:
     routed.apply("1", canary=by_gateway(routed, **steps(5, 50)))
     routed.serves("1")
-    routed.load(rps=100)
+    called(routed)
     with routed.no_request_lost():
         routed.apply(
             "2", canary=by_gateway(routed, **steps(5, 50), approval="Manual"), analysis=SOON_SURE
@@ -92,7 +100,7 @@ def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
 def test_a_failing_version_has_no_request_once_it_is_rejected(routed: Release) -> None:
     routed.apply("1", canary=by_gateway(routed, **steps(20, 50)))
     routed.serves("1")
-    routed.load(rps=100)
+    called(routed)
     with routed.no_request_lost(except_by=("3",)):
         routed.apply("3", analysis=SOON_SURE)
         routed.wait("version 3 to be rejected", rejected("3"), within=300)
