@@ -398,6 +398,8 @@ class CanaryStatus(Target):
     """
     starting_seconds: float = 0.0
     """Time that its pods have taken to start, without what is the cluster's fault."""
+    dark_seconds: float | None = None
+    """Time for which all of its pods have been ready without clients; None while they are not."""
     waiting_seconds: float = 0.0
     """Time since the weight was asked for in which it was not seen in effect."""
     step_seconds: float = 0.0

@@ -10,6 +10,7 @@ The release's main Service stays for callers inside the cluster, and leads to st
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from math import ceil
 from typing import Any
 
@@ -41,6 +42,9 @@ class GatewayApi(TrafficProvider):
     """A release that names Gateways in `spec.canary.routing.gatewayAPI`."""
 
     leads_to_arms = True
+    # Seen: where the weight came as the pods got ready, Traefik answered it with 503 for the two
+    # seconds in which it takes up no second change; what it reads of pods is written a bit later.
+    endpoints_delay = timedelta(seconds=5)
 
     @override
     def takes(self, canary: Canary) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
 from modelrelease_operator.api.spec import Canary
@@ -64,6 +65,9 @@ class TrafficProvider(Protocol):
     While there is no canary, both lead to whoever shall have clients then: a gateway that is late
     with new weights finds pods behind the old ones.
     """
+
+    endpoints_delay: ClassVar[timedelta]
+    """How long it may take to learn of ready pods: so long a canary waits for its clients."""
 
     def takes(self, canary: Canary) -> bool:
         """Return whether a release that is written like this is this provider's."""

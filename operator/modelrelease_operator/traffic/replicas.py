@@ -6,6 +6,7 @@ never meet too few pods. So the share is at most one half.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,8 @@ class Replicas(TrafficProvider):
     """The pods of both revisions behind one Service: works in every cluster."""
 
     leads_to_arms = False
+    # The selector takes a pod in when it is ready, and not before.
+    endpoints_delay = timedelta(0)
 
     @override
     def takes(self, canary: Canary) -> bool:

@@ -449,3 +449,17 @@ def test_controllers_answer_in_ways_of_their_own(answers: list[Object], expected
     route = {"metadata": meta, "spec": spec, "status": {"parents": answers}}
     problem = GATEWAY_API.in_effect({(HTTP_ROUTE, "qna"): route}, ["a"]).problem
     assert (problem is None) if expected is None else (expected in str(problem))
+
+
+def test_a_canary_has_clients_only_when_the_gateway_can_have_learnt_of_its_pods():
+    world = a_gateway_world()
+    world.release(a_target("2")).run(until=Phase.STARTING)
+    while world.ready("rev2") == 0:
+        world.step()
+    ready_at = world.now
+    told = set()
+    while world.status.phase is Phase.STARTING:
+        world.step()
+        told.add(world.status.message)
+    assert (world.now - ready_at).total_seconds() >= 5
+    assert "canary 2 is ready; the gateway is given time to learn of its pods" in told

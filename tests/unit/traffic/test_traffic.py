@@ -1,6 +1,7 @@
 """Weights from pods, and the selector that lets clients reach them."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -124,6 +125,7 @@ class Gateway(TrafficProvider):
     """
 
     leads_to_arms = False
+    endpoints_delay = timedelta(0)
 
     def takes(self, canary: Canary) -> bool:
         return True

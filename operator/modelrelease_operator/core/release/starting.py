@@ -15,6 +15,7 @@ from modelrelease_operator.core.release.transitions import (
 from modelrelease_operator.core.release.words import not_ready
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import last_alike
+from modelrelease_operator.traffic.registry import provider_of
 
 
 def starting(scope: Scope) -> Decision:
@@ -29,7 +30,8 @@ def starting(scope: Scope) -> Decision:
     scope = with_start(scope, ready=ready)
     if late := late_start(scope, replicas, ready=ready):
         return late
-    if ready and _may_open(scope):
+    scope = _with_ready_time(scope, ready=ready)
+    if _is_known(scope) and _may_open(scope):
         if scope.canary.by_hand:
             return promote_by_hand(scope)
         return enter_step(scope, last_alike(scope.spec, 0))
@@ -40,6 +42,21 @@ def starting(scope: Scope) -> Decision:
     return scope.decision(
         side_by_side(scope, canary_replicas=replicas, opened=False), requeue=POLL_PODS
     )
+
+
+def _with_ready_time(scope: Scope, *, ready: bool) -> Scope:
+    """Count from the pass that first saw all pods ready."""
+    before = scope.canary.dark_seconds
+    if not ready:
+        return scope.with_canary(dark_seconds=None)
+    return scope.with_canary(dark_seconds=0.0 if before is None else before + scope.passed)
+
+
+def _is_known(scope: Scope) -> bool:
+    """Return whether the pods were ready for so long that whoever deals out requests knows them."""
+    seconds = scope.canary.dark_seconds
+    delay = provider_of(scope.spec).endpoints_delay
+    return seconds is not None and seconds >= delay.total_seconds()
 
 
 def _may_open(scope: Scope) -> bool:
@@ -62,6 +79,8 @@ def _waits(scope: Scope, replicas: int, *, ready: bool) -> str:
             f"canary {version} is ready; pods of revision {', '.join(scope.strangers)} must go "
             "first"
         )
+    if ready:
+        return f"canary {version} is ready; the gateway is given time to learn of its pods"
     count = workload.ready if workload else 0
     message = f"canary {version} starts unseen by clients: {count} of {replicas} pods are ready"
     trouble = workload and (workload.blocked or workload.problem)
