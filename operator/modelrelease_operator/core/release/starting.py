@@ -79,7 +79,7 @@ def _waits(scope: Scope, replicas: int, *, ready: bool) -> str:
             f"canary {version} is ready; pods of revision {', '.join(scope.strangers)} must go "
             "first"
         )
-    if ready:
+    if ready and not _is_known(scope):
         return f"canary {version} is ready; the gateway is given time to learn of its pods"
     count = workload.ready if workload else 0
     message = f"canary {version} starts unseen by clients: {count} of {replicas} pods are ready"
