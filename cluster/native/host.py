@@ -12,6 +12,8 @@ from cluster.console import say
 from cluster.errors import ClusterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# Where dpkg keeps what it began and has not ended.
+DPKG_JOURNAL = Path("/var/lib/dpkg/updates")
 # program that shows it is there -> Debian package
 PACKAGES = {
     "node": {
@@ -98,6 +100,14 @@ def install_packages(*groups: str) -> None:
     logs = cache.root() / "logs"
     with cache.lock("apt"):
         wait = ["-o", "DPkg::Lock::Timeout=300"]
+        # An installation that was ended halfway, by Ctrl-C say, makes apt refuse every later one.
+        if any(DPKG_JOURNAL.glob("*")):
+            shell.stream(
+                "finishing an installation that was interrupted",
+                ["dpkg", "--configure", "-a"],
+                logs / "dpkg-configure.log",
+                env=quiet,
+            )
         shell.stream(
             "refreshing the package lists",
             ["apt-get", *wait, "update"],
