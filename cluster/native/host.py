@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -101,13 +102,15 @@ def install_packages(*groups: str) -> None:
     with cache.lock("apt"):
         wait = ["-o", "DPkg::Lock::Timeout=300"]
         # An installation that was ended halfway, by Ctrl-C say, makes apt refuse every later one.
+        # If another dpkg is at work, this one is refused and apt waits for that one.
         if any(DPKG_JOURNAL.glob("*")):
-            shell.stream(
-                "finishing an installation that was interrupted",
-                ["dpkg", "--configure", "-a"],
-                logs / "dpkg-configure.log",
-                env=quiet,
-            )
+            with contextlib.suppress(ClusterError):
+                shell.stream(
+                    "finishing an installation that was interrupted",
+                    ["dpkg", "--configure", "-a"],
+                    logs / "dpkg-configure.log",
+                    env=quiet,
+                )
         shell.stream(
             "refreshing the package lists",
             ["apt-get", *wait, "update"],
