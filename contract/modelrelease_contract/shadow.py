@@ -1,0 +1,100 @@
+"""Shadow comparison: what predictors of two revisions say to each other, and what they count.
+
+A canary that is in the dark is asked copies of the requests that stable answers. Stable's predictor
+asks the canary's Service what copies it wants (`ShadowWish`), sends a share of what it answered,
+compares the two answers, and counts pairs. Nobody else sees a request or an answer.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SHADOW_PATH: Final = "/shadow"
+"""GET: the `ShadowWish` of the predictor that is asked."""
+SHADOW_PREDICT_PATH: Final = "/shadow/predict"
+SHADOW_INFER_PATH: Final = "/shadow/infer"
+"""POST: answer as `/predict` and as `/v2/models/…/infer` do, and are counted apart."""
+
+ENV_SHADOW: Final = "MODELRELEASE_SHADOW"
+"""`ShadowSettings` in JSON, for the pods of a canary that is compared in the shadow first."""
+
+SECONDS_HEADER: Final = "X-Shadow-Seconds"
+"""Of an answer to a copy: how long the predictor worked on it. Left out where it worked on another
+request meanwhile: then the time says nothing of the model."""
+
+
+class ShadowSettings(BaseModel):
+    """Which copies a canary wants, and when one arm counts as slower."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    share: float = Field(ge=0, le=1)
+    """Share of the answered requests that is copied."""
+    per_second: float = Field(gt=0, le=1000)
+    """Most copies a second of one of stable's pods."""
+    noise_share: float = Field(ge=0, le=1)
+    """Share of the copies that stable is asked again, too: it may differ from itself."""
+    slower_ratio: float = Field(ge=1)
+    slower_seconds: float = Field(ge=0)
+    """One arm is slower on a pair when it takes more than so many times and so many seconds more
+    than the other."""
+
+
+class ShadowWish(BaseModel):
+    """What a predictor answers to GET `SHADOW_PATH`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    revision: str
+    """Of the predictor that answers: nobody copies requests to its own revision."""
+    settings: ShadowSettings | None = None
+    """None: it wants no copies now."""
+
+
+SHADOW_PAIRS_TOTAL: Final = "shadow_pairs_total"
+"""Counter of stable's predictor: labels RELEASE, REVISION (its own), CANARY (revision), RESULT."""
+
+SHADOW_PREDICTIONS_TOTAL: Final = "shadow_predictions_total"
+"""Counter of copies that a predictor answered, which no other count holds: labels as
+PREDICTIONS_TOTAL.
+"""
+
+CANARY: Final = "canary"
+
+SAME: Final = "same"
+"""Value of RESULT for a pair of answers that are the same up to the tolerance of stable's
+manifest.
+"""
+DIFFERENT: Final = "different"
+CANARY_FAILED: Final = "canary_failed"
+"""Stable answered, and the canary with 4xx or 5xx, too late, or not to the end."""
+STABLE_FAILED: Final = "stable_failed"
+"""The canary answered what stable could not."""
+BOTH_FAILED: Final = "both_failed"
+NOISE_SAME: Final = "noise_same"
+"""Stable, asked again, repeated itself."""
+NOISE_DIFFERENT: Final = "noise_different"
+CANARY_SLOWER: Final = "canary_slower"
+"""Of the copies that both were asked, each working on nothing else."""
+STABLE_SLOWER: Final = "stable_slower"
+ALIKE: Final = "alike"
+DROPPED: Final = "dropped"
+"""A copy that was not sent because others waited, or that a busy canary did not take: no pair."""
+UNREACHABLE: Final = "unreachable"
+"""A copy for which there was no connection: no pair."""
+
+SHADOW_RESULTS: Final = (
+    SAME, DIFFERENT, CANARY_FAILED, STABLE_FAILED, BOTH_FAILED, NOISE_SAME, NOISE_DIFFERENT,
+    CANARY_SLOWER, STABLE_SLOWER, ALIKE, DROPPED, UNREACHABLE,
+)  # fmt: skip
+"""Every value of RESULT: every series is there from the first copy on."""
+
+
+def canary_service(release: str) -> str:
+    """Return the name of the Service that leads to a release's canary, and to nobody without."""
+    return f"{release}-canary"
+
+
+def stable_service(release: str) -> str:
+    """Return the name of the Service that leads to a release's stable revision."""
+    return f"{release}-stable"
