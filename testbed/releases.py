@@ -154,6 +154,13 @@ class Release:
             for container in pod["status"].get(kind, [])
         )
 
+    def annotate(self, **commands: str) -> None:
+        """Give commands, such as approve="2"."""
+        pairs = [f"modelrelease.dev/{kind}={value}" for kind, value in commands.items()]
+        self.cluster.kubectl(
+            "annotate", "modelrelease", self.name, "-n", self.space, *pairs, "--overwrite"
+        )
+
     def reasons(self) -> list[str]:
         """Return the reasons of the release's Events, oldest first."""
         return [event["reason"] for event in self._events()]

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelrelease_contract import metrics as words
+from modelrelease_contract import shadow
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
@@ -33,6 +34,7 @@ from modelrelease_operator.core.observed import (
     Counter,
     MetricsUnavailable,
     Observed,
+    PairCounter,
     Problem,
     Workload,
 )
@@ -70,6 +72,12 @@ class Behaviour:
     the kubelet starts it anew, ever later.
     """
     scraped: bool = True
+    disagrees: float = 0.0
+    """Share of its answers that are not those of other versions."""
+    copies: bool = True
+    """Whether its pods copy what they answer to a canary in the dark."""
+    unreachable: bool = False
+    """Whether pods of the other version get no connection to its pods."""
 
 
 @dataclass
@@ -82,6 +90,8 @@ class Pod:
     ends: int = 0
     """How many of its processes ended abnormally."""
     counters: dict[tuple[str, str], int] = field(default_factory=dict)
+    pairs: dict[str, int] = field(default_factory=dict)
+    """By result: what it compared in the shadow."""
 
 
 @dataclass
@@ -150,6 +160,7 @@ class World:
             workloads={name: self._workload(name) for name in self._revisions()},
             routed=self.routed,
             metrics=self._metrics(),
+            pairs=self._pairs(),
             commands=self.commands,
         )
 
@@ -210,6 +221,7 @@ class World:
         """Restart every process of a revision in its pod: names stay, counters start at 0."""
         for pod in self.pods[revision]:
             pod.counters.clear()
+            pod.pairs.clear()
 
     def ready(self, revision: str) -> int:
         return sum(pod.ready for pod in self.pods.get(revision, ()))
@@ -231,6 +243,8 @@ class World:
                 pod.ready = pod.ready or (due and able)
                 self._maybe_crash(pod, behaviour, seconds)
         self._serve(round(self.rps * seconds))
+        if self.status.phase is Phase.SHADOWING:
+            self._copy(seconds)
         if self.probing:
             self._probe(round(self.probing.settings.rate / 2 * seconds))
 
@@ -289,6 +303,45 @@ class World:
             for revision, counters in self.probed.items()
             for (kind, value), count in counters.items()
         )  # fmt: skip
+
+    def _pairs(self) -> tuple[PairCounter, ...] | MetricsUnavailable:
+        if not self.prometheus_up:
+            return MetricsUnavailable(message="Prometheus does not answer")
+        return tuple(
+            PairCounter(process=pod.name, result=result, value=count)
+            for _, pod in self._scraped()
+            for result, count in pod.pairs.items()
+        )
+
+    def _copy(self, seconds: float) -> None:
+        """Have stable's pods ask the canary copies of what they answer."""
+        asked = self.spec.canary.shadow
+        assert asked, "a release without canary.shadow has none"
+        stable = self.behaviour(self.stable.revision)
+        canary = self.behaviour(self.canary.revision)
+        pods = [pod for pod in self.pods[self.stable.revision] if pod.ready]
+        if not stable.copies or not self.ready(self.canary.revision):
+            return
+        for pod in pods:
+            rate = min(self.rps * asked.share / 100 / len(pods), asked.copies_per_second)
+            for result, count in self._compared(round(rate * seconds), stable, canary).items():
+                pod.pairs[result] = pod.pairs.get(result, 0) + count
+
+    def _compared(self, copies: int, stable: Behaviour, canary: Behaviour) -> dict[str, int]:
+        if canary.unreachable:
+            return {shadow.SAME: 0, shadow.UNREACHABLE: copies}
+        stable_bad = binomial(self.random, copies, stable.error_rate)
+        canary_bad = binomial(self.random, copies - stable_bad, canary.error_rate)
+        good = copies - stable_bad - canary_bad
+        different = binomial(self.random, good, canary.disagrees)
+        slower = canary.latency > 1.2 * stable.latency and canary.latency > stable.latency + 0.005
+        return {
+            shadow.SAME: good - different,
+            shadow.DIFFERENT: different,
+            shadow.CANARY_FAILED: canary_bad,
+            shadow.STABLE_FAILED: stable_bad,
+            shadow.CANARY_SLOWER if slower else shadow.ALIKE: copies // 10,
+        }
 
     def _scraped(self) -> Iterator[tuple[str, Pod]]:
         for revision, pods in self.pods.items():
@@ -439,6 +492,8 @@ def a_serving_world(**changes: Any) -> World:
 
 def a_world_in(phase: Phase, **changes: Any) -> World:
     """Build a world in which version 2 is released beside version 1 and has come to a phase."""
+    if phase is Phase.SHADOWING:
+        changes["canary"] = {"shadow": {}, **(changes.get("canary") or {})}
     world = a_serving_world(**changes).release(a_target("2"))
     match phase:
         case Phase.PENDING:

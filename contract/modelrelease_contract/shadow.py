@@ -52,7 +52,9 @@ class ShadowWish(BaseModel):
 
 
 SHADOW_PAIRS_TOTAL: Final = "shadow_pairs_total"
-"""Counter of stable's predictor: labels RELEASE, REVISION (its own), CANARY (revision), RESULT."""
+"""Counter of stable's predictor: labels RELEASE, REVISION (its own), CANARY (revision), PROCESS,
+RESULT.
+"""
 
 SHADOW_PREDICTIONS_TOTAL: Final = "shadow_predictions_total"
 """Counter of copies that a predictor answered, which no other count holds: labels as
@@ -60,6 +62,10 @@ PREDICTIONS_TOTAL.
 """
 
 CANARY: Final = "canary"
+PROCESS: Final = "process"
+"""Tells one run of a container from the next, so that every series only grows: of two Prometheus
+servers the one that shows more is the one that knows more.
+"""
 
 SAME: Final = "same"
 """Value of RESULT for a pair of answers that are the same up to the tolerance of stable's

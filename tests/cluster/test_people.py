@@ -10,17 +10,10 @@ TAKES_OVER_WITHIN = 60
 """Seconds from a person's word until the fix serves alone."""
 
 
-def annotate(release: Release, **values: str) -> None:
-    pairs = [f"modelrelease.dev/{name}={value}" for name, value in values.items()]
-    release.cluster.kubectl(
-        "annotate", "modelrelease", release.name, "-n", release.space, *pairs, "--overwrite"
-    )
-
-
 def test_an_approval_that_stood_before_the_question_promotes_nothing(release: Release) -> None:
     release.begins("1")
     release.load(rps=60)
-    annotate(release, approve="2")
+    release.annotate(approve="2")
     manual = {**release.spec["canary"], "approval": "Manual"}
     release.apply("2", canary=manual, analysis=SOON_SURE)
     status = release.wait(
@@ -33,7 +26,7 @@ def test_an_approval_that_stood_before_the_question_promotes_nothing(release: Re
     assert seen["approve"]["value"] == "2"
     assert not seen["approve"]["taken"], "it was there before anybody asked"
 
-    annotate(release, approve=status["canary"]["revision"])
+    release.annotate(approve=status["canary"]["revision"])
     release.serves("2")
     taken = {each["command"]: each for each in release.status()["commands"]}["approve"]
     assert taken["taken"]
@@ -56,7 +49,7 @@ def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(
         )
         assert "canary 2" in status["message"]
         by_hand = status["message"].split("promote=")[1].split()[0]
-        annotate(release, promote=by_hand)
+        release.annotate(promote=by_hand)
         release.serves("2", within=TAKES_OVER_WITHIN)
     assert "PromotedByHand" in [each["outcome"] for each in release.status()["history"]]
 

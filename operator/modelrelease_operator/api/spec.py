@@ -35,6 +35,7 @@ from modelrelease_operator.api.prometheus import Prometheus, SecretName
 from modelrelease_operator.api.queries import CountQuery, ThresholdGate
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.api.routing import Routing
+from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.strictness import STRICT
 from modelrelease_operator.errors import Invalid
 
@@ -124,6 +125,7 @@ class Canary(Model):
     keep_previous: DurationText = Duration("5m")
     approval: Approval = Approval.AUTOMATIC
     routing: Routing = Routing()
+    shadow: Shadow | None = None
 
     @model_validator(mode="after")
     def _one_plan_that_goes_up(self) -> Self:

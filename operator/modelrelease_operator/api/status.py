@@ -40,6 +40,8 @@ class Phase(StrEnum):
     """One revision serves, nothing is going on."""
     STARTING = "Starting"
     """The canary starts in the dark: no client reaches it."""
+    SHADOWING = "Shadowing"
+    """The canary answers copies of requests in the dark, and both arms' answers are compared."""
     PROGRESSING = "Progressing"
     """The canary has its share of the traffic and is judged."""
     PAUSED = "Paused"
@@ -65,6 +67,8 @@ class Reason(StrEnum):
     RECONCILED = "Reconciled"
     STARTING = "Starting"
     CANARY_STARTED = "CanaryStarted"
+    SHADOW_STARTED = "ShadowStarted"
+    SHADOW_PASSED = "ShadowPassed"
     STEP_STARTED = "StepStarted"
     HOLDING = "Holding"
     PROMOTING = "Promoting"
@@ -377,6 +381,26 @@ class Crashes(Model):
     """What the last one died of."""
 
 
+class ShadowStatus(Model):
+    """What a comparison in the shadow has counted."""
+
+    since: datetime
+    seconds: float = 0.0
+    """Time in which pairs could come: what canary.shadow.deadline is held against."""
+    pairs: int = 0
+    """Requests that both arms answered, or failed to."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """By result (`modelrelease_contract.shadow`): what was counted once the canary was warm."""
+    processes: dict[str, list[int]] = Field(default_factory=dict)
+    """By process of stable's pods: the newest values of its counters, in the results' order."""
+    warm: bool = False
+    """Whether counting has begun: what the first looks show is only recorded."""
+    rollback_log: float = 0.0
+    """Logarithm of the evidence that the canary is worse: a part of the release's."""
+    passed: bool = False
+    message: str = ""
+
+
 class CanaryStatus(Target):
     """The revision under test."""
 
@@ -447,6 +471,8 @@ class CanaryStatus(Target):
     """Steps, from 1, that were passed on probes because users were too few."""
     note: str | None = None
     """Why the effective weight cannot be the requested one."""
+    shadow: ShadowStatus | None = None
+    """How it compares in the shadow, where the release asks for that."""
 
 
 class GateStatus(Model):

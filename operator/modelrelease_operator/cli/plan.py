@@ -23,7 +23,7 @@ from modelrelease_operator.cli.common import (
 )
 from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
 from modelrelease_operator.core.analysis.gates.registry import kind_of
-from modelrelease_operator.core.whatif.end import End
+from modelrelease_operator.core.whatif.end import IN_SHADOW, End
 from modelrelease_operator.core.whatif.planning import (
     Conditions,
     Journey,
@@ -50,6 +50,11 @@ ENDS = {
     End.PROMOTED: "promoted",
     End.ROLLED_BACK: "rolled back in step",
     End.INCONCLUSIVE: "no verdict in step",
+}
+
+IN_THE_SHADOW = {
+    End.ROLLED_BACK: "rolled back in the shadow",
+    End.INCONCLUSIVE: "no verdict in the shadow",
 }
 
 
@@ -96,6 +101,7 @@ def _as_text(release: Manifest, conditions: Conditions, plan: Plan) -> str:
         f"{release.spec.analysis.interval}",
         f"Prometheus scrapes each pod every {format_duration(conditions.scrape_interval)}",
         "",
+        *_shadow_text(plan),
         _steps_table(plan),
         "",
         "From start to end, for a canary that fails",
@@ -130,6 +136,23 @@ def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, plan: Plan) -
     return lead + kind_of(gate).plan_words(gate.settings, look, requests, errors)
 
 
+def _shadow_text(plan: Plan) -> list[str]:
+    """Say how canaries leave the shadow, each in a line."""
+    if plan.shadow is None:
+        return []
+    rate = plan.shadow.copies_per_second
+    lines = [
+        f"In the shadow, before the first user, at {rate:g} copies a second, a canary that fails"
+    ]
+    rows = []
+    for end in plan.shadow.ends:
+        who = "as often as stable" if end.ratio == 1 else f"x{end.ratio:g}"
+        what = "is taken back" if end.caught else "goes on to users"
+        pairs = f"{_count(end.pairs)} pairs"
+        rows.append([f"  {who}", what, "after", pairs, _time(end.time)])
+    return [*lines, table(rows, left=frozenset({0, 1, 2})), ""]
+
+
 def _steps_table(plan: Plan) -> str:
     catches = plan.steps[0].catches
     head = ["step", "weight", "requests", "time", *(f"fails x{catch.ratio:g}" for catch in catches)]
@@ -161,7 +184,10 @@ def _journeys_table(conditions: Conditions, plan: Plan) -> str:
         who = "as often as stable" if journey.ratio == 1 else f"x{journey.ratio:g}"
         rate = percent(min(1.0, journey.ratio * conditions.stable_errors))
         end = ENDS[journey.end]
-        end = end if journey.end is End.PROMOTED else f"{end} {journey.step + 1}"
+        if journey.step == IN_SHADOW:
+            end = IN_THE_SHADOW[journey.end]
+        elif journey.end is not End.PROMOTED:
+            end = f"{end} {journey.step + 1}"
         rows.append(
             [
                 f"  {who} ({rate})",
@@ -195,6 +221,7 @@ def _as_json(release: Manifest, conditions: Conditions, plan: Plan) -> dict[str,
         "name": release.name,
         "rps": conditions.rps,
         "stable_error_rate": conditions.stable_errors,
+        "shadow": _shadow_json(plan),
         "steps": [_step_json(number, step) for number, step in enumerate(plan.steps, start=1)],
         "assumed": _own_gates(release, conditions, plan),
         "outcomes": [_journey_json(journey) for journey in plan.journeys],
@@ -227,11 +254,29 @@ def _step_json(number: int, step: StepPlan) -> dict[str, Any]:
     }
 
 
+def _shadow_json(plan: Plan) -> dict[str, Any] | None:
+    if plan.shadow is None:
+        return None
+    return {
+        "copies_per_second": plan.shadow.copies_per_second,
+        "ends": [
+            {
+                "ratio": end.ratio,
+                "taken_back": end.caught,
+                "pairs": _finite(end.pairs),
+                "seconds": _seconds(end.time),
+            }
+            for end in plan.shadow.ends
+        ],
+    }
+
+
 def _journey_json(journey: Journey) -> dict[str, Any]:
     return {
         "ratio": journey.ratio,
         "end": journey.end,
         "step": journey.step + 1,
+        "in_shadow": journey.step == IN_SHADOW,
         "seconds": _seconds(journey.time),
         "canary_requests": round(journey.requests),
         "bad_answers": round(journey.bad_answers, 1),

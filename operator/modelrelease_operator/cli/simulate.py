@@ -74,6 +74,11 @@ def add(commands: Commands) -> None:
         "--latency-ratio", type=positive, default=1.0, metavar="RATIO",
         help="the canary takes so many times as long as stable (default: 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--disagreement", type=share, default=0.0, metavar="SHARE",
+        help="share of the canary's answers that differ from stable's, as canary.shadow compares "
+        "them (default: 0)",
+    )  # fmt: skip
     add_gates(parser)
     parser.add_argument(
         "--onset", type=duration, default="0s", metavar="DURATION",
@@ -99,6 +104,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
         bounds=duration_buckets(),
         latency=latency_of(parsed),
         latency_ratio=parsed.latency_ratio,
+        disagreement=parsed.disagreement,
         onset=parsed.onset,
         scrapes=Scrapes(interval=parsed.scrape_interval.total_seconds()),
         pod_start=parsed.pod_start,
@@ -158,11 +164,15 @@ def _as_text(scenario: Scenario, release: Manifest, summary: Forecast) -> str:
     ]
     for end, counts in summary.by_step.items():
         if end is not End.PROMOTED:
-            where = ", ".join(
-                f"{count} in step {step}" for step, count in enumerate(counts, start=1) if count
-            )
+            where = _where(summary.in_shadow[end], counts)
             parts += ["", f"{SAID[end]}: {where}; such as", indented(summary.reasons[end])]
     return "\n".join(parts)
+
+
+def _where(in_shadow: int, by_step: list[int]) -> str:
+    places = [f"{in_shadow} in the shadow"] if in_shadow else []
+    places += [f"{count} in step {step}" for step, count in enumerate(by_step, start=1) if count]
+    return ", ".join(places)
 
 
 def _about(scenario: Scenario) -> str:
@@ -172,6 +182,8 @@ def _about(scenario: Scenario) -> str:
     )
     if scenario.latency_ratio != 1:
         text += f" and takes x{scenario.latency_ratio:g} as long"
+    if scenario.disagreement:
+        text += f" and answers {percent(scenario.disagreement)} otherwise"
     if scenario.onset:
         text += f", from {format_duration(scenario.onset)} after its first clients"
     every = format_duration(timedelta(seconds=scenario.scrapes.interval))
@@ -213,6 +225,7 @@ def _as_json(
                 "median_canary_requests": middle.canary_requests,
                 "median_bad_answers": middle.bad_answers,
                 "by_step": summary.by_step[end],
+                "in_shadow": summary.in_shadow[end],
             }
             for end, middle in summary.by_end.items()
         },

@@ -145,6 +145,8 @@ def _arms(status: Status, now: datetime) -> list[str]:
 def _where(canary: CanaryStatus, phase: Phase) -> str:
     if phase is Phase.STARTING:
         return "starts unseen by clients"
+    if phase is Phase.SHADOWING:
+        return "answers copies of requests in the dark"
     if phase is Phase.ROLLING_BACK:
         return "is taken back"
     text = f"step {canary.step + 1} of {canary.steps}, {canary.requested_weight} % asked for"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
@@ -55,6 +56,8 @@ class Desired:
     """Revisions that are not touched although nothing is known of them."""
     retraining: DesiredRetraining | None = None
     probing: DesiredProber | None = None
+    shadow: ShadowSettings | None = None
+    """Which copies a canary wants whose pods begin now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

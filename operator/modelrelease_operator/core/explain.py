@@ -140,16 +140,14 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
         case Phase.PENDING:
             yield Awaited(what="all pods of the first version are ready")
         case Phase.STABLE:
-            if status.previous:
-                warm = f"version {status.previous.version} stays warm, to go back to at once"
-                yield Awaited(what=warm, until=status.previous.until)
-            if status.rejected:
-                yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
+            yield from _awaited_while_stable(status)
         case Phase.STARTING if canary:
             yield Awaited(
                 what="the canary's pods are ready, or it is rolled back",
                 until=_end(canary, start, canary.starting_seconds, counts=not canary.blocked),
             )
+        case Phase.SHADOWING if canary:
+            yield from _awaited_of_shadow(spec, canary)
         case Phase.PROGRESSING | Phase.PAUSED if canary:
             yield from _awaited_of_canary(spec, status, canary, now)
         case Phase.PROMOTING if canary:
@@ -160,6 +158,29 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
         case _:
             # A phase that needs a canary, and somebody took it out of the status.
             return
+
+
+def _awaited_while_stable(status: Status) -> Iterator[Awaited]:
+    """Say what a release in which nothing goes on waits for."""
+    if status.previous:
+        warm = f"version {status.previous.version} stays warm, to go back to at once"
+        yield Awaited(what=warm, until=status.previous.until)
+    if status.rejected:
+        yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
+
+
+def _awaited_of_shadow(spec: ReleaseSpec, canary: CanaryStatus) -> Iterator[Awaited]:
+    """Say what a canary in the shadow waits for."""
+    shadow, known = spec.canary.shadow, canary.shadow
+    if shadow is None or known is None:
+        return
+    yield Awaited(
+        what=(
+            "proof from pairs of answers that users may meet the canary: "
+            f"{known.pairs:,} pairs, of {shadow.pairs:,} at least"
+        ),
+        until=_end(canary, shadow.deadline.span, known.seconds, counts=canary.question is None),
+    )
 
 
 def _awaited_of_retraining(status: Status, now: datetime) -> Iterator[Awaited]:
@@ -269,6 +290,12 @@ def _next_actions(
         )
 
 
+def _goes_on(phase: Phase) -> str:
+    if phase is Phase.SHADOWING:
+        return "let the first users meet it"
+    return "let it go on to the next step, or be promoted after the last"
+
+
 def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) -> Iterator[Action]:
     """Return what lets a canary go on: an approval where one is asked for,
     a promotion by hand always.
@@ -277,11 +304,10 @@ def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) 
         why = blind(status)
         value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
         yield Action(
-            does="let it go on to the next step, or be promoted after the last"
-            + (f", although {why}" if why else ""),
+            does=_goes_on(status.phase) + (f", although {why}" if why else ""),
             command=annotate(names.ANNOTATION_APPROVE, value),
         )
-    if status.phase in (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED):
+    if status.phase in (Phase.STARTING, Phase.SHADOWING, Phase.PROGRESSING, Phase.PAUSED):
         yield Action(
             does=f"promote canary {canary.version} by hand, without a verdict",
             command=annotate(

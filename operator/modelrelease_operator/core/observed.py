@@ -78,6 +78,16 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairCounter:
+    """One counter of pairs, of one process of stable's pods, at the newest scrape."""
+
+    process: str
+    result: str
+    """One of `modelrelease_contract.shadow.SHADOW_RESULTS`, or one of a newer predictor."""
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsUnavailable:
     """The metrics could not be read, and why."""
 
@@ -90,6 +100,7 @@ class NotDue:
 
 
 Metrics = tuple[Counter, ...] | MetricsUnavailable
+PairCounters = tuple[PairCounter, ...] | MetricsUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +219,8 @@ class Observed:
     route_refused: bool = False
     """Whether a person must mend that."""
     metrics: Metrics | NotDue = ()
+    pairs: PairCounters | NotDue = NotDue()
+    """What was compared in the shadow, while that is going on."""
     answers: QueryResults = field(default_factory=dict)
     """What the gates' own queries gave."""
     hint: str | None = None

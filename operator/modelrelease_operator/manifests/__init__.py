@@ -32,7 +32,7 @@ def render(
     probers = [prober(owner, desired.probing)] if desired.probing else []
     there = live or {}
     deployments = [
-        settled(deployment(owner, running), there.get(running.target.revision))
+        settled(deployment(owner, running, desired.shadow), there.get(running.target.revision))
         for running in desired.running
     ]
     return deployments + services(owner, desired, provider, canary) + probers

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelrelease_contract import runtime, schemes
+from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pods import CREDENTIALS
 from modelrelease_operator.api.status import Target
@@ -91,12 +92,16 @@ def reference_to(owner: Owner) -> dict[str, Any]:
     }
 
 
-def deployment(owner: Owner, running: DesiredWorkload) -> dict[str, Any]:
-    """Return the Deployment that runs one revision."""
+def deployment(
+    owner: Owner, running: DesiredWorkload, shadow: ShadowSettings | None = None
+) -> dict[str, Any]:
+    """Return the Deployment that runs one revision;
+    `shadow` is which copies its pods want while nobody calls them.
+    """
     target = running.target
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
-    pod = merged(_pod(owner, target), target.recipe.pod_template)
+    pod = merged(_pod(owner, target, shadow), target.recipe.pod_template)
     ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
     pod["metadata"] = merged(pod.get("metadata"), ours)
     return {
@@ -126,7 +131,7 @@ def scraped(server: ServingRuntime) -> dict[str, str]:
     }
 
 
-def _pod(owner: Owner, target: Target) -> dict[str, Any]:
+def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[str, Any]:
     claim, volume, mount = claim_of(target.uri)
     fields = target.recipe.pod
     server = runtime_of(target.recipe.image)
@@ -138,7 +143,7 @@ def _pod(owner: Owner, target: Target) -> dict[str, Any]:
             "terminationGracePeriodSeconds": server.drain.grace_seconds,
             "securityContext": copied(POD_SECURITY),
             "initContainers": [*_before(target), fetcher(target, mount)],
-            "containers": [_server(owner, target, server)],
+            "containers": [_server(owner, target, server, shadow)],
             "volumes": [
                 {"name": "model", "emptyDir": {"sizeLimit": _room_for(target)}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
@@ -242,8 +247,12 @@ def resources_of(target: Target) -> dict[str, Any]:
     return resources or copied(DEFAULT_RESOURCES)
 
 
-def _server(owner: Owner, target: Target, server: ServingRuntime) -> dict[str, Any]:
+def _server(
+    owner: Owner, target: Target, server: ServingRuntime, shadow: ShadowSettings | None
+) -> dict[str, Any]:
     ours = [{"name": name, "value": value} for name, value in server.env_for(owner.name, target)]
+    if shadow and server.answers_copies:
+        ours.append({"name": ENV_SHADOW, "value": shadow.model_dump_json()})
     container: dict[str, Any] = {
         "name": SERVER,
         "image": target.recipe.image,

@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
-from modelrelease_operator.api.status import Target, Verdict
+from modelrelease_operator.api.status import Status, Target, Verdict
 from modelrelease_operator.core.analysis.gates.registry import kind_of, shown
 from modelrelease_operator.core.measurement.queries import QueryScope
-from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable, PairCounters
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult, QueryResults
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.serving_runtimes import runtime_of
 
 AT_ONCE = 4
@@ -59,6 +60,17 @@ async def measure(
         answers={gate.name: answer for gate, answer in zip(gates, answers, strict=True)},
         hint=await _hint(source, spec, arms, query_scope.canary.revision, metrics, pods),
     )
+
+
+async def measure_pairs(
+    source: MetricSource, release: NamespacedName, status: Status
+) -> PairCounters:
+    """Ask for what stable's pods compared with the canary's answers."""
+    canary, stable = status.canary, status.stable
+    if canary is None or stable is None:
+        return ()
+    arms = revisions_of(*release, canary, stable)
+    return await source.read_pairs(arms, canary=canary.revision, stable=stable.revision)
 
 
 def not_answered(spec: ReleaseSpec, why: MetricsUnavailable) -> dict[str, QueryResult]:

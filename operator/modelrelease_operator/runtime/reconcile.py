@@ -22,7 +22,13 @@ from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftSubscription, DriftWatch
 from modelrelease_operator.runtime.followed_spec import FollowedSpec, as_followed, followed_spec
 from modelrelease_operator.runtime.kube import Kube, Object
-from modelrelease_operator.runtime.measure import Measured, measure, not_answered, revisions_of
+from modelrelease_operator.runtime.measure import (
+    Measured,
+    measure,
+    measure_pairs,
+    not_answered,
+    revisions_of,
+)
 from modelrelease_operator.runtime.memory import Memory, Trouble
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
 from modelrelease_operator.runtime.metric_sources.source import MetricSource
@@ -129,7 +135,9 @@ def is_due(status: Status, spec: ReleaseSpec, now: datetime) -> bool:
     a clock set back waits for nobody.
     """
     canary = status.canary
-    if canary is None or canary.step_since is None or canary.next_look is None:
+    if canary is None or canary.next_look is None:
+        return True
+    if canary.step_since is None and status.phase is not Phase.SHADOWING:
         return True
     left = canary.next_look - now
     return status.phase is Phase.PROMOTING or left <= EARLY or left > 2 * spec.analysis.period
@@ -327,6 +335,8 @@ class Reconciler:
         now: datetime,
     ) -> Decision:
         """Decide. What persons and safety ask for is decided without a look at Prometheus."""
+        if status.phase is Phase.SHADOWING and status.canary and status.stable:
+            return await self._decided_by_pairs(spec, status, observed, owner, source, now)
         pair = judged_pair(status)
         if pair is None:
             return decide(spec=spec, status=status, observed=replace(observed, metrics=()), now=now)
@@ -356,6 +366,26 @@ class Reconciler:
             observed, metrics=measured.metrics, answers=measured.answers, hint=measured.hint
         )
         return decide(spec=spec, status=status, observed=observed, now=now)
+
+    async def _decided_by_pairs(
+        self, spec: ReleaseSpec, status: Status, observed: Observed, owner: Owner,
+        source: LazySource, now: datetime,
+    ) -> Decision:  # fmt: skip
+        """Decide by what was compared in the shadow, where that is to be looked at."""
+        observed = replace(observed, metrics=())
+        first = decide(spec=spec, status=status, observed=observed, now=now)
+        stays = first.status.phase is Phase.SHADOWING
+        if not stays or not is_due(status, spec, now):
+            return first
+        limit = 2 * self.settings.prometheus_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                pairs = await measure_pairs(
+                    await source.get(), (owner.namespace, owner.name), status
+                )
+        except TimeoutError:
+            pairs = MetricsUnavailable(message=f"Prometheus has not answered within {limit:g} s")
+        return decide(spec=spec, status=status, observed=replace(observed, pairs=pairs), now=now)
 
     def _follow(
         self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource

@@ -40,5 +40,6 @@ PREDICTOR = ServingRuntime(
     ),
     drain=Drain(grace_seconds=DRAIN_SECONDS + 25),
     artifact=ArtifactDelivery(directory=runtime.MODEL_DIR),
+    answers_copies=True,
     prober_args=("probe",),
 )

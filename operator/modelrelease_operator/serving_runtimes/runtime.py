@@ -89,6 +89,8 @@ class ServingRuntime:
     metrics: ServerMetrics
     drain: Drain
     artifact: ArtifactDelivery
+    answers_copies: bool = False
+    """Whether it copies what it answers to a canary in the dark, and answers such copies."""
     prober_args: tuple[str, ...] | None = None
     """With which its image runs the prober, on the same port;
     None where the image has no prober.

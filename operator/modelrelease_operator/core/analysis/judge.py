@@ -30,6 +30,7 @@ from modelrelease_operator.core.analysis.gate_tests import GateTest
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
+from modelrelease_operator.core.analysis.shadow import WEIGHT
 from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
     Increments,
@@ -551,11 +552,7 @@ def _verdicts(
     bar = -math.log(look.spec.analysis.false_rollback_probability)
     deciding = [gate_test for gate_test in gate_tests if not gate_test.dry_run]
     measured = [gate_test for gate_test in deciding if gate_test.name not in look.troubles]
-    convicted = (
-        combine([(1 / len(deciding), gate_test.rollback_log) for gate_test in deciding])
-        if deciding
-        else 0.0
-    )
+    convicted = _convicted(look, deciding)
     strongest = max(measured, key=lambda gate_test: gate_test.rollback_log, default=None)
     failed = {strongest.name} if strongest and convicted >= bar else set()
     failed |= {
@@ -571,6 +568,19 @@ def _verdicts(
         else:
             verdicts.append(_gate(look, evidence, gate_test, failed=name in failed))
     return tuple(verdicts)
+
+
+def _convicted(look: _Look, deciding: Sequence[GateTest]) -> float:
+    """Return the logarithm of the evidence of all gates together,
+    with what pairs in the shadow have said.
+    """
+    if not deciding:
+        return 0.0
+    shadow = look.judged.shadow
+    weight = WEIGHT if shadow else 0.0
+    share = (1 - weight) / len(deciding)
+    weighted = [(share, gate_test.rollback_log) for gate_test in deciding]
+    return combine([*weighted, (weight, shadow.rollback_log)] if shadow else weighted)
 
 
 def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:

@@ -23,7 +23,9 @@ from modelrelease_operator.core.observed import Commands, Observed
 from modelrelease_operator.core.scope import Scope
 
 KINDS = ("approve", "abort", "promote", "retry")
-UNDERWAY = (Phase.STARTING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
+UNDERWAY = (
+    Phase.STARTING, Phase.SHADOWING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING,
+)  # fmt: skip
 ANYWAY = "anyway"
 """The further word: `approve=<revision>/anyway` holds although the canary cannot be seen or is not
 fit.

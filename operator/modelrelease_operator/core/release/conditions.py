@@ -93,6 +93,8 @@ def _waiting(status: Status) -> tuple[bool, Reason, str]:
     canary = status.canary
     if canary and canary.question is Reason.STABLE_NOT_READY:
         return True, Reason.STABLE_NOT_READY, status.message
+    if canary and canary.question and status.phase is Phase.SHADOWING:
+        return True, canary.question, status.message
     if status.phase is Phase.PAUSED and not (canary and canary.unseen):
         return True, _reason_of_phase(status), status.message
     return False, Reason.NOBODY_AWAITED, "no person is awaited"
@@ -105,6 +107,8 @@ def _reason_of_phase(status: Status) -> Reason:
     match status.phase:
         case Phase.PENDING | Phase.STARTING:
             return Reason.STARTING
+        case Phase.SHADOWING:
+            return (canary and canary.question) or Reason.SHADOW_STARTED
         case Phase.PROGRESSING:
             return Reason.HOLDING
         case Phase.PAUSED:

@@ -18,13 +18,14 @@ from modelrelease_operator.core.drift.sustained import update_drift
 from modelrelease_operator.core.observed import Observed
 from modelrelease_operator.core.release.commands import take
 from modelrelease_operator.core.release.conditions import with_conditions
-from modelrelease_operator.core.release.desired_state import prober_of
+from modelrelease_operator.core.release.desired_state import prober_of, shadow_of
 from modelrelease_operator.core.release.last_good import with_last_good
 from modelrelease_operator.core.release.pending import pending
 from modelrelease_operator.core.release.progressing import progressing
 from modelrelease_operator.core.release.promoting import promoting
 from modelrelease_operator.core.release.registry_outcomes import collect_outcomes
 from modelrelease_operator.core.release.rolling_back import rolling_back
+from modelrelease_operator.core.release.shadowing import shadowing
 from modelrelease_operator.core.release.stable import stable
 from modelrelease_operator.core.release.starting import starting
 from modelrelease_operator.core.scope import Scope
@@ -38,7 +39,12 @@ def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: dateti
     after = update_drift(replace(scope, status=decision.status, notices=decision.notices))
     retrained = update_retraining(after)
     after = collect_outcomes(retrained.scope, before=scope.status)
-    desired = replace(decision.desired, retraining=retrained.retraining, probing=prober_of(after))
+    desired = replace(
+        decision.desired,
+        retraining=retrained.retraining,
+        probing=prober_of(after),
+        shadow=shadow_of(spec),
+    )
     status = with_conditions(with_last_good(after.status, spec), after.observed, now)
     waits = [wait for wait in (decision.requeue, retrained.requeue) if wait is not None]
     return replace(
@@ -58,6 +64,8 @@ def _of_phase(scope: Scope) -> Decision:
             return stable(scope)
         case Phase.STARTING:
             return starting(scope)
+        case Phase.SHADOWING:
+            return shadowing(scope)
         case Phase.PROGRESSING | Phase.PAUSED:
             return progressing(scope)
         case Phase.PROMOTING:

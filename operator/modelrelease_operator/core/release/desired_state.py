@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+from modelrelease_contract.shadow import ShadowSettings
+from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Target
+from modelrelease_operator.core.analysis.shadow import slower_of
 from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
 from modelrelease_operator.core.scope import JUDGED, Scope
 
@@ -61,6 +64,21 @@ def closed(scope: Scope) -> Desired:
 def taken_back(scope: Scope) -> Desired:
     """Stable has every client, also those that a gateway still sends by the canary's Service."""
     return replace(closed(scope), canary=None)
+
+
+def shadow_of(spec: ReleaseSpec) -> ShadowSettings | None:
+    """Return which copies a canary of this release wants while it is in the dark."""
+    shadow = spec.canary.shadow
+    if shadow is None:
+        return None
+    ratio, seconds = slower_of(spec)
+    return ShadowSettings(
+        share=shadow.share / 100,
+        per_second=shadow.copies_per_second,
+        noise_share=shadow.noise_percent / 100,
+        slower_ratio=ratio,
+        slower_seconds=seconds,
+    )
 
 
 def prober_of(scope: Scope) -> DesiredProber | None:

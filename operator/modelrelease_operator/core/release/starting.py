@@ -8,6 +8,7 @@ from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.looks import ticked, with_start
 from modelrelease_operator.core.release.transitions import (
     back_from_unwanted,
+    begin_shadow,
     enter_step,
     promote_by_hand,
     reject,
@@ -31,9 +32,11 @@ def starting(scope: Scope) -> Decision:
     if late := late_start(scope, replicas, ready=ready):
         return late
     scope = _with_ready_time(scope, ready=ready)
-    if _is_known(scope) and _may_open(scope):
+    if _is_known(scope) and may_open(scope):
         if scope.canary.by_hand:
             return promote_by_hand(scope)
+        if scope.spec.canary.shadow and scope.stable_serves:
+            return begin_shadow(scope)
         return enter_step(scope, last_alike(scope.spec, 0))
     scope = scope.with_status(message=_waits(scope, replicas, ready=ready))
     if not scope.stable_serves:
@@ -59,7 +62,7 @@ def _is_known(scope: Scope) -> bool:
     return seconds is not None and seconds >= delay.total_seconds()
 
 
-def _may_open(scope: Scope) -> bool:
+def may_open(scope: Scope) -> bool:
     """Return whether the Service may be opened to the canary:
     to nobody else, and nobody holds it back.
     """

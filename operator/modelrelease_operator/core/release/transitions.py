@@ -17,6 +17,7 @@ from modelrelease_operator.api.status import (
     Previous,
     Reason,
     Rejected,
+    ShadowStatus,
     StableStatus,
     Target,
 )
@@ -100,6 +101,23 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
     scope = scope.noticing(Reason.CANARY_STARTED, message)
     desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
     return scope.decision(desired, requeue=POLL_PODS)
+
+
+def begin_shadow(scope: Scope) -> Decision:
+    """Have stable's pods ask the canary copies of what they answer."""
+    message = (
+        f"canary {scope.canary.version} answers copies of requests in the dark: no user meets it"
+    )
+    scope = scope.with_canary(
+        shadow=ShadowStatus(since=scope.now),
+        clock_at=scope.now,
+        next_look=scope.now,
+        unjudged_seconds=0.0,
+    )
+    scope = scope.with_status(phase=Phase.SHADOWING, message=message)
+    scope = scope.noticing(Reason.SHADOW_STARTED, message)
+    desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
+    return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
 def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:

@@ -111,7 +111,7 @@ class _Mixture:
         Each design is divided by the dispersion before the mean is taken. The root of the mean
         would be larger (Jensen) and is not covered by the proof.
         """
-        return _log_mean_exp(self.divided)
+        return log_mean_exp(self.divided)
 
     @property
     def divided(self) -> list[float]:
@@ -735,7 +735,8 @@ def _log_sum_exp(values: Sequence[float]) -> float:
     return largest + math.log(sum(map(math.exp, [value - largest for value in values])))
 
 
-def _log_mean_exp(values: Sequence[float]) -> float:
+def log_mean_exp(values: Sequence[float]) -> float:
+    """Return the logarithm of the mean of numbers that are given as their logarithms."""
     return _log_sum_exp(values) - math.log(len(values))
 
 

@@ -15,6 +15,8 @@ class End(StrEnum):
     """Its recording ended first: what is simulated or planned ends otherwise."""
 
 
+IN_SHADOW = -1
+"""Stands for the step of a release in which no user meets the canary; the first with users is 0."""
 DECIDED = (End.PROMOTED, End.ROLLED_BACK, End.INCONCLUSIVE)
 
 
@@ -22,7 +24,8 @@ def end_of(status: Status, *, canary: str) -> End | None:
     """Return how the release of a canary, by its revision, ended; None while it goes on."""
     if status.phase is Phase.ROLLING_BACK:
         return End.ROLLED_BACK
-    if status.phase is Phase.PAUSED and status.canary and status.canary.inconclusive:
+    asks = status.phase in (Phase.PAUSED, Phase.SHADOWING)
+    if asks and status.canary and status.canary.inconclusive:
         return End.INCONCLUSIVE
     if status.phase is Phase.STABLE and status.stable and status.stable.revision == canary:
         return End.PROMOTED

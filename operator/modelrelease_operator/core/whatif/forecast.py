@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, RateInterval, rate_interval
-from modelrelease_operator.core.whatif.end import DECIDED, End
+from modelrelease_operator.core.whatif.end import DECIDED, IN_SHADOW, End
 from modelrelease_operator.core.whatif.simulation import SimulatedRun
 
 
@@ -48,6 +48,8 @@ class Forecast:
     by_end: dict[End, Middle]
     by_step: dict[End, list[int]]
     """For each end, how many runs ended in each step."""
+    in_shadow: dict[End, int]
+    """For each end, how many runs ended before the first user met the canary, in the shadow."""
     reasons: dict[End, str]
     """What was said in the run of median time."""
 
@@ -64,6 +66,7 @@ def forecast(outcomes: Sequence[SimulatedRun], *, steps: int) -> Forecast:
         overall=_middle(outcomes),
         by_end={end: _middle(runs) for end, runs in ended.items()},
         by_step={end: _runs_by_step(runs, steps) for end, runs in ended.items()},
+        in_shadow={end: sum(run.step == IN_SHADOW for run in runs) for end, runs in ended.items()},
         reasons={end: _typical(runs).message for end, runs in ended.items()},
     )
 

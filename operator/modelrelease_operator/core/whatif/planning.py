@@ -23,7 +23,8 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
-from modelrelease_operator.core.whatif.end import End
+from modelrelease_operator.core.whatif.end import IN_SHADOW, End
+from modelrelease_operator.core.whatif.shadow_plan import ShadowPlan, shadow_plan
 from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyModel
 from modelrelease_operator.traffic.registry import split_of
 
@@ -100,6 +101,7 @@ class Journey:
     end: End
     """`promoted`, `rolled_back` or `inconclusive`."""
     step: int
+    """From 0; `IN_SHADOW` before the first."""
     time: timedelta
     requests: float
     bad_answers: float
@@ -112,6 +114,8 @@ class Plan:
     steps: tuple[StepPlan, ...]
     journeys: tuple[Journey, ...]
     """Of a healthy canary first, then one for each ratio."""
+    shadow: ShadowPlan | None
+    """The step before them, where the release has one."""
     blind: bool
     """Whether no gate looks at errors."""
 
@@ -119,7 +123,11 @@ class Plan:
 def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
     """Work out every step and every journey."""
     stages = tuple(_stages(spec, conditions))
+    shadow = _shadow(spec, conditions)
     so_far: timedelta | None = conditions.pod_start
+    if shadow:
+        healthy = shadow.of(1.0).time
+        so_far = None if healthy is None else conditions.pod_start + healthy
     steps = []
     for stage in stages:
         needed, limiter = stage.needed(1.0)
@@ -141,7 +149,10 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
         )
     return Plan(
         steps=tuple(steps),
-        journeys=tuple(_journey(spec, conditions, stages, ratio) for ratio in (1.0, *RATIOS)),
+        journeys=tuple(
+            _journey(spec, conditions, stages, ratio, shadow) for ratio in (1.0, *RATIOS)
+        ),
+        shadow=shadow,
         blind=not any(stage.sees_errors for stage in stages),
     )
 
@@ -417,14 +428,55 @@ def _histogram(conditions: Conditions) -> Iterable[Counter]:
     yield Counter(revision="stable", pod="stable", bound=INFINITY, value=SERVED_BEFORE)
 
 
+def _shadow(spec: ReleaseSpec, conditions: Conditions) -> ShadowPlan | None:
+    """Return the step before the first user, where the release has one."""
+    if spec.canary.shadow is None:
+        return None
+    return shadow_plan(
+        spec,
+        spec.canary.shadow,
+        rps=conditions.rps,
+        stable_errors=conditions.stable_errors,
+        scrape_interval=conditions.scrape_interval,
+        ratios=(1.0, *RATIOS),
+    )
+
+
+def _left_in_shadow(
+    spec: ReleaseSpec, conditions: Conditions, shadow: ShadowPlan, ratio: float
+) -> Journey | None:
+    """Return the journey of a canary that no user meets, or None for one that goes on."""
+    left = shadow.of(ratio)
+    deadline = spec.canary.shadow.deadline.span if spec.canary.shadow else timedelta(0)
+    if left.time is not None and left.time <= deadline:
+        if not left.caught:
+            return None
+        end, time = End.ROLLED_BACK, left.time
+    else:
+        end, time = End.INCONCLUSIVE, deadline
+    return Journey(
+        ratio=ratio, end=end, step=IN_SHADOW, time=conditions.pod_start + time, requests=0.0,
+        bad_answers=0.0,
+    )  # fmt: skip
+
+
 def _journey(
-    spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage], ratio: float
+    spec: ReleaseSpec,
+    conditions: Conditions,
+    stages: Sequence[_Stage],
+    ratio: float,
+    shadow: ShadowPlan | None,
 ) -> Journey:
     """Walk through the steps. Evidence for a rollback adds up over them,
     that for promotion does not.
     """
     bad, deadline = _error_rates(conditions, ratio)[1], spec.canary.progress_deadline.span
     time, requests, missing = conditions.pod_start, 0.0, 1.0
+    if shadow:
+        if ended := _left_in_shadow(spec, conditions, shadow, ratio):
+            return ended
+        in_the_dark = shadow.of(ratio).time or timedelta(0)
+        time, deadline = time + in_the_dark, deadline + in_the_dark
     for stage in stages:
         index = stage.index
         passing, whole = stage.to_pass(ratio), stage.to_catch(ratio)

@@ -18,7 +18,15 @@ from typing import Any
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
-from modelrelease_operator.api.status import Evidence, Phase, Recipe, StableStatus, Status, Target
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Evidence,
+    Phase,
+    Recipe,
+    StableStatus,
+    Status,
+    Target,
+)
 from modelrelease_operator.core.analysis.assumptions import (
     LAYOUT,
     Assumption,
@@ -29,14 +37,16 @@ from modelrelease_operator.core.analysis.assumptions import (
     shift_of,
 )
 from modelrelease_operator.core.analysis.gates.registry import assumed, kind_of
+from modelrelease_operator.core.analysis.shadow import slower_of
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
 from modelrelease_operator.core.measurement.series import INFINITY
-from modelrelease_operator.core.observed import Counter, Observed, Workload
+from modelrelease_operator.core.observed import Counter, NotDue, Observed, PairCounter, Workload
 from modelrelease_operator.core.query_results import CounterSample, QueryResult, ScalarResult
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
-from modelrelease_operator.core.whatif.end import End, end_of
+from modelrelease_operator.core.whatif.copies import Copies, PairLaw
+from modelrelease_operator.core.whatif.end import IN_SHADOW, End, end_of
 from modelrelease_operator.core.whatif.fleet import (
     Chance,
     Course,
@@ -110,6 +120,8 @@ class Scenario:
     servers_restart: float = math.inf
     """Seconds between two restarts of a Prometheus, which forgets what it saw."""
     pod_start: timedelta = timedelta(seconds=10)
+    disagreement: float = 0.0
+    """Share of the canary's answers that are not stable's."""
     given: Assumptions = field(default_factory=dict)
     """What is known of gates that look at more than errors and latency; the rest is assumed."""
 
@@ -142,7 +154,7 @@ class SimulatedRun:
     bad_answers: int
     """Requests that the canary answered with an error."""
     step: int
-    """Index of the last step that was entered."""
+    """Index of the last step that was entered; -1 while it was in the shadow."""
     message: str
     with_clients: float = 0.0
     """Seconds since the canary's first clients."""
@@ -326,6 +338,8 @@ class _World:
     probing: DesiredProber | None = None
     regime: tuple[object, ...] = ()
     """Who is ready, and whether the canary is worse: requests are drawn until this changes."""
+    copies: Copies | None = None
+    """Who copies requests to a canary in the dark, while that goes on."""
     unsent: float = 0.0
     """The part of a pair of probes that is due and not sent yet."""
 
@@ -366,6 +380,7 @@ class _World:
         decision = decide(spec=self.spec, status=self.status, observed=self._seen(), now=self.now)
         self._apply(decision.desired)
         self.status = decision.status
+        self._copy()
         self._read_less(decision.status.evidence)
         return decision
 
@@ -378,6 +393,8 @@ class _World:
             for group in self._groups():
                 group.scrape_before(until, self._draw, self.by)
             self._probe(until - now)
+            if self.copies:
+                self.copies.let_pass(until)
             self.now = START + timedelta(seconds=until)
             self._restart()
 
@@ -465,13 +482,22 @@ class _World:
             seconds=(self.now - START).total_seconds(),
             canary_requests=canary.requests,
             bad_answers=canary.bad,
-            step=last.step if last else len(self.spec.canary.plan) - 1,
+            step=self._last_step(last),
             message=status.rejected.message if status.rejected else status.message,
             with_clients=0.0 if self.clients_since is None else self.seconds - self.clients_since,
         )
 
+    def _last_step(self, last: CanaryStatus | None) -> int:
+        if last is None:
+            return len(self.spec.canary.plan) - 1
+        met_nobody = self.spec.canary.shadow is not None and self.clients_since is None
+        return IN_SHADOW if met_nobody else last.step
+
     def _seen(self) -> Observed:
         metrics: list[Counter] = []
+        pairs: tuple[PairCounter, ...] | NotDue = NotDue()
+        if self.copies:
+            pairs = tuple(self.copies.counters(self.random.randrange(self.by.scrapes.servers)))
         answers: dict[str, QueryResult] = {}
         if judged_pair(self.status):
             server = self.random.randrange(self.scenario.scrapes.servers)
@@ -499,6 +525,7 @@ class _World:
             },
             routed=self.routed,
             metrics=tuple(metrics),
+            pairs=pairs,
             answers=answers,
         )
 
@@ -542,6 +569,34 @@ class _World:
             self.weights = {STABLE.revision: 1 - share, CANARY.revision: share}
         if desired.probing != self.probing:
             self._probe_anew(desired.probing)
+
+    def _copy(self) -> None:
+        """Begin to copy requests to a canary in the dark, or end it."""
+        shadow = self.spec.canary.shadow
+        if shadow is None or self.status.phase is not Phase.SHADOWING:
+            self.copies = None
+        elif self.copies is None:
+            self.copies = Copies(
+                shadow=shadow, law=self._law(), rps=self.scenario.rps,
+                pods=self.spec.serving.replicas, random=self.random, now=self.seconds, by=self.by,
+            )  # fmt: skip
+
+    def _law(self) -> PairLaw:
+        """Return how pairs come out: a canary that becomes worse later is like stable in the
+        dark.
+        """
+        scene, (ratio, seconds) = self.scenario, slower_of(self.spec)
+        worse = not scene.onset
+        return PairLaw(
+            stable_errors=scene.stable_errors,
+            canary_errors=scene.canary_errors if worse else scene.stable_errors,
+            different=scene.disagreement if worse else 0.0,
+            slower_ratio=ratio,
+            slower_seconds=seconds,
+            median=scene.latency.median,
+            p99=scene.latency.p99,
+            stretch=scene.latency_ratio if worse else 1.0,
+        )
 
     def _probe_anew(self, probing: DesiredProber | None) -> None:
         """Start a prober, whose counts of both arms are scraped together; or stop it."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.core.drift.windows import BinSample
 from modelrelease_operator.core.measurement.queries import QueryScope
-from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import Metrics, MetricsUnavailable, PairCounters
 from modelrelease_operator.core.query_results import QueryResult
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.serving_runtimes import ServerMetrics
@@ -47,6 +47,9 @@ class MetricSource(Protocol):
 
         `predictions`: those of predictions by bin, too. `probes`: those of the prober, too.
         """
+
+    async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
+        """Return what stable's pods counted of the answers that they compared with a canary's."""
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         """Return what a gate's own queries give.

@@ -11,9 +11,10 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
+from modelrelease_contract import shadow
 from modelrelease_operator.core.drift.windows import PREDICTIONS, STARTED, BinSample
 from modelrelease_operator.core.measurement.queries import KIND
-from modelrelease_operator.core.observed import Counter
+from modelrelease_operator.core.observed import Counter, PairCounter
 from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.serving_runtimes.predictor import PREDICTOR
@@ -120,6 +121,23 @@ def _by_metrics(of: Revisions) -> Iterator[tuple[ServerMetrics, list[str]]]:
 
 def _named(names: Iterable[str], matchers: str) -> str:
     return f'{{__name__=~"{"|".join(names)}",{matchers}}}'
+
+
+def pairs_query(of: Revisions, *, canary: str, stable: str) -> str:
+    """Return the query for the pairs that stable's pods counted in the shadow."""
+    matchers = matchers_of(of.namespace, of.release, [stable], PREDICTOR.metrics)
+    return f'{shadow.SHADOW_PAIRS_TOTAL}{{{matchers},{shadow.CANARY}="{canary}"}}'
+
+
+def pair_counter(row: dict[str, Any]) -> PairCounter:
+    """Return one counter of pairs. Two targets that show one process show one counter."""
+    labels = row["metric"]
+    pod = labels.get(words.POD) or labels["instance"]
+    return PairCounter(
+        process=f"{pod}/{labels[shadow.PROCESS]}",
+        result=labels[words.RESULT],
+        value=round(_moment(row)),
+    )
 
 
 def bins_query(of: Revisions) -> str | None:

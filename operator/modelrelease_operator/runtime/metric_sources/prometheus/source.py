@@ -11,7 +11,12 @@ from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
 from modelrelease_operator.core.drift.windows import BinSample
 from modelrelease_operator.core.measurement.queries import QueryScope
-from modelrelease_operator.core.observed import Metrics, MetricsUnavailable
+from modelrelease_operator.core.observed import (
+    Metrics,
+    MetricsUnavailable,
+    PairCounter,
+    PairCounters,
+)
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus import diagnose
@@ -29,6 +34,8 @@ from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     bin_sample,
     bins_query,
     counters_query,
+    pair_counter,
+    pairs_query,
 )
 from modelrelease_operator.runtime.metric_sources.source import Bins, Revisions
 from modelrelease_operator.runtime.web import Web
@@ -101,6 +108,14 @@ class PrometheusSource:
         if len(rows) > MANY:
             return await asyncio.to_thread(rows.counters)
         return rows.counters()
+
+    async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
+        """Return every counter of pairs of stable's processes, or why there is none to be had."""
+        pairs: list[PairCounter] = []
+        query = pairs_query(of, canary=canary, stable=stable)
+        request = self._request(query, lambda row: pairs.append(pair_counter(row)))
+        problem = await self._ask(request)
+        return problem if isinstance(problem, MetricsUnavailable) else tuple(pairs)
 
     async def read_bins(self, of: Revisions) -> Bins:
         """Return every count of a bin of these revisions, and their baselines,

@@ -1,0 +1,215 @@
+"""Shadowing: the canary answers copies of requests in the dark, before the first user meets it."""
+
+from datetime import timedelta
+
+from modelrelease_operator.api.shadow import Shadow
+from modelrelease_operator.api.spec import OnInsufficientEvidence
+from modelrelease_operator.api.status import Reason, ShadowStatus, Verdict
+from modelrelease_operator.core.analysis.shadow import (
+    ShadowJudgement,
+    counted,
+    judge_pairs,
+    warm_up_of,
+)
+from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
+from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, PairCounter
+from modelrelease_operator.core.release.commands import ANYWAY, blind, unfit, value_for
+from modelrelease_operator.core.release.desired_state import side_by_side
+from modelrelease_operator.core.release.looks import (
+    proven_by_crashes,
+    ticked,
+    until_next_look,
+    with_blocked,
+    with_crashes,
+    with_readiness,
+)
+from modelrelease_operator.core.release.starting import held_by_person, may_open
+from modelrelease_operator.core.release.transitions import (
+    back_from_unwanted,
+    enter_step,
+    promote_by_hand,
+    reject,
+)
+from modelrelease_operator.core.release.words import not_ready
+from modelrelease_operator.core.scope import Scope
+from modelrelease_operator.core.steps import last_alike
+
+
+def shadowing(scope: Scope) -> Decision:
+    """Compare both arms' answers: back, on to the first users, or wait."""
+    if back := back_from_unwanted(scope):
+        return back
+    scope = ticked(scope)
+    if scope.canary.by_hand and may_open(scope):
+        return promote_by_hand(scope)
+    shadow = scope.spec.canary.shadow
+    if shadow is None:
+        return _first_step(scope, "canary.shadow was taken out of the spec")
+    ready = scope.observed.ready(scope.canary.revision, scope.split.canary)
+    scope = with_crashes(with_readiness(with_blocked(scope, ready=ready), ready=ready))
+    if back := _unfit(scope):
+        return back
+    if scope.canary_serves and not scope.stable_serves and not scope.spec.paused:
+        # Whoever may answer at all is needed by users now.
+        return _first_step(scope, f"no pod of stable {scope.stable.version} is ready")
+    scope = _with_time(scope)
+    if scope.canary.approved:
+        return _first_step(scope, "a person let it pass in the shadow without a verdict")
+    pairs = scope.observed.pairs
+    if isinstance(pairs, NotDue):
+        return _in_the_dark(scope)
+    scope = scope.with_canary(next_look=scope.now + scope.spec.analysis.period)
+    if isinstance(pairs, MetricsUnavailable):
+        # Nobody could have decided in the time since the last look.
+        scope = scope.with_canary(unjudged_seconds=0.0).with_status(verdict=Verdict.UNAVAILABLE)
+        return _wait(scope, shadow, pairs.message, measured=False)
+    scope, judgement = _judged(scope, pairs)
+    return _act_on(scope, shadow, judgement)
+
+
+def _unfit(scope: Scope) -> Decision | None:
+    """Reject a canary that crashes, or that was not ready for too long, without any user."""
+    if worse := proven_by_crashes(scope):
+        return reject(scope, Reason.REGRESSION, worse)
+    waited = timedelta(seconds=scope.canary.unready_seconds)
+    if waited <= scope.spec.canary.start_deadline.span:
+        return None
+    return reject(scope, Reason.CANARY_NOT_READY, not_ready(scope, scope.split.canary, waited))
+
+
+def _with_time(scope: Scope) -> Scope:
+    """Count the time in which pairs could come; the next look that can be used adds it."""
+    if scope.spec.paused or not (scope.canary_serves and scope.stable_serves):
+        return scope
+    return scope.with_canary(unjudged_seconds=scope.canary.unjudged_seconds + scope.passed)
+
+
+def _known(scope: Scope) -> ShadowStatus:
+    return scope.canary.shadow or ShadowStatus(since=scope.now)
+
+
+def _judged(scope: Scope, rows: tuple[PairCounter, ...]) -> tuple[Scope, ShadowJudgement]:
+    """Add what the pods have counted, and ask every gate."""
+    known = _known(scope)
+    seconds = known.seconds + scope.canary.unjudged_seconds
+    warm = scope.canary.ready_seconds >= warm_up_of(scope.spec).total_seconds()
+    known = counted(known, rows, warm=warm)
+    judgement = judge_pairs(scope.spec, known, scope.canary.version)
+    known = known.but(
+        seconds=seconds,
+        rollback_log=judgement.rollback_log,
+        message=judgement.message,
+        passed=judgement.verdict is Verdict.PASS,
+    )
+    scope = scope.with_canary(shadow=known, unjudged_seconds=0.0)
+    return scope.with_status(gates=judgement.gates, verdict=judgement.verdict), judgement
+
+
+def _act_on(scope: Scope, shadow: Shadow, judgement: ShadowJudgement) -> Decision:
+    if judgement.verdict is Verdict.FAIL:
+        return reject(scope, Reason.REGRESSION, f"in the shadow, {judgement.message}")
+    if judgement.verdict is Verdict.PASS and not scope.spec.paused:
+        pairs = scope.canary.shadow.pairs if scope.canary.shadow else 0
+        message = (
+            f"canary {scope.canary.version} passed in the shadow on {pairs:,} pairs: "
+            f"{judgement.message}"
+        )
+        scope = scope.noticing(Reason.SHADOW_PASSED, message)
+        return _first_step(scope, f"it passed in the shadow on {pairs:,} pairs")
+    return _wait(scope, shadow, judgement.message, measured=True)
+
+
+def _wait(scope: Scope, shadow: Shadow, why: str, *, measured: bool) -> Decision:
+    """Stay in the dark; when that lasts too long, do what the spec says of thin evidence."""
+    known, version = _known(scope), scope.canary.version
+    if measured and (nothing := _no_copies(known)):
+        why = nothing
+    if scope.spec.paused:
+        message = f"spec.paused holds canary {version} in the shadow; {why}"
+        return _in_the_dark(_unasked(scope).with_status(message=message))
+    late = known.seconds > shadow.deadline.span.total_seconds()
+    if not late and not scope.canary.inconclusive:
+        message = f"canary {version} is compared in the shadow: {why}"
+        return _in_the_dark(_unasked(scope).with_status(message=message))
+    policy = scope.spec.analysis.on_insufficient_evidence
+    if policy is not OnInsufficientEvidence.PAUSE and measured and not scope.canary.inconclusive:
+        return _by_deadline(scope, shadow, policy, why)
+    return _asked(scope, shadow, why)
+
+
+def _no_copies(known: ShadowStatus) -> str | None:
+    """Say why there is no pair at all, as far as the counters tell, or return None."""
+    if known.pairs:
+        return None
+    if not known.processes:
+        return (
+            "stable's pods count no pairs: they run an older predictor, copying is switched off, "
+            "or this canary's pods began before canary.shadow was set"
+        )
+    lost = known.counts.get("unreachable", 0)
+    if lost:
+        return (
+            f"stable's pods could not reach the canary for {lost:,} copies: does a network policy "
+            "keep pods of the release from each other?"
+        )
+    return None
+
+
+def _by_deadline(
+    scope: Scope, shadow: Shadow, policy: OnInsufficientEvidence, why: str
+) -> Decision:
+    text = (
+        f"the deadline of {shadow.deadline} in the shadow decided and not the evidence "
+        f"(analysis.onInsufficientEvidence is {policy}): {why}"
+    )
+    if policy is OnInsufficientEvidence.ROLL_BACK:
+        return reject(scope, Reason.INCONCLUSIVE, text)
+    return _first_step(scope, text)
+
+
+def _asked(scope: Scope, shadow: Shadow, why: str) -> Decision:
+    """Ask a person, once, whether users may meet a canary that the shadow proved nothing of."""
+    canary = scope.canary
+    doubt = blind(scope.status) or unfit(scope.status, scope.observed)
+    answer = value_for(scope.status, "approve", canary.revision, ANYWAY if doubt else None)
+    message = (
+        f"no verdict in the shadow within {shadow.deadline}: {why}; annotate approve={answer} to "
+        f"let users meet canary {canary.version}, or abort={canary.revision}"
+    )
+    if canary.question is not Reason.INCONCLUSIVE:
+        scope = scope.noticing(Reason.INCONCLUSIVE, message, warning=True)
+        scope = scope.with_canary(asked_at=scope.now)
+    scope = scope.with_canary(question=Reason.INCONCLUSIVE, inconclusive=True)
+    return _in_the_dark(scope.with_status(message=message))
+
+
+def _unasked(scope: Scope) -> Scope:
+    if scope.canary.question is None:
+        return scope
+    return scope.with_canary(question=None, asked_at=None)
+
+
+def _first_step(scope: Scope, why: str) -> Decision:
+    """Let the first users meet the canary. What the pairs said stays; their counters go."""
+    if not may_open(scope):
+        return _in_the_dark(scope.with_status(message=f"{why}; {_in_the_way(scope)}"))
+    known = scope.canary.shadow
+    summary = known.but(processes={}) if known else None
+    scope = scope.with_canary(shadow=summary, inconclusive=False).with_status(
+        gates=(), verdict=None
+    )
+    return enter_step(scope, last_alike(scope.spec, 0), why=why)
+
+
+def _in_the_way(scope: Scope) -> str:
+    """Say what keeps users from a canary that may have them."""
+    if held := held_by_person(scope):
+        return held
+    if scope.strangers:
+        return f"pods of revision {', '.join(scope.strangers)} must go first"
+    return "the Service is not seen to lead to stable alone yet"
+
+
+def _in_the_dark(scope: Scope) -> Decision:
+    desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
+    return scope.decision(desired, requeue=max(REQUEUE_SOON, until_next_look(scope)))
