@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from pydantic_core import to_json
 from typing_extensions import override
 
 from modelrelease_operator.api import names
@@ -324,7 +325,7 @@ class Cached(Kube):
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
         without_uid = {name: part for name, part in meta.items() if name != "uid"}
-        wanted = _hash({**obj, "metadata": without_uid})
+        wanted = _hash(_in_order({**obj, "metadata": without_uid}))
         live = store.get(key)
         if live is not None and self._applied.get((kind, key)) == (wanted, store.digest(key)):
             return live
@@ -519,13 +520,20 @@ def _read_of(obj: Object) -> tuple[Any, ...]:
 
 def _digest(obj: Object) -> str:
     """Return what changes when anybody changes what is asked of an object: not its status."""
+    if obj.get("kind") == "Pod":
+        return ""
     meta = obj["metadata"]
     known = {key: meta.get(key) for key in ("uid", "labels", "ownerReferences")}
     notes = meta.get("annotations") or {}
     known["annotations"] = {key: text for key, text in notes.items() if key.startswith(names.GROUP)}
-    return _hash({"metadata": known, "spec": obj.get("spec")}) if obj.get("kind") != "Pod" else ""
+    # The API server writes an object's fields in one order, whoever changed it.
+    return _hash(to_json({"metadata": known, "spec": obj.get("spec")}))
 
 
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _in_order(value: Any) -> bytes:
+    """Return what is asked for as text: the same whatever the order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _hash(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -24,6 +24,7 @@ from urllib.request import getproxies
 import aiohttp
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
+from pydantic_core import from_json
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
@@ -165,7 +166,7 @@ class Kube:
                     line = await lines.readline()
                 if not line:
                     return
-                event = json.loads(line)
+                event = from_json(line)
                 if event["type"] == "ERROR":
                     raise _problem(event["object"].get("code", 500), event["object"], what)
                 yield event["type"], event["object"]
@@ -294,7 +295,7 @@ class Kube:
         opened = self._open(method, path, query, body, content, TIMEOUT_SECONDS)
         async with self._turn, _errors_of(what), limit, opened as answer:
             await _raise_refusal(answer, what)
-            obj: Object = json.loads(await answer.read())
+            obj: Object = from_json(await answer.read())
             return obj
 
     async def _proof(self) -> dict[str, str]:

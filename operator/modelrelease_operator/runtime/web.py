@@ -317,6 +317,9 @@ class Web:
             return False
         if self._credentials.ca:
             return ssl.create_default_context(cadata=self._credentials.ca)
+        if not self._ca_file:
+            # The client's own: it has read the system's certificates once, for all sessions.
+            return True
         context = ssl.create_default_context()
         if self._ca_file:
             context.load_verify_locations(self._ca_file)
