@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelrelease_contract import runtime
+from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_serving.loaders import OnMismatch, Rules
 
 
@@ -29,6 +30,19 @@ def _http_url(url: str) -> str:
         msg = "must be an http:// or https:// address, such as http://drift:8000/events"
         raise ValueError(msg)
     return url
+
+
+def _shadow_settings(value: object) -> object:
+    """Read `ShadowSettings` from JSON. Raises ValueError with the first member that is wrong."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ShadowSettings.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        msg = f"{place}: {first['msg']}"
+        raise ValueError(msg) from error
 
 
 class Settings(BaseSettings):
@@ -107,6 +121,10 @@ class Settings(BaseSettings):
     """Share of the answered requests that is sampled."""
     sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
     """Sampled requests that may wait to be sent; more are dropped and counted."""
+    shadow: Annotated[ShadowSettings | None, NoDecode, BeforeValidator(_shadow_settings)] = Field(
+        default=None, validation_alias=ENV_SHADOW
+    )
+    """Which copies of stable's requests this predictor asks for, as JSON. Without it none."""
     host: str = Field(default="::", validation_alias="HOST")
     """Address to listen on. `::` is every address of IPv6 and IPv4,
     or of IPv4 where there is no IPv6.
