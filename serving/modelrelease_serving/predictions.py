@@ -36,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
 """Takes the rows and answers of one request after it was answered, and its id if it has one."""
 
+Copier = Callable[[str, bytes, dict[bytes, bytes], Reply], None]
+"""Takes the path, body and headers of one request, and its answer: predictions, or a 500."""
+
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 """Answers one request, given as ASGI has it."""
 
@@ -70,6 +73,8 @@ class Predictions:
     def __init__(self, model: Model, metrics: Metrics, settings: Settings) -> None:
         self.sampler: Sampler | None = None
         """Called after each answer when set."""
+        self.copier: Copier | None = None
+        """Called after each answer that the model gave or failed to give, when set."""
         self._model = model
         self._metrics: Metrics | SeparateCounts = metrics
         self._headers: Headers = [
@@ -85,12 +90,12 @@ class Predictions:
         self._timed = False
 
     def counted_by(self, counts: SeparateCounts, *, timed: bool = False) -> "Predictions":
-        """Return what answers by the same engine, with counts of its own and no sampler.
+        """Return what answers by the same engine, with counts of its own, no sampler and no copier.
 
         `timed` adds to an answer how long the model took for this request alone, if it was alone.
         """
         other = copy(self)
-        other._metrics, other.sampler = counts, None
+        other._metrics, other.sampler, other.copier = counts, None, None
         other._timed = timed
         return other
 
@@ -132,6 +137,8 @@ class Predictions:
                 self.sampler(request.rows, result.answers, request.id or _id_of(headers))
             if result.seconds is not None:
                 answer.headers.append((_SECONDS, repr(result.seconds).encode()))
+        if self.copier is not None:
+            self.copier(scope["path"], body, headers, answer)
         return answer
 
     def _refuse(self, protocol: WireProtocol, error: BadRequestError) -> Reply:

@@ -1,7 +1,7 @@
 """Settings from the environment: the only reader of it. The contract spells the names."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from modelrelease_contract import runtime
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_serving.loaders import OnMismatch, Rules
+
+NO_RELEASE: Final = "local"
+"""Name of the release where there is none."""
 
 
 def _upper(value: object) -> object:
@@ -28,6 +31,14 @@ def _http_url(url: str) -> str:
         fits = False
     if not fits or any(sign.isspace() or not sign.isprintable() for sign in url):
         msg = "must be an http:// or https:// address, such as http://drift:8000/events"
+        raise ValueError(msg)
+    return url
+
+
+def _plain_http_url(url: str) -> str:
+    """Return `url` if a request can be sent there without TLS."""
+    if urlsplit(_http_url(url)).scheme != "http":
+        msg = "must be an http:// address: predictors speak no TLS"
         raise ValueError(msg)
     return url
 
@@ -56,7 +67,7 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    release: str = Field(default="local", validation_alias=runtime.ENV_RELEASE)
+    release: str = Field(default=NO_RELEASE, validation_alias=runtime.ENV_RELEASE)
     revision: str = Field(default="local", validation_alias=runtime.ENV_REVISION)
     model_uri: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_URI)
     """Folder of the artifact for `fetch`: a URI of a scheme in `modelrelease_contract.schemes`."""
@@ -125,6 +136,16 @@ class Settings(BaseSettings):
         default=None, validation_alias=ENV_SHADOW
     )
     """Which copies of stable's requests this predictor asks for, as JSON. Without it none."""
+    shadow_copies: bool = Field(default=True, validation_alias="SHADOW_COPIES")
+    """Whether answered requests are copied to a canary that asks for copies."""
+    shadow_canary_url: Annotated[str, AfterValidator(_plain_http_url)] | None = Field(
+        default=None, validation_alias="SHADOW_CANARY_URL"
+    )
+    """Where the canary is asked. None is the release's Service for it."""
+    shadow_stable_url: Annotated[str, AfterValidator(_plain_http_url)] | None = Field(
+        default=None, validation_alias="SHADOW_STABLE_URL"
+    )
+    """Where stable is asked again. None is the release's Service for it."""
     host: str = Field(default="::", validation_alias="HOST")
     """Address to listen on. `::` is every address of IPv6 and IPv4,
     or of IPv4 where there is no IPv6.

@@ -237,6 +237,13 @@ def test_copies_that_nobody_can_give_are_refused_with_the_rule(
     assert rule in sentence
 
 
+@pytest.mark.parametrize("url", ["https://qna-canary", "qna-canary"])
+def test_an_arm_is_asked_by_plain_http_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("SHADOW_CANARY_URL", url)
+    with pytest.raises(ValidationError, match="must be an http"):
+        Settings()
+
+
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(runtime.ENV_MODEL_SHA256, "")
     assert Settings().model_sha256 is None
