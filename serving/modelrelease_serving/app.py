@@ -8,7 +8,9 @@ does. FastAPI has the same routes with the same handlers: it documents them, and
 front does not take, such as another method.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -20,6 +22,12 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from modelrelease_contract.runtime import PROBE_PATH
+from modelrelease_contract.shadow import (
+    SHADOW_INFER_PATH,
+    SHADOW_PATH,
+    SHADOW_PREDICT_PATH,
+    ShadowWish,
+)
 from modelrelease_serving import openapi as docs
 from modelrelease_serving import routes_v2 as v2
 from modelrelease_serving.connections import ConnectionLifetime, ConnectionLifetimeMiddleware, Drain
@@ -31,6 +39,8 @@ from modelrelease_serving.responses import as_headers, problem, protocol_error
 from modelrelease_serving.settings import Settings
 
 SERVICE: Final = "modelrelease-predictor"
+USERS_STAY_SECONDS: Final = 30.0
+"""So long after a user's request no copies are asked for: users come first."""
 
 
 class PredictorApp(FastAPI):
@@ -118,8 +128,13 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
         version=settings.api_version,
         description="Predictions of one version of one model.",
     )
+
+    def is_ready() -> bool:
+        return model.ready and not drain.active
+
     _add_predictions(app, model)
-    _add_state(app, model, drain)
+    _add_state(app, model, drain, is_ready)
+    _add_wish(app, settings, is_ready)
 
     @app.get(
         "/version",
@@ -136,10 +151,12 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
     """Answer predictions in both protocols."""
     predictions = app.predictions
     probes = predictions.counted_by(app.metrics.probes)
+    shadow = predictions.counted_by(app.metrics.shadow, timed=True)
     predict_v1 = PredictV1(model)
     for path, answering, summary in (
         ("/predict", predictions, "Predict rows"),
         (PROBE_PATH, probes, "Predict rows, counted apart from users' requests"),
+        (SHADOW_PREDICT_PATH, shadow, "Predict the rows of a copied request"),
     ):
         app.answer(
             path,
@@ -149,28 +166,62 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             | docs.problems(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.predict_request(model.manifest),
         )
-    handler = predictions.handler(app.inference)
-    refusals = docs.errors(400, 404, 408, 413, 415, 422, 500, 503)
     for template, path in v2.infer_paths(model).items():
-        app.answer(
-            template,
-            handler,
-            at=[path],
-            summary="Predict rows, by the Open Inference Protocol",
-            description=(
-                "Also takes and gives tensors as bytes, with Inference-Header-Content-Length."
-            ),
-            responses=docs.answer(docs.infer_answer()) | refusals,
-            openapi_extra=docs.infer_request(model.manifest) | v2.parameters(template, model),
-        )
+        _add_infer(app, predictions, template, at=path, summary="Predict rows")
+    copies = "Predict the rows of a copied request"
+    _add_infer(app, shadow, SHADOW_INFER_PATH, at=SHADOW_INFER_PATH, summary=copies)
 
 
-def _add_state(app: PredictorApp, model: Model, drain: Drain) -> None:
+def _add_infer(
+    app: PredictorApp, answering: Predictions, template: str, *, at: str, summary: str
+) -> None:
+    """Answer predictions by the Open Inference Protocol; `at` is the path of `template` here."""
+    refusals = docs.errors(400, 404, 408, 413, 415, 422, 500, 503)
+    app.answer(
+        template,
+        answering.handler(app.inference),
+        at=[at],
+        summary=f"{summary}, by the Open Inference Protocol",
+        description=(
+            "Also takes and gives tensors as bytes, with Inference-Header-Content-Length."
+        ),
+        responses=docs.answer(docs.infer_answer()) | refusals,
+        openapi_extra=docs.infer_request(app.model.manifest) | v2.parameters(template, app.model),
+    )
+
+
+class _Users:
+    """Whether users are here: seen by their count when somebody asks, so that no request pays."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._answered = 0
+        self._seen_at = -inf
+
+    def are_here(self) -> bool:
+        """Say whether one was answered since the last time, or lately."""
+        now, answered = monotonic(), self._metrics.answered
+        if answered != self._answered:
+            self._answered, self._seen_at = answered, now
+        return now - self._seen_at < USERS_STAY_SECONDS
+
+
+def _add_wish(app: PredictorApp, settings: Settings, is_ready: Callable[[], bool]) -> None:
+    """Answer which copies of stable's requests this predictor wants."""
+    users = _Users(app.metrics)
+
+    @app.get(
+        SHADOW_PATH,
+        summary="Which copies of requests are wanted here",
+        responses=docs.answer(docs.wish_answer()),
+    )
+    async def wish() -> Response:
+        wanted = settings.shadow if is_ready() and not users.are_here() else None
+        return JSONResponse(ShadowWish(revision=settings.revision, settings=wanted).model_dump())
+
+
+def _add_state(app: PredictorApp, model: Model, drain: Drain, is_ready: Callable[[], bool]) -> None:
     """Answer what a kubelet, Prometheus and clients ask about this process."""
-
-    def is_ready() -> bool:
-        return model.ready and not drain.active
-
     state = docs.answer(docs.text("status"))
     not_ready = docs.answer(docs.text("status"), "Not now", code=503)
 

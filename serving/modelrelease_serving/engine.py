@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Final, NamedTuple
 
 from modelrelease_serving.errors import BusyError
@@ -31,12 +32,14 @@ class PredictionResult(NamedTuple):
     answers: list[Answer]
     probabilities: list[list[float]] | None = None
     """For each row one of each class, where they were asked for."""
+    seconds: float | None = None
+    """How long the model took, where that was asked for and the call was for this request alone."""
 
 
 class _Waiting:
     """A request in the queue."""
 
-    __slots__ = ("explain", "future", "rows", "size")
+    __slots__ = ("explain", "future", "rows", "size", "timed")
 
     def __init__(
         self,
@@ -44,11 +47,13 @@ class _Waiting:
         size: int,
         *,
         explain: bool,
+        timed: bool,
         future: asyncio.Future[PredictionResult],
     ) -> None:
         self.rows = rows
         self.size = size
         self.explain = explain
+        self.timed = timed
         self.future = future
 
 
@@ -68,19 +73,25 @@ class Engine:
         self._rows_at_once: int | None = None
 
     async def predict(
-        self, rows: Sequence[Row], size: int, *, explain: bool = False
+        self, rows: Sequence[Row], size: int, *, explain: bool = False, timed: bool = False
     ) -> PredictionResult:
         """Return the answers to one request, whose body had `size` bytes.
 
-        Raises BusyError when too much waits already, and whatever the model raises.
+        A `timed` one has a call of the model to itself, unless others that are not wait, too: they
+        shall not wait for longer. Raises BusyError when too much waits already, and whatever the
+        model raises.
         """
         if self._rows_at_once is None:
             self._rows_at_once = _rows_at_once(self._model)
         if len(rows) <= self._rows_at_once and not explain and not self._busy:
+            if timed:
+                return _predict_timed(self._model, rows)
             return PredictionResult(self._model.predict(rows))
+        if timed:
+            self._require_time()
         self._make_room(len(rows), size)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(rows, size, explain=explain, future=loop.create_future())
+        waiting = _Waiting(rows, size, explain=explain, timed=timed, future=loop.create_future())
         if not self._queue and not self._busy:
             loop.call_soon(self._work)
         self._queue.append(waiting)
@@ -94,6 +105,13 @@ class Engine:
             or self._model.cost.seconds(self._rows + rows) > self._max_seconds
         ):
             msg = f"{self._rows} rows in {self._bytes} bytes wait for the model already"
+            raise BusyError(msg)
+
+    def _require_time(self) -> None:
+        """Raise BusyError where all that waits would take too long, each in a call of its own."""
+        cost = self._model.cost
+        if len(self._queue) * cost.call + self._rows * cost.row > self._max_seconds:
+            msg = f"{len(self._queue)} requests wait for the model already"
             raise BusyError(msg)
 
     def _make_room(self, rows: int, size: int) -> None:
@@ -117,7 +135,8 @@ class Engine:
         """Take from the queue what one call may answer, at least one request."""
         batch = [self._queue.popleft()]
         rows = len(batch[0].rows)
-        most = 0 if self._model.mixes_rows else _BATCH_ROWS_MAX
+        timed = batch[0].timed and all(each.timed for each in self._queue)
+        most = 0 if timed or self._model.mixes_rows else _BATCH_ROWS_MAX
         while self._queue and rows + len(self._queue[0].rows) <= most:
             batch.append(self._queue.popleft())
             rows += len(batch[-1].rows)
@@ -144,6 +163,7 @@ class Engine:
 
 def predict_together(model: Model, batch: Sequence[_Waiting]) -> _Results:
     """Return for each request its answers, or what the model raised at its rows and no other's."""
+    began = perf_counter()
     results: dict[int, PredictionResult | Exception] = {}
     for explain in (False, True):
         group = [index for index, waiting in enumerate(batch) if waiting.explain is explain]
@@ -152,7 +172,16 @@ def predict_together(model: Model, batch: Sequence[_Waiting]) -> _Results:
                 model, [batch[index].rows for index in group], explain=explain
             )
             results.update(zip(group, predicted, strict=True))
+    result = results[0]
+    if len(batch) == 1 and batch[0].timed and isinstance(result, PredictionResult):
+        return [result._replace(seconds=perf_counter() - began)]
     return [results[index] for index in range(len(batch))]
+
+
+def _predict_timed(model: Model, rows: Sequence[Row]) -> PredictionResult:
+    began = perf_counter()
+    answers = model.predict(rows)
+    return PredictionResult(answers, None, perf_counter() - began)
 
 
 def _predict_group(model: Model, requests: Sequence[Sequence[Row]], *, explain: bool) -> _Results:

@@ -30,7 +30,7 @@ PROBABILITIES: Final = "probabilities"
 FEATURES: Final = "features"
 """Name of the one tensor that holds whole rows. Any other name is understood, too."""
 
-_NUMPY: Final = {
+NUMPY: Final = {
     "BOOL": "?",
     "UINT8": "u1",
     "UINT16": "<u2",
@@ -44,7 +44,8 @@ _NUMPY: Final = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-DATATYPES: Final = (*_NUMPY, "BYTES")
+"""numpy's type for each datatype that has one: what binary tensors are made of."""
+DATATYPES: Final = (*NUMPY, "BYTES")
 
 
 class _Wanted(NamedTuple):
@@ -270,7 +271,7 @@ def _unpack(described: dict[str, Any], content: bytes) -> list[Any]:
     """
     if described["datatype"] == "BYTES":
         return _texts(described["name"], content)
-    kind = np.dtype(_NUMPY[described["datatype"]])
+    kind = np.dtype(NUMPY[described["datatype"]])
     if len(content) % kind.itemsize:
         detail = f"input {described['name']!r}: {len(content)} bytes are no whole number of values"
         raise BadRequestError(400, detail)
@@ -299,7 +300,7 @@ def _texts(name: str, content: bytes) -> list[str]:
 
 def _pack(datatype: str, values: Sequence[Any]) -> bytes:
     if datatype != "BYTES":
-        return np.array(values, dtype=_NUMPY[datatype]).tobytes()
+        return np.array(values, dtype=NUMPY[datatype]).tobytes()
     texts = [str(value).encode() for value in values]
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 

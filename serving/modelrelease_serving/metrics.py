@@ -20,6 +20,7 @@ from typing_extensions import override
 from modelrelease_contract import ArtifactManifest, Baseline
 from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as names
+from modelrelease_contract.shadow import SHADOW_PREDICTIONS_TOTAL
 from modelrelease_serving.bins import BinCounts, counted_features
 from modelrelease_serving.estimator import Answer, Row
 
@@ -49,7 +50,18 @@ class Metrics:
             registry=self.registry,
         )
         info.labels(**version).set(1)
-        self.probes = ProbeCounts(self.registry, version)
+        self.probes = SeparateCounts(
+            names.PROBE_PREDICTIONS_TOTAL,
+            "Answered probes by status code; they are in no other count.",
+            registry=self.registry,
+            version=version,
+        )
+        self.shadow = SeparateCounts(
+            SHADOW_PREDICTIONS_TOTAL,
+            "Answered copies of requests by status code; they are in no other count.",
+            registry=self.registry,
+            version=version,
+        )
         ProcessCollector(registry=self.registry)
         self._bins = BinCounts(manifest, max_series=max_series)
         self.registry.register(_Bins(self._bins, who))
@@ -63,30 +75,36 @@ class Metrics:
             }
             _show_baseline(manifest.baseline, counted, who, self.registry)
 
+    @property
+    def answered(self) -> int:
+        """How many requests of users were answered, whatever the answer."""
+        return self._requests.answered
+
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-class ProbeCounts:
-    """Takes the place of `Metrics` for probes: no user's count and no bin learns of them."""
+class SeparateCounts:
+    """Takes the place of `Metrics` for requests that are no users': no user's count and no bin
+    learns of them.
+    """
 
-    def __init__(self, registry: CollectorRegistry, version: dict[str, str]) -> None:
-        self._answered = Counter(
-            names.PROBE_PREDICTIONS_TOTAL,
-            "Answered probes by status code; they are in no other count.",
-            [*version, names.CODE],
-            registry=registry,
-        )
+    def __init__(
+        self, name: str, documentation: str, *, registry: CollectorRegistry, version: dict[str, str]
+    ) -> None:
+        self._answered = Counter(name, documentation, [*version, names.CODE], registry=registry)
         self._version = version
         self._answered.labels(**version, code="200")
 
     def count_response(self, code: int, seconds: float | None = None) -> None:  # noqa: ARG002 - as of Metrics
-        """Count one answer; the prober has its time."""
+        """Count one answer; who asked has its time."""
         self._answered.labels(**self._version, code=str(code)).inc()
 
     def count_rows(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        """Count nothing: reference rows are not the data of today."""
+        """Count nothing: reference rows are not the data of today, and copies are in its counts
+        already.
+        """
 
 
 class _Requests(Collector):
@@ -105,6 +123,10 @@ class _Requests(Collector):
         if seconds is not None:
             self._buckets[bisect_left(self._bounds, seconds)] += 1
             self._seconds += seconds
+
+    @property
+    def answered(self) -> int:
+        return sum(self._codes.values())
 
     @override
     def collect(self) -> Iterator[Metric]:

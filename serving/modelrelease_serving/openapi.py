@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from modelrelease_contract import ArtifactManifest, Feature
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_serving.inference import DATATYPES, FEATURES, PROBABILITIES, datatype_of
 from modelrelease_serving.rows import MAX_ROWS, NUMBER_MAX
 
@@ -202,6 +203,12 @@ def metadata_answer() -> Schema:
             "outputs": {"type": "array", "items": tensor},
         }
     )
+
+
+def wish_answer() -> Schema:
+    """Describe which copies of requests a predictor wants."""
+    settings = {"anyOf": [ShadowSettings.model_json_schema(), {"type": "null"}]}
+    return record({"revision": {"type": "string"}, "settings": settings})
 
 
 def _body(schema: Schema, examples: Schema) -> Schema:

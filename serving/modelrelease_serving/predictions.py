@@ -13,12 +13,13 @@ from typing import Final, NamedTuple, Protocol
 
 from starlette.types import Receive, Scope
 
+from modelrelease_contract.shadow import SECONDS_HEADER
 from modelrelease_serving.connections import connection_of
 from modelrelease_serving.engine import Engine, PredictionResult
 from modelrelease_serving.errors import BadRequestError, BusyError
 from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
-from modelrelease_serving.metrics import Metrics, ProbeCounts
+from modelrelease_serving.metrics import Metrics, SeparateCounts
 from modelrelease_serving.model import Model
 from modelrelease_serving.protocol import raise_refusal
 from modelrelease_serving.responses import Headers, Reply, problem, reply
@@ -27,11 +28,16 @@ from modelrelease_serving.settings import Settings
 
 VERSION_HEADER: Final = "X-Model-Version"
 MAX_BODY_BYTES: Final = 1024 * 1024
+_FAILED: Final = "the model failed on this request; its log names the error"
+_SECONDS: Final = SECONDS_HEADER.lower().encode()
 
 _LOG = logging.getLogger(__name__)
 
 Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
 """Takes the rows and answers of one request after it was answered, and its id if it has one."""
+
+Copier = Callable[[str, bytes, dict[bytes, bytes], Reply], None]
+"""Takes the path, body and headers of one request, and its answer: predictions, or a 500."""
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 """Answers one request, given as ASGI has it."""
@@ -67,8 +73,10 @@ class Predictions:
     def __init__(self, model: Model, metrics: Metrics, settings: Settings) -> None:
         self.sampler: Sampler | None = None
         """Called after each answer when set."""
+        self.copier: Copier | None = None
+        """Called after each answer that the model gave or failed to give, when set."""
         self._model = model
-        self._metrics: Metrics | ProbeCounts = metrics
+        self._metrics: Metrics | SeparateCounts = metrics
         self._headers: Headers = [
             (VERSION_HEADER.lower().encode(), model.manifest.version.encode())
         ]
@@ -79,11 +87,16 @@ class Predictions:
             max_seconds=settings.max_waiting_seconds,
         )
         self._failures_seen: set[str] = set()
+        self._timed = False
 
-    def counted_by(self, counts: ProbeCounts) -> "Predictions":
-        """Return what answers by the same engine, with counts of its own and no sampler."""
+    def counted_by(self, counts: SeparateCounts, *, timed: bool = False) -> "Predictions":
+        """Return what answers by the same engine, with counts of its own, no sampler and no copier.
+
+        `timed` adds to an answer how long the model took for this request alone, if it was alone.
+        """
         other = copy(self)
-        other._metrics, other.sampler = counts, None
+        other._metrics, other.sampler, other.copier = counts, None, None
+        other._timed = timed
         return other
 
     def handler(self, protocol: WireProtocol) -> Handler:
@@ -107,19 +120,25 @@ class Predictions:
         except BusyError as error:
             return self._refuse_for_now(protocol, error)
         try:
-            result = await self._engine.predict(request.rows, len(body), explain=request.explain)
+            result = await self._engine.predict(
+                request.rows, len(body), explain=request.explain, timed=self._timed
+            )
         except BusyError as error:
             return self._refuse_for_now(protocol, error)
         except Exception as error:
             self._metrics.count_response(500, perf_counter() - began)
             self._report(error, len(request.rows))
-            detail = "the model failed on this request; its log names the error"
-            return protocol.refuse(500, detail, self._headers)
-        answer = request.write(result)
-        self._metrics.count_response(200, perf_counter() - began)
-        self._metrics.count_rows(request.rows, result.answers)
-        if self.sampler is not None:
-            self.sampler(request.rows, result.answers, request.id or _id_of(headers))
+            answer = protocol.refuse(500, _FAILED, self._headers)
+        else:
+            answer = request.write(result)
+            self._metrics.count_response(200, perf_counter() - began)
+            self._metrics.count_rows(request.rows, result.answers)
+            if self.sampler is not None:
+                self.sampler(request.rows, result.answers, request.id or _id_of(headers))
+            if result.seconds is not None:
+                answer.headers.append((_SECONDS, repr(result.seconds).encode()))
+        if self.copier is not None:
+            self.copier(scope["path"], body, headers, answer)
         return answer
 
     def _refuse(self, protocol: WireProtocol, error: BadRequestError) -> Reply:

@@ -22,14 +22,18 @@ import uvloop
 from typing_extensions import override
 
 from modelrelease_contract.runtime import EXIT_REFUSED
+from modelrelease_contract.shadow import canary_service, stable_service
 from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import Drain
 from modelrelease_serving.errors import RefusedError, UnreachableError
+from modelrelease_serving.http_client import Peer
 from modelrelease_serving.listening import allow_connections, listen
 from modelrelease_serving.logs import fail_with_message, fields
 from modelrelease_serving.model import Model
 from modelrelease_serving.protocol import Limits, protocol
-from modelrelease_serving.settings import Settings
+from modelrelease_serving.settings import NO_RELEASE, Settings
+from modelrelease_serving.shadow import ShadowCopier
+from modelrelease_serving.shadow_pairs import ShadowPairs
 
 EXIT_FAILED: Final = 1
 _LOADER: Final = "loader"
@@ -159,7 +163,7 @@ async def _serve(model: Model, settings: Settings) -> None:
     listening = _listen(settings)
     watching = asyncio.create_task(guarded.PEERS.watch())
     loading = _load(model, server, fast=settings.compile_model)
-    with _sampling(app, model, settings):
+    with _sampling(app, model, settings), _copying(app, model, settings):
         await server.serve([listening])
     watching.cancel()
     if loading.done():
@@ -206,6 +210,32 @@ def _sampling(app: PredictorApp, model: Model, settings: Settings) -> Iterator[N
         yield
     finally:
         sampler.close()
+
+
+@contextmanager
+def _copying(app: PredictorApp, model: Model, settings: Settings) -> Iterator[None]:
+    """Copy answered requests to a canary that asks for them, while the block runs.
+
+    Outside a release there is no canary, and nobody is asked.
+    """
+    if not settings.shadow_copies or settings.release == NO_RELEASE:
+        yield
+        return
+    pairs = ShadowPairs(release=settings.release, revision=settings.revision)
+    app.metrics.registry.register(pairs)
+    copier = ShadowCopier(
+        revision=settings.revision,
+        canary=Peer(settings.shadow_canary_url or f"http://{canary_service(settings.release)}"),
+        stable=Peer(settings.shadow_stable_url or f"http://{stable_service(settings.release)}"),
+        pairs=pairs,
+        tolerance=model.manifest.examples.tolerance,
+    )
+    app.predictions.copier = copier
+    running = asyncio.create_task(copier.run())
+    try:
+        yield
+    finally:
+        running.cancel()
 
 
 def _load(model: Model, server: uvicorn.Server, *, fast: bool) -> asyncio.Future[None]:

@@ -1,14 +1,18 @@
 """Settings from the environment: the only reader of it. The contract spells the names."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelrelease_contract import runtime
+from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_serving.loaders import OnMismatch, Rules
+
+NO_RELEASE: Final = "local"
+"""Name of the release where there is none."""
 
 
 def _upper(value: object) -> object:
@@ -31,6 +35,27 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _plain_http_url(url: str) -> str:
+    """Return `url` if a request can be sent there without TLS."""
+    if urlsplit(_http_url(url)).scheme != "http":
+        msg = "must be an http:// address: predictors speak no TLS"
+        raise ValueError(msg)
+    return url
+
+
+def _shadow_settings(value: object) -> object:
+    """Read `ShadowSettings` from JSON. Raises ValueError with the first member that is wrong."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ShadowSettings.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        msg = f"{place}: {first['msg']}"
+        raise ValueError(msg) from error
+
+
 class Settings(BaseSettings):
     """How this process behaves. An empty variable counts as not set."""
 
@@ -42,7 +67,7 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    release: str = Field(default="local", validation_alias=runtime.ENV_RELEASE)
+    release: str = Field(default=NO_RELEASE, validation_alias=runtime.ENV_RELEASE)
     revision: str = Field(default="local", validation_alias=runtime.ENV_REVISION)
     model_uri: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_URI)
     """Folder of the artifact for `fetch`: a URI of a scheme in `modelrelease_contract.schemes`."""
@@ -107,6 +132,20 @@ class Settings(BaseSettings):
     """Share of the answered requests that is sampled."""
     sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
     """Sampled requests that may wait to be sent; more are dropped and counted."""
+    shadow: Annotated[ShadowSettings | None, NoDecode, BeforeValidator(_shadow_settings)] = Field(
+        default=None, validation_alias=ENV_SHADOW
+    )
+    """Which copies of stable's requests this predictor asks for, as JSON. Without it none."""
+    shadow_copies: bool = Field(default=True, validation_alias="SHADOW_COPIES")
+    """Whether answered requests are copied to a canary that asks for copies."""
+    shadow_canary_url: Annotated[str, AfterValidator(_plain_http_url)] | None = Field(
+        default=None, validation_alias="SHADOW_CANARY_URL"
+    )
+    """Where the canary is asked. None is the release's Service for it."""
+    shadow_stable_url: Annotated[str, AfterValidator(_plain_http_url)] | None = Field(
+        default=None, validation_alias="SHADOW_STABLE_URL"
+    )
+    """Where stable is asked again. None is the release's Service for it."""
     host: str = Field(default="::", validation_alias="HOST")
     """Address to listen on. `::` is every address of IPv6 and IPv4,
     or of IPv4 where there is no IPv6.

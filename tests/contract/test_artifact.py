@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
 from modelrelease_contract import ArtifactManifest, Baseline, Histogram, ModelFile, metrics, runtime
+from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_serving.app import create_app
 from modelrelease_serving.model import Model
-from modelrelease_serving.settings import Settings, variables
+from modelrelease_serving.settings import Settings, explain, variables
 from modelrelease_training.bins import edges, histogram
 from modelrelease_training.data import Split, make_data, split
 from modelrelease_training.evaluate import evaluate
@@ -207,6 +208,40 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert (read.probe_stable_url, read.probe_canary_url) == ("http://stable", "http://canary")
     assert (read.probe_rate, read.probe_timeout_seconds) == (0.5, 2.5)
     assert len(values) == sum(name.startswith("ENV_") for name in vars(runtime))
+
+
+def test_the_copies_that_a_canary_wants_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ShadowSettings(
+        share=0.5, per_second=20, noise_share=0.1, slower_ratio=1.25, slower_seconds=0.005
+    )
+    monkeypatch.setenv(ENV_SHADOW, wanted.model_dump_json())
+    assert Settings().shadow == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("copies", "the document: Invalid JSON"),
+        ("{}", "share: Field required"),
+        ('{"share": 2}', "share: Input should be less than or equal to 1"),
+    ],
+)
+def test_copies_that_nobody_can_give_are_refused_with_the_rule(
+    monkeypatch: pytest.MonkeyPatch, value: str, rule: str
+) -> None:
+    monkeypatch.setenv(ENV_SHADOW, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    sentence = explain(caught.value)
+    assert sentence.startswith(f"environment variable {ENV_SHADOW}={value!r} is wrong")
+    assert rule in sentence
+
+
+@pytest.mark.parametrize("url", ["https://qna-canary", "qna-canary"])
+def test_an_arm_is_asked_by_plain_http_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("SHADOW_CANARY_URL", url)
+    with pytest.raises(ValidationError, match="must be an http"):
+        Settings()
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,12 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from modelrelease_contract import Histogram as Bins
 from modelrelease_contract import metrics as words
+from modelrelease_contract import shadow
 from modelrelease_operator.runtime import metrics as operators
 from modelrelease_serving.metrics import Metrics
 from modelrelease_serving.probe import ProbeMetrics
 from modelrelease_serving.sampling import Origin, PayloadSampler
+from modelrelease_serving.shadow_pairs import ShadowPairs
 from modelrelease_training.data import make_data, split
 from modelrelease_training.drift.exported import Exported
 from modelrelease_training.drift.text import CentroidTest, TextDrift
@@ -65,6 +67,9 @@ def of_the_predictor() -> dict[str, Row]:
     registry = Metrics(manifest, release="qna", revision="abc").registry
     origin = Origin(release="qna", revision="abc", version="1", features=())
     PayloadSampler("http://nobody", share=0, waiting=1, origin=origin, registry=registry)
+    pairs = ShadowPairs(release="qna", revision="abc")
+    pairs.begin("new")
+    registry.register(pairs)
     return exported(registry)
 
 
@@ -123,7 +128,7 @@ def test_every_metric_of_the_contract_is_exported(
 ) -> None:
     spelled = {
         value
-        for name, value in vars(words).items()
+        for name, value in {**vars(words), **vars(shadow)}.items()
         if name.endswith(("_TOTAL", "_ROWS", "_INFO", "_SECONDS"))
     }
     assert spelled == {*of_the_predictor, *of_the_prober}

@@ -132,6 +132,45 @@ async def test_probabilities_are_computed_only_for_those_who_asked() -> None:
 
 
 @pytest.mark.parametrize(
+    "cost", [QUICK, SHARED, SLOW], ids=["at once", "on the loop", "in a thread"]
+)
+async def test_requests_that_are_timed_have_their_calls_to_themselves(cost: CostModel) -> None:
+    model = Scripted(cost)
+    engine = engine_of(model)
+    results = await asyncio.gather(*(engine.predict([[1]], 1, timed=True) for _ in range(3)))
+    assert model.calls == [1, 1, 1]
+    assert all(result.seconds is not None and result.seconds > 0 for result in results)
+
+
+@pytest.mark.parametrize("timed", [(True, False), (False, True)], ids=["first", "second"])
+async def test_one_that_is_timed_makes_no_other_wait_for_longer(timed: tuple[bool, bool]) -> None:
+    model = Scripted(SHARED)
+    engine = engine_of(model)
+    results = await asyncio.gather(*(engine.predict([[1]], 1, timed=each) for each in timed))
+    assert model.calls == [2]
+    assert [result.seconds for result in results] == [None, None]
+
+
+async def test_timed_requests_are_refused_before_they_wait_too_long_one_by_one() -> None:
+    model = Scripted(SLOW)
+    model.may_go_on.clear()
+    engine = engine_of(model, max_seconds=0.12)
+    tasks = [asyncio.create_task(engine.predict([[1]], 1, timed=True)) for _ in range(8)]
+    refused = await asyncio.wait_for(first_failure(tasks), 5)
+    assert isinstance(refused, BusyError)
+    model.may_go_on.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(result, BusyError) for result in results) >= 4
+    assert any(isinstance(result, PredictionResult) for result in results)
+
+
+async def test_a_request_that_is_timed_may_fail() -> None:
+    engine = engine_of(Scripted(SHARED))
+    with pytest.raises(ModelFailedError):
+        await engine.predict([[-1]], 1, timed=True)
+
+
+@pytest.mark.parametrize(
     ("rows", "size"), [(4, 10), (1, 500)], ids=["too many rows wait", "too many bytes wait"]
 )
 async def test_a_full_queue_refuses_at_once_and_takes_again_later(rows: int, size: int) -> None:
@@ -163,6 +202,6 @@ async def test_what_would_wait_too_long_for_the_model_is_refused() -> None:
     ] * 3
 
 
-async def first_failure(tasks: list[asyncio.Task[list[Any]]]) -> BaseException | None:
+async def first_failure(tasks: list[asyncio.Task[Any]]) -> BaseException | None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     return next(task.exception() for task in done if task.exception())

@@ -19,6 +19,7 @@ OPERATIONS = [
     "GET /health",
     "GET /metrics",
     "GET /ready",
+    "GET /shadow",
     "GET /v2",
     "GET /v2/health/live",
     "GET /v2/health/ready",
@@ -29,6 +30,8 @@ OPERATIONS = [
     "GET /version",
     "POST /predict",
     "POST /probe",
+    "POST /shadow/infer",
+    "POST /shadow/predict",
     "POST /v2/models/{name}/infer",
     "POST /v2/models/{name}/versions/{version}/infer",
 ]
