@@ -29,8 +29,8 @@ from benchmarks.serving.measure import LOAD_CORE, Plan, visit
 from benchmarks.serving.models import prepared
 from benchmarks.serving.processes import end_well_on_sigterm
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 _EXAMPLES = """\
 examples:

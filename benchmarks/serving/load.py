@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 from cluster.shell import run
 
 _MARK: Final = "wrk-result "
@@ -53,7 +53,7 @@ def ensure_wrk() -> None:
             timeout=300,
         )
     except ClusterError as error:
-        raise ClusterError(f"wrk could not be installed: {error.what}", advice) from error
+        raise ClusterError(f"wrk could not be installed: {error.problem}", advice) from error
 
 
 def script(body: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import joblib
 from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.serving.candidates import Candidate, Row, Work
-from cluster.console import step
+from cluster.progress import step
 from cluster.shell import run
 from modelrelease_training.data import Split, make_data, split
 from modelrelease_training.export import Label, export_artifact

@@ -42,8 +42,8 @@ from benchmarks.serving.measure import LOAD_CORE, launch, places, wait_for_answe
 from benchmarks.serving.models import Prepared, prepared
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.processes import Server, end_well_on_sigterm
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 MOST_PER_SECOND: Final = 8000
 """What one core of client can send and time."""
