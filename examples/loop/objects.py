@@ -1,6 +1,4 @@
-"""What the loop needs on a cluster besides the operator:
-MLflow, a training Job, a release that retrains.
-"""
+"""What the loop needs besides the operator: MLflow, a training Job, a release that retrains."""
 
 from typing import Any
 
