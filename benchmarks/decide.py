@@ -53,7 +53,11 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Ob
         world.status = world.status.but(evidence=long_ago)
         world.step()
     for _ in range(LOOKS):
-        yield Status.parse(json.loads(json.dumps(world.status.to_dict()))), world.seen, world.now
+        yield (
+            Status.parse(json.loads(json.dumps(world.status.to_dict()))),
+            world.observed,
+            world.now,
+        )
         world.step()
 
 
