@@ -43,6 +43,7 @@ from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.provider import ObjectKey
 from modelrelease_operator.traffic.registry import made_by_others, provider_of
+from modelrelease_operator.traffic.replicas import SERVICE
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
@@ -379,15 +380,10 @@ class Reconciler:
         if before.stable or decision.status.stable or not decision.desired.routed:
             return frozenset()
         owner = ground.owner
-        wanted = {("Service", name) for name in names.service_names(owner.name)}
-        wanted |= set(provider_of(ground.spec).sources(owner.name))
-        return frozenset(
-            [
-                (kind, name)
-                for kind, name in wanted
-                if await read_ours(self.kube, owner, kind, name) is None
-            ]
-        )
+        needed = {(SERVICE, name) for name in names.service_names(owner.name)}
+        needed |= set(provider_of(ground.spec).sources(owner.name))
+        absent = [key for key in needed if await read_ours(self.kube, owner, *key) is None]
+        return frozenset(absent)
 
     async def _make(
         self,
