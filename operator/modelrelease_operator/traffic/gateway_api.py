@@ -1,5 +1,4 @@
-"""Exact weights by a Gateway: an HTTPRoute of the release's own, with one Service for each arm
-behind it.
+"""Exact weights by a Gateway: an HTTPRoute of the release's own, and a Service for each arm.
 
 The weights do not depend on the numbers of pods, so a canary has as many as its share of the
 requests needs. What counts is what every Gateway has taken (`Accepted` and `ResolvedRefs` about the
@@ -53,9 +52,7 @@ class GatewayApi(TrafficProvider):
 
     @override
     def split(self, *, weight: int, replicas: int) -> Split:
-        """Return the pods that a share of the requests needs beside `replicas` pods for all of
-        them.
-        """
+        """Return the pods that a share of the requests needs, where all of them need `replicas`."""
         return Split(stable=replicas, canary=max(1, ceil(replicas * weight / 100)), weight=weight)
 
     @override
@@ -92,9 +89,7 @@ class GatewayApi(TrafficProvider):
 
     @override
     def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
-        """Return who is behind the weights that every Gateway has taken;
-        until then, anybody may be.
-        """
+        """Return who is behind the weights that every Gateway took; until then, anybody may be."""
         route = next((item for (kind, _), item in objects.items() if kind == HTTP_ROUTE), None)
         if route is None:
             return Effect()
@@ -135,9 +130,7 @@ def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
 
 
 def _weight_of(route: Route) -> int:
-    """Return the canary's share: what was asked for beside stable,
-    and all or nothing for one alone.
-    """
+    """Return the canary's share beside stable; all or nothing where one is alone."""
     if route.beside is None:
         return 0
     if len(route.revisions) > 1:
