@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster, cluster_for
-from examples import kit
+from examples import fixtures
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
 from testbed.releases import Release, rejected
@@ -110,11 +110,13 @@ def make_artifacts(output: Path) -> list[Path]:
 
 def stock(cluster: Cluster, folders: Sequence[Path]) -> None:
     """Serve the artifacts inside the cluster."""
-    kit.apply(cluster, kit.namespace(STORE_SPACE))
-    kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
-    kit.apply(cluster, *kit.model_store(STORE_SPACE, list(folders)))
+    fixtures.apply(cluster, fixtures.namespace(STORE_SPACE))
+    fixtures.apply(
+        cluster, *(fixtures.artifact_configmap(STORE_SPACE, folder) for folder in folders)
+    )
+    fixtures.apply(cluster, *fixtures.model_store(STORE_SPACE, list(folders)))
     cluster.kubectl(
-        "rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s"
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{fixtures.STORE}", "--timeout=180s"
     )
 
 
@@ -122,7 +124,7 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
     """Release the canary of one case and wait for its end, in a namespace of its own."""
     space = f"bench-{case.name}"
     cluster.kubectl("delete", "namespace", space, "--ignore-not-found", "--wait", "--timeout=180s")
-    kit.apply(cluster, kit.namespace(space))
+    fixtures.apply(cluster, fixtures.namespace(space))
     release = Release(cluster=cluster, space=space, store=STORE_SPACE, spec=dict(SPEC))
     release.begins(case.stable)
     release.load(rps=rps)

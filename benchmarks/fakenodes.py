@@ -31,7 +31,7 @@ import aiohttp
 
 from benchmarks.operator import Figure, Process, report
 from cluster import Cluster, cluster_for, toolchain
-from examples import kit
+from examples import fixtures
 from testbed.operating import model
 from testbed.releases import OPERATOR_SPACE
 
@@ -175,7 +175,7 @@ class Bench:
     @asynccontextmanager
     async def operator(self, space: str) -> AsyncIterator[Running]:
         """Run an operator of its own for a scenario, and remove all of it afterwards."""
-        kit.apply(self.cluster, kit.namespace(space))
+        fixtures.apply(self.cluster, fixtures.namespace(space))
         before = await self.server.requests()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "modelrelease_operator", "run", env=self._environment()
@@ -287,7 +287,7 @@ def _counted_apart(cluster: Cluster) -> Iterator[None]:
             "rules": [rule],
         },
     }
-    kit.apply(cluster, schema)
+    fixtures.apply(cluster, schema)
     try:
         yield
     finally:
@@ -335,7 +335,7 @@ async def _fake_nodes(cluster: Cluster, kwok: Path) -> AsyncIterator[None]:
         kwok / "kwok", *arguments, stdout=log, stderr=log
     )
     try:
-        kit.apply(cluster, *map(_node, names))
+        fixtures.apply(cluster, *map(_node, names))
         ready = [f"node/{name}" for name in names]
         cluster.kubectl("wait", *ready, "--for=condition=Ready", "--timeout=60s")
         yield
@@ -413,14 +413,16 @@ async def foreign_objects(bench: Bench, number: int = 3000) -> list[Figure]:
 
 
 def _foreign_deployment(name: str, space: str) -> Object:
-    deployment = kit.deployment(name, space, {"containers": [{"name": "any", "image": "any:1"}]})
+    deployment = fixtures.deployment(
+        name, space, {"containers": [{"name": "any", "image": "any:1"}]}
+    )
     deployment["spec"]["replicas"] = 0
     deployment["metadata"]["annotations"] = {"note": "y" * 2000}
     return deployment
 
 
 def _foreign_service(name: str, space: str) -> Object:
-    service = kit.service(name, space, 80)
+    service = fixtures.service(name, space, 80)
     # Without addresses, of which a cluster has fewer.
     service["spec"]["clusterIP"] = "None"
     return service

@@ -11,7 +11,7 @@ from kubernetes.client import CustomObjectsApi
 from kubernetes.config import new_client_from_config
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import NotSeenError, wait_until
 
 OPERATOR_SPACE = "modelrelease-system"
@@ -57,14 +57,16 @@ class Release:
     def apply(self, version: str, **parts: Any) -> None:
         """Apply the release with a version of the model."""
         self.spec |= parts
-        kit.apply(self.cluster, kit.release(self.name, self.space, self.uri(version), **self.spec))
+        fixtures.apply(
+            self.cluster, fixtures.release(self.name, self.space, self.uri(version), **self.spec)
+        )
 
     def scraped_often(self) -> None:
         """Have its pods scraped every two seconds; whoever calls this says why."""
         self.spec["serving"] = {**self.spec["serving"], "podTemplate": OFTEN}
 
     def uri(self, version: str) -> str:
-        return kit.store_uri(self.store, "qna", version)
+        return fixtures.store_uri(self.store, "qna", version)
 
     def serves(self, version: str, *, within: float = 300) -> None:
         """Wait until a version is stable and nothing goes on."""
@@ -185,17 +187,17 @@ class Release:
         """Start clients that call the main Service, and wait until they do.
 
         `shifts` moves features by so many standard deviations. Clients that run already read it
-        after `kit.restart`.
+        after `fixtures.restart`.
         """
         url = f"http://{self.host or f'{self.name}.{self.space}'}/predict"
-        clients = kit.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
-        kit.apply(self.cluster, *clients)
+        clients = fixtures.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
+        fixtures.apply(self.cluster, *clients)
         self.cluster.kubectl(
             "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
         )
 
-    def stats(self) -> kit.LoadStats:
-        return kit.LoadStats.read(self.cluster, self.space)
+    def stats(self) -> fixtures.LoadStats:
+        return fixtures.LoadStats.read(self.cluster, self.space)
 
     @contextmanager
     def no_request_lost(self, *, except_by: tuple[str, ...] = ()) -> Iterator[None]:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from cluster import Cluster, cluster_for
-from examples import kit
+from examples import fixtures
 from examples.demo.scenario import Scenario, Stage
 from examples.demo.summary import summarise
 from examples.models.faulty import main as make_faulty
@@ -96,10 +96,12 @@ def _prepared(cluster: Cluster, folders: list[Path], rps: float) -> Scenario:
     """Put everything in place: the store, version 1, and clients that call it."""
     scenario = Scenario(cluster=cluster, space=SPACE, model=MODEL, spec=SPEC, rps=rps)
     scenario.clear()
-    kit.apply(cluster, kit.namespace(SPACE))
-    kit.apply(cluster, *(kit.artifact_configmap(SPACE, folder) for folder in folders))
-    kit.apply(cluster, *kit.model_store(SPACE, folders))
-    cluster.kubectl("rollout", "status", "-n", SPACE, f"deployment/{kit.STORE}", "--timeout=120s")
+    fixtures.apply(cluster, fixtures.namespace(SPACE))
+    fixtures.apply(cluster, *(fixtures.artifact_configmap(SPACE, folder) for folder in folders))
+    fixtures.apply(cluster, *fixtures.model_store(SPACE, folders))
+    cluster.kubectl(
+        "rollout", "status", "-n", SPACE, f"deployment/{fixtures.STORE}", "--timeout=120s"
+    )
     scenario.begin("1")
     return scenario
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 
 WITHIN_SECONDS = 1200
@@ -68,8 +68,8 @@ class Scenario:
         self._announce(f"Version {version} is applied: the first one only has to be ready")
         self._watch(lambda status: status.get("phase") == "Stable", f"version {version} to serve")
         url = f"http://{self.model}.{self.space}/predict"
-        kit.apply(
-            self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600)
+        fixtures.apply(
+            self.cluster, *fixtures.load_generator(self.space, url=url, rps=self.rps, seconds=3600)
         )
         self.cluster.kubectl(
             "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
@@ -81,8 +81,8 @@ class Scenario:
 
     def release(self, version: str) -> None:
         """Apply the ModelRelease, as a user or a Git repository would."""
-        uri = kit.store_uri(self.space, self.model, version)
-        kit.apply(self.cluster, kit.release(self.model, self.space, uri, **self.spec))
+        uri = fixtures.store_uri(self.space, self.model, version)
+        fixtures.apply(self.cluster, fixtures.release(self.model, self.space, uri, **self.spec))
 
     def play(self, stage: Stage) -> StageResult:
         """Release a version and watch until it is decided."""
@@ -113,9 +113,9 @@ class Scenario:
         self.console.print(f"   -> {end} after {took:.0f} s")
         return result
 
-    def stats(self) -> kit.LoadStats:
+    def stats(self) -> fixtures.LoadStats:
         """Return what the clients saw so far."""
-        return kit.LoadStats.read(self.cluster, self.space)
+        return fixtures.LoadStats.read(self.cluster, self.space)
 
     def status(self) -> dict[str, Any]:
         """Return the release's status, empty before there is one."""
@@ -213,5 +213,5 @@ def _decided(status: dict[str, Any], version: str) -> bool:
     return rejected or bool(status.get("stable", {}).get("version") == version)
 
 
-def _bad_answers(stats: kit.LoadStats, version: str) -> int:
+def _bad_answers(stats: fixtures.LoadStats, version: str) -> int:
     return stats.count(version=version) - stats.count(version=version, outcome="200")

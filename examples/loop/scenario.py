@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.loop import objects
 from examples.waiting import NotSeenError, wait_until
 
@@ -35,13 +35,13 @@ class Loop:
         self.cluster.kubectl(
             "delete", "namespace", self.space, "--ignore-not-found", "--wait", "--timeout=180s"
         )
-        kit.apply(self.cluster, kit.namespace(self.space))
+        fixtures.apply(self.cluster, fixtures.namespace(self.space))
         self._announce("A real MLflow server starts in the cluster, with its registry")
-        kit.apply(self.cluster, *objects.registry(self.space))
+        fixtures.apply(self.cluster, *objects.registry(self.space))
         name = f"deployment/{objects.REGISTRY}"
         self.cluster.kubectl("rollout", "status", "-n", self.space, name, "--timeout=300s")
         self._announce("A Job trains version 1 and registers it as candidate and champion")
-        kit.apply(self.cluster, objects.first_training(self.space))
+        fixtures.apply(self.cluster, objects.first_training(self.space))
         self._job_ends(objects.TRAINED_BY)
         self._announce(
             f"The release follows models:/{objects.MODEL}@candidate; clients call it at "
@@ -123,7 +123,7 @@ class Loop:
         self.console.print("\n== What came about\n", style="bold")
         for part, seconds in self.parts:
             self.console.print(f"{seconds:6.0f} s  {part}", highlight=False)
-        stats = kit.LoadStats.read(self.cluster, self.space)
+        stats = fixtures.LoadStats.read(self.cluster, self.space)
         lost = stats.failures()
         self.console.print(f"\nUsers sent {stats.sent:,} requests since the last change of the "
                            f"world; {sum(lost.values())} failed.", highlight=False)  # fmt: skip
@@ -141,18 +141,20 @@ Remove everything again:  make cluster-down NAME=demo"""
 
     def _release(self, *arguments: str) -> None:
         """Apply the ModelRelease; `arguments` are what a retraining is told of the data."""
-        kit.apply(
+        fixtures.apply(
             self.cluster, objects.release(self.space, objects.retraining(self.space, *arguments))
         )
 
     def _clients(self, shifts: dict[str, float]) -> None:
         """Let clients call, with rows of a world that moved so far."""
         url = f"http://{objects.MODEL}.{self.space}/predict"
-        kit.apply(
+        fixtures.apply(
             self.cluster,
-            *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts),
+            *fixtures.load_generator(
+                self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts
+            ),
         )
-        kit.restart(self.cluster, self.space)
+        fixtures.restart(self.cluster, self.space)
 
     def _status(self) -> Status:
         raw = self.cluster.kubectl(
