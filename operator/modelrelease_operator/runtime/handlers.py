@@ -198,11 +198,9 @@ class Handlers:
             for (space, name), seconds in late.items()
             if seconds > OVERDUE_SECONDS
         ]
-        return (
-            f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
-            if lost
-            else None
-        )
+        if not lost:
+            return None
+        return f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
 
 
 def identity() -> str:

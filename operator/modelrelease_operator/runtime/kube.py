@@ -309,7 +309,9 @@ class Kube:
             "User-Agent": names.FIELD_MANAGER,
             **proof,
         }
-        url = f"{settings.host}{path}{'?' + urlencode(query) if query else ''}"
+        url = f"{settings.host}{path}"
+        if query:
+            url = f"{url}?{urlencode(query)}"
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)
         answer = await self.api.rest_client.request(
             method, url, headers=headers, body=body, _request_timeout=limit
@@ -318,16 +320,19 @@ class Kube:
         try:
             yield response
         finally:
-            # Read to its end, it goes back to the pool; otherwise (a watch) the connection ends
-            # here.
-            response.release() if response.content.at_eof() else response.close()
+            if response.content.at_eof():
+                response.release()
+            else:
+                # Not read to its end (a watch): its connection goes back to no pool.
+                response.close()
 
 
 def _path(kind: str, namespace: str | None, name: str = "") -> str:
     version, plural = RESOURCES[kind]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     space = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{root}{space}/{plural}{'/' + quote(name, safe='') if name else ''}"
+    item = f"/{quote(name, safe='')}" if name else ""
+    return f"{root}{space}/{plural}{item}"
 
 
 async def _raise_refusal(answer: aiohttp.ClientResponse, what: str) -> None:
