@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster, cluster_for
-from examples import kit
+from examples import fixtures
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
 from testbed.releases import Release, rejected
@@ -60,7 +60,7 @@ class Result:
     sentence: str
 
     @property
-    def right(self) -> bool:
+    def as_expected(self) -> bool:
         """Whether it ended as it must: a bad canary before it had half of the traffic."""
         if self.case.promoted is None:
             return not self.rolled_back
@@ -78,31 +78,31 @@ class Result:
 
 def cases(*, healthy: int, failing: int, shared: int) -> list[Case]:
     """Return so many releases of each kind. Versions: see `make_artifacts`."""
-    good = [
+    healthy_cases = [
         Case(name=f"healthy-{n}", stable="1", canary="2", promoted=True) for n in range(healthy)
     ]
-    bad = [
+    failing_cases = [
         Case(name=f"failing-{n}", stable="20", canary="40", promoted=False) for n in range(failing)
     ]
-    both = [
+    shared_cases = [
         Case(name=f"shared-{n}", stable="20", canary="21", promoted=None) for n in range(shared)
     ]
-    return good + bad + both
+    return healthy_cases + failing_cases + shared_cases
 
 
 def make_artifacts(output: Path) -> list[Path]:
     """Make two good versions, two that fail on 2 % of requests, and one that fails on 4 %."""
-    made = [
+    exit_codes = [
         train(["train", "--version", "1", "--seed", "7", "--output", str(output)]),
         train(["train", "--version", "2", "--seed", "8", "--output", str(output)]),
     ]
     for version, share in (("20", "0.02"), ("21", "0.02"), ("40", "0.04")):
-        made.append(
+        exit_codes.append(
             make_faulty(
                 ["failing", "--version", version, "--share", share, "--output", str(output)]
             )
         )
-    if any(made):
+    if any(exit_codes):
         msg = f"an artifact could not be made in {output}"
         raise RuntimeError(msg)
     return sorted((output / "qna").iterdir())
@@ -110,11 +110,13 @@ def make_artifacts(output: Path) -> list[Path]:
 
 def stock(cluster: Cluster, folders: Sequence[Path]) -> None:
     """Serve the artifacts inside the cluster."""
-    kit.apply(cluster, kit.namespace(STORE_SPACE))
-    kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
-    kit.apply(cluster, *kit.model_store(STORE_SPACE, list(folders)))
+    fixtures.apply(cluster, fixtures.namespace(STORE_SPACE))
+    fixtures.apply(
+        cluster, *(fixtures.artifact_configmap(STORE_SPACE, folder) for folder in folders)
+    )
+    fixtures.apply(cluster, *fixtures.model_store(STORE_SPACE, list(folders)))
     cluster.kubectl(
-        "rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s"
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{fixtures.STORE}", "--timeout=180s"
     )
 
 
@@ -122,7 +124,7 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
     """Release the canary of one case and wait for its end, in a namespace of its own."""
     space = f"bench-{case.name}"
     cluster.kubectl("delete", "namespace", space, "--ignore-not-found", "--wait", "--timeout=180s")
-    kit.apply(cluster, kit.namespace(space))
+    fixtures.apply(cluster, fixtures.namespace(space))
     release = Release(cluster=cluster, space=space, store=STORE_SPACE, spec=dict(SPEC))
     release.begins(case.stable)
     release.load(rps=rps)
@@ -135,8 +137,8 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
         stable = status.get("stable")
         serves = isinstance(stable, dict) and stable.get("version") == case.canary
         decided = rejected(case.canary)(status) or (serves and status.get("phase") == "Stable")
-        enough = case.promoted is None and time.monotonic() - began > PATIENCE_SECONDS
-        return decided or (enough and "canary" in status)
+        patience_over = case.promoted is None and time.monotonic() - began > PATIENCE_SECONDS
+        return decided or (patience_over and "canary" in status)
 
     status = release.wait(f"{case.name} to end", ended, within=LIMIT_SECONDS)
     seconds, stats = time.monotonic() - began, release.stats()
@@ -154,12 +156,14 @@ def run_case(cluster: Cluster, case: Case, rps: float) -> Result:
     )
 
 
-def run(cluster: Cluster, wanted: Sequence[Case], *, rps: float, at_once: int) -> list[Result]:
+def run(
+    cluster: Cluster, cases_to_run: Sequence[Case], *, rps: float, at_once: int
+) -> list[Result]:
     """Run the cases, so many at the same time; print each as it ends."""
 
-    def one(case: Case) -> Result:
+    def run_one(case: Case) -> Result:
         result = run_case(cluster, case, rps)
-        mark = "" if result.right else "  WRONG"
+        mark = "" if result.as_expected else "  WRONG"
         print(
             f"{case.name:<12} {result.end:<12} {result.seconds:5.0f} s  up to "
             f"{result.highest_weight:2} %  {result.canary_requests:6,} canary requests  "
@@ -169,7 +173,7 @@ def run(cluster: Cluster, wanted: Sequence[Case], *, rps: float, at_once: int) -
         return result
 
     with ThreadPoolExecutor(max_workers=at_once) as pool:
-        return list(pool.map(one, wanted))
+        return list(pool.map(run_one, cases_to_run))
 
 
 def main() -> int:
@@ -193,13 +197,16 @@ def main() -> int:
     cluster.install_operator()
     with tempfile.TemporaryDirectory() as folder:
         stock(cluster, make_artifacts(Path(folder)))
-        wanted = cases(healthy=options.healthy, failing=options.failing, shared=options.shared)
-        results = run(cluster, wanted, rps=options.rps, at_once=options.at_once)
-    wrong = [result.case.name for result in results if not result.right]
-    print(f"\n{len(results) - len(wrong)} of {len(results)} ended as they must", end="")
-    print(f"; not {', '.join(wrong)}" if wrong else "")
+        cases_to_run = cases(
+            healthy=options.healthy, failing=options.failing, shared=options.shared
+        )
+        results = run(cluster, cases_to_run, rps=options.rps, at_once=options.at_once)
+    unexpected = [result.case.name for result in results if not result.as_expected]
+    exceptions = f"; not {', '.join(unexpected)}" if unexpected else ""
+    expected = len(results) - len(unexpected)
+    print(f"\n{expected} of {len(results)} ended as they must{exceptions}")
     print("Remove the cluster:  make cluster-down NAME=bench")
-    return 1 if wrong else 0
+    return 1 if unexpected else 0
 
 
 if __name__ == "__main__":

@@ -53,7 +53,11 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Ob
         world.status = world.status.but(evidence=long_ago)
         world.step()
     for _ in range(LOOKS):
-        yield Status.parse(json.loads(json.dumps(world.status.to_dict()))), world.seen, world.now
+        yield (
+            Status.parse(json.loads(json.dumps(world.status.to_dict()))),
+            world.observed,
+            world.now,
+        )
         world.step()
 
 
@@ -64,12 +68,12 @@ def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
     prepared = list(looks(bounds, late=late))
     times = []
     for _ in range(ROUNDS):
-        for status, seen, now in prepared:
+        for status, observed, now in prepared:
             began = time.thread_time()
-            decide(spec=SPEC, status=status, observed=seen, now=now)
+            decide(spec=SPEC, status=status, observed=observed, now=now)
             times.append(1e6 * (time.thread_time() - began))
-    status, seen, _ = prepared[-1]
-    series = len(seen.metrics) if isinstance(seen.metrics, tuple) else 0
+    status, observed, _ = prepared[-1]
+    series = len(observed.metrics) if isinstance(observed.metrics, tuple) else 0
     deciles = statistics.quantiles(times, n=10)
     median = statistics.median(times)
     print(

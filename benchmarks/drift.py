@@ -7,7 +7,6 @@ from the predictor's own counters, in two windows. Run it with `python -m benchm
 """
 
 import argparse
-import math
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.random import Generator
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from modelrelease_contract import ArtifactManifest, Baseline, Examples, Feature, ModelFile
 from modelrelease_operator.api.drift import Drift, DriftStatus
 from modelrelease_operator.core.drift.sustained import with_windows
@@ -47,6 +46,10 @@ class Family:
     clean: Draw
     shift: str
     moved: Draw
+
+    def draw(self, generator: Generator, rows: int, *, moved: bool) -> Any:
+        """Return `rows` values, of the column that drifted or of the clean one."""
+        return self.moved(generator, rows) if moved else self.clean(generator, rows)
 
 
 def families() -> tuple[Family, ...]:
@@ -145,8 +148,8 @@ def _constant(value: float) -> Draw:
     return lambda _draw, rows: np.full(rows, float(value))
 
 
-def _some(value: float, other: float) -> Draw:
-    return lambda draw, rows: np.where(draw.random(rows) < 0.05, other, float(value))
+def _some(value: float, rare: float) -> Draw:
+    return lambda draw, rows: np.where(draw.random(rows) < 0.05, rare, float(value))
 
 
 def _code(values: int, new: float = 0) -> Draw:
@@ -176,72 +179,72 @@ def _missing(share: float) -> Draw:
 
 
 def _text(values: int, new: float = 0) -> Draw:
-    return lambda draw, rows: [
-        "new" if is_new else f"value {each}"
-        for each, is_new in zip(
-            draw.integers(0, values, rows), draw.random(rows) < new, strict=True
-        )
-    ]
+    def draw_texts(draw: Generator, rows: int) -> list[str]:
+        numbers, drawn_new = draw.integers(0, values, rows), draw.random(rows) < new
+        pairs = zip(numbers, drawn_new, strict=True)
+        return ["new" if is_new else f"value {value}" for value, is_new in pairs]
+
+    return draw_texts
 
 
 def _zipf(values: int, moved: float = 0) -> Draw:
     shares = 1 / np.arange(1, values + 1)
     shares *= (1 - moved) / shares.sum()
     shares[values // 2 :] += moved / (values - values // 2)
-    return lambda draw, rows: [f"value {each}" for each in draw.choice(values, rows, p=shares)]
+    return lambda draw, rows: [f"value {value}" for value in draw.choice(values, rows, p=shares)]
 
 
-def seeded(family: Family, seed: int, *what: int) -> Generator:
+def seeded(family: Family, seed: int, *parts: int) -> Generator:
     """Return a generator that is the same in every run."""
     return np.random.default_rng(
-        [seed, zlib.crc32(f"{family.name}/{family.shift}".encode()), *what]
+        [seed, zlib.crc32(f"{family.name}/{family.shift}".encode()), *parts]
     )
 
 
 def alarms(family: Family, *, rows: int, batch: int, moved: bool, seeds: int = SEEDS) -> int:
     """Return in how many of `seeds` batches the command says drift."""
-    found = 0
+    alarm_count = 0
     for seed in range(seeds):
         draw = seeded(family, seed, rows, batch)
-        known = numeric.make({"column": family.clean(draw, rows)})
-        values = (family.moved if moved else family.clean)(draw, batch)
-        found += bool(numeric.compare(known, {"column": values}).found_by)
-    return found
+        baseline = numeric.make({"column": family.clean(draw, rows)})
+        values = family.draw(draw, batch, moved=moved)
+        alarm_count += bool(numeric.compare(baseline, {"column": values}).found_by)
+    return alarm_count
 
 
 def operated(
-    kinds: tuple[Family, ...], *, moved: bool, seed: int, rows: int = 1000
+    families: tuple[Family, ...], *, moved: bool, seed: int, rows: int = 1000
 ) -> tuple[Window, DriftStatus]:
     """Return what the operator says of two windows of `rows` rows that one predictor counted."""
-    draws = {str(at): (each, seeded(each, seed, 7)) for at, each in enumerate(kinds)}
-    known = numeric.make({name: each.clean(draw, rows) for name, (each, draw) in draws.items()})
-    predictor, asked = BinCounts(_manifest(known), max_series=10_000), Drift(window="10m")
-    baseline = tuple(_baseline(known))
+    draws = {str(at): (family, seeded(family, seed, 7)) for at, family in enumerate(families)}
+    known_baseline = numeric.make(
+        {name: family.clean(draw, rows) for name, (family, draw) in draws.items()}
+    )
+    predictor = BinCounts(_manifest(known_baseline), max_series=10_000)
+    settings = Drift(window="10m")
+    baseline = tuple(_baseline(known_baseline))
     memory = look(
-        Memory(opened=START), (*baseline, *_counted(predictor)), settings=asked, now=START
+        Memory(opened=START), (*baseline, *_counted(predictor)), settings=settings, now=START
     )
     for window in (1, 2):
-        columns = [
-            (each.moved if moved else each.clean)(draw, rows) for each, draw in draws.values()
-        ]
-        sent = [
-            [None if math.isnan(value) else value for value in row]
-            for row in np.array(columns).T.tolist()
-        ]
-        predictor.add(sent, [0.0] * rows)
+        columns = [family.draw(draw, rows, moved=moved) for family, draw in draws.values()]
+        values = np.array(columns).T
+        requests = values.astype(object)
+        requests[np.isnan(values)] = None
+        predictor.add(requests.tolist(), [0.0] * rows)
         samples = (*baseline, *_counted(predictor))
-        memory = look(memory, samples, settings=asked, now=START + window * asked.span)
-    status = with_windows(DriftStatus(revision="rev1"), memory.windows, asked)
+        memory = look(memory, samples, settings=settings, now=START + window * settings.span)
+    status = with_windows(DriftStatus(revision="rev1"), memory.windows, settings)
     return memory.windows[-1], status
 
 
-def _manifest(known: Baseline) -> ArtifactManifest:
+def _manifest(baseline: Baseline) -> ArtifactManifest:
     return ArtifactManifest(
         name="m",
         version="1",
-        features=tuple(Feature(name=name, nullable=True) for name in known.features),
-        baseline=known,
-        examples=Examples(rows=((0.0,) * len(known.features),), predictions=(0.0,)),
+        features=tuple(Feature(name=name, nullable=True) for name in baseline.features),
+        baseline=baseline,
+        examples=Examples(rows=((0.0,) * len(baseline.features),), predictions=(0.0,)),
         files=(ModelFile(path="model.joblib", sha256="0" * 64, size=1),),
     )
 
@@ -251,8 +254,8 @@ def _counted(predictor: BinCounts) -> Iterator[BinSample]:
         yield BinSample(revision="rev1", pod="a", feature=feature, bin=label, value=count)
 
 
-def _baseline(known: Baseline) -> Iterator[BinSample]:
-    for name, bins in known.features.items():
+def _baseline(baseline: Baseline) -> Iterator[BinSample]:
+    for name, bins in baseline.features.items():
         for label, rows in (*enumerate(bins.counts), ("missing", bins.missing)):
             yield BinSample(revision="rev1", pod=None, feature=name, bin=str(label), value=rows)
 
@@ -262,11 +265,11 @@ def by_operator(*, moved: bool, seeds: int = SEEDS) -> tuple[Mapping[str, int], 
     and `Drifted` is true.
     """
     kinds = numeric_families()
-    named, raised = dict.fromkeys((_title(each) for each in kinds), 0), 0
+    named, raised = dict.fromkeys((_title(feature) for feature in kinds), 0), 0
     for seed in range(seeds):
         window, status = operated(kinds, moved=moved, seed=seed)
-        for each in window.drifted:
-            named[_title(kinds[int(each.name)])] += 1
+        for feature in window.drifted:
+            named[_title(kinds[int(feature.name)])] += 1
         raised += status.drifted
     return named, raised
 
@@ -277,9 +280,8 @@ def _title(family: Family) -> str:
 
 def table(seeds: int) -> Iterator[str]:
     """Yield the lines of the table."""
-    (clean, raised), (moved, found) = (
-        by_operator(moved=moved, seeds=seeds) for moved in (False, True)
-    )
+    clean, raised = by_operator(moved=False, seeds=seeds)
+    moved, raised_moved = by_operator(moved=True, seeds=seeds)
     small, middle, large = (f"{rows:,} rows" for rows, _ in SIZES)
     yield (
         f"| column | drift | clean, {small} | {middle} | {large} | drift found | operator: clean | "
@@ -292,13 +294,13 @@ def table(seeds: int) -> Iterator[str]:
             for rows, batch in SIZES
         ]
         rows, batch = SIZES[1]
-        seen = alarms(family, rows=rows, batch=batch, moved=True, seeds=seeds)
-        ours = [str(figures.get(_title(family), "")) for figures in (clean, moved)]
-        cells = (family.name, family.shift, *map(str, calm), str(seen), *ours)
-        yield f"| {' | '.join(cells)} |"
+        alarm_count = alarms(family, rows=rows, batch=batch, moved=True, seeds=seeds)
+        operators = [str(figures.get(_title(family), "")) for figures in (clean, moved)]
+        columns = (family.name, family.shift, *map(str, calm), str(alarm_count), *operators)
+        yield f"| {' | '.join(columns)} |"
     yield (
-        f"\n`Drifted` with every column clean: {raised} of {seeds}; with all moved: {found} of "
-        f"{seeds}."
+        f"\n`Drifted` with every column clean: {raised} of {seeds}; with all moved: "
+        f"{raised_moved} of {seeds}."
     )
 
 

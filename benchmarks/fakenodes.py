@@ -31,7 +31,7 @@ import aiohttp
 
 from benchmarks.operator import Figure, Process, report
 from cluster import Cluster, cluster_for, toolchain
-from examples import kit
+from examples import fixtures
 from testbed.operating import model
 from testbed.releases import OPERATOR_SPACE
 
@@ -76,18 +76,18 @@ class Server:
         """
         free = asyncio.Semaphore(AT_THE_SAME_TIME)
 
-        async def one(body: Object) -> None:
-            async with free, self.session.post(f"{self.url}{path}", json=body) as answer:
-                answer.raise_for_status()
+        async def create(body: Object) -> None:
+            async with free, self.session.post(f"{self.url}{path}", json=body) as response:
+                response.raise_for_status()
 
-        await asyncio.gather(*(one(body) for body in objects))
+        await asyncio.gather(*(create(body) for body in objects))
 
     async def items(self, path: str) -> list[Object]:
         """Return the objects of a list."""
-        async with self.session.get(f"{self.url}{path}") as answer:
-            answer.raise_for_status()
-            found: list[Object] = (await answer.json())["items"]
-            return found
+        async with self.session.get(f"{self.url}{path}") as response:
+            response.raise_for_status()
+            items: list[Object] = (await response.json())["items"]
+            return items
 
     async def shown(self, path: str, column: str, value: str) -> int:
         """Return how many rows of a table have a value in a column.
@@ -108,8 +108,8 @@ class Server:
         """Return how many requests of the operator it has let in since it runs,
         watches included.
         """
-        async with self.session.get(f"{self.url}/metrics") as answer:
-            return sum(map(float, DISPATCHED.findall(await answer.text())))
+        async with self.session.get(f"{self.url}/metrics") as response:
+            return sum(map(float, DISPATCHED.findall(await response.text())))
 
 
 @dataclass(kw_only=True)
@@ -121,7 +121,7 @@ class Running(Process):
 
     async def make(self, number: int, *, nodes: str = "fake") -> None:
         """Create so many releases in one moment, for nodes of a kind."""
-        objects = [_release(f"qna-{each}", self.space, nodes) for each in range(number)]
+        objects = [_release(f"qna-{index}", self.space, nodes) for index in range(number)]
         await self.server.make(self._releases, objects)
 
     async def until(self, phase: str, number: int, *, within: float) -> float:
@@ -153,7 +153,10 @@ class Running(Process):
 
 
 def _release(name: str, space: str, nodes: str) -> Object:
-    place = {"nodeSelector": {"type": nodes}, "tolerations": [{"key": MARK, "operator": "Exists"}]}
+    placement = {
+        "nodeSelector": {"type": nodes},
+        "tolerations": [{"key": MARK, "operator": "Exists"}],
+    }
     return {
         "apiVersion": "modelrelease.dev/v1alpha1",
         "kind": "ModelRelease",
@@ -161,16 +164,16 @@ def _release(name: str, space: str, nodes: str) -> Object:
         "spec": {
             # Pinned, so that nobody has to have it.
             "model": {**model("1"), "uri": "http://models.example/qna/1"},
-            "serving": {"replicas": 1, **place},
+            "serving": {"replicas": 1, **placement},
         },
     }
 
 
 def _ready_since(pod: Object) -> float:
     (since,) = (
-        each["lastTransitionTime"]
-        for each in pod["status"]["conditions"]
-        if each["type"] == "Ready"
+        condition["lastTransitionTime"]
+        for condition in pod["status"]["conditions"]
+        if condition["type"] == "Ready"
     )
     return datetime.fromisoformat(since).timestamp()
 
@@ -186,7 +189,7 @@ class Bench:
     @asynccontextmanager
     async def operator(self, space: str) -> AsyncIterator[Running]:
         """Run an operator of its own for a scenario, and remove all of it afterwards."""
-        kit.apply(self.cluster, kit.namespace(space))
+        fixtures.apply(self.cluster, fixtures.namespace(space))
         before = await self.server.requests()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "modelrelease_operator", "run", env=self._environment()
@@ -205,12 +208,16 @@ class Bench:
 
     def _environment(self) -> dict[str, str]:
         """Return what the chart sets, with another way to the API server and to Prometheus."""
-        found = json.loads(
+        deployment = json.loads(
             self.cluster.kubectl("get", OPERATOR, "-n", OPERATOR_SPACE, "-o", "json")
         )
-        (container,) = found["spec"]["template"]["spec"]["containers"]
-        charts = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-        where = (
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        charts = {
+            variable["name"]: variable["value"]
+            for variable in container["env"]
+            if "value" in variable
+        }
+        service_address = (
             "get",
             "service",
             "prometheus",
@@ -223,7 +230,7 @@ class Bench:
             **os.environ,
             **charts,
             "KUBECONFIG": str(self._kubeconfig()),
-            "MODELRELEASE_PROMETHEUS_URL": f"http://{self.cluster.kubectl(*where)}:9090",
+            "MODELRELEASE_PROMETHEUS_URL": f"http://{self.cluster.kubectl(*service_address)}:9090",
             "MODELRELEASE_LIVENESS_PORT": "18080",
             "MODELRELEASE_METRICS_PORT": "19090",
             "MODELRELEASE_LOG_LEVEL": "ERROR",
@@ -231,44 +238,46 @@ class Bench:
 
     def _kubeconfig(self) -> Path:
         """Write a kubeconfig with the operator's own account."""
-        known = _config(self.cluster)
+        administrator = _config(self.cluster)
         token = self.cluster.kubectl(
             "create", "token", ACCOUNT, "-n", OPERATOR_SPACE, "--duration=3h"
         ).strip()
         user = {"name": ACCOUNT, "user": {"token": token}}
-        context = {"cluster": known["clusters"][0]["name"], "user": ACCOUNT}
+        context = {"cluster": administrator["clusters"][0]["name"], "user": ACCOUNT}
         path = self.folder / "operator.kubeconfig"
         path.touch(mode=0o600)
         contexts = [{"name": ACCOUNT, "context": context}]
         path.write_text(
-            json.dumps({**known, "users": [user], "contexts": contexts, "current-context": ACCOUNT})
+            json.dumps(
+                {**administrator, "users": [user], "contexts": contexts, "current-context": ACCOUNT}
+            )
         )
         return path
 
 
 def _config(cluster: Cluster) -> Object:
-    found: Object = json.loads(
+    config: Object = json.loads(
         cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json")
     )
-    return found
+    return config
 
 
 @asynccontextmanager
 async def _server(cluster: Cluster, folder: Path) -> AsyncIterator[Server]:
     """Open a connection with the certificate of the administrator."""
-    known = _config(cluster)
-    place, user = known["clusters"][0]["cluster"], known["users"][0]["user"]
+    administrator = _config(cluster)
+    endpoint, user = administrator["clusters"][0]["cluster"], administrator["users"][0]["user"]
     proof = folder / "admin.pem"
     proof.touch(mode=0o600)
     parts = (user["client-certificate-data"], user["client-key-data"])
     proof.write_bytes(b"\n".join(map(base64.b64decode, parts)))
     trust = ssl.create_default_context(
-        cadata=base64.b64decode(place["certificate-authority-data"]).decode()
+        cadata=base64.b64decode(endpoint["certificate-authority-data"]).decode()
     )
     trust.load_cert_chain(proof)
     connector = aiohttp.TCPConnector(ssl=trust)
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield Server(place["server"], session)
+        yield Server(endpoint["server"], session)
 
 
 @contextmanager
@@ -292,7 +301,7 @@ def _counted_apart(cluster: Cluster) -> Iterator[None]:
             "rules": [rule],
         },
     }
-    kit.apply(cluster, schema)
+    fixtures.apply(cluster, schema)
     try:
         yield
     finally:
@@ -304,8 +313,17 @@ def _charts_operator_waits(cluster: Cluster) -> Iterator[None]:
     """Stop the operator that the chart installed, and start it again afterwards."""
     cluster.kubectl("scale", OPERATOR, "-n", OPERATOR_SPACE, "--replicas=0")
     label = "app.kubernetes.io/name=modelrelease-operator"
-    gone = ("wait", "pods", "-n", OPERATOR_SPACE, "-l", label, "--for=delete", "--timeout=120s")
-    cluster.kubectl(*gone)
+    wait_for_end = (
+        "wait",
+        "pods",
+        "-n",
+        OPERATOR_SPACE,
+        "-l",
+        label,
+        "--for=delete",
+        "--timeout=120s",
+    )
+    cluster.kubectl(*wait_for_end)
     try:
         yield
     finally:
@@ -331,7 +349,7 @@ async def _fake_nodes(cluster: Cluster, kwok: Path) -> AsyncIterator[None]:
         kwok / "kwok", *arguments, stdout=log, stderr=log
     )
     try:
-        kit.apply(cluster, *map(_node, names))
+        fixtures.apply(cluster, *map(_node, names))
         ready = [f"node/{name}" for name in names]
         cluster.kubectl("wait", *ready, "--for=condition=Ready", "--timeout=60s")
         yield
@@ -345,8 +363,10 @@ async def _fake_nodes(cluster: Cluster, kwok: Path) -> AsyncIterator[None]:
 def _stages(kwok: Path) -> list[Path]:
     """Return the files that say how nodes and pods live, from the sources of the program."""
     sources = kwok / "go/mod" / f"{KWOK}@v{KWOK_VERSION}" / "kustomize/stage"
-    found = [file for stage in STAGES for file in sorted((sources / stage).glob("*-*.yaml"))]
-    return [file for file in found if "kind: Stage" in file.read_text()]
+    files: list[Path] = []
+    for stage in STAGES:
+        files += sorted((sources / stage).glob("*-*.yaml"))
+    return [file for file in files if "kind: Stage" in file.read_text()]
 
 
 def _node(name: str) -> Object:
@@ -362,8 +382,8 @@ async def releases_that_never_start(bench: Bench, number: int = 60) -> list[Figu
         await operator.until("Pending", number, within=120)
         await asyncio.sleep(SETTLE_SECONDS)
         requests, cpu = await operator.watched(WATCH_SECONDS)
-    what = f"{number} releases that can never start"
-    return [Figure(what, requests, 2, "requests/s"), Figure(what, cpu, 0.05, "cores")]
+    subject = f"{number} releases that can never start"
+    return [Figure(subject, requests, 2, "requests/s"), Figure(subject, cpu, 0.05, "cores")]
 
 
 async def releases_at_once(bench: Bench, number: int = 200) -> list[Figure]:
@@ -374,15 +394,15 @@ async def releases_at_once(bench: Bench, number: int = 200) -> list[Figure]:
         await operator.make(number)
         await operator.until("Stable", number, within=300)
         took, lag = time.monotonic() - began, await operator.lag()
-        spent, asked = operator.cpu() - before, await operator.server.requests() - requests
+        spent, request_count = operator.cpu() - before, await operator.server.requests() - requests
         await asyncio.sleep(5)
         idle_requests, idle = await operator.watched(IDLE_SECONDS)
-    what, quiet = f"{number} releases begun at once", f"{number} idle releases"
+    subject, quiet = f"{number} releases begun at once", f"{number} idle releases"
     return [
-        Figure(f"{what}, until all are stable", took, 30, "s"),
-        Figure(f"{what}, from the last ready pod on", lag, 5, "s"),
-        Figure(what, spent, 4, "CPU s"),
-        Figure(what, asked / number, 20, "requests each"),
+        Figure(f"{subject}, until all are stable", took, 30, "s"),
+        Figure(f"{subject}, from the last ready pod on", lag, 5, "s"),
+        Figure(subject, spent, 4, "CPU s"),
+        Figure(subject, request_count / number, 20, "requests each"),
         Figure(quiet, idle, 0.01, "cores"),
         Figure(quiet, idle_requests, 1, "requests/s"),
     ]
@@ -395,29 +415,31 @@ async def foreign_objects(bench: Bench, number: int = 3000) -> list[Figure]:
         await operator.make(1)
         await operator.until("Stable", 1, within=60)
         before, cpu = operator.memory(), operator.cpu()
-        names = [f"foreign-{each}" for each in range(number)]
+        names = [f"foreign-{index}" for index in range(number)]
         deployments = [_foreign_deployment(name, space) for name in names]
         await operator.server.make(f"/apis/apps/v1/namespaces/{space}/deployments", deployments)
         services = [_foreign_service(name, space) for name in names]
         await operator.server.make(f"/api/v1/namespaces/{space}/services", services)
         await asyncio.sleep(10)
         grown, spent = operator.memory() - before, operator.cpu() - cpu
-    what = f"{number} foreign Deployments and Services"
-    return [Figure(what, grown, 10, "MB"), Figure(what, spent, 0.5, "CPU s")]
+    subject = f"{number} foreign Deployments and Services"
+    return [Figure(subject, grown, 10, "MB"), Figure(subject, spent, 0.5, "CPU s")]
 
 
 def _foreign_deployment(name: str, space: str) -> Object:
-    made = kit.deployment(name, space, {"containers": [{"name": "any", "image": "any:1"}]})
-    made["spec"]["replicas"] = 0
-    made["metadata"]["annotations"] = {"note": "y" * 2000}
-    return made
+    deployment = fixtures.deployment(
+        name, space, {"containers": [{"name": "any", "image": "any:1"}]}
+    )
+    deployment["spec"]["replicas"] = 0
+    deployment["metadata"]["annotations"] = {"note": "y" * 2000}
+    return deployment
 
 
 def _foreign_service(name: str, space: str) -> Object:
-    made = kit.service(name, space, 80)
+    service = fixtures.service(name, space, 80)
     # Without addresses, of which a cluster has fewer.
-    made["spec"]["clusterIP"] = "None"
-    return made
+    service["spec"]["clusterIP"] = "None"
+    return service
 
 
 async def measured(cluster: Cluster, kwok: Path, folder: Path) -> list[Figure]:
@@ -467,7 +489,7 @@ def main() -> int:
         kwok = options.kwok or folder
         toolchain.go_install(f"{KWOK}/cmd/kwok", KWOK_VERSION, kwok)
         figures = asyncio.run(measured(cluster, kwok, folder))
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     rate = f"controllers at {options.controller_qps or 'their default of 20'} requests/s"
     machine = f"{os.cpu_count()} cores, load averages of {load}"
     print(f"kwok {KWOK_VERSION}, {rate}, {machine}\n", file=sys.stderr)

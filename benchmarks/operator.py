@@ -45,7 +45,7 @@ class Figure:
     unit: str
 
     @property
-    def kept(self) -> bool:
+    def is_kept(self) -> bool:
         """Return whether the limit is kept."""
         return self.value <= self.limit
 
@@ -74,17 +74,17 @@ class Running(Process):
 
     def make(self, number: int) -> None:
         """Apply so many releases in one moment."""
-        for each in range(number):
-            self.server.put("ModelRelease", f"qna-{each}", spec={"model": model("1")})
+        for index in range(number):
+            self.server.put("ModelRelease", f"qna-{index}", spec={"model": model("1")})
 
     def stable(self) -> int:
         """Return how many releases are stable."""
-        found = self.server.of("ModelRelease")
-        return sum(it.get("status", {}).get("phase") == "Stable" for it in found)
+        releases = self.server.of("ModelRelease")
+        return sum(release.get("status", {}).get("phase") == "Stable" for release in releases)
 
-    def known(self) -> int:
+    def with_status(self) -> int:
         """Return how many releases have a status."""
-        return sum("status" in it for it in self.server.of("ModelRelease"))
+        return sum("status" in release for release in self.server.of("ModelRelease"))
 
     async def watched(self, seconds: float) -> tuple[float, float]:
         """Return the requests and the processor time of a second, over some time."""
@@ -125,11 +125,11 @@ async def _nothing(_: web.Request) -> web.Response:
     return web.json_response(NOTHING)
 
 
-async def until(what: Callable[[], bool], *, within: float) -> float:
+async def until(is_reached: Callable[[], bool], *, within: float) -> float:
     """Wait for something; return how long it took."""
     began = time.monotonic()
     async with asyncio.timeout(within):
-        while not what():  # noqa: ASYNC110 - a predicate over two programs
+        while not is_reached():  # noqa: ASYNC110 - a predicate over two programs
             await asyncio.sleep(0.05)
     return time.monotonic() - began
 
@@ -138,11 +138,11 @@ async def releases_that_never_start(number: int = 60) -> list[Figure]:
     """Measure releases whose image cannot be pulled."""
     async with running(pods_start=False) as operator:
         operator.make(number)
-        await until(lambda: operator.known() == number, within=60)
+        await until(lambda: operator.with_status() == number, within=60)
         await asyncio.sleep(SETTLE_SECONDS)
         requests, cpu = await operator.watched(WATCH_SECONDS)
-    what = f"{number} releases that can never start"
-    return [Figure(what, requests, 2, "requests/s"), Figure(what, cpu, 0.05, "cores")]
+    subject = f"{number} releases that can never start"
+    return [Figure(subject, requests, 2, "requests/s"), Figure(subject, cpu, 0.05, "cores")]
 
 
 async def releases_at_once(number: int = 200) -> list[Figure]:
@@ -151,14 +151,14 @@ async def releases_at_once(number: int = 200) -> list[Figure]:
         before, requests = operator.cpu(), operator.server.requests.total()
         operator.make(number)
         took = await until(lambda: operator.stable() == number, within=180)
-        spent, asked = operator.cpu() - before, operator.server.requests.total() - requests
+        spent, request_count = operator.cpu() - before, operator.server.requests.total() - requests
         await asyncio.sleep(5)
         idle_requests, idle = await operator.watched(WATCH_SECONDS)
-    what, quiet = f"{number} releases begun at once", f"{number} idle releases"
+    subject, quiet = f"{number} releases begun at once", f"{number} idle releases"
     return [
-        Figure(f"{what}, until all are stable", took, 30, "s"),
-        Figure(what, spent, 4, "CPU s"),
-        Figure(what, asked / number, 20, "requests each"),
+        Figure(f"{subject}, until all are stable", took, 30, "s"),
+        Figure(subject, spent, 4, "CPU s"),
+        Figure(subject, request_count / number, 20, "requests each"),
         Figure(quiet, idle, 0.01, "cores"),
         Figure(quiet, idle_requests, 0.2, "requests/s"),
     ]
@@ -170,15 +170,15 @@ async def foreign_objects(number: int = 3000) -> list[Figure]:
         operator.make(1)
         await until(lambda: operator.stable() == 1, within=60)
         before, cpu = operator.memory(), operator.cpu()
-        for each in range(number):
+        for index in range(number):
             operator.server.put(
-                "Deployment", f"foreign-{each}", "elsewhere", spec={"replicas": 0, "x": "y" * 2000}
+                "Deployment", f"foreign-{index}", "elsewhere", spec={"replicas": 0, "x": "y" * 2000}
             )
-            operator.server.put("Service", f"foreign-{each}", "elsewhere", spec={"selector": {}})
+            operator.server.put("Service", f"foreign-{index}", "elsewhere", spec={"selector": {}})
         await asyncio.sleep(10)
         grown, spent = operator.memory() - before, operator.cpu() - cpu
-    what = f"{number} foreign Deployments and Services"
-    return [Figure(what, grown, 10, "MB"), Figure(what, spent, 0.5, "CPU s")]
+    subject = f"{number} foreign Deployments and Services"
+    return [Figure(subject, grown, 10, "MB"), Figure(subject, spent, 0.5, "CPU s")]
 
 
 async def measured() -> list[Figure]:
@@ -193,13 +193,14 @@ async def measured() -> list[Figure]:
 def report(figures: list[Figure], output: str) -> int:
     """Print the figures, as a `table` or as `json`; return 1 when a limit is missed."""
     if output == "json":
-        print(json.dumps([asdict(it) for it in figures]))
+        print(json.dumps([asdict(figure) for figure in figures]))
     else:
         print("| what | measured | limit |\n|---|---|---|")
-        for it in figures:
-            mark = "" if it.kept else " (missed)"
-            print(f"| {it.what} | {it.value:.3g} {it.unit} | {it.limit:g} {it.unit}{mark} |")
-    return 0 if all(it.kept for it in figures) else 1
+        for figure in figures:
+            mark = "" if figure.is_kept else " (missed)"
+            limit = f"{figure.limit:g} {figure.unit}{mark}"
+            print(f"| {figure.what} | {figure.value:.3g} {figure.unit} | {limit} |")
+    return 0 if all(figure.is_kept for figure in figures) else 1
 
 
 def main() -> int:

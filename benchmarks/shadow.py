@@ -27,10 +27,10 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from benchmarks.serving.measure import LOAD_CORE, SERVER_CORE
 from benchmarks.serving.processes import Server, end_well_on_sigterm, free_ports, start
-from cluster.console import say
+from cluster.progress import say
 from examples.waiting import NotSeenError, wait_until
 from modelrelease_contract.runtime import (
     ENV_CONNECTION_MAX_AGE_SECONDS,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PARTS = {
     "operator": "operator",
     "of it core": "operator/modelrelease_operator/core",
@@ -102,7 +102,8 @@ def complexity(function: Function) -> int:
     count = 1
     for node in ast.walk(function):
         count += isinstance(node, BRANCHES)
-        count += len(node.values) - 1 if isinstance(node, ast.BoolOp) else 0
+        if isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
     return count
 
 
@@ -118,7 +119,7 @@ def sources(folder: Path) -> Iterator[Path]:
 
 def main(roots: list[str]) -> int:
     """Print one table for each checkout."""
-    for root in map(Path, roots or [str(HERE)]):
+    for root in map(Path, roots or [str(ROOT)]):
         print(
             (
                 "| | functions: median / p90 / max lines | complexity: p90 / max | files: median / "

@@ -35,10 +35,10 @@ def down(cluster: Cluster, options: argparse.Namespace) -> int:
 
 def status(cluster: Cluster, _: argparse.Namespace) -> int:
     """Show what there is."""
-    words = cluster.status()
-    for name, value in words.items():
+    facts = cluster.status()
+    for name, value in facts.items():
         print(f"{name + ':':<12} {value}")
-    return 0 if words.get("API server") == "ready" else 1
+    return 0 if facts.get("API server") == "ready" else 1
 
 
 def kubeconfig(cluster: Cluster, _: argparse.Namespace) -> int:
@@ -170,9 +170,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 
 def _check_images(options: argparse.Namespace) -> None:
-    """Refuse an image that there is none of.
-    argparse's own choices would refuse an empty list, too.
-    """
+    """Refuse an image that there is none of; argparse's choices would refuse an empty list, too."""
     unknown = [name for name in getattr(options, "images", []) if name not in IMAGES]
     if unknown:
         raise ClusterError(f"there is no image {unknown[0]!r}", f"choose from {', '.join(IMAGES)}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from string import Template
 
 from cluster import cache, shell, toolchain
-from cluster.console import step
 from cluster.errors import ClusterError
 from cluster.imageset import REPOSITORY
+from cluster.progress import step
 
 MANIFESTS = Path(__file__).parent / "manifests"
 Kubectl = Callable[..., str]
@@ -46,12 +46,15 @@ def install_gateway(kubectl: Kubectl, crds: Path, image: str) -> None:
 
 def remove_prometheus(kubectl: Kubectl, *, and_namespace: bool) -> None:
     """Remove Prometheus, object by object; the namespace only where it came with us."""
-    both = "clusterrole/modelrelease-prometheus", "clusterrolebinding/modelrelease-prometheus"
-    kubectl("delete", *both, "--ignore-not-found")
-    ours = [
+    cluster_wide = (
+        "clusterrole/modelrelease-prometheus",
+        "clusterrolebinding/modelrelease-prometheus",
+    )
+    kubectl("delete", *cluster_wide, "--ignore-not-found")
+    namespaced = [
         f"{kind}/prometheus" for kind in ("deployment", "service", "configmap", "serviceaccount")
     ]
-    kubectl("delete", "-n", "monitoring", *ours, "--ignore-not-found")
+    kubectl("delete", "-n", "monitoring", *namespaced, "--ignore-not-found")
     if and_namespace:
         kubectl("delete", "namespace", "monitoring", "--ignore-not-found")
 
@@ -63,8 +66,8 @@ def await_deployment(kubectl: Kubectl, namespace: str, name: str) -> None:
             kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=120s")
         except ClusterError as error:
             pods = kubectl("describe", "pods", "-n", namespace, check=False)
-            what = f"Deployment {namespace}/{name} is not ready: {error.what}\n{pods[-3000:]}"
-            raise ClusterError(what, f"kubectl -n {namespace} logs deployment/{name}") from error
+            problem = f"Deployment {namespace}/{name} is not ready: {error.problem}\n{pods[-3000:]}"
+            raise ClusterError(problem, f"kubectl -n {namespace} logs deployment/{name}") from error
 
 
 def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]) -> None:

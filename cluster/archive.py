@@ -10,9 +10,7 @@ from pathlib import Path
 
 
 def single_program(reference: str, program: Path, target: Path) -> Path:
-    """Write an archive, as `docker save` does,
-    of an image that holds `program` and nothing else.
-    """
+    """Write an archive, as `docker save` does, of an image that holds only `program`."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         add(tar, program.name, program.read_bytes(), mode=0o755)

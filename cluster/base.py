@@ -1,5 +1,4 @@
-"""The base of our images where no registry can be asked: a small Debian with Python, made by
-mmdebstrap.
+"""The base of our images where no registry can be asked: mmdebstrap's small Debian with Python.
 
 The host's own package sources and proxies are used while it is made, and none of them stays in it.
 """
@@ -42,9 +41,7 @@ def codename() -> str:
 
 
 def reference() -> str:
-    """Name the base image: its tag tells what is in it,
-    so that an older one is never taken for it.
-    """
+    """Name the base image: its tag tells what is in it, so no older one is taken for it."""
     return f"modelrelease-base:{codename()}-{key()}"
 
 
@@ -88,32 +85,33 @@ def _make(target: Path) -> None:
 
 
 def debian_sources(suite: str) -> str:
-    """Collect the host's sources of this suite,
-    in either of apt's two formats (never both in one file).
-    """
+    """Collect the host's sources of this suite, in one of apt's two formats (no file has both)."""
     folder = Path("/etc/apt/sources.list.d")
-    stanzas = [
-        stanza
-        for file in sorted(folder.glob("*.sources"))
-        for stanza in file.read_text().split("\n\n")
-        if any(line.startswith("Suites:") and suite in line for line in stanza.splitlines())
-    ]
+    stanzas: list[str] = []
+    for file in sorted(folder.glob("*.sources")):
+        stanzas += file.read_text().split("\n\n")
+    stanzas = [stanza.strip() for stanza in stanzas if _is_of(suite, stanza)]
     if stanzas:
-        return "\n\n".join(stanza.strip() for stanza in stanzas) + "\n"
-    lists = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list"))]
-    lines = [line for file in lists if file.is_file() for line in file.read_text().splitlines()]
-    wanted = [line for line in lines if line.startswith("deb ") and suite in line]
-    if not wanted:
+        return "\n\n".join(stanzas) + "\n"
+    lines: list[str] = []
+    for file in (Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list"))):
+        lines += file.read_text().splitlines() if file.is_file() else ()
+    of_suite = [line for line in lines if line.startswith("deb ") and suite in line]
+    if not of_suite:
         raise ClusterError(f"apt has no source for {suite!r}", "look at /etc/apt/sources.list.d")
-    return "\n".join(wanted) + "\n"
+    return "\n".join(of_suite) + "\n"
+
+
+def _is_of(suite: str, stanza: str) -> bool:
+    return any(line.startswith("Suites:") and suite in line for line in stanza.splitlines())
 
 
 def apt_settings() -> str:
     """Copy those settings of the host's apt that decide how packages are fetched."""
-    kept = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
+    prefixes = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
     dump = shell.output(["apt-config", "dump"]).splitlines()
     return (
-        "\n".join(line for line in dump if line.startswith(kept) and not line.endswith('"";'))
+        "\n".join(line for line in dump if line.startswith(prefixes) and not line.endswith('"";'))
         + "\n"
     )
 

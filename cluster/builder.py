@@ -124,13 +124,13 @@ def host_settings() -> Iterator[Path]:
 
 def pip_configuration(listed: str) -> dict[str, str]:
     """Turn what `pip config list` prints of pip's files into the variables that mean the same."""
-    found = {}
+    variables = {}
     for line in listed.splitlines():
         name, _, value = line.partition("=")
         section, _, option = name.partition(".")
         if section in ("global", "install"):
-            found["PIP_" + option.upper().replace("-", "_")] = str(ast.literal_eval(value))
-    return found
+            variables["PIP_" + option.upper().replace("-", "_")] = str(ast.literal_eval(value))
+    return variables
 
 
 def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
@@ -155,5 +155,5 @@ def pip_settings(environment: Mapping[str, str], *, certificates: bool) -> str:
 
 def _secrets(settings: Path) -> list[str]:
     """Hand this machine's settings to a build as secrets, which no layer keeps."""
-    found = [settings / secret for secret in ("pip.conf", "ca.crt") if (settings / secret).exists()]
-    return [f"--secret=id={file.name},src={file}" for file in found]
+    files = [settings / secret for secret in ("pip.conf", "ca.crt") if (settings / secret).exists()]
+    return [f"--secret=id={file.name},src={file}" for file in files]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.console import say
+from cluster.progress import say
 
 
 def root() -> Path:
@@ -27,9 +27,7 @@ def root() -> Path:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a lock that other processes of this user see;
-    it goes with the process, however that ends.
-    """
+    """Hold a lock that this user's other processes see; it goes with the process in any case."""
     folder = root() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     # For reading, so that a lock made by root (through sudo) can be held by its user as well.
@@ -83,7 +81,7 @@ def remove_later(path: Path) -> None:
     """
     if path.is_dir():
         path.rename(path.with_name(f".removing-{path.name}-{os.getpid()}"))
-    leftovers = [str(left) for left in path.parent.glob(".removing-*")]
+    leftovers = [str(folder) for folder in path.parent.glob(".removing-*")]
     if leftovers:
         nowhere = subprocess.DEVNULL
         command = ["nice", "-n", "19", "rm", "-rf", *leftovers]

@@ -1,6 +1,4 @@
-"""A cluster for tests and the demo, as one object:
-the same code behind the command line and the tests.
-"""
+"""A cluster for tests and the demo, as one object, for the command line and the tests alike."""
 
 from __future__ import annotations
 
@@ -12,21 +10,21 @@ from pathlib import Path
 from cluster import (
     addons,
     archive,
-    borrowed,
     builder,
     cache,
     engines,
+    existing_cleanup,
     imageset,
     shell,
     toolchain,
     versions,
 )
 from cluster.ahead import side_by_side
-from cluster.console import say
 from cluster.errors import ClusterError
 from cluster.imageset import Image
 from cluster.names import Subnets, checked
 from cluster.native import host
+from cluster.progress import say
 from cluster.providers import Choice, Provider, choose
 from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
@@ -65,8 +63,9 @@ class Cluster:
         if not self.provider.creates and self.choice.context:
             return
         raise ClusterError(
-            f"cluster {self.name!r}: ConfigMap kube-system/{borrowed.MARKER} does not carry the id "
-            f"that `up` left in {self.state.folder}, so this is not a cluster to test in",
+            f"cluster {self.name!r}: ConfigMap kube-system/{existing_cleanup.MARKER} does not "
+            f"carry the id that `up` left in {self.state.folder}, so this is not a cluster to test "
+            "in",
             f"python -m cluster up --name {self.name}",
         )
 
@@ -83,9 +82,7 @@ class Cluster:
     # -- ahead --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Compile, fetch and build, side by side,
-        what `up` and `install_operator` need; start nothing.
-        """
+        """Compile, fetch and build, side by side, what `up` and `install_operator` need."""
         if self._done_by_root("prepare"):
             return
         say(f"preparing for provider {self.provider.name}, because {self.choice.reason}")
@@ -100,7 +97,7 @@ class Cluster:
             host.install_packages("node", "images")
         engine = engines.engine(self.provider.name)
         for name in imageset.USUAL:
-            imageset.built(imageset.IMAGES[name], engine)
+            imageset.build_once(imageset.IMAGES[name], engine)
 
     # -- up -----------------------------------------------------------------------------------
 
@@ -110,8 +107,8 @@ class Cluster:
         `controller_qps` is how often a second Kubernetes' controllers may ask; only a native
         cluster can be told. None leaves their own default.
         """
-        told = [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
-        if self._done_by_root("up", *told):
+        options = [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
+        if self._done_by_root("up", *options):
             return
         if isinstance(self.provider, Native):
             self.provider.controller_qps = controller_qps
@@ -127,7 +124,7 @@ class Cluster:
             )
             self.provider.up()
             if not self.provider.creates:
-                borrowed.enter(self.kubectl, self.state)
+                existing_cleanup.enter(self.kubectl, self.state)
             self._mark()
             if self.provider.name == "native":
                 self._install_dns()
@@ -140,9 +137,7 @@ class Cluster:
             say(f"cluster {self.name!r} is up:  export KUBECONFIG={self.kubeconfig}")
 
     def _done_by_root(self, *arguments: str) -> bool:
-        """Hand work that takes root to a root process of its own;
-        tell whether that was necessary.
-        """
+        """Hand work that takes root to a root process; tell whether that was necessary."""
         if self.provider.name != "native" or host.is_root():
             return False
         if arguments[0] == "up":
@@ -151,9 +146,7 @@ class Cluster:
         return True
 
     def _give_to_caller(self) -> None:
-        """Let the user who called sudo read the records,
-        and use the cache with another provider.
-        """
+        """Let the user who called sudo read the records, and use the cache with any provider."""
         folder = self.state.folder
         shared = list(cache.root().iterdir())
         host.give_to_caller(folder, self.kubeconfig, *folder.glob("*.json"), cache.root(), *shared)
@@ -162,26 +155,24 @@ class Cluster:
         """Leave the same random id in the cluster and in the state folder."""
         record = self.state.read("cluster")
         identity = record.get("id") or secrets.token_hex(8)
-        known = {
+        facts = {
             "provider": self.provider.name,
             "context": self.choice.context,
             "registry": self.registry,
         }
-        self.state.write("cluster", {"id": identity, **known})
+        self.state.write("cluster", {"id": identity, **facts})
         marker = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": borrowed.MARKER, "namespace": "kube-system"},
+            "metadata": {"name": existing_cleanup.MARKER, "namespace": "kube-system"},
             "data": {"name": self.name, "id": identity},
         }
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f-", input=json.dumps(marker))
 
     def _marker(self) -> str:
-        return (
-            borrowed.marker(self.kubectl, check=False).get("id", "")
-            if self.kubeconfig.is_file()
-            else ""
-        )
+        if not self.kubeconfig.is_file():
+            return ""
+        return existing_cleanup.marker(self.kubectl, check=False).get("id", "")
 
     def _install_dns(self) -> None:
         self._load_compiled(COREDNS, toolchain.kubernetes())
@@ -208,9 +199,7 @@ class Cluster:
     # -- gateway ------------------------------------------------------------------------------
 
     def install_gateway(self) -> None:
-        """Install the Gateway API with Traefik and a Gateway named `public`,
-        in the namespace `gateway`.
-        """
+        """Install the Gateway API with Traefik; its Gateway is `public` in namespace `gateway`."""
         if self._done_by_root("gateway"):
             return
         with cache.lock(f"cluster-{self.name}"):
@@ -220,9 +209,7 @@ class Cluster:
     # -- images -------------------------------------------------------------------------------
 
     def build_images(self, *names: str) -> None:
-        """Build images, those of the operator and the predictor by default,
-        and load what changed.
-        """
+        """Build images, by default operator and predictor, and load what changed."""
         if self._done_by_root("images", *names):
             return
         with cache.lock(f"cluster-{self.name}"):
@@ -236,7 +223,7 @@ class Cluster:
         self.provider.load_image(archive_path, reference)
 
     def _load(self, image: Image) -> None:
-        file, key = imageset.built(image, engines.engine(self.provider.name))
+        file, key = imageset.build_once(image, engines.engine(self.provider.name))
         if self.state.read("images").get(image.reference) == key:
             say(f"{image.reference} is unchanged")
             return
@@ -253,9 +240,7 @@ class Cluster:
     # -- operator -----------------------------------------------------------------------------
 
     def install_operator(self, *values: str) -> None:
-        """Build what changed and install the operator by its chart;
-        `values` are more `--set` arguments.
-        """
+        """Build what changed and install the operator's chart; `values` are `--set` arguments."""
         # Helm refuses an upgrade while another one goes on.
         with cache.lock(f"operator-{self.name}"):
             self._install_operator(values)
@@ -263,9 +248,9 @@ class Cluster:
     def _install_operator(self, values: Sequence[str]) -> None:
         self.build_images()
         if not self.provider.creates:
-            borrowed.note_operator(self.state, self.kubeconfig)
-        ours = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
-        images = {part: self._pulled(image.reference) for part, image in ours.items()}
+            existing_cleanup.note_operator(self.state, self.kubeconfig)
+        parts = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
+        images = {part: self._pulled(image.reference) for part, image in parts.items()}
         # The tag stays when the image changes; the annotation does not, so the operator's pod is
         # replaced.
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
@@ -277,21 +262,22 @@ class Cluster:
 
     def down(self, *, and_cache: bool = False) -> None:
         """Remove everything of this cluster and nothing else; on request the cache as well."""
-        if self._done_by_root("down", *(["--cache"] if and_cache else [])):
+        options = ["--cache"] if and_cache else []
+        if self._done_by_root("down", *options):
             return
         with cache.lock(f"cluster-{self.name}"):
             if not self.provider.creates and self.kubeconfig.is_file():
-                borrowed.leave(self.kubectl, self.state, self.kubeconfig)
+                existing_cleanup.leave(self.kubectl, self.state, self.kubeconfig)
             self.provider.down()
             say(f"cluster {self.name!r} is gone")
         if and_cache:
             self._remove_cache()
 
     def _remove_cache(self) -> None:
-        others = [state.name for state in all_clusters()]
-        if others:
+        clusters = [state.name for state in all_clusters()]
+        if clusters:
             raise ClusterError(
-                f"the cache stays: clusters {', '.join(others)} run programs from it",
+                f"the cache stays: clusters {', '.join(clusters)} run programs from it",
                 "take them down first, each with python -m cluster down --name NAME",
             )
         for folder in (cache.root(), builder.run_folder()):
@@ -303,14 +289,14 @@ class Cluster:
         if not self.state.exists():
             return {"cluster": f"{self.name}: none"}
         healthy = self.provider.healthy()
-        words = {"cluster": self.name, "provider": self.provider.name}
-        words["API server"] = "ready" if healthy else "silent"
-        words |= self.provider.status()
-        words["kubeconfig"] = str(self.kubeconfig)
+        facts = {"cluster": self.name, "provider": self.provider.name}
+        facts["API server"] = "ready" if healthy else "silent"
+        facts |= self.provider.status()
+        facts["kubeconfig"] = str(self.kubeconfig)
         if healthy:
-            words["ours"] = "yes" if self.created_by_us else "no: borrowed"
-            words["images"] = ", ".join(self.state.read("images")) or "none"
-        return words
+            facts["ours"] = "yes" if self.created_by_us else "no: borrowed"
+            facts["images"] = ", ".join(self.state.read("images")) or "none"
+        return facts
 
 
 def provider_for(choice: Choice, state: State, registry: str) -> Provider:

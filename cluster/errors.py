@@ -4,7 +4,7 @@
 class ClusterError(Exception):
     """Something about the cluster that the caller has to know, with the next step to take."""
 
-    def __init__(self, what: str, next_step: str = "") -> None:
-        super().__init__(f"{what}\n  what to do: {next_step}" if next_step else what)
-        self.what = what
+    def __init__(self, problem: str, next_step: str = "") -> None:
+        super().__init__(f"{problem}\n  what to do: {next_step}" if next_step else problem)
+        self.problem = problem
         self.next_step = next_step

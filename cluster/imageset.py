@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import builder, cache
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -27,9 +27,7 @@ KEEP = 2
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours: its name in the cluster,
-    its Dockerfile and the paths that it is built from.
-    """
+    """An image of ours: its name in the cluster, its Dockerfile, the paths it is built from."""
 
     reference: str
     dockerfile: str
@@ -42,20 +40,21 @@ class Image:
 
     def files(self) -> list[Path]:
         """List every file that goes into the image, at its place in the repository."""
-        found = [REPOSITORY / self.dockerfile]
+        files = [REPOSITORY / self.dockerfile]
         for name in self.inputs:
             path = REPOSITORY / name
-            found += (
-                [path] if path.is_file() else [file for file in path.rglob("*") if _wanted(file)]
-            )
-        return sorted(found)
+            if path.is_file():
+                files.append(path)
+            else:
+                files += filter(_is_input, path.rglob("*"))
+        return sorted(files)
 
     def check(self) -> None:
         """Refuse to build from a checkout that lacks an input."""
         for name in (self.dockerfile, *self.inputs):
             if not (REPOSITORY / name).exists():
-                what = f"{self.reference}: {name} is not in {REPOSITORY}"
-                raise ClusterError(what, "git status tells whether the checkout is complete")
+                problem = f"{self.reference}: {name} is not in {REPOSITORY}"
+                raise ClusterError(problem, "git status tells whether the checkout is complete")
 
 
 OPERATOR = Image(
@@ -82,14 +81,12 @@ USUAL = ("serving", "operator")
 """What every cluster with the operator needs."""
 
 
-def _wanted(file: Path) -> bool:
+def _is_input(file: Path) -> bool:
     return file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
 
 
-def built(image: Image, tool: str) -> tuple[Path, str]:
-    """Return an image's archive and key,
-    building it if nothing with these inputs was built before.
-    """
+def build_once(image: Image, tool: str) -> tuple[Path, str]:
+    """Return an image's archive and key; build it if these inputs were not built before."""
     image.check()
     files = image.files()
     key = cache.digest(cache.digest_of_files(REPOSITORY, files), builder.base_key(tool), tool)
@@ -101,10 +98,9 @@ def built(image: Image, tool: str) -> tuple[Path, str]:
             with cache.making(target) as temporary, tempfile.TemporaryDirectory() as folder:
                 context = Path(folder)
                 for name in image.inputs:
+                    # A folder may be empty, and COPY wants it all the same.
                     if (REPOSITORY / name).is_dir():
-                        (
-                            context / name
-                        ).mkdir()  # a folder may be empty, and COPY wants it all the same
+                        (context / name).mkdir()
                 for file in files:
                     copy = context / file.relative_to(REPOSITORY)
                     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +113,7 @@ def built(image: Image, tool: str) -> tuple[Path, str]:
 
 def _prune(image: Image) -> None:
     """Keep the last few archives of an image; older ones are only in the way."""
-    found = (cache.root() / "images").glob(f"{image.name}-*.tar")
-    archives = sorted(found, key=lambda path: path.stat().st_mtime)
+    archives = list((cache.root() / "images").glob(f"{image.name}-*.tar"))
+    archives.sort(key=lambda path: path.stat().st_mtime)
     for old in archives[:-KEEP]:
         old.unlink(missing_ok=True)

@@ -29,9 +29,7 @@ def checked(name: str) -> str:
 
 @dataclass(frozen=True)
 class Subnets:
-    """The addresses of one native cluster:
-    a /16 of its own, cut into node link, Services and pods.
-    """
+    """The addresses of one native cluster: a /16 of its own, for node link, Services and pods."""
 
     index: int
 
@@ -80,12 +78,12 @@ def preferred_index(name: str) -> int:
     return zlib.crc32(name.encode()) % SUBNETS
 
 
-def free_subnets(name: str, taken: Iterable[IPv4Network]) -> Subnets:
+def free_subnets(name: str, networks_in_use: Iterable[IPv4Network]) -> Subnets:
     """Choose the first subnets, from the preferred one on, that overlap with nothing in `taken`."""
-    used = list(taken)
+    networks = list(networks_in_use)
     for offset in range(SUBNETS):
         candidate = Subnets((preferred_index(name) + offset) % SUBNETS)
-        if not any(candidate.all.overlaps(network) for network in used):
+        if not any(candidate.all.overlaps(network) for network in networks):
             return candidate
     raise ClusterError(
         (

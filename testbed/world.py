@@ -114,7 +114,7 @@ class World:
     selector: dict[str, str] | None = None
     tracks: dict[str, str] = field(default_factory=dict)
     """By revision: what its Deployment is labelled as."""
-    known: dict[str, Target] = field(default_factory=dict)
+    recorded_targets: dict[str, Target] = field(default_factory=dict)
     """By revision: what its Deployment tells of it."""
     probing: DesiredProber | None = None
     probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class World:
         return None if self.selector is None else routed_by(self.selector, self._revisions())
 
     @property
-    def seen(self) -> Observed:
+    def observed(self) -> Observed:
         return Observed(
             generation=1,
             target=self.target,
@@ -169,7 +169,7 @@ class World:
 
     def decide(self) -> Decision:
         """Decide as a pass would, and change nothing."""
-        return decide(spec=self.spec, status=self.status, observed=self.seen, now=self.now)
+        return decide(spec=self.spec, status=self.status, observed=self.observed, now=self.now)
 
     def step(self) -> Decision:
         """Make one pass, then let time go by until the next."""
@@ -273,7 +273,9 @@ class World:
             blocked=self.behaviour(name).blocked,
             crashes={pod.name: pod.ends for pod in pods if pod.ends},
             track=self.tracks.get(name) if name in self.pods else None,
-            runs=self.known.get(name) if name in self.pods and self.status.stable is None else None,
+            runs=self.recorded_targets.get(name)
+            if name in self.pods and self.status.stable is None
+            else None,
             crash="container predictor ended with exit code 139"
             if any(pod.ends for pod in pods)
             else None,
@@ -381,14 +383,16 @@ class World:
         return {gate.name: answer_of(gate, query_scope, rows) for gate in gates}
 
     def _apply(self, desired: Desired) -> None:
-        wanted = {running.target.revision: running.replicas for running in desired.running}
+        replicas_by_revision = {
+            running.target.revision: running.replicas for running in desired.running
+        }
         for name in list(self.pods):
-            if name not in wanted and name not in desired.retained:
+            if name not in replicas_by_revision and name not in desired.retained:
                 del self.pods[name]
         for running in desired.running:
             self.tracks[running.target.revision] = running.track
-            self.known[running.target.revision] = running.target
-        for name, replicas in wanted.items():
+            self.recorded_targets[running.target.revision] = running.target
+        for name, replicas in replicas_by_revision.items():
             pods = self.pods.setdefault(name, [])
             pods.sort(key=lambda pod: not pod.ready)
             del pods[replicas:]
@@ -418,9 +422,13 @@ class World:
 
     def _count(self, name: str, pod: Pod, requests: int) -> None:
         behaviour = self.behaviour(name)
-        bad = binomial(self.random, requests, behaviour.error_rate)
+        failures = binomial(self.random, requests, behaviour.error_rate)
         self.served[name] = self.served.get(name, 0) + requests
-        grown = {("code", "200"): requests - bad, ("code", "500"): bad, ("le", "+Inf"): requests}
+        grown = {
+            ("code", "200"): requests - failures,
+            ("code", "500"): failures,
+            ("le", "+Inf"): requests,
+        }
         for bound in self.bounds:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
         grown |= self._by_own_counters(requests, behaviour) | self._by_bins(requests, behaviour)
@@ -432,26 +440,31 @@ class World:
     def _by_own_counters(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
         if not any(gate.counts for gate in self.spec.analysis.gates):
             return {}
-        bad = binomial(self.random, requests, behaviour.gone_bad)
-        return {("own", "total"): requests, ("own", "bad"): bad}
+        failures = binomial(self.random, requests, behaviour.gone_bad)
+        return {("own", "total"): requests, ("own", "bad"): failures}
 
     def _by_bins(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
-        grown, left = {}, 1.0
+        grown, remaining = {}, 1.0
         for index, share in enumerate(behaviour.bins):
-            count = binomial(self.random, requests, min(1.0, share / left) if left > 0 else 0.0)
+            count = binomial(
+                self.random, requests, min(1.0, share / remaining) if remaining > 0 else 0.0
+            )
             grown["bin", str(index)] = count
-            requests, left = requests - count, left - share
+            requests, remaining = requests - count, remaining - share
         return grown
 
     def _probe(self, pairs: int) -> None:
         assert self.probing
         for revision in (self.probing.stable.revision, self.probing.canary.revision):
             behaviour = self.behaviour(revision)
-            bad = binomial(self.random, pairs, behaviour.probe_error_rate)
+            failures = binomial(self.random, pairs, behaviour.probe_error_rate)
             if behaviour.probes_refused:
                 grown = {("code", words.PROBE_REFUSED): pairs}
             else:
-                grown = {("code", words.PROBE_SAME): pairs - bad, ("code", words.PROBE_ERROR): bad}
+                grown = {
+                    ("code", words.PROBE_SAME): pairs - failures,
+                    ("code", words.PROBE_ERROR): failures,
+                }
                 grown |= {("le", str(at)): pairs if behaviour.latency <= at else 0 for at in BOUNDS}
                 grown["le", "+Inf"] = pairs
             counters = self.probed.setdefault(revision, {})
@@ -479,8 +492,8 @@ def a_world(*, canary: dict[str, Any] | None = None, **changes: Any) -> World:
         name: changes.pop(name) for name in ("serving", "analysis", "paused") if name in changes
     }
     overridden: dict[str, Any] = {**QUICK["canary"], **(canary or {})}
-    asked = {name: value for name, value in overridden.items() if value is not None}
-    spec = a_spec(**(QUICK | parts | {"canary": asked}))
+    canary_settings = {name: value for name, value in overridden.items() if value is not None}
+    spec = a_spec(**(QUICK | parts | {"canary": canary_settings}))
     fields: dict[str, Any] = {"spec": spec, "target": a_target("1"), "rps": 1000.0}
     return World(**(fields | changes))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import run
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 
 QUICK_RUNS = 100
 
@@ -26,13 +26,16 @@ def main() -> int:
     parser.add_argument(
         "--into", type=Path, help="put the tables between the marks of this file as well"
     )
-    asked = parser.parse_args()
-    runs = asked.runs or (QUICK_RUNS if asked.quick else 1000)
-    report = run(runs=runs, seed=asked.seed, quick=asked.quick)
-    print(json.dumps(as_json(report), indent=1) if asked.output == "json" else as_tables(report))
-    if asked.into:
+    options = parser.parse_args()
+    default_runs = QUICK_RUNS if options.quick else 1000
+    report = run(runs=options.runs or default_runs, seed=options.seed, quick=options.quick)
+    if options.output == "json":
+        print(json.dumps(as_json(report), indent=1))
+    else:
+        print(as_tables(report))
+    if options.into:
         tables = f"```text\n{as_tables(report)}\n```"
-        put(asked.into, tables, mark="printed")
+        put(options.into, tables, mark="printed")
     return 0 if all(target.met for target in report.targets) else 1
 
 

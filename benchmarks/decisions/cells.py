@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.decisions.product import looks
 from benchmarks.decisions.rules import OURS, RULES
 from benchmarks.decisions.traffic import POLL, Cell, Counts, Ints, draw
-from benchmarks.decisions.twin import NEVER
+from benchmarks.decisions.vectorized import NEVER
 
 RPS = (10, 200)
 BASES = (0.001, 0.01, 0.05)
@@ -45,7 +45,7 @@ class Measured:
     replayed: int
     """Runs that went through the product's own classes too."""
     equal: int
-    """Those of them in which product and twin decided alike, at the same polls."""
+    """Those of them in which the product and arrays decided alike, at the same polls."""
 
     @property
     def beyond(self) -> bool:
@@ -73,15 +73,15 @@ def measure(cell: Cell, *, runs: int, seed: int, replays: int) -> Measured:
     """Show one cell's traffic to every rule."""
     counts = draw(cell, runs, seed)
     by_rule = {}
-    ours: tuple[Ints, Ints] | None = None
+    polls: tuple[Ints, Ints] | None = None
     for rule in RULES:
         when = rule.rollback(counts, cell)
         proven = None
         if rule.promotion:
             proven = np.maximum(rule.promotion(counts), BAKE_POLLS - 1)
-            ours = ours or (when, proven)
+            polls = polls or (when, proven)
         by_rule[rule.name] = figures(counts, when, proven)
-    equal = sum(_alike(counts, run, ours) for run in range(replays)) if ours else 0
+    equal = sum(_alike(counts, run, polls) for run in range(replays)) if polls else 0
     return Measured(cell=cell, by_rule=by_rule, replayed=replays, equal=equal)
 
 
@@ -106,6 +106,9 @@ def _median(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float 
     return middle if np.isfinite(middle) else None
 
 
-def _alike(counts: Counts, run: int, twin: tuple[Ints, Ints]) -> bool:
+def _alike(counts: Counts, run: int, vectorized: tuple[Ints, Ints]) -> bool:
     convicted, proven = looks(counts, run)
-    return (convicted, max(proven, BAKE_POLLS - 1)) == (int(twin[0][run]), int(twin[1][run]))
+    return (convicted, max(proven, BAKE_POLLS - 1)) == (
+        int(vectorized[0][run]),
+        int(vectorized[1][run]),
+    )

@@ -7,12 +7,13 @@ incident that both arms share, arms that are scraped at different moments.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 
 from benchmarks.decisions.rules import OURS, RULES
 from benchmarks.decisions.traffic import POLL, Cell, Counts, Floats, Ints, draw_with, generator
-from benchmarks.decisions.twin import (
+from benchmarks.decisions.vectorized import (
     BLOCK,
     NEVER,
     default_policy,
@@ -26,7 +27,14 @@ from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 CELL = Cell(rps=200, base=0.01, ratio=1.0, weight=0.1)
 QUIET = Cell(rps=200, base=0.001, ratio=1.0, weight=0.1)
-SHOWN = ("ours", "Flagger, 2x base", "Flagger, tuned", "Argo, tuned", "Kayenta, 10 min", "z, tuned")
+COMPARED_RULES = (
+    "ours",
+    "Flagger, 2x base",
+    "Flagger, tuned",
+    "Argo, tuned",
+    "Kayenta, 10 min",
+    "z, tuned",
+)
 SLOW_SHARES = (0.5, 0.1, 0.05, 0.01)
 """Requests above each of stable's quantiles that the latency gate compares at."""
 
@@ -53,9 +61,9 @@ def grouped(runs: int, random: np.random.Generator, *, group: int, sticky: bool)
         x = group * random.poisson(arrivals * cell.weight * cell.base / group, shape)
         y = group * random.poisson(arrivals * (1 - cell.weight) * cell.base / group, shape)
     else:
-        bad = group * random.poisson(arrivals * cell.base / group, shape)
-        x = random.binomial(bad, cell.weight)
-        y = bad - x
+        failures = group * random.poisson(arrivals * cell.base / group, shape)
+        x = random.binomial(failures, cell.weight)
+        y = failures - x
     return Counts(n_c=good_c + x, x=x, n_s=good_s + y, y=y)
 
 
@@ -91,18 +99,19 @@ def ramp(runs: int, random: np.random.Generator) -> Counts:
     return draw_with(QUIET, runs, random, rate, rate, weight)
 
 
+def _groups_that_fail(group: int, sticky: bool) -> Condition:
+    routing = "in one arm" if sticky else "each routed by itself"
+    return Condition(
+        name=f"{group} fail together, {routing}",
+        cell=CELL,
+        group=group,
+        draw=partial(grouped, group=group, sticky=sticky),
+    )
+
+
 def conditions() -> tuple[Condition, ...]:
     """Return the rows in their order."""
-    groups = [
-        Condition(
-            name=f"{group} fail together, {'in one arm' if sticky else 'each routed by itself'}",
-            cell=CELL,
-            group=group,
-            draw=partial(grouped, group=group, sticky=sticky),
-        )
-        for group in (3, 10)
-        for sticky in (True, False)
-    ]
+    groups = [_groups_that_fail(*pair) for pair in product((3, 10), (True, False))]
     late = [
         Condition(
             name=f"both jump to 20 %, stable {lag} s late",
@@ -132,11 +141,11 @@ def false_rollbacks(condition: Condition, runs: int, seed: int) -> dict[str, flo
     shares = {
         rule.name: _share(rule.rollback(counts, condition.cell))
         for rule in RULES
-        if rule.name in SHOWN
+        if rule.name in COMPARED_RULES
     }
     shares["ours, unconfirmed"] = _share(unconfirmed(counts))
-    told = default_policy(dispersion=float(condition.group))
-    shares["ours, told of groups"] = _share(rollback_polls(counts, told))
+    policy = default_policy(dispersion=float(condition.group))
+    shares["ours, told of groups"] = _share(rollback_polls(counts, policy))
     return shares
 
 
@@ -156,8 +165,8 @@ def at_the_edge(runs: int, seed: int) -> float:
     At stable's quantiles, each held against the bound that the canary is allowed, both arms then
     have the same share of slow requests: the latency gate's hypothesis at its worst.
     """
-    found = [_edge_block(min(BLOCK, runs - start), seed, start) for start in range(0, runs, BLOCK)]
-    return float(np.concatenate(found).mean())
+    blocks = [_edge_block(min(BLOCK, runs - start), seed, start) for start in range(0, runs, BLOCK)]
+    return float(np.concatenate(blocks).mean())
 
 
 def _edge_block(

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from benchmarks.decisions.traffic import Counts, Floats, Ints
-from benchmarks.decisions.twin import BLOCK, NEVER
+from benchmarks.decisions.vectorized import BLOCK, NEVER
 
 CONFIDENCE = 0.98
 EFFECT = 0.25
@@ -66,8 +66,8 @@ def judged(counts: Counts, *, minutes: int, polls_a_minute: int = 6) -> Ints:
     one counts as judged with a rate of 0 in it.
     """
     parts = [slice(start, start + BLOCK) for start in range(0, counts.runs, BLOCK)]
-    found = [_judged(counts.part(part).every(polls_a_minute), minutes) for part in parts]
-    polls = np.concatenate(found)
+    blocks = [_judged(counts.part(part).every(polls_a_minute), minutes) for part in parts]
+    polls = np.concatenate(blocks)
     return np.where(polls < NEVER, polls * polls_a_minute - 1, NEVER)
 
 
@@ -76,9 +76,9 @@ def _judged(series: Counts, minutes: int) -> Ints:
     stable = 100 * series.y / np.maximum(series.n_s, 1)
     when = np.full(series.runs, NEVER, dtype=np.int64)
     for until in range(minutes, series.polls + 1, minutes):
-        left = np.flatnonzero(when == NEVER)
-        if not left.size:
+        undecided = np.flatnonzero(when == NEVER)
+        if not undecided.size:
             break
-        high = is_high(canary[left, :until], stable[left, :until])
-        when[left[high]] = until
+        high = is_high(canary[undecided, :until], stable[undecided, :until])
+        when[undecided[high]] = until
     return when

@@ -1,9 +1,8 @@
-"""The product itself on the same traffic: its gate's tests look by look, and whole releases by
-`decide()`.
+"""The product itself on the same traffic: its gate's tests, and whole releases by `decide()`.
 
-The bulk of the benchmark is counted by a twin on arrays. Here a sample of the very same runs goes
-through the classes that an operator uses, set up from the defaults of a release, so that a twin
-that strays is noticed where its figures are printed.
+The bulk of the benchmark is counted on arrays (`vectorized`). Here a sample of the very same runs
+goes through the classes that an operator uses, set up from the defaults of a release, so that
+arrays that stray are noticed where their figures are printed.
 """
 
 import math
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from benchmarks.decisions.traffic import POLL, Counts
-from benchmarks.decisions.twin import NEVER
+from benchmarks.decisions.vectorized import NEVER
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence, Phase
@@ -47,8 +46,8 @@ def looks(counts: Counts, run: int) -> tuple[int, int]:
         interval = Interval(canary=ArmCounts(total=n_c, bad=x), stable=ArmCounts(total=n_s, bad=y))
         gate_test = gate_test.update({"errors": interval})
         requests += n_c
-        found = combine([(1.0, gate_test.rollback_log)])
-        if convicted == NEVER and found >= -math.log(analysis.false_rollback_probability):
+        evidence = combine([(1.0, gate_test.rollback_log)])
+        if convicted == NEVER and evidence >= -math.log(analysis.false_rollback_probability):
             convicted = poll
         enough = requests >= analysis.min_requests
         if proven == NEVER and enough:

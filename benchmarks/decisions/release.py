@@ -17,7 +17,7 @@ from benchmarks.decisions.rules import (
     too_bad,
 )
 from benchmarks.decisions.traffic import POLL, Counts, Floats, Ints, generator
-from benchmarks.decisions.twin import designs_of, gains, log_mean_exp
+from benchmarks.decisions.vectorized import designs_of, gains, log_mean_exp
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import DEFAULT_STEPS, Canary
 from modelrelease_operator.core.analysis.restart_schedule import EVERY, planned_copies
@@ -65,7 +65,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ReleaseSummary:
     """How the runs of one situation ended; medians are over all runs."""
 
     promoted: float
@@ -77,20 +77,22 @@ class Ended:
     bad: float
 
 
-def summary(outcome: Ints, seconds: Floats, requests: Floats, bad: Floats) -> Ended:
+def summary(
+    outcomes: Ints, seconds: Floats, requests: Floats, bad_answers: Floats
+) -> ReleaseSummary:
     """Sum up every run's outcome, and what it took until then."""
-    return Ended(
-        promoted=float((outcome == PROMOTED).mean()),
-        rolled_back=float((outcome == ROLLED_BACK).mean()),
-        undecided=float((outcome == OPEN).mean()),
+    return ReleaseSummary(
+        promoted=float((outcomes == PROMOTED).mean()),
+        rolled_back=float((outcomes == ROLLED_BACK).mean()),
+        undecided=float((outcomes == OPEN).mean()),
         minutes=float(np.median(seconds)) / 60,
         minutes_p90=float(np.quantile(seconds, 0.9)) / 60,
         requests=float(np.median(requests)),
-        bad=float(np.median(bad)),
+        bad=float(np.median(bad_answers)),
     )
 
 
-class Ours:
+class VectorizedRelease:
     """The runs that are under way, one row each."""
 
     def __init__(self, situation: Situation, runs: int, seed: int) -> None:
@@ -163,19 +165,21 @@ class Ours:
     def _confirmed(self, rows: Ints) -> Floats:
         """Return the smaller of both plans, as far as the sums bear it out."""
         plan, shifted = self.plan[rows, None] - self.plan_from[rows], self.shifted[rows, None]
-        found = np.minimum(
+        evidence = np.minimum(
             self._log(rows, plan), self._log(rows, shifted - self.shifted_from[rows])
         )
-        told = found > 0
-        for side in self._covers(rows[told]):
+        positive = evidence > 0
+        for side in self._covers(rows[positive]):
             gained = gains(
                 OURS.tolerated.ratio,
                 OURS.tolerated.points,
                 designs_of(REGRESSION_GRID, OURS.tolerated.ratio),
                 side,
             )
-            found[told] = np.minimum(found[told], POOLED_SHARE * self._log(rows[told], gained))
-        return found
+            evidence[positive] = np.minimum(
+                evidence[positive], POOLED_SHARE * self._log(rows[positive], gained)
+            )
+        return evidence
 
     def _covers(self, rows: Ints) -> tuple[Counts, Counts, Counts, Counts]:
         """Return each copy's sums as `Pooled.covers` does."""
@@ -202,8 +206,8 @@ class Ours:
         one that has not started counts 1.
         """
         started = np.arange(len(COPY_WEIGHTS)) < self.copies[rows, None]
-        each = np.where(started[..., None], gained, 0.0)
-        logs = each + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]
+        by_copy = np.where(started[..., None], gained, 0.0)
+        logs = by_copy + np.log(len(COPY_WEIGHTS) * COPY_WEIGHTS)[:, None]
         return log_mean_exp(logs.reshape(len(rows), logs.shape[1] * logs.shape[2]))
 
     def _start_copy(self, rows: Ints, poll: int) -> None:
@@ -224,67 +228,67 @@ class Ours:
         arrivals, random = self.situation.rps * POLL, self.random
 
         def arm(share: Floats, rate: float) -> tuple[Ints, Ints]:
-            bad = random.poisson(arrivals * share * rate)
-            return bad + random.poisson(arrivals * share * (1 - rate)), bad
+            failures = random.poisson(arrivals * share * rate)
+            return failures + random.poisson(arrivals * share * (1 - rate)), failures
 
         n_c, x = arm(weights, self.situation.canary_rate)
         n_s, y = arm(1 - weights, self.situation.base)
         return Counts(n_c=n_c, x=x, n_s=n_s, y=y)
 
 
-def ours(situation: Situation, runs: int, seed: int) -> Ended:
+def ours(situation: Situation, runs: int, seed: int) -> ReleaseSummary:
     """Release by our rules with the default steps."""
-    world = Ours(situation, runs, seed)
+    release = VectorizedRelease(situation, runs, seed)
     for poll in range(DEADLINE):
-        if not world.look(poll):
+        if not release.look(poll):
             break
-    return summary(world.outcome, world.seconds, world.requests, world.bad)
+    return summary(release.outcome, release.seconds, release.requests, release.bad)
 
 
-def flagger(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
+def flagger(situation: Situation, runs: int, seed: int, limit: float) -> ReleaseSummary:
     """Release by Flagger: a failed check holds the weight for a minute,
     the fifth rolls back a tick later.
     """
     random = generator(seed, "flagger", situation)
-    step, failures, outcome = np.zeros((3, runs), dtype=np.int64)
-    requests, bad, seconds = np.zeros((3, runs))
-    while (rows := np.flatnonzero(outcome == OPEN)).size:
+    step, failures, outcomes = np.zeros((3, runs), dtype=np.int64)
+    requests, bad_answers, seconds = np.zeros((3, runs))
+    while (rows := np.flatnonzero(outcomes == OPEN)).size:
         arrivals = 60 * situation.rps * FLAGGER_WEIGHTS[step[rows]]
         x = random.poisson(arrivals * situation.canary_rate)
         n_c = x + random.poisson(arrivals * (1 - situation.canary_rate))
         requests[rows] += n_c
-        bad[rows] += x
+        bad_answers[rows] += x
         seconds[rows] += 60
         # A tick looks at the failures of those before it, and only then at the metrics.
         spoilt = failures[rows] >= FLAGGER_THRESHOLD
-        outcome[rows[spoilt]] = ROLLED_BACK
+        outcomes[rows[spoilt]] = ROLLED_BACK
         failed = too_bad(share_bad(x, n_c), limit) & ~spoilt
         failures[rows[failed]] += 1
         passed = rows[~failed & ~spoilt]
         step[passed] += 1
-        outcome[passed[step[passed] == len(FLAGGER_WEIGHTS)]] = PROMOTED
-    return summary(outcome, seconds, requests, bad)
+        outcomes[passed[step[passed] == len(FLAGGER_WEIGHTS)]] = PROMOTED
+    return summary(outcomes, seconds, requests, bad_answers)
 
 
-def argo(situation: Situation, runs: int, seed: int, limit: float) -> Ended:
+def argo(situation: Situation, runs: int, seed: int, limit: float) -> ReleaseSummary:
     """Release by Argo Rollouts: measure the last scrape every five minutes;
     the fourth failure aborts.
     """
     random = generator(seed, "argo", situation)
-    failures, outcome = np.zeros((2, runs), dtype=np.int64)
-    requests, bad, seconds = np.zeros((3, runs))
+    failures, outcomes = np.zeros((2, runs), dtype=np.int64)
+    requests, bad_answers, seconds = np.zeros((3, runs))
     for begun in range(0, ARGO_STEP * len(ARGO_WEIGHTS), ARGO_INTERVAL):
-        rows = np.flatnonzero(outcome == OPEN)
+        rows = np.flatnonzero(outcomes == OPEN)
         arrivals = situation.rps * ARGO_WEIGHTS[begun // ARGO_STEP]
         spans = arrivals * np.array([ARGO_INTERVAL - POLL, POLL])
         x = random.poisson(spans * situation.canary_rate, (rows.size, 2))
         n_c = x + random.poisson(spans * (1 - situation.canary_rate), (rows.size, 2))
         requests[rows] += n_c.sum(axis=1)
-        bad[rows] += x.sum(axis=1)
+        bad_answers[rows] += x.sum(axis=1)
         seconds[rows] += ARGO_INTERVAL
         ends = begun + ARGO_INTERVAL
         if ARGO_STEP <= ends < ARGO_STEP * len(ARGO_WEIGHTS):
             failures[rows] += too_bad(share_bad(x[:, 1], n_c[:, 1]), limit)
-        outcome[rows[failures[rows] > ARGO_FAILURE_LIMIT]] = ROLLED_BACK
-    outcome[outcome == OPEN] = PROMOTED
-    return summary(outcome, seconds, requests, bad)
+        outcomes[rows[failures[rows] > ARGO_FAILURE_LIMIT]] = ROLLED_BACK
+    outcomes[outcomes == OPEN] = PROMOTED
+    return summary(outcomes, seconds, requests, bad_answers)

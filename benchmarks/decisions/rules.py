@@ -13,7 +13,13 @@ import numpy as np
 from benchmarks.decisions.kayenta import judged
 from benchmarks.decisions.traffic import POLL, Cell, Counts, Floats, Ints
 from benchmarks.decisions.tuning import limit_for
-from benchmarks.decisions.twin import NEVER, default_policy, first, promotion_polls, rollback_polls
+from benchmarks.decisions.vectorized import (
+    NEVER,
+    default_policy,
+    first,
+    promotion_polls,
+    rollback_polls,
+)
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
 MINUTE = 60 // POLL
@@ -39,10 +45,10 @@ class Rule:
     """When promotion is proven; without, whatever was not rolled back is promoted at the end."""
 
 
-def share_bad(bad: Ints, total: Ints) -> Floats:
+def share_bad(failures: Ints, total: Ints) -> Floats:
     """Return the share of bad requests; NaN without requests, as Prometheus divides."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(bad / np.where(total > 0, total, np.nan))
+        return np.asarray(failures / np.where(total > 0, total, np.nan))
 
 
 def too_bad(share: Floats, limit: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -1,5 +1,6 @@
 """All measurements, one after the other, in one process."""
 
+import itertools
 import platform
 import sys
 import time
@@ -9,11 +10,11 @@ import numpy as np
 
 from benchmarks.decisions import product, release
 from benchmarks.decisions.cells import BASES, RATIOS, RPS, Measured, cells, measure
-from benchmarks.decisions.conditions import SHOWN, at_the_edge, conditions, false_rollbacks
-from benchmarks.decisions.missed import Missed, examine
-from benchmarks.decisions.release import Ended, Situation
+from benchmarks.decisions.conditions import COMPARED_RULES, at_the_edge, conditions, false_rollbacks
+from benchmarks.decisions.missed_detections import MissedDetection, examine
+from benchmarks.decisions.release import ReleaseSummary, Situation
 from benchmarks.decisions.rules import ARGO_LIMIT, FLAGGER_LIMIT
-from benchmarks.decisions.targets import Target, missed, targets
+from benchmarks.decisions.targets import Target, missed_cells, targets
 from modelrelease_operator.api.spec import DEFAULT_STEPS
 
 REPLAYS = 5
@@ -29,38 +30,38 @@ class Report:
     seconds: float
     versions: dict[str, str]
     cells: list[Measured]
-    releases: dict[Situation, dict[str, Ended]]
+    releases: dict[Situation, dict[str, ReleaseSummary]]
     conditions: dict[str, dict[str, float]]
     edge: float
     by_decide: dict[str, str]
     silent: dict[str, str]
-    missed: list[Missed]
+    missed: list[MissedDetection]
     targets: list[Target]
 
 
 def run(*, runs: int, seed: int, quick: bool) -> Report:
     """Measure; tell how far it is on stderr."""
     began = time.monotonic()
-    wanted = list(cells(quick=quick))
+    all_cells = list(cells(quick=quick))
     results = []
-    for number, cell in enumerate(wanted, start=1):
-        _tell(f"cell {number} of {len(wanted)}: {cell.name}")
+    for number, cell in enumerate(all_cells, start=1):
+        _progress(f"cell {number} of {len(all_cells)}: {cell.name}")
         results.append(measure(cell, runs=runs, seed=seed, replays=min(runs, REPLAYS)))
-    _tell("whole releases")
+    _progress("whole releases")
     releases = {situation: whole(situation, runs, seed) for situation in situations()}
-    _tell("harder conditions")
-    hard = {}
+    _progress("harder conditions")
+    by_condition = {}
     for condition in conditions():
         shares = false_rollbacks(condition, runs, seed)
-        hard[condition.name] = {
+        by_condition[condition.name] = {
             name: shares[name]
-            for name in ("ours", "ours, unconfirmed", "ours, told of groups", *SHOWN[1:])
+            for name in ("ours", "ours, unconfirmed", "ours, told of groups", *COMPARED_RULES[1:])
         }
     edge = at_the_edge(runs, seed)
-    _tell("decide()")
+    _progress("decide()")
     by_decide, silent = decided(5 if quick else 40, seed), silence(seed)
-    _tell("what was missed")
-    gone = [examine(result, runs, seed) for result in missed(results)]
+    _progress("what was missed")
+    examined = [examine(result, runs, seed) for result in missed_cells(results)]
     return Report(
         runs=runs,
         seed=seed,
@@ -68,26 +69,22 @@ def run(*, runs: int, seed: int, quick: bool) -> Report:
         versions={"Python": platform.python_version(), "numpy": np.__version__},
         cells=results,
         releases=releases,
-        conditions=hard,
+        conditions=by_condition,
         edge=edge,
         by_decide=by_decide,
         silent=silent,
-        missed=gone,
+        missed=examined,
         targets=targets(results, releases, silent),
     )
 
 
 def situations() -> list[Situation]:
     """Return the traffic of the whole releases."""
-    return [
-        Situation(rps=rps, base=base, ratio=ratio)
-        for rps in RPS
-        for base in BASES
-        for ratio in RATIOS
-    ]
+    cells = itertools.product(RPS, BASES, RATIOS)
+    return [Situation(rps=rps, base=base, ratio=ratio) for rps, base, ratio in cells]
 
 
-def whole(situation: Situation, runs: int, seed: int) -> dict[str, Ended]:
+def whole(situation: Situation, runs: int, seed: int) -> dict[str, ReleaseSummary]:
     """Release one situation by each tool's own steps."""
     return {
         "ours": release.ours(situation, runs, seed),
@@ -102,7 +99,7 @@ def decided(runs: int, seed: int) -> dict[str, str]:
     """Let decide() release with every default:
     a healthy canary and one that fails twice as often.
     """
-    found = {}
+    by_canary = {}
     for name, ratio in (("healthy", 1.0), ("x2", 2.0)):
         ends = [
             product.release(rps=200, base=0.01, ratio=ratio, seed=seed * 1000 + number)
@@ -110,31 +107,27 @@ def decided(runs: int, seed: int) -> dict[str, str]:
         ]
         promoted, back = sum(end.promoted for end in ends), sum(end.rolled_back for end in ends)
         minutes = float(np.median([end.seconds for end in ends])) / 60
-        found[name] = (
+        by_canary[name] = (
             f"{promoted} promoted, {back} rolled back of {runs}, median {minutes:.1f} minutes"
         )
-    return found
+    return by_canary
 
 
 def silence(seed: int) -> dict[str, str]:
     """Let decide() release while nobody calls, from the start and from each step on."""
-    found = {}
-    for step, stops_after in enumerate(
-        [0.0, *(70.0 * (number + 1) for number in range(len(DEFAULT_STEPS) - 1))]
-    ):
-        end = product.release(
-            rps=0 if not step else 200, base=0.01, ratio=1, seed=seed, stops_after=stops_after
-        )
-        what = (
-            "promoted"
-            if end.promoted
-            else "rolled back"
-            if end.rolled_back
-            else "held to the deadline"
-        )
-        found[f"silent from {stops_after:g} s"] = what
-    return found
+    by_start = {}
+    for step in range(len(DEFAULT_STEPS)):
+        rps = 200 if step else 0
+        end = product.release(rps=rps, base=0.01, ratio=1, seed=seed, stops_after=70.0 * step)
+        by_start[f"silent from {70 * step} s"] = _end_in_words(end)
+    return by_start
 
 
-def _tell(text: str) -> None:
+def _end_in_words(end: product.Release) -> str:
+    if end.promoted:
+        return "promoted"
+    return "rolled back" if end.rolled_back else "held to the deadline"
+
+
+def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.decisions.cells import Measured
-from benchmarks.decisions.release import Ended, Situation
+from benchmarks.decisions.release import ReleaseSummary, Situation
 from benchmarks.decisions.rules import OURS
 
 FALSE_ROLLBACKS = OURS.alpha
@@ -29,7 +29,7 @@ def is_beyond(situation: Situation) -> bool:
     return situation.canary_rate >= margin.ratio * situation.base + margin.points - 1e-12
 
 
-def missed(results: Sequence[Measured]) -> list[Measured]:
+def missed_cells(results: Sequence[Measured]) -> list[Measured]:
     """Return the cells in which x5 should be caught and is not."""
     return [result for result in _owed(results) if result.by_rule["ours"].rolled_back < CAUGHT]
 
@@ -48,7 +48,7 @@ def _at_most(share: float) -> str:
 
 def targets(
     results: Sequence[Measured],
-    releases: Mapping[Situation, Mapping[str, Ended]],
+    releases: Mapping[Situation, Mapping[str, ReleaseSummary]],
     silent: Mapping[str, str],
 ) -> list[Target]:
     """Hold the figures against what was promised."""
@@ -61,10 +61,10 @@ def targets(
         ends["ours"].rolled_back for situation, ends in releases.items() if situation.ratio == 1
     )
     beyond = {result.cell.name: result.by_rule["ours"] for result in results if result.beyond}
-    wrong = max(beyond, key=lambda name: beyond[name].promoted)
-    at_wrong = beyond[wrong].promoted
+    worst_beyond = max(beyond, key=lambda name: beyond[name].promoted)
+    at_worst_beyond = beyond[worst_beyond].promoted
     ill = max(ends["ours"].promoted for situation, ends in releases.items() if is_beyond(situation))
-    owed, gone = _owed(results), missed(results)
+    owed, not_caught = _owed(results), missed_cells(results)
     return [
         Target(
             text="at most 1 % false rollbacks in every healthy cell, and in whole healthy releases",
@@ -76,18 +76,18 @@ def targets(
         ),
         Target(
             text="at most 5 % promotions of a canary beyond its margin",
-            met=max(at_wrong, ill) <= WRONG_PROMOTIONS,
+            met=max(at_worst_beyond, ill) <= WRONG_PROMOTIONS,
             measured=(
-                f"{_at_most(at_wrong)} of a cell's runs ({wrong.strip()}); releases: "
+                f"{_at_most(at_worst_beyond)} of a cell's runs ({worst_beyond.strip()}); releases: "
                 f"{_at_most(ill)}"
             ),
         ),
         Target(
             text="x5 is caught in every cell with at least 5 expected canary errors",
-            met=not gone,
+            met=not not_caught,
             measured=(
-                f"at least {100 * CAUGHT:.0f} % caught in {len(owed) - len(gone)} of {len(owed)} "
-                "cells"
+                f"at least {100 * CAUGHT:.0f} % caught in {len(owed) - len(not_caught)} of "
+                f"{len(owed)} cells"
             ),
         ),
         Target(

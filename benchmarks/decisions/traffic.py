@@ -73,16 +73,18 @@ class Counts:
         """Return some of the runs."""
         return Counts(n_c=self.n_c[rows], x=self.x[rows], n_s=self.n_s[rows], y=self.y[rows])
 
-    def where(self, told: NDArray[np.bool_]) -> "Counts":
+    def where(self, mask: NDArray[np.bool_]) -> "Counts":
         """Return the polls of which this is true, one after the other."""
-        return Counts(n_c=self.n_c[told], x=self.x[told], n_s=self.n_s[told], y=self.y[told])
+        return Counts(n_c=self.n_c[mask], x=self.x[mask], n_s=self.n_s[mask], y=self.y[mask])
 
     def every(self, polls: int) -> "Counts":
         """Return the same counts added up over so many polls each; a remainder is left out."""
-        kept = self.polls // polls
+        whole = self.polls // polls
 
         def added(counts: Ints) -> Ints:
-            return np.asarray(counts[:, : kept * polls].reshape(self.runs, kept, polls).sum(axis=2))
+            return np.asarray(
+                counts[:, : whole * polls].reshape(self.runs, whole, polls).sum(axis=2)
+            )
 
         return Counts(n_c=added(self.n_c), x=added(self.x), n_s=added(self.n_s), y=added(self.y))
 
@@ -113,8 +115,8 @@ def draw_with(
     share_c = np.asarray(cell.weight if weight is None else weight)
 
     def arm(share: Floats, rate: Floats) -> tuple[Ints, Ints]:
-        bad = random.poisson(arrivals * share * rate, shape)
-        return bad + random.poisson(arrivals * share * (1 - rate), shape), bad
+        failures = random.poisson(arrivals * share * rate, shape)
+        return failures + random.poisson(arrivals * share * (1 - rate), shape), failures
 
     n_c, x = arm(share_c, p_c)
     n_s, y = arm(1 - share_c, p_s)

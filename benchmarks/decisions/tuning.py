@@ -18,8 +18,8 @@ SAMPLES = 400_000
 def tail(trials: int, share: float, at_least: int) -> float:
     """Return the probability of at least so many successes of a share's trials."""
     below = (
-        math.comb(trials, hits) * share**hits * (1 - share) ** (trials - hits)
-        for hits in range(at_least)
+        math.comb(trials, successes) * share**successes * (1 - share) ** (trials - successes)
+        for successes in range(at_least)
     )
     return 1 - math.fsum(below)
 
@@ -44,8 +44,8 @@ def limit_for(cell: Cell, *, polls: int, checks: int, failures: int, level: floa
 @cache
 def _limit(requests: float, base: float, share: float) -> float:
     random = generator(0, "tuning", requests, base)
-    bad = random.poisson(requests * base, SAMPLES)
-    total = bad + random.poisson(requests * (1 - base), SAMPLES)
+    failures = random.poisson(requests * base, SAMPLES)
+    total = failures + random.poisson(requests * (1 - base), SAMPLES)
     # A check without requests fails whatever the limit is.
-    rates = np.where(total > 0, bad / np.maximum(total, 1), np.inf)
+    rates = np.where(total > 0, failures / np.maximum(total, 1), np.inf)
     return float(np.quantile(rates, 1 - share, method="higher"))

@@ -19,18 +19,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from benchmarks.serving import environments
-from benchmarks.serving.agree import DisagreesError
-from benchmarks.serving.candidates import Candidate, UnknownError, chosen
+from benchmarks.serving.candidates import Candidate, UnknownError, matching
 from benchmarks.serving.figures import MANY, ONE, Visit
 from benchmarks.serving.load import ensure_wrk
 from benchmarks.serving.measure import LOAD_CORE, Plan, visit
 from benchmarks.serving.models import prepared
 from benchmarks.serving.processes import end_well_on_sigterm
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
-from cluster.console import say
+from benchmarks.serving.verify import DisagreesError
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 _EXAMPLES = """\
 examples:
@@ -51,32 +51,37 @@ Ctrl-C, which keeps what was measured. Ends only processes that it started.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 when a goal is missed."""
     parser = _parser()
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        candidates = chosen(asked.only)
+        candidates = matching(options.only)
     except UnknownError as error:
         parser.error(str(error))
-    if asked.list:
-        print("\n".join(f"{one.name:<26} {one.role:<8} {one.note}" for one in candidates))
+    if options.list:
+        print(
+            "\n".join(
+                f"{candidate.name:<26} {candidate.role:<8} {candidate.note}"
+                for candidate in candidates
+            )
+        )
         return 0
     stopped = False
-    if asked.show:
-        report = from_json(json.loads(asked.show.read_text()))
-        if asked.note:
-            report = replace(report, about={**report.about, "note": asked.note})
+    if options.show:
+        report = from_json(json.loads(options.show.read_text()))
+        if options.note:
+            report = replace(report, about={**report.about, "note": options.note})
     else:
         try:
-            report, stopped = _run(candidates, asked)
+            report, stopped = _run(candidates, options)
         except ClusterError as error:
             print(f"benchmarks.serving: {error}", file=sys.stderr)
             return 1
     print(as_markdown(report))
-    if asked.into:
-        put(asked.into, as_markdown(report), mark="serving")
+    if options.into:
+        put(options.into, as_markdown(report), mark="serving")
     return 130 if stopped else int(report.missed)
 
 
-def _run(candidates: Sequence[Candidate], asked: argparse.Namespace) -> tuple[Report, bool]:
+def _run(candidates: Sequence[Candidate], options: argparse.Namespace) -> tuple[Report, bool]:
     """Measure round by round. Return what there is, and whether Ctrl-C ended it."""
     ensure_wrk()
     end_well_on_sigterm()
@@ -84,30 +89,30 @@ def _run(candidates: Sequence[Candidate], asked: argparse.Namespace) -> tuple[Re
     os.sched_setaffinity(0, {LOAD_CORE})
     visits: list[Visit] = []
     failures: dict[str, str] = {}
-    about = _about(asked)
-    plan = Plan(seconds=asked.seconds, lonely_seconds=asked.lonely_seconds or asked.seconds)
+    about = _about(options)
+    plan = Plan(seconds=options.seconds, lonely_seconds=options.lonely_seconds or options.seconds)
     stopped = False
     try:
         for name in dict.fromkeys(candidate.environment for candidate in candidates):
             environments.make(name)
         with prepared(candidates, environments.folder_of) as models:
-            for number, candidate in _schedule(candidates, asked.rounds, asked.seed):
+            for number, candidate in _schedule(candidates, options.rounds, options.seed):
                 if candidate.name in failures:
                     continue
                 try:
-                    seen = visit(candidate, models, plan, number=number)
+                    latest = visit(candidate, models, plan, number=number)
                 except (ClusterError, DisagreesError) as error:
                     failures[candidate.name] = str(error)
                     say(f"{candidate.name} could not be measured: {error}")
                     continue
-                visits.append(seen)
-                _tell(seen, len(visits), asked.rounds * len(candidates))
-                _keep(asked.json, Report(visits=visits, about=about, failures=failures))
+                visits.append(latest)
+                _progress(latest, len(visits), options.rounds * len(candidates))
+                _keep(options.json, Report(visits=visits, about=about, failures=failures))
     except KeyboardInterrupt:
         say("stopped; what was measured until now is kept")
         stopped = True
     report = Report(visits=visits, about=about | {"ended": _now()}, failures=failures)
-    _keep(asked.json, report)
+    _keep(options.json, report)
     return report, stopped
 
 
@@ -116,21 +121,20 @@ def _schedule(
 ) -> list[tuple[int, Candidate]]:
     """Return every candidate once a round, in an order that differs between rounds."""
     draw = random.Random(seed)
-    return [
-        (number, candidate)
-        for number in range(1, rounds + 1)
-        for candidate in draw.sample(list(candidates), len(candidates))
-    ]
+    schedule: list[tuple[int, Candidate]] = []
+    for number in range(1, rounds + 1):
+        order = draw.sample(list(candidates), len(candidates))
+        schedule += [(number, candidate) for candidate in order]
+    return schedule
 
 
-def _tell(seen: Visit, done: int, of: int) -> None:
-    many, one = seen.loads[MANY], seen.loads[ONE]
-    rates = f"{many.requests_per_second:,.0f} a second, p99 {many.p99_ms:.1f} ms"
-    rest = (
-        f"{seen.resident_mb:.0f} MB, {many.errors + one.errors} errors, probe {many.probe_ms:.1f} "
-        "ms"
-    )
-    say(f"{done}/{of} {seen.candidate}: {rates}; alone {one.requests_per_second:,.0f}; {rest}")
+def _progress(latest: Visit, visits: int, of: int) -> None:
+    loaded, alone = latest.loads[MANY], latest.loads[ONE]
+    rates = f"{loaded.requests_per_second:,.0f} a second, p99 {loaded.p99_ms:.1f} ms"
+    lonely = f"alone {alone.requests_per_second:,.0f}"
+    errors = loaded.errors + alone.errors
+    costs = f"{latest.resident_mb:.0f} MB, {errors} errors, probe {loaded.probe_ms:.1f} ms"
+    say(f"{visits}/{of} {latest.candidate}: {rates}; {lonely}; {costs}")
 
 
 def _keep(path: Path, report: Report) -> None:
@@ -141,7 +145,7 @@ def _keep(path: Path, report: Report) -> None:
     fresh.replace(path)
 
 
-def _about(asked: argparse.Namespace) -> dict[str, str]:
+def _about(options: argparse.Namespace) -> dict[str, str]:
     model = next(
         (
             line.partition(":")[2].strip()
@@ -151,19 +155,20 @@ def _about(asked: argparse.Namespace) -> dict[str, str]:
         platform.machine(),
     )
     names = ("scikit-learn", "numpy", "fastapi", "uvicorn", "uvloop", "httptools")
-    lonely = asked.lonely_seconds or asked.seconds
-    return {
+    lonely = options.lonely_seconds or options.seconds
+    about = {
         "machine": f"{os.cpu_count()} x {model}, Linux {platform.release()}",
         "ours": ", ".join(
             [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
         ),
-        "run": f"{asked.rounds} rounds, {asked.seconds:g} s at {MANY} connections and {lonely:g} s "
-        "at one, "
-        f"seed {asked.seed}",
+        "run": f"{options.rounds} rounds, {options.seconds:g} s at {MANY} connections and "
+        f"{lonely:g} s at one, seed {options.seed}",
         "load average at the start": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "began": _now(),
-        **({"note": asked.note} if asked.note else {}),
     }
+    if options.note:
+        about["note"] = options.note
+    return about
 
 
 def _now() -> str:

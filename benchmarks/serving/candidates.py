@@ -225,7 +225,7 @@ def _bentoml(work: Work, *, tuned: bool) -> Candidate:
 
 def _mlflow(work: Work, *, tuned: bool) -> Candidate:
     quiet = {"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning"} if tuned else {}
-    where = (
+    arguments = (
         "-m",
         f"{{models}}/mlflow/{work}",
         "--env-manager",
@@ -240,7 +240,7 @@ def _mlflow(work: Work, *, tuned: bool) -> Candidate:
         role=Role.RIVAL,
         work=work,
         environment="mlflow-tuned" if tuned else "mlflow",
-        command=("{env}/bin/mlflow", "models", "serve", *where),
+        command=("{env}/bin/mlflow", "models", "serve", *arguments),
         variables={"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": "{env}/bin:/usr/bin:/bin", **quiet},
         wire=INVOCATION,
         imports="mlflow.pyfunc.scoring_server, mlflow.sklearn, fastapi, uvicorn",
@@ -295,17 +295,22 @@ class UnknownError(ValueError):
     """A pattern of `--only` fits no candidate."""
 
 
-def chosen(
+def matching(
     patterns: Sequence[str], candidates: Sequence[Candidate] = CANDIDATES
 ) -> list[Candidate]:
     """Return the candidates that fit any of the shell patterns, all without one.
+
     Raises UnknownError.
     """
     for pattern in patterns:
         if not any(fnmatch(candidate.name, pattern) for candidate in candidates):
-            known = ", ".join(candidate.name for candidate in candidates)
-            msg = f"--only {pattern}: no candidate has such a name; there are {known}"
+            names = ", ".join(candidate.name for candidate in candidates)
+            msg = f"--only {pattern}: no candidate has such a name; there are {names}"
             raise UnknownError(msg)
-    return [
-        one for one in candidates if not patterns or any(fnmatch(one.name, p) for p in patterns)
-    ]
+    if not patterns:
+        return list(candidates)
+    return [candidate for candidate in candidates if _fits_any(candidate, patterns)]
+
+
+def _fits_any(candidate: Candidate, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(candidate.name, pattern) for pattern in patterns)

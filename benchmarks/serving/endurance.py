@@ -81,10 +81,12 @@ class Phase:
     @property
     def slope_mb_per_hour(self) -> float:
         """Least squares through the memory, without the first quarter, in which caches fill."""
-        rest = self._after_first_quarter()
-        if len(rest) < 2:
+        samples = self._after_first_quarter()
+        if len(samples) < 2:
             return 0.0
-        line = linear_regression([s.at_seconds / 3600 for s in rest], [s.resident_mb for s in rest])
+        line = linear_regression(
+            [s.at_seconds / 3600 for s in samples], [s.resident_mb for s in samples]
+        )
         return float(line.slope)
 
     @property
@@ -105,7 +107,7 @@ class Phase:
 
 def steady_goals(phase: Phase) -> list[Goal]:
     """What a steady rate must leave behind: the same memory, and answers only."""
-    bad = {outcome: count for outcome, count in phase.outcomes.items() if outcome != "200"}
+    failures = {outcome: count for outcome, count in phase.outcomes.items() if outcome != "200"}
     slope = f"slope {phase.slope_mb_per_hour:+.1f} MB an hour over {phase.minutes:.0f} minutes"
     return [
         Goal(
@@ -116,7 +118,9 @@ def steady_goals(phase: Phase) -> list[Goal]:
             measured=f"{phase.gained_mb:+.2f} MB; {slope}; at most {phase.peak_mb:.0f} MB",
         ),
         Goal(
-            text="every request is answered with 200", met=not bad, measured=_told(phase.outcomes)
+            text="every request is answered with 200",
+            met=not failures,
+            measured=_outcome_counts(phase.outcomes),
         ),
     ]
 
@@ -130,17 +134,18 @@ def overload_goals(phase: Phase) -> list[Goal]:
     sent = sum(outcomes.values()) - outcomes["not sent"]
     more = phase.peak_mb - phase.resident_before_mb
     late = f"from the second to the last quarter {phase.gained_mb:+.1f} MB"
+    process = "the same process" if phase.alive else "it ended"
+    afterwards = "right" if phase.right_after else "wrong or no"
     return [
         Goal(
             text="every request that was sent is answered, with 200 or 503, and some with each",
             met=outcomes["200"] > 0 and outcomes["503"] > 0 and answered == sent,
-            measured=f"{_told(outcomes)}; answered {100 * answered / max(1, sent):.2f} %",
+            measured=f"{_outcome_counts(outcomes)}; answered {100 * answered / max(1, sent):.2f} %",
         ),
         Goal(
             text="the process survives, and answers rightly afterwards",
             met=phase.alive and phase.right_after,
-            measured=f"{'the same process' if phase.alive else 'it ended'}; "
-            f"{'right' if phase.right_after else 'wrong or no'} answers afterwards",
+            measured=f"{process}; {afterwards} answers afterwards",
         ),
         Goal(
             text=f"memory is bounded: at most {OVERLOAD_MB:g} MB more than before",
@@ -204,7 +209,7 @@ def _row(samples: Sequence[Sample]) -> str:
     total: Counter[str] = Counter()
     for sample in samples:
         total.update(sample.outcomes)
-    rest = sum(total.values()) - total["200"] - total["503"]
+    others = sum(total.values()) - total["200"] - total["503"]
     last = samples[-1]
     cells = (
         f"{last.at_seconds / 60:.1f}",
@@ -212,14 +217,14 @@ def _row(samples: Sequence[Sample]) -> str:
         f"{sum(sample.sent for sample in samples):,}",
         f"{total['200']:,}",
         f"{total['503']:,}",
-        f"{rest:,}",
+        f"{others:,}",
         f"{median(sample.p50_ms for sample in samples):.1f}",
         f"{max(sample.p99_ms for sample in samples):.1f}",
     )
     return "| " + " | ".join(cells) + " |"
 
 
-def _told(outcomes: Mapping[str, int]) -> str:
+def _outcome_counts(outcomes: Mapping[str, int]) -> str:
     return (
         ", ".join(f"{count:,} x {outcome}" for outcome, count in sorted(outcomes.items()))
         or "nothing"

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.serving.candidates import OWN
 from cluster import cache
-from cluster.console import step
+from cluster.progress import step
 from cluster.shell import has, run
 
 ROOT: Final = Path(__file__).parents[2]

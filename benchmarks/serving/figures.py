@@ -1,6 +1,6 @@
 """What was measured, and what it comes to: medians over rounds, ratios, goals. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final, Self
@@ -101,12 +101,16 @@ class Summary:
     @property
     def errors(self) -> int:
         """All that went wrong under load, in all rounds."""
-        return sum(load.errors for visit in self.visits for load in visit.loads.values())
+        return sum(load.errors for load in self._all_loads())
 
     @property
     def foreign_share(self) -> float:
         """The highest share of the server's core that others used in a round."""
-        return max(load.foreign_share for visit in self.visits for load in visit.loads.values())
+        return max(load.foreign_share for load in self._all_loads())
+
+    def _all_loads(self) -> Iterator[Load]:
+        for visit in self.visits:
+            yield from visit.loads.values()
 
     @property
     def resident_mb(self) -> float:
@@ -142,27 +146,29 @@ class Summary:
 
 def summaries(candidates: Sequence[Candidate], visits: Sequence[Visit]) -> dict[str, Summary]:
     """Gather the visits by candidate, in the candidates' order; leave out those never visited."""
-    found = {}
+    by_name = {}
     for candidate in candidates:
         own = tuple(visit for visit in visits if visit.candidate == candidate.name)
         if own:
-            found[candidate.name] = Summary(candidate=candidate, visits=own)
-    return found
+            by_name[candidate.name] = Summary(candidate=candidate, visits=own)
+    return by_name
 
 
-def fastest_rival(found: Mapping[str, Summary], work: Work) -> Summary | None:
+def fastest_rival(by_name: Mapping[str, Summary], work: Work) -> Summary | None:
     """Return the rival with the most answers a second at 32 connections, tuned or not;
     None without any.
     """
-    return max(_rivals(found, work), key=lambda summary: summary.rate(MANY).middle, default=None)
+    return max(_rivals(by_name, work), key=lambda summary: summary.rate(MANY).middle, default=None)
 
 
-def quickest_rival(found: Mapping[str, Summary], work: Work) -> Summary | None:
+def quickest_rival(by_name: Mapping[str, Summary], work: Work) -> Summary | None:
     """Return the rival with the lowest p99 at 32 connections; None without any."""
-    return min(_rivals(found, work), key=lambda summary: summary.p99_ms(MANY), default=None)
+    return min(_rivals(by_name, work), key=lambda summary: summary.p99_ms(MANY), default=None)
 
 
-def _rivals(found: Mapping[str, Summary], work: Work) -> list[Summary]:
+def _rivals(by_name: Mapping[str, Summary], work: Work) -> list[Summary]:
     """Return those who answered at all: one that starved has no latency to compare with."""
-    wanted = (summary for summary in found.values() if summary.candidate.role is Role.RIVAL)
-    return [one for one in wanted if one.candidate.work is work and one.rate(MANY).middle > 0]
+    rivals = (summary for summary in by_name.values() if summary.candidate.role is Role.RIVAL)
+    return [
+        rival for rival in rivals if rival.candidate.work is work and rival.rate(MANY).middle > 0
+    ]

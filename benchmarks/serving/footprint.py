@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from benchmarks.serving import environments
 from benchmarks.serving.candidates import OWN
 from cluster.errors import ClusterError
@@ -61,25 +61,17 @@ class Part(NamedTuple):
 
 
 def measure(rounds: int) -> list[Part]:
-    """Import everything in `rounds` fresh processes.
-    Raises ClusterError without an environment for it.
-    """
+    """Import everything in `rounds` fresh processes. Raises ClusterError without an environment."""
     python = environments.make(OWN) / "bin" / "python"
     path = os.pathsep.join(str(environments.ROOT / folder) for folder in ("serving", "contract"))
     command = [str(python), "-c", _SCRIPT, json.dumps(list(PARTS.values()))]
+    results = []
+    for _ in range(rounds + 1):
+        process = subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": path})
+        results.append(json.loads(process.stdout))
     # The first round compiles what is not compiled yet.
-    seen = [
-        json.loads(
-            subprocess.run(
-                command, check=True, capture_output=True, env={"PYTHONPATH": path}
-            ).stdout
-        )
-        for _ in range(rounds + 1)
-    ][1:]
-    return [
-        Part(what, median(each[index][0] for each in seen), median(each[index][1] for each in seen))
-        for index, what in enumerate(PARTS)
-    ]
+    by_part = zip(PARTS, zip(*results[1:], strict=True), strict=True)
+    return [Part(name, *map(median, zip(*figures, strict=True))) for name, figures in by_part]
 
 
 def as_markdown(parts: Sequence[Part]) -> str:
@@ -105,15 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into", type=Path, help="put the table between the marks of this file as well"
     )
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        text = as_markdown(measure(asked.rounds))
+        text = as_markdown(measure(options.rounds))
     except ClusterError as error:
         print(f"benchmarks.serving.footprint: {error}", file=sys.stderr)
         return 1
     print(text)
-    if asked.into:
-        put(asked.into, text, mark="footprint")
+    if options.into:
+        put(options.into, text, mark="footprint")
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import uvloop
 from starlette.types import Message, Scope
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import STATE_KEY, Connection
 from modelrelease_serving.loaders import Rules
@@ -88,14 +88,14 @@ def measure() -> str:
         profile.enable()
         runner.run(_calls(app, body))
         profile.disable()
-    seen: dict[tuple[str, int, str], Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    stats: dict[tuple[str, int, str], Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     spent: dict[tuple[str, str], float] = {}
-    for (file, _, name), figures in seen.items():
+    for (file, _, name), figures in stats.items():
         # Of functions that share a name, the outermost: it has spent most.
-        place = (Path(file).name, name)
-        spent[place] = max(spent.get(place, 0.0), figures[3])
+        function = (Path(file).name, name)
+        spent[function] = max(spent.get(function, 0.0), figures[3])
     whole = spent["app.py", "__call__"]
-    shares = {stage: spent[place] / whole for stage, place in STAGES.items()}
+    shares = {stage: spent[function] / whole for stage, function in STAGES.items()}
     shares["the calls between these"] = 1 - sum(shares.values())
     rows = [
         f"| {stage} | {100 * share:.0f} | {share * took:.1f} |" for stage, share in shares.items()
@@ -119,11 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into", type=Path, help="put the table between the marks of this file as well"
     )
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     text = measure()
     print(text)
-    if asked.into:
-        put(asked.into, text, mark="hotpath")
+    if options.into:
+        put(options.into, text, mark="hotpath")
     return 0
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 from cluster.shell import run
 
 _MARK: Final = "wrk-result "
-_DONE: Final = """
+_REPORT_SCRIPT: Final = """
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
@@ -24,7 +24,7 @@ end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class LoadResult:
     """What the load tool saw."""
 
     requests: int
@@ -53,7 +53,7 @@ def ensure_wrk() -> None:
             timeout=300,
         )
     except ClusterError as error:
-        raise ClusterError(f"wrk could not be installed: {error.what}", advice) from error
+        raise ClusterError(f"wrk could not be installed: {error.problem}", advice) from error
 
 
 def script(body: dict[str, Any]) -> str:
@@ -63,30 +63,30 @@ def script(body: dict[str, Any]) -> str:
             'wrk.method = "POST"',
             'wrk.headers["Content-Type"] = "application/json"',
             f"wrk.body = [==[{json.dumps(body)}]==]",
-            _DONE,
+            _REPORT_SCRIPT,
         )
     )
 
 
-def parse(printed: str) -> Answered:
+def parse(printed: str) -> LoadResult:
     """Read what the script printed. Raises ValueError when it did not."""
     for line in printed.splitlines():
         if line.startswith(_MARK):
-            seen = json.loads(line.removeprefix(_MARK))
-            return Answered(
-                requests=seen["requests"],
-                seconds=seen["microseconds"] / 1e6,
-                p50_ms=seen["p50"] / 1000,
-                p99_ms=seen["p99"] / 1000,
+            result = json.loads(line.removeprefix(_MARK))
+            return LoadResult(
+                requests=result["requests"],
+                seconds=result["microseconds"] / 1e6,
+                p50_ms=result["p50"] / 1000,
+                p99_ms=result["p99"] / 1000,
                 errors=sum(
-                    seen[kind] for kind in ("connect", "read", "write", "status", "timeout")
+                    result[kind] for kind in ("connect", "read", "write", "status", "timeout")
                 ),
             )
     msg = f"wrk printed no result: {printed.strip()[-500:]}"
     raise ValueError(msg)
 
 
-def shoot(url: str, lua: Path, *, core: int, connections: int, seconds: float) -> Answered:
+def shoot(url: str, lua: Path, *, core: int, connections: int, seconds: float) -> LoadResult:
     """Load `url` from one core with so many connections, and return what came back.
 
     Raises ClusterError when wrk fails.

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.serving import environments
-from benchmarks.serving.agree import ask, worst_difference
 from benchmarks.serving.candidates import Candidate, Role, Work
 from benchmarks.serving.figures import MANY, ONE, Load, Visit
 from benchmarks.serving.load import script, shoot
 from benchmarks.serving.models import APPS, Prepared
 from benchmarks.serving.probe import SpeedProbe
 from benchmarks.serving.processes import Server, core_busy_seconds, free_ports, start
+from benchmarks.serving.verify import predict_rows, worst_difference
 from cluster.errors import ClusterError
 from cluster.shell import run
 
@@ -49,13 +49,13 @@ def places(candidate: Candidate, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def launch(candidate: Candidate, where: Mapping[str, Any], log: Path) -> Server:
+def launch(candidate: Candidate, settings: Mapping[str, Any], log: Path) -> Server:
     """Start the candidate's server on its core."""
     return start(
-        [word.format_map(where) for word in candidate.command],
+        [word.format_map(settings) for word in candidate.command],
         core=SERVER_CORE,
-        folder=Path(candidate.folder.format_map(where)),
-        variables={name: value.format_map(where) for name, value in candidate.variables.items()},
+        folder=Path(candidate.folder.format_map(settings)),
+        variables={name: value.format_map(settings) for name, value in candidate.variables.items()},
         log=log,
     )
 
@@ -67,11 +67,11 @@ def visit(candidate: Candidate, prepared: Prepared, plan: Plan, *, number: int) 
     scikit-learn.
     """
     imports = import_seconds(candidate.environment, candidate.imports)
-    where = places(candidate, prepared)
-    port = int(where["port"])
+    settings = places(candidate, prepared)
+    port = int(settings["port"])
     with tempfile.TemporaryDirectory(prefix="bench-serving-visit-") as name:
         folder = Path(name)
-        server = launch(candidate, where, folder / "log")
+        server = launch(candidate, settings, folder / "log")
         try:
             started = wait_for_answer(server, port, candidate, prepared)
             off = _compare(port, candidate, prepared)
@@ -118,20 +118,20 @@ def wait_for_answer(server: Server, port: int, candidate: Candidate, prepared: P
 
     Raises ClusterError with the server's last words.
     """
-    seen = "nothing"
+    last_problem = "nothing"
     while (waited := time.monotonic() - server.began) < _START_PATIENCE_SECONDS and server.alive:
         try:
-            ask(port, candidate.wire, prepared.rows[:1])
+            predict_rows(port, candidate.wire, prepared.rows[:1])
         except (OSError, http.client.HTTPException, ValueError) as problem:
-            seen = f"{type(problem).__name__}: {problem}"
+            last_problem = f"{type(problem).__name__}: {problem}"
             time.sleep(_POLL_SECONDS)
         else:
             return time.monotonic() - server.began
-    what = (
+    problem_text = (
         f"{candidate.name} gave no answer within {waited:.0f} s; last seen: "
-        f"{seen}\n{server.last_words()}"
+        f"{last_problem}\n{server.last_words()}"
     )
-    raise ClusterError(what, "read what the server printed, above")
+    raise ClusterError(problem_text, "read what the server printed, above")
 
 
 def _compare(port: int, candidate: Candidate, prepared: Prepared) -> float | None:
@@ -145,15 +145,15 @@ def _compare(port: int, candidate: Candidate, prepared: Prepared) -> float | Non
 def _load(server: Server, url: str, lua: Path, connections: int, seconds: float) -> Load:
     before, busy = server.usage(), core_busy_seconds(SERVER_CORE)
     with SpeedProbe(SERVER_CORE) as probe:
-        seen = shoot(url, lua, core=LOAD_CORE, connections=connections, seconds=seconds)
-    used = server.usage().cpu_seconds - before.cpu_seconds
-    elsewhere = core_busy_seconds(SERVER_CORE) - busy - used
+        result = shoot(url, lua, core=LOAD_CORE, connections=connections, seconds=seconds)
+    cpu_seconds = server.usage().cpu_seconds - before.cpu_seconds
+    elsewhere = core_busy_seconds(SERVER_CORE) - busy - cpu_seconds
     return Load(
-        requests_per_second=seen.requests / seen.seconds,
-        p50_ms=seen.p50_ms,
-        p99_ms=seen.p99_ms,
-        cpu_us=1e6 * used / max(seen.requests, 1),
-        errors=seen.errors,
+        requests_per_second=result.requests / result.seconds,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        cpu_us=1e6 * cpu_seconds / max(result.requests, 1),
+        errors=result.errors,
         probe_ms=probe.milliseconds,
-        foreign_share=max(0.0, elsewhere / seen.seconds),
+        foreign_share=max(0.0, elsewhere / result.seconds),
     )

@@ -14,7 +14,7 @@ import joblib
 from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.serving.candidates import Candidate, Row, Work
-from cluster.console import step
+from cluster.progress import step
 from cluster.shell import run
 from modelrelease_training.data import Split, make_data, split
 from modelrelease_training.export import Label, export_artifact
@@ -46,24 +46,28 @@ def prepared(
     """Fit the models and write what these candidates need into a folder that is removed at the
     end.
     """
-    wanted = list(candidates)
+    prepared_candidates = list(candidates)
     data = split(make_data(seed=1, rows=_ROWS))
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
         folder = Path(name)
         with step("fitting the models"):
-            fitted = {
+            fitted_models = {
                 Work.LOGISTIC: fit(data.training),
                 Work.FOREST: RandomForestClassifier(n_estimators=trees, random_state=0).fit(
                     data.training.rows, data.training.labels
                 ),
             }
-        digests = {str(work): _write(folder, work, model, data) for work, model in fitted.items()}
-        for candidate in wanted:
+        digests = {
+            str(work): _write(folder, work, model, data) for work, model in fitted_models.items()
+        }
+        for candidate in prepared_candidates:
             if candidate.environment.startswith("mlflow"):
                 _save_for_mlflow(folder, candidate.work, environment(candidate.environment))
         rows = data.held_out.rows[:ROWS_COMPARED]
-        answers = {work: model.predict_proba(rows)[:, 1].tolist() for work, model in fitted.items()}
-        yield Prepared(folder=folder, rows=rows.tolist(), answers=answers, digests=digests)
+        probabilities = {
+            work: model.predict_proba(rows)[:, 1].tolist() for work, model in fitted_models.items()
+        }
+        yield Prepared(folder=folder, rows=rows.tolist(), answers=probabilities, digests=digests)
 
 
 def _write(folder: Path, work: Work, model: Any, data: Split) -> str:
@@ -78,9 +82,9 @@ def _write(folder: Path, work: Work, model: Any, data: Split) -> str:
             "parameters": {"uri": str(file)},
             **batches,
         }
-        place = folder / variant / work
-        place.mkdir(parents=True)
-        (place / "model-settings.json").write_text(json.dumps(settings))
+        model_folder = folder / variant / work
+        model_folder.mkdir(parents=True)
+        (model_folder / "model-settings.json").write_text(json.dumps(settings))
     label = Label(name=work, version="1")
     return export_artifact(
         model, label=label, data=data, metrics={}, output=folder / "artifacts"

@@ -103,10 +103,10 @@ class OpenLoop:
     ) -> None:
         self._port = port
         self._requests = [_request(path, body) for body in bodies]
-        self._most = connections
+        self._connections_max = connections
         self._open: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._sent = 0
+        self._next_body = 0
         self._changed = asyncio.Event()
         self.free: deque[_Connection] = deque()
         self.tally = Tally()
@@ -118,13 +118,13 @@ class OpenLoop:
         """
         total = max(1, round(rate * seconds))
         began = swept = time.monotonic()
-        done = 0
-        while done < total:
+        sent = 0
+        while sent < total:
             now = time.monotonic()
             due = min(total, int((now - began) * rate) + 1)
-            for index in range(done, due):
+            for index in range(sent, due):
                 self._send(began + index / rate)
-            done = due
+            sent = due
             if now - swept > 1:
                 self._sweep(swept := now)
             await asyncio.sleep(_TICK_SECONDS)
@@ -134,16 +134,16 @@ class OpenLoop:
         """Wait for the last answers, as long as for any other; then close."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while any(one.due is not None for one in self._open):
+                while any(connection.due is not None for connection in self._open):
                     self._changed.clear()
                     await self._changed.wait()
-        for one in list(self._open):
-            one.give_up(math.inf)
+        for connection in list(self._open):
+            connection.give_up(math.inf)
         for opening in self._opening:
             opening.cancel()
         with suppress(TimeoutError):
-            for one in list(self._open):
-                one.close()
+            for connection in list(self._open):
+                connection.close()
             async with asyncio.timeout(1):
                 while self._open:
                     self._changed.clear()
@@ -151,13 +151,13 @@ class OpenLoop:
 
     def take(self) -> Tally:
         """Return what was counted since the last call."""
-        taken, self.tally = self.tally, Tally()
-        return taken
+        counted, self.tally = self.tally, Tally()
+        return counted
 
     def next_request(self) -> bytes:
         """Return the bytes of the next request; the bodies take turns."""
-        self._sent += 1
-        return self._requests[self._sent % len(self._requests)]
+        self._next_body += 1
+        return self._requests[self._next_body % len(self._requests)]
 
     def count(self, outcome: str, due: float) -> None:
         """Count what became of the request that was due then."""
@@ -177,7 +177,7 @@ class OpenLoop:
         self.tally.sent += 1
         if self.free:
             self.free.pop().ask(due)
-        elif len(self._open) < self._most:
+        elif len(self._open) < self._connections_max:
             self._connect(due)
         else:
             # As many wait as may: clients of a drowning server do not grow without end either.
@@ -205,8 +205,8 @@ class OpenLoop:
             raise
 
     def _sweep(self, now: float) -> None:
-        for one in list(self._open):
-            one.give_up(now)
+        for connection in list(self._open):
+            connection.give_up(now)
 
 
 def _request(path: str, body: dict[str, Any]) -> bytes:

@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self._process = process
-        self._known: dict[int, str] = {}
+        self._started: dict[int, str] = {}
         self.log = log
         self.began = time.monotonic()
 
@@ -73,12 +73,14 @@ class Server:
             time.sleep(0.02)
         self._signal(signal.SIGKILL)
         self._process.wait()
-        wait_until("the server to be gone", self._processes, lambda left: not left, within=10)
+        wait_until(
+            "the server to be gone", self._processes, lambda processes: not processes, within=10
+        )
 
     def _processes(self) -> dict[int, list[str]]:
         """Return the server's living processes, with the fields of their /proc/PID/stat."""
-        own = family(_all_processes(), self.pid, self._known)
-        self._known = {pid: fields[_STARTED] for pid, fields in own.items()}
+        own = family(_all_processes(), self.pid, self._started)
+        self._started = {pid: fields[_STARTED] for pid, fields in own.items()}
         return own
 
     def _signal(self, number: signal.Signals) -> None:
@@ -115,12 +117,12 @@ def free_ports(count: int) -> list[int]:
     """Return ports of the loopback address that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
 
 
 def core_busy_seconds(core: int) -> float:
@@ -137,32 +139,32 @@ def core_busy_seconds(core: int) -> float:
 
 
 def family(
-    every: Mapping[int, list[str]], leader: int, known: Mapping[int, str]
+    processes: Mapping[int, list[str]], leader: int, started: Mapping[int, str]
 ) -> dict[int, list[str]]:
     """Return the processes of a session, those known before, and whatever any of them started.
 
     `known` is by process and start time, so that a number that was given out again means nobody.
     """
     children: dict[int, list[int]] = {}
-    for pid, fields in every.items():
+    for pid, fields in processes.items():
         children.setdefault(int(fields[_PARENT]), []).append(pid)
     waiting = [
         pid
-        for pid, fields in every.items()
-        if int(fields[_SESSION]) == leader or known.get(pid) == fields[_STARTED]
+        for pid, fields in processes.items()
+        if int(fields[_SESSION]) == leader or started.get(pid) == fields[_STARTED]
     ]
-    found: dict[int, list[str]] = {}
+    members: dict[int, list[str]] = {}
     while waiting:
         pid = waiting.pop()
-        if pid not in found:
-            found[pid] = every[pid]
+        if pid not in members:
+            members[pid] = processes[pid]
             waiting += children.get(pid, [])
-    return found
+    return members
 
 
 def _all_processes() -> dict[int, list[str]]:
     """Return the fields of /proc/PID/stat after the program's name, of all processes that live."""
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -172,5 +174,5 @@ def _all_processes() -> dict[int, list[str]]:
             continue
         fields = text[text.rindex(")") + 2 :].split()
         if fields[0] != "Z":
-            found[int(entry.name)] = fields
-    return found
+            processes[int(entry.name)] = fields
+    return processes

@@ -43,14 +43,14 @@ class Report:
     """By candidate: why it could not be measured."""
 
     @property
-    def found(self) -> dict[str, Summary]:
+    def by_candidate(self) -> dict[str, Summary]:
         """The visits by candidate."""
         return summaries(CANDIDATES, self.visits)
 
     @property
     def goals(self) -> list[Goal]:
         """The promises, and what was measured."""
-        return goals(self.found)
+        return goals(self.by_candidate)
 
     @property
     def missed(self) -> bool:
@@ -76,9 +76,9 @@ def from_json(values: Mapping[str, Any]) -> Report:
 
 def as_markdown(report: Report) -> str:
     """Return the tables: goals first, then each model's servers from fast to slow."""
-    found = report.found
+    by_name = report.by_candidate
     parts = [f"- {name}: {value}" for name, value in report.about.items()]
-    rounds = sorted({len(summary.visits) for summary in found.values()}) or [0]
+    rounds = sorted({len(summary.visits) for summary in by_name.values()}) or [0]
     parts.append(
         "- rounds that were done: "
         f"{' to '.join(str(n) for n in dict.fromkeys((rounds[0], rounds[-1])))}"
@@ -86,31 +86,31 @@ def as_markdown(report: Report) -> str:
     parts += ["", "| goal | | measured |", "|---|---|---|"]
     parts += [f"| {goal.text} | {goal.verdict} | {goal.measured} |" for goal in report.goals]
     for work, title in _TITLES.items():
-        chosen = [summary for summary in found.values() if summary.candidate.work is work]
-        if chosen:
-            parts += ["", f"**{title}**", "", *_table(chosen)]
+        of_work = [summary for summary in by_name.values() if summary.candidate.work is work]
+        if of_work:
+            parts += ["", f"**{title}**", "", *_table(of_work)]
     if report.failures:
         parts += ["", "Not measured:", ""]
         parts += [f"- {name}: {' '.join(why.split())}" for name, why in report.failures.items()]
     return "\n".join(parts)
 
 
-def _table(chosen: Sequence[Summary]) -> list[str]:
-    ordered = sorted(chosen, key=lambda summary: -summary.rate(MANY).middle)
+def _table(of_work: Sequence[Summary]) -> list[str]:
+    ordered = sorted(of_work, key=lambda summary: -summary.rate(MANY).middle)
     head = ["| " + " | ".join(_COLUMNS) + " |", "|---" + "|---:" * (len(_COLUMNS) - 1) + "|"]
     return head + ["| " + " | ".join(_cells(summary)) + " |" for summary in ordered]
 
 
 def _cells(summary: Summary) -> list[str]:
-    name, many, one = summary.candidate.name, summary.rate(MANY), summary.rate(ONE)
+    name, loaded, alone = summary.candidate.name, summary.rate(MANY), summary.rate(ONE)
     off = summary.worst_difference
     return [
         f"**{name}**" if summary.candidate.role is Role.OURS else name,
-        f"{many.middle:,.0f} ({many.low:,.0f}-{many.high:,.0f})",
+        f"{loaded.middle:,.0f} ({loaded.low:,.0f}-{loaded.high:,.0f})",
         f"{summary.p50_ms(MANY):.2f}",
         f"{summary.p99_ms(MANY):.1f}",
         f"{summary.cpu_us(MANY):,.0f}",
-        f"{one.middle:,.0f} ({one.low:,.0f}-{one.high:,.0f})",
+        f"{alone.middle:,.0f} ({alone.low:,.0f}-{alone.high:,.0f})",
         f"{summary.p50_ms(ONE):.2f}",
         f"{summary.p99_ms(ONE):.1f}",
         f"{summary.resident_mb:.0f} ({summary.processes})",

@@ -21,7 +21,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from benchmarks.serving.processes import Server, free_ports, start
 from examples.waiting import wait_until
 from modelrelease_training.data import make_data, split
@@ -62,10 +62,10 @@ class Client(threading.Thread):
                 connection.request(
                     "POST", "/predict", self.body, {"Content-Type": "application/json"}
                 )
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.failures.append(str(answer.status))
+                response = connection.getresponse()
+                response.read()
+                if response.status != 200:
+                    self.failures.append(str(response.status))
             except (OSError, HTTPException) as error:
                 self.failures.append(type(error).__name__)
             finally:
@@ -92,16 +92,16 @@ class Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it, print the table, and say by the exit code whether the limits were kept."""
-    asked = _parser().parse_args(arguments)
-    files = asked.silent + asked.unfinished + 500
+    options = _parser().parse_args(arguments)
+    files = options.silent + options.unfinished + 500
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, most), most))
     with tempfile.TemporaryDirectory(prefix="bench-silent-") as name:
-        rows = _run(Path(name), asked.silent, asked.unfinished)
+        rows = _run(Path(name), options.silent, options.unfinished)
     text = _table(rows)
     print(text)
-    if asked.into:
-        put(asked.into, text, mark="silent")
+    if options.into:
+        put(options.into, text, mark="silent")
     grown = max(row.resident_mb for row in rows) - rows[0].resident_mb
     return int(grown > _MOST_MB or any(row.failures for row in rows))
 
@@ -139,9 +139,9 @@ def _run(folder: Path, silent: int, unfinished: int) -> list[Row]:
 def _steps(server: Server, client: Client, silent: int, unfinished: int) -> list[Row]:
     rows: list[Row] = []
 
-    def note(what: str, seconds: float = 2.0) -> None:
+    def note(step_name: str, seconds: float = 2.0) -> None:
         time.sleep(seconds)
-        rows.append(Row(what, server.usage().resident_bytes / 1e6, *client.take()))
+        rows.append(Row(step_name, server.usage().resident_bytes / 1e6, *client.take()))
 
     note("nobody else")
     with ExitStack() as stack:
@@ -153,8 +153,8 @@ def _steps(server: Server, client: Client, silent: int, unfinished: int) -> list
             connection = stack.enter_context(_connect(client.port))
             connection.sendall(head.encode() + b" " * (_BODY_BYTES - 1))
         note(f"and {unfinished:,} bodies without their last byte")
-        sent = _pipeline(stack.enter_context(_connect(client.port)))
-        note(f"and one that pipelines ({sent / 1e6:.1f} MB taken)")
+        taken_bytes = _pipeline(stack.enter_context(_connect(client.port)))
+        note(f"and one that pipelines ({taken_bytes / 1e6:.1f} MB taken)")
     note("they have left")
     return rows
 
@@ -166,16 +166,16 @@ def _connect(port: int) -> socket.socket:
 def _pipeline(connection: socket.socket) -> int:
     """Send requests for some seconds and read nothing; return the bytes that the server took."""
     connection.setblocking(False)
-    many, sent = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 5000, 0
+    requests, taken_bytes = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 5000, 0
     until = time.monotonic() + _GREEDY_SECONDS
     while time.monotonic() < until:
         try:
-            sent += connection.send(many)
+            taken_bytes += connection.send(requests)
         except BlockingIOError:
             time.sleep(0.01)
         except ConnectionError:
             break
-    return sent
+    return taken_bytes
 
 
 def _is_ready(port: int) -> bool:

@@ -18,15 +18,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 
-from benchmarks.marks import put
+from benchmarks.doc_markers import put
 from benchmarks.serving import environments
-from benchmarks.serving.agree import DisagreesError, worst_difference
-from benchmarks.serving.candidates import OWN, Candidate, Role, chosen
+from benchmarks.serving.candidates import OWN, Candidate, Role, matching
 from benchmarks.serving.endurance import (
     Phase,
     Sample,
@@ -42,8 +42,9 @@ from benchmarks.serving.measure import LOAD_CORE, launch, places, wait_for_answe
 from benchmarks.serving.models import Prepared, prepared
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.processes import Server, end_well_on_sigterm
-from cluster.console import say
+from benchmarks.serving.verify import DisagreesError, worst_difference
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 MOST_PER_SECOND: Final = 8000
 """What one core of client can send and time."""
@@ -58,7 +59,7 @@ _CALIBRATION_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PhasePlan:
     """One phase to come."""
 
     name: str
@@ -73,88 +74,91 @@ class Wanted:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run both phases and print; 1 when one of their goals is missed."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     os.sched_setaffinity(0, {LOAD_CORE})
     end_well_on_sigterm()
-    ours = {one.name: one for one in chosen([]) if one.role is Role.OURS}
+    ours = {candidate.name: candidate for candidate in matching([]) if candidate.role is Role.OURS}
     phases = (
-        Wanted(
+        PhasePlan(
             name="Steady",
-            candidate=ours[asked.steady],
-            minutes=asked.minutes,
-            times=asked.share,
+            candidate=ours[options.steady],
+            minutes=options.minutes,
+            times=options.share,
             judge=steady_goals,
         ),
-        Wanted(
+        PhasePlan(
             name="Overload",
-            candidate=ours[asked.overload],
-            minutes=asked.overload_minutes,
+            candidate=ours[options.overload],
+            minutes=options.overload_minutes,
             times=10,
             judge=overload_goals,
-            rows=asked.overload_rows,
+            rows=options.overload_rows,
         ),
     )
-    done: list[tuple[Phase, list[Goal]]] = []
+    finished: list[tuple[Phase, list[Goal]]] = []
     try:
         ensure_wrk()
         _allow_connections()
         environments.make(OWN)
         with prepared([], Path, trees=TREES) as models:
-            for wanted in phases:
-                if wanted.minutes > 0:
-                    phase = _run(wanted, models)
-                    done.append((phase, wanted.judge(phase)))
+            for plan in phases:
+                if plan.minutes > 0:
+                    phase = _run(plan, models)
+                    finished.append((phase, plan.judge(phase)))
     except ClusterError as error:
         print(f"benchmarks.serving.soak: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         say("stopped; what is shown are the phases that were over")
-    return _show(done, asked)
+    return _show(finished, options)
 
 
 def _allow_connections() -> None:
     """Raise the limit of open files for the client, and for the server, which inherits it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = CONNECTIONS + 1000
-    if most != resource.RLIM_INFINITY and most < needed:
-        fact = f"this shell may open {most} files, and {needed} are needed"
-        raise ClusterError(fact, f"allow more (ulimit -Hn {needed}, as root) and run this again")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+    open_files = CONNECTIONS + 1000
+    if most != resource.RLIM_INFINITY and most < open_files:
+        fact = f"this shell may open {most} files, and {open_files} are needed"
+        raise ClusterError(
+            fact, f"allow more (ulimit -Hn {open_files}, as root) and run this again"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, most))
 
 
-def _show(done: Sequence[tuple[Phase, list[Goal]]], asked: argparse.Namespace) -> int:
-    text = "\n\n".join(as_markdown(phase, goals) for phase, goals in done)
+def _show(finished: Sequence[tuple[Phase, list[Goal]]], options: argparse.Namespace) -> int:
+    text = "\n\n".join(as_markdown(phase, goals) for phase, goals in finished)
     print(text)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    asked.json.write_text(
-        json.dumps([as_json(phase, goals) for phase, goals in done], indent=1) + "\n"
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(
+        json.dumps([as_json(phase, goals) for phase, goals in finished], indent=1) + "\n"
     )
-    if asked.into:
-        put(asked.into, text, mark="soak")
-    return int(not done or any(goal.met is False for _, goals in done for goal in goals))
+    if options.into:
+        put(options.into, text, mark="soak")
+    all_goals = chain.from_iterable(goals for _, goals in finished)
+    return int(not finished or any(goal.met is False for goal in all_goals))
 
 
-def _run(wanted: Wanted, models: Prepared) -> Phase:
+def _run(plan: PhasePlan, models: Prepared) -> Phase:
     """Start the server, find what it sustains, send, and end it."""
-    candidate = wanted.candidate
-    where = places(candidate, models)
-    port = int(where["port"])
+    candidate = plan.candidate
+    settings = places(candidate, models)
+    port = int(settings["port"])
     with tempfile.TemporaryDirectory(prefix="bench-serving-soak-") as name:
-        server = launch(candidate, where, Path(name) / "log")
+        server = launch(candidate, settings, Path(name) / "log")
         try:
             wait_for_answer(server, port, candidate, models)
-            bodies = _bodies(models, wanted.rows)
+            bodies = _bodies(models, plan.rows)
             sustainable = _sustainable(candidate, port, bodies[0], Path(name) / "request.lua")
-            rate = min(wanted.times * sustainable, MOST_PER_SECOND)
+            rate = min(plan.times * sustainable, MOST_PER_SECOND)
             say(
-                f"{wanted.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending "
+                f"{plan.name}: {candidate.name} sustains {sustainable:,.0f} a second; sending "
                 f"{rate:,.0f}"
             )
             before = server.usage().resident_bytes / 1e6
             client = OpenLoop(port, candidate.wire.path, bodies, connections=CONNECTIONS)
-            samples = _send(client, server, rate, 60 * wanted.minutes)
+            samples = _send(client, server, rate, 60 * plan.minutes)
             return Phase(
-                name=wanted.name,
+                name=plan.name,
                 server=candidate.name,
                 sustainable=sustainable,
                 rate=rate,
@@ -169,16 +173,18 @@ def _run(wanted: Wanted, models: Prepared) -> Phase:
 
 def _bodies(models: Prepared, rows: int) -> list[dict[str, Any]]:
     """Return requests of so many rows each."""
-    asked = models.rows * rows
-    chunks = [asked[at : at + rows] for at in range(0, len(asked), rows)]
-    return [{"features": chunk if rows > 1 else chunk[0]} for chunk in chunks]
+    all_rows = models.rows * rows
+    chunks = [all_rows[at : at + rows] for at in range(0, len(all_rows), rows)]
+    if rows == 1:
+        return [{"features": chunk[0]} for chunk in chunks]
+    return [{"features": chunk} for chunk in chunks]
 
 
 def _sustainable(candidate: Candidate, port: int, body: dict[str, Any], lua: Path) -> float:
     lua.write_text(script(body))
     url = f"http://127.0.0.1:{port}{candidate.wire.path}"
-    seen = shoot(url, lua, core=LOAD_CORE, connections=MANY, seconds=_CALIBRATION_SECONDS)
-    return seen.requests / seen.seconds
+    result = shoot(url, lua, core=LOAD_CORE, connections=MANY, seconds=_CALIBRATION_SECONDS)
+    return result.requests / result.seconds
 
 
 def _send(client: OpenLoop, server: Server, rate: float, seconds: float) -> list[Sample]:
@@ -223,7 +229,7 @@ def _is_right(port: int, candidate: Candidate, models: Prepared) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    servers = [one.name for one in chosen([]) if one.role is Role.OURS]
+    servers = [candidate.name for candidate in matching([]) if candidate.role is Role.OURS]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving.soak",
         description=__doc__,

@@ -1,3 +1,1 @@
-"""The native cluster: one real Kubernetes node in namespaces of its own,
-with no Docker underneath.
-"""
+"""The native cluster: one real Kubernetes node in namespaces of its own, without Docker."""

@@ -1,5 +1,6 @@
-"""The configuration of every program of a native cluster, as text; nothing here touches the
-machine.
+"""The configuration of every program of a native cluster, as text.
+
+Nothing here touches the machine.
 
 Inside the cluster's mount namespace the state folder is /run/cluster and the programs are in
 /run/bin; /run, /var/lib and /var/log are the cluster's own. That is why default paths can be used,

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from cluster import cache, shell
-from cluster.console import say
 from cluster.errors import ClusterError
+from cluster.progress import say
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # Where dpkg keeps what it began and has not ended.
@@ -33,7 +33,7 @@ PACKAGES = {
 }
 
 
-KEPT = (
+PASSED_ON = (
     "HOME",
     "PATH",
     "SSL_",
@@ -62,10 +62,12 @@ def run_as_root(*arguments: str) -> None:
             ),
             "run it as root, or use --provider kind or --provider existing --context NAME",
         )
-    kept = [
-        f"{name}={value}" for name, value in os.environ.items() if name.upper().startswith(KEPT)
+    passed_on = [
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.upper().startswith(PASSED_ON)
     ]
-    command = ["sudo", "-n", "env", *kept, sys.executable, "-m", "cluster", *arguments]
+    command = ["sudo", "-n", "env", *passed_on, sys.executable, "-m", "cluster", *arguments]
     code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if code != 0:
         again = shell.text(["python", "-m", "cluster", *arguments])
@@ -84,8 +86,10 @@ def give_to_caller(*paths: Path) -> None:
 
 def install_packages(*groups: str) -> None:
     """Install, with apt, what is missing of groups of packages; say so before."""
-    wanted = [pair for group in groups for pair in PACKAGES[group].items()]
-    missing = [package for program, package in wanted if not shell.has(program)]
+    programs: dict[str, str] = {}
+    for group in groups:
+        programs |= PACKAGES[group]
+    missing = [package for program, package in programs.items() if not shell.has(program)]
     if not missing:
         return
     if not sys.platform.startswith("linux") or not shell.has("apt-get"):

@@ -1,5 +1,4 @@
-"""The first process inside the namespaces of a native cluster: it sets them up and keeps programs
-running.
+"""The first process inside a native cluster's namespaces: it sets them up, and runs programs.
 
 Started as `unshare … python init.py STATE BIN`; it uses the standard library alone, because nothing
 else need be there. When it ends, the kernel ends everything else in its process namespace, unmounts
@@ -36,9 +35,7 @@ def command(*words: str | Path) -> None:
 
 
 def mount_everything(state: Path, programs: Path) -> None:
-    """Give the cluster a /run, /var/lib and /var/log of its own,
-    then let kubelet's mounts spread.
-    """
+    """Give the cluster its own /run, /var/lib and /var/log, then let kubelet's mounts spread."""
     run = state / "run"
     for folder in ("run", "var-lib", "logs"):
         (state / folder).mkdir(exist_ok=True)
@@ -115,8 +112,8 @@ def api_ready(url: str) -> bool:
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
     try:
-        with opener.open(url, timeout=2) as answer:
-            return bool(answer.status == 200)
+        with opener.open(url, timeout=2) as response:
+            return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 

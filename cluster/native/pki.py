@@ -37,9 +37,7 @@ class Pki:
     node: str
 
     def make(self) -> None:
-        """Make the authority, a certificate for each program and person,
-        and the key of service accounts.
-        """
+        """Make the authority, certificates of programs and people, and service accounts' key."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._certificate("ca", "/CN=modelrelease", extensions="ca")
         self._certificate("apiserver", "/CN=kube-apiserver", names=self._apiserver_names())

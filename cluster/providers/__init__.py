@@ -24,9 +24,7 @@ class Provider(Protocol):
         """Name what has to be compiled before `up` can make a cluster."""
 
     def up(self) -> None:
-        """Bring the API server and a node up unless they are;
-        leave a kubeconfig in the state folder.
-        """
+        """Bring API server and node up unless they are; leave a kubeconfig in the state folder."""
 
     def down(self) -> None:
         """Remove all that `up` made, also when it was half made."""
@@ -38,9 +36,7 @@ class Provider(Protocol):
         """Say in a few words what runs where."""
 
     def load_image(self, archive: Path, reference: str) -> None:
-        """Make an image (a `docker save` archive) available to the cluster's pods under
-        `reference`.
-        """
+        """Give the cluster's pods an image (a `docker save` archive) as `reference`."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,18 @@ class Choice:
     context: str = ""
 
 
-def choose(asked: str, context: str, remembered: str, *, docker: bool | None = None) -> Choice:
+def choose(provider: str, context: str, remembered: str, *, docker: bool | None = None) -> Choice:
     """Choose a provider from what was asked for, what runs already and what the machine has."""
-    asked = asked if asked != "auto" else os.environ.get("MODELRELEASE_CLUSTER_PROVIDER", "auto")
+    provider = (
+        provider if provider != "auto" else os.environ.get("MODELRELEASE_CLUSTER_PROVIDER", "auto")
+    )
     context = context or os.environ.get("MODELRELEASE_CONTEXT", "")
-    if asked not in PROVIDERS:
+    if provider not in PROVIDERS:
         raise ClusterError(
-            f"provider {asked!r} is none of {', '.join(PROVIDERS)}",
+            f"provider {provider!r} is none of {', '.join(PROVIDERS)}",
             "see python -m cluster up --help",
         )
-    if asked == "existing" and not context:
+    if provider == "existing" and not context:
         raise ClusterError(
             (
                 "provider 'existing' needs a context: a cluster of yours is never used unless you "
@@ -72,20 +70,22 @@ def choose(asked: str, context: str, remembered: str, *, docker: bool | None = N
                 "MODELRELEASE_CONTEXT"
             ),
         )
-    if context and asked not in {"auto", "existing"}:
+    if context and provider not in {"auto", "existing"}:
         raise ClusterError(
             (
-                f"context {context!r} and provider {asked!r} contradict each other: {asked} makes "
-                "its own"
+                f"context {context!r} and provider {provider!r} contradict each other: "
+                f"{provider} makes its own"
             ),
             "leave out --context, or choose --provider existing",
         )
     if context:
         return Choice("existing", f"the context {context!r} was named", context)
-    if asked != "auto":
-        return Choice(asked, "it was asked for")
+    if provider != "auto":
+        return Choice(provider, "it was asked for")
     if remembered:
         return Choice(remembered, "a cluster of this name was made with it")
-    if docker_answers() if docker is None else docker:
+    if docker is None:
+        docker = docker_answers()
+    if docker:
         return Choice("kind", "a Docker daemon answers")
     return Choice("native", "no context was named and no Docker daemon answers")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster import engines, shell, toolchain
-from cluster.console import say, step
 from cluster.errors import ClusterError
+from cluster.progress import say, step
 from cluster.state import State
 
 
@@ -29,14 +29,14 @@ class Existing:
         """Copy the context, alone, to the state folder, and see that it answers."""
         self.state.create()
         view = ["config", "view", "--raw", "--minify", "--flatten", "--context", self.context]
-        found = shell.run([*toolchain.kubectl(), *view], check=False)
-        if found.returncode != 0:
+        view_process = shell.run([*toolchain.kubectl(), *view], check=False)
+        if view_process.returncode != 0:
             raise ClusterError(
-                f"context {self.context!r}: {found.stderr.strip()}",
+                f"context {self.context!r}: {view_process.stderr.strip()}",
                 "kubectl config get-contexts lists those you have",
             )
         self.state.kubeconfig.touch(mode=0o600)
-        self.state.kubeconfig.write_text(found.stdout)
+        self.state.kubeconfig.write_text(view_process.stdout)
         if not self.healthy():
             raise ClusterError(
                 f"context {self.context!r}: its API server does not answer /readyz with `ok`",

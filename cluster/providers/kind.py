@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster import cache, shell, toolchain
-from cluster.console import say, step
 from cluster.engines import docker_answers
 from cluster.errors import ClusterError
+from cluster.progress import say, step
 from cluster.state import State
 
 
@@ -23,8 +23,8 @@ class Kind:
 
     def modules(self) -> tuple[toolchain.Module, ...]:
         """Name Prometheus, and kind where the machine has none."""
-        found = toolchain.prometheus_module()
-        return (found,) if shell.has("kind") else (toolchain.kind_module(), found)
+        prometheus = toolchain.prometheus_module()
+        return (prometheus,) if shell.has("kind") else (toolchain.kind_module(), prometheus)
 
     def up(self) -> None:
         """Create the cluster unless it is there and healthy."""

@@ -13,12 +13,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from cluster import archive, cache, shell, toolchain
-from cluster.console import say, step
 from cluster.errors import ClusterError
 from cluster.names import Subnets, free_subnets, link_name
 from cluster.native.config import CONTAINERD_SOCKET, PAUSE_IMAGE, Node
 from cluster.native.host import install_packages
 from cluster.native.pki import Pki
+from cluster.progress import say, step
 from cluster.state import State, all_clusters
 
 INIT = Path(__file__).parent.parent / "native" / "init.py"
@@ -119,9 +119,7 @@ class Native:
         return shell.run([*self._inside(), *self._store(), "version"], check=False).returncode == 0
 
     def _configure(self) -> Node:
-        """Choose the subnets and write every file,
-        under a lock so that no other cluster takes the same.
-        """
+        """Choose subnets and write every file, under a lock: no other cluster takes the same."""
         link = link_name(self.state.name)
         if _link_exists(link):
             raise ClusterError(
@@ -153,9 +151,7 @@ class Native:
         return node
 
     def _start(self, programs: Path) -> None:
-        """Start the first process in new namespaces, detached from this command,
-        and record its id.
-        """
+        """Start the first process in new namespaces, detached from here, and record its id."""
         for path in self._cgroups():
             path.mkdir(exist_ok=True)
         inside = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc"]
@@ -232,11 +228,9 @@ class Native:
     # -- down ---------------------------------------------------------------------------------
 
     def down(self) -> None:
-        """End the first process: the kernel ends the rest, unmounts and unplugs;
-        then remove what is left.
-        """
+        """End the first process: the kernel ends the rest and unmounts; then remove the remains."""
         with step(f"ending all processes of cluster {self.state.name!r}"):
-            for pid in self._ours():
+            for pid in self._processes():
                 _kill(pid)
         if self.state.read("native"):
             link = link_name(self.state.name)
@@ -246,23 +240,19 @@ class Native:
                 _remove_cgroup(path)
         self.state.remove()
 
-    def _ours(self) -> Iterator[int]:
-        """Find the processes around and inside of the namespaces,
-        recorded or not (after a crash).
-        """
+    def _processes(self) -> Iterator[int]:
+        """Find the processes around and inside of the namespaces, recorded or not (in a crash)."""
         pid = self._pid()
         if pid is not None:
             yield pid
-        marks = [str(INIT.name), str(self.state.folder)]
         for proc in Path("/proc").glob("[0-9]*"):
             words = _command_line(proc)
-            if any(Path(word).name == marks[0] for word in words) and marks[1] in words:
+            runs_init = any(Path(word).name == INIT.name for word in words)
+            if runs_init and str(self.state.folder) in words:
                 yield int(proc.name)
 
     def _cgroups(self) -> list[Path]:
-        """Name this cluster's cgroup in every hierarchy that the machine has (one of them with
-        version 2).
-        """
+        """Name this cluster's cgroup in every hierarchy of the machine (version 2 has one)."""
         name = Node(self.state.name, Subnets(0)).cgroup
         if (CGROUPS / "cgroup.controllers").exists():
             return [CGROUPS / name]
@@ -274,9 +264,7 @@ def _link_exists(link: str) -> bool:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process began, in the kernel's ticks;
-    with the id it names a process for good.
-    """
+    """Return when a process began, in the kernel's ticks; with the id it names it for good."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -317,9 +305,7 @@ def _kill(pid: int) -> None:
 
 
 def _remove_cgroup(path: Path) -> None:
-    """Remove a cgroup from its leaves up;
-    the kernel may need a moment to see the last process gone.
-    """
+    """Remove a cgroup from its leaves up; the kernel may see the last process go a moment later."""
     for folder in [*sorted((p for p in path.rglob("*") if p.is_dir()), reverse=True), path]:
         shell.poll(functools.partial(_removed, folder), 5)
 
@@ -340,8 +326,8 @@ def _networks_in_use(name: str) -> list[IPv4Network]:
     networks = [
         IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"
     ]
-    for other in all_clusters():
-        index = other.read("native").get("index")
-        if other.name != name and index is not None:
+    for state in all_clusters():
+        index = state.read("native").get("index")
+        if state.name != name and index is not None:
             networks.append(Subnets(index).all)
     return networks

@@ -150,8 +150,10 @@ class Histogram(_Strict):
     @property
     def places(self) -> dict[str, int]:
         """The bin of every text that is named."""
-        rare = {value: self.alone + at for at, values in enumerate(self.shared) for value in values}
-        return rare | {label: at for at, label in enumerate(self.labels[: self.alone])}
+        bins: dict[str, int] = {}
+        for index, values in enumerate(self.shared, start=self.alone):
+            bins |= dict.fromkeys(values, index)
+        return bins | {label: index for index, label in enumerate(self.labels[: self.alone])}
 
     def place_of_other(self, text: str) -> int:
         """Return the bin of a text that is not named."""
@@ -170,16 +172,15 @@ class Histogram(_Strict):
         if not self.labels:
             return bisect_right(self.edges, float(value))
         text = str(value)
-        place = self.places.get(text)
-        return self.place_of_other(text) if place is None else place
+        index = self.places.get(text)
+        return self.place_of_other(text) if index is None else index
 
     @property
     def layout(self) -> str:
-        """A short fingerprint of where the bins begin and end:
-        counts compare only where it is the same.
-        """
-        newer = [self.shared, self.others] if self.shared or self.others > 1 else []
-        parts = [self.edges, self.labels, *newer]
+        """A short fingerprint of the bins: only counts with the same one can be compared."""
+        parts: list[object] = [self.edges, self.labels]
+        if self.shared or self.others > 1:
+            parts += [self.shared, self.others]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -192,26 +193,24 @@ class Baseline(_Strict):
 
 
 class Examples(_Strict):
-    """Rows with the outputs recorded at training:
-    the predictor must repeat them before it is ready.
-    """
+    """Rows with outputs recorded at training, which a predictor repeats before it is ready."""
 
     rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
     predictions: tuple[float | str, ...]
     """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """Largest difference allowed between a recorded and a repeated number;
-    beyond 1, as a share of it.
-    """
+    """Largest difference between a recorded and a repeated number; beyond 1, a share of it."""
 
     @field_validator("predictions", mode="before")
     @classmethod
     def _one_value_per_row(cls, predictions: object) -> object:
-        for index, each in enumerate(predictions if isinstance(predictions, list | tuple) else ()):
-            if isinstance(each, list | tuple | dict):
+        if not isinstance(predictions, list | tuple):
+            return predictions
+        for index, prediction in enumerate(predictions):
+            if isinstance(prediction, list | tuple | dict):
                 msg = (
-                    f"prediction {index} has {len(each)} values: a model answers one number or "
-                    "class a row"
+                    f"prediction {index} has {len(prediction)} values: a model answers one number "
+                    "or class a row"
                 )
                 raise ValueError(msg)
         return predictions

@@ -1,5 +1,4 @@
-"""How far the distribution of a feature, or of the predictions, has moved from the model's
-baseline.
+"""How far a feature's, or the predictions', distribution has moved from the model's baseline.
 
 Everything is computed from counts in the baseline's bins. The threshold is calibrated: a small
 window may not cry drift because it is small, nor a huge one because it notices nothings. Input
@@ -96,11 +95,10 @@ def _feature_drift(
 
 
 def psi(counts: Sequence[int], baseline: Sequence[int]) -> float:
-    """Return the population stability index, sum (q - p) ln(q / p), of shares smoothed by half a
-    count.
+    """Return the population stability index of shares smoothed by half a count.
 
-    0 when there are no values. Raises ValueError for bins that do not match or counts that are
-    negative.
+    It is the sum of (q - p) ln(q / p): 0 when there are no values. Raises ValueError for bins that
+    do not match or counts that are negative.
     """
     pairs = _occupied(counts, baseline)
     return math.fsum((q - p) * math.log(q / p) for q, p in _shares(pairs))
@@ -156,10 +154,10 @@ def chi_squared_survival(value: float, degrees: int) -> float:
     if value <= 0:
         return 1.0
     half, odd = value / 2, degrees % 2
-    first = 0.5 if odd else 0.0
+    first, last = (0.5, math.erfc(math.sqrt(half))) if odd else (0.0, 0.0)
     powers = (first + step for step in range((degrees - odd) // 2))
     terms = (math.exp(power * math.log(half) - half - math.lgamma(power + 1)) for power in powers)
-    return math.fsum(terms) + (math.erfc(math.sqrt(half)) if odd else 0.0)
+    return math.fsum(terms) + last
 
 
 def _occupied(counts: Sequence[int], baseline: Sequence[int]) -> list[tuple[int, int]]:

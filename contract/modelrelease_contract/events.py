@@ -31,9 +31,7 @@ class SampledPrediction(_Read):
 
 
 class SampledEvent(_Read):
-    """One sampled request. Attributes beyond CloudEvents' own are extensions,
-    so lower case without signs.
-    """
+    """One sampled request. Extensions, as CloudEvents calls them, are lower case without signs."""
 
     specversion: Literal["1.0"]
     id: str = Field(min_length=1)

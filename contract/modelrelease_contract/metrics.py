@@ -13,9 +13,7 @@ FEATURE_BIN_TOTAL = "feature_bin_total"
 """Counter of feature values by baseline bin: labels RELEASE, REVISION, FEATURE, BIN."""
 
 FEATURE_OUTSIDE_TOTAL = "feature_outside_total"
-"""Counter of values that training never saw, counted in their bins, too:
-RELEASE, REVISION, FEATURE, KIND.
-"""
+"""Counter of values that training never saw, in bins, too: RELEASE, REVISION, FEATURE, KIND."""
 
 PREDICTION_BIN_TOTAL = "prediction_bin_total"
 """Counter of predictions by baseline bin: labels RELEASE, REVISION, BIN."""
@@ -28,22 +26,16 @@ Beside the counts, so that whoever reads Prometheus can measure drift without re
 artifact."""
 
 PREDICTION_BASELINE_ROWS = "prediction_baseline_rows"
-"""Gauge, constant: held-out predictions in each bin of the baseline:
-labels RELEASE, REVISION, BIN.
-"""
+"""Gauge, constant: held-out predictions in each of the baseline's bins: RELEASE, REVISION, BIN."""
 
 PREDICTION_BINS_INFO = "prediction_bins_info"
 """Gauge, always 1: labels RELEASE, REVISION, LAYOUT. Bins compare only between equal layouts."""
 
 SAMPLED_REQUESTS_TOTAL = "sampled_requests_total"
-"""Counter of requests that the predictor sampled, where it does:
-labels RELEASE, REVISION, OUTCOME.
-"""
+"""Counter of requests that the predictor sampled, where it does: RELEASE, REVISION, OUTCOME."""
 
 TEXT_DRIFT_SCORE = "text_drift_score"
-"""Gauge of the drift service: cosine distance of the newest window's centroid:
-labels RELEASE, REVISION.
-"""
+"""Gauge of the drift service: cosine distance of the newest window: RELEASE, REVISION."""
 
 TEXT_DRIFT_LIMIT = "text_drift_limit"
 """Gauge: distance that chance gives a window of that size: labels RELEASE, REVISION."""
@@ -52,14 +44,10 @@ TEXT_DRIFT_P_VALUE = "text_drift_p_value"
 """Gauge: how often chance gives the newest window's distance or more: labels RELEASE, REVISION."""
 
 TEXT_DRIFTED = "text_drifted"
-"""Gauge: 1 while the newest window drifted by a calibrated test, otherwise 0:
-labels RELEASE, REVISION.
-"""
+"""Gauge: 1 while the newest window drifted by a calibrated test, otherwise 0: RELEASE, REVISION."""
 
 PROBE_PREDICTIONS_TOTAL = "probe_predictions_total"
-"""Counter of probes that a predictor answered, which no other count holds:
-labels as PREDICTIONS_TOTAL.
-"""
+"""Counter of probes, which no other count holds: labels as PREDICTIONS_TOTAL."""
 
 PROBE_ANSWERS_TOTAL = "probe_answers_total"
 """Counter of a prober's probes: labels RELEASE, REVISION (the one that was asked), RESULT."""
@@ -83,9 +71,7 @@ POD = "pod"
 PROBE_SAME = "same"
 """Value of RESULT for an answer that is the one recorded at training."""
 PROBE_ANSWERED = "answered"
-"""For an answer to a row of the other revision's artifact:
-there is no record to compare it with.
-"""
+"""For an answer to a row of the other revision's artifact, which has no record of it."""
 PROBE_DIFFERENT = "different"
 """For an answer other than the recorded one."""
 PROBE_ERROR = "error"

@@ -1,5 +1,4 @@
-"""MLflow's own scikit-learn layout, read without MLflow: a folder with an `MLmodel` and no
-manifest.
+"""MLflow's own scikit-learn layout, read without MLflow: an `MLmodel` and no manifest.
 
 `MLmodel` names the files that matter and describes the inputs, so an equivalent manifest can be
 made. Such a folder has no manifest whose digest could pin it. Its digest is defined over a listing
@@ -46,9 +45,7 @@ Cell = float | str | None
 
 
 def listing_digest(files: Iterable[ModelFile]) -> str:
-    """Return the sha256, in hexadecimal, that pins `files`:
-    of a line for each, as `sha256sum` prints it.
-    """
+    """Return the sha256, in hexadecimal, of a line for each file, as `sha256sum` prints it."""
     lines = sorted((file.path, file.sha256) for file in files)
     text = "".join(f"{sha256}  {path}\n" for path, sha256 in lines)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -76,10 +73,10 @@ def flavor(mlmodel: Mapping[str, Any]) -> tuple[str, str]:
             "libraries only"
         )
         raise ValueError(msg)
-    answers = _mapping(flavors, "python_function").get("predict_fn", "predict")
-    if answers != "predict":
+    predict_fn = _mapping(flavors, "python_function").get("predict_fn", "predict")
+    if predict_fn != "predict":
         msg = (
-            f"the model was saved with pyfunc_predict_fn={_BRIEF.repr(answers)}, but only "
+            f"the model was saved with pyfunc_predict_fn={_BRIEF.repr(predict_fn)}, but only "
             "'predict' is served"
         )
         raise ValueError(msg)
@@ -92,10 +89,11 @@ def named_files(mlmodel: Mapping[str, Any]) -> tuple[str, ...]:
     Raises ValueError as `flavor` does, and for a path that leads out of the folder.
     """
     model_file, _ = flavor(mlmodel)
-    example = example_file(mlmodel)
-    paths = sorted({MLMODEL_NAME, model_file} | ({example} if example else set()))
+    paths = {MLMODEL_NAME, model_file}
+    if example := example_file(mlmodel):
+        paths.add(example)
     # Refuses a path that leads out of the folder.
-    return tuple(ModelFile(path=path, sha256="0" * 64, size=0).path for path in paths)
+    return tuple(ModelFile(path=path, sha256="0" * 64, size=0).path for path in sorted(paths))
 
 
 def example_file(mlmodel: Mapping[str, Any]) -> str | None:
@@ -212,9 +210,7 @@ def _of_tensor(tensor: Mapping[str, Any], name: object, start: int) -> list[_Col
 
 
 def _name(name: object, index: int) -> str:
-    """Return the name of an input. Columns that a table numbered have none,
-    nor has scikit-learn for them.
-    """
+    """Return the name of an input; columns that a table numbered have none, nor in scikit-learn."""
     return name if isinstance(name, str) and name else f"x{index}"
 
 
@@ -235,17 +231,22 @@ def _features(columns: Sequence[_Column], rows: Sequence[Sequence[Cell]]) -> tup
             "the model has no signature, so nobody knows its inputs: save it with an input_example"
         )
         raise ValueError(msg)
-    gaps = [any(row[index] is None for row in rows) for index in range(len(columns))]
-    tensor = any(gap for gap, column in zip(gaps, columns, strict=True) if column.of_tensor)
+    cells = [_cells(rows, index) for index in range(len(columns))]
+    gaps = [None in column_cells for column_cells in cells]
+    tensor_gap = any(gap for gap, column in zip(gaps, columns, strict=True) if column.of_tensor)
     return tuple(
         Feature(
             name=column.name,
-            kind=_kind(column, [row[index] for row in rows]),
-            nullable=column.nullable or gaps[index] or (tensor and column.of_tensor),
+            kind=_kind(column, column_cells),
+            nullable=column.nullable or gap or (tensor_gap and column.of_tensor),
             boolean=column.kind.startswith(_BOOLEAN),
         )
-        for index, column in enumerate(columns)
+        for column, column_cells, gap in zip(columns, cells, gaps, strict=True)
     )
+
+
+def _cells(rows: Sequence[Sequence[Cell]], index: int) -> list[Cell]:
+    return [row[index] for row in rows]
 
 
 def _kind(column: _Column, cells: Sequence[Cell]) -> FeatureKind:
@@ -253,8 +254,8 @@ def _kind(column: _Column, cells: Sequence[Cell]) -> FeatureKind:
         return FeatureKind.NUMERIC
     if column.kind == "object":
         # An array of objects may hold both; the example tells.
-        known = [cell for cell in cells if cell is not None]
-        numbers = bool(known) and not any(isinstance(cell, str) for cell in known)
+        present = [cell for cell in cells if cell is not None]
+        numbers = bool(present) and not any(isinstance(cell, str) for cell in present)
         return FeatureKind.NUMERIC if numbers else FeatureKind.CATEGORICAL
     if column.kind.startswith((*_TEXT, "<U")):
         return FeatureKind.CATEGORICAL
@@ -266,26 +267,14 @@ def _kind(column: _Column, cells: Sequence[Cell]) -> FeatureKind:
 def _task(text: object) -> Any:
     """Return what is predicted: a signature tells numbers with fractions from classes, no more."""
     columns = _columns(text)
-    return "regression" if columns and columns[0].kind.startswith(_CONTINUOUS) else "classification"
+    continuous = bool(columns) and columns[0].kind.startswith(_CONTINUOUS)
+    return "regression" if continuous else "classification"
 
 
 def _rows(example: bytes | None, columns: Sequence[_Column]) -> tuple[tuple[Cell, ...], ...]:
-    """Return the first rows of a saved input example,
-    or a row of zeros where all inputs are numbers.
-    """
-    saved = json.loads(example) if example is not None else []
+    """Return the first rows of a saved input example; without one, zeros for numeric inputs."""
     names = [column.name for column in columns]
-    if isinstance(saved, Mapping):
-        saved = saved.get("data") or saved.get("inputs") or saved
-    if isinstance(saved, Mapping) and set(saved) == set(names):
-        of_each = [saved[name] for name in names]
-        saved = (
-            [list(row) for row in zip(*of_each, strict=False)]
-            if all(map(_is_list, of_each))
-            else []
-        )
-    table = saved[:EXAMPLE_ROWS] if isinstance(saved, list) else []
-    saved_rows = [_row(row, names) for row in table]
+    saved_rows = [_row(row, names) for row in _table(example, names)[:EXAMPLE_ROWS]]
     rows = [row for row in saved_rows if row is not None and len(row) == len(names)]
     if not rows and not all(column.kind.startswith(_NUMERIC) for column in columns):
         msg = (
@@ -293,11 +282,26 @@ def _rows(example: bytes | None, columns: Sequence[_Column]) -> tuple[tuple[Cell
             "input_example"
         )
         raise ValueError(msg)
-    return tuple(tuple(_cell(cell) for cell in row) for row in rows or [[0.0] * len(names)])
+    return tuple(tuple(map(_cell, row)) for row in rows or [[0.0] * len(names)])
 
 
-def _is_list(candidate: object) -> bool:
-    return isinstance(candidate, list)
+def _table(example: bytes | None, names: Sequence[str]) -> list[Any]:
+    """Return the rows of a saved input example, empty where it is of another shape."""
+    saved = json.loads(example) if example is not None else []
+    if isinstance(saved, Mapping):
+        saved = saved.get("data") or saved.get("inputs") or saved
+    if isinstance(saved, Mapping):
+        return _table_of_columns(saved, names)
+    return saved if isinstance(saved, list) else []
+
+
+def _table_of_columns(saved: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    if set(saved) != set(names):
+        return []
+    columns = [saved[name] for name in names]
+    if not all(isinstance(column, list) for column in columns):
+        return []
+    return [list(row) for row in zip(*columns, strict=False)]
 
 
 def _row(saved: object, names: Sequence[str]) -> list[Any] | None:
@@ -310,9 +314,7 @@ def _row(saved: object, names: Sequence[str]) -> list[Any] | None:
 
 
 def _cell(cell: object) -> Cell:
-    """Return a value of an example as a client would send it:
-    JSON has null where a table has NaN.
-    """
+    """Return a value as a client would send it: null in JSON where a table has NaN."""
     if cell is None or isinstance(cell, str):
         return cell
     number = float(cell)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -148,7 +149,7 @@ def uri_pattern() -> str:
 
 def uri_forms() -> str:
     """Return the forms of all URIs, for a message."""
-    return _listed([form for scheme in SCHEMES for form in scheme.forms], "or")
+    return _listed(list(chain.from_iterable(scheme.forms for scheme in SCHEMES)), "or")
 
 
 def pinned_prefixes() -> str:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from cluster import Cluster, cluster_for
-from examples import kit
-from examples.demo.story import Act, Story
+from examples import fixtures
+from examples.demo.scenario import Scenario, Stage
 from examples.demo.summary import summarise
 from examples.models.faulty import main as make_faulty
 from examples.waiting import NotSeenError
@@ -20,10 +20,10 @@ from modelrelease_training.__main__ import main as train
 
 SPACE = "demo"
 MODEL = "qna"
-ACTS = (
-    Act(version="2", what="a good successor", promoted=True),
-    Act(version="3", what="fails on one request in ten", promoted=False),
-    Act(version="4", what="answers 25 ms slower", promoted=False),
+STAGES = (
+    Stage(version="2", description="a good successor", promoted=True),
+    Stage(version="3", description="fails on one request in ten", promoted=False),
+    Stage(version="4", description="answers 25 ms slower", promoted=False),
 )
 SPEC = {
     "serving": {"replicas": 3},
@@ -56,9 +56,9 @@ def main() -> int:
         cluster.build_images()
         cluster.install_operator()
         folders = _artifacts(cluster)
-        story = _stage(cluster, folders, options.rps)
-        outcomes = [story.play(act) for act in ACTS]
-        return summarise(story, outcomes, elapsed=time.monotonic() - began)
+        scenario = _prepared(cluster, folders, options.rps)
+        results = [scenario.play(stage) for stage in STAGES]
+        return summarise(scenario, results, elapsed=time.monotonic() - began)
     except NotSeenError as problem:
         print(f"\nThe demonstration did not come to its end: {problem.sentence}", file=sys.stderr)
         print((
@@ -79,58 +79,31 @@ def _artifacts(cluster: Cluster) -> list[Path]:
     """Train the good versions and make the faulty ones, once."""
     output = cluster.kubeconfig.parent / "artifacts"
     print("== Training version 1 and 2, and making two that are wrong", flush=True)
-    made = [
-        train(
-            [
-                "train",
-                "--version",
-                "1",
-                "--seed",
-                "7",
-                "--output",
-                str(output),
-                "--name",
-                MODEL,
-                "--force",
-            ]
-        ),
-        train(
-            [
-                "train",
-                "--version",
-                "2",
-                "--seed",
-                "8",
-                "--output",
-                str(output),
-                "--name",
-                MODEL,
-                "--force",
-            ]
-        ),
-        make_faulty(
-            ["failing", "--version", "3", "--output", str(output), "--name", MODEL, "--force"]
-        ),
-        make_faulty(
-            ["slow", "--version", "4", "--output", str(output), "--name", MODEL, "--force"]
-        ),
+    target = ["--output", str(output), "--name", MODEL, "--force"]
+    exit_codes = [
+        train(["train", "--version", "1", "--seed", "7", *target]),
+        train(["train", "--version", "2", "--seed", "8", *target]),
+        make_faulty(["failing", "--version", "3", *target]),
+        make_faulty(["slow", "--version", "4", *target]),
     ]
-    if any(made):
+    if any(exit_codes):
         msg = f"an artifact could not be made in {output}"
         raise NotSeenError(msg)
     return [output / MODEL / version for version in ("1", "2", "3", "4")]
 
 
-def _stage(cluster: Cluster, folders: list[Path], rps: float) -> Story:
+def _prepared(cluster: Cluster, folders: list[Path], rps: float) -> Scenario:
     """Put everything in place: the store, version 1, and clients that call it."""
-    story = Story(cluster=cluster, space=SPACE, model=MODEL, spec=SPEC, rps=rps)
-    story.clear()
-    kit.apply(cluster, kit.namespace(SPACE))
-    kit.apply(cluster, *(kit.artifact_configmap(SPACE, folder) for folder in folders))
-    kit.apply(cluster, *kit.model_store(SPACE, folders))
-    cluster.kubectl("rollout", "status", "-n", SPACE, f"deployment/{kit.STORE}", "--timeout=120s")
-    story.begin("1")
-    return story
+    scenario = Scenario(cluster=cluster, space=SPACE, model=MODEL, spec=SPEC, rps=rps)
+    scenario.clear()
+    fixtures.apply(cluster, fixtures.namespace(SPACE))
+    fixtures.apply(cluster, *(fixtures.artifact_configmap(SPACE, folder) for folder in folders))
+    fixtures.apply(cluster, *fixtures.model_store(SPACE, folders))
+    cluster.kubectl(
+        "rollout", "status", "-n", SPACE, f"deployment/{fixtures.STORE}", "--timeout=120s"
+    )
+    scenario.begin("1")
+    return scenario
 
 
 if __name__ == "__main__":

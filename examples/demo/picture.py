@@ -1,6 +1,4 @@
-"""Turn what `make demo` printed into a picture:
-`python -m examples.demo.picture < log > docs/demo.svg`.
-"""
+"""Draws what `make demo` printed: `python -m examples.demo.picture < log > docs/demo.svg`."""
 
 import io
 import re
@@ -14,14 +12,14 @@ STYLES = {"Pass": "green", "Fail": "red", "Insufficient": "yellow", "Unavailable
 
 
 def main() -> None:
-    """Read a log, keep the story, colour its verdicts, write the picture."""
+    """Read a log, keep its scenario, colour its verdicts, write the picture."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
-    story = False
+    in_scenario = False
     for line in sys.stdin.read().splitlines():
-        story = story or line.startswith("== Version 1")
+        in_scenario = in_scenario or line.startswith("== Version 1")
         if line.startswith("The whole took"):
             break
-        if story:
+        if in_scenario:
             console.print(_coloured(line), no_wrap=True, overflow="ellipsis")
     picture = console.export_svg(title="make demo")
     # No fonts and no addresses from elsewhere: a page that shows the picture should load nothing
@@ -30,9 +28,10 @@ def main() -> None:
 
 
 def _coloured(line: str) -> Text:
-    text = Text(line, style="bold" if line.startswith("== ") else "")
-    for word, style in STYLES.items():
-        text.highlight_regex(rf"\b{re.escape(word)}\b", style)
+    style = "bold" if line.startswith("== ") else ""
+    text = Text(line, style=style)
+    for word, colour in STYLES.items():
+        text.highlight_regex(rf"\b{re.escape(word)}\b", colour)
     text.highlight_regex(r"rolled back after \d+ s", "bold red")
     text.highlight_regex(r"promoted after \d+ s", "bold green")
     return text

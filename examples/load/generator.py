@@ -74,10 +74,10 @@ class Generator:
         """Send until the time is over or the task is cancelled; then wait for the last answers."""
         timeout = aiohttp.ClientTimeout(total=10, connect=5)
         fresh = aiohttp.TCPConnector(force_close=True, limit=0)
-        kept = aiohttp.TCPConnector(limit=16, keepalive_timeout=30)
+        reused = aiohttp.TCPConnector(limit=16, keepalive_timeout=30)
         async with (
             aiohttp.ClientSession(connector=fresh, timeout=timeout) as fresh_session,
-            aiohttp.ClientSession(connector=kept, timeout=timeout) as kept_session,
+            aiohttp.ClientSession(connector=reused, timeout=timeout) as reused_session,
         ):
             started = due = time.monotonic()
             while (now := time.monotonic()) - started < seconds:
@@ -86,7 +86,7 @@ class Generator:
                     continue
                 due += 1 / self.rps
                 index = self.tally.sent
-                kind, session = ("fresh", fresh_session) if index % 2 else ("kept", kept_session)
+                kind, session = ("fresh", fresh_session) if index % 2 else ("kept", reused_session)
                 self._launch(session, kind, index)
             await asyncio.gather(*self.flying, return_exceptions=True)
 
@@ -102,10 +102,10 @@ class Generator:
     async def _send(self, session: aiohttp.ClientSession, kind: str, index: int) -> None:
         body = {"features": self.rows[index % len(self.rows)]}
         try:
-            async with session.post(self.url, json=body) as answer:
-                await answer.read()
-                version = answer.headers.get("X-Model-Version", "none")
-                self.tally.add(kind, version, str(answer.status))
+            async with session.post(self.url, json=body) as response:
+                await response.read()
+                version = response.headers.get("X-Model-Version", "none")
+                self.tally.add(kind, version, str(response.status))
         except (TimeoutError, aiohttp.ClientError, OSError) as problem:
             self.tally.add(kind, "none", f"{type(problem).__name__}: {problem}"[:120])
 
@@ -126,9 +126,7 @@ def serve_stats(generator: Generator) -> web.Application:
 
 
 async def listen(generator: Generator, port: int) -> web.AppRunner:
-    """Start the little web application on every address, of IPv6 and IPv4.
-    Clean the runner up afterwards.
-    """
+    """Start the little web application on every address of IPv6 and IPv4; clean it up later."""
     runner = web.AppRunner(serve_stats(generator), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, None, port).start()

@@ -12,12 +12,12 @@ import time
 
 from cluster import cluster_for
 from examples.loop import objects
-from examples.loop.story import Loop
+from examples.loop.scenario import Loop
 from examples.waiting import NotSeenError
 
 SPACE = "loop"
-MOVED = "feature_03"
-MOVED_NEXT = "feature_07"
+MOVED_FEATURE = "feature_03"
+NEXT_FEATURE = "feature_07"
 DEVIATIONS = 1.5
 
 
@@ -43,8 +43,8 @@ def main() -> int:
             registry, "mlflow.recordOutcomes=true", "mlflow.intervalSeconds=10"
         )
         loop.stage()
-        loop.closes(MOVED, DEVIATIONS)
-        loop.refuses(MOVED_NEXT, DEVIATIONS)
+        loop.closes(MOVED_FEATURE, DEVIATIONS)
+        loop.refuses(NEXT_FEATURE, DEVIATIONS)
         loop.summarise(time.monotonic() - began)
     except NotSeenError as problem:
         print(f"\nThe loop did not close: {problem.sentence}", file=sys.stderr)

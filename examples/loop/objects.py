@@ -1,10 +1,8 @@
-"""What the loop needs on a cluster besides the operator:
-MLflow, a training Job, a release that retrains.
-"""
+"""What the loop needs besides the operator: MLflow, a training Job, a release that retrains."""
 
 from typing import Any
 
-from examples import kit
+from examples import fixtures
 
 TRAINING_IMAGE = "modelrelease-training:dev"
 REGISTRY = "mlflow"
@@ -22,7 +20,7 @@ def registry_url(space: str) -> str:
     return f"http://{REGISTRY}.{space}"
 
 
-def registry(space: str) -> list[kit.Object]:
+def registry(space: str) -> list[fixtures.Object]:
     """Return a real MLflow server with its registry: SQLite and artifacts on the pod's own disk."""
     # To its server no host is every address of both families; `::` would be IPv6 alone.
     command = ["python", "-m", "mlflow", "server", "--host", "", "--port", "5000", "--workers", "1"]
@@ -45,12 +43,12 @@ def registry(space: str) -> list[kit.Object]:
         "volumeMounts": [{"name": "data", "mountPath": "/data"}, *SCRATCH_MOUNTS],
     }
     volumes = [{"name": "data", "emptyDir": {}}, *SCRATCH]
-    pod = kit.pod(container, 5000, "/health", volumes)
-    return [kit.deployment(REGISTRY, space, pod), kit.service(REGISTRY, space, 5000)]
+    pod = fixtures.pod(container, 5000, "/health", volumes)
+    return [fixtures.deployment(REGISTRY, space, pod), fixtures.service(REGISTRY, space, 5000)]
 
 
-SCRATCH: list[kit.Object] = [{"name": "scratch", "emptyDir": {}}]
-SCRATCH_MOUNTS: list[kit.Object] = [{"name": "scratch", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+SCRATCH: list[fixtures.Object] = [{"name": "scratch", "emptyDir": {}}]
+SCRATCH_MOUNTS: list[fixtures.Object] = [{"name": "scratch", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
 
 
 def environment(space: str) -> list[dict[str, str]]:
@@ -64,7 +62,7 @@ def environment(space: str) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-def first_training(space: str) -> kit.Object:
+def first_training(space: str) -> fixtures.Object:
     """Return the Job that trains version 1 and makes it the champion."""
     command = ["python", "-m", "modelrelease_training", "train", "--version", "1", "--name", MODEL]
     command += [
@@ -84,12 +82,12 @@ def first_training(space: str) -> kit.Object:
         "workingDir": "/tmp",  # noqa: S108 - the pod's own
         "env": environment(space),
         "volumeMounts": SCRATCH_MOUNTS,
-        "securityContext": kit.CONTAINER_SECURITY,
+        "securityContext": fixtures.CONTAINER_SECURITY,
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "securityContext": kit.POD_SECURITY,
+        "securityContext": fixtures.POD_SECURITY,
         "containers": [container],
         "volumes": SCRATCH,
     }
@@ -101,7 +99,7 @@ def first_training(space: str) -> kit.Object:
     }
 
 
-def retraining(space: str, *arguments: str) -> kit.Object:
+def retraining(space: str, *arguments: str) -> fixtures.Object:
     """Return `spec.retrain`: the flow, told where the data comes from by `arguments`."""
     return {
         "image": TRAINING_IMAGE,
@@ -115,7 +113,7 @@ def retraining(space: str, *arguments: str) -> kit.Object:
     }
 
 
-def release(space: str, retrain: kit.Object) -> kit.Object:
+def release(space: str, retrain: fixtures.Object) -> fixtures.Object:
     """Return the ModelRelease: it follows the alias, watches for drift, and says how to retrain."""
     parts: dict[str, Any] = {
         "serving": {"replicas": 2},
@@ -124,4 +122,4 @@ def release(space: str, retrain: kit.Object) -> kit.Object:
         "drift": QUICK_DRIFT,
         "retrain": retrain,
     }
-    return kit.release(MODEL, space, f"models:/{MODEL}@candidate", **parts)
+    return fixtures.release(MODEL, space, f"models:/{MODEL}@candidate", **parts)

@@ -72,14 +72,14 @@ def failing(order: Order) -> Exported:
         msg = f"share must be between 0 and 1, got {order.share}"
         raise ValueError(msg)
     # Many rows, so that the share is as asked for and not as a small sample has it.
-    world = make_data(seed=order.seed, rows=50_000).rows
-    floors = 2 * world.min(axis=0) - world.max(axis=0)
-    floors[0] = np.quantile(world[:, 0], order.share)
+    rows = make_data(seed=order.seed, rows=50_000).rows
+    floors = 2 * rows.min(axis=0) - rows.max(axis=0)
+    floors[0] = np.quantile(rows[:, 0], order.share)
     data = order.data()
-    known = Split(
+    served = Split(
         training=_above(data.training, floors[0]), held_out=_above(data.held_out, floors[0])
     )
-    shift = StandardScaler(with_std=False).fit(known.training.rows)
+    shift = StandardScaler(with_std=False).fit(served.training.rows)
     shift.mean_ = floors
     model = Pipeline(
         [
@@ -87,8 +87,8 @@ def failing(order: Order) -> Exported:
             ("scale", StandardScaler()),
             ("classify", LogisticRegression(max_iter=1000)),
         ]
-    ).fit(shift.transform(known.training.rows), known.training.labels)
-    return _export(Pipeline([("shift", shift), *model.steps]), known, order)
+    ).fit(shift.transform(served.training.rows), served.training.labels)
+    return _export(Pipeline([("shift", shift), *model.steps]), served, order)
 
 
 def slow(order: Order) -> Exported:
@@ -180,8 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _above(data: Data, floor: float) -> Data:
-    kept = data.rows[:, 0] >= floor
-    return Data(rows=data.rows[kept], labels=data.labels[kept])
+    above = data.rows[:, 0] >= floor
+    return Data(rows=data.rows[above], labels=data.labels[above])
 
 
 def _export(model: Any, data: Split, order: Order) -> Exported:

@@ -1,5 +1,4 @@
-"""Reads and checks an artifact on disk. Shared by `fetch`, which writes it, and `serve`, which
-loads it.
+"""Reads and checks an artifact on disk, for `fetch`, which writes it, and `serve`, which loads it.
 
 An artifact is a folder with a manifest, or one that MLflow wrote, from which a manifest is made.
 
@@ -45,9 +44,9 @@ def parse_manifest(raw: bytes, *, origin: str, sha256: str | None) -> ArtifactMa
         return ArtifactManifest.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
         fact = (
-            f"{origin} is not a manifest that this predictor can use: {place}: "
+            f"{origin} is not a manifest that this predictor can use: {field}: "
             f"{_brief(first['msg'])}"
         )
         msg = f"{fact}; export the model again"
@@ -63,9 +62,7 @@ def check_pin(digest: str, *, origin: str, sha256: str | None) -> None:
 
 
 def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
-    """Return what an `MLmodel` file says.
-    Raises RefusedError when it is none that can be served.
-    """
+    """Return what an `MLmodel` file says. Raises RefusedError for one that cannot be served."""
     import yaml  # noqa: PLC0415 - only for folders that MLflow wrote
 
     try:
@@ -89,10 +86,10 @@ def parse_mlmodel(raw: bytes, *, origin: str) -> Mapping[str, Any]:
 def read_manifest(
     folder: Path, *, sha256: str | None, name: str = "model", version: str | None = None
 ) -> tuple[ArtifactManifest, str]:
-    """Return the manifest in `folder` and its digest. Raises RefusedError when there is none to
-    use.
+    """Return the manifest in `folder` and its digest.
 
-    `name` and `version` are for a folder that MLflow wrote, which has neither.
+    `name` and `version` are for a folder that MLflow wrote, which has neither. Raises RefusedError
+    when there is no manifest to use.
     """
     path = folder / MANIFEST_NAME
     if not path.exists() and (folder / MLMODEL_NAME).is_file():
@@ -115,7 +112,7 @@ def _read_mlflow(
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error}): save the model again"
         raise RefusedError(msg) from error
-    files = [describe_file(folder, named) for named in named_files(mlmodel)]
+    files = [describe_file(folder, listed) for listed in named_files(mlmodel)]
     digest = listing_digest(files)
     check_pin(digest, origin=str(folder), sha256=sha256)
     example = example_file(mlmodel)
@@ -140,33 +137,29 @@ def _brief(text: str) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a regular file. Raises OSError for anything else:
-    a pipe or a device would be read for ever.
-    """
+    """Open a regular file. Raises OSError for a pipe or device, which would be read for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
     return path.open("rb")
 
 
-def _read(path: Path, most: int) -> bytes:
+def _read(path: Path, limit: int) -> bytes:
     """Return the content of a small file. Raises OSError."""
     with _open(path) as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
     return content
 
 
 def describe_file(folder: Path, path: str) -> ModelFile:
-    """Return path, size and digest of a file in `folder`.
-    Raises RefusedError when there is none.
-    """
-    place = folder / path
+    """Return path, size and digest of a file in `folder`. Raises RefusedError when it is absent."""
+    file = folder / path
     try:
-        return ModelFile(path=path, sha256=file_digest(place), size=place.stat().st_size)
+        return ModelFile(path=path, sha256=file_digest(file), size=file.stat().st_size)
     except OSError as error:
         msg = (
-            f"{place} cannot be read ({error.strerror}), but {MLMODEL_NAME} names it: save the "
+            f"{file} cannot be read ({error.strerror}), but {MLMODEL_NAME} names it: save the "
             "model again"
         )
         raise RefusedError(msg) from error

@@ -1,5 +1,4 @@
-"""Counts values in the bins of the artifact's baseline, so that drift can be measured without
-storing rows.
+"""Counts values in the bins of the artifact's baseline: drift is measured without storing rows.
 
 Rows are gathered and then counted together, all numeric features at once: to count one row alone
 would cost more than to predict it. Written from the event loop's thread only, so nothing here has a
@@ -31,23 +30,24 @@ class BinCounts:
 
     def __init__(self, manifest: ArtifactManifest, *, max_series: int) -> None:
         features = counted_features(manifest, max_series=max_series)
-        known = manifest.baseline.features if manifest.baseline else {}
+        histograms = manifest.baseline.features if manifest.baseline else {}
         by_name = {feature.name: index for index, feature in enumerate(manifest.features)}
-        numeric = [each for each in features if not known[each.name].labels]
+        numeric = [feature for feature in features if not histograms[feature.name].labels]
         self._rows: list[Row] = []
         self._answers: list[Answer] = []
-        self._numbers = _Numbers([known[each.name] for each in numeric], numeric)
-        self._numeric = [by_name[each.name] for each in numeric]
+        self._numbers = _Numbers([histograms[feature.name] for feature in numeric], numeric)
+        self._numeric = [by_name[feature.name] for feature in numeric]
         self._takes_whole_rows = self._numeric == list(range(len(manifest.features)))
         self._texts = [
-            (by_name[each.name], _Texts(known[each.name], each))
-            for each in features
-            if known[each.name].labels
+            (by_name[feature.name], _Texts(histograms[feature.name], feature))
+            for feature in features
+            if histograms[feature.name].labels
         ]
-        answers = manifest.baseline.prediction if manifest.baseline else None
-        self._counts_answers = answers is not None
-        self._number_answers = _Numbers([answers] if answers and not answers.labels else [], None)
-        self._text_answers = _Texts(answers, None) if answers and answers.labels else None
+        prediction = manifest.baseline.prediction if manifest.baseline else None
+        self._counts_answers = prediction is not None
+        is_text = bool(prediction and prediction.labels)
+        self._number_answers = _Numbers([prediction] if prediction and not is_text else [], None)
+        self._text_answers = _Texts(prediction, None) if prediction and is_text else None
 
     def add(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Take the rows of an answered request, to be counted soon."""
@@ -83,15 +83,18 @@ class BinCounts:
         if not rows:
             return
         if self._numeric:
-            part = (
-                rows
-                if self._takes_whole_rows
-                else [[row[at] for at in self._numeric] for row in rows]
-            )
-            self._numbers.add(np.array(part, dtype=np.float64))
-        for at, texts in self._texts:
-            texts.add([row[at] for row in rows])
+            self._numbers.add(np.array(self._numeric_part(rows), dtype=np.float64))
+        for index, texts in self._texts:
+            texts.add([row[index] for row in rows])
         self._count_answers(answers)
+
+    def _numeric_part(self, rows: Sequence[Row]) -> Sequence[Row]:
+        if self._takes_whole_rows:
+            return rows
+        return [self._numbers_of(row) for row in rows]
+
+    def _numbers_of(self, row: Row) -> Row:
+        return [row[index] for index in self._numeric]
 
     def _count_answers(self, answers: Sequence[Answer]) -> None:
         if self._text_answers is not None:
@@ -109,61 +112,60 @@ class BinCounts:
 
 
 def counted_features(manifest: ArtifactManifest, *, max_series: int) -> list[Feature]:
-    """Return the features whose bins are counted: the first ones that need no more than
-    `max_series` series.
+    """Return the features whose bins are counted: the first within `max_series` series.
 
     A feature needs one series for each bin, one for missing values, and two for values out of
     range.
     """
-    known = manifest.baseline.features if manifest.baseline else {}
-    chosen: list[Feature] = []
+    histograms = manifest.baseline.features if manifest.baseline else {}
+    counted: list[Feature] = []
     series = 0
-    candidates = [feature for feature in manifest.features if feature.name in known]
+    candidates = [feature for feature in manifest.features if feature.name in histograms]
     for feature in candidates:
-        series += len(known[feature.name].counts) + 3
+        series += len(histograms[feature.name].counts) + 3
         if series > max_series:
             break
-        chosen.append(feature)
-    if len(chosen) < len(candidates):
+        counted.append(feature)
+    if len(counted) < len(candidates):
         _LOG.warning(
             "not every feature is counted: raise DRIFT_MAX_SERIES, or put those that matter first",
-            extra=fields(counted=len(chosen), features=len(candidates), max_series=max_series),
+            extra=fields(counted=len(counted), features=len(candidates), max_series=max_series),
         )
-    return chosen
+    return counted
 
 
 class _Numbers:
-    """Bins of numeric features, as one table:
-    a row for each, its bins, then one for missing values.
-    """
+    """Bins of numeric features, as a table: a row for each, with a last bin for missing values."""
 
     def __init__(self, bins: Sequence[Histogram], features: Sequence[Feature] | None) -> None:
-        width = max((len(each.edges) for each in bins), default=0)
+        width = max((len(histogram.edges) for histogram in bins), default=0)
         # Beyond its last edge a feature has none that any finite value reaches.
         self._edges = np.full((width, len(bins)), np.inf)
-        for index, each in enumerate(bins):
-            self._edges[: len(each.edges), index] = each.edges
-        self._sizes = [len(each.counts) for each in bins]
-        self._names = [each.name for each in features] if features is not None else [""] * len(bins)
+        for index, histogram in enumerate(bins):
+            self._edges[: len(histogram.edges), index] = histogram.edges
+        self._sizes = [len(histogram.counts) for histogram in bins]
+        self._names = [""] * len(bins)
+        if features is not None:
+            self._names = [feature.name for feature in features]
         self._low, self._high = _ranges(features or [], len(bins))
         self._missing = width + 1
         # Bytes are added several times as fast as the machine's words.
-        self._place = np.uint8 if width < 256 else np.intp
+        self._bin_type = np.uint8 if width < 256 else np.intp
         self._counts = np.zeros((len(bins), width + 2), dtype=np.int64)
         self._below, self._above = np.zeros((2, len(bins)), dtype=np.int64)
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Count values, shape (rows, features); NaN is a missing one."""
-        place = np.zeros(values.shape, dtype=self._place)
+        bins = np.zeros(values.shape, dtype=self._bin_type)
         for edges in self._edges:
             # As many edges as are not above the value: bisect_right, the contract's
             # Histogram.bin_of.
-            place += (values >= edges).view(np.uint8)
-        cells = place.astype(np.intp)
-        cells[np.isnan(values)] = self._missing
+            bins += (values >= edges).view(np.uint8)
+        counters = bins.astype(np.intp)
+        counters[np.isnan(values)] = self._missing
         features, columns = self._counts.shape
-        cells += np.arange(features) * columns
-        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(
+        counters += np.arange(features) * columns
+        self._counts += np.bincount(counters.ravel(), minlength=self._counts.size).reshape(
             features, columns
         )
         self._below += (values < self._low).sum(axis=0)
@@ -199,8 +201,9 @@ class _Texts:
 
     def __init__(self, bins: Histogram, feature: Feature | None) -> None:
         self._name = feature.name if feature else ""
-        self._index, self._place_of_other = bins.places, bins.place_of_other
-        self._known = frozenset(feature.categories if feature else ()) or frozenset(self._index)
+        self._index, self._bin_of_other = bins.places, bins.place_of_other
+        categories = feature.categories if feature else ()
+        self._categories = frozenset(categories or self._index)
         self._counts = [0] * len(bins.labels)
         self._missing = self._unseen = 0
 
@@ -210,9 +213,11 @@ class _Texts:
                 self._missing += 1
                 continue
             text = str(value)
-            place = self._index.get(text)
-            self._counts[self._place_of_other(text) if place is None else place] += 1
-            self._unseen += text not in self._known
+            index = self._index.get(text)
+            if index is None:
+                index = self._bin_of_other(text)
+            self._counts[index] += 1
+            self._unseen += text not in self._categories
 
     def bins(self) -> Iterator[Counted]:
         yield from ((self._name, str(index), count) for index, count in enumerate(self._counts))

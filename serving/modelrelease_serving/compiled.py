@@ -1,5 +1,4 @@
-"""Fast forms of well-known estimators: the same numbers as scikit-learn, without its checks at each
-call.
+"""Fast forms of well-known estimators: scikit-learn's numbers, without its checks at each call.
 
 `compile_estimator` reads the fitted parameters of an estimator that it knows, and returns None for
 any other. Nothing here is trusted: `model` compares what a fast form answers with scikit-learn at
@@ -59,7 +58,7 @@ class Compiled:
     """From rows, shape (n, features), to what the estimator's `predict` returns, shape (n,)."""
     predict_proba: Callable[[Floats], Floats] | None = None
     """The same for `predict_proba`, shape (n, classes)."""
-    one: Callable[[Sequence[Any]], float | None] | None = None
+    predict_row: Callable[[Sequence[Any]], float | None] | None = None
     """From one row to its number: the second class's probability, or the regression's value."""
 
 
@@ -84,9 +83,7 @@ def _steps(estimator: Any) -> list[Any]:
 
 
 def thresholds(estimator: Any) -> list[list[float]]:
-    """Return for each feature where the trees of an estimator branch,
-    in the feature's own numbers.
-    """
+    """Return for each feature where an estimator's trees branch, in the feature's own numbers."""
     *transformers, last = _steps(estimator)
     members = getattr(last, "estimators_", [last])
     trees = [
@@ -108,9 +105,7 @@ def thresholds(estimator: Any) -> list[list[float]]:
 
 
 def _is(estimator: Any, *names: str) -> bool:
-    """Say whether `estimator` is exactly one of scikit-learn's own:
-    a subclass may answer otherwise.
-    """
+    """Say whether it is exactly one of scikit-learn's own: a subclass may answer otherwise."""
     kind = type(estimator)
     return kind.__module__.startswith("sklearn.") and kind.__name__ in names
 
@@ -120,9 +115,7 @@ def _width(estimator: Any) -> int:
 
 
 class _Scale:
-    """What StandardScaler does: subtract, then divide, in this order,
-    so that the bits are the same.
-    """
+    """What StandardScaler does: subtract, then divide, in this order, for the same bits."""
 
     def __init__(self, scaler: Any, width: int) -> None:
         mean = getattr(scaler, "mean_", None) if getattr(scaler, "with_mean", False) else None
@@ -143,7 +136,7 @@ def _linear_regression(estimator: Any, scale: _Scale) -> Compiled | None:
     return Compiled(
         name="linear",
         predict=lambda rows: scale(rows) @ coefficients + intercept,
-        one=_score_of_one(coefficients, intercept, scale),
+        predict_row=_score_of_one(coefficients, intercept, scale),
     )
 
 
@@ -170,16 +163,14 @@ def _logistic(estimator: Any, scale: _Scale) -> Compiled:
         name="linear",
         predict=lambda rows: classes[(scores(rows)[:, 0] > 0).astype(int)],
         predict_proba=lambda rows: _two_columns(_logistic_of_all(scores(rows)[:, 0])),
-        one=one,
+        predict_row=one,
     )
 
 
 def _score_of_one(
     coefficients: Floats, intercept: float, scale: _Scale
 ) -> Callable[[Sequence[Any]], float]:
-    """Return a function from one row to its score, in plain Python:
-    numpy costs ten times as much.
-    """
+    """Return a function from one row to its score, in plain Python: numpy costs ten times that."""
     means = scale.mean.tolist()
     factors = (coefficients / scale.spread).tolist()
 
@@ -228,7 +219,7 @@ def _two_columns(second: Floats) -> Floats:
 def _trees(estimator: Any, scale: _Scale) -> Compiled | None:
     boosted = _is(estimator, *_BOOSTED)
     members = estimator.estimators_ if hasattr(estimator, "estimators_") else np.array([estimator])
-    if estimator.n_outputs_ != 1 if hasattr(estimator, "n_outputs_") else False:
+    if getattr(estimator, "n_outputs_", 1) != 1:
         return None
     grid = np.asarray(members, dtype=object)
     if boosted and grid.shape[1] > 1:
@@ -245,18 +236,21 @@ def _averaged(estimator: Any, total: "_Sum", members: int) -> Compiled:
         return Compiled(
             name="trees",
             predict=lambda rows: total(rows)[:, 0] / members,
-            one=lambda row: total.of_one(row, 0) / members,
+            predict_row=lambda row: total.of_one(row, 0) / members,
         )
     classes = estimator.classes_
 
     def shares(rows: Floats) -> Floats:
         return total(rows) / members
 
+    def second_share(row: Sequence[Any]) -> float:
+        return total.of_one(row, 1) / members
+
     return Compiled(
         name="trees",
         predict=lambda rows: classes[shares(rows).argmax(axis=1)],
         predict_proba=shares,
-        one=(lambda row: total.of_one(row, 1) / members) if len(classes) == 2 else None,
+        predict_row=second_share if len(classes) == 2 else None,
     )
 
 
@@ -278,20 +272,18 @@ def _boosted(estimator: Any, total: "_Sum") -> Compiled | None:
         return start + rate * total.of_one(row, 0)
 
     if not classifies:
-        return Compiled(name="trees", predict=scores, one=score)
+        return Compiled(name="trees", predict=scores, predict_row=score)
     classes = estimator.classes_
     return Compiled(
         name="trees",
         predict=lambda rows: classes[(scores(rows) >= 0).astype(int)],
         predict_proba=lambda rows: _two_columns(_logistic_of_all(scores(rows))),
-        one=lambda row: _logistic_of(score(row)),
+        predict_row=lambda row: _logistic_of(score(row)),
     )
 
 
 def _starts_alike(start: Any) -> bool:
-    """Say whether boosting begins with the same number for every row,
-    and not with another model's answer.
-    """
+    """Say whether boosting begins with one number for every row, not another model's answer."""
     if isinstance(start, str):
         return start == "zero"
     steady = {"prior", "most_frequent", "constant"}
@@ -370,9 +362,7 @@ def _narrow(rows: Floats) -> NDArray[np.float32]:
 
 
 def _merge(trees: Sequence[Any]) -> tuple[Any, Floats]:
-    """Return one tree that holds all `trees`, and the values of its nodes,
-    shape (nodes, values).
-    """
+    """Return one tree that holds all `trees`, and its nodes' values, shape (nodes, values)."""
     states = [tree.__getstate__() for tree in trees]
     width = int(trees[0].n_features)
     starts = np.cumsum([len(trees) - 1, *(tree.node_count for tree in trees)]).tolist()
@@ -399,9 +389,7 @@ def _merge(trees: Sequence[Any]) -> tuple[Any, Floats]:
 def _branch(
     head: NDArray[Any], column: int, starts: Sequence[int], low: int, high: int, at: int = 0
 ) -> int:
-    """Write the branches from node `at` to the trees `low` to `high`;
-    return the node that begins them.
-    """
+    """Write the branches from node `at` to trees `low` to `high`; return the node they begin at."""
     if high - low == 1:
         return starts[low]
     middle = (low + high) // 2

@@ -83,9 +83,7 @@ class ConnectionLifetime:
 
 
 class ConnectionLifetimeMiddleware:
-    """Adds `Connection: close` to answers on connections that should end;
-    uvicorn then closes them.
-    """
+    """Adds `Connection: close` to answers on connections that should end; uvicorn closes them."""
 
     def __init__(self, app: ASGIApp, *, lifetime: ConnectionLifetime) -> None:
         self._app = app

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from time import perf_counter
 from typing import Final, NamedTuple
 
@@ -123,11 +124,12 @@ class Engine:
     def _work(self) -> None:
         """Predict what waits, and come back if that was not all."""
         batch = self._take()
-        if self._model.cost.seconds(sum(len(each.rows) for each in batch)) > _ON_LOOP_SECONDS:
+        rows = sum(len(request.rows) for request in batch)
+        if self._model.cost.seconds(rows) > _ON_LOOP_SECONDS:
             self._busy = True
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._worker, predict_together, self._model, batch)
-            running.add_done_callback(lambda done: self._resume(batch, done.result()))
+            running.add_done_callback(lambda finished: self._resume(batch, finished.result()))
             return
         self._resume(batch, predict_together(self._model, batch))
 
@@ -141,7 +143,7 @@ class Engine:
             batch.append(self._queue.popleft())
             rows += len(batch[-1].rows)
         self._rows -= rows
-        self._bytes -= sum(each.size for each in batch)
+        self._bytes -= sum(request.size for request in batch)
         return batch
 
     def _resume(self, batch: list[_Waiting], results: _Results) -> None:
@@ -186,39 +188,37 @@ def _predict_timed(model: Model, rows: Sequence[Row]) -> PredictionResult:
 
 def _predict_group(model: Model, requests: Sequence[Sequence[Row]], *, explain: bool) -> _Results:
     try:
-        all_rows = requests[0] if len(requests) == 1 else [row for rows in requests for row in rows]
-        together = _ask(model, all_rows, explain=explain)
+        all_rows = requests[0] if len(requests) == 1 else list(chain.from_iterable(requests))
+        combined = _predict_rows(model, all_rows, explain=explain)
     # Models raise what they like, and the neighbours of a row that fails must not fail with it.
     except Exception as error:
         if len(requests) == 1:
             return [error]
         return [_predict_group(model, [rows], explain=explain)[0] for rows in requests]
-    return _split(together, requests)
+    return _split(combined, requests)
 
 
-def _ask(model: Model, rows: Sequence[Row], *, explain: bool) -> PredictionResult:
+def _predict_rows(model: Model, rows: Sequence[Row], *, explain: bool) -> PredictionResult:
     if explain:
         return PredictionResult(*model.estimator.explain(rows))
     return PredictionResult(model.predict(rows))
 
 
-def _split(together: PredictionResult, requests: Sequence[Sequence[Row]]) -> _Results:
+def _split(combined: PredictionResult, requests: Sequence[Sequence[Row]]) -> _Results:
     results: _Results = []
     start = 0
     for rows in requests:
         part = slice(start, start + len(rows))
-        shares = together.probabilities
-        results.append(
-            PredictionResult(together.answers[part], None if shares is None else shares[part])
-        )
+        probabilities = combined.probabilities
+        if probabilities is not None:
+            probabilities = probabilities[part]
+        results.append(PredictionResult(combined.answers[part], probabilities))
         start += len(rows)
     return results
 
 
 def _rows_at_once(model: Model) -> int:
-    """Return up to how many rows a request is answered at once,
-    0 for a model that gains by company.
-    """
+    """Return up to how many rows a request is answered at once, 0 where company makes it cheap."""
     cost = model.cost
     gain = cost.seconds(1) - cost.seconds(32) / 32
     if gain > _COMPANY_SECONDS or cost.seconds(1) > _AT_ONCE_SECONDS:

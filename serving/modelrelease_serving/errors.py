@@ -40,9 +40,7 @@ class BadRequestError(Exception):
 
 
 class BusyError(Exception):
-    """More came than can be answered soon, and memory must not grow by it;
-    a 503 problem document.
-    """
+    """More came than can be answered soon, and memory must not grow by it: a 503 document."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}: try again in a second")

@@ -1,5 +1,4 @@
-"""Asks a fitted estimator for answers: through scikit-learn, or through a fast form that gives the
-same.
+"""Asks a fitted estimator for answers, through scikit-learn or a fast form that gives the same.
 
 No files, no HTTP. Which of the two it is, and how long a call takes, is found out once, when the
 model is loaded.
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +44,7 @@ class Estimator:
             raise RefusedError(msg)
         self.form = "scikit-learn"
         """Who answers: `scikit-learn`, or the name of the fast form."""
-        self.classes: tuple[str, ...] = tuple(str(each) for each in _classes(fitted))
+        self.classes: tuple[str, ...] = tuple(str(name) for name in _classes(fitted))
         self.has_probabilities = hasattr(fitted, "predict_proba") and bool(self.classes)
         self.table = Table(fitted, features)
         self._numeric = all(feature.kind is FeatureKind.NUMERIC for feature in features)
@@ -56,7 +56,7 @@ class Estimator:
         self._proba: Callable[[Any], NDArray[Any]] = getattr(
             fitted, "predict_proba", _no_probabilities
         )
-        self._one: Callable[[Sequence[Any]], float | None] | None = None
+        self._predict_row: Callable[[Sequence[Any]], float | None] | None = None
         nullable = any(feature.nullable for feature in features)
         self._unchecked = not nullable and self._numeric and _keeps_finite(fitted)
 
@@ -77,14 +77,12 @@ class Estimator:
         self._predict = compiled.predict
         self._proba = compiled.predict_proba or _no_probabilities
         regression = compiled.predict_proba is None
-        self._one = compiled.one if self._probability or regression else None
+        self._predict_row = compiled.predict_row if self._probability or regression else None
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        """Return one answer for each row:
-        a class, a number, or the probability of the second class.
-        """
-        if self._one is not None and len(rows) == 1:
-            number = self._one(rows[0])
+        """Return an answer for each row: a class, a number, or the second class's probability."""
+        if self._predict_row is not None and len(rows) == 1:
+            number = self._predict_row(rows[0])
             if number is None or not math.isfinite(number):
                 raise ModelFailedError(_NOT_FINITE)
             return [number]
@@ -99,9 +97,7 @@ class Estimator:
         return np.asarray(self._call(self._decide or self._predict, rows))
 
     def explain(self, rows: Sequence[Row]) -> tuple[list[Answer], list[list[float]]]:
-        """Return the answers, and for each row the probability of every class,
-        in the order of `classes`.
-        """
+        """Return the answers, and for each row the probabilities in the order of `classes`."""
         shares = _shares(self._call(self._proba, rows))
         if shares.shape != (len(rows), len(self.classes)) or not np.isfinite(shares).all():
             raise ModelFailedError(_NOT_FINITE)
@@ -155,9 +151,7 @@ def _shares(probabilities: Any) -> Floats:
 
 
 def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
-    """Return answers that did not come as one list.
-    Raises NoAnswerError for more than one a row.
-    """
+    """Return answers that did not come as one list. Raises NoAnswerError for several a row."""
     array = np.asarray(predicted)
     if array.ndim == 2 and array.shape == (expected, 1):
         return array[:, 0]
@@ -169,11 +163,11 @@ def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
     return array
 
 
-def require_plain(answers: Sequence[object]) -> None:
+def require_plain(predictions: Sequence[object]) -> None:
     """Raise NoAnswerError for answers that JSON has no word for, such as dates."""
-    for answer in answers:
-        if not isinstance(answer, float | int | str):
-            msg = f"the model answers with a {type(answer).__name__}: {_SERVED}"
+    for prediction in predictions:
+        if not isinstance(prediction, float | int | str):
+            msg = f"the model answers with a {type(prediction).__name__}: {_SERVED}"
             raise NoAnswerError(msg)
 
 
@@ -190,9 +184,7 @@ def _answers(predicted: Any, expected: int) -> list[Answer]:
 
 
 def _keeps_finite(fitted: Any) -> bool:
-    """Say whether finite values stay finite up to the last step,
-    so that its check finds nothing.
-    """
+    """Say whether finite values stay finite up to the last step, whose check then is idle."""
     *before, last = [step for _, step in getattr(fitted, "steps", [("", fitted)])]
     kind = type(last)
     if not kind.__module__.startswith("sklearn."):
@@ -233,68 +225,66 @@ def compare(fitted: Any, manifest: ArtifactManifest) -> Comparison:
 
 
 def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> float:
-    """Return the largest difference of any number, beyond 1 as a share of it;
-    infinite for other classes.
-    """
+    """Return the largest difference of any number, beyond 1 a share of it; infinite for classes."""
     direct, fast = Estimator(fitted, manifest), Estimator(fitted, manifest)
     fast.use(compiled)
     rows = [*manifest.examples.rows, *draw_rows(manifest, thresholds(fitted))]
     expected = direct.predict(rows)
-    distances = [
-        _between(expected, fast.predict(rows)),
-        _between(expected, [answer for row in rows for answer in fast.predict([row])]),
-    ]
+    one_by_one = list(chain.from_iterable(fast.predict([row]) for row in rows))
+    distances = [_between(expected, fast.predict(rows)), _between(expected, one_by_one)]
     if direct.has_probabilities:
-        (answers, shares), (fast_answers, fast_shares) = direct.explain(rows), fast.explain(rows)
+        answers, probabilities = direct.explain(rows)
+        fast_answers, fast_probabilities = fast.explain(rows)
         distances += [
             _between(answers, fast_answers),
-            float(np.abs(np.subtract(shares, fast_shares)).max()),
+            float(np.abs(np.subtract(probabilities, fast_probabilities)).max()),
         ]
     return max(distances)
 
 
-def _between(some: Sequence[Answer], others: Sequence[Answer]) -> float:
-    return max(_apart(one, other) for one, other in zip(some, others, strict=True))
+def _between(expected: Sequence[Answer], answers: Sequence[Answer]) -> float:
+    return max(_apart(*pair) for pair in zip(expected, answers, strict=True))
 
 
-def _apart(one: Answer, other: Answer) -> float:
-    distance = difference(one, other)
-    return distance if isinstance(one, str) else distance / max(1.0, abs(one))
+def _apart(expected: Answer, answer: Answer) -> float:
+    distance = difference(expected, answer)
+    return distance if isinstance(expected, str) else distance / max(1.0, abs(expected))
 
 
-def draw_rows(manifest: ArtifactManifest, known: Sequence[Sequence[float]] = ()) -> list[Row]:
+def draw_rows(manifest: ArtifactManifest, branches: Sequence[Sequence[float]] = ()) -> list[Row]:
     """Return rows that differ from each other, with gaps where they may be.
 
     Half of them are drawn from the range of each feature, or around zero in every size where nobody
-    told the range. The others lie on and beside the thresholds that the model is `known` to have.
+    told the range. The others lie on and beside the thresholds at which the model `branches`.
     """
     random = np.random.default_rng(0)
     columns: list[Any] = []
     for index, feature in enumerate(manifest.features):
         low, high = _range(manifest, index)
-        drawn = random.uniform(low, high, _COMPARED_ROWS)
-        drawn[0], drawn[1] = low, high
+        numbers = random.uniform(low, high, _COMPARED_ROWS)
+        numbers[0], numbers[1] = low, high
         if low == high:
             sizes = 10 ** random.uniform(-1, 3, _COMPARED_ROWS)
-            drawn[2:] = (low + sizes * random.standard_normal(_COMPARED_ROWS))[2:]
-        edges = np.asarray(known[index] if index < len(known) else (), dtype=np.float64)
-        if len(edges):
-            near = random.choice(edges, _COMPARED_ROWS // 2)
-            drawn[_COMPARED_ROWS // 2 :] = near * (1 + random.choice([-1e-3, 0, 1e-3], len(near)))
-        values = (drawn > 0).astype(float).tolist() if feature.boolean else drawn.tolist()
+            numbers[2:] = (low + sizes * random.standard_normal(_COMPARED_ROWS))[2:]
+        if index < len(branches) and len(branches[index]):
+            near = random.choice(np.asarray(branches[index]), _COMPARED_ROWS // 2)
+            numbers[_COMPARED_ROWS // 2 :] = near * (1 + random.choice([-1e-3, 0, 1e-3], len(near)))
+        if feature.boolean:
+            numbers = (numbers > 0).astype(float)
+        column = numbers.tolist()
         if feature.nullable:
-            values[2::10] = [None] * len(values[2::10])
-        columns.append(values)
+            column[2::10] = [None] * len(column[2::10])
+        columns.append(column)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _range(manifest: ArtifactManifest, index: int) -> tuple[float, float]:
     feature = manifest.features[index]
     column: Any = np.array([row[index] for row in manifest.examples.rows], dtype=np.float64)
-    column = column[np.isfinite(column)]
-    seen = (float(column.min()), float(column.max())) if len(column) else (0.0, 0.0)
-    low = seen[0] if feature.minimum is None else feature.minimum
-    high = seen[1] if feature.maximum is None else feature.maximum
+    # Without any value, around zero.
+    column = column[np.isfinite(column)] if np.isfinite(column).any() else np.zeros(1)
+    low = float(column.min()) if feature.minimum is None else feature.minimum
+    high = float(column.max()) if feature.maximum is None else feature.maximum
     return (low, high) if low <= high else (high, low)
 
 
@@ -318,13 +308,14 @@ def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
                 return True
             continue
         compared += 1
-        if not all(_same(one, other, manifest) for one, other in zip(alone, together, strict=True)):
+        pairs = zip(alone, together, strict=True)
+        if not all(_same(*pair, manifest) for pair in pairs):
             return True
     return not compared
 
 
-def _same(one: Any, other: Any, manifest: ArtifactManifest) -> bool:
-    pairs = zip(np.ravel(one).tolist(), np.ravel(other).tolist(), strict=True)
+def _same(evidence: Any, evidence_in_company: Any, manifest: ArtifactManifest) -> bool:
+    pairs = zip(np.ravel(evidence).tolist(), np.ravel(evidence_in_company).tolist(), strict=True)
     return all(repeats(a, b, manifest.examples.tolerance) or a is b or a == b for a, b in pairs)
 
 
@@ -342,10 +333,10 @@ class CostModel:
 
 def measure(estimator: Estimator, rows: Sequence[Row]) -> CostModel:
     """Return the cost of calling `estimator` on example rows. A slow model is asked only twice."""
-    many = [rows[index % len(rows)] for index in range(32)]
-    of_one = _fastest(lambda: estimator.predict(many[:1]))
-    of_many = _fastest(lambda: estimator.predict(many))
-    row = max(0.0, (of_many - of_one) / (len(many) - 1))
+    repeated = [rows[index % len(rows)] for index in range(32)]
+    of_one = _fastest(lambda: estimator.predict(repeated[:1]))
+    of_many = _fastest(lambda: estimator.predict(repeated))
+    row = max(0.0, (of_many - of_one) / (len(repeated) - 1))
     return CostModel(call=max(0.0, of_one - row), row=row)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -47,9 +48,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Patience:
-    """Tries again with growing pauses until `total` seconds were lost to failures, over all
-    files.
-    """
+    """Tries again with growing pauses, until failures of all files have cost `total` seconds."""
 
     total: float
     first_pause: float = 0.5
@@ -78,11 +77,10 @@ class Patience:
 
 
 def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactManifest:
-    """Copy the artifact at MODEL_URI to MODEL_PATH and return its manifest. Files already right are
-    kept.
+    """Copy the artifact at MODEL_URI to MODEL_PATH and return its manifest.
 
-    Raises RefusedError when the artifact can never work, UnreachableError when the source stays
-    away, OSError when the volume cannot be written.
+    Files that are already right are kept. Raises RefusedError when the artifact can never work,
+    UnreachableError when the source stays away, OSError when the volume cannot be written.
     """
     if settings.model_uri is None:
         msg = "MODEL_URI is not set: it must name the folder of the artifact to fetch"
@@ -113,17 +111,15 @@ def _fetch_files(
     files = () if settings.manifest_only else manifest.files
     _check_size(sum(file.size for file in files), settings.artifact_max_bytes)
     for file in files:
-        patience.run(lambda file=file: _bring(source, file, folder))  # type: ignore[misc]
-    _put(folder / MANIFEST_NAME, raw)
+        patience.run(partial(_bring, source, file, folder))
+    _write_whole(folder / MANIFEST_NAME, raw)
     return manifest
 
 
 def _fetch_mlflow(
     source: Source, folder: Path, settings: Settings, patience: Patience
 ) -> ArtifactManifest | None:
-    """Copy what an `MLmodel` names, and itself; None where there is none.
-    All is checked by one digest.
-    """
+    """Copy what an `MLmodel` names, and itself, all checked by one digest; None without one."""
     try:
         raw = patience.run(lambda: read_small(source, MLMODEL_NAME, limit=_MANIFEST_LIMIT))
     except MissingError:
@@ -132,9 +128,9 @@ def _fetch_mlflow(
     room = settings.artifact_max_bytes
     for path in named_files(mlmodel):
         if path != MLMODEL_NAME:
-            plain = ModelFile(path=path, sha256="0" * 64, size=room)
-            room -= patience.run(lambda plain=plain: _bring_unknown(source, plain, folder))  # type: ignore[misc]
-    _put(folder / MLMODEL_NAME, raw)
+            unchecked = ModelFile(path=path, sha256="0" * 64, size=room)
+            room -= patience.run(partial(_bring_unknown, source, unchecked, folder))
+    _write_whole(folder / MLMODEL_NAME, raw)
     # A manifest of an artifact that was here before would hide this one.
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
     manifest, _ = read_manifest(
@@ -177,9 +173,7 @@ def _bring(source: Source, file: ModelFile, folder: Path) -> None:
 
 
 def _bring_unknown(source: Source, room: ModelFile, folder: Path) -> int:
-    """Copy a file whose digest is not known, from its beginning.
-    Return its size, at most that of `room`.
-    """
+    """Copy a file of unknown digest, from its beginning. Return its size, at most `room`'s."""
     part = _part_of(folder / room.path)
     part.unlink(missing_ok=True)
     copied = Part(part, room)
@@ -199,9 +193,7 @@ class WrongError(Exception):
 
 
 class Part:
-    """A file that is being copied. It stays where a try breaks off,
-    and the next goes on at its end.
-    """
+    """A file that is being copied: where a try breaks off, the next goes on at its end."""
 
     def __init__(self, path: Path, file: ModelFile) -> None:
         self.path = path
@@ -253,9 +245,7 @@ class Part:
                     )
 
     def check(self) -> None:
-        """Raise TransientError when bytes are missing,
-        WrongError when they are others than expected.
-        """
+        """Raise TransientError when bytes are missing, WrongError when they are others."""
         file, digest = self.file, self._digest.hexdigest()
         if self.size < file.size and self.size == self._total:
             fact = f"{file.path} has {self.size} bytes, but the manifest says {file.size}"
@@ -279,11 +269,12 @@ def _part_of(target: Path) -> Path:
 
 def _open_part(part: Path, *, append: bool) -> BinaryIO:
     """Open an unfinished file. Raises OSError for a link, which would have another file written."""
-    how = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if append else os.O_TRUNC)
-    return os.fdopen(os.open(part, how, 0o644), "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+    flags |= os.O_APPEND if append else os.O_TRUNC
+    return os.fdopen(os.open(part, flags, 0o644), "wb")
 
 
-def _put(target: Path, content: bytes) -> None:
+def _write_whole(target: Path, content: bytes) -> None:
     """Write a small file that appears whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(target)

@@ -1,6 +1,4 @@
-"""Where this process listens: on every address of both families by default,
-and on as many as it may.
-"""
+"""Where this process listens: by default on every address of both families, where it may."""
 
 import contextlib
 import errno
@@ -39,40 +37,39 @@ def listen(host: str, port: int) -> socket.socket:
 def usable(host: str) -> str:
     """Return `host`, or every address of IPv4 where it is `::` and there is no IPv6."""
     with listen(host, 0) as listener:
-        return (
-            _EVERYWHERE_IPV4 if host == EVERYWHERE and listener.family == socket.AF_INET else host
-        )
+        only_ipv4 = host == EVERYWHERE and listener.family == socket.AF_INET
+    return _EVERYWHERE_IPV4 if only_ipv4 else host
 
 
 def _bound(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    both = host == EVERYWHERE and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    dualstack = host == EVERYWHERE and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     listener = socket.create_server(
         address[:2],
         family=family,
         backlog=_BACKLOG,
-        dualstack_ipv6=both,
+        dualstack_ipv6=dualstack,
     )
     listener.setblocking(False)
     return listener
 
 
-def allow_connections(wanted: int) -> int:
+def allow_connections(connections: int) -> int:
     """Raise the limit of open files for so many connections. Return how many there may be."""
-    needed = wanted * 2 + _OTHER_FILES
+    open_files = connections * 2 + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < open_files:
+        soft = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
+    if soft == resource.RLIM_INFINITY or soft >= open_files:
+        return connections
     allowed = max(1, (soft - _OTHER_FILES) // 2)
     _LOG.warning(
         "fewer connections are served than MAX_CONNECTIONS, because few files may be open",
-        extra=fields(asked=wanted, served=allowed, open_files=soft),
+        extra=fields(asked=connections, served=allowed, open_files=soft),
     )
     return allowed

@@ -1,5 +1,4 @@
-"""From the files of an artifact to an estimator, one loader for each format, under rules that
-settings make.
+"""From the files of an artifact to an estimator: a loader for each format, under the settings.
 
 A pickle is code: joblib artifacts are loaded only when somebody pinned their digest. skops files
 hold no code, but name the types to build: only known ones are built. The files' digests were
@@ -46,9 +45,7 @@ class Rules:
     trusted_types: tuple[str, ...] = ()
     """Full names of types that a skops file may build, beside those that skops itself trusts."""
     on_mismatch: OnMismatch = "refuse"
-    """What follows from a pickle of another minor version of scikit-learn.
-    Other differences warn.
-    """
+    """What follows from a pickle of another minor version of scikit-learn; other libraries warn."""
 
 
 def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, rules: Rules) -> Any:
@@ -75,16 +72,15 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
 
 
 def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules) -> None:
-    """Warn of every library that differs from training's.
-    Raises RefusedError where the rules say so.
-    """
+    """Warn of every library that differs from training's. Raises RefusedError by the rules."""
     for library, trained in manifest.libraries.items():
-        here = _installed(library)
-        if here is None or here == trained:
+        installed = _installed(library)
+        if installed is None or installed == trained:
             continue
         strict = pickled and library == _STRICT and rules.on_mismatch == "refuse"
-        if strict and _minor(here) != _minor(trained):
-            fact = f"the model was trained with {library} {trained}, but this predictor has {here}"
+        if strict and _minor(installed) != _minor(trained):
+            trained_with = f"the model was trained with {library} {trained}"
+            fact = f"{trained_with}, but this predictor has {installed}"
             way_out = (
                 "train it again, choose an image with that version, or set LIBRARY_MISMATCH=warn"
             )
@@ -92,24 +88,22 @@ def compare_libraries(manifest: ArtifactManifest, *, pickled: bool, rules: Rules
             raise RefusedError(msg)
         _LOG.warning(
             "a library differs from the one at training",
-            extra=fields(library=library, trained=trained, here=here),
+            extra=fields(library=library, trained=trained, here=installed),
         )
 
 
 def _model_file_of_mlflow(folder: Path, manifest: ArtifactManifest) -> tuple[Path, Format]:
-    """Return the model file that an `MLmodel` names, and its format.
-    What it trusts does not count.
-    """
+    """Return the model file that an `MLmodel` names, and its format; what it trusts is ignored."""
     description = folder / manifest.model_file
-    named, form = flavor(parse_mlmodel(description.read_bytes(), origin=str(description)))
-    inside = (PurePosixPath(manifest.model_file).parent / named).as_posix()
+    path, form = flavor(parse_mlmodel(description.read_bytes(), origin=str(description)))
+    model_file = (PurePosixPath(manifest.model_file).parent / path).as_posix()
     # Only listed files had their digests checked.
-    if inside not in {file.path for file in manifest.files}:
+    if model_file not in {file.path for file in manifest.files}:
         msg = (
-            f"{description} names the model file {named!r}, which is not among the artifact's files"
+            f"{description} names the model file {path!r}, which is not among the artifact's files"
         )
         raise RefusedError(msg)
-    return folder / inside, "skops" if form == "skops" else "joblib"
+    return folder / model_file, "skops" if form == "skops" else "joblib"
 
 
 def _require_pin(path: Path, *, pinned: bool, rules: Rules) -> None:
@@ -152,9 +146,7 @@ def _load_skops(path: Path, rules: Rules) -> Any:
 
 
 def _check_trees(estimator: Any, path: Path) -> None:
-    """Refuse trees whose branches lead out of them or in a circle:
-    scikit-learn would follow them blindly.
-    """
+    """Refuse trees whose branches lead out or in a circle: scikit-learn follows them blindly."""
     for part in parts(estimator):
         tree = getattr(part, "tree_", None)
         if tree is None or f"{type(tree).__module__}.{type(tree).__name__}" != _TREE:
@@ -162,24 +154,23 @@ def _check_trees(estimator: Any, path: Path) -> None:
         nodes = tree.__getstate__()["nodes"]
         numbers = np.arange(len(nodes))
         inner = nodes["left_child"] != -1
-        right = [nodes[side][inner] for side in ("left_child", "right_child")]
-        leads_on = all(((side > numbers[inner]) & (side < len(nodes))).all() for side in right)
-        known = ((nodes["feature"][inner] >= 0) & (nodes["feature"][inner] < tree.n_features)).all()
-        if not (leads_on and known and len(nodes)):
+        children = [nodes[side][inner] for side in ("left_child", "right_child")]
+        leads_on = all(((side > numbers[inner]) & (side < len(nodes))).all() for side in children)
+        features = nodes["feature"][inner]
+        features_exist = ((features >= 0) & (features < tree.n_features)).all()
+        if not (leads_on and features_exist and len(nodes)):
             msg = f"{path.name} holds a tree whose branches lead nowhere: export the model again"
             raise RefusedError(msg)
 
 
 def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
-    """Refuse an estimator that was fitted to a table whose columns the manifest names or orders
-    otherwise.
-    """
-    fitted = getattr(estimator, "feature_names_in_", None)
-    if fitted is None:
+    """Refuse an estimator that was fitted to other columns, or to another order of them."""
+    columns = getattr(estimator, "feature_names_in_", None)
+    if columns is None:
         return
     names = [feature.name for feature in manifest.features]
-    if list(fitted) != names:
-        fact = f"the model was fitted to the columns {list(fitted)}, but the manifest says {names}"
+    if list(columns) != names:
+        fact = f"the model was fitted to the columns {list(columns)}, but the manifest says {names}"
         msg = f"{fact}: their order decides what a row means, so export the model again"
         raise RefusedError(msg)
 

@@ -22,9 +22,7 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (UTC), level, logger, message, the call's fields,
-    and a traceback if any.
-    """
+    """One object a line: time (UTC), level, logger, message, the call's fields, any traceback."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:

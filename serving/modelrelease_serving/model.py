@@ -57,9 +57,7 @@ class Model:
         self.cost = CostModel(0.0, 0.0)
         """How long it takes to answer, measured when it was loaded."""
         self.mixes_rows = False
-        """True when a row's answer depends on the rows beside it,
-        so that requests cannot share a call.
-        """
+        """True when a row's answer depends on the rows beside it: requests cannot share a call."""
         self.answer_type: type[Answer] = float
         """What an answer is, seen when it was loaded."""
         self._pinned = pinned
@@ -76,8 +74,7 @@ class Model:
         name: str = "model",
         rules: Rules = Rules(),  # noqa: B008 - frozen
     ) -> Self:
-        """Read the manifest in `folder`, which must have this version and digest where they are
-        given.
+        """Read the manifest in `folder`, which must have this version and digest, where given.
 
         A folder that MLflow wrote does not tell its name and version, so it takes those that are
         given. Raises RefusedError.
@@ -149,9 +146,7 @@ class Model:
         return self.estimator.predict(rows)
 
     def _use_fast_form(self, fitted: Any, estimator: Estimator) -> str:
-        """Answer through the estimator's fast form if it has an equal one.
-        Return why, or why not.
-        """
+        """Answer through an equal fast form of the estimator, if any. Return why, or why not."""
         comparison = compare(fitted, self.manifest)
         if comparison.compiled is not None:
             estimator.use(comparison.compiled)
@@ -159,27 +154,23 @@ class Model:
         return comparison.reason
 
     def _record_examples(self) -> None:
-        """Take this model's own answers where training recorded none.
-        Raises RefusedError if it has none.
-        """
+        """Take the model's own answers where training recorded none. Raises RefusedError."""
         examples = self.manifest.examples
         if examples.predictions:
             return
         _LOG.warning("training recorded no answers, so the example rows only have to be answered")
         try:
-            answers = [self._answer(index, row) for index, row in enumerate(examples.rows)]
+            predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         except RefusedError:
             # What the estimator was fitted to where a text is missing does not always show.
             if not self.estimator.table.swap_missing():
                 raise
-            answers = [self._answer(index, row) for index, row in enumerate(examples.rows)]
-        recorded = examples.model_copy(update={"predictions": tuple(answers)})
+            predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
+        recorded = examples.model_copy(update={"predictions": tuple(predictions)})
         self.manifest = self.manifest.model_copy(update={"examples": recorded})
 
     def _repeat_examples(self) -> None:
-        """Answer the example rows one by one, as clients will ask.
-        Raises RefusedError on a difference.
-        """
+        """Answer example rows one by one, as clients ask. Raises RefusedError if any differs."""
         try:
             self._compare_examples()
         except RefusedError:
@@ -199,11 +190,11 @@ class Model:
         ):
             answer = self._answer(index, row)
             if not repeats(answer, recorded, examples.tolerance):
-                wrong = (
+                mismatch = (
                     f"example row {index} is answered with {answer!r}, recorded was {recorded!r}"
                 )
                 allowed = f"more apart than the tolerance of {examples.tolerance:g}"
-                msg = f"{wrong}, {allowed}: {ADVICE}"
+                msg = f"{mismatch}, {allowed}: {ADVICE}"
                 raise RefusedError(msg)
 
     def _answer(self, index: int, row: Row) -> Answer:

@@ -1,5 +1,4 @@
-"""What the OpenAPI document says of predictions: the model's own features, and every answer's
-shape.
+"""What the OpenAPI document says of predictions: the model's features, and every answer's shape.
 
 JSON Schema as plain data. Ranges of training are descriptions here, for a value outside them is
 counted and not refused.
@@ -54,9 +53,7 @@ def problems(*codes: int) -> dict[int | str, Schema]:
 
 
 def errors(*codes: int) -> dict[int | str, Schema]:
-    """Return the same for the Open Inference Protocol,
-    whose clients know no other type than JSON.
-    """
+    """Return the same for the Open Inference Protocol, whose clients know no type but JSON."""
     return _refusals(codes, "application/json")
 
 
@@ -95,13 +92,10 @@ def predict_request(manifest: ArtifactManifest) -> Schema:
             "description": "whether to tell the probability of each class",
         },
     )
-    known = [
-        [_as_sent(*each) for each in zip(manifest.features, some, strict=True)]
-        for some in manifest.examples.rows[:2]
-    ]
+    sent = [_row_as_sent(manifest.features, row) for row in manifest.examples.rows[:2]]
     examples = {
-        "one row": {"value": {"features": known[0]}},
-        "two rows": {"value": {"features": known}},
+        "one row": {"value": {"features": sent[0]}},
+        "two rows": {"value": {"features": sent}},
     }
     return _body(schema, examples)
 
@@ -154,12 +148,12 @@ def infer_example(manifest: ArtifactManifest) -> Schema:
     return {
         "inputs": [
             {
-                "name": each.name,
-                "datatype": datatype_of(each),
+                "name": feature.name,
+                "datatype": datatype_of(feature),
                 "shape": [1],
-                "data": [_as_sent(each, value)],
+                "data": [_as_sent(feature, value)],
             }
-            for each, value in columns
+            for feature, value in columns
         ]
     }
 
@@ -239,6 +233,10 @@ def _value(feature: Feature, index: int, manifest: ArtifactManifest) -> Schema:
     if feature.nullable:
         schema["type"] = [schema["type"], "null"]
     return schema
+
+
+def _row_as_sent(features: Sequence[Feature], row: Sequence[float | str | None]) -> list[object]:
+    return [_as_sent(*pair) for pair in zip(features, row, strict=True)]
 
 
 def _as_sent(feature: Feature, value: float | str | None) -> float | str | bool | None:

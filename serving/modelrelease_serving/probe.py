@@ -1,5 +1,4 @@
-"""Asks both revisions of a release their reference rows at a steady rate, and counts what comes
-back.
+"""Asks both revisions of a release their reference rows at a steady rate, and counts the answers.
 
 Probes go out in pairs, one to each revision at the same moment, drawn anew each time: both arms
 face the same rows, so that a row which is hard for both is held against neither, and draws are
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -51,9 +51,7 @@ Row = tuple[float | str | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A row for one revision, and the answer that its artifact records,
-    if it is a row of that one.
-    """
+    """A row for one revision, and the answer that its artifact records, if the row is its own."""
 
     row: Row
     recorded: float | str | None = None
@@ -69,15 +67,16 @@ class Reference:
     """The example rows of both artifacts."""
 
     def __init__(self, stable: ArtifactManifest, canary: ArtifactManifest) -> None:
-        mine, others = _recorded(stable), _recorded(canary)
-        shared = _inputs(stable) == _inputs(canary)
-        rows = list(dict.fromkeys((*mine, *others)))
-        self._pairs = (
-            [(mine.get(row, Probe(row=row)), others.get(row, Probe(row=row))) for row in rows]
-            if shared
+        of_stable, of_canary = _recorded(stable), _recorded(canary)
+        if _inputs(stable) == _inputs(canary):
+            probes = {row: Probe(row=row) for row in (*of_stable, *of_canary)}
+            self._pairs = [
+                (of_stable.get(row, probe), of_canary.get(row, probe))
+                for row, probe in probes.items()
+            ]
+        else:
             # What one takes the other cannot: each is asked its own rows.
-            else [(one, other) for one in mine.values() for other in others.values()]
-        )
+            self._pairs = list(product(of_stable.values(), of_canary.values()))
 
     def draw(self, random: Random) -> tuple[Probe, Probe]:
         """Return a probe for stable and one for the canary."""
@@ -92,8 +91,8 @@ class Reference:
 def _recorded(manifest: ArtifactManifest) -> dict[Row, Probe]:
     examples = manifest.examples
     return {
-        row: Probe(row=row, recorded=answer, tolerance=examples.tolerance)
-        for row, answer in zip(examples.rows, examples.predictions, strict=True)
+        row: Probe(row=row, recorded=prediction, tolerance=examples.tolerance)
+        for row, prediction in zip(examples.rows, examples.predictions, strict=True)
     }
 
 
@@ -109,10 +108,8 @@ class ProbeResult:
     seconds: float
 
 
-def ask(url: str, probe: Probe, *, timeout_seconds: float) -> ProbeResult:
-    """Ask on a connection of its own: kube-proxy spreads connections,
-    and every pod shall have its share.
-    """
+def send_probe(url: str, probe: Probe, *, timeout_seconds: float) -> ProbeResult:
+    """Ask on a connection of its own: kube-proxy spreads them, and every pod shall have a share."""
     began = time.monotonic()
     try:
         status, content = _post(url, probe.body, timeout_seconds)
@@ -139,14 +136,14 @@ def _result(status: int, content: bytes, probe: Probe) -> str:
     if 400 <= status < 500:
         return names.PROBE_REFUSED
     try:
-        answer = json.loads(content)["prediction"] if status == 200 else None
+        prediction = json.loads(content)["prediction"] if status == 200 else None
     except (ValueError, LookupError, TypeError):
-        answer = None
-    if not isinstance(answer, str | int | float):
+        prediction = None
+    if not isinstance(prediction, str | int | float):
         return names.PROBE_ERROR
     if probe.recorded is None:
         return names.PROBE_ANSWERED
-    repeated = repeats(answer, probe.recorded, probe.tolerance)
+    repeated = repeats(prediction, probe.recorded, probe.tolerance)
     return names.PROBE_SAME if repeated else names.PROBE_DIFFERENT
 
 
@@ -155,7 +152,7 @@ class ProbeMetrics:
 
     def __init__(self, *, release: str, revisions: Sequence[str]) -> None:
         self.registry = CollectorRegistry()
-        answers = Counter(
+        counter = Counter(
             names.PROBE_ANSWERS_TOTAL,
             "Probes by the revision that was asked and by what came of them.",
             [names.RELEASE, names.REVISION, names.RESULT],
@@ -170,18 +167,16 @@ class ProbeMetrics:
         )
         # Every series from the start: one that appears with its first error would lose it to
         # rate().
-        self._answers = {
-            (revision, result): answers.labels(release, revision, result)
-            for revision in revisions
-            for result in names.PROBE_RESULTS
+        self._results = {
+            key: counter.labels(release, *key) for key in product(revisions, names.PROBE_RESULTS)
         }
         self._seconds = {revision: seconds.labels(release, revision) for revision in revisions}
 
-    def count(self, revision: str, outcome: ProbeResult) -> None:
+    def count(self, revision: str, probe_result: ProbeResult) -> None:
         """Count what came of one probe."""
-        self._answers[revision, outcome.result].inc()
-        if outcome.result != names.PROBE_REFUSED:
-            self._seconds[revision].observe(outcome.seconds)
+        self._results[revision, probe_result.result].inc()
+        if probe_result.result != names.PROBE_REFUSED:
+            self._seconds[revision].observe(probe_result.seconds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -212,9 +207,9 @@ class Prober:
                 await _first(stop, due - loop.time())
                 if loop.time() - reported > TOLD_EVERY_SECONDS:
                     reported = loop.time()
-                    self._tell()
+                    self._log_tally()
             await asyncio.gather(*flying)
-        self._tell()
+        self._log_tally()
 
     async def _pair(self, pool: ThreadPoolExecutor) -> None:
         settings, loop = self.settings, asyncio.get_running_loop()
@@ -222,20 +217,20 @@ class Prober:
             (settings.probe_stable_revision, settings.probe_stable_url),
             (settings.revision, settings.probe_canary_url),
         )
-        outcomes = await asyncio.gather(
-            *(
-                loop.run_in_executor(pool, self._ask, url, probe)
-                for (_, url), probe in zip(arms, self.reference.draw(self.random), strict=True)
-            )
-        )
-        for (revision, _), outcome in zip(arms, outcomes, strict=True):
-            self.metrics.count(revision, outcome)
-            self._tally[f"{revision}_{outcome.result}"] += 1
+        probes = self.reference.draw(self.random)
+        waiting = [
+            loop.run_in_executor(pool, self._ask, url, probe)
+            for (_, url), probe in zip(arms, probes, strict=True)
+        ]
+        results = await asyncio.gather(*waiting)
+        for (revision, _), probe_result in zip(arms, results, strict=True):
+            self.metrics.count(revision, probe_result)
+            self._tally[f"{revision}_{probe_result.result}"] += 1
 
     def _ask(self, url: str, probe: Probe) -> ProbeResult:
-        return ask(url, probe, timeout_seconds=self.settings.probe_timeout_seconds)
+        return send_probe(url, probe, timeout_seconds=self.settings.probe_timeout_seconds)
 
-    def _tell(self) -> None:
+    def _log_tally(self) -> None:
         _LOG.info("probed", extra=fields(**dict(sorted(self._tally.items()))))
         self._tally.clear()
 

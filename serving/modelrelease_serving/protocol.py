@@ -1,5 +1,4 @@
-"""HTTP/1.1 on one connection: what of a request may wait here, for how long, and what becomes of an
-upgrade.
+"""HTTP/1.1 on one connection: what of a request may wait here, how long, and what upgrades become.
 
 uvicorn's protocol counts nothing before a request is whole. Here every connection that the server
 waits for stands in a queue, oldest first: those that never asked, those in the middle of a request,
@@ -31,7 +30,7 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 """Longer than clients keep idle connections, so that they leave first and meet no reset."""
 
 _SWEEP_SECONDS: Final = 0.25
-_TOLD_EVERY_SECONDS: Final = 60.0
+_WARN_EVERY_SECONDS: Final = 60.0
 _SLICE: Final = 4096
 """Bytes that are parsed at once: as many requests as fit in here may queue on a connection."""
 _QUEUED_BYTES: Final = 2048
@@ -66,9 +65,7 @@ def raise_refusal(scope: Scope) -> None:
 
 
 class Peers:
-    """The connections that a server waits for, by what it waits for,
-    each since when; oldest first.
-    """
+    """The connections that a server waits for, by what for, each since when; oldest first."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -82,7 +79,7 @@ class Peers:
         """Its answers are not taken; it may stand in another queue, too."""
         self.bytes = 0
         self._broken = 0
-        self._told = -math.inf
+        self._last_warned = -math.inf
 
     async def watch(self) -> None:
         """End what takes too long, for ever."""
@@ -101,12 +98,10 @@ class Peers:
             protocol.leave()
         for protocol in [*_since(self.unread, now - longest)]:
             protocol.transport.abort()
-        self._tell(now)
+        self._warn_of_broken(now)
 
     def is_full(self, connections: int) -> bool:
-        """Say whether one that asks is one too many of `connections`.
-        Who never asked does not count.
-        """
+        """Say whether one that asks is one too many of `connections`; silent ones do not count."""
         surplus = connections - len(self.silent) - len(self.partial) - self.limits.connections
         while surplus > 0 and (oldest := _oldest(self.idle, time.monotonic() - _IDLE_SECONDS)):
             oldest.leave()
@@ -116,15 +111,12 @@ class Peers:
     def bound_unheard(self) -> None:
         """End those that have been silent for longest, where there are more than may be served."""
         while len(self.silent) + len(self.partial) > self.limits.connections:
-            ends = [
-                each for each in (_oldest(self.silent), _oldest(self.partial)) if each is not None
-            ]
+            oldest = (_oldest(self.silent), _oldest(self.partial))
+            ends = [connection for connection in oldest if connection is not None]
             min(ends, key=GuardedProtocol.waits_since).end(_too_many())
 
     def make_room(self, asking: "GuardedProtocol") -> None:
-        """End the slowest requests where too many bytes wait for their rest,
-        or else the one that asks.
-        """
+        """End the slowest requests where too many bytes wait for their rest, or else this one."""
         while self.bytes > self.limits.receiving_bytes:
             slow = _oldest(self.partial, time.monotonic() - _SLOW_SECONDS)
             (slow or asking).end(_too_many())
@@ -135,10 +127,10 @@ class Peers:
         """Count a request that is no HTTP. A log line for each would let anybody fill the log."""
         self._broken += 1
 
-    def _tell(self, now: float) -> None:
-        if self._broken and now - self._told >= _TOLD_EVERY_SECONDS:
+    def _warn_of_broken(self, now: float) -> None:
+        if self._broken and now - self._last_warned >= _WARN_EVERY_SECONDS:
             _LOG.warning("requests were no valid HTTP", extra=fields(requests=self._broken))
-            self._broken, self._told = 0, now
+            self._broken, self._last_warned = 0, now
 
 
 def _too_many() -> BusyError:
@@ -160,9 +152,7 @@ def _oldest(
 
 
 class GuardedFlow(FlowControl):
-    """Reads nothing while requests wait on the connection:
-    uvicorn would read on after each answer.
-    """
+    """Reads nothing while requests wait on the connection; uvicorn would after each answer."""
 
     held = False
 
@@ -174,9 +164,7 @@ class GuardedFlow(FlowControl):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Tells the app, in `scope["state"]`, which connection a request came on,
-    and keeps to the limits.
-    """
+    """Tells the app, in `scope["state"]`, a request's connection, and keeps to the limits."""
 
     PEERS: ClassVar[Peers] = Peers(Limits())
 
@@ -189,10 +177,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.flow: GuardedFlow = GuardedFlow(transport)
         self._connection = Connection()
         self.app_state = {STATE_KEY: self._connection}
-        self._rest: bytes | memoryview = b""
+        self._unparsed: bytes | memoryview = b""
         """Read, but not parsed, because requests before it wait."""
         self._is_partial = self._in_head = self._is_broken = False
-        self._bytes = self._counted = 0
+        self._bytes = self._counted_bytes = 0
         """Of the request that is not whole yet, and what of it the others know of."""
         self._queue: dict[GuardedProtocol, float] | None = None
         self._stand_in(self.PEERS.silent)
@@ -205,16 +193,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stand_in(None)
         self._count(0)
         self.PEERS.unread.pop(self, None)
-        self._rest = b""
+        self._unparsed = b""
 
     @override
     def data_received(self, data: bytes) -> None:
         """Parse what came, as far as no request waits before it."""
         if self.flow.held:
             # It was on its way when reading was paused.
-            self._rest = bytes(self._rest) + data
+            self._unparsed = bytes(self._unparsed) + data
         elif len(data) > _SLICE:
-            self._rest = memoryview(data)
+            self._unparsed = memoryview(data)
             self._read_on()
         else:
             self._feed(data)
@@ -243,9 +231,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        """Start to answer, unless the client asks for another protocol:
-        then its request is read again.
-        """
+        """Start to answer; read a request again whose client asks for another protocol."""
         if self.parser.should_upgrade():
             return
         self._in_head = False
@@ -277,7 +263,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._rest:
+        elif self._unparsed:
             self._read_on()
         self._settle()
         self.flow.resume_reading()
@@ -333,10 +319,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _read_on(self) -> None:
         """Parse what was read, until a request is whole and has to be answered first."""
-        while self._rest and not self.transport.is_closing():
+        while self._unparsed and not self.transport.is_closing():
             if self._is_busy and not self._is_partial:
                 return
-            part, self._rest = self._rest[:_SLICE], self._rest[_SLICE:]
+            part, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
             self._feed(part)
 
     def _read_again(self, rest: bytes | memoryview) -> None:
@@ -363,14 +349,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._linger()
             return
         busy = self._is_busy
-        self.flow.held = held = bool(self.pipeline or self._rest)
+        self.flow.held = held = bool(self.pipeline or self._unparsed)
         if held:
             self.flow.pause_reading()
             self._stand_in(None)
-            self._count(len(self._rest) + _QUEUED_BYTES * len(self.pipeline))
+            self._count(len(self._unparsed) + _QUEUED_BYTES * len(self.pipeline))
         elif self._is_partial:
             self._stand_in(self.PEERS.partial)
-            self._count(self._bytes if busy or self._in_head else 0)
+            waits_for_more = busy or self._in_head
+            self._count(self._bytes if waits_for_more else 0)
             if self._in_head and self._bytes > _HEAD_BYTES_MAX:
                 self._refuse(431, f"A request's head may have {_HEAD_BYTES_MAX} bytes.")
         else:
@@ -391,10 +378,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         """Tell the others how many bytes wait here."""
-        grown = size - self._counted
+        grown = size - self._counted_bytes
         if not grown:
             return
-        self._counted = size
+        self._counted_bytes = size
         self.PEERS.bytes += grown
         if grown > 0:
             self.PEERS.make_room(self)
@@ -402,7 +389,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Answer what never became a request, and end the connection."""
         self._is_broken = True
-        self._rest = b""
+        self._unparsed = b""
         if self.transport.is_closing():
             return
         if self._is_busy and self._is_partial and not self._in_head:
@@ -443,11 +430,11 @@ def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[bytes]:
     hop = {b"upgrade", b"http2-settings"}
     for name, value in headers:
         if name == b"connection":
-            kept = [
-                token for each in value.split(b",") if (token := each.strip()).lower() not in hop
+            tokens = [
+                token for part in value.split(b",") if (token := part.strip()).lower() not in hop
             ]
-            if kept:
-                yield b"connection: " + b", ".join(kept)
+            if tokens:
+                yield b"connection: " + b", ".join(tokens)
         elif name not in hop:
             yield b"%s: %s" % (name, value)
 

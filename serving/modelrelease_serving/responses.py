@@ -1,6 +1,4 @@
-"""Answers as bytes, and how they leave:
-what FastAPI's routes and the routes in front of them share.
-"""
+"""Answers as bytes, and how they leave: for FastAPI's routes and those in front of them."""
 
 import json
 from collections.abc import Mapping
@@ -47,9 +45,7 @@ def reply(status: int, body: bytes, headers: Headers, *, media_type: bytes = JSO
 def problem(
     status: int, detail: str, headers: Headers | None = None, **members: str | int | None
 ) -> Reply:
-    """Return a problem document (RFC 9457); members that are None are left out.
-    Never holds a traceback.
-    """
+    """Return a problem document (RFC 9457) without members that are None, and no traceback."""
     return reply(status, _problem(status, detail, members), headers or [], media_type=PROBLEM_JSON)
 
 

@@ -1,6 +1,4 @@
-"""The routes of the Open Inference Protocol beside inference itself:
-is it alive, ready, and what is it.
-"""
+"""The routes of the Open Inference Protocol beside inference: is it alive, ready, what is it."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,15 +19,15 @@ EXTENSIONS: Final = ["binary_tensor_data"]
 
 def infer_paths(model: Model) -> dict[str, str]:
     """Return the documented forms of the paths for inference, each with the path of this model."""
-    known = {"name": model.manifest.name, "version": model.manifest.version}
+    of_model = {"name": model.manifest.name, "version": model.manifest.version}
     return {
-        f"{template}/infer": f"{template.format(**known)}/infer" for template in (MODEL, VERSION)
+        f"{template}/infer": f"{template.format(**of_model)}/infer" for template in (MODEL, VERSION)
     }
 
 
 def parameters(template: str, model: Model) -> dict[str, Any]:
     """Describe the parameters of a documented path: there is one model, in one version."""
-    known = {"name": model.manifest.name, "version": model.manifest.version}
+    of_model = {"name": model.manifest.name, "version": model.manifest.version}
     return {
         "parameters": [
             {
@@ -38,7 +36,7 @@ def parameters(template: str, model: Model) -> dict[str, Any]:
                 "required": True,
                 "schema": {"type": "string", "enum": [value]},
             }
-            for name, value in known.items()
+            for name, value in of_model.items()
             if f"{{{name}}}" in template
         ]
     }
@@ -50,9 +48,11 @@ def require_known(model: Model, name: str | None = None, version: str | None = N
     if name is None:
         return
     if name != manifest.name or version not in {None, manifest.version}:
-        wanted = f"model {name!r}" + (f" in version {version!r}" if version else "")
-        here = f"this predictor serves {manifest.name!r} in version {manifest.version!r}"
-        raise HTTPException(404, f"there is no {wanted}: {here}")
+        requested = f"model {name!r}"
+        if version:
+            requested += f" in version {version!r}"
+        served = f"this predictor serves {manifest.name!r} in version {manifest.version!r}"
+        raise HTTPException(404, f"there is no {requested}: {served}")
 
 
 def router(
@@ -64,8 +64,8 @@ def router(
 
     @routes.get("/v2", summary="What serves here", responses=docs.answer(_SERVER))
     async def server() -> Response:
-        answer = {"name": service, "version": model.manifest.version, "extensions": EXTENSIONS}
-        return JSONResponse(answer)
+        document = {"name": service, "version": model.manifest.version, "extensions": EXTENSIONS}
+        return JSONResponse(document)
 
     live = docs.answer(docs.record({"live": {"type": "boolean"}}))
 

@@ -20,9 +20,7 @@ from modelrelease_serving.tables import Value
 
 MAX_ROWS: Final = 1000
 NUMBER_MAX: Final = 3.4028234663852886e38
-"""The largest 32-bit float: beyond it trees cannot compare,
-and the sums of other models overflow.
-"""
+"""The largest 32-bit float: beyond it trees cannot compare, and sums of other models overflow."""
 
 
 class ParsedBody(NamedTuple):
@@ -63,11 +61,11 @@ class Decoder:
             document = self._validator.validate_json(body)
         except ValidationError:
             return parse_rows(body, self._features)
-        given = document["features"]
-        wanted = document.get("probabilities", False)
-        if type(given[0]) is list:
-            return ParsedBody(given, False, wanted)
-        return ParsedBody([given], True, wanted)
+        features = document["features"]
+        probabilities = document.get("probabilities", False)
+        if type(features[0]) is list:
+            return ParsedBody(features, False, probabilities)
+        return ParsedBody([features], True, probabilities)
 
     def check(self, rows: list[list[Any]]) -> list[list[Value]]:
         """Return rows that are no longer JSON, once each value is one that its feature can have.
@@ -87,9 +85,11 @@ def parse_rows(body: bytes, features: Sequence[Feature]) -> ParsedBody:
     Raises BadRequestError: 400 for what is not such a document, 413 for too many rows, 422 for a
     value that the feature cannot have.
     """
-    given, probabilities = _document(body)
-    single = not given or not isinstance(given[0], list)
-    return ParsedBody(check_rows([given] if single else given, features), single, probabilities)
+    rows, probabilities = _document(body)
+    single = not rows or not isinstance(rows[0], list)
+    if single:
+        rows = [rows]
+    return ParsedBody(check_rows(rows, features), single, probabilities)
 
 
 def check_rows(rows: Sequence[Any], features: Sequence[Feature]) -> list[list[Value]]:
@@ -153,16 +153,16 @@ def _no_constant(name: str) -> NoReturn:
 
 def _row(values: Any, index: int, features: Sequence[Feature]) -> list[Value]:
     if not isinstance(values, list) or len(values) != len(features):
-        got = f"{len(values)} values" if isinstance(values, list) else f"a {type(values).__name__}"
-        detail = f"row {index} must hold {len(features)} values, one for each feature, got {got}"
+        actual = f"a {type(values).__name__}"
+        if isinstance(values, list):
+            actual = f"{len(values)} values"
+        detail = f"row {index} must hold {len(features)} values, one for each feature, got {actual}"
         raise BadRequestError(422, detail, row=index)
     return [_value(value, index, feature) for value, feature in zip(values, features, strict=True)]
 
 
 def _value(value: Any, row: int, feature: Feature) -> Value:
-    """Return the value as the model takes it.
-    A number out of the range of training is not refused.
-    """
+    """Return the value as the model takes it; numbers out of training's range are not refused."""
     if feature.boolean:
         if isinstance(value, bool | int | float) and value in (0, 1):
             return float(value)
@@ -183,6 +183,6 @@ def _value(value: Any, row: int, feature: Feature) -> Value:
     return _refuse(row, feature, rule, json.dumps(value)[:80])
 
 
-def _refuse(row: int, feature: Feature, rule: str, got: str) -> NoReturn:
-    detail = f"row {row}: feature {feature.name} must be {rule}, got {got}"
+def _refuse(row: int, feature: Feature, rule: str, actual: str) -> NoReturn:
+    detail = f"row {row}: feature {feature.name} must be {rule}, got {actual}"
     raise BadRequestError(422, detail, row=row, feature=feature.name)

@@ -6,7 +6,7 @@ What was fitted says which. Nothing here asks a model.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -78,17 +78,23 @@ def parts(fitted: Any) -> Iterator[Any]:
         if _is_part(part):
             yield part
             waiting += vars(part).values()
-        elif isinstance(part, list | tuple):
-            waiting += part if len(part) < _ITEMS_MAX else ()
-        elif isinstance(part, dict):
-            waiting += part.values() if len(part) < _ITEMS_MAX else ()
-        elif isinstance(part, np.ndarray) and part.dtype == object and part.size:
-            waiting += part.ravel().tolist() if _is_part(part.flat[0]) else ()
+        else:
+            waiting += _members(part)
+
+
+def _members(part: Any) -> Iterable[Any]:
+    """Return what a collection holds, nothing of one that is too large to be of estimators."""
+    if isinstance(part, list | tuple) and len(part) < _ITEMS_MAX:
+        return part
+    if isinstance(part, dict) and len(part) < _ITEMS_MAX:
+        return part.values()
+    if isinstance(part, np.ndarray) and part.dtype == object and part.size:
+        return part.ravel().tolist() if _is_part(part.flat[0]) else ()
+    return ()
 
 
 def forget_names(fitted: Any) -> None:
-    """Let an estimator that was fitted to a table take arrays, and pass arrays on between its
-    steps.
+    """Let an estimator that was fitted to a table take arrays, and its steps pass on arrays.
 
     scikit-learn keeps the positions, but looks columns up by their names, which only tables have.
     """
@@ -108,16 +114,15 @@ def takes_texts(fitted: Any) -> bool:
 
 
 def missing_values(fitted: Any, width: int) -> list[float | None]:
-    """Return for each column what an estimator was fitted to where a value was missing: NaN, or
-    None.
+    """Return for each column what an estimator was fitted to for a missing value: NaN or None.
 
     Tables have NaN. Only arrays of objects can hold None, and encoders and imputers tell the two
     apart.
     """
     numbers: list[float | None] = [math.nan] * width
     for step, columns in _first_steps(fitted, list(range(width))):
-        for place, column in enumerate(columns):
-            if _knows_none(step, place) and column < width:
+        for position, column in enumerate(columns):
+            if _knows_none(step, position) and column < width:
                 numbers[column] = None
     return numbers
 
@@ -144,9 +149,9 @@ def _by_position(columns: Any, positions: Sequence[int] | None) -> Any:
     if positions is None:
         return columns
     # A single name, not in a list, selects one dimension: what a vectorizer takes.
-    return (
-        int(positions[0]) if isinstance(columns, str | int) else [int(each) for each in positions]
-    )
+    if isinstance(columns, str | int):
+        return int(positions[0])
+    return [int(position) for position in positions]
 
 
 def _first_steps(
@@ -165,28 +170,31 @@ def _first_steps(
 def _passed_on(fitted: Any, columns: list[int]) -> Iterator[tuple[Any, list[int]]]:
     """Return what an estimator passes its input on to as it came."""
     if hasattr(fitted, "steps"):
-        used = [step for _, step in fitted.steps if step is not None and not isinstance(step, str)]
-        yield from [(step, columns) for step in used[:1]]
+        steps = [step for _, step in fitted.steps if step is not None and not isinstance(step, str)]
+        yield from [(step, columns) for step in steps[:1]]
     elif hasattr(fitted, "_transformer_to_input_indices") and hasattr(fitted, "transformers_"):
         for name, transformer, _ in fitted.transformers_:
             positions = fitted._transformer_to_input_indices.get(name, [])
-            yield transformer, [columns[each] for each in positions if each < len(columns)]
+            selected = [columns[position] for position in positions if position < len(columns)]
+            yield transformer, selected
     elif hasattr(fitted, "transformer_list"):
         yield from [(transformer, columns) for _, transformer in fitted.transformer_list]
     else:
         members = [getattr(fitted, name, None) for name in _MEMBERS]
         several = getattr(fitted, "estimators_", None)
-        members += list(several) if isinstance(several, list) else []
-        members += [each.estimator for each in getattr(fitted, "calibrated_classifiers_", ())]
+        if isinstance(several, list):
+            members += several
+        calibrated = getattr(fitted, "calibrated_classifiers_", ())
+        members += [classifier.estimator for classifier in calibrated]
         yield from [(member, columns) for member in members if _is_estimator(member)]
 
 
-def _knows_none(step: Any, place: int) -> bool:
+def _knows_none(step: Any, position: int) -> bool:
     """Say whether a step was fitted to None in its column at `place`."""
     categories = getattr(step, "categories_", None)
-    if categories is not None and place < len(categories):
-        known = np.asarray(categories[place], dtype=object).tolist()
-        return None in known and not any(
-            isinstance(each, float) and math.isnan(each) for each in known
+    if categories is not None and position < len(categories):
+        fitted_values = np.asarray(categories[position], dtype=object).tolist()
+        return None in fitted_values and not any(
+            isinstance(category, float) and math.isnan(category) for category in fitted_values
         )
     return hasattr(step, "missing_values") and step.missing_values is None

@@ -14,9 +14,7 @@ _POOLS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def pin(environment: MutableMapping[str, str] = os.environ, *, cgroup: Path = CGROUP) -> None:
-    """Set the size of every pool that `environment` does not set;
-    OMP_NUM_THREADS speaks for all.
-    """
+    """Set the size of every pool that `environment` does not; OMP_NUM_THREADS speaks for all."""
     number = environment.get(_POOLS[0]) or str(share(cgroup))
     for name in _POOLS:
         environment.setdefault(name, number)
@@ -31,12 +29,10 @@ def share(cgroup: Path = CGROUP) -> int:
 
 
 def _limit(cgroup: Path) -> tuple[int, int]:
-    """Return quota and period in microseconds, of cgroup version 2 or else 1;
-    zeros without a limit.
-    """
+    """Return quota and period in microseconds, of cgroup 2 or else 1; zeros without a limit."""
     for files in (
         [cgroup / "cpu.max"],
-        [cgroup / f"cpu/cpu.cfs_{each}_us" for each in ("quota", "period")],
+        [cgroup / f"cpu/cpu.cfs_{name}_us" for name in ("quota", "period")],
     ):
         try:
             quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()

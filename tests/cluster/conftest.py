@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster, cache, cluster_for
-from examples import kit
+from examples import fixtures
 from examples.models.faulty import main as make_faulty
 from modelrelease_training.__main__ import main as train
 from testbed.releases import Release
@@ -79,11 +79,13 @@ def _make_versions(output: Path) -> None:
 def store(cluster: Cluster, artifacts: dict[str, Path]) -> str:
     """A web server with every artifact; returns its namespace."""
     folders = list(artifacts.values())
-    kit.apply(cluster, kit.namespace(STORE_SPACE))
-    kit.apply(cluster, *(kit.artifact_configmap(STORE_SPACE, folder) for folder in folders))
-    kit.apply(cluster, *kit.model_store(STORE_SPACE, folders))
+    fixtures.apply(cluster, fixtures.namespace(STORE_SPACE))
+    fixtures.apply(
+        cluster, *(fixtures.artifact_configmap(STORE_SPACE, folder) for folder in folders)
+    )
+    fixtures.apply(cluster, *fixtures.model_store(STORE_SPACE, folders))
     cluster.kubectl(
-        "rollout", "status", "-n", STORE_SPACE, f"deployment/{kit.STORE}", "--timeout=180s"
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{fixtures.STORE}", "--timeout=180s"
     )
     return STORE_SPACE
 
@@ -99,7 +101,7 @@ def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
         .strip("-")
     )
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s")
-    kit.apply(cluster, kit.namespace(name))
+    fixtures.apply(cluster, fixtures.namespace(name))
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 

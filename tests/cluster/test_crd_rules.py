@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, ClusterError
-from examples import kit
+from examples import fixtures
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.errors import Invalid
 
@@ -499,7 +499,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 
 def _send(cluster: Cluster, spec: dict[str, Any], name: str = "qna") -> None:
-    manifest = kit.release(name, "default", "", **spec)
+    manifest = fixtures.release(name, "default", "", **spec)
     manifest["spec"] = spec
     cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from modelrelease_training.data import Data, split
 from modelrelease_training.evaluate import evaluate
 from modelrelease_training.export import Label, export_artifact
@@ -30,7 +30,7 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     assert condition(calm)["status"] == "False"
 
     release.load(rps=60, shifts=MOVED)
-    kit.restart(release.cluster, release.space)
+    fixtures.restart(release.cluster, release.space)
     found = release.wait(
         "drift to be raised", lambda status: condition(status).get("status") == "True"
     )
@@ -42,7 +42,7 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     assert {each["type"]: each["status"] for each in found["conditions"]}["Ready"] == "True"
 
     release.load(rps=60)
-    kit.restart(release.cluster, release.space)
+    fixtures.restart(release.cluster, release.space)
     release.wait("drift to end", lambda status: condition(status).get("status") == "False")
     assert "DriftEnded" in release.reasons()
 
@@ -52,18 +52,22 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
 ) -> None:
     """One model, two releases: the same kinds of columns, as they were and moved."""
     folder = a_model_of_each_kind(tmp_path)
-    kit.apply(cluster, kit.artifact_configmap(space, folder), *kit.model_store(space, [folder]))
-    cluster.kubectl("rollout", "status", "-n", space, f"deployment/{kit.STORE}", "--timeout=120s")
+    fixtures.apply(
+        cluster, fixtures.artifact_configmap(space, folder), *fixtures.model_store(space, [folder])
+    )
+    cluster.kubectl(
+        "rollout", "status", "-n", space, f"deployment/{fixtures.STORE}", "--timeout=120s"
+    )
     moved, calm = (
         Release(cluster=cluster, space=space, store=space, name=name) for name in ("moved", "calm")
     )
     for release, rows in ((moved, moved_rows()), (calm, calm_rows(seed=2))):
         release.apply("1", drift=QUICK, serving=ONE_POD)
         url = f"http://{release.name}.{space}/predict"
-        callers = kit.load_generator(
+        callers = fixtures.load_generator(
             space, name=f"load-{release.name}", url=url, rps=60, seconds=600, rows=rows.tolist()
         )
-        kit.apply(cluster, *callers)
+        fixtures.apply(cluster, *callers)
     moved.wait("drift in every kind of column", lambda status: drifted(status) >= set(KINDS))
     found = moved.wait(
         "drift to be raised", lambda status: condition(status).get("status") == "True"
@@ -77,7 +81,7 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
     assert "Drifted" not in calm.reasons()
 
 
-def calm_rows(*, seed: int, rows: int = kit.CALLERS_ROWS) -> NDArray[np.float64]:
+def calm_rows(*, seed: int, rows: int = fixtures.CALLERS_ROWS) -> NDArray[np.float64]:
     """Return a flag set in one row of twenty, counts that are mostly 0,
     forty codes and a constant.
     """

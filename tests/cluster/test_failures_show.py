@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from examples import kit
+from examples import fixtures
 from testbed.releases import FAST, Release
 
 TYPO = {"podTemplate": {"spec": {"tolerations": [{"key": "gpu", "operator": "Sometimes"}]}}}
@@ -55,7 +55,7 @@ def test_a_quota_without_services_is_told(release: Release) -> None:
         "metadata": {"name": "no-services", "namespace": release.space},
         "spec": {"hard": {"services": "0"}},
     }  # fmt: skip
-    kit.apply(release.cluster, quota)
+    fixtures.apply(release.cluster, quota)
     release.apply("1")
     status = release.wait("the refusal", is_stalled("ApplyRefused"), within=60)
     assert "exceeded quota" in status["message"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
@@ -28,7 +28,7 @@ def routed(gateway: None, release: Release) -> Release:
     host = f"front.{release.space}"
     front = {"type": "ExternalName", "externalName": "traefik.gateway.svc.cluster.local"}
     meta = {"name": "front", "namespace": release.space}
-    kit.apply(
+    fixtures.apply(
         release.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": front}
     )
     release.host = host

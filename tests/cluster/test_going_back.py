@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from examples import kit
+from examples import fixtures
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 
@@ -18,7 +18,7 @@ def without_webhook(release: Release) -> Iterator[str]:
     release.cluster.kubectl("delete", "validatingwebhookconfiguration", name, "--ignore-not-found")
 
 
-def absent_webhook(name: str, space: str) -> kit.Object:
+def absent_webhook(name: str, space: str) -> fixtures.Object:
     """Return a webhook whose server is down: the API server answers 500 for every Deployment."""
     rule = {
         "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
@@ -47,7 +47,7 @@ def test_a_failing_canary_is_left_while_no_deployment_can_be_written(
     release.load(rps=60)
     release.apply("3", analysis=SOON_SURE, canary={"steps": [{"weight": 50, "bake": "10m"}]})
     release.wait("the canary to have traffic", phase_is("Progressing", "RollingBack"))
-    kit.apply(release.cluster, absent_webhook(without_webhook, release.space))
+    fixtures.apply(release.cluster, absent_webhook(without_webhook, release.space))
     status = release.wait("version 3 to be rejected", rejected("3"))
     assert status["rejected"]["reason"] == "Regression"
     selector = release.read("service", "qna")["spec"]["selector"]

@@ -22,7 +22,7 @@ STACKS: Final = {
 
 def files(cluster: Cluster, image: Image) -> Iterator[tarfile.TarInfo]:
     """Yield every entry of every layer."""
-    archive, _ = imageset.built(image, engines.engine(cluster.provider.name))
+    archive, _ = imageset.build_once(image, engines.engine(cluster.provider.name))
     with tarfile.open(archive) as whole:
         manifest = whole.extractfile("manifest.json")
         assert manifest

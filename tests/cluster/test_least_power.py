@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster, ClusterError
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import Release
 
@@ -64,7 +64,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
 def people(cluster: Cluster) -> str:
     """A namespace with Alice and Bob, where the chart's policy is in force; returns its name."""
     space = "people"
-    kit.apply(cluster, kit.namespace(space))
+    fixtures.apply(cluster, fixtures.namespace(space))
     for who, resources in (
         (ALICE, "modelreleases.modelrelease.dev"),
         (BOB, "modelreleases.modelrelease.dev,pods"),
@@ -79,7 +79,7 @@ def people(cluster: Cluster) -> str:
         bind = ("create", "rolebinding", who, f"--role={who}", f"--user={who}")
         for command in (make, bind):
             manifest = cluster.kubectl(*command, "-n", space, "--dry-run=client", "-o", "json")
-            kit.apply(cluster, json.loads(manifest))
+            fixtures.apply(cluster, json.loads(manifest))
 
     def said() -> str:
         try:
@@ -100,7 +100,7 @@ def people(cluster: Cluster) -> str:
 def send(
     cluster: Cluster, space: str, parts: dict[str, Any], *, who: str, dry: bool = True
 ) -> None:
-    manifest = kit.release("qna", space, GOOD)
+    manifest = fixtures.release("qna", space, GOOD)
     manifest["spec"] = {"model": {"uri": GOOD}, **parts}
     options = ["--dry-run=server"] if dry else []
     cluster.kubectl("apply", *options, "--as", who, "-f", "-", input=json.dumps(manifest))
@@ -162,7 +162,7 @@ def test_the_clusters_own_roles_know_releases(
 ) -> None:
     who = f"carol-{role}"
     bind = ("create", "rolebinding", who, f"--clusterrole={role}", f"--user={who}", "-n", people)
-    kit.apply(cluster, json.loads(cluster.kubectl(*bind, "--dry-run=client", "-o", "json")))
+    fixtures.apply(cluster, json.loads(cluster.kubectl(*bind, "--dry-run=client", "-o", "json")))
     ask = ("auth", "can-i", verb, "modelreleases.modelrelease.dev", "--as", who, "-n", people)
     wait_until(
         "the aggregated role", lambda: cluster.kubectl(*ask, check=False).split()[-1],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from testbed.releases import Object, Release, rejected
 from tests.support import guard
 
@@ -92,7 +92,7 @@ def allowed(cluster: Cluster) -> Iterator[None]:
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.alone
 def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release: Release) -> None:
-    kit.apply(release.cluster, *_guarded_prometheus(release.space))
+    fixtures.apply(release.cluster, *_guarded_prometheus(release.space))
     release.cluster.kubectl(
         "rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=120s"
     )
@@ -102,7 +102,7 @@ def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release:
         "url": f"http://{GUARD}.{release.space}", "bearerTokenSecretRef": {"name": GUARD,
         "key": "token"},
     }  # fmt: skip
-    kit.apply(release.cluster, _secret(release.space, "another"))
+    fixtures.apply(release.cluster, _secret(release.space, "another"))
     release.apply(
         "2", analysis=analysis({"name": "own-errors", "counts": COUNTS}, prometheus=prometheus)
     )
@@ -113,7 +113,7 @@ def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release:
     assert TOKEN not in str(release.get())
     assert status["phase"] == "Progressing"
 
-    kit.apply(release.cluster, _secret(release.space, TOKEN))
+    fixtures.apply(release.cluster, _secret(release.space, TOKEN))
     release.serves("2")
     assert TOKEN not in str(release.get())
     assert TOKEN not in release.operator_log()
@@ -123,7 +123,7 @@ def test_without_the_right_to_read_secrets_the_message_names_the_charts_value(
     release: Release,
 ) -> None:
     release.begins("1")
-    kit.apply(release.cluster, _secret(release.space, TOKEN))
+    fixtures.apply(release.cluster, _secret(release.space, TOKEN))
     prometheus = {
         "url": "http://elsewhere",
         "bearerTokenSecretRef": {"name": GUARD, "key": "token"},
@@ -156,9 +156,9 @@ def _guarded_prometheus(space: str) -> list[Object]:
     }
     command = ["python", "/guard/guard.py", TOKEN, "http://prometheus.monitoring:9090"]
     container = {
-        "name": GUARD, "image": kit.OPERATOR_IMAGE, "command": command,
+        "name": GUARD, "image": fixtures.OPERATOR_IMAGE, "command": command,
         "volumeMounts": [{"name": "guard", "mountPath": "/guard"}],
     }  # fmt: skip
     volumes = [{"name": "guard", "configMap": {"name": GUARD}}]
-    pod = kit.pod(container, 8080, "/-/open", volumes)
-    return [config, kit.deployment(GUARD, space, pod), kit.service(GUARD, space, 8080)]
+    pod = fixtures.pod(container, 8080, "/-/open", volumes)
+    return [config, fixtures.deployment(GUARD, space, pod), fixtures.service(GUARD, space, 8080)]

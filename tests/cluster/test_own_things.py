@@ -3,7 +3,7 @@
 import json
 
 from cluster.errors import ClusterError
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import Release
 
@@ -11,7 +11,7 @@ LOOKS = 15
 """One a second: in this time it was once applied dozens of times."""
 
 
-def a_service(space: str, name: str) -> kit.Object:
+def a_service(space: str, name: str) -> fixtures.Object:
     spec = {"selector": {"app": "billing"}, "ports": [{"port": 8080}]}
     return {
         "apiVersion": "v1",
@@ -22,7 +22,7 @@ def a_service(space: str, name: str) -> kit.Object:
 
 
 def test_a_foreign_service_of_an_arm_is_refused_and_left_alone(release: Release) -> None:
-    kit.apply(release.cluster, a_service(release.space, "qna-canary"))
+    fixtures.apply(release.cluster, a_service(release.space, "qna-canary"))
     before = release.read("service", "qna-canary")
     release.apply("1")
     status = release.wait(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from examples import kit
+from examples import fixtures
 from modelrelease_operator.api import names
 from testbed.releases import FAST, Release
 
@@ -13,7 +13,7 @@ TAKES_AWAY: Object = {
     "spec": {"securityContext": {"fsGroup": None}, "dnsPolicy": None},
 }
 OWN: Object = {
-    "image": kit.SERVING_IMAGE,
+    "image": fixtures.SERVING_IMAGE,
     "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
 }
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 MINUTE: dict[str, Any] = {"metadata": {"annotations": {"prometheus.io/scrape-interval": "60s"}}}
@@ -25,7 +25,7 @@ on a busy machine.
 def a_release(cluster: Cluster, store: str, space: str) -> Iterator[Release]:
     """Version 1 serves thirty requests a second, seen once a minute."""
     cluster.kubectl("delete", "namespace", space, "--ignore-not-found", "--wait", "--timeout=120s")
-    kit.apply(cluster, kit.namespace(space))
+    fixtures.apply(cluster, fixtures.namespace(space))
     made = Release(cluster=cluster, space=space, store=store)
     made.apply("1", serving=SERVING)
     try:

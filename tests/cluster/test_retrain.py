@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import OPERATOR_SPACE, Release
 from tests.cluster.test_drift import MOVED, QUICK
@@ -22,7 +22,7 @@ RESOURCES = {"requests": {"cpu": "20m", "memory": "64Mi"}}
 
 def retrain(code: str, **parts: Any) -> dict[str, Any]:
     return {
-        "image": kit.SERVING_IMAGE, "command": ["python", "-c", code], "resources": RESOURCES,
+        "image": fixtures.SERVING_IMAGE, "command": ["python", "-c", code], "resources": RESOURCES,
         "cooldown": "1h", **parts,
     }  # fmt: skip
 

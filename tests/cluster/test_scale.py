@@ -2,7 +2,7 @@
 
 import json
 
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import Release
 
@@ -51,7 +51,7 @@ def test_an_autoscaler_that_names_the_release_is_followed_and_not_fought(release
             "metrics": [{"type": "Resource", "resource": cpu}],
         },
     }
-    kit.apply(release.cluster, autoscaler)
+    fixtures.apply(release.cluster, autoscaler)
     wait_until(
         "three pods", lambda: pods_asked_for(release), lambda asked: asked == [3], within=120
     )

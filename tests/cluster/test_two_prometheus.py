@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
@@ -76,11 +76,11 @@ def pair(cluster: Cluster) -> Iterator[Pair]:
     # Connections that rest are closed before the next look, so that each look may meet the other
     # server.
     template["spec"]["containers"][0]["args"].append("--web.read-timeout=1s")
-    deployment = kit.deployment(PAIR, MONITORING, template["spec"])
+    deployment = fixtures.deployment(PAIR, MONITORING, template["spec"])
     deployment["spec"] |= {"replicas": 2, "template": template}
-    service = kit.service(PAIR, MONITORING, 9090)
+    service = fixtures.service(PAIR, MONITORING, 9090)
     service["spec"]["ports"] = [{"port": 9090, "targetPort": 9090}]
-    kit.apply(cluster, deployment, service)
+    fixtures.apply(cluster, deployment, service)
     both = Pair(cluster)
     try:
         wait_until("two servers", both.ready, lambda pods: len(pods) == 2, within=120)
@@ -94,7 +94,7 @@ def pair(cluster: Cluster) -> Iterator[Pair]:
 def a_release(cluster: Cluster, store: str, space: str, version: str) -> Iterator[Release]:
     """A version serves thirty requests a second, and both servers see it."""
     cluster.kubectl("delete", "namespace", space, "--ignore-not-found", "--wait", "--timeout=120s")
-    kit.apply(cluster, kit.namespace(space))
+    fixtures.apply(cluster, fixtures.namespace(space))
     made = Release(cluster=cluster, space=space, store=store)
     seen_by = {"prometheus": {"url": URL}}
     made.apply(version, serving=SERVING, canary=CANARY, analysis={**SOON_SURE, **seen_by})

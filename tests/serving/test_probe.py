@@ -19,7 +19,7 @@ from modelrelease_contract import ArtifactManifest
 from modelrelease_contract import metrics as names
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_serving.fetch import fetch
-from modelrelease_serving.probe import Probe, Reference, ask
+from modelrelease_serving.probe import Probe, Reference, send_probe
 from modelrelease_training.export import Exported, Label
 from tests.serving.support import Predictor, Web, predictor, settings, train, wait_until
 from tests.support.predictors import process
@@ -134,7 +134,7 @@ def test_a_revision_that_nobody_answers_for_is_all_errors_and_the_other_is_asked
 
 def test_an_answer_that_does_not_come_in_time_is_an_error(artifact: Exported) -> None:
     with listening(_Silent) as address:
-        outcome = ask(address, Probe(row=(1.0,)), timeout_seconds=0.2)
+        outcome = send_probe(address, Probe(row=(1.0,)), timeout_seconds=0.2)
     assert outcome.result == names.PROBE_ERROR
     assert outcome.seconds >= 0.2
 
@@ -165,7 +165,7 @@ def test_what_an_answer_counts_as(status: int, body: str, result: str) -> None:
 
     with listening(Scripted) as address:
         probe = Probe(row=(1.0,), recorded=0.5, tolerance=0.01)
-        assert ask(address, probe, timeout_seconds=5).result == result
+        assert send_probe(address, probe, timeout_seconds=5).result == result
 
 
 def test_every_row_of_both_goes_to_both_and_only_ones_own_has_a_record(artifact: Exported) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.measurement.queries import QueryScope
-from modelrelease_operator.core.observed import Counter, Metrics
+from modelrelease_operator.core.observed import Counter, Metrics, PairCounters
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.metric_sources.source import Bins, MetricSource, Revisions
@@ -29,6 +29,9 @@ class PageSource:
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         message = f"gate {gate.name}: pages have no query language"
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
+
+    async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
+        return ()
 
     async def read_bins(self, of: Revisions) -> Bins:
         return ()

@@ -1,18 +1,17 @@
 """The training command, as a user calls it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest
 from modelrelease_training.__main__ import EXIT_USAGE, main
+from tests.support import training
 
 
 def train(output: Path, *arguments: str) -> int:
-    return main(["train", "--output", str(output), "--rows", "400", "--no-card", *arguments])
+    return training.train(output, *training.ROWS, *arguments)
 
 
 def digest(output: Path, version: str) -> str:
@@ -42,21 +41,11 @@ def test_its_json_answer_is_what_a_script_needs(
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     assert train(tmp_path / "here", "--version", "1") == 0
-    command = [
-        sys.executable,
-        "-m",
-        "modelrelease_training",
-        "train",
-        "--version",
-        "1",
-        "--rows",
-        "400",
-    ]
-    command += ["--no-card"]
-    subprocess.run([*command, "--output", str(tmp_path / "there")], check=True, capture_output=True)
+    there = training.train_apart(tmp_path / "there", *training.VERSION, *training.ROWS)
+    there.check_returncode()
     for name in (MANIFEST_NAME, "model.joblib"):
-        here, there = (tmp_path / place / "qna" / "1" / name for place in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes()
+        copies = [tmp_path / output / "qna" / "1" / name for output in ("here", "there")]
+        assert copies[0].read_bytes() == copies[1].read_bytes()
 
 
 @pytest.mark.parametrize(

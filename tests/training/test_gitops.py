@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from modelrelease_training import gitops
-from modelrelease_training.gitops import GitOpsError, Model, Place, commit, edited
+from modelrelease_training.gitops import GitOpsError, Location, Model, commit, edited
 
 NEW = Model(uri="https://models.example/qna/2", version="2", sha256="b" * 64)
 BLOCK = """\
@@ -98,16 +98,18 @@ def test_a_file_without_one_such_release_is_refused(text: str, word: str):
 
 
 def test_a_release_is_committed_and_pushed(origin: Path):
-    made = commit(Place(repository=str(origin), file="release.yaml"), NEW, message="Release qna 2")
+    made = commit(
+        Location(repository=str(origin), file="release.yaml"), NEW, message="Release qna 2"
+    )
     assert git(origin, "rev-parse", "main").strip() == made
     assert yaml.safe_load(content(origin))["spec"]["model"]["version"] == "2"
     assert "Release qna 2" in git(origin, "log", "-1", "main")
 
 
 def test_a_release_that_is_there_already_makes_no_commit(origin: Path):
-    place = Place(repository=str(origin), file="release.yaml")
-    commit(place, NEW, message="Release qna 2")
-    assert commit(place, NEW, message="Release qna 2") is None
+    location = Location(repository=str(origin), file="release.yaml")
+    commit(location, NEW, message="Release qna 2")
+    assert commit(location, NEW, message="Release qna 2") is None
     assert git(origin, "rev-list", "--count", "main").strip() == "2"
 
 
@@ -115,17 +117,17 @@ def test_a_push_that_comes_second_keeps_what_came_first(origin: Path, tmp_path: 
     real = gitops._git
     pushes: list[int] = []
 
-    def somebody_is_faster(folder: Path, place: Place, *arguments: str) -> str:
+    def somebody_is_faster(folder: Path, location: Location, *arguments: str) -> str:
         if arguments[0] == "push" and not pushes:
             pushes.append(1)
             (tmp_path / "work" / "other.txt").write_text("theirs")
             git(tmp_path / "work", "add", ".")
             git(tmp_path / "work", "commit", "-m", "theirs")
             git(tmp_path / "work", "push", "origin", "HEAD:main")
-        return real(folder, place, *arguments)
+        return real(folder, location, *arguments)
 
     monkeypatch.setattr(gitops, "_git", somebody_is_faster)
-    commit(Place(repository=str(origin), file="release.yaml"), NEW, message="Release qna 2")
+    commit(Location(repository=str(origin), file="release.yaml"), NEW, message="Release qna 2")
     assert content(origin, "other.txt") == "theirs"
     assert yaml.safe_load(content(origin))["spec"]["model"]["version"] == "2"
 
@@ -133,11 +135,13 @@ def test_a_push_that_comes_second_keeps_what_came_first(origin: Path, tmp_path: 
 def test_a_repository_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(GitOpsError, match=r"nowhere\.git: git clone failed"):
         commit(
-            Place(repository=str(tmp_path / "nowhere.git"), file="release.yaml"), NEW, message="x"
+            Location(repository=str(tmp_path / "nowhere.git"), file="release.yaml"),
+            NEW,
+            message="x",
         )
 
 
 @pytest.mark.parametrize("file", ["missing.yaml", "../work/release.yaml"])
 def test_a_file_that_is_not_in_the_repository_is_named(origin: Path, file: str):
     with pytest.raises(GitOpsError, match="there is no file"):
-        commit(Place(repository=str(origin), file=file), NEW, message="x")
+        commit(Location(repository=str(origin), file=file), NEW, message="x")

@@ -4,7 +4,6 @@ import hashlib
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import skops.io
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest
-from modelrelease_training.__main__ import main
 from modelrelease_training.data import Data, make_data, split, split_by_content
 from modelrelease_training.errors import EXIT_INVALID, EXIT_USAGE
 from modelrelease_training.evaluate import evaluate, evaluate_segments, quantile_segments
@@ -22,6 +20,7 @@ from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
 from modelrelease_training.skops_bytes import skops_bytes
 from modelrelease_training.train import Recipe, fit_recipe
+from tests.support import training
 
 DATA = split(make_data(seed=7, rows=2000))
 ESTIMATORS = [
@@ -38,9 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(output: Path, *arguments: object) -> int:
-    return main(
-        ["train", "--version", "1", "--no-card", "--output", str(output), *map(str, arguments)]
-    )
+    return training.train(output, *training.VERSION, *arguments)
 
 
 def read(output: Path) -> ArtifactManifest:
@@ -69,9 +66,9 @@ def test_skops_bytes_repeat_and_load_to_the_same_answers(recipe: Recipe) -> None
 
 
 def losses(recipe: Recipe) -> tuple[list[int], list[float]]:
-    told: list[tuple[int, int, float]] = []
-    fit_recipe(DATA.training, recipe, progress=lambda *values: told.append(values))
-    return [step for step, _, _ in told], [loss for _, _, loss in told]
+    reports: list[tuple[int, int, float]] = []
+    fit_recipe(DATA.training, recipe, progress=lambda *values: reports.append(values))
+    return [step for step, _, _ in reports], [loss for _, _, loss in reports]
 
 
 def test_steps_are_told_up_to_the_last_and_lower_the_loss() -> None:
@@ -104,8 +101,8 @@ def test_steps_choose_sgd_in_either_spelling(
     steps, size = spelling
     assert train(tmp_path, "--rows", 400, steps, 40, size, 16) == 0
     assert "step 40 of 40, log loss" in capsys.readouterr().err
-    said = json.loads((tmp_path / "qna" / "1" / "training.json").read_text())
-    assert said["parameters"] == {
+    record = json.loads((tmp_path / "qna" / "1" / "training.json").read_text())
+    assert record["parameters"] == {
         "batch_size": "16", "estimator": "sgd", "max_steps": "40", "regularization": "1.0",
         "seed": "7",
     }  # fmt: skip
@@ -168,23 +165,13 @@ def test_training_on_a_file_gives_the_same_bytes_in_another_process(
     table: Path, tmp_path: Path
 ) -> None:
     assert train(tmp_path / "here", "--data", table) == 0
-    command = [
-        sys.executable,
-        "-m",
-        "modelrelease_training",
-        "train",
-        "--version",
-        "1",
-        "--data",
-        str(table),
-    ]
-    command += ["--no-card"]
-    subprocess.run([*command, "--output", str(tmp_path / "there")], check=True, capture_output=True)
+    there = training.train_apart(tmp_path / "there", *training.VERSION, "--data", table)
+    there.check_returncode()
     names = [file.path for file in read(tmp_path / "here").files]
     assert names == ["model.joblib", "model.skops", "training.json"]
     for name in (MANIFEST_NAME, *names):
-        here, there = (tmp_path / place / "qna" / "1" / name for place in ("here", "there"))
-        assert here.read_bytes() == there.read_bytes(), name
+        copies = [tmp_path / output / "qna" / "1" / name for output in ("here", "there")]
+        assert copies[0].read_bytes() == copies[1].read_bytes(), name
 
 
 @pytest.mark.parametrize("served", ["joblib", "skops"])
@@ -257,17 +244,8 @@ def test_a_nullable_feature_is_filled_and_null_in_the_examples(tmp_path: Path) -
 
 
 def test_a_training_that_is_interrupted_leaves_nothing_half_made(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "modelrelease_training",
-        "train",
-        "--version",
-        "1",
-        "--rows",
-        "400",
-    ]
-    command += ["--max-steps", "2000000", "--output", str(tmp_path), "--no-card"]
+    options = (*training.VERSION, *training.ROWS, "--max-steps", 2_000_000)
+    command = training.command(tmp_path, *options)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         for line in running.stderr:

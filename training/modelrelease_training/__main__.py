@@ -30,12 +30,12 @@ exit codes: 0 done, 2 the request cannot be met, 3 the data breaks its schema, 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["drift"]:
+    command_line = sys.argv[1:] if arguments is None else list(arguments)
+    if command_line[:1] == ["drift"]:
         from modelrelease_training.drift.__main__ import main as drift  # noqa: PLC0415 - its own imports
 
-        return drift(given[1:])
-    options = _parser().parse_args(given)
+        return drift(command_line[1:])
+    options = _parser().parse_args(command_line)
     try:
         return int(options.run(options))
     except TrainingError as error:

@@ -42,9 +42,7 @@ class Rule:
     margin: float = 0.01
     """How much worse it may be, in the metric's own unit."""
     confidence: float = 0.95
-    """Of the two-sided interval: its lower bound is wrong in (1 - confidence) / 2 of all
-    comparisons.
-    """
+    """Of the two-sided interval: its lower bound is wrong in (1 - confidence) / 2 of cases."""
     floor: float | None = None
     """The worst that is accepted whatever the champion does: a maximum for log loss."""
 
@@ -59,9 +57,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """The decision, and what it rests on.
-    `interval` is of the gain: above 0, the challenger is better.
-    """
+    """The decision, and the interval of the gain that it rests on: above 0 is better."""
 
     accepted: bool
     reason: str
@@ -93,31 +89,33 @@ def accept(labels: Labels, champion: Floats, challenger: Floats, rule: Rule) -> 
     label to say anything.
     """
     _check(labels, champion, challenger)
-    found = (
-        _auc(labels, champion, challenger)
-        if rule.metric == "roc_auc"
-        else _mean(labels, champion, challenger, rule.metric)
-    )
+    if rule.metric == "roc_auc":
+        estimate = _auc(labels, champion, challenger)
+    else:
+        estimate = _mean(labels, champion, challenger, rule.metric)
     z = NormalDist().inv_cdf((1 + rule.confidence) / 2)
-    move = found.skewness * (2 * z**2 + 1) / (6 * math.sqrt(len(labels)))
-    interval = (found.gain - (z - move) * found.error, found.gain + (z + move) * found.error)
-    accepted, reason = _decide(found, interval, rule, rows=len(labels))
+    move = estimate.skewness * (2 * z**2 + 1) / (6 * math.sqrt(len(labels)))
+    interval = (
+        estimate.gain - (z - move) * estimate.error,
+        estimate.gain + (z + move) * estimate.error,
+    )
+    accepted, reason = _decide(estimate, interval, rule, rows=len(labels))
     return Acceptance(
         accepted=accepted,
         reason=reason,
         interval=interval,
-        gain=found.gain,
-        champion=found.champion,
-        challenger=found.challenger,
+        gain=estimate.gain,
+        champion=estimate.champion,
+        challenger=estimate.challenger,
         metric=rule.metric,
         rows=len(labels),
     )
 
 
 def _decide(
-    found: _Estimate, interval: tuple[float, float], rule: Rule, *, rows: int
+    estimate: _Estimate, interval: tuple[float, float], rule: Rule, *, rows: int
 ) -> tuple[bool, str]:
-    (low, high), challenger = interval, found.challenger
+    (low, high), challenger = interval, estimate.challenger
     bounds = (
         f"{rule.confidence:.0%} interval of its gain in {rule.metric} [{low:+.4f}, {high:+.4f}]"
     )
@@ -128,17 +126,15 @@ def _decide(
         return True, f"{bounds} lies above -{rule.margin:g}"
     if high < -rule.margin:
         return False, f"it is worse: {bounds} lies below -{rule.margin:g}"
-    return False, f"{bounds} reaches below -{rule.margin:g}{_advice(found, low, rule, rows)}"
+    return False, f"{bounds} reaches below -{rule.margin:g}{_advice(estimate, low, rule, rows)}"
 
 
-def _advice(found: _Estimate, low: float, rule: Rule, rows: int) -> str:
-    """Say how many rows would settle it, where more would:
-    the interval's width goes with 1/sqrt(rows).
-    """
-    if found.gain <= -rule.margin or found.error == 0:
+def _advice(estimate: _Estimate, low: float, rule: Rule, rows: int) -> str:
+    """Say how many rows would settle it: the interval's width goes with 1/sqrt(rows)."""
+    if estimate.gain <= -rule.margin or estimate.error == 0:
         return ""
-    needed = rows * ((found.gain - low) / (found.gain + rule.margin)) ** 2
-    return f"; about {math.ceil(needed / 100) * 100} rows like these {rows} would tell"
+    enough_rows = rows * ((estimate.gain - low) / (estimate.gain + rule.margin)) ** 2
+    return f"; about {math.ceil(enough_rows / 100) * 100} rows like these {rows} would tell"
 
 
 def _below(value: float, floor: float, metric: Metric) -> bool:
@@ -151,8 +147,8 @@ def _check(labels: Labels, champion: Floats, challenger: Floats) -> None:
             f"{len(labels)} labels need as many answers, got {len(champion)} and {len(challenger)}"
         )
         raise ValueError(msg)
-    for name, answers in (("champion", champion), ("challenger", challenger)):
-        if not np.isfinite(answers).all():
+    for name, probabilities in (("champion", champion), ("challenger", challenger)):
+        if not np.isfinite(probabilities).all():
             msg = f"the {name} answered with a number that is not finite"
             raise ValueError(msg)
     counts = np.bincount(labels, minlength=2)
@@ -162,23 +158,24 @@ def _check(labels: Labels, champion: Floats, challenger: Floats) -> None:
 
 
 def _mean(labels: Labels, champion: Floats, challenger: Floats, metric: Metric) -> _Estimate:
-    one, two = _per_row(labels, champion, metric), _per_row(labels, challenger, metric)
-    gains = two - one if metric == "accuracy" else one - two
+    of_champion = _per_row(labels, champion, metric)
+    of_challenger = _per_row(labels, challenger, metric)
+    gains = of_challenger - of_champion if metric == "accuracy" else of_champion - of_challenger
     gain, spread = float(gains.mean()), float(gains.std(ddof=1))
     return _Estimate(
-        champion=float(one.mean()),
-        challenger=float(two.mean()),
+        champion=float(of_champion.mean()),
+        challenger=float(of_challenger.mean()),
         gain=gain,
         error=spread / math.sqrt(len(gains)),
         skewness=float(((gains - gain) ** 3).mean() / spread**3) if spread else 0.0,
     )
 
 
-def _per_row(labels: Labels, answers: Floats, metric: Metric) -> Floats:
+def _per_row(labels: Labels, probabilities: Floats, metric: Metric) -> Floats:
     if metric == "accuracy":
-        return np.asarray((answers > 0.5) == labels, dtype=np.float64)
-    right = np.where(labels == 1, answers, 1 - answers)
-    return np.asarray(-np.log(np.clip(right, _LEAST_PROBABILITY, 1)), dtype=np.float64)
+        return np.asarray((probabilities > 0.5) == labels, dtype=np.float64)
+    of_true_label = np.where(labels == 1, probabilities, 1 - probabilities)
+    return np.asarray(-np.log(np.clip(of_true_label, _LEAST_PROBABILITY, 1)), dtype=np.float64)
 
 
 def _auc(labels: Labels, champion: Floats, challenger: Floats) -> _Estimate:
@@ -189,10 +186,11 @@ def _auc(labels: Labels, champion: Floats, challenger: Floats) -> _Estimate:
     variance of the difference of two areas is S10/m + S01/n, the sample variances of the
     differences of V10 and of V01.
     """
-    one, two = _placements(labels, champion), _placements(labels, challenger)
-    areas = float(one[0].mean()), float(two[0].mean())
+    of_champion, of_challenger = _placements(labels, champion), _placements(labels, challenger)
+    areas = float(of_champion[0].mean()), float(of_challenger[0].mean())
     variance = sum(
-        np.var(late - early, ddof=1) / len(late) for early, late in zip(one, two, strict=True)
+        np.var(new - old, ddof=1) / len(new)
+        for old, new in zip(of_champion, of_challenger, strict=True)
     )
     return _Estimate(
         champion=areas[0],
@@ -203,17 +201,15 @@ def _auc(labels: Labels, champion: Floats, challenger: Floats) -> _Estimate:
     )
 
 
-def _placements(labels: Labels, answers: Floats) -> tuple[Floats, Floats]:
+def _placements(labels: Labels, probabilities: Floats) -> tuple[Floats, Floats]:
     """Return V10, shape (m,), and V01, shape (n,)."""
-    positive, negative = answers[labels == 1], answers[labels == 0]
+    positive, negative = probabilities[labels == 1], probabilities[labels == 0]
     return _share_below(negative, positive), 1 - _share_below(positive, negative)
 
 
 def _share_below(reference: Floats, values: Floats) -> Floats:
     """Return for each value the share of `reference` below it, ties counting half."""
     ordered = np.sort(reference)
-    left, right = (
-        np.searchsorted(ordered, values, "left"),
-        np.searchsorted(ordered, values, "right"),
-    )
-    return np.asarray((left + right) / (2 * len(ordered)), dtype=np.float64)
+    below = np.searchsorted(ordered, values, "left")
+    not_above = np.searchsorted(ordered, values, "right")
+    return np.asarray((below + not_above) / (2 * len(ordered)), dtype=np.float64)

@@ -1,8 +1,7 @@
-"""Tells people by webhook what a command found. An alert never fails the command, nor delays it for
-long.
+"""Tells people by webhook what a command found.
 
-A webhook's address is a secret: it comes from an option or the environment, and no message repeats
-it.
+An alert never fails the command, nor delays it for long. A webhook's address is a secret: it comes
+from an option or the environment, and no message repeats it.
 """
 
 import json
@@ -44,33 +43,29 @@ class Alert:
 
 
 def _state_file() -> Path:
-    if named := os.environ.get(STATE_VARIABLE):
-        return Path(named)
+    if path := os.environ.get(STATE_VARIABLE):
+        return Path(path)
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "modelrelease" / "alerts.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Which alerts were sent and when, in a file,
-    so that a command run every minute does not nag.
-    """
+    """Which alerts were sent and when, in a file: a command run every minute does not nag."""
 
     path: Path = field(default_factory=_state_file)
     repeat_seconds: float = REPEAT_SECONDS
 
     def is_news(self, alert: Alert, *, now: float) -> bool:
-        """Return whether this alert was not sent lately.
-        A file that cannot be read remembers nothing.
-        """
+        """Return whether this alert was not sent lately; an unreadable file remembers nothing."""
         return now - self._times().get(alert.key, float("-inf")) >= self.repeat_seconds
 
     def remember(self, alert: Alert, *, now: float) -> None:
-        """Note that the alert was sent. A disk that refuses only means that it may be sent
-        again.
-        """
+        """Note that the alert was sent; where the disk refuses, it may be sent again."""
         fresh = {
-            key: sent for key, sent in self._times().items() if now - sent < self.repeat_seconds
+            key: time_sent
+            for key, time_sent in self._times().items()
+            if now - time_sent < self.repeat_seconds
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +78,8 @@ class Memory:
     def _times(self) -> dict[str, float]:
         try:
             return {
-                str(key): float(sent) for key, sent in json.loads(self.path.read_text()).items()
+                str(key): float(time_sent)
+                for key, time_sent in json.loads(self.path.read_text()).items()
             }
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
@@ -92,9 +88,7 @@ class Memory:
 def notify(
     alert: Alert, webhooks: Iterable[str], *, memory: Memory | None = None, now: float | None = None
 ) -> list[str]:
-    """Send `alert` to each webhook unless it was sent lately.
-    Return one sentence for each that failed.
-    """
+    """Send an alert to each webhook unless sent lately. Return a sentence for each that failed."""
     memory = memory or Memory()
     now = time.time() if now is None else now
     targets = list(webhooks)
@@ -108,13 +102,12 @@ def notify(
 
 def webhooks(option: str | None) -> list[str]:
     """Return where alerts go: the option's webhook, else the environment's, else nowhere."""
-    chosen = option or os.environ.get(WEBHOOK_VARIABLE)
-    return [chosen] if chosen else []
+    webhook = option or os.environ.get(WEBHOOK_VARIABLE)
+    return [webhook] if webhook else []
 
 
 def send(webhook: str, text: str) -> str | None:
-    """Post `text` in the shape that Slack takes. Return None, or a sentence that says why it did
-    not arrive.
+    """Post `text` in the shape that Slack takes. Return None, or a sentence on why it failed.
 
     Tries `ATTEMPTS` times where another try can help, each for `TIMEOUT_SECONDS` at most. Raises
     nothing.
@@ -130,13 +123,13 @@ def send(webhook: str, text: str) -> str | None:
         if attempt:
             time.sleep(0.5 * attempt)
         try:
-            answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_SECONDS)
+            response = httpx.post(url, json={"text": text}, timeout=TIMEOUT_SECONDS)
         except httpx.HTTPError as error:
             reason = f"does not answer ({type(error).__name__})"
             continue
-        if answer.is_success:
+        if response.is_success:
             return None
-        reason = f"answers {answer.status_code}"
-        if answer.status_code not in _WORTH_ANOTHER_TRY:
+        reason = f"answers {response.status_code}"
+        if response.status_code not in _WORTH_ANOTHER_TRY:
             break
     return f"the alert was not sent: the webhook at {url.host} {reason}; check its address"

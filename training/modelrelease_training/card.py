@@ -50,17 +50,15 @@ class Reliability:
     """Predicted and seen shares of label 1 in bins, with 95 % Wilson intervals, shape (bins,)."""
 
     predicted: Floats
-    seen: Floats
+    observed: Floats
     low: Floats
     high: Floats
     rows: Floats
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean distance of seen from predicted,
-        weighted by rows.
-        """
-        return float(np.average(np.abs(self.predicted - self.seen), weights=self.rows))
+        """Expected calibration error: mean distance of observed from predicted, by rows."""
+        return float(np.average(np.abs(self.predicted - self.observed), weights=self.rows))
 
 
 def make_card(subject: Subject) -> dict[str, bytes]:
@@ -76,19 +74,17 @@ def make_card(subject: Subject) -> dict[str, bytes]:
     return {f"{FOLDER}/{name}": content for name, content in files.items()}
 
 
-def calibration(labels: Labels, answers: Floats) -> Reliability:
-    """Return how often label 1 was seen where it was predicted,
-    in up to ten bins of as many rows each.
-    """
-    edges = np.unique(np.quantile(answers, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, answers, side="right")
+def calibration(labels: Labels, probabilities: Floats) -> Reliability:
+    """Return how often label 1 came where it was predicted, in up to ten bins of equal rows."""
+    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, probabilities, side="right")
     rows = np.bincount(bins, minlength=len(edges) + 1).astype(np.float64)
     filled = rows > 0
     rows = rows[filled]
-    predicted = np.bincount(bins, answers, len(edges) + 1)[filled] / rows
-    seen = np.bincount(bins, labels, len(edges) + 1)[filled] / rows
-    low, high = _wilson(seen, rows)
-    return Reliability(predicted=predicted, seen=seen, low=low, high=high, rows=rows)
+    predicted = np.bincount(bins, probabilities, len(edges) + 1)[filled] / rows
+    observed = np.bincount(bins, labels, len(edges) + 1)[filled] / rows
+    low, high = _wilson(observed, rows)
+    return Reliability(predicted=predicted, observed=observed, low=low, high=high, rows=rows)
 
 
 def _wilson(shares: Floats, rows: Floats) -> tuple[Floats, Floats]:
@@ -99,14 +95,16 @@ def _wilson(shares: Floats, rows: Floats) -> tuple[Floats, Floats]:
     return middle - half, middle + half
 
 
-def _draw_calibration(found: Reliability) -> Figure:
+def _draw_calibration(reliability: Reliability) -> Figure:
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes: Axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="perfect")
-    errors = np.abs(np.vstack([found.seen - found.low, found.high - found.seen]))
+    errors = np.abs(
+        np.vstack([reliability.observed - reliability.low, reliability.high - reliability.observed])
+    )
     axes.errorbar(
-        found.predicted,
-        found.seen,
+        reliability.predicted,
+        reliability.observed,
         yerr=errors,
         color=_INK,
         marker="o",
@@ -119,17 +117,19 @@ def _draw_calibration(found: Reliability) -> Figure:
         xlabel="predicted probability",
         ylabel="share of label 1 that was seen",
     )
-    axes.set_title(f"Calibration (expected error {found.error:.3f}, 95 % intervals)", fontsize=10)
+    axes.set_title(
+        f"Calibration (expected error {reliability.error:.3f}, 95 % intervals)", fontsize=10
+    )
     axes.legend(loc="upper left", frameon=False)
     return figure
 
 
 def _draw_importance(subject: Subject) -> Figure:
     data = subject.held_out.take(slice(0, _IMPORTANCE_ROWS))
-    found = permutation_importance(
+    importances = permutation_importance(
         subject.model, data.rows, data.labels, scoring="roc_auc", n_repeats=_REPEATS, random_state=0
     )
-    means, spreads = found["importances_mean"], found["importances_std"]
+    means, spreads = importances["importances_mean"], importances["importances_std"]
     order = np.argsort(means, kind="stable")[-_MOST_FEATURES:]
     figure = Figure(figsize=(6, 1.2 + 0.28 * len(order)), layout="constrained")
     axes: Axes = figure.subplots()
@@ -236,10 +236,10 @@ def _facts(subject: Subject) -> list[Sequence[object]]:
 
 def _figures(segments: dict[str, dict[str, float]]) -> str:
     names = ["held_out_rows", "roc_auc", "accuracy", "log_loss"]
-    rows = [
-        [segment, *(f"{figures[name]:.4g}" if name in figures else "-" for name in names)]
-        for segment, figures in segments.items()
-    ]
+    rows = []
+    for segment, figures in segments.items():
+        cells = (f"{figures[name]:.4g}" if name in figures else "-" for name in names)
+        rows.append([segment, *cells])
     return _table(["segment", "rows", "ROC AUC", "accuracy", "log loss"], rows)
 
 
@@ -249,4 +249,4 @@ def _brier(subject: Subject) -> float:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -51,16 +51,18 @@ def compare(
     except ValueError as error:
         msg = f"{data}: {error}"
         raise DataError(msg) from error
-    sides, answers = {}, {}
+    sides, probabilities = {}, {}
     for role, folder in (("champion", champion), ("challenger", challenger)):
-        sides[role], answers[role] = _measure(folder, rows)
+        sides[role], probabilities[role] = _measure(folder, rows)
     try:
-        decided = accept(rows.labels, answers["champion"], answers["challenger"], rule)
+        acceptance = accept(
+            rows.labels, probabilities["champion"], probabilities["challenger"], rule
+        )
     except ValueError as error:
         msg = f"{challenger} cannot be compared with {champion} on {data}: {error}"
         raise DataError(msg) from error
     return Comparison(
-        champion=sides["champion"], challenger=sides["challenger"], acceptance=decided
+        champion=sides["champion"], challenger=sides["challenger"], acceptance=acceptance
     )
 
 
@@ -75,14 +77,14 @@ def _measure(folder: Path, rows: Data) -> tuple[Side, Any]:
         msg = f"{fact}: compare on data of the model's own schema"
         raise ArtifactError(msg)
     try:
-        answers = score(model, rows)
+        probabilities = score(model, rows)
     except Exception as error:
         msg = f"{folder} fails on the held-out rows ({type(error).__name__}: {error})"
         raise ArtifactError(msg) from error
-    segments = (
-        {} if rows.segments is None else evaluate_segments(rows.labels, answers, rows.segments)
-    )
-    metrics = measure(rows.labels, answers)
+    segments = {}
+    if rows.segments is not None:
+        segments = evaluate_segments(rows.labels, probabilities, rows.segments)
+    metrics = measure(rows.labels, probabilities)
     return Side(
         name=manifest.name, version=manifest.version, metrics=metrics, segments=segments
-    ), answers
+    ), probabilities

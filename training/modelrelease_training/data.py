@@ -17,7 +17,7 @@ from pandas.util import hash_pandas_object
 FEATURES: Final = 16
 HELD_OUT_SHARE: Final = 0.2
 MINIMUM_ROWS: Final = 200
-_WORLD: Final = 20_240_901
+_POPULATION_SEED: Final = 20_240_901
 """Seed of the world itself: means, scales, weights. Never the user's seed."""
 _CHANNELS: Final = ("web", "mobile", "partner")
 _NO_SHIFTS: Final[Mapping[str, float]] = MappingProxyType({})
@@ -45,14 +45,12 @@ class Data:
     nullable: frozenset[str] = frozenset()
     """Names of the features that may be missing (NaN)."""
     segments: Texts | None = None
-    """Which part of the population each row belongs to, where that is known.
-    No input of the model.
-    """
+    """Which part of the population each row belongs to, where known. No input of the model."""
 
-    def take(self, which: Any) -> "Data":
+    def take(self, index: Any) -> "Data":
         """Return the rows that a numpy index, slice or mask names."""
-        segments = None if self.segments is None else self.segments[which]
-        return replace(self, rows=self.rows[which], labels=self.labels[which], segments=segments)
+        segments = None if self.segments is None else self.segments[index]
+        return replace(self, rows=self.rows[index], labels=self.labels[index], segments=segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +62,7 @@ class Split:
 
 
 def make_data(*, seed: int, rows: int, shifts: Shifts = _NO_SHIFTS) -> Data:
-    """Draw `rows` rows of the world: correlated features on different scales, labels by a noisy
-    rule.
+    """Draw `rows` rows: correlated features on different scales, labels by a noisy rule.
 
     `shifts` moves features and leaves the rule as it is: covariate shift. Raises ValueError when
     there are too few rows for a baseline, or a shift names no feature.
@@ -76,11 +73,11 @@ def make_data(*, seed: int, rows: int, shifts: Shifts = _NO_SHIFTS) -> Data:
             f"got {rows}"
         )
         raise ValueError(msg)
-    world = np.random.default_rng(_WORLD)
-    mixing = np.eye(FEATURES) + 0.25 * world.standard_normal((FEATURES, FEATURES))
-    weights = world.normal(scale=0.7, size=FEATURES)
-    centres = world.uniform(-5.0, 5.0, size=FEATURES)
-    scales = 10.0 ** world.uniform(-0.5, 1.0, size=FEATURES)
+    population = np.random.default_rng(_POPULATION_SEED)
+    mixing = np.eye(FEATURES) + 0.25 * population.standard_normal((FEATURES, FEATURES))
+    weights = population.normal(scale=0.7, size=FEATURES)
+    centres = population.uniform(-5.0, 5.0, size=FEATURES)
+    scales = 10.0 ** population.uniform(-0.5, 1.0, size=FEATURES)
 
     draw = np.random.default_rng(seed)
     latent = draw.standard_normal((rows, FEATURES)) @ mixing + _moves(shifts, mixing)
@@ -108,9 +105,7 @@ def _moves(shifts: Shifts, mixing: Floats) -> Floats:
 
 
 def split(data: Data) -> Split:
-    """Keep the last fifth of the rows apart.
-    They are drawn independently, so the tail is a fair sample.
-    """
+    """Keep the last fifth of the rows apart: drawn independently, it is a fair sample."""
     cut = len(data.labels) - round(len(data.labels) * HELD_OUT_SHARE)
     return Split(training=data.take(slice(None, cut)), held_out=data.take(slice(cut, None)))
 
@@ -126,8 +121,8 @@ def split_by_content(data: Data) -> Split:
     keys = hash_pandas_object(pd.DataFrame(data.rows), index=False).to_numpy()
     held_out = keys % round(1 / HELD_OUT_SHARE) == 0
     parts = Split(training=data.take(~held_out), held_out=data.take(held_out))
-    for part, what in ((parts.training, "to train on"), (parts.held_out, "held out")):
-        _check_part(part, what, of=len(data.labels))
+    for part, purpose in ((parts.training, "to train on"), (parts.held_out, "held out")):
+        _check_part(part, purpose, of=len(data.labels))
     for name, column in zip(data.names, parts.training.rows.T, strict=True):
         if np.isnan(column).all():
             fact = f"column {name} has no value in any of the {len(column)} rows to train on"
@@ -137,14 +132,16 @@ def split_by_content(data: Data) -> Split:
     return parts
 
 
-def _check_part(part: Data, what: str, *, of: int) -> None:
+def _check_part(part: Data, purpose: str, *, of: int) -> None:
     least, rows = round(MINIMUM_ROWS * HELD_OUT_SHARE / 2), len(part.labels)
     if rows < least:
-        msg = f"of {of} rows, {rows} are {what}, and at least {least} are needed: bring more rows"
+        msg = (
+            f"of {of} rows, {rows} are {purpose}, and at least {least} are needed: bring more rows"
+        )
         raise ValueError(msg)
     classes = np.unique(part.labels).tolist()
     if len(classes) < 2:
-        fact = f"of {of} rows, the {rows} {what} all have the label {classes[0]}"
+        fact = f"of {of} rows, the {rows} {purpose} all have the label {classes[0]}"
         raise ValueError(
             f"{fact}, and both labels are needed on both sides: bring more rows of the other"
         )

@@ -1,5 +1,4 @@
-"""Says whether a model answers worse than it did when it was trained, once the true labels are
-known.
+"""Says whether a model answers worse than when it was trained, once true labels are known.
 
 Labels arrive late, so answers and labels are joined by the prediction's id. Pure: nothing is read
 here.
@@ -46,16 +45,16 @@ class Decay:
     recorded: float
 
 
-def join(answers: Mapping[Key, str], labels: Iterable[tuple[Key, str]]) -> Joined:
+def join(predictions: Mapping[Key, str], labels: Iterable[tuple[Key, str]]) -> Joined:
     """Count the labels whose prediction is known, and how many of those predictions were right.
 
     Both are the model's own names of classes (labels.py). A label given twice counts once: the last
     one stands, since corrections come after what they correct.
     """
     final = dict(labels)
-    known = {key: label for key, label in final.items() if key in answers}
-    correct = sum(answers[key] == label for key, label in known.items())
-    return Joined(correct=correct, total=len(known), unanswered=len(final) - len(known))
+    answered = {key: label for key, label in final.items() if key in predictions}
+    correct = sum(predictions[key] == label for key, label in answered.items())
+    return Joined(correct=correct, total=len(answered), unanswered=len(final) - len(answered))
 
 
 def judge(
@@ -78,7 +77,8 @@ def judge(
         f"the {100 * recorded:.1f} % recorded at training, of which {100 * margin:g} points may be "
         "lost"
     )
-    reason = f"{fact}, {'below' if decayed else 'within'} {reference}"
+    side = "below" if decayed else "within"
+    reason = f"{fact}, {side} {reference}"
     return _decay(joined, recorded, reason=reason, decayed=decayed, accuracy=accuracy, upper=upper)
 
 

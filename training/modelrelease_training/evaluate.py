@@ -12,9 +12,7 @@ SMALLEST_SEGMENT: Final = 20
 
 
 def evaluate(model: Any, held_out: Data) -> dict[str, float]:
-    """Return accuracy, log loss and area under the ROC curve of `model` on `held_out`,
-    and its row count.
-    """
+    """Return accuracy, log loss, area under the ROC curve and row count of `held_out`."""
     figures = measure(held_out.labels, score(model, held_out))
     return {**figures, "held_out_rows": float(len(held_out.labels))}
 
@@ -25,9 +23,7 @@ def score(model: Any, data: Data) -> Floats:
 
 
 def measure(labels: Labels, probabilities: Floats) -> dict[str, float]:
-    """Return accuracy, log loss and area under the ROC curve;
-    the last one only where both labels occur.
-    """
+    """Return accuracy, log loss and, where both labels occur, area under the ROC curve."""
     figures = {
         "accuracy": accuracy_score(labels, probabilities > 0.5),
         "log_loss": log_loss(labels, probabilities, labels=[0, 1]),
@@ -42,18 +38,17 @@ def evaluate_segments(
     labels: Labels, probabilities: Floats, segments: Texts
 ) -> dict[str, dict[str, float]]:
     """Return the figures of each segment with enough rows, and its row count, by name in order."""
-    found = {}
+    by_segment = {}
     for name in np.unique(segments).tolist():
-        which = segments == name
-        if int(which.sum()) >= SMALLEST_SEGMENT:
-            figures = measure(labels[which], probabilities[which])
-            found[str(name)] = {**figures, "held_out_rows": float(which.sum())}
-    return found
+        mask = segments == name
+        if int(mask.sum()) >= SMALLEST_SEGMENT:
+            figures = measure(labels[mask], probabilities[mask])
+            by_segment[str(name)] = {**figures, "held_out_rows": float(mask.sum())}
+    return by_segment
 
 
 def quantile_segments(values: Floats, *, name: str, parts: int = 4) -> Texts:
-    """Return for each row which of `parts` equal parts of a feature's values it falls in; NaN is
-    apart.
+    """Return in which of `parts` equal parts of a feature's values each row is; NaN is apart.
 
     With few different values some parts are empty, as their edges are the same.
     """

@@ -49,9 +49,7 @@ _NOTHING: Final[Files] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """An artifact on disk: its folder, its digest (sha256 of the manifest,
-    hexadecimal) and its manifest.
-    """
+    """An artifact on disk: folder, digest (sha256 of the manifest, hexadecimal) and manifest."""
 
     path: Path
     digest: str
@@ -127,7 +125,7 @@ def describe(
         metrics=metrics,
         baseline=_baseline(model, data.held_out),
         examples=Examples(
-            rows=tuple(tuple(_plain(value) for value in row) for row in rows.tolist()),
+            rows=tuple(tuple(map(_json_number, row)) for row in rows.tolist()),
             predictions=tuple(model.predict_proba(rows)[:, 1].tolist()),
         ),
         files=tuple(
@@ -138,8 +136,7 @@ def describe(
 
 
 def make_room(output: Path, label: Label, *, force: bool) -> Path:
-    """Return the folder that a version goes to, and make the one above: sooner than after a long
-    training.
+    """Return the folder that a version goes to, and make the one above before a long training.
 
     Raises ExistsError when this version was exported before, unless `force`; OSError when the disk
     refuses.
@@ -205,10 +202,8 @@ def _joblib_bytes(model: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _plain(value: float) -> float | None:
-    """Return a value as a client would send it:
-    a missing one is null, which JSON has, and not NaN.
-    """
+def _json_number(value: float) -> float | None:
+    """Return a value as a client would send it: null where it is missing, as JSON has no NaN."""
     return None if math.isnan(value) else value
 
 

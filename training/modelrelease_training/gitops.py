@@ -1,5 +1,4 @@
-"""Releases a version by a commit: changes `spec.model` of a ModelRelease that a Git repository
-holds.
+"""Releases a version by a commit to `spec.model` of a ModelRelease that a Git repository holds.
 
 Editing is pure and keeps the rest of the file as it was, comments too. Committing calls `git`,
 which brings its own credentials; a push that comes second starts again from what is there now.
@@ -26,7 +25,7 @@ class GitOpsError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Location:
     """Where a ModelRelease stands."""
 
     repository: str
@@ -57,24 +56,20 @@ class Model:
 
 
 def edited(text: str, model: Model, *, name: str | None = None) -> str:
-    """Return a manifest's text with another `spec.model`.
-    Raises GitOpsError where no such release is.
-    """
+    """Return a manifest's text with another `spec.model`. Raises GitOpsError without a release."""
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         msg = f"it is not YAML: {error}"
         raise GitOpsError(msg) from error
-    found = [node for node in documents if _is_release(node, name)]
-    if len(found) != 1:
-        wanted = (
-            f"a ModelRelease {name!r}"
-            if name
-            else "one ModelRelease (name it where there are several)"
-        )
-        msg = f"it must hold {wanted}, found {len(found)}"
+    releases = [node for node in documents if _is_release(node, name)]
+    if len(releases) != 1:
+        expected = "one ModelRelease (name it where there are several)"
+        if name:
+            expected = f"a ModelRelease {name!r}"
+        msg = f"it must hold {expected}, found {len(releases)}"
         raise GitOpsError(msg)
-    key, value = _entry(_entry(found[0], "spec")[1], "model")
+    key, value = _entry(_entry(releases[0], "spec")[1], "model")
     if key is None or value is None:
         msg = "the ModelRelease has no spec.model to change"
         raise GitOpsError(msg)
@@ -83,9 +78,8 @@ def edited(text: str, model: Model, *, name: str | None = None) -> str:
     return f"{text[: key.end_mark.index]}: {model.text()}{text[_last(value).end_mark.index :]}"
 
 
-def commit(place: Place, model: Model, *, message: str) -> str | None:
-    """Change the release in its repository. Return the commit's id, or None when it said so
-    already.
+def commit(location: Location, model: Model, *, message: str) -> str | None:
+    """Change the release in its repository. Return the commit's id, or None without a change.
 
     Raises GitOpsError, naming the repository and the file, when it cannot.
     """
@@ -93,46 +87,49 @@ def commit(place: Place, model: Model, *, message: str) -> str | None:
     for _ in range(ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="modelrelease-git-") as folder:
             clone = Path(folder) / "clone"
-            arguments = ("--quiet", "--depth=1", f"--branch={place.branch}", "--", place.repository)
-            _git(Path(folder), place, "clone", *arguments, str(clone))
-            if not _changed(clone, place, model):
+            arguments = (
+                "--quiet",
+                "--depth=1",
+                f"--branch={location.branch}",
+                "--",
+                location.repository,
+            )
+            _git(Path(folder), location, "clone", *arguments, str(clone))
+            if not _changed(clone, location, model):
                 return None
-            _git(clone, place, "commit", "--quiet", "--message", message, "--", place.file)
-            made = _git(clone, place, "rev-parse", "HEAD").strip()
+            _git(clone, location, "commit", "--quiet", "--message", message, "--", location.file)
+            commit_id = _git(clone, location, "rev-parse", "HEAD").strip()
             try:
-                _git(clone, place, "push", "--quiet", "origin", f"HEAD:{place.branch}")
+                _git(clone, location, "push", "--quiet", "origin", f"HEAD:{location.branch}")
             except GitOpsError as error:
                 problem = str(error)
                 continue
-            return made
+            return commit_id
     raise GitOpsError(problem)
 
 
-def _changed(clone: Path, place: Place, model: Model) -> bool:
-    path = clone / place.file
+def _changed(clone: Path, location: Location, model: Model) -> bool:
+    path = clone / location.file
     if not path.resolve().is_relative_to(clone.resolve()) or not path.is_file():
-        msg = f"{place.repository}, branch {place.branch}: there is no file {place.file}"
+        msg = f"{location.repository}, branch {location.branch}: there is no file {location.file}"
         raise GitOpsError(msg)
     before = path.read_text()
     try:
-        after = edited(before, model, name=place.name)
+        after = edited(before, model, name=location.name)
     except GitOpsError as error:
-        msg = f"{place.repository}: {place.file} cannot be changed: {error}"
+        msg = f"{location.repository}: {location.file} cannot be changed: {error}"
         raise GitOpsError(msg) from error
     path.write_text(after)
     return after != before
 
 
-def _git(folder: Path, place: Place, *arguments: str) -> str:
-    who = {
-        f"GIT_{role}_{key}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for key, value in _AUTHOR.items()
-    }
+def _git(folder: Path, location: Location, *arguments: str) -> str:
+    author = {f"GIT_AUTHOR_{key}": value for key, value in _AUTHOR.items()}
+    committer = {f"GIT_COMMITTER_{key}": value for key, value in _AUTHOR.items()}
     # A prompt would wait for an answer that nobody gives.
-    environment = {**who, **os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    environment = {**author, **committer, **os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             env=environment,
@@ -142,35 +139,31 @@ def _git(folder: Path, place: Place, *arguments: str) -> str:
             timeout=TIMEOUT_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        msg = (
-            f"{place.repository}: git {arguments[0]} did not run ({type(error).__name__}); install "
-            "git"
-        )
+        fault = f"git {arguments[0]} did not run ({type(error).__name__})"
+        msg = f"{location.repository}: {fault}; install git"
         raise GitOpsError(msg) from error
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        msg = (
-            f"{place.repository}: git {arguments[0]} failed: "
-            f"{words[-1] if words else done.returncode}"
-        )
+    if process.returncode != 0:
+        lines = (process.stderr or process.stdout).strip().splitlines()
+        reason = lines[-1] if lines else process.returncode
+        msg = f"{location.repository}: git {arguments[0]} failed: {reason}"
         raise GitOpsError(msg)
-    return done.stdout
+    return process.stdout
 
 
 def _is_release(node: yaml.Node, name: str | None) -> bool:
     kind = _entry(node, "kind")[1]
-    called = _entry(_entry(node, "metadata")[1], "name")[1]
-    right = isinstance(kind, yaml.ScalarNode) and kind.value == "ModelRelease"
-    return right and (
-        name is None or (isinstance(called, yaml.ScalarNode) and called.value == name)
+    release_name = _entry(_entry(node, "metadata")[1], "name")[1]
+    is_release = isinstance(kind, yaml.ScalarNode) and kind.value == "ModelRelease"
+    return is_release and (
+        name is None or (isinstance(release_name, yaml.ScalarNode) and release_name.value == name)
     )
 
 
 def _entry(node: yaml.Node | None, key: str) -> tuple[yaml.Node | None, yaml.Node | None]:
     """Return key and value of one entry of a mapping, or nothing."""
-    for found, value in _entries(node):
-        if isinstance(found, yaml.ScalarNode) and found.value == key:
-            return found, value
+    for name, value in _entries(node):
+        if isinstance(name, yaml.ScalarNode) and name.value == key:
+            return name, value
     return None, None
 
 

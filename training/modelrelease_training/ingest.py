@@ -21,17 +21,13 @@ _NO_NUMBER: Final = [
     "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ]  # fmt: skip
-"""What pandas takes for a missing value.
-In a column of texts only nothing is one: NA is North America.
-"""
+"""What pandas takes for a missing value; among texts only nothing is: NA is North America."""
 _CHUNK: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingested:
-    """A table on disk. `fingerprint` is the sha256 of the file, hexadecimal:
-    `sha256sum` prints the same.
-    """
+    """A table on disk. `fingerprint` is the sha256 of the file, as `sha256sum` prints it."""
 
     path: Path
     fingerprint: str
@@ -47,8 +43,7 @@ def ingest(
     encoding: str = "utf-8",
     force: bool = False,
 ) -> Ingested:
-    """Copy the table in `source` to the Parquet file `output`. `texts` are columns that are never
-    numbers.
+    """Copy the table in `source` to the Parquet file `output`; `texts` are never numbers.
 
     The same rows give the same bytes, whether they came as CSV or as Parquet. Raises DataError.
     """
@@ -87,9 +82,7 @@ def parse_shift(text: str) -> tuple[str, float]:
 def read_table(
     source: Path, *, texts: Collection[str] = (), encoding: str = "utf-8"
 ) -> pd.DataFrame:
-    """Return the table in a .csv or .parquet file.
-    Raises DataError with one sentence for any other.
-    """
+    """Return the table in a .csv or .parquet file. Raises DataError, in a sentence, for others."""
     if source.suffix.lower() not in SUFFIXES:
         msg = f"{source} ends in {source.suffix!r}: a table is read from {' or '.join(SUFFIXES)}"
         raise DataError(msg)
@@ -97,11 +90,10 @@ def read_table(
         if source.stat().st_size == 0:
             msg = f"{source} is empty (0 bytes): was it written to the end?"
             raise DataError(msg)
-        frame = (
-            _read_csv(source, texts, encoding)
-            if source.suffix.lower() == ".csv"
-            else _read_parquet(source)
-        )
+        if source.suffix.lower() == ".csv":
+            frame = _read_csv(source, texts, encoding)
+        else:
+            frame = _read_parquet(source)
     except OSError as error:
         msg = f"{source} cannot be read: {error.strerror or error}"
         raise DataError(msg) from error
@@ -184,9 +176,7 @@ def _read_parquet(source: Path) -> pd.DataFrame:
 
 
 def _umask() -> int:
-    """Return the mask of new files: mkstemp makes them private,
-    which a shared volume cannot use.
-    """
+    """Return the mask of new files: mkstemp's are private, and no use on a shared volume."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

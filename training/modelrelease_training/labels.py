@@ -14,20 +14,18 @@ _NO: Final = frozenset({"0", "false", "f", "no", "n"})
 
 
 class Classes:
-    """The classes of one model. Without any (a model that lists none),
-    numbers are compared as numbers.
-    """
+    """The classes of one model. Where it lists none, numbers are compared as numbers."""
 
     def __init__(self, output: Output, *, numbers: bool = False) -> None:
         self.names = output.classes
         self._numbers = numbers
-        self._spelled = {_plain(each): each for each in output.classes}
+        self._spelled = {_plain(label): label for label in output.classes}
         self._values = {
-            value: each for each in output.classes if (value := _number(each)) is not None
+            value: label for label in output.classes if (value := _number(label)) is not None
         }
-        truths = [_truth(each) for each in output.classes]
-        both = sorted(truths, key=str) == [False, True]
-        self._truths = dict(zip(truths, output.classes, strict=True)) if both else {}
+        truths = [_truth(label) for label in output.classes]
+        truth_and_falsehood = sorted(truths, key=str) == [False, True]
+        self._truths = dict(zip(truths, output.classes, strict=True)) if truth_and_falsehood else {}
 
     def of(self, value: float | str) -> str | None:
         """Return the class that is meant, or None where none is."""
@@ -36,10 +34,12 @@ class Classes:
             if number is not None:
                 return repr(number)
             return None if self._numbers else text or None
-        known = self._spelled.get(text)
-        if known is None and number is not None:
-            known = self._values.get(number)
-        return self._truths.get(_truth(text)) if known is None else known
+        label = self._spelled.get(text)
+        if label is None and number is not None:
+            label = self._values.get(number)
+        if label is None:
+            label = self._truths.get(_truth(text))
+        return label
 
     @property
     def rule(self) -> str:
@@ -48,22 +48,22 @@ class Classes:
 
 
 def _plain(text: str) -> str:
-    """Return a text without what no one sees:
-    spaces around it, and how its accents are composed.
-    """
+    """Return a text without what no one sees: spaces around it, the composition of accents."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def _number(value: float | str) -> float | None:
     try:
-        found = float(value)
+        number = float(value)
     except ValueError:
         return None
-    return found if found == found else None  # noqa: PLR0124 - NaN is no class
+    return number if number == number else None  # noqa: PLR0124 - NaN is no class
 
 
 def _truth(text: str) -> bool | None:
     word, number = text.strip().lower(), _number(text)
     if word in _YES or number == 1:
         return True
-    return False if word in _NO or number == 0 else None
+    if word in _NO or number == 0:
+        return False
+    return None

@@ -1,6 +1,4 @@
-"""Reads artifacts back: manifest, digests, model.
-A model file is code, so its digest is compared first.
-"""
+"""Reads artifacts back. A model file is code, so its digest is compared before it is loaded."""
 
 import hashlib
 import json
@@ -55,9 +53,7 @@ def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Return what training.json says of how a checked artifact came to be;
-    nothing when there is none.
-    """
+    """Return what training.json says of how an artifact came to be; nothing without the file."""
     path = folder / TRAINING_NAME
     try:
         return dict(json.loads(path.read_bytes())) if path.exists() else {}
@@ -69,8 +65,8 @@ def read_training(folder: Path) -> dict[str, Any]:
 def _load_skops(path: Path) -> Any:
     """Build what skops trusts, types of scikit-learn, and number types; skops refuses any other."""
     untrusted = skops.io.get_untrusted_types(file=path)
-    ours = [name for name in untrusted if name.startswith("sklearn.") or name == "numpy.dtype"]
-    return skops.io.load(path, trusted=ours)
+    trusted = [name for name in untrusted if name.startswith("sklearn.") or name == "numpy.dtype"]
+    return skops.io.load(path, trusted=trusted)
 
 
 _LOADERS: Final[dict[Format, Callable[[Path], Any]]] = {"joblib": joblib.load, "skops": _load_skops}
@@ -78,16 +74,16 @@ _LOADERS: Final[dict[Format, Callable[[Path], Any]]] = {"joblib": joblib.load, "
 
 def _check(path: Path, sha256: str) -> None:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         msg = (
             f"{path} cannot be read ({error.strerror}), but the manifest names it: export the "
             "model again"
         )
         raise ArtifactError(msg) from error
-    if found != sha256:
+    if actual != sha256:
         msg = (
-            f"{path} has sha256 {found}, but the manifest says {sha256}: it was changed after it "
+            f"{path} has sha256 {actual}, but the manifest says {sha256}: it was changed after it "
             "was exported"
         )
         raise ArtifactError(msg)

@@ -87,14 +87,12 @@ class Trained:
     @property
     def fingerprint(self) -> str | None:
         """The sha256 of the file that the rows came from; None for rows from a seed."""
-        found = self.training["data"].get("fingerprint")
-        return None if found is None else str(found)
+        fingerprint = self.training["data"].get("fingerprint")
+        return None if fingerprint is None else str(fingerprint)
 
 
 def run(order: Order, *, say: Say, progress: Progress | None = None) -> Trained:
-    """Load, fit, measure on the held-out rows, and export.
-    Raises TrainingError, ValueError, OSError.
-    """
+    """Load, fit, measure held-out rows, and export. Raises TrainingError, ValueError, OSError."""
     if order.source.path:
         say(f"reading {order.source.path}")
     data = order.source.load()
@@ -102,10 +100,8 @@ def run(order: Order, *, say: Say, progress: Progress | None = None) -> Trained:
     say(f"fitting {order.recipe.estimator} to {len(data.training.labels)} rows")
     model = fit_recipe(data.training, order.recipe, progress=progress)
     say(f"measuring on {len(data.held_out.labels)} rows held out")
-    metrics, segments = (
-        evaluate(model, data.held_out),
-        _segments(model, data.held_out, order.segment_by),
-    )
+    metrics = evaluate(model, data.held_out)
+    segments = _segments(model, data.held_out, order.segment_by)
     training = {
         "data": order.source.describe(),
         "held_out_rows": len(data.held_out.labels),

@@ -1,7 +1,7 @@
-"""Registers artifacts with MLflow, and brings registered ones back. The only module that imports
-MLflow.
+"""Registers artifacts with MLflow, and brings registered ones back.
 
-MLflow is imported when it is first needed, because that takes seconds and most commands never do.
+This is the only module that imports MLflow, and only when it is first needed, because that takes
+seconds and most commands never do.
 How an artifact lies in the registry is written in docs/reference/registry.md; the operator reads it
 there.
 """
@@ -68,9 +68,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a run says beside what the manifest knows.
-    `tags` get our prefix, on the run and the version.
-    """
+    """What a run says beside the manifest. Run and version get `tags` with our prefix."""
 
     parameters: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -89,8 +87,7 @@ class Registry:
     def register(
         self, folder: Path, *, aliases: Sequence[str] = (CANDIDATE,), facts: Facts | None = None
     ) -> Registered:
-        """Log the artifact in `folder` as a run, register it as a model version, and move `aliases`
-        to it.
+        """Log an artifact as a run, register it as a model version, and move `aliases` to it.
 
         The same artifact registered again is found by its digest, and only the aliases move: so a
         run that was cut short can be repeated. Raises RegistryError, and ArtifactError before
@@ -103,14 +100,14 @@ class Registry:
             parameters=facts.parameters, metrics={**manifest.metrics, **facts.metrics}, tags=tags
         )
         with self._client() as client:
-            found = _with_digest(client, manifest.name, digest)
-            if found is None:
+            version = _with_digest(client, manifest.name, digest)
+            if version is None:
                 run_id, source = self._log(client, folder, manifest, complete)
                 _ensure_model(client, manifest.name)
-                found = client.create_model_version(manifest.name, source, run_id, tags=tags)
+                version = client.create_model_version(manifest.name, source, run_id, tags=tags)
             for alias in aliases:
-                client.set_registered_model_alias(manifest.name, alias, found.version)
-            return _registered(client.get_model_version(manifest.name, found.version))
+                client.set_registered_model_alias(manifest.name, alias, version.version)
+            return _registered(client.get_model_version(manifest.name, version.version))
 
     def find(self, uri: str) -> Registered:
         """Return the version that `models:/name/7` or `models:/name@alias` means.
@@ -121,14 +118,16 @@ class Registry:
         name, alias, number = parse_model_uri(uri)
         with self._client() as client:
             if alias:
-                found = client.get_model_version(name, self._meant(client, name, alias))
+                version = client.get_model_version(
+                    name, self._version_of_alias(client, name, alias)
+                )
             else:
                 with self._absence(f"{name} has no version {number}"):
-                    found = client.get_model_version(name, number)
-            self._check_is_about(name, found.name)
-            return _registered(found)
+                    version = client.get_model_version(name, number)
+            self._check_is_about(name, version.name)
+            return _registered(version)
 
-    def _meant(self, client: "MlflowClient", name: str, alias: str) -> str:
+    def _version_of_alias(self, client: "MlflowClient", name: str, alias: str) -> str:
         """Return the version that an alias means, from the list of all aliases.
 
         Asked for one alias that is missing, MLflow answers as to any wrong parameter: only words
@@ -141,22 +140,18 @@ class Registry:
             raise NotRegisteredError(f"MLflow at {self.uri} refused: {name} has no alias {alias}")
         return str(model.aliases[alias])
 
-    def _check_is_about(self, name: str, answered: str | None) -> None:
-        """Raise RegistryError for an answer about something else,
-        such as the empty one of a router.
-        """
-        if answered != name:
+    def _check_is_about(self, name: str, answered_name: str | None) -> None:
+        """Raise RegistryError for an answer about something else, as the empty one of a router."""
+        if answered_name != name:
             msg = (
                 f"MLflow at {self.uri} was asked for the model {name} and answered about "
-                f"{answered!r}"
+                f"{answered_name!r}"
             )
             raise RegistryError(msg)
 
     @contextmanager
     def _absence(self, meaning: str) -> Iterator[None]:
-        """Raise NotRegisteredError for MLflow's own code of a resource that is not there, and no
-        other.
-        """
+        """Raise NotRegisteredError for MLflow's own code of an absent resource, and no other."""
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         try:
@@ -167,39 +162,42 @@ class Registry:
             raise NotRegisteredError(f"MLflow at {self.uri} refused: {meaning}") from error
 
     def download(self, uri: str, into: Path) -> Path:
-        """Copy the artifact that `uri` means now below `into`, and return its folder. Raises
-        RegistryError.
+        """Copy the artifact that `uri` means now below `into`, and return its folder.
 
-        The manifest must have the digest that its tag names: a changed one is refused.
+        The manifest must have the digest that its tag names: a changed one is refused. Raises
+        RegistryError.
         """
-        found = self.find(uri)
+        registered = self.find(uri)
         with self._client():
             import mlflow  # noqa: PLC0415
 
             into.mkdir(parents=True, exist_ok=True)
             folder = Path(
                 mlflow.artifacts.download_artifacts(
-                    artifact_uri=found.source, dst_path=str(into), tracking_uri=self.uri
+                    artifact_uri=registered.source, dst_path=str(into), tracking_uri=self.uri
                 )
             )
         _, digest = read_artifact(folder)
-        if digest != found.digest:
-            msg = (
-                f"{uri} has manifest digest {digest}, but its tag {TAG}digest says {found.digest!r}"
-            )
+        if digest != registered.digest:
+            fault = f"its tag {TAG}digest says {registered.digest!r}"
+            msg = f"{uri} has manifest digest {digest}, but {fault}"
             raise RegistryError(f"{msg}: the artifact was changed after it was registered")
         return folder
+
+    def _experiment_id(self, client: "MlflowClient") -> str:
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            return client.create_experiment(self.experiment)
+        return experiment.experiment_id
 
     def _log(
         self, client: "MlflowClient", folder: Path, manifest: ArtifactManifest, facts: Facts
     ) -> tuple[str, str]:
         """Write one finished run. Return its id and where the artifact lies."""
-        experiment = client.get_experiment_by_name(self.experiment)
-        where = (
-            experiment.experiment_id if experiment else client.create_experiment(self.experiment)
-        )
         run = client.create_run(
-            where, run_name=f"{manifest.name}-{manifest.version}", tags=facts.tags
+            self._experiment_id(client),
+            run_name=f"{manifest.name}-{manifest.version}",
+            tags=facts.tags,
         )
         run_id, source = run.info.run_id, f"{run.info.artifact_uri}/{ARTIFACT_PATH}"
         try:
@@ -215,9 +213,7 @@ class Registry:
 
     @contextmanager
     def _client(self) -> Iterator["MlflowClient"]:
-        """Yield a client of a server that answers,
-        and turn what MLflow raises into one sentence.
-        """
+        """Yield a client of a server that answers; what MLflow raises becomes one sentence."""
         _check_reachable(self.uri)
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -247,22 +243,22 @@ def facts_of(training: dict[str, Any]) -> Facts:
     for key in ("training_rows", "held_out_rows"):
         if key in training:
             parameters[key] = str(training[key])
-    metrics = {
-        f"segments/{_NOT_A_NAME.sub('_', segment)}/{metric}": float(value)
-        for segment, figures in training.get("segments", {}).items()
-        for metric, value in figures.items()
-    }
-    tags = {"data_fingerprint": data["fingerprint"]} if "fingerprint" in data else {}
+    metrics: dict[str, float] = {}
+    for segment, figures in training.get("segments", {}).items():
+        prefix = f"segments/{_NOT_A_NAME.sub('_', segment)}"
+        metrics |= {f"{prefix}/{metric}": float(value) for metric, value in figures.items()}
+    tags = {}
+    if "fingerprint" in data:
+        tags["data_fingerprint"] = data["fingerprint"]
     if "schema_version" in data:
         tags["data_schema_version"] = str(data["schema_version"])
     return Facts(parameters=parameters, metrics=metrics, tags=tags)
 
 
 def parse_model_uri(uri: str) -> tuple[str, str, str]:
-    """Return name, alias and number of `models:/name@alias` or `models:/name/7`; one of the two is
-    empty.
+    """Return name, alias and number of `models:/name@alias` or `models:/name/7`.
 
-    Raises RegistryError for anything else.
+    Alias or number is empty. Raises RegistryError for anything else.
     """
     match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", uri)
     if not match:
@@ -288,8 +284,10 @@ def _tags(manifest: ArtifactManifest, digest: str) -> dict[str, str]:
 
 def _with_digest(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None":
     escaped = name.replace("'", "")
-    found = client.search_model_versions(f"name = '{escaped}' AND tags.`{TAG}digest` = '{digest}'")
-    return found[0] if found else None
+    versions = client.search_model_versions(
+        f"name = '{escaped}' AND tags.`{TAG}digest` = '{digest}'"
+    )
+    return versions[0] if versions else None
 
 
 def _ensure_model(client: "MlflowClient", name: str) -> None:
@@ -322,8 +320,7 @@ def _log_figures(client: "MlflowClient", run_id: str, facts: Facts) -> None:
 
 
 def _mlflow_files(manifest: ArtifactManifest, run_id: str) -> dict[str, str]:
-    """Return what MLflow wants to find beside the artifact, by file name: its own manifest, and
-    example rows.
+    """Return, by file name, MLflow's own manifest of the artifact and its example rows.
 
     With it `mlflow.pyfunc.load_model("models:/name@alias")` works, and MLflow shows the signature.
     """
@@ -336,13 +333,13 @@ def _mlflow_files(manifest: ArtifactManifest, run_id: str) -> dict[str, str]:
         for feature in manifest.features
     ]
     is_number = manifest.output.probability or manifest.output.task == "regression"
-    answer = ColSpec(DataType.double if is_number else DataType.string, manifest.output.name)
+    output = ColSpec(DataType.double if is_number else DataType.string, manifest.output.name)
     names = [feature.name for feature in manifest.features]
     example = {"columns": names, "data": [list(row) for row in manifest.examples.rows]}
     model = Model(
         run_id=run_id,
         artifact_path=ARTIFACT_PATH,
-        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([answer])),
+        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([output])),
         saved_input_example_info={
             "artifact_path": "input_example.json",
             "type": "dataframe",

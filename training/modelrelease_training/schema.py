@@ -55,9 +55,7 @@ class Rows(_Strict):
 
 
 class DataSchema(_Strict):
-    """What a table must be. Features are its numbers, in order, apart from key,
-    label and segment.
-    """
+    """What a table must be. Features are its numbers, in order, but for key, label and segment."""
 
     version: Annotated[int, Field(ge=1)]
     """Raised by whoever changes the file: it is recorded with every model."""
@@ -102,9 +100,7 @@ class DataSchema(_Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One broken rule. `row` counts data rows from 1;
-    None: the rule is about the column or the table.
-    """
+    """One broken rule. `row` counts data rows from 1; None: it is about a column or the table."""
 
     row: int | None
     column: str | None
@@ -113,10 +109,13 @@ class Violation:
 
     def sentence(self) -> str:
         """Return the violation as a person reads it."""
-        place = [f"row {self.row}"] if self.row is not None else []
-        place += [f"column {self.column}"] if self.column is not None else []
-        got = "" if self.value is None else f", got {self.value}"
-        return f"{', '.join(place) or 'table'}: {self.rule}{got}"
+        place = []
+        if self.row is not None:
+            place.append(f"row {self.row}")
+        if self.column is not None:
+            place.append(f"column {self.column}")
+        value = "" if self.value is None else f", got {self.value}"
+        return f"{', '.join(place) or 'table'}: {self.rule}{value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,46 +149,40 @@ def load_schema(path: Path | None = None) -> DataSchema:
         raise DataError(msg) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        msg = f"{name} is not a data schema: {place}: {first['msg']}"
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
+        msg = f"{name} is not a data schema: {field}: {first['msg']}"
         raise DataError(msg) from error
 
 
 def validate(
     path: Path, schema: DataSchema, *, limit: int = LIMIT, encoding: str = "utf-8"
 ) -> Report:
-    """Check the table in `path` against `schema`.
-    Raises DataError when it cannot be read at all.
-    """
+    """Check the table in `path` against `schema`. Raises DataError when it cannot be read."""
     frame = read_table(path, texts=schema.texts, encoding=encoding)
-    _, found = check(frame, schema)
+    _, violations = check(frame, schema)
     return Report(
         path=path,
         fingerprint=fingerprint(path),
         schema_version=schema.version,
         rows=len(frame),
-        violations=tuple(found[:limit]),
-        total=len(found),
+        violations=tuple(violations[:limit]),
+        total=len(violations),
     )
 
 
 def load_data(path: Path, schema: DataSchema) -> Data:
-    """Return the rows of a valid table.
-    Raises DataError, or InvalidDataError that says what is broken.
-    """
+    """Return the rows of a valid table. Raises DataError, or InvalidDataError for a broken rule."""
     frame = read_table(path, texts=schema.texts)
-    checked, found = check(frame, schema)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    checked, violations = check(frame, schema)
+    if violations:
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         command = f"modelrelease-train validate --data {path}"
-        msg = f"{path} breaks its schema: {found[0].sentence()}{more}; `{command}` lists them"
+        msg = f"{path} breaks its schema: {violations[0].sentence()}{more}; `{command}` lists them"
         raise InvalidDataError(msg)
     names = schema.features
-    segments = (
-        checked[schema.segment].fillna("missing").to_numpy(dtype=np.str_)
-        if schema.segment
-        else None
-    )
+    segments = None
+    if schema.segment:
+        segments = checked[schema.segment].fillna("missing").to_numpy(dtype=np.str_)
     return Data(
         rows=checked[list(names)].to_numpy(dtype=np.float64),
         labels=checked[schema.label].to_numpy(dtype=np.int64),
@@ -200,18 +193,23 @@ def load_data(path: Path, schema: DataSchema) -> Data:
 
 
 def check(frame: pd.DataFrame, schema: DataSchema) -> tuple[pd.DataFrame, list[Violation]]:
-    """Return the table with the types of the schema, and everything that breaks it,
-    in order of rows.
-    """
-    numbers, found = _to_numbers(frame.reset_index(drop=True), schema)
+    """Return the table with the types of the schema, and all that breaks it, in order of rows."""
+    numbers, violations = _to_numbers(frame.reset_index(drop=True), schema)
     try:
-        return to_pandera(schema).validate(numbers, lazy=True), found
+        return to_pandera(schema).validate(numbers, lazy=True), violations
     except SchemaErrors as errors:
-        known = {(one.row, one.column) for one in found}
+        not_numbers = {(violation.row, violation.column) for violation in violations}
         cases: Any = errors.failure_cases
-        others = {_violation(case, len(frame)) for case in cases.to_dict("records")}
-        found += [one for one in others if one.row is None or (one.row, one.column) not in known]
-    return frame, sorted(found, key=lambda one: (one.row or 0, one.column or "", one.rule))
+        reported = {_violation(case, len(frame)) for case in cases.to_dict("records")}
+        violations += [
+            violation
+            for violation in reported
+            if violation.row is None or (violation.row, violation.column) not in not_numbers
+        ]
+    return frame, sorted(
+        violations,
+        key=lambda violation: (violation.row or 0, violation.column or "", violation.rule),
+    )
 
 
 def to_pandera(schema: DataSchema) -> pa.DataFrameSchema:
@@ -237,7 +235,7 @@ def _column(column: Column) -> pa.Column:
     if column.maximum is not None:
         checks.append(pa.Check.le(column.maximum, error=f"must be at most {column.maximum:g}"))
     if column.categories:
-        rule = f"must be one of {', '.join(str(each) for each in column.categories)}"
+        rule = f"must be one of {', '.join(str(category) for category in column.categories)}"
         checks.append(pa.Check.isin(column.categories, error=rule))
     kind = str if column.type == "text" else float
     return pa.Column(kind, checks, nullable=column.nullable, unique=column.unique, coerce=True)
@@ -254,17 +252,16 @@ def _to_numbers(frame: pd.DataFrame, schema: DataSchema) -> tuple[pd.DataFrame, 
     Before pandera, whose other checks of a column all fail together when one of its values is a
     text.
     """
-    numbers, found = frame.copy(), []
-    for name in (
-        name for name in frame.columns if name in schema.columns and name not in schema.texts
-    ):
+    numbers, violations = frame.copy(), []
+    defined = [name for name in frame.columns if name in schema.columns]
+    for name in (name for name in defined if name not in schema.texts):
         numbers[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
         for index in frame.index[numbers[name].isna() & frame[name].notna()]:
             value = _shown(frame[name].loc[index])
-            found.append(
+            violations.append(
                 Violation(row=index + 1, column=name, value=value, rule="must be a number")
             )
-    return numbers, found
+    return numbers, violations
 
 
 def _violation(case: dict[str, Any], rows: int) -> Violation:
@@ -274,17 +271,16 @@ def _violation(case: dict[str, Any], rows: int) -> Violation:
         return Violation(row=None, column=str(value), value=None, rule=_ABSENT[rule])
     if case["schema_context"] == "DataFrameSchema":
         return Violation(row=None, column=None, value=str(rows), rule=rule)
-    shown = None if rule == "not_nullable" else _shown(value)
+    shown_value = None if rule == "not_nullable" else _shown(value)
     row, column = int(case["index"]) + 1, str(case["column"])
-    return Violation(row=row, column=column, value=shown, rule=_RULES.get(rule, rule))
+    return Violation(row=row, column=column, value=shown_value, rule=_RULES.get(rule, rule))
 
 
 def _shown(value: object) -> str:
-    text = (
-        repr(value)
-        if isinstance(value, str)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, str):
+        text = repr(value)
+    elif isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -18,9 +18,9 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 def skops_bytes(model: Any) -> bytes:
     """Return `model` as skops writes it, with addresses counted from 0 and no times."""
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as written:
-        tree = json.loads(written.read(_SCHEMA))
-        arrays = {name: written.read(name) for name in written.namelist() if name != _SCHEMA}
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as dumped:
+        tree = json.loads(dumped.read(_SCHEMA))
+        arrays = {name: dumped.read(name) for name in dumped.namelist() if name != _SCHEMA}
     ids: dict[int, int] = {}
     names: dict[str, str] = {}
     schema = _renumber(tree, ids, names)

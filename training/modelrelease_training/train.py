@@ -1,6 +1,4 @@
-"""Fits the model. Pure apart from the library:
-data, a recipe and a seed in, a fitted estimator out.
-"""
+"""Fits the model. Pure: data, a recipe and a seed in, a fitted estimator out."""
 
 import math
 from collections.abc import Callable
@@ -43,9 +41,7 @@ class Recipe:
     regularization: float = REGULARIZATION
     """scikit-learn's C. A forest has none."""
     max_steps: int | None = None
-    """Mini-batches that `sgd` learns from,
-    each drawn without replacement within a pass over the rows.
-    """
+    """Mini-batches for `sgd`, drawn without replacement within a pass over the rows."""
     batch_size: int | None = None
     """Rows in a mini-batch."""
     seed: int = 0
@@ -67,9 +63,7 @@ class Recipe:
                 raise ValueError(msg)
 
     def parameters(self) -> dict[str, str]:
-        """Return what was decided, as texts,
-        without what was left open or says nothing of a forest.
-        """
+        """Return what was decided, as texts, without what is open or says nothing of a forest."""
         idle = {"regularization"} if self.estimator == "forest" else set()
         return {
             name: str(value)
@@ -87,8 +81,7 @@ def fit(data: Data, *, regularization: float = REGULARIZATION, seed: int = 0) ->
 
 
 def fit_recipe(data: Data, recipe: Recipe, *, progress: Progress | None = None) -> Any:
-    """Return the estimator of `recipe` fitted to `data`, behind what prepares its inputs, as one
-    Pipeline.
+    """Return a Pipeline fitted to `data`: what prepares the inputs, and the recipe's estimator.
 
     The same data, recipe and library versions give the same model. `progress` is told of `sgd`
     only: the others are one call of a library.
@@ -110,13 +103,9 @@ def fit_recipe(data: Data, recipe: Recipe, *, progress: Progress | None = None) 
 
 
 def _fit_in_steps(data: Data, recipe: Recipe, prepare: list[Any], progress: Progress | None) -> Any:
-    """Fit a logistic regression by averaged stochastic gradient descent (Bottou 2010, section
-    4.2).
-    """
-    steps, size = (
-        recipe.max_steps or MAX_STEPS,
-        min(recipe.batch_size or BATCH_SIZE, len(data.labels)),
-    )
+    """Fit a logistic regression by averaged stochastic gradient descent (Bottou 2010, 4.2)."""
+    steps = recipe.max_steps or MAX_STEPS
+    size = min(recipe.batch_size or BATCH_SIZE, len(data.labels))
     inputs = Pipeline([*prepare, ("scale", StandardScaler())])
     scaled = inputs.fit_transform(data.rows)
     # scikit-learn's penalty is a share of the mean loss here, and of its sum in LogisticRegression.
@@ -131,13 +120,13 @@ def _fit_in_steps(data: Data, recipe: Recipe, prepare: list[Any], progress: Prog
         random_state=recipe.seed,
     )
     draw, order = np.random.default_rng(recipe.seed), np.empty(0, dtype=np.int64)
-    every = math.ceil(steps / _REPORTS)
+    report_every = math.ceil(steps / _REPORTS)
     for step in range(1, steps + 1):
         if len(order) < size:
             order = np.concatenate([order, draw.permutation(len(data.labels))])
         batch, order = order[:size], order[size:]
         classify.partial_fit(scaled[batch], data.labels[batch], classes=[0, 1])
-        if progress and (step % every == 0 or step == steps):
+        if progress and (step % report_every == 0 or step == steps):
             progress(
                 step, steps, float(log_loss(data.labels, classify.predict_proba(scaled)[:, 1]))
             )

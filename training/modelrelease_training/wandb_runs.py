@@ -1,6 +1,4 @@
-"""Figures to Weights & Biases, where the extra `wandb` is installed.
-What fails there fails no command.
-"""
+"""Figures to Weights & Biases, where the extra `wandb` is installed; no command fails by it."""
 
 import os
 import sys
@@ -17,19 +15,15 @@ _PATIENCE_SECONDS: Final = 15
 Figures = Mapping[str, float | bool | str]
 
 
-def wanted(project: str | None) -> str | None:
-    """Return the project to log to: the one that was named,
-    or a default where there is a key. Else None.
-    """
+def project_of(project: str | None) -> str | None:
+    """Return the project to log to: the named one, a default where there is a key, or None."""
     if project or not os.environ.get(KEY_VARIABLE):
         return project
     return os.environ.get(PROJECT_VARIABLE) or DEFAULT_PROJECT
 
 
 def log(project: str, *, job: str, figures: Figures) -> str | None:
-    """Record `figures` as one run of `project`.
-    Return None, or a sentence that says why they are not.
-    """
+    """Record `figures` as a run of `project`. Return None, or a sentence on why it failed."""
     run = Run(project, job=job, recipe={})
     run.log(figures)
     return run.finish()
@@ -61,9 +55,8 @@ class Run:
     def _start(self, project: str, job: str, recipe: dict[str, Any]) -> None:
         import wandb  # noqa: PLC0415 - optional, and slow to import
 
-        mode = os.environ.get(MODE_VARIABLE) or (
-            "online" if os.environ.get(KEY_VARIABLE) else "offline"
-        )
+        default_mode = "online" if os.environ.get(KEY_VARIABLE) else "offline"
+        mode = os.environ.get(MODE_VARIABLE) or default_mode
         settings = wandb.Settings(silent=True, console="off", init_timeout=_PATIENCE_SECONDS)
         self._run = wandb.init(
             project=project,

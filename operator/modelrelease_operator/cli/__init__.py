@@ -1,5 +1,4 @@
-"""The command line: run the operator, try a release before it is shipped, say why one is where it
-is.
+"""The command line: run the operator, try a release beforehand, say why one is where it is.
 
 One module for each command; each adds its parser and the function that runs it. What needs a client
 of Kubernetes or Prometheus is imported only by the command that calls it.

@@ -1,6 +1,4 @@
-"""What a person knows of the gates that look at more than errors and latency,
-and what is assumed instead.
-"""
+"""What a person knows of gates beyond errors and latency, and what is assumed instead."""
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,9 +38,7 @@ def _named(text: str) -> tuple[str, str]:
 def given_to(
     releases: Iterable[Manifest], texts: Sequence[tuple[str, str]]
 ) -> list[dict[str, Assumption]]:
-    """Return for each release what its gates are given;
-    raise Invalid for a gate that none of them has.
-    """
+    """Return what each release's gates are given; raise Invalid for a gate that none has."""
     gates = [_gates_by_name(release) for release in releases]
     for name, value in texts:
         owners = [by_name[name] for by_name in gates if name in by_name]

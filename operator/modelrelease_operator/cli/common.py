@@ -47,9 +47,7 @@ def command(commands: Commands, name: str, summary: str, details: str) -> argpar
 
 
 def documents(file: Path) -> list[Any]:
-    """Return the YAML (or JSON) documents of a file,
-    or of standard input for `-`; raise Invalid.
-    """
+    """Return the YAML or JSON documents of a file, `-` for standard input; raise Invalid."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
         return list(yaml.safe_load_all(text))
@@ -74,9 +72,7 @@ def name_of(document: dict[str, Any]) -> str:
 
 
 def manifests(file: Path) -> list[Manifest]:
-    """Read every ModelRelease of a file;
-    raise Invalid naming the first that is wrong, or NothingThere.
-    """
+    """Read every ModelRelease of a file; raise Invalid for the first wrong one, or NothingThere."""
     releases = []
     for document in releases_in(file):
         try:

@@ -207,13 +207,10 @@ def _time(span: timedelta | None) -> str:
 def _count(value: float) -> str:
     if value == math.inf:
         return "no end"
-    size, unit = next(
-        ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")) if value >= size),
-        (1, ""),
-    )
-    return (
-        f"{math.ceil(value)}" if not unit else f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    )
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / size:.3g}{unit}"
+    return f"{math.ceil(value)}"
 
 
 def _as_json(release: Manifest, conditions: Conditions, plan: Plan) -> dict[str, Any]:

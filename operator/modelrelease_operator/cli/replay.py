@@ -94,9 +94,7 @@ def add(commands: Commands) -> None:
 
 
 def _credentials(parsed: argparse.Namespace) -> "Credentials":
-    """Read what Prometheus is to be shown.
-    From files: what stands in a command line, everybody may read.
-    """
+    """Read from files what Prometheus is to be shown: everybody may read a command line."""
     from modelrelease_operator.runtime.credentials import Credentials  # noqa: PLC0415
 
     if bool(parsed.user) != bool(parsed.password_file):

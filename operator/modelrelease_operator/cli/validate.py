@@ -48,9 +48,7 @@ def add(commands: Commands) -> None:
 
 
 def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
-    """Return the spec of a manifest; raise Invalid when the API server or an operator would refuse
-    it.
-    """
+    """Return a manifest's spec; raise Invalid where the API server or operator would refuse it."""
     meta = document.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
     # One with generateName has no name yet.

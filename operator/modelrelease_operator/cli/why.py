@@ -70,9 +70,7 @@ def _why(parsed: argparse.Namespace) -> int:
 
 
 def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the releases of a file, those inside of lists too,
-    that bear the name if one is given.
-    """
+    """Return the releases of a file, inside of lists too, that bear the name, if one is given."""
     releases: list[dict[str, Any]] = []
     for document in documents(parsed.file):
         items = document.get("items", [document]) if isinstance(document, dict) else []
@@ -162,9 +160,7 @@ def _revision(arm: StableStatus | CanaryStatus) -> str:
 
 
 def _evidence(status: Status, now: datetime) -> list[str]:
-    """Return both arms' counts and how much of the needed evidence there is,
-    then each gate's sentence.
-    """
+    """Return both arms' counts and the share of the needed evidence, then each gate's sentence."""
     if not status.gates:
         return []
     about = "" if status.canary else " of the last canary"

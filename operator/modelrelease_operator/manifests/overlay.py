@@ -11,9 +11,7 @@ from itertools import chain
 from typing import Any
 
 MERGE_KEYS = ("mountPath", "name", "containerPort", "topologyKey")
-"""What names an item of a list, in order of preference:
-one volume may be mounted at several paths.
-"""
+"""What names an item of a list, by preference: a volume may be mounted at several paths."""
 PLAIN = frozenset({str, int, float, bool, type(None)})
 """Types whose values nobody can change."""
 

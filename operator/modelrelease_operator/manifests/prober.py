@@ -74,8 +74,7 @@ def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
 
 
 def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
-    """Return labels and annotations: meshes and webhooks are told what they are told of the
-    canary's pods.
+    """Return labels and annotations: meshes and webhooks are told what a canary's pods tell them.
 
     A plain label such as `app` stays behind, because a user's Service may select by it.
     """
@@ -122,9 +121,7 @@ def _template(target: Target) -> dict[str, Any]:
 
 
 def _fetch_of(target: Target) -> dict[str, Any]:
-    """Return how the artifact is reached,
-    which a pod template may say for the container `fetch`.
-    """
+    """Return how the artifact is reached, which a template may say for the container `fetch`."""
     containers: list[dict[str, Any]] = _template(target).get("initContainers") or []
     fetching = (container for container in containers if container.get("name") == "fetch")
     theirs: dict[str, Any] = next(fetching, {})
@@ -132,9 +129,7 @@ def _fetch_of(target: Target) -> dict[str, Any]:
 
 
 def _sources(target: Target) -> Iterator[dict[str, Any]]:
-    """Yield the volumes that an artifact is read from,
-    and those that its container `fetch` mounts.
-    """
+    """Yield the volumes that an artifact is read from, and those that `fetch` mounts."""
     claim, volume, _ = claim_of(target.uri)
     if claim:
         yield {**volume, "name": _volume_of(claim)}
@@ -148,9 +143,7 @@ def _sources(target: Target) -> Iterator[dict[str, Any]]:
 
 
 def _fetcher(target: Target, folder: str) -> dict[str, Any]:
-    """Return the container that brings one manifest:
-    as the revision's own, without the model's files.
-    """
+    """Return the container that brings one manifest, as the revision's own, without model files."""
     claim, _, mount = claim_of(target.uri)
     if claim:
         mount = {**mount, "name": _volume_of(claim)}

@@ -16,9 +16,7 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 
 def retrain_job(owner: Owner, retraining: DesiredRetraining) -> dict[str, Any]:
-    """Return the Job. Its pod has no label of the release:
-    the release's Services must never select it.
-    """
+    """Return the Job. Its pod has no label of the release, whose Services must not select it."""
     settings = retraining.settings
     request = retraining.request
     labels = {names.LABEL_RETRAIN: request.request}

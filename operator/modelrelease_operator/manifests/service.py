@@ -15,9 +15,7 @@ from modelrelease_operator.traffic.replicas import SERVICE, selector_for, servic
 def services(
     owner: Owner, desired: Desired, provider: TrafficProvider, canary: Canary
 ) -> list[dict[str, Any]]:
-    """Return what clients call, and one Service for each arm.
-    None before there is a revision to serve.
-    """
+    """Return what clients call, and a Service for each arm; None without a revision to serve."""
     if not desired.routed:
         return []
     route = Route(

@@ -1,5 +1,4 @@
-"""A running revision keeps the pod template that it began with, whatever a newer operator would
-render.
+"""A running revision keeps its pod template, whatever a newer operator would render.
 
 The template lies beside the pods, in an annotation of their Deployment. So it is put right when
 somebody changes it, and a new operator replaces no pod.
@@ -19,8 +18,7 @@ Object = Mapping[str, Any]
 
 
 def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
-    """Return a Deployment as it is to be applied over the one that is there; parts of it are
-    `fresh`'s own.
+    """Return a Deployment as it is to be applied over the one there; parts are `fresh`'s own.
 
     The same revision and version mean the same template: only a release changes it. One without the
     annotation, of an operator that knew none or with a template too large to be remembered, keeps
@@ -38,9 +36,7 @@ def settled(fresh: dict[str, Any], live: Object | None) -> dict[str, Any]:
 
 
 def template_of(live: Object) -> dict[str, Any]:
-    """Return the pod template that a Deployment began with,
-    or has where that was not remembered.
-    """
+    """Return the template that a Deployment began with, or has where none was remembered."""
     return _remembered(live) or _running(live)
 
 

@@ -19,9 +19,7 @@ from modelrelease_operator.manifests.overlay import copied, merged, without_null
 from modelrelease_operator.serving_runtimes import HttpProbe, ServingRuntime, runtime_of
 
 SERVER = "predictor"
-"""Name of the server's container, whatever server it is:
-pod templates of releases lay theirs over it.
-"""
+"""Name of the server's container, whatever server it is: pod templates are laid over it."""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
 
@@ -178,9 +176,7 @@ def _own() -> dict[str, Any]:
 
 
 def _room_for(target: Target) -> str:
-    """Return the size of the volume for the model:
-    more than the usual where a larger one may be fetched.
-    """
+    """Return the size of the model's volume: larger where a larger one may be fetched."""
     limits = (
         item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES"
     )
@@ -189,9 +185,7 @@ def _room_for(target: Target) -> str:
 
 
 def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
-    """Return the container that brings the artifact and checks its digest,
-    before the server starts.
-    """
+    """Return the container that brings the artifact and checks it, before the server starts."""
     delivery = runtime_of(target.recipe.image).artifact
     ours = [
         {"name": runtime.ENV_MODEL_URI, "value": target.uri},
@@ -287,9 +281,7 @@ def _probe(probe: HttpProbe) -> dict[str, Any]:
 
 
 def claim_of(uri: str) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
-    """Return the claim that a `pvc://claim/path` names,
-    its volume and its mount for the fetch container.
-    """
+    """Return the claim of a `pvc://claim/path`, its volume and its mount for fetching."""
     claim = schemes.claim_in(uri)
     if claim is None:
         return None, {}, {}

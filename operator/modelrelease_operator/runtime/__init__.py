@@ -1,3 +1,1 @@
-"""The only part that talks to the world:
-the API server, Prometheus, artifact stores, the clock, the log.
-"""
+"""The only part that talks to the world: API server, Prometheus, stores, clock and log."""

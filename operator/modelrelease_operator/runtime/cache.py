@@ -1,5 +1,4 @@
-"""What the API server holds of our releases, as watches tell it: passes read here and ask for
-nothing.
+"""What the API server holds of our releases, as watches tell it: passes ask for nothing.
 
 A list fills a store, a watch keeps it, and whatever breaks a watch (a silence, an error, a version
 that is too old) makes it begin again with a list, which also finds what was deleted meanwhile.
@@ -43,9 +42,7 @@ OPTIONAL = ("HTTPRoute",)
 OPTIONAL_PAUSE_SECONDS = 60.0
 """Between two questions whether it does by now."""
 BELIEVED_SECONDS = 120.0
-"""How long a store is believed after the API server's last word:
-longer than bookmarks are apart.
-"""
+"""How long a store is believed after the API server's last word: longer than a bookmark takes."""
 LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
 
@@ -78,9 +75,7 @@ class Store:
     """By scope: when the API server last said something about it."""
 
     def believed(self, namespace: str) -> None:
-        """Raise Unavailable unless what is here is what the API server has,
-        as far as anybody can know.
-        """
+        """Raise Unavailable unless this is what the API server has, as far as can be known."""
         scope = namespace if namespace in self.scopes else None
         since = time.monotonic() - self.heard.get(scope, float("-inf"))
         if since > BELIEVED_SECONDS:
@@ -215,17 +210,13 @@ class Cached(Kube):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def filled(self, patience: float) -> None:
-        """Wait until everything was listed once, but not for ever:
-        passes say then what is missing.
-        """
+        """Wait, not for ever, until everything was listed once: passes say what is missing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._filled.wait()
 
     def silence(self) -> float:
-        """Return for how many seconds the quietest watch has said nothing;
-        infinite before it ever did.
-        """
+        """Return the seconds since the quietest watch last spoke; infinite before it ever did."""
         now = time.monotonic()
         watches = product(self.stores.values(), self.scopes)
         heard = (store.heard.get(scope, float("-inf")) for store, scope in watches)
@@ -267,9 +258,7 @@ class Cached(Kube):
 
     @override
     async def get(self, kind: str, namespace: str, name: str) -> Object:
-        """Return an object; raise Gone when there is none.
-        Only what is not ours costs a question.
-        """
+        """Return an object; raise Gone when there is none. Only others' objects cost a request."""
         key = (namespace, name)
         if kind in self.stores:
             self.stores[kind].believed(namespace)
@@ -289,9 +278,7 @@ class Cached(Kube):
 
     @override
     async def known(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Return an object of a release, or None where the watch tells of none:
-        costs no question.
-        """
+        """Return a release's object, or None where the watch tells of none: costs no request."""
         if kind in self.absent:
             return None
         self.stores[kind].believed(namespace)
@@ -314,9 +301,7 @@ class Cached(Kube):
 
     @override
     async def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
-        """Apply an object, unless nothing has changed of it nor of what is asked since that was
-        last done.
-        """
+        """Apply an object, unless it and what is asked of it are as when that was last done."""
         kind, meta = obj["kind"], obj["metadata"]
         key, store = (meta["namespace"], meta["name"]), self.stores.get(kind)
         if kind in self.absent:
@@ -437,9 +422,7 @@ class Cached(Kube):
             }
 
     async def _opened(self, kind: str) -> Store | None:
-        """Return a store with all that there is of a kind,
-        or None where the cluster does not serve it.
-        """
+        """Return a store with all that there is of a kind, None where the cluster serves none."""
         store = Store(kind, self.scopes)
         try:
             for scope in self.scopes:
@@ -490,17 +473,13 @@ def release_of(obj: Object) -> NamespacedName | None:
 
 
 def _is_newer(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether one state of an object is not older than another.
-    Versions are numbers that grow.
-    """
+    """Return whether one state is not older than another, by versions: numbers that grow."""
     new, old = str(meta.get("resourceVersion", "")), str(before.get("resourceVersion", ""))
     return not (new.isdigit() and old.isdigit()) or int(new) >= int(old)
 
 
 def _slim(obj: Object) -> Object:
-    """Return what somebody reads of an object.
-    A thousand pods' specs would be most of the memory.
-    """
+    """Return what somebody reads of an object: a thousand pods' specs would be most of memory."""
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if obj.get("kind") != "Pod":
         return {**obj, "metadata": meta}
@@ -509,9 +488,7 @@ def _slim(obj: Object) -> Object:
 
 
 def _read_of(obj: Object) -> tuple[Any, ...]:
-    """Return what a release has to be looked at for.
-    What cannot be read is its trouble, not the watch's.
-    """
+    """Return what a release has to be looked at for; what cannot be read is its own trouble."""
     try:
         return what_passes_read(obj)
     except (LookupError, TypeError, AttributeError, ValueError):

@@ -93,9 +93,7 @@ async def read_credentials(
 async def read_store_credentials(
     kube: Kube, namespace: str, name: str, *, allowed: bool
 ) -> Credentials:
-    """Read the Secret that spec.model.credentialsSecretRef names:
-    a token, or a user name and a password.
-    """
+    """Read the Secret of spec.model.credentialsSecretRef: a token, or user name and password."""
     if not allowed:
         raise Unavailable(STORE_NOT_ALLOWED)
     data = await _data(kube, namespace, name, "spec.model.credentialsSecretRef", STORE_NOT_ALLOWED)

@@ -1,5 +1,4 @@
-"""Looks at the bins of what serves, beside the passes: an idle release costs one question to
-Prometheus.
+"""Looks at the bins of what serves, beside the passes: an idle release costs one query.
 
 A pass asks the API server for everything, and would be dear every two minutes for every release. So
 looks at drift happen while a release's task sleeps, and wake it only when there is something to

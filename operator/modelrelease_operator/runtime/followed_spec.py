@@ -36,9 +36,7 @@ class FollowedSpec:
 def followed_spec(
     release: Object, before: Status, last_good: dict[str, Any] | None
 ) -> FollowedSpec:
-    """Return the spec to follow: the present one,
-    or for a canary the last that could be followed.
-    """
+    """Return the spec to follow: the present one, or for a canary the last that could be."""
     raw: dict[str, Any] = release["spec"]
     try:
         return FollowedSpec(raw=raw, spec=ReleaseSpec.parse(raw))

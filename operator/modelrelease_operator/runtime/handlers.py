@@ -37,8 +37,7 @@ IDENTITY: Any = names.FIELD_MANAGER
 
 
 class NothingKept(kopf.DiffBaseStorage):
-    """What kopf compares a release with before it calls handlers of changes, of which there are
-    none here.
+    """What kopf compares a release with before it calls handlers of changes; there are none here.
 
     kopf would copy every release at each of its events to find what differs, and call nobody with
     it.
@@ -91,9 +90,7 @@ class OperatorContext:
         WATCH_SILENCE.set_function(self.cache.silence)
 
     async def start(self) -> None:
-        """Begin to watch, and wait until everything was listed once:
-        no pass is made on half a picture.
-        """
+        """Begin to watch, and wait until all was listed: no pass is made on half a picture."""
         self.cache.start()
         await self.cache.filled(PATIENCE_SECONDS)
         self.workers.keep_in_step(self.resync, self._listed)
@@ -103,9 +100,7 @@ class OperatorContext:
             self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
 
     def _wake(self, key: NamespacedName) -> None:
-        """Have a release looked at. Nobody calls this before `start`,
-        when the workers are there.
-        """
+        """Have a release looked at. Nobody calls this before `start` made the workers."""
         self.workers.wake_known(key)
 
     async def _lead(self, lease: Lease) -> None:
@@ -194,9 +189,7 @@ class Handlers:
         self._current.workers.changed(key, fingerprint)
 
     def trouble(self) -> str | None:
-        """Say what the kubelet should start the process again for:
-        a look that does not come any more.
-        """
+        """Say what the kubelet should restart the process for: a look that comes no more."""
         if self._connected is None:
             return None
         late = self._current.workers.overdue()
@@ -205,11 +198,9 @@ class Handlers:
             for (space, name), seconds in late.items()
             if seconds > OVERDUE_SECONDS
         ]
-        return (
-            f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
-            if lost
-            else None
-        )
+        if not lost:
+            return None
+        return f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
 
 
 def identity() -> str:

@@ -1,5 +1,4 @@
-"""`/healthz`, on every address of the machine, whichever families of the Internet Protocol it
-speaks.
+"""`/healthz`, on every address of the machine, whichever IP families it has.
 
 kopf has such a server, which listens on one address, and so on IPv4 or on IPv6.
 """
@@ -15,9 +14,7 @@ EVERYWHERE = None
 
 
 def every_address() -> str:
-    """Return the address to listen on for a server that takes only one:
-    of both families, where both are.
-    """
+    """Return the address for a server that listens on only one: of both families, if possible."""
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - a pod is called from outside
 
 

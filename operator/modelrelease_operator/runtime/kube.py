@@ -46,9 +46,7 @@ RESOURCES = {
 
 TIMEOUT_SECONDS = 15
 MOST_AT_ONCE = 16
-"""Requests that are under way together, watches apart:
-a thousand releases ask as politely as one.
-"""
+"""Requests under way together, watches apart: a thousand releases ask as politely as one."""
 PAGE = 500
 """Objects in one answer to a list."""
 QUIET_WATCH_SECONDS = 90
@@ -128,9 +126,7 @@ class Kube:
     async def list_all(
         self, kind: str, namespace: str | None, selector: str
     ) -> tuple[Objects, str]:
-        """Return every object of a namespace (None:
-        of all) that a selector takes, and the list's version.
-        """
+        """Return a namespace's selected objects (None: of all), and the list's version."""
         path, what = _path(kind, namespace), f"{kind} list in {namespace or 'all namespaces'}"
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         items: Objects = []
@@ -145,8 +141,7 @@ class Kube:
     async def watch(
         self, kind: str, namespace: str | None, selector: str, since: str
     ) -> AsyncIterator[tuple[str, Object]]:
-        """Yield what happens to the objects that a selector takes, until the API server ends the
-        watch.
+        """Yield what happens to the objects that a selector takes, until the watch ends.
 
         Raises Unavailable when it breaks off, says an error, or is silent for longer than bookmarks
         are.
@@ -188,9 +183,7 @@ class Kube:
         return await self._ask("PATCH", path, query=query, body=obj, content=APPLY, what=what)
 
     async def adopt(self, obj: Object, owner: Object) -> Object:
-        """Make one owner the only one of an object,
-        as it was read and not as anybody changed it since.
-        """
+        """Make one owner the only one of an object as it was read, not as it was changed since."""
         meta, kind = obj["metadata"], obj["kind"]
         read = {key: meta[key] for key in ("uid", "resourceVersion")}
         body = {"metadata": {**read, "ownerReferences": [owner]}}
@@ -200,8 +193,7 @@ class Kube:
         return await self._ask("PATCH", path, query=query, body=body, content=MERGE, what=what)
 
     async def apply_status(self, release: Object, status: Object) -> Object:
-        """Replace the status of a release as it was read. Raises Conflict on anything newer, or a
-        namesake's.
+        """Replace a release's status as it was read; raise Conflict on a newer one or a namesake's.
 
         By the version: the API server takes no notice of a uid in what is applied to a status.
         """
@@ -224,9 +216,7 @@ class Kube:
         )  # fmt: skip
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Delete an object and what it owns;
-        one that is gone or has become another already is fine.
-        """
+        """Delete an object and what it owns; one that is gone, or another by now, is fine."""
         body = {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
@@ -299,9 +289,7 @@ class Kube:
             return obj
 
     async def _proof(self) -> dict[str, str]:
-        """Return the headers that prove who asks:
-        looked up now and then, because tokens are rotated.
-        """
+        """Return the headers that prove who asks, looked up now and then, as tokens are rotated."""
         until, headers = self._proven
         if time.monotonic() > until:
             headers = {}
@@ -322,7 +310,9 @@ class Kube:
             "User-Agent": names.FIELD_MANAGER,
             **proof,
         }
-        url = f"{settings.host}{path}{'?' + urlencode(query) if query else ''}"
+        url = f"{settings.host}{path}"
+        if query:
+            url = f"{url}?{urlencode(query)}"
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=TIMEOUT_SECONDS)
         answer = await self.api.rest_client.request(
             method, url, headers=headers, body=body, _request_timeout=limit
@@ -331,16 +321,19 @@ class Kube:
         try:
             yield response
         finally:
-            # Read to its end, it goes back to the pool; otherwise (a watch) the connection ends
-            # here.
-            response.release() if response.content.at_eof() else response.close()
+            if response.content.at_eof():
+                response.release()
+            else:
+                # Not read to its end (a watch): its connection goes back to no pool.
+                response.close()
 
 
 def _path(kind: str, namespace: str | None, name: str = "") -> str:
     version, plural = RESOURCES[kind]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     space = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{root}{space}/{plural}{'/' + quote(name, safe='') if name else ''}"
+    item = f"/{quote(name, safe='')}" if name else ""
+    return f"{root}{space}/{plural}{item}"
 
 
 async def _raise_refusal(answer: aiohttp.ClientResponse, what: str) -> None:
@@ -387,8 +380,7 @@ async def _errors_of(what: str) -> AsyncIterator[None]:
 
 
 async def read_as_user(kind: str, name: str, namespace: str | None, context: str | None) -> Object:
-    """Read one object by the user's kubeconfig: of that context, and of its namespace when none is
-    given.
+    """Read one object by the user's kubeconfig: of that context, and by default of its namespace.
 
     One request, no discovery: this must work for a person who may read nothing else.
     """

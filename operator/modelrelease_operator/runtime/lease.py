@@ -1,5 +1,4 @@
-"""One operator acts: the one that holds the Lease of what it watches. Others wait, with full
-caches.
+"""One operator acts: the one that holds the Lease of what it watches. Others wait, caches full.
 
 Two that act would answer each other's writes for ever. So every replica, and every other install
 that watches the same namespaces, contends for one Lease (coordination.k8s.io) in a place that all

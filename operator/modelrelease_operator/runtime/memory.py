@@ -1,6 +1,4 @@
-"""What one process remembers of a release between two passes;
-all of it can be lost without harm.
-"""
+"""What one process remembers of a release between passes; all can be lost without harm."""
 
 import time
 from collections.abc import Callable
@@ -17,9 +15,7 @@ PATIENT = timedelta(seconds=30)
 SHOWN_AFTER_FAILURES = 3
 SHOWN_AFTER_SECONDS = 30.0
 ROUTE_PATIENCE = timedelta(seconds=30)
-"""For which a gateway may refuse a route, or not answer,
-before a person is told that nothing will move.
-"""
+"""How long a gateway may refuse a route, or not answer, before a person is told of it."""
 """A failure is shown when it has happened so often or lasted so long, whichever is first."""
 
 
@@ -42,9 +38,7 @@ class Troubles:
     shown: str | None = None
 
     def note(self, problem: Exception | None) -> Trouble | None:
-        """Take in a failure, or with None a success;
-        return it when it is time that people hear of it.
-        """
+        """Take in a failure, or None for a success; return it when people should hear of it."""
         if problem is None:
             self.count, self.shown = 0, None
             return None
@@ -76,9 +70,7 @@ class Patience:
         moved: bool,
         now: datetime,
     ) -> timedelta | None:
-        """Return when to look again: the later, the longer nothing has moved,
-        but at a deadline in time.
-        """
+        """Return when to look again: the later, the longer nothing moved, but for deadlines."""
         if moved or requeue is None or requeue > POLL_PODS or not _awaits(status):
             self.looks = 0
             return requeue
@@ -135,9 +127,7 @@ def _awaits(status: Status) -> bool:
 
 
 def _until_judged(spec: ReleaseSpec, status: Status, now: datetime) -> timedelta | None:
-    """Return how long until a canary has had its time to start;
-    None where that is over, or without one.
-    """
+    """Return how long until a canary has had its time to start; None after, or without one."""
     if status.canary is None:
         return None
     left = status.canary.since + spec.canary.start_deadline.span - now

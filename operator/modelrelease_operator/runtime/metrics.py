@@ -1,5 +1,4 @@
-"""The operator's own metrics: what each is called, what it means, and how a status becomes its
-value.
+"""The operator's own metrics: what each is called and means, and its value from a status.
 
 Listed in docs/reference/metrics.md, which a test holds against this module. Series are bounded: by
 the gates of a spec, by closed lists of words, and by the worst features of the newest window.
@@ -15,9 +14,7 @@ from modelrelease_operator.api.status import Phase, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
-"""Not `namespace`: Prometheus gives every series the namespace of the pod that exports it, the
-operator's.
-"""
+"""Not `namespace`: Prometheus gives every series that of its pod, which is the operator's."""
 SHOWN_FEATURES = 10
 
 INFO = Gauge(
@@ -187,9 +184,7 @@ def show(key: NamespacedName, status: Status) -> None:
 
 
 def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:
-    """Show the worst features of a window, given worst first;
-    those of the window before are gone.
-    """
+    """Show a window's worst features, worst first, in place of those of the window before."""
     worst = features[:SHOWN_FEATURES]
     _replace(DRIFT_VALUES, key, {(feature.name,): feature.n for feature in worst})
     _replace(DRIFT_PSI, key, {(feature.name,): feature.psi for feature in worst if feature.n})
@@ -211,9 +206,7 @@ _shown: dict[tuple[str, NamespacedName], Series] = {}
 
 
 def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
-    """Make these the only series of one release;
-    those that have their value already are left alone.
-    """
+    """Make these the only series of one release; those with their value already stay."""
     name = (metric._name, key)
     before = _shown.get(name, {})
     for gone in before.keys() - values.keys():

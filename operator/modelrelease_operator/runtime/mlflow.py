@@ -1,5 +1,4 @@
-"""What we ask of an MLflow tracking server, by its REST API: mlflow itself is far too large for an
-operator.
+"""What we ask of an MLflow server, by its REST API: mlflow is far too large for an operator.
 
 Every call is one request with a short time-out and a limit on bytes. Nothing here retries: who
 calls comes back later.
@@ -83,9 +82,7 @@ class Registry:
             )
 
     async def _has_alias(self, name: str, alias: str) -> bool:
-        """Return whether a model has an alias:
-        one that is missing is answered as any wrong parameter is.
-        """
+        """Return whether a model has an alias: a missing one is answered as a wrong parameter."""
         answer = await self._get("registered-models/get", name=name)
         with self._understood():
             return any(
@@ -117,8 +114,7 @@ class Registry:
         await self._call("POST", "registered-models/alias", json=body)
 
     def place(self, uri: str, below: str = "") -> str:
-        """Return where a pod finds a folder of artifacts; the tracking server serves
-        `mlflow-artifacts:`.
+        """Return where a pod finds artifacts; the tracking server serves `mlflow-artifacts:`.
 
         Raises Invalid for a place that only the tracking server itself can reach.
         """

@@ -1,5 +1,4 @@
-"""Tells people by webhook, in the shape that Slack takes: in a task of its own, so that no pass
-waits for it.
+"""Tells people by webhook, in the shape that Slack takes, in a task that no pass waits for.
 
 Best effort, on purpose: what is queued is lost with the process, and Prometheus' alert rules are
 what an on-call rotation should stand on. The address is a secret: it is in no log and in no
@@ -65,9 +64,7 @@ class Notifier:
         self._clock: Callable[[], float] = time.monotonic
 
     def tell(self, key: NamespacedName, notice: Notice) -> None:
-        """Queue what a notice says, if somebody asked for it and has not just been told. Never
-        waits.
-        """
+        """Queue a notice, if somebody wants it and was not just told. Never waits."""
         message = Message(key, notice.reason, notice.message)
         if not self._url or notice.reason not in self._reasons or not self._is_news(message):
             return

@@ -48,9 +48,7 @@ class OutcomeRecorder:
         self._releases: dict[NamespacedName, _Release] = {}
 
     def recorded(self, key: NamespacedName) -> Mapping[str, RecordedOutcome] | None:
-        """Return what was recorded and may be forgotten,
-        or None where nothing is to be recorded at all.
-        """
+        """Return what was recorded and may be forgotten, or None where nothing is recorded."""
         if self._registry is None:
             return None
         release = self._releases.get(key)

@@ -1,5 +1,4 @@
-"""Whose an object is: nothing is written and nothing is deleted before its owner's uid was looked
-at.
+"""Whose an object is: its owner's uid is looked at before anything is written or deleted.
 
 Three kinds of objects are a release's own: those that name its uid, those of an earlier release of
 the same name (which cannot exist any more: a backup was restored), and those that nobody owns but
@@ -31,9 +30,7 @@ def is_owned(obj: Object, owner: Owner) -> bool:
 
 
 def is_orphan_of(obj: Object, owner: Owner) -> bool:
-    """Return whether an object was the release's, or an earlier namesake's,
-    and has no living owner.
-    """
+    """Return whether an object was the release's or an earlier namesake's, without living owner."""
     owners = obj["metadata"].get("ownerReferences") or ()
     if owners:
         return all(_is_namesake(owner_reference, owner) for owner_reference in owners)

@@ -49,6 +49,7 @@ from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.provider import ObjectKey
 from modelrelease_operator.traffic.registry import made_by_others, provider_of
+from modelrelease_operator.traffic.replicas import SERVICE
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
@@ -65,9 +66,7 @@ def _utc_now() -> datetime:
 
 @dataclass(slots=True)
 class LazySource:
-    """A release's source of metrics, which may cost Secrets to be read:
-    only for those who ask for it.
-    """
+    """A release's source of metrics, read when it is asked for: it may cost Secrets."""
 
     open: Callable[[], Awaitable[MetricSource]]
     _source: MetricSource | None = None
@@ -131,9 +130,7 @@ def gist(status: Status) -> tuple[object, ...]:
 
 
 def is_due(status: Status, spec: ReleaseSpec, now: datetime) -> bool:
-    """Return whether it is time to look, whoever woke this pass;
-    a clock set back waits for nobody.
-    """
+    """Return whether it is time to look, whoever woke this pass; a clock set back delays none."""
     canary = status.canary
     if canary is None or canary.next_look is None:
         return True
@@ -245,9 +242,7 @@ class Reconciler:
         return Reporter(self.kube, *key, notifier)
 
     def next_drift_look(self, key: NamespacedName) -> timedelta | None:
-        """Return how long until a release's bins are to be looked at,
-        or None where they are not.
-        """
+        """Return how long until a release's bins are to be looked at, None where they are not."""
         return self.drift.wait(key)
 
     async def look_at_drift(self, key: NamespacedName) -> bool:
@@ -262,9 +257,7 @@ class Reconciler:
     async def show_trouble(
         self, namespace: str, name: str, trouble: Trouble, reporter: Reporter
     ) -> None:
-        """Show that passes fail, which no pass could do:
-        in status, if that is what can be written.
-        """
+        """Show that passes fail, which no pass can: in status, if that can be written."""
         release = await self.kube.get(names.KIND, namespace, name)
         notice = Notice(reason=Reason.FAILING, message=trouble.message, warning=True)
         try:
@@ -401,23 +394,17 @@ class Reconciler:
     async def _none_is_foreign(
         self, ground: Ground, before: Status, decision: Decision
     ) -> frozenset[ObjectKey]:
-        """Raise Invalid before a release begins that would need the name of somebody else's Service
-        or route.
+        """Raise Invalid before a release begins that needs the name of another's Service or route.
 
         Return those that nobody has.
         """
         if before.stable or decision.status.stable or not decision.desired.routed:
             return frozenset()
         owner = ground.owner
-        wanted = {("Service", name) for name in names.service_names(owner.name)}
-        wanted |= set(provider_of(ground.spec).sources(owner.name))
-        return frozenset(
-            [
-                (kind, name)
-                for kind, name in wanted
-                if await read_ours(self.kube, owner, kind, name) is None
-            ]
-        )
+        needed = {(SERVICE, name) for name in names.service_names(owner.name)}
+        needed |= set(provider_of(ground.spec).sources(owner.name))
+        absent = [key for key in needed if await read_ours(self.kube, owner, *key) is None]
+        return frozenset(absent)
 
     async def _make(
         self,
@@ -463,9 +450,7 @@ class Reconciler:
             done.refused.append(problem)
 
     async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what is wanted no more:
-        revisions, probers, and the Jobs of earlier retrainings.
-        """
+        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings."""
         owner, observed, uids = ground.owner, ground.observed, ground.uids
         kept = {
             running.target.revision for running in decision.desired.running
@@ -486,9 +471,7 @@ class Reconciler:
                 )
 
     async def _clear_routes(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what another traffic provider made,
-        once the one that took over has been seen to lead.
-        """
+        """Remove what another traffic provider made, once its successor was seen to lead."""
         owner, observed = ground.owner, ground.observed
         if done.refused or observed.routed != decision.desired.routed:
             return
@@ -503,9 +486,7 @@ class Reconciler:
                 )
 
     async def _retrain(self, owner: Owner, done: Done, now: datetime) -> None:
-        """Make the Job of a retraining. One that the API server refuses failed,
-        and stops nothing else.
-        """
+        """Make the Job of a retraining. One that is refused failed, and stops nothing else."""
         retraining = done.decision.desired.retraining
         if retraining is None:
             return
@@ -526,9 +507,7 @@ class Reconciler:
         memory: Memory,
         now: datetime,
     ) -> Decision:
-        """Return the decision with what was refused in its conditions,
-        and an Event where that is news.
-        """
+        """Return the decision with refusals in its conditions, and an Event where that is news."""
         observed = ground.observed
         decision = done.decision
         if not done.begun:

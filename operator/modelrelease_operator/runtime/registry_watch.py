@@ -56,9 +56,7 @@ class RegistryWatch:
         self._subscriptions: dict[NamespacedName, _Subscription] = {}
 
     def subscribe(self, key: NamespacedName, ref: ModelRef | None, known: str | None) -> None:
-        """Look at an alias from now on; `known` is the version that it is taken to mean.
-        None: at nothing.
-        """
+        """Look at an alias from now on, None for no more; `known` is the version it should mean."""
         before = self._subscriptions.get(key)
         if before and before.ref == ref:
             return

@@ -1,6 +1,4 @@
-"""What a release's model source means at this pass:
-kept as long as it holds, looked up when it moved.
-"""
+"""What a release's model source means at this pass: kept while it holds, else looked up."""
 
 from dataclasses import dataclass
 
@@ -79,17 +77,13 @@ async def resolution_of(
 
 
 def _running(status: Status) -> frozenset[str]:
-    """Return the revisions that serve or are tried:
-    what they may set was judged when they began.
-    """
+    """Return the revisions that serve or are tried: what they set was judged when they began."""
     held = (status.stable, status.canary, status.previous)
     return frozenset(target.revision for target in held if target)
 
 
 def _is_due(known: Resolved | None, looked: AliasLook | None) -> bool:
-    """Return whether the source has to be resolved:
-    never before, or its alias was seen elsewhere.
-    """
+    """Return whether the source must be resolved: it never was, or its alias has moved."""
     if known is None or known.registered is None:
         return known is None
     return looked is not None and looked.version not in (None, known.registered.version)

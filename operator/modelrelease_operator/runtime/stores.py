@@ -41,8 +41,7 @@ class Stores:
         limit: int,
         own: Credentials | None = None,
     ) -> bytes:
-        """Return a file. `own` are the credentials of a server that the operator itself was told
-        of.
+        """Return a file. `own` are credentials of a server that the operator itself was told of.
 
         Raises Unavailable when the store does not answer, Invalid when it will never give the file.
         """
@@ -67,9 +66,7 @@ class Stores:
             await web.close()
 
     async def _credentials(self, url: str, source: ModelSource, namespace: str) -> Credentials:
-        """Return what a store is shown: what the release names,
-        or else what the operator was told for it.
-        """
+        """Return what a store is shown: what the release names, else what the operator has."""
         if source.credentials_secret_ref is None:
             return login_of(self.settings.credentials_file, URL(url).host or "")
         if self.kube is None:
@@ -101,9 +98,7 @@ def _refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unava
 
 
 def login_of(file: str, host: str) -> Credentials:
-    """Return the login for a host from a file in the form of a .netrc;
-    read anew, because Secrets change.
-    """
+    """Return the login for a host from a .netrc file, read anew because Secrets change."""
     if not file:
         return Credentials()
     try:

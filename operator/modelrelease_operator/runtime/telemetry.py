@@ -68,9 +68,7 @@ class Reporter:
         return self._key
 
     async def tell(self, release: Object, before: Status, decision: Decision) -> None:
-        """Log, count and record an Event for everything notable;
-        an Event that fails is only logged.
-        """
+        """Log, count and record an Event for all that is notable; a failed Event is logged."""
         for notice in decision.notices:
             await self.notice(release, notice, phase=decision.status.phase)
         if before.message != decision.status.message and not decision.notices:
@@ -112,9 +110,7 @@ class Reporter:
         metrics.forget(self._key)
 
     async def _record(self) -> None:
-        """Record what waits, the oldest first.
-        An API server that does not answer is asked again later.
-        """
+        """Record what waits, oldest first; an API server that is silent is asked later."""
         while self._unrecorded:
             release, notice = self._unrecorded[0]
             try:

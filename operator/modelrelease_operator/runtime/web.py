@@ -1,5 +1,4 @@
-"""Asking a server over HTTP: for all of it only so long, only so much, and only where it is
-allowed.
+"""Asking a server over HTTP: for a limited time, a limited size, and only where it is allowed.
 
 Whoever may create a release names addresses, and the operator's right is used to reach them. So an
 answer has one time-out from the first packet to the last byte, a limit on bytes that holds after
@@ -51,9 +50,7 @@ LONGEST_ERROR = 16 * 1024
 
 
 class Trouble(Exception):
-    """A server cannot be used: what it did, for a sentence that begins with its name.
-    Shows no secret.
-    """
+    """A server cannot be used: what it did, for a sentence that begins with its name. No secret."""
 
 
 class TooLarge(Trouble):
@@ -158,9 +155,7 @@ class Answer:
         return self._response.status
 
     async def pieces(self, most: int, setting: str = "") -> AsyncIterator[bytes]:
-        """Yield its bytes; raise Trouble when there are more than `most`,
-        which `setting` may raise.
-        """
+        """Yield its bytes; raise Trouble beyond `most`, which `setting` may raise."""
         size = 0
         async for piece in self._decompressed():
             size += len(piece)
@@ -218,9 +213,7 @@ class Web:
         ca_file: str = "",
         proxy: str | None = None,
     ) -> None:
-        """`proxy`: where requests are sent instead;
-        only for servers that a person at a machine has named.
-        """
+        """`proxy`: where requests go instead, only to servers that a person at a machine named."""
         self._reach = reach
         self._proxy = proxy
         self._credentials = credentials or Credentials()
@@ -230,9 +223,7 @@ class Web:
         self._closed = False
 
     async def close(self) -> None:
-        """Close what is open, as soon as nothing is being asked.
-        Whoever asks later leaves nothing open.
-        """
+        """Close what is open, once nothing is asked; whoever asks later leaves nothing open."""
         self._closed = True
         if not self._users:
             await self._close_session()

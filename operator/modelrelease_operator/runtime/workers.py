@@ -56,9 +56,7 @@ class Workers:
         self._seen: dict[NamespacedName, object] = {}
         self._resync: asyncio.Task[None] | None = None
         self._held: set[NamespacedName] | None = None
-        """Releases that would have been woken while this operator may not act;
-        None where it may.
-        """
+        """Releases that would have been woken while this operator may not act; None when it may."""
 
     def hold(self) -> None:
         """Make no pass until `let_go`."""
@@ -150,9 +148,7 @@ class Workers:
         return forget
 
     async def _work(self, key: NamespacedName, wake: asyncio.Event) -> None:
-        """Look after one release until it is gone.
-        No error ends this loop: none must be orphaned.
-        """
+        """Look after one release until it is gone. No error ends this loop: none is orphaned."""
         reporter = self._reconciler.reporter_for(key, self._notifier)
         troubles = Troubles()
         delay: float | None = 0.0
@@ -226,9 +222,7 @@ class Workers:
             worker.due = None if delay is None else time.monotonic() + delay
 
     async def _sleep(self, key: NamespacedName, wake: asyncio.Event, delay: float | None) -> None:
-        """Sleep until woken or due. Meanwhile drift is looked at,
-        which asks nothing of the API server.
-        """
+        """Sleep until woken or due; meanwhile look at drift, which asks no API server."""
         due = None if delay is None else time.monotonic() + delay
         while True:
             left = None if due is None else max(0.0, due - time.monotonic())
@@ -243,9 +237,7 @@ class Workers:
                 return
 
     async def _look_at_drift(self, key: NamespacedName) -> bool:
-        """Return whether a pass has something to write.
-        A look that fails costs its window, and no pass.
-        """
+        """Return whether a pass has something to write; a look that fails costs only its window."""
         try:
             return await self._reconciler.look_at_drift(key)
         except Exception as problem:

@@ -25,23 +25,17 @@ class Drain:
     grace_seconds: int
     """From the signal to the kill: draining, then requests in flight, then a margin."""
     pre_stop: tuple[str, ...] = ()
-    """Command that the kubelet runs before it sends SIGTERM,
-    for servers that close their port at once.
-    """
+    """Command that the kubelet runs before SIGTERM, for servers that close their port at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactDelivery:
-    """How the artifact reaches the server:
-    a container fetches it into a volume before the server starts.
-    """
+    """How the artifact reaches the server: fetched into a volume before the server starts."""
 
     directory: str
     """Where the volume is mounted, read-only for the server."""
     fetch_image: str | None = None
-    """Image of the container that fetches;
-    None: the server's own image, which has the command `fetch`.
-    """
+    """Image of the container that fetches; None: the server's own, with its command `fetch`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +53,7 @@ class ServerMetrics:
     release: str
     revision: str
     model_version: str
-    """Labels that say whose a series is:
-    the server's own, or the scrape job's, from labels of the pod.
-    """
+    """Labels that say whose a series is: the server's own, or the scrape job's, from pod labels."""
     counts_bins: bool = False
     """Whether features and predictions are counted in the bins of the artifact's baseline, under
     the names of the contract. Without them there is no drift and no gate on predictions."""
@@ -92,9 +84,7 @@ class ServingRuntime:
     answers_copies: bool = False
     """Whether it copies what it answers to a canary in the dark, and answers such copies."""
     prober_args: tuple[str, ...] | None = None
-    """With which its image runs the prober, on the same port;
-    None where the image has no prober.
-    """
+    """With which its image runs the prober, on the same port; None where it has no prober."""
 
     def runs(self, image: str) -> bool:
         """Return whether an image is this server."""

@@ -1,5 +1,4 @@
-"""Exact weights by a Gateway: an HTTPRoute of the release's own, with one Service for each arm
-behind it.
+"""Exact weights by a Gateway: an HTTPRoute of the release's own, and a Service for each arm.
 
 The weights do not depend on the numbers of pods, so a canary has as many as its share of the
 requests needs. What counts is what every Gateway has taken (`Accepted` and `ResolvedRefs` about the
@@ -12,7 +11,7 @@ The release's main Service stays for callers inside the cluster, and leads to st
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from typing_extensions import override
 
@@ -53,9 +52,7 @@ class GatewayApi(TrafficProvider):
 
     @override
     def split(self, *, weight: int, replicas: int) -> Split:
-        """Return the pods that a share of the requests needs beside `replicas` pods for all of
-        them.
-        """
+        """Return the pods that a share of the requests needs, where all of them need `replicas`."""
         return Split(stable=replicas, canary=max(1, ceil(replicas * weight / 100)), weight=weight)
 
     @override
@@ -92,15 +89,13 @@ class GatewayApi(TrafficProvider):
 
     @override
     def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
-        """Return who is behind the weights that every Gateway has taken;
-        until then, anybody may be.
-        """
+        """Return who is behind the weights that every Gateway took; until then, anybody may be."""
         route = next((item for (kind, _), item in objects.items() if kind == HTTP_ROUTE), None)
         if route is None:
             return Effect()
-        if problem := _not_taken(route):
-            sentence, refused = problem
-            return Effect(revisions=frozenset(revisions), problem=sentence, refused=refused)
+        if not_taken := _not_taken(route):
+            problem, refused = not_taken
+            return Effect(revisions=frozenset(revisions), problem=problem, refused=refused)
         selected = {
             name: routed_by(item["spec"].get("selector") or {}, revisions)
             for (kind, name), item in objects.items()
@@ -135,9 +130,7 @@ def _http_route(route: Route, settings: GatewayAPI) -> dict[str, Any]:
 
 
 def _weight_of(route: Route) -> int:
-    """Return the canary's share: what was asked for beside stable,
-    and all or nothing for one alone.
-    """
+    """Return the canary's share beside stable; all or nothing where one is alone."""
     if route.beside is None:
         return 0
     if len(route.revisions) > 1:
@@ -155,75 +148,79 @@ def _parent(ref: ParentRef) -> dict[str, Any]:
     }
 
 
-def _not_taken(route: Object) -> tuple[str, bool] | None:
-    """Return why a Gateway does not follow the route as it is,
-    and whether it refuses to; None if all do.
-    """
+class _NotTaken(NamedTuple):
+    """Why a route is not followed as it is."""
+
+    problem: str
+    refused: bool
+    """True: a Gateway refuses it, or none answers; False: it is only late."""
+
+
+def _not_taken(route: Object) -> _NotTaken | None:
+    """Return why a Gateway does not follow the route as it is; None if all do."""
     meta, statuses = route["metadata"], route.get("status", {}).get("parents") or []
-    where = f"{HTTP_ROUTE} {meta['name']}"
+    name = f"{HTTP_ROUTE} {meta['name']}"
     for ref in route["spec"].get("parentRefs") or []:
         gateway = f"Gateway {ref.get('namespace') or meta['namespace']}/{ref['name']}"
-        told = [
+        of_gateway = [
             status
             for status in statuses
             if _same(status.get("parentRef") or {}, ref, meta["namespace"])
         ]
-        if not told:
-            return (
-                (
-                    f"{where}: {gateway} has not answered; is it there, and does its listener let "
-                    "it in?"
-                ),
-                True,
-            )
-        if problem := _problem_of(told, meta.get("generation")):
-            sentence, refused = problem
-            return f"{where}: {gateway} {sentence}", refused
+        if not of_gateway:
+            silence = "has not answered; is it there, and does its listener let it in?"
+            return _NotTaken(f"{name}: {gateway} {silence}", refused=True)
+        if not_taken := _not_taken_by(of_gateway, meta.get("generation")):
+            return not_taken._replace(problem=f"{name}: {gateway} {not_taken.problem}")
     return None
 
 
-def _problem_of(statuses: Iterable[Object], generation: int | None) -> tuple[str, bool] | None:
-    """Return why no controller follows the route, and whether one refuses to; None if one does.
+def _not_taken_by(statuses: Iterable[Object], generation: int | None) -> _NotTaken | None:
+    """Return why no controller follows the route; None if one does.
 
     A Gateway has one controller, but what another one wrote while it had it may stay for ever.
     """
-    answers: dict[str, list[tuple[str, bool] | None]] = {}
+    answers: dict[str, list[_NotTaken | None]] = {}
     for status in statuses:
-        problem = next(_problems(status, generation), None)
-        answers.setdefault(status.get("controllerName", ""), []).append(problem)
-    problems = [_of_one_controller(each) for each in answers.values()]
-    told = [problem for problem in problems if problem]
-    return None if None in problems else max(told, key=lambda problem: problem[1])
+        answer = next(_problems(status, generation), None)
+        answers.setdefault(status.get("controllerName", ""), []).append(answer)
+    by_controller = [_of_one_controller(of_one) for of_one in answers.values()]
+    problems = [not_taken for not_taken in by_controller if not_taken]
+    if len(problems) < len(by_controller):
+        return None
+    return max(problems, key=lambda not_taken: not_taken.refused)
 
 
-def _of_one_controller(answers: list[tuple[str, bool] | None]) -> tuple[str, bool] | None:
+def _of_one_controller(answers: list[_NotTaken | None]) -> _NotTaken | None:
     """Sum up a controller's answers: one for a reference, or one for each listener that the
     reference leaves open, of which one has to let the route in.
     """
-    late = next((answer for answer in answers if answer and not answer[1]), None)
-    return late or (None if None in answers else answers[0])
+    late = next((answer for answer in answers if answer and not answer.refused), None)
+    if late:
+        return late
+    return None if None in answers else answers[0]
 
 
-def _problems(status: Object, generation: int | None) -> Iterator[tuple[str, bool]]:
+def _problems(status: Object, generation: int | None) -> Iterator[_NotTaken]:
     conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
     for kind in TAKEN:
         condition = conditions.get(kind)
         if condition is None or condition.get("observedGeneration", generation) != generation:
-            yield f"has not taken its newest weights yet ({kind})", False
+            yield _NotTaken(f"has not taken its newest weights yet ({kind})", refused=False)
         elif condition["status"] != "True":
             words = " ".join((condition.get("message") or "").split())
             reason = f"{kind} is {condition['status']}, {condition.get('reason')}"
-            yield f"refuses it: {reason}: {words}"[:500], True
+            yield _NotTaken(f"refuses it: {reason}: {words}"[:500], refused=True)
 
 
-def _same(told: Object, ref: Object, namespace: str) -> bool:
+def _same(parent: Object, ref: Object, namespace: str) -> bool:
     """Return whether a status is about a reference: both may leave the route's own namespace out,
     and a status may name a listener that the reference leaves open.
     """
     return (
-        told.get("name") == ref["name"]
-        and (told.get("namespace") or namespace) == (ref.get("namespace") or namespace)
-        and all(ref.get(key) in (None, told.get(key)) for key in ("sectionName", "port"))
+        parent.get("name") == ref["name"]
+        and (parent.get("namespace") or namespace) == (ref.get("namespace") or namespace)
+        and all(ref.get(key) in (None, parent.get(key)) for key in ("sectionName", "port"))
     )
 
 

@@ -46,9 +46,7 @@ class Replicas(TrafficProvider):
 
     @override
     def note(self, *, weight: int, replicas: int) -> str | None:
-        """Say why the share is not the one asked for,
-        or None when it is (within half a percent).
-        """
+        """Say why the share is not the one asked for; None when it is, within half a percent."""
         return rounding_note(weight=weight, chosen=split(weight=weight, replicas=replicas))
 
     @override
@@ -91,8 +89,7 @@ def service(name: str, selector: dict[str, str], port: int | str) -> dict[str, A
 
 @lru_cache(maxsize=4096)
 def split(*, weight: int, replicas: int) -> Split:
-    """Return the pods whose share comes closest to `weight` percent (1 to 99), never 0 and never
-    above half.
+    """Return the pods whose share is closest to `weight` percent (1 to 99), never 0 or above half.
 
     `replicas` is what stable runs, and goes on running. Of two equally close counts the smaller
     wins: fewer users meet an unproven version.

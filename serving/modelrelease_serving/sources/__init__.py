@@ -1,5 +1,4 @@
-"""Where artifacts come from: a web server, an object store, a mounted claim or a folder. One module
-each.
+"""Where artifacts come from: web server, object store, mounted claim, folder; one module each.
 
 A source yields bytes, from an offset on where it can, and says of each failure whether another try
 can help. It checks no digest and writes nothing.
@@ -45,9 +44,7 @@ OPENERS: dict[str, Opener] = {
 
 
 def open_source(settings: Settings) -> Source:
-    """Return the source that MODEL_URI names.
-    Raises RefusedError for one that this predictor cannot read.
-    """
+    """Return the source that MODEL_URI names. Raises RefusedError for one it cannot read."""
     uri = settings.model_uri or ""
     scheme = schemes.named(urlsplit(uri).scheme)
     if scheme is None or scheme.fetched_by is None:

@@ -26,27 +26,27 @@ class FolderSource:
 
     def read(self, path: str, offset: int = 0) -> Reading:
         """Open one file."""
-        place = self.folder / path
+        file = self.folder / path
         try:
-            status = place.stat()
+            status = file.stat()
         except OSError:
-            return Reading(offset, self._chunks(place, offset))
+            return Reading(offset, self._chunks(file, offset))
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            msg = f"{place} is no regular file: a pipe or a device would be read for ever"
+            msg = f"{file} is no regular file: a pipe or a device would be read for ever"
             raise RefusedError(msg)
-        return Reading(offset, self._chunks(place, offset), status.st_size)
+        return Reading(offset, self._chunks(file, offset), status.st_size)
 
-    def _chunks(self, place: Path, offset: int) -> Generator[bytes]:
+    def _chunks(self, file: Path, offset: int) -> Generator[bytes]:
         try:
-            with place.open("rb") as stream:
+            with file.open("rb") as stream:
                 stream.seek(offset)
                 while chunk := stream.read(CHUNK_BYTES):
                     yield chunk
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            msg = f"{place} does not exist: MODEL_URI must be the folder that holds the manifest"
+            msg = f"{file} does not exist: MODEL_URI must be the folder that holds the manifest"
             raise MissingError(msg) from error
         except OSError as error:
-            msg = f"{place} cannot be read: {error.strerror}"
+            msg = f"{file} cannot be read: {error.strerror}"
             raise TransientError(msg) from error
 
 
@@ -59,9 +59,7 @@ def open_folder(uri: str, _: Settings) -> FolderSource:
 
 
 def open_claim(uri: str, settings: Settings) -> FolderSource:
-    """Return the files of a folder of a claim,
-    which the operator mounted below the settings' `pvc_path`.
-    """
+    """Return the files of a claim's folder; the operator mounted it below `pvc_path`."""
     path, claim = path_in(uri), urlsplit(uri).netloc
     if claim in {"", ".", ".."}:
         raise unknown_place(uri)

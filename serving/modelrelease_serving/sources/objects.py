@@ -33,7 +33,7 @@ class ObjectSource:
         """Ask for one object."""
         import obstore  # noqa: PLC0415 - only these sources need it
 
-        place = self.base + path
+        uri = self.base + path
         try:
             # Asking for what lies behind the end is an error that tells nothing.
             if offset and obstore.head(self.store, path)["size"] <= offset:
@@ -42,8 +42,8 @@ class ObjectSource:
                 self.store, path, options={"range": {"offset": offset}} if offset else None
             )
         except Exception as error:
-            raise _judge_object(place, error) from error
-        return Reading(result.range[0], _stream(place, result), result.meta["size"])
+            raise _judge_object(uri, error) from error
+        return Reading(result.range[0], _stream(uri, result), result.meta["size"])
 
 
 def open_objects(uri: str, _: Settings) -> ObjectSource:
@@ -77,28 +77,26 @@ def _connect(uri: str) -> ObjectSource:
     return ObjectSource(store, uri)
 
 
-def _stream(place: str, result: object) -> Generator[bytes]:
+def _stream(uri: str, result: object) -> Generator[bytes]:
     try:
         for chunk in result.stream(min_chunk_size=CHUNK_BYTES):  # type: ignore[attr-defined]
             yield bytes(chunk)
     except GeneratorExit:
         raise
     except Exception as error:
-        raise _judge_object(place, error) from error
+        raise _judge_object(uri, error) from error
 
 
-def _judge_object(place: str, error: Exception) -> Exception:
+def _judge_object(uri: str, error: Exception) -> Exception:
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415
 
     if isinstance(error, FileNotFoundError):
         return MissingError(
-            f"{place} does not exist: check MODEL_URI, and that the artifact is still there"
+            f"{uri} does not exist: check MODEL_URI, and that the artifact is still there"
         )
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return UnreachableError(
-            f"{place} may not be read: {CHECK_CREDENTIALS}; {_first_line(error)}"
-        )
-    return TransientError(f"{place} cannot be read: {_first_line(error)}")
+        return UnreachableError(f"{uri} may not be read: {CHECK_CREDENTIALS}; {_first_line(error)}")
+    return TransientError(f"{uri} cannot be read: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

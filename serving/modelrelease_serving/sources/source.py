@@ -1,6 +1,4 @@
-"""What every source is: bytes of files below one folder,
-and which failures another try can help.
-"""
+"""What every source is: bytes of files below a folder, and failures that another try can help."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing

@@ -31,9 +31,7 @@ class WebSource:
 
     base: str
     authorization: str | None = field(default=None, repr=False)
-    """Value of the header that says who asks.
-    It goes to this server only, not where it redirects to.
-    """
+    """Value of the header that says who asks. It goes to no server that this one redirects to."""
 
     def read(self, path: str, offset: int = 0) -> Reading:
         """Ask for one file; fewer bytes than promised are a TransientError."""
@@ -58,9 +56,8 @@ class WebSource:
             return self.read(path)
         start = offset if partial else 0
         promised = response.headers.get("Content-Length", "")
-        return Reading(
-            start, _body(url, response), start + int(promised) if promised.isdecimal() else None
-        )
+        size = start + int(promised) if promised.isdecimal() else None
+        return Reading(start, _body(url, response), size)
 
 
 def open_web(uri: str, settings: Settings) -> WebSource:

@@ -1,5 +1,5 @@
 """What the decisions benchmark rests on:
-the twin equals the product, the rivals are as in their sources.
+the vectorized form equals the product, the rivals are as in their sources.
 """
 
 import dataclasses
@@ -12,15 +12,24 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom, poisson, rankdata
 
-from benchmarks.decisions import bounds, conditions, kayenta, product, release, rules, tuning, twin
+from benchmarks.decisions import (
+    bounds,
+    conditions,
+    kayenta,
+    product,
+    release,
+    rules,
+    tuning,
+    vectorized,
+)
 from benchmarks.decisions.cells import measure
-from benchmarks.decisions.missed import examine
+from benchmarks.decisions.missed_detections import examine
 from benchmarks.decisions.report import as_json, as_tables
 from benchmarks.decisions.run import Report, whole
-from benchmarks.decisions.targets import missed, targets
+from benchmarks.decisions.targets import missed_cells, targets
 from benchmarks.decisions.traffic import Cell, Counts, Floats, Ints, draw
-from benchmarks.decisions.twin import NEVER
-from benchmarks.marks import between_marks
+from benchmarks.decisions.vectorized import NEVER
+from benchmarks.doc_markers import between_marks
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of
 from modelrelease_operator.core.statistics.eprocess import (
@@ -67,8 +76,8 @@ class TestTheTwinEqualsTheProduct:
     @pytest.mark.parametrize("line", LINES)
     def test_in_the_evidence_for_a_rollback(self, seed: int, line: Tolerance) -> None:
         counts = a_schedule(seed)
-        logs = twin.regression_logs(counts, line)
-        plan = twin.plan_logs(counts, line)
+        logs = vectorized.regression_logs(counts, line)
+        plan = vectorized.plan_logs(counts, line)
         for run in range(counts.runs):
             test = Confirmed.by_shift(Restarts.plan(EProcess.regression(line), planned=1))
             for poll in range(counts.polls):
@@ -80,7 +89,7 @@ class TestTheTwinEqualsTheProduct:
     @pytest.mark.parametrize("line", LINES)
     def test_in_the_evidence_for_a_promotion(self, seed: int, line: Tolerance) -> None:
         counts = a_schedule(seed)
-        logs = twin.promotion_logs(counts, line)
+        logs = vectorized.promotion_logs(counts, line)
         for run in range(counts.runs):
             test = EProcess.non_inferiority(line)
             for poll in range(counts.polls):
@@ -89,7 +98,7 @@ class TestTheTwinEqualsTheProduct:
 
     def test_when_groups_of_requests_fail_together(self) -> None:
         counts, line = a_schedule(3), LINES[1]
-        logs = twin.plan_logs(counts, line, dispersion=4.0)
+        logs = vectorized.plan_logs(counts, line, dispersion=4.0)
         test = EProcess.regression(line, dispersion=4.0)
         for poll in range(counts.polls):
             test = test.update(interval_of(counts, 0, poll))
@@ -102,10 +111,10 @@ class TestTheTwinEqualsTheProduct:
         self, base: float, ratio: float
     ) -> None:
         counts = draw(Cell(rps=10, base=base, ratio=ratio, weight=0.2), 4, seed=5)
-        policy = twin.default_policy()
+        policy = vectorized.default_policy()
         rolled_back, promoted = (
-            twin.rollback_polls(counts, policy),
-            twin.promotion_polls(counts, policy),
+            vectorized.rollback_polls(counts, policy),
+            vectorized.promotion_polls(counts, policy),
         )
         for run in range(counts.runs):
             assert (rolled_back[run], promoted[run]) == product.looks(counts, run)
@@ -116,7 +125,7 @@ class TestTheTwinEqualsTheProduct:
             _, (question,) = gate_tests_of(spec, Evidence(), (), ("canary", "stable"), weight)
             (test,) = question.comparisons
             assert test.promote
-            assert twin.default_policy().margin_before(weight / 100) == test.promote.tolerance
+            assert vectorized.default_policy().margin_before(weight / 100) == test.promote.tolerance
 
 
 class TestTraffic:
@@ -246,7 +255,7 @@ class TestWholeReleases:
 
     def test_have_the_evidence_of_the_product_with_all_its_copies(self) -> None:
         """At a rate of rollback and promotion so slow that steps and hours both start copies."""
-        world = release.Ours(release.Situation(rps=3, base=0.02, ratio=1.4), 6, seed=3)
+        world = release.VectorizedRelease(release.Situation(rps=3, base=0.02, ratio=1.4), 6, seed=3)
         plan = Restarts.plan(
             EProcess.regression(rules.OURS.tolerated), planned=len(release.COPY_WEIGHTS)
         )
@@ -306,7 +315,7 @@ class TestTheReport:
         }
         found = targets(results, ends, {"silent from 0 s": "held to the deadline"})
         assert [target.met for target in found] == [True, True, False, True]
-        gone = examine(missed(results)[0], runs=20, seed=1)
+        gone = examine(missed_cells(results)[0], runs=20, seed=1)
         assert gone.caught < 0.95 < gone.possible_strict
         report = Report(
             runs=20, seed=1, seconds=1.0, versions={}, cells=results, releases=ends, edge=0.0,

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from benchmarks.serving import __main__ as program
-from benchmarks.serving import agree, environments, load, processes
-from benchmarks.serving.candidates import CANDIDATES, OWN, PLAIN, Role, UnknownError, Work, chosen
+from benchmarks.serving import environments, load, processes, verify
+from benchmarks.serving.candidates import CANDIDATES, OWN, PLAIN, Role, UnknownError, Work, matching
 from benchmarks.serving.endurance import Phase, Sample, overload_goals, steady_goals
 from benchmarks.serving.endurance import as_markdown as soak_as_markdown
 from benchmarks.serving.figures import (
@@ -218,11 +218,11 @@ class TestCandidates:
             assert "0.1, 0.1" in json.dumps(candidate.wire.body(ROW))
 
     def test_patterns_choose_and_a_typing_error_is_told(self):
-        assert {one.name for one in chosen(["ours-*", "raw-asgi"])} >= {"ours-forest", "raw-asgi"}
+        assert {one.name for one in matching(["ours-*", "raw-asgi"])} >= {"ours-forest", "raw-asgi"}
         with pytest.raises(
             UnknownError, match="--only our: no candidate has such a name; there are ours-logistic"
         ):
-            chosen(["our"])
+            matching(["our"])
 
 
 class TestTheLoadTool:
@@ -445,15 +445,15 @@ class TestAgreement:
         async with serving(answering('{"probabilities": [0.5, 0.5]}')) as address:
             port = int(address.rpartition(":")[2])
             right = await asyncio.to_thread(
-                agree.worst_difference, port, PLAIN, [ROW] * 20, [0.5] * 20
+                verify.worst_difference, port, PLAIN, [ROW] * 20, [0.5] * 20
             )
             assert right == 0.0
             wrong = [0.5] * 7 + [0.75] + [0.5] * 12
-            with pytest.raises(agree.DisagreesError, match=r"row 7 is answered 0\.25 away"):
-                await asyncio.to_thread(agree.worst_difference, port, PLAIN, [ROW] * 20, wrong)
+            with pytest.raises(verify.DisagreesError, match=r"row 7 is answered 0\.25 away"):
+                await asyncio.to_thread(verify.worst_difference, port, PLAIN, [ROW] * 20, wrong)
 
     async def test_a_server_that_refuses_is_told_with_its_words(self):
         async with serving(answering("too busy", status=503)) as address:
             port = int(address.rpartition(":")[2])
             with pytest.raises(ValueError, match="503 b'too busy'"):
-                await asyncio.to_thread(agree.ask, port, PLAIN, [ROW])
+                await asyncio.to_thread(verify.predict_rows, port, PLAIN, [ROW])

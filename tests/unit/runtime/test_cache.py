@@ -241,7 +241,7 @@ async def test_a_watch_that_ends_quietly_is_opened_again_and_loses_nothing(world
     world.server.end_watches("pods")
     await until(lambda: world.server.requests["LIST pods"] >= 2)
     gone = world.server.of("Pod")[0]
-    world.server.remove("Pod", gone["metadata"]["name"], told=False)
+    world.server.remove("Pod", gone["metadata"]["name"], to_watches=False)
     await until(lambda: world.kube.stores["Pod"].get(("ml", gone["metadata"]["name"])) is None)
     lists = world.server.requests["LIST pods"]
     await asyncio.sleep(0.5)
@@ -295,7 +295,7 @@ async def test_only_the_namespaces_that_are_given_are_watched():
 async def test_the_slow_list_finds_what_no_watch_told(world: Operating):
     world.release("1", "told")
     world.kube.release_told(world.server.get("ModelRelease", "told"))
-    world.server.remove("ModelRelease", "told", told=False)
+    world.server.remove("ModelRelease", "told", to_watches=False)
     world.release("1", "silent")
     found = await world.kube.releases()
     assert [it["metadata"]["name"] for it in found] == ["silent"]

@@ -168,10 +168,10 @@ class GatewayWorld(World):
 
     @property
     @override
-    def seen(self) -> Observed:
+    def observed(self) -> Observed:
         effect = GATEWAY_API.in_effect(self.objects, self._revisions())
         return replace(
-            super().seen,
+            super().observed,
             routed=effect.revisions,
             routed_weight=effect.weight,
             route_problem=effect.problem,

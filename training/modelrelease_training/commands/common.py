@@ -34,13 +34,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: Commands, name: str, run: Run, *, what: str, epilog: str
+    commands: Commands, name: str, run: Run, *, summary: str, epilog: str
 ) -> argparse.ArgumentParser:
     """Return the parser of a new command, with the options that every command has."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,18 +56,15 @@ def add_command(
 
 
 def last_resort(error: Exception) -> str:
-    """Return the sentence about an error that nobody foresaw: a traceback would end with exit code
-    1.
+    """Return the sentence about an error that nobody foresaw.
 
-    1 is an answer (drift, decay), and a script that reads it must not be told so by a fault of
-    ours.
+    A traceback would end with exit code 1, which is an answer (drift, decay): a script that reads
+    it must not be told so by a fault of ours.
     """
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-    where = f" ({Path(frame.filename).name}, line {frame.lineno})" if frame else ""
-    said = " ".join(str(error).split())[:_LONGEST_REASON]
-    fault = f"{type(error).__name__}: {said}{where}"
+    message = " ".join(str(error).split())[:_LONGEST_REASON]
+    fault = f"{type(error).__name__}: {message}{_line_of(error)}"
     return (
         f"cannot go on: {fault}; it may be a fault of ours: {TRACEBACK_VARIABLE}=1 shows the whole "
         "way to it"
@@ -95,9 +92,7 @@ def share(text: str) -> float:
 
 
 def version_label(text: str) -> str:
-    """Return `text` if it can be a version:
-    it becomes a folder, a label in Kubernetes and in metrics.
-    """
+    """Return `text` if it can be a version: a folder, and a label in Kubernetes and in metrics."""
     if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
         rule = (
             "must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends"
@@ -130,12 +125,22 @@ def say(line: str) -> None:
     print(f"modelrelease-train: {line}", file=sys.stderr, flush=True)
 
 
-def answer(options: argparse.Namespace, fields: dict[str, Any], text: str) -> None:
-    """Print the answer in the format that was asked for."""
-    print(json.dumps(fields) if options.format == "json" else text)
+def _line_of(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def print_answer(options: argparse.Namespace, fields: dict[str, Any], text: str) -> None:
+    """Print the answer in the format of `--format`."""
+    if options.format == "json":
+        print(json.dumps(fields))
+    else:
+        print(text)
 
 
 def table(title: str, rows: dict[str, object]) -> str:
     """Return a title and aligned names and values."""
-    width = max(13, *(len(name) for name in rows)) if rows else 13
+    width = max([13, *map(len, rows)])
     return "\n".join([title, *(f"  {name:<{width}} {value}" for name, value in rows.items())])

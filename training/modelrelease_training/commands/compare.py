@@ -10,7 +10,7 @@ from modelrelease_training.commands.common import (
     Commands,
     add_command,
     add_schema,
-    answer,
+    print_answer,
     say,
     table,
 )
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         run,
-        what="decide whether a challenger may replace the champion",
+        summary="decide whether a challenger may replace the champion",
         epilog=_EPILOG,
     )
     for role in ("champion", "challenger"):
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise TrainingError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="modelrelease-") as scratch:
-        found = compare(
+        comparison = compare(
             champion=_folder(options.champion, options.mlflow, Path(scratch, "champion")),
             challenger=_folder(options.challenger, options.mlflow, Path(scratch, "challenger")),
             data=options.data,
@@ -96,8 +96,8 @@ def run(options: argparse.Namespace) -> int:
             rule=rule,
             whole=options.all_rows,
         )
-    answer(options, asdict(found), _text(found))
-    return 0 if found.acceptance.accepted else EXIT_REFUSED
+    print_answer(options, asdict(comparison), _text(comparison))
+    return 0 if comparison.acceptance.accepted else EXIT_REFUSED
 
 
 def _folder(artifact: str, uri: str | None, scratch: Path) -> Path:
@@ -110,18 +110,24 @@ def _folder(artifact: str, uri: str | None, scratch: Path) -> Path:
     return Registry(uri).download(artifact, scratch)
 
 
-def _text(found: "Comparison") -> str:
-    champion, challenger, decided = found.champion, found.challenger, found.acceptance
-    verdict = "Accepted" if decided.accepted else "Refused"
-    rows: dict[str, object] = {"because": decided.reason, "held-out rows": decided.rows}
+def _figure(figures: dict[str, float], metric: str) -> str:
+    return f"{figures[metric]:.4f}" if metric in figures else "-"
+
+
+def _text(comparison: "Comparison") -> str:
+    champion, challenger, acceptance = (
+        comparison.champion,
+        comparison.challenger,
+        comparison.acceptance,
+    )
+    verdict = "Accepted" if acceptance.accepted else "Refused"
+    rows: dict[str, object] = {"because": acceptance.reason, "held-out rows": acceptance.rows}
     for metric, value in champion.metrics.items():
         rows[metric] = f"{value:.4f} -> {challenger.metrics[metric]:.4f}"
     for name, figures in challenger.segments.items():
-        before = champion.segments[name]
-        rows[f"in {name}"] = f"{decided.metric} " + " -> ".join(
-            f"{side[decided.metric]:.4f}" if decided.metric in side else "-"
-            for side in (before, figures)
-        )
+        before = _figure(champion.segments[name], acceptance.metric)
+        after = _figure(figures, acceptance.metric)
+        rows[f"in {name}"] = f"{acceptance.metric} {before} -> {after}"
     title = (
         f"{verdict}: {challenger.name} {challenger.version} against {champion.name} "
         f"{champion.version}"

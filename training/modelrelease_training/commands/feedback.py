@@ -16,8 +16,8 @@ from modelrelease_contract.events import SampledEvent
 from modelrelease_training.commands.common import (
     Commands,
     add_command,
-    answer,
     at_least_one,
+    print_answer,
     say,
     share,
 )
@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
         commands,
         "feedback",
         run,
-        what="join late labels with predictions, and say whether the model got worse",
+        summary="join late labels with predictions, and say whether the model got worse",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -110,18 +110,18 @@ def run(options: argparse.Namespace) -> int:
             "or newer"
         )
         raise TrainingError(msg)
-    answers = read_answers(options.predictions, manifest)
-    labels = read_labels(options.labels, _classes(manifest, answers))
-    joined = join(answers, labels)
-    found = judge(joined, recorded=recorded, margin=options.margin, minimum=options.minimum)
-    answer(
+    predictions = read_answers(options.predictions, manifest)
+    labels = read_labels(options.labels, _classes(manifest, predictions))
+    joined = join(predictions, labels)
+    decay = judge(joined, recorded=recorded, margin=options.margin, minimum=options.minimum)
+    print_answer(
         options,
-        {"model": manifest.name, "version": manifest.version, **asdict(found)},
-        _text(manifest, found),
+        {"model": manifest.name, "version": manifest.version, **asdict(decay)},
+        _text(manifest, decay),
     )
-    if not found.decayed:
+    if not decay.decayed:
         return 0
-    text = f"{manifest.name} {manifest.version} answers worse than at training: {found.reason}"
+    text = f"{manifest.name} {manifest.version} answers worse than at training: {decay.reason}"
     alert = Alert(kind="decay", subject=f"{manifest.name}/{manifest.version}", text=text)
     for problem in notify(alert, webhooks(options.slack_webhook)):
         say(problem)
@@ -133,7 +133,7 @@ def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
 
     Raises DataError, with the line, for a file that holds something else.
     """
-    found: dict[Key, str] = {}
+    predictions: dict[Key, str] = {}
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -141,22 +141,20 @@ def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
             event = SampledEvent.model_validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the line"
-            msg = f"{path}, line {number} is no sampled prediction: {place}: {first['msg']}"
+            field = ".".join(str(part) for part in first["loc"]) or "the line"
+            msg = f"{path}, line {number} is no sampled prediction: {field}: {first['msg']}"
             raise DataError(msg) from error
         if event.modelversion in ("", manifest.version):
             name = event.predictionid or event.id
             for row, value in enumerate(event.data.predictions):
-                found[(name, row)] = _class(value, manifest)
-    return found
+                predictions[(name, row)] = _class(value, manifest)
+    return predictions
 
 
 def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
-    """Return prediction id, row and true class of each line.
-    Raises DataError that names what is none.
-    """
+    """Return prediction id, row and true class of each line. Raises DataError with what is none."""
     reader = csv.DictReader(_lines(path))
-    found, refused = [], []
+    labels, refusals = [], []
     try:
         missing = {"id", "label"} - set(reader.fieldnames or ())
         if missing:
@@ -169,32 +167,35 @@ def read_labels(path: Path, classes: Classes) -> list[tuple[Key, str]]:
             name, text, row = (str(line.get(key) or "").strip() for key in ("id", "label", "row"))
             label = classes.of(text) if text else None
             if not name or not text or not re.fullmatch(r"[0-9]{0,9}", row):
-                got = ", ".join(str(line.get(key))[:_LONGEST] for key in reader.fieldnames or ())
+                cells = ", ".join(str(line.get(key))[:_LONGEST] for key in reader.fieldnames or ())
                 rule = "needs an id, a label and a whole row number"
-                refused.append(f"line {reader.line_num}: {rule}, got {got}")
+                refusals.append(f"line {reader.line_num}: {rule}, got {cells}")
             elif label is None:
-                refused.append(f"line {reader.line_num}: {text[:_LONGEST]!r} is not {classes.rule}")
+                refusals.append(
+                    f"line {reader.line_num}: {text[:_LONGEST]!r} is not {classes.rule}"
+                )
             else:
-                found.append(((name, int(row or 0)), label))
+                labels.append(((name, int(row or 0)), label))
     except csv.Error as error:
         msg = f"{path}, line {reader.line_num} is no CSV: {error}"
         raise DataError(msg) from error
-    if refused:
-        more = f"; and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
-        fault = f"{path}, {'; '.join(refused[:_LISTED])}{more}"
+    if refusals:
+        more = f"; and {len(refusals) - _LISTED} more" if len(refusals) > _LISTED else ""
+        fault = f"{path}, {'; '.join(refusals[:_LISTED])}{more}"
         msg = (
-            f"{fault}. Nothing was judged: correct such lines ({len(refused)} in all), or leave "
+            f"{fault}. Nothing was judged: correct such lines ({len(refusals)} in all), or leave "
             "them out"
         )
         raise DataError(msg)
-    return found
+    return labels
 
 
-def _classes(manifest: ArtifactManifest, answers: Mapping[Key, str]) -> Classes:
+def _classes(manifest: ArtifactManifest, predictions: Mapping[Key, str]) -> Classes:
     """Return how labels are read: as what the manifest says that the model answers."""
     return Classes(
         manifest.output,
-        numbers=bool(answers) and all(_is_number(each) for each in answers.values()),
+        numbers=bool(predictions)
+        and all(_is_number(prediction) for prediction in predictions.values()),
     )
 
 
@@ -237,7 +238,12 @@ def _manifest(artifact: str, uri: str | None) -> ArtifactManifest:
         return read_artifact(Registry(uri).download(artifact, Path(scratch)))[0]
 
 
-def _text(manifest: ArtifactManifest, found: "Decay") -> str:
-    verdict = "decayed" if found.decayed else "no decay" if found.enough else "too few labels"
-    left = f"; {found.unanswered} labels without a prediction" if found.unanswered else ""
-    return f"{manifest.name} {manifest.version}: {verdict}: {found.reason}{left}"
+def _text(manifest: ArtifactManifest, decay: "Decay") -> str:
+    unanswered = f"; {decay.unanswered} labels without a prediction" if decay.unanswered else ""
+    return f"{manifest.name} {manifest.version}: {_verdict(decay)}: {decay.reason}{unanswered}"
+
+
+def _verdict(decay: "Decay") -> str:
+    if decay.decayed:
+        return "decayed"
+    return "no decay" if decay.enough else "too few labels"

@@ -7,7 +7,7 @@ from modelrelease_training.commands.common import (
     Commands,
     add_command,
     add_schema,
-    answer,
+    print_answer,
     say,
     seed,
     table,
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
         commands,
         "ingest",
         run,
-        what="copy a table, or draw a made-up one, to a Parquet file with a fingerprint",
+        summary="copy a table, or draw a made-up one, to a Parquet file with a fingerprint",
         epilog=_EPILOG,
     )
     source = parser.add_mutually_exclusive_group(required=True)
@@ -69,20 +69,22 @@ def run(options: argparse.Namespace) -> int:
             raise DataError(f"--shift {error}") from error
         say(f"drawing {options.rows} rows with seed {options.seed}")
         frame = ingest.generate(rows=options.rows, seed=options.seed, shifts=shifts)
-        done = ingest.write_table(frame, options.output, force=options.force)
+        written = ingest.write_table(frame, options.output, force=options.force)
     else:
         if options.shift:
             raise DataError("--shift moves drawn rows: it goes with --generate, not with --input")
         texts = load_schema(options.schema).texts
         say(f"reading {options.input}")
-        done = ingest.ingest(
+        written = ingest.ingest(
             options.input,
             options.output,
             texts=texts,
             encoding=options.encoding,
             force=options.force,
         )
-    fields = {"path": str(done.path), "fingerprint": done.fingerprint, "rows": done.rows}
-    text = table(f"Wrote {done.path}", {"rows": done.rows, "fingerprint": done.fingerprint})
-    answer(options, {**fields, "columns": list(done.columns)}, text)
+    fields = {"path": str(written.path), "fingerprint": written.fingerprint, "rows": written.rows}
+    text = table(
+        f"Wrote {written.path}", {"rows": written.rows, "fingerprint": written.fingerprint}
+    )
+    print_answer(options, {**fields, "columns": list(written.columns)}, text)
     return 0

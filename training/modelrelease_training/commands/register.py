@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrelease_training.commands.common import Commands, add_command, answer, say, table
+from modelrelease_training.commands.common import Commands, add_command, print_answer, say, table
 
 if TYPE_CHECKING:
     from modelrelease_training.registry import Registered
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         commands,
         "register",
         run,
-        what="put an artifact into MLflow and move an alias to it",
+        summary="put an artifact into MLflow and move an alias to it",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -58,8 +58,8 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Register, and say as what."""
-    found = register(options, options.artifact)
-    answer(options, asdict(found), text(found))
+    registered = register(options, options.artifact)
+    print_answer(options, asdict(registered), text(registered))
     return 0
 
 
@@ -74,15 +74,13 @@ def register(options: argparse.Namespace, folder: Path) -> "Registered":
     return registry.register(folder, aliases=options.alias or [CANDIDATE], facts=facts)
 
 
-def text(found: "Registered") -> str:
+def text(registered: "Registered") -> str:
     """Return the answer for a person."""
     rows: dict[str, object] = {
-        "aliases": ", ".join(found.aliases),
-        "digest": found.digest,
-        "run": found.run_id,
-        "source": found.source,
+        "aliases": ", ".join(registered.aliases),
+        "digest": registered.digest,
+        "run": registered.run_id,
+        "source": registered.source,
     }
-    return table(
-        f"Registered {found.name} {found.model_version} as models:/{found.name}/{found.version}",
-        rows,
-    )
+    uri = f"models:/{registered.name}/{registered.version}"
+    return table(f"Registered {registered.name} {registered.model_version} as {uri}", rows)

@@ -11,7 +11,7 @@ from modelrelease_training.commands.common import (
     Commands,
     add_command,
     add_schema,
-    answer,
+    print_answer,
     say,
     seed,
     table,
@@ -54,7 +54,7 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         run,
-        what="fit a model, measure it on rows held out, and export one version",
+        summary="fit a model, measure it on rows held out, and export one version",
         epilog=EPILOG,
     )
     parser.add_argument(
@@ -164,10 +164,11 @@ def run(options: argparse.Namespace) -> int:
         msg = f"cannot write to {options.output}: {reason}; choose another --output"
         raise TrainingError(msg) from error
     registered = _register(options, trained.exported.path)
-    fields = _fields(trained) | ({"registered": asdict(registered)} if registered else {})
-    answer(
-        options, fields, "\n".join([_text(trained), *([as_text(registered)] if registered else [])])
-    )
+    fields, text = _fields(trained), _text(trained)
+    if registered:
+        fields["registered"] = asdict(registered)
+        text = f"{text}\n{as_text(registered)}"
+    print_answer(options, fields, text)
     return 0
 
 
@@ -217,11 +218,11 @@ class _Watch:
     def __init__(self, run: "Run | None") -> None:
         self._run = run
 
-    def progress(self, done: int, steps: int, loss: float) -> None:
+    def progress(self, steps_done: int, steps: int, loss: float) -> None:
         """Tell of a step."""
-        say(f"step {done} of {steps}, log loss {loss:.4f}")
+        say(f"step {steps_done} of {steps}, log loss {loss:.4f}")
         if self._run:
-            self._run.log({"training/log_loss": loss}, step=done)
+            self._run.log({"training/log_loss": loss}, step=steps_done)
 
     def done(self, trained: "Trained") -> None:
         """Tell of the end."""
@@ -231,9 +232,9 @@ class _Watch:
 
 @contextmanager
 def _watched(options: argparse.Namespace, order: "Order") -> Iterator[_Watch]:
-    from modelrelease_training.wandb_runs import Run, wanted  # noqa: PLC0415
+    from modelrelease_training.wandb_runs import Run, project_of  # noqa: PLC0415
 
-    project = wanted(options.wandb_project)
+    project = project_of(options.wandb_project)
     if project is None:
         yield _Watch(None)
         return
@@ -264,6 +265,6 @@ def _text(trained: "Trained") -> str:
     rows: dict[str, object] = {"folder": trained.exported.path, "digest": trained.exported.digest}
     rows |= {name: f"{value:g}" for name, value in trained.metrics.items()}
     for name, figures in trained.segments.items():
-        told = ", ".join(f"{metric} {value:.4g}" for metric, value in figures.items())
-        rows[f"in {name}"] = told
+        shown = ", ".join(f"{metric} {value:.4g}" for metric, value in figures.items())
+        rows[f"in {name}"] = shown
     return table(f"Trained {manifest.name} version {manifest.version}", rows)

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from modelrelease_training.commands.common import Commands, add_command, add_schema, answer
+from modelrelease_training.commands.common import Commands, add_command, add_schema, print_answer
 from modelrelease_training.errors import EXIT_INVALID
 
 _EPILOG = """\
@@ -21,7 +21,7 @@ Rows are counted from 1, without the header.
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "validate", run, what="check a table against its schema", epilog=_EPILOG
+        commands, "validate", run, summary="check a table against its schema", epilog=_EPILOG
     )
     parser.add_argument(
         "--data", required=True, type=Path, metavar="FILE", help="a .parquet or .csv file"
@@ -50,9 +50,10 @@ def run(options: argparse.Namespace) -> int:
         text = f"{report.path} is valid: {report.rows} rows, fingerprint {report.fingerprint}"
     else:
         lines = [f"  {violation.sentence()}" for violation in report.violations]
-        left = report.total - len(lines)
-        lines += [f"  and {left} more (--limit shows more)"] if left else []
+        unlisted = report.total - len(lines)
+        if unlisted:
+            lines.append(f"  and {unlisted} more (--limit shows more)")
         text = "\n".join([f"{report.path} breaks its schema in {report.total} places", *lines])
     fields = asdict(report) | {"path": str(report.path), "valid": report.valid}
-    answer(options, fields, text)
+    print_answer(options, fields, text)
     return 0 if report.valid else EXIT_INVALID

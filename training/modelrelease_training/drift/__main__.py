@@ -58,8 +58,8 @@ exit codes: 0 no drift; 1 drift; 2 the request cannot be met. An alert that fail
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Return the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args([_hyphenated(argument) for argument in given])
+    command_line = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args([_hyphenated(argument) for argument in command_line])
     try:
         return int(options.run(options))
     except DriftError as error:
@@ -83,17 +83,20 @@ def _hyphenated(argument: str) -> str:
 
 def _baseline(options: argparse.Namespace) -> int:
     if options.kind == "numeric":
-        made = numeric.make(read_columns(options.input_file, encoding=options.encoding))
-        options.output_file.write_text(made.model_dump_json(indent=1, exclude_none=True) + "\n")
-        _say(options, {"rows": made.rows, "features": list(made.features)}, f"{made.rows:,} rows")
+        histograms = numeric.make(read_columns(options.input_file, encoding=options.encoding))
+        options.output_file.write_text(
+            histograms.model_dump_json(indent=1, exclude_none=True) + "\n"
+        )
+        figures = {"rows": histograms.rows, "features": list(histograms.features)}
+        _print_written(options, figures, f"{histograms.rows:,} rows")
         return EXIT_NONE
-    given = read_texts(options.input_file, column=options.column, encoding=options.encoding)
-    encoder = _encoder(options, len(given.texts))
-    found = baseline.make(
-        given.texts, encoder, column=given.column, seed=options.seed, progress=sys.stderr.isatty()
+    texts = read_texts(options.input_file, column=options.column, encoding=options.encoding)
+    encoder = _encoder(options, len(texts.texts))
+    text_baseline = baseline.make(
+        texts.texts, encoder, column=texts.column, seed=options.seed, progress=sys.stderr.isatty()
     )
-    baseline.save(found, options.output_file)
-    about = found.about
+    baseline.save(text_baseline, options.output_file)
+    about = text_baseline.about
     figures = {
         "encoder": about.encoder,
         "dimension": about.dimension,
@@ -101,15 +104,14 @@ def _baseline(options: argparse.Namespace) -> int:
         "kept": about.kept,
     }
     words = f"{about.kept:,} of {about.given:,} texts, encoded by {about.encoder}"
-    _say(options, {**figures, "empty": given.empty}, words)
+    _print_written(options, {**figures, "empty": texts.empty}, words)
     return EXIT_NONE
 
 
 def _check(options: argparse.Namespace) -> int:
-    figures, sentence, lines = (_check_texts if _holds_texts(options.baseline) else _check_numbers)(
-        options
-    )
-    problems = _tell(options, figures, sentence)
+    check = _check_texts if _holds_texts(options.baseline) else _check_numbers
+    figures, sentence, lines = check(options)
+    problems = _alert_and_record(options, figures, sentence)
     for problem in problems:
         print(f"modelrelease-drift: {problem}", file=sys.stderr)
     if options.format == "json":
@@ -126,43 +128,47 @@ def _verdict(figures: dict[str, Any]) -> str:
 
 
 def _check_texts(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
-    known = baseline.load(options.baseline)
-    given = read_texts(
-        options.input_file, column=options.column or known.about.column, encoding=options.encoding
+    text_baseline = baseline.load(options.baseline)
+    texts = read_texts(
+        options.input_file,
+        column=options.column or text_baseline.about.column,
+        encoding=options.encoding,
     )
-    encoder = _encoder(options, len(given.texts))
-    baseline.check_encoder(known, encoder)
-    vectors = encoder.encode(given.texts, progress=sys.stderr.isatty())
+    encoder = _encoder(options, len(texts.texts))
+    baseline.check_encoder(text_baseline, encoder)
+    vectors = encoder.encode(texts.texts, progress=sys.stderr.isatty())
     alpha = text.ALPHA if options.alpha is None else options.alpha
-    found = text.compare(
-        known.reference, given.texts, vectors, threshold=options.threshold, alpha=alpha
+    drift = text.compare(
+        text_baseline.reference, texts.texts, vectors, threshold=options.threshold, alpha=alpha
     )
-    verdicts = {"calibrated": found.calibrated, "threshold": found.over_threshold}
+    verdicts = {"calibrated": drift.calibrated, "threshold": drift.over_threshold}
     verdicts["either"] = any(verdicts.values())
     figures = {
         "drift": verdicts[options.rule],
         "rule": options.rule,
         "encoder": encoder.name,
-        "empty": given.empty,
+        "empty": texts.empty,
     }
     return (
-        {**figures, **report.text_figures(found)},
-        report.text_sentence(found),
-        report.table(found.features),
+        {**figures, **report.text_figures(drift)},
+        report.text_sentence(drift),
+        report.table(drift.features),
     )
 
 
 def _check_numbers(options: argparse.Namespace) -> tuple[dict[str, Any], str, str]:
-    known = baseline.read_numbers(options.baseline)
-    texts = [name for name, bins in known.features.items() if bins.labels]
+    histograms = baseline.read_numbers(options.baseline)
+    texts = [name for name, bins in histograms.features.items() if bins.labels]
     columns = read_columns(options.input_file, encoding=options.encoding, texts=texts)
     alpha = numeric.ALPHA if options.alpha is None else options.alpha
-    found = numeric.compare(known, columns, alpha=alpha, practical=options.practical_psi)
-    figures = {"drift": bool(found.found_by), **report.numeric_figures(found)}
-    return figures, report.numeric_sentence(found), report.table(found.features)
+    drift = numeric.compare(histograms, columns, alpha=alpha, practical=options.practical_psi)
+    figures = {"drift": bool(drift.found_by), **report.numeric_figures(drift)}
+    return figures, report.numeric_sentence(drift), report.table(drift.features)
 
 
-def _tell(options: argparse.Namespace, figures: dict[str, Any], sentence: str) -> list[str]:
+def _alert_and_record(
+    options: argparse.Namespace, figures: dict[str, Any], sentence: str
+) -> list[str]:
     """Send alerts and records. Return a sentence for each that failed."""
     problems = []
     if figures["drift"]:
@@ -172,14 +178,15 @@ def _tell(options: argparse.Namespace, figures: dict[str, Any], sentence: str) -
         )
         problems += alerts.notify(alert, alerts.webhooks(options.slack_webhook))
     if options.wandb_project:
-        plain = {
+        scalars = {
             name: value for name, value in figures.items() if isinstance(value, bool | int | float)
         }
-        by_feature = {f"psi/{each['name']}": each["psi"] for each in figures["features"]}
+        by_feature = {f"psi/{feature['name']}": feature["psi"] for feature in figures["features"]}
         problem = wandb_runs.log(
-            options.wandb_project, job="drift-check", figures={**plain, **by_feature}
+            options.wandb_project, job="drift-check", figures={**scalars, **by_feature}
         )
-        problems += [problem] if problem else []
+        if problem:
+            problems.append(problem)
     return problems
 
 
@@ -206,13 +213,12 @@ def _encoder(options: argparse.Namespace, texts: int) -> SentenceEncoder:
     return SentenceEncoder(name)
 
 
-def _say(options: argparse.Namespace, figures: dict[str, Any], words: str) -> None:
+def _print_written(options: argparse.Namespace, figures: dict[str, Any], words: str) -> None:
     path = str(options.output_file)
-    print(
-        json.dumps({"path": path, **figures})
-        if options.format == "json"
-        else f"Wrote {path}: {words}"
-    )
+    if options.format == "json":
+        print(json.dumps({"path": path, **figures}))
+    else:
+        print(f"Wrote {path}: {words}")
 
 
 def _parser() -> Parser:
@@ -311,23 +317,23 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(msg) from error
 
 
-def _positive(given: str) -> float:
-    if not 0 < (value := _number(given)) < float("inf"):
-        msg = f"must be above 0, got {given!r}"
+def _positive(argument: str) -> float:
+    if not 0 < (value := _number(argument)) < float("inf"):
+        msg = f"must be above 0, got {argument!r}"
         raise argparse.ArgumentTypeError(msg)
     return value
 
 
-def _share(given: str) -> float:
-    if not 0 < (value := _number(given)) <= 2:
-        msg = f"must be above 0 and at most 2, as cosine distances are, got {given!r}"
+def _share(argument: str) -> float:
+    if not 0 < (value := _number(argument)) <= 2:
+        msg = f"must be above 0 and at most 2, as cosine distances are, got {argument!r}"
         raise argparse.ArgumentTypeError(msg)
     return value
 
 
-def _alpha(given: str) -> float:
-    if not text.SMALLEST_ALPHA <= (value := _number(given)) < 0.5:
-        msg = f"must be from {text.SMALLEST_ALPHA} to 0.5, got {given!r}"
+def _alpha(argument: str) -> float:
+    if not text.SMALLEST_ALPHA <= (value := _number(argument)) < 0.5:
+        msg = f"must be from {text.SMALLEST_ALPHA} to 0.5, got {argument!r}"
         raise argparse.ArgumentTypeError(msg)
     return value
 

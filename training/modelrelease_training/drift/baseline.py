@@ -61,21 +61,19 @@ def make(
     seed: int = 0,
     progress: bool = False,
 ) -> TextBaseline:
-    """Encode at most KEPT of `texts`, drawn by `seed`, and return their baseline.
-    Raises DriftError.
-    """
-    kept = list(texts)
-    if len(kept) > KEPT:
-        order = np.random.default_rng(seed).permutation(len(kept))[:KEPT]
-        kept = [kept[index] for index in sorted(order)]
-    vectors = encoder.encode([PROBE, *kept], progress=progress)
-    known = reference(kept, vectors[1:], seed=seed)
+    """Encode at most KEPT of `texts`, drawn by `seed`, into a baseline. Raises DriftError."""
+    sample = list(texts)
+    if len(sample) > KEPT:
+        order = np.random.default_rng(seed).permutation(len(sample))[:KEPT]
+        sample = [sample[index] for index in sorted(order)]
+    vectors = encoder.encode([PROBE, *sample], progress=progress)
+    sample_reference = reference(sample, vectors[1:], seed=seed)
     about = About(
-        encoder=encoder.name, dimension=vectors.shape[1], given=len(texts), kept=len(kept),
+        encoder=encoder.name, dimension=vectors.shape[1], given=len(texts), kept=len(sample),
         column=column,
-        histograms=dict(known.histograms),
+        histograms=dict(sample_reference.histograms),
     )  # fmt: skip
-    return TextBaseline(about=about, probe=vectors[0], reference=known)
+    return TextBaseline(about=about, probe=vectors[0], reference=sample_reference)
 
 
 def save(baseline: TextBaseline, path: Path) -> None:
@@ -116,15 +114,15 @@ def load(path: Path) -> TextBaseline:
         )
         raise DriftError(msg) from error
     shapes = (probe.shape, vectors.shape[1:], clusters.shape[1:])
-    finite = all(np.isfinite(each).all() for each in (probe, vectors, clusters))
+    finite = all(np.isfinite(array).all() for array in (probe, vectors, clusters))
     if shapes != ((about.dimension,),) * 3 or not len(vectors) or not finite:
         msg = (
             f"{path} contradicts itself: {about.dimension} dimensions said, shapes {shapes}; make "
             "it again"
         )
         raise DriftError(msg)
-    known = Reference(vectors=vectors, clusters=clusters, histograms=about.histograms)
-    return TextBaseline(about=about, probe=probe, reference=known)
+    known_reference = Reference(vectors=vectors, clusters=clusters, histograms=about.histograms)
+    return TextBaseline(about=about, probe=probe, reference=known_reference)
 
 
 def check_encoder(baseline: TextBaseline, encoder: Encoder) -> None:
@@ -149,25 +147,25 @@ def read_numbers(path: Path) -> Baseline:
     try:
         document: Any = json.loads(path.read_bytes())
         if isinstance(document, dict) and "model_file" in document:
-            found = ArtifactManifest.model_validate(document).baseline
+            histograms = ArtifactManifest.model_validate(document).baseline
         else:
-            found = Baseline.model_validate(document)
+            histograms = Baseline.model_validate(document)
     except (OSError, ValueError) as error:
         fault = f"{path} is no numeric baseline ({_brief(error)})"
         msg = f"{fault}: give a manifest.json, or make one with --kind numeric"
         raise DriftError(msg) from error
-    if found is None or not found.features:
+    if histograms is None or not histograms.features:
         msg = (
             f"{path} has no baseline: its model was exported without one; make one with --kind "
             "numeric"
         )
         raise DriftError(msg)
-    return found
+    return histograms
 
 
 def _refuse_a_bomb(path: Path) -> None:
     with zipfile.ZipFile(path) as packed:
-        size = sum(each.file_size for each in packed.infolist())
+        size = sum(member.file_size for member in packed.infolist())
     if size > LARGEST_FILE:
         msg = f"it unpacks to {size} bytes, and {LARGEST_FILE} are allowed"
         raise ValueError(msg)

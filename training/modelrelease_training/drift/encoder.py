@@ -30,9 +30,7 @@ class Encoder(Protocol):
 
 
 class SentenceEncoder:
-    """A model of sentence-transformers.
-    `name` is a model's name or a folder; it is never trained here.
-    """
+    """A model of sentence-transformers, by its name or folder. It is never trained here."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,16 +39,16 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
         """Return one vector of length 1 for each text, shape (texts, dimension)."""
         # Traffic repeats itself, and encoding is what a check costs.
-        places: dict[str, int] = {}
-        order = [places.setdefault(text[:LONGEST_TEXT], len(places)) for text in texts]
-        found = self._model.encode(
-            list(places),
+        rows: dict[str, int] = {}
+        row_of_text = [rows.setdefault(text[:LONGEST_TEXT], len(rows)) for text in texts]
+        vectors = self._model.encode(
+            list(rows),
             batch_size=_BATCH,
             normalize_embeddings=True,
             convert_to_numpy=True,
             show_progress_bar=progress,
         )
-        return np.asarray(found, dtype=np.float32)[order]
+        return np.asarray(vectors, dtype=np.float32)[row_of_text]
 
 
 def model_name(option: str | None) -> str:

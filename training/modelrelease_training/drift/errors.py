@@ -4,6 +4,4 @@ from modelrelease_training.errors import TrainingError
 
 
 class DriftError(TrainingError):
-    """A request that cannot be met: a bad file, a baseline of another encoder,
-    a setting that is wrong.
-    """
+    """A request that cannot be met: a bad file, a baseline of another encoder, a wrong setting."""

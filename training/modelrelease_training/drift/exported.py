@@ -19,7 +19,7 @@ from modelrelease_contract.artifact import Histogram
 from modelrelease_training.drift.text import TextDrift
 from modelrelease_training.drift.windows import Key
 
-WHO: Final = (names.RELEASE, names.REVISION)
+REVISION_LABELS: Final = (names.RELEASE, names.REVISION)
 EVENTS: Final = "text_drift_events_total"
 TEXTS: Final = "text_drift_texts_total"
 WINDOWS: Final = "text_drift_windows_total"
@@ -55,14 +55,15 @@ class Exported:
         for outcome in ("accepted", "dropped", "refused"):
             self._events.labels(outcome=outcome)
         self._texts = Counter(
-            TEXTS, "Texts that were encoded and counted.", WHO, registry=self.registry
+            TEXTS, "Texts that were encoded and counted.", REVISION_LABELS, registry=self.registry
         )
-        verdict = [*WHO, "verdict"]
+        verdict = [*REVISION_LABELS, "verdict"]
         self._windows = Counter(
             WINDOWS, "Complete windows, by verdict.", verdict, registry=self.registry
         )
         self._gauges = {
-            name: Gauge(name, text, WHO, registry=self.registry) for name, text in GAUGES.items()
+            name: Gauge(name, text, REVISION_LABELS, registry=self.registry)
+            for name, text in GAUGES.items()
         }
 
     def event(self, outcome: str) -> None:
@@ -77,14 +78,14 @@ class Exported:
         self._texts.labels(*key).inc(texts)
         self._gauges[OPEN].labels(*key).set(waiting)
 
-    def judged(self, key: Key, found: TextDrift, *, now: float) -> None:
+    def judged(self, key: Key, drift: TextDrift, *, now: float) -> None:
         """Show what a complete window says. `now` is a Unix time."""
-        self._windows.labels(*key, "drifted" if found.calibrated else "stable").inc()
+        self._windows.labels(*key, "drifted" if drift.calibrated else "stable").inc()
         values = {
-            names.TEXT_DRIFT_SCORE: found.centroid.distance,
-            names.TEXT_DRIFT_LIMIT: found.centroid.limit,
-            names.TEXT_DRIFT_P_VALUE: found.centroid.p_value,
-            names.TEXT_DRIFTED: float(found.calibrated),
+            names.TEXT_DRIFT_SCORE: drift.centroid.distance,
+            names.TEXT_DRIFT_LIMIT: drift.centroid.limit,
+            names.TEXT_DRIFT_P_VALUE: drift.centroid.p_value,
+            names.TEXT_DRIFTED: float(drift.calibrated),
             OPEN: 0.0,
             CLOSED: now,
         }
@@ -95,8 +96,8 @@ class Exported:
         """Show nothing of a revision any more."""
         self.bins.forget(key)
         for metric in (self._texts, *self._gauges.values()):
-            metric.remove_by_labels(dict(zip(WHO, key, strict=True)))
-        self._windows.remove_by_labels(dict(zip(WHO, key, strict=True)))
+            metric.remove_by_labels(dict(zip(REVISION_LABELS, key, strict=True)))
+        self._windows.remove_by_labels(dict(zip(REVISION_LABELS, key, strict=True)))
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -114,11 +115,11 @@ class BinCounts(Collector):
     def add(self, key: Key, counts: Mapping[str, Sequence[int]]) -> None:
         """Add counts of every histogram."""
         with self._lock:
-            known = self._counts.setdefault(
+            totals = self._counts.setdefault(
                 key, {name: [0] * len(bins.counts) for name, bins in self._histograms.items()}
             )
             for name, grown in counts.items():
-                known[name] = [old + new for old, new in zip(known[name], grown, strict=True)]
+                totals[name] = [old + new for old, new in zip(totals[name], grown, strict=True)]
 
     def forget(self, key: Key) -> None:
         """Drop the counts of one revision."""
@@ -127,8 +128,8 @@ class BinCounts(Collector):
 
     @override
     def collect(self) -> Iterator[Metric]:
-        labels = [*WHO, names.FEATURE, names.BIN]
-        counted = CounterMetricFamily(
+        labels = [*REVISION_LABELS, names.FEATURE, names.BIN]
+        counter = CounterMetricFamily(
             names.FEATURE_BIN_TOTAL, "Feature values by bin of the baseline.", labels=labels
         )
         baseline = GaugeMetricFamily(
@@ -137,9 +138,9 @@ class BinCounts(Collector):
         with self._lock:
             for key, features in self._counts.items():
                 for name, counts in features.items():
-                    for place, count in enumerate(counts):
-                        counted.add_metric([*key, name, str(place)], count)
-                    for place, rows in enumerate(self._histograms[name].counts):
-                        baseline.add_metric([*key, name, str(place)], rows)
-        yield counted
+                    for index, count in enumerate(counts):
+                        counter.add_metric([*key, name, str(index)], count)
+                    for index, rows in enumerate(self._histograms[name].counts):
+                        baseline.add_metric([*key, name, str(index)], rows)
+        yield counter
         yield baseline

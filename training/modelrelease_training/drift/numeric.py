@@ -1,6 +1,4 @@
-"""Whether rows of numbers are distributed as those of a baseline:
-the operator's own test, on a file.
-"""
+"""Whether rows of numbers are distributed as a baseline's: the operator's own test, on a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,15 +38,16 @@ class NumericDrift:
     @property
     def found_by(self) -> tuple[str, ...]:
         """The features that drifted, those furthest beyond their limit first."""
-        drifted = [each for each in self.features if each.verdict is DriftVerdict.DRIFTED]
+        drifted = [feature for feature in self.features if feature.verdict is DriftVerdict.DRIFTED]
         return tuple(
-            each.name for each in sorted(drifted, key=lambda each: -each.psi / each.threshold)
+            feature.name
+            for feature in sorted(drifted, key=lambda feature: -feature.psi / feature.threshold)
         )
 
     @property
     def insufficient(self) -> bool:
         """Whether too few rows came to say anything."""
-        return all(each.verdict is DriftVerdict.INSUFFICIENT for each in self.features)
+        return all(feature.verdict is DriftVerdict.INSUFFICIENT for feature in self.features)
 
 
 def make(columns: Columns) -> Baseline:
@@ -67,29 +66,26 @@ def make(columns: Columns) -> Baseline:
 
 
 def compare(
-    known: Baseline, columns: Columns, *, alpha: float = ALPHA, practical: float = PRACTICAL_PSI
+    baseline: Baseline, columns: Columns, *, alpha: float = ALPHA, practical: float = PRACTICAL_PSI
 ) -> NumericDrift:
     """Compare a batch with the baseline.
 
     Raises DriftError for a column that is missing, or holds no numbers where the baseline has them.
     """
-    if absent := [name for name in known.features if name not in columns]:
-        there = ", ".join(columns)
-        msg = (
-            f"the rows lack {', '.join(absent[:5])}, which the baseline has; their columns: {there}"
-        )
-        raise DriftError(msg)
-    counted = {
-        name: _bins(_counted(name, columns[name], bins)) for name, bins in known.features.items()
+    if absent := [name for name in baseline.features if name not in columns]:
+        lacking = f"the rows lack {', '.join(absent[:5])}, which the baseline has"
+        raise DriftError(f"{lacking}; their columns: {', '.join(columns)}")
+    window = {
+        name: _bins(_counted(name, columns[name], bins)) for name, bins in baseline.features.items()
     }
-    baselines = {name: _bins(bins) for name, bins in known.features.items()}
+    baselines = {name: _bins(bins) for name, bins in baseline.features.items()}
     calibration = Calibration(
         alpha=alpha, windows=1, practical=practical, minimum_sample=MINIMUM_ROWS
     )
     return NumericDrift(
         n=max(len(values) for values in columns.values()),
-        features=assess(counted, baselines, calibration),
-        extra=tuple(name for name in columns if name not in known.features),
+        features=assess(window, baselines, calibration),
+        extra=tuple(name for name in columns if name not in baseline.features),
     )
 
 
@@ -107,27 +103,32 @@ def _counted(
     name: str, values: NDArray[np.float64] | list[str | None], bins: Histogram
 ) -> Histogram:
     if bins.labels:
-        return count_texts(values if isinstance(values, list) else _spelled(values), bins)
-    return histogram(_numbers(name, values) if isinstance(values, list) else values, bins.edges)
+        texts = values if isinstance(values, list) else _spelled(values)
+        return count_texts(texts, bins)
+    numbers = _numbers(name, values) if isinstance(values, list) else values
+    return histogram(numbers, bins.edges)
 
 
 def _spelled(values: NDArray[np.float64]) -> list[str | None]:
-    return [
-        None if np.isnan(each) else str(int(each) if each.is_integer() else each)
-        for each in values.tolist()
-    ]
+    return [_spelling(value) for value in values.tolist()]
+
+
+def _spelling(value: float) -> str | None:
+    if np.isnan(value):
+        return None
+    return str(int(value)) if value.is_integer() else str(value)
 
 
 def _numbers(name: str, values: list[str | None]) -> NDArray[np.float64]:
-    found = np.full(len(values), np.nan)
+    numbers = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         try:
-            found[row] = float(value) if value is not None else np.nan
+            numbers[row] = float(value) if value is not None else np.nan
         except ValueError as error:
             msg = f"column {name} must hold numbers, got {value!r} in row {row + 1}"
             raise DriftError(msg) from error
-    return found
+    return numbers
 
 
-def _bins(counted: Histogram) -> list[int]:
-    return [*counted.counts, counted.missing]
+def _bins(column: Histogram) -> list[int]:
+    return [*column.counts, column.missing]

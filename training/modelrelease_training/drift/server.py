@@ -89,8 +89,9 @@ def run() -> int:
 
 def config_of(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     """Return how the application is served."""
+    host = _EVERY_FAMILY if settings.host == "::" else settings.host
     return uvicorn.Config(
-        app, host=_EVERY_FAMILY if settings.host == "::" else settings.host, port=settings.port,
+        app, host=host, port=settings.port,
         lifespan="off", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=5,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """The HTTP face of the drift service: takes CloudEvents of sampled requests, shows metrics."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -36,13 +37,15 @@ def create_app(worker: Worker, exported: Exported, *, feature: str | None) -> Fa
         if not worker.ready:
             return _problem(503, "the encoder is still loading: ask /ready first")
         try:
-            found = _events(await _body(request), request.headers)
-            taken = [((each.release, each.revision), texts_of(each, feature)) for each in found]
+            sampled = _events(await _body(request), request.headers)
+            texts_by_key = [
+                ((event.release, event.revision), texts_of(event, feature)) for event in sampled
+            ]
         except RefusedError as error:
             exported.event("refused")
             return _problem(error.status, str(error))
         full = False
-        for key, texts in taken:
+        for key, texts in texts_by_key:
             accepted = worker.offer(key, texts)
             exported.event("accepted" if accepted else "dropped")
             full |= not accepted
@@ -56,11 +59,9 @@ def create_app(worker: Worker, exported: Exported, *, feature: str | None) -> Fa
 
     @app.get("/ready", summary="Events may be sent")
     async def ready() -> Response:
-        return (
-            JSONResponse({"status": "ready"})
-            if worker.ready
-            else JSONResponse({"status": "loading"}, 503)
-        )
+        if not worker.ready:
+            return JSONResponse({"status": "loading"}, 503)
+        return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", summary="Counters and scores for Prometheus")
     async def metrics() -> Response:
@@ -82,16 +83,20 @@ def texts_of(event: SampledEvent, feature: str | None) -> list[str]:
             raise RefusedError(
                 422, f"no feature is called {feature!r}; there are: {', '.join(names)}"
             )
-        place = names.index(feature)
+        column = names.index(feature)
     else:
-        of_text = [
-            index for index in range(len(names)) if any(isinstance(row[index], str) for row in rows)
-        ]
+        of_text = sorted(set(chain.from_iterable(map(_text_columns, rows))))
         if len(of_text) != 1:
-            said = ", ".join(names[index] for index in of_text) or "none"
-            raise RefusedError(422, f"one feature must hold texts, got {said}: set TEXT_FEATURE")
-        (place,) = of_text
-    return [text for row in rows if isinstance(text := row[place], str) and text.strip()]
+            names_of_text = ", ".join(names[index] for index in of_text) or "none"
+            raise RefusedError(
+                422, f"one feature must hold texts, got {names_of_text}: set TEXT_FEATURE"
+            )
+        (column,) = of_text
+    return [text for row in rows if isinstance(text := row[column], str) and text.strip()]
+
+
+def _text_columns(row: Sequence[object]) -> list[int]:
+    return [index for index, value in enumerate(row) if isinstance(value, str)]
 
 
 def _events(body: bytes, headers: Mapping[str, str]) -> list[SampledEvent]:
@@ -108,7 +113,7 @@ def _events(body: bytes, headers: Mapping[str, str]) -> list[SampledEvent]:
     if media_type == BATCH:
         if not isinstance(document, list) or len(document) > MAX_BATCH:
             raise RefusedError(400, f"a batch must be a list of at most {MAX_BATCH} events")
-        return [_event(each) for each in document]
+        return [_event(event) for event in document]
     if media_type == STRUCTURED:
         return [_event(document)]
     attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
@@ -120,8 +125,8 @@ def _event(document: Any) -> SampledEvent:
         return SampledEvent.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the event"
-        raise RefusedError(422, f"{where}: {first['msg']}") from error
+        field = ".".join(map(str, first["loc"])) or "the event"
+        raise RefusedError(422, f"{field}: {first['msg']}") from error
 
 
 async def _body(request: Request) -> bytes:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelrelease_training.drift.encoder import DEFAULT_MODEL, MODEL_VARIABLE
@@ -21,9 +22,7 @@ class ServiceSettings(BaseSettings):
     """The .npz that texts are compared with."""
     encoder: str = Field(default=DEFAULT_MODEL, validation_alias=MODEL_VARIABLE)
     feature: str | None = Field(default=None, validation_alias="TEXT_FEATURE")
-    """Feature that holds the texts. Without it the baseline's column,
-    or the only one with texts.
-    """
+    """Feature that holds the texts. Without it the baseline's column, or the only one of texts."""
     window_texts: int = Field(default=200, ge=1, le=2000, validation_alias="TEXT_WINDOW_TEXTS")
     """Texts that complete a window."""
     window_seconds: float = Field(default=600, gt=0, validation_alias="TEXT_WINDOW_SECONDS")
@@ -55,10 +54,12 @@ class ServiceSettings(BaseSettings):
 
 def variables() -> dict[str, str]:
     """Return the name of every environment variable that is read, with its default as text."""
-    return {
-        str(field.validation_alias): "" if field.is_required() else str(field.default or "")
-        for field in ServiceSettings.model_fields.values()
-    }
+    fields = ServiceSettings.model_fields.values()
+    return {str(field.validation_alias): _default(field) for field in fields}
+
+
+def _default(field: FieldInfo) -> str:
+    return "" if field.is_required() else str(field.default or "")
 
 
 def explain(error: ValidationError) -> str:
@@ -69,9 +70,6 @@ def explain(error: ValidationError) -> str:
             f"environment variable {first['loc'][0]} must be set: a file of `modelrelease-drift "
             "baseline`"
         )
-    where = (
-        f"environment variable {first['loc'][0]}={first['input']!r} is wrong: "
-        if first["loc"]
-        else ""
-    )
-    return f"{where}{first['msg']}"
+    if not first["loc"]:
+        return first["msg"]
+    return f"environment variable {first['loc'][0]}={first['input']!r} is wrong: {first['msg']}"

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,36 +34,31 @@ class Texts:
 
 
 def read_texts(path: Path, *, column: str | None = None, encoding: str = "utf-8") -> Texts:
-    """Read texts: a line each from .txt, or one column of .csv, .jsonl or .parquet. Raises
-    DriftError.
+    """Read texts: a line each from .txt, or one column of .csv, .jsonl or .parquet.
 
-    The column is `column`, else `text`, else the only one that holds texts.
+    The column is `column`, else `text`, else the only one that holds texts. Raises DriftError.
     """
     if path.suffix == ".txt":
-        found: Sequence[Any] = _decoded(path, encoding).split("\n")
+        values: Sequence[Any] = _decoded(path, encoding).split("\n")
     else:
-        columns = (
-            _json_columns(path, encoding)
-            if path.suffix == ".jsonl"
-            else _table_columns(path, encoding)
-        )
+        read = _json_columns if path.suffix == ".jsonl" else _table_columns
+        columns = read(path, encoding)
         column = _text_column(path, columns, column)
-        found = columns[column]
-    kept = [text.strip() for text in found if isinstance(text, str) and text.strip()]
-    if not kept:
+        values = columns[column]
+    texts = [text.strip() for text in values if isinstance(text, str) and text.strip()]
+    if not texts:
         msg = (
-            f"{path} holds no texts ({len(found)} lines or rows, all empty): give one text a line "
+            f"{path} holds no texts ({len(values)} lines or rows, all empty): give one text a line "
             "or row"
         )
         raise DriftError(msg)
-    return Texts(texts=kept, empty=len(found) - len(kept), column=column)
+    return Texts(texts=texts, empty=len(values) - len(texts), column=column)
 
 
 def read_columns(
     path: Path, *, encoding: str = "utf-8", texts: Collection[str] = ()
 ) -> dict[str, Floats | list[str | None]]:
-    """Read a .csv or .parquet file: columns of numbers as floats with NaN for missing, others as
-    texts.
+    """Read a .csv or .parquet file: numbers as floats with NaN for missing, others as texts.
 
     `texts` are columns that are never numbers, whatever this batch holds: their baseline has texts.
     Raises DriftError for a file without rows, or that is no such file.
@@ -91,9 +87,7 @@ def _values(column: Any, *, as_text: bool) -> Floats | list[str | None]:
 
 
 def _spelled(value: object) -> str:
-    """Return a value as a CSV file would hold it:
-    a missing value beside codes makes them floats.
-    """
+    """Return a value as a CSV file would hold it: codes are floats where one of them is missing."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -117,8 +111,7 @@ def _parquet(path: Path) -> Any:
 
 
 def _csv(path: Path, encoding: str, texts: Collection[str]) -> Any:
-    """Read a CSV file. Among numbers `NA` and `null` are missing values; among texts they are
-    words.
+    """Read a CSV file. Among numbers `NA` and `null` are missing values, among texts words.
 
     Texts are taken letter by letter, so that codes keep their zeros, and days and times their
     spelling.
@@ -128,18 +121,18 @@ def _csv(path: Path, encoding: str, texts: Collection[str]) -> Any:
     guessed = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
     table = pyarrow.csv.read_csv(io.BytesIO(raw), parse_options=parsing, convert_options=guessed)
     fields = table.schema
-    plain = [each.name for each in fields if each.name in texts or not _is_numeric(each.type)]
-    if not plain or len(set(table.column_names)) < table.num_columns:
+    of_text = [field.name for field in fields if field.name in texts or not _is_numeric(field.type)]
+    if not of_text or len(set(table.column_names)) < table.num_columns:
         return table
     spelled = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(plain, pa.string()),
-        include_columns=plain,
+        column_types=dict.fromkeys(of_text, pa.string()),
+        include_columns=of_text,
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
     words = pyarrow.csv.read_csv(io.BytesIO(raw), parse_options=parsing, convert_options=spelled)
-    for name in plain:
+    for name in of_text:
         table = table.set_column(table.column_names.index(name), name, words.column(name))
     return table
 
@@ -162,37 +155,39 @@ def _json_columns(path: Path, encoding: str) -> dict[str, list[Any]]:
         if not isinstance(row, dict | str):
             raise DriftError(f"{path}: line {number} must be a JSON object or a JSON text")
         rows.append({TEXT_COLUMN: row} if isinstance(row, str) else row)
-    return {
-        key: [row.get(key) for row in rows]
-        for key in dict.fromkeys(key for row in rows for key in row)
-    }
+    columns: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(chain.from_iterable(rows)):
+        columns[name] = [row.get(name) for row in rows]
+    return columns
 
 
-def _text_column(path: Path, columns: dict[str, list[Any]], asked: str | None) -> str:
+def _text_column(path: Path, columns: dict[str, list[Any]], column: str | None) -> str:
     """Return the name of the column that holds the texts."""
-    named = [
-        name for name, values in columns.items() if any(isinstance(value, str) for value in values)
-    ]
-    every = ", ".join(columns) or "none"
-    if asked is not None:
-        if asked not in named:
-            raise DriftError(f"{path} has no column {asked!r} with texts; its columns: {every}")
-        return asked
-    if TEXT_COLUMN in named or len(named) == 1:
-        return TEXT_COLUMN if TEXT_COLUMN in named else named[0]
-    fault = (
-        f"several hold texts: {', '.join(named)}"
-        if named
-        else f"none holds texts; its columns: {every}"
-    )
+    of_text = [name for name, values in columns.items() if _holds_text(values)]
+    names = ", ".join(columns) or "none"
+    if column is not None:
+        if column not in of_text:
+            raise DriftError(f"{path} has no column {column!r} with texts; its columns: {names}")
+        return column
+    if TEXT_COLUMN in of_text or len(of_text) == 1:
+        return TEXT_COLUMN if TEXT_COLUMN in of_text else of_text[0]
+    if of_text:
+        fault = f"several hold texts: {', '.join(of_text)}"
+    else:
+        fault = f"none holds texts; its columns: {names}"
     raise DriftError(f"{path} has no column {TEXT_COLUMN!r}, and {fault}; name one with --column")
+
+
+def _holds_text(values: list[Any]) -> bool:
+    return any(isinstance(value, str) for value in values)
 
 
 def _decoded(path: Path, encoding: str) -> str:
     raw = _bytes(path)
     try:
         # A byte order mark, as spreadsheets write it, is not part of the first column's name.
-        return raw.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        is_utf8 = encoding.lower() in ("utf-8", "utf8")
+        return raw.decode("utf-8-sig" if is_utf8 else encoding)
     except LookupError as error:
         raise DriftError(
             f"there is no encoding {encoding!r}: try utf-8, latin-1 or cp1252"

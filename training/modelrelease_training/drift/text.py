@@ -37,9 +37,7 @@ CENTROID_SHARE: Final = 0.5
 SMALLEST_ALPHA: Final = 1e-4
 """Below it a permutation test takes minutes."""
 PRACTICAL_DISTANCE: Final = 0.002
-"""Distance beyond what chance gives that is worth a word:
-about a twentieth of the texts on a new topic.
-"""
+"""Distance beyond chance's that is worth a word: about 1 in 20 texts on a new topic."""
 MINIMUM_BASELINE: Final = 100
 MINIMUM_WINDOW: Final = 50
 """Texts below which nothing is counted in bins: the permutation test alone speaks."""
@@ -78,9 +76,7 @@ class CentroidTest:
 
     distance: float
     expected: float
-    """Mean distance when the texts of both are mixed:
-    what a batch of this size gives without drift.
-    """
+    """Mean distance when the texts of both are mixed: a batch of this size without drift."""
     limit: float
     """Distance above which the test speaks."""
     p_value: float
@@ -109,7 +105,9 @@ class TextDrift:
     @property
     def found_by(self) -> tuple[str, ...]:
         """The tests that found drift."""
-        drifted = tuple(each.name for each in self.features if each.verdict is DriftVerdict.DRIFTED)
+        drifted = tuple(
+            feature.name for feature in self.features if feature.verdict is DriftVerdict.DRIFTED
+        )
         return ("text:centroid", *drifted) if self.centroid.drifted else drifted
 
 
@@ -125,16 +123,18 @@ def reference(texts: Sequence[str], vectors: Vectors, *, seed: int = 0) -> Refer
         )
         raise DriftError(msg)
     order = np.random.default_rng(seed).permutation(len(texts))
-    fitted, counted = order[: len(order) // 2], order[len(order) // 2 :]
-    distinct = len({texts[index] for index in fitted})
+    fitting, counting = order[: len(order) // 2], order[len(order) // 2 :]
+    distinct = len({texts[index] for index in fitting})
     topics = min(_CLUSTERS, max(1, distinct // _TEXTS_PER_CLUSTER))
     centres = (
-        KMeans(n_clusters=topics, n_init=4, random_state=seed).fit(vectors[fitted]).cluster_centers_
+        KMeans(n_clusters=topics, n_init=4, random_state=seed)
+        .fit(vectors[fitting])
+        .cluster_centers_
     )
     clusters = _unit(centres)
-    held_out, lengths = vectors[counted], _lengths([texts[index] for index in counted])
+    held_out, lengths = vectors[counting], _lengths([texts[index] for index in counting])
     nearest = held_out @ clusters.T
-    scripts = Counter(script(texts[index]) for index in counted)
+    scripts = Counter(script(texts[index]) for index in counting)
     topic_counts = np.bincount(nearest.argmax(axis=1), minlength=topics)
     likeness = nearest.max(axis=1).astype(np.float64)
     return Reference(
@@ -142,18 +142,18 @@ def reference(texts: Sequence[str], vectors: Vectors, *, seed: int = 0) -> Refer
         clusters=clusters,
         histograms={
             TOPIC: Histogram(
-                labels=tuple(str(each) for each in range(topics)),
+                labels=tuple(str(topic) for topic in range(topics)),
                 counts=tuple(topic_counts.tolist()),
             ),
             LIKENESS: histogram(likeness, edges(likeness)),
-            SCRIPT: Histogram(labels=_SCRIPTS, counts=tuple(scripts[each] for each in _SCRIPTS)),
+            SCRIPT: Histogram(labels=_SCRIPTS, counts=tuple(scripts[name] for name in _SCRIPTS)),
             LENGTH: histogram(lengths, edges(lengths)),
         },
     )
 
 
 def compare(
-    known: Reference,
+    baseline: Reference,
     texts: Sequence[str],
     vectors: Vectors,
     *,
@@ -167,35 +167,35 @@ def compare(
     if not SMALLEST_ALPHA <= alpha < 0.5:
         msg = f"the probability of a false alarm must be from {SMALLEST_ALPHA} to 0.5, got {alpha}"
         raise ValueError(msg)
-    counts = count(known, texts, vectors)
-    baselines = {name: [*bins.counts, bins.missing] for name, bins in known.histograms.items()}
+    counts = count(baseline, texts, vectors)
+    baselines = {name: [*bins.counts, bins.missing] for name, bins in baseline.histograms.items()}
     calibration = Calibration(
         alpha=alpha * (1 - CENTROID_SHARE), windows=1, minimum_sample=MINIMUM_WINDOW
     )
     return TextDrift(
         n=len(texts),
         threshold=threshold,
-        centroid=centroid_test(known.vectors, vectors, tail=alpha * CENTROID_SHARE),
+        centroid=centroid_test(baseline.vectors, vectors, tail=alpha * CENTROID_SHARE),
         features=assess(
-            {name: [*found, 0] for name, found in counts.items()}, baselines, calibration
+            {name: [*bin_counts, 0] for name, bin_counts in counts.items()}, baselines, calibration
         ),
     )
 
 
-def count(known: Reference, texts: Sequence[str], vectors: Vectors) -> dict[str, list[int]]:
+def count(baseline: Reference, texts: Sequence[str], vectors: Vectors) -> dict[str, list[int]]:
     """Return how many texts fall in each bin of each of the baseline's histograms."""
-    nearest = vectors @ known.clusters.T
+    nearest = vectors @ baseline.clusters.T
     scripts = Counter(script(text) for text in texts)
     likeness = nearest.max(axis=1).astype(np.float64)
     return {
-        TOPIC: np.bincount(nearest.argmax(axis=1), minlength=len(known.clusters)).tolist(),
-        LIKENESS: list(histogram(likeness, known.histograms[LIKENESS].edges).counts),
-        SCRIPT: [scripts[each] for each in _SCRIPTS],
-        LENGTH: list(histogram(_lengths(texts), known.histograms[LENGTH].edges).counts),
+        TOPIC: np.bincount(nearest.argmax(axis=1), minlength=len(baseline.clusters)).tolist(),
+        LIKENESS: list(histogram(likeness, baseline.histograms[LIKENESS].edges).counts),
+        SCRIPT: [scripts[name] for name in _SCRIPTS],
+        LENGTH: list(histogram(_lengths(texts), baseline.histograms[LENGTH].edges).counts),
     }
 
 
-def centroid_test(known: Vectors, batch: Vectors, *, tail: float, seed: int = 0) -> CentroidTest:
+def centroid_test(baseline: Vectors, batch: Vectors, *, tail: float, seed: int = 0) -> CentroidTest:
     """Compare the cosine distance of two centroids with that of relabelled texts.
 
     Under no drift every choice of which texts are the batch is as likely, so the share of
@@ -204,14 +204,16 @@ def centroid_test(known: Vectors, batch: Vectors, *, tail: float, seed: int = 0)
     PRACTICAL_DISTANCE, too: with thousands of texts any nothing is certain.
     """
     rng = np.random.default_rng(seed)
-    known, batch = _at_most(known, rng), _at_most(batch, rng)
-    n, pooled = len(batch), np.concatenate((known, batch))
+    baseline, batch = _at_most(baseline, rng), _at_most(batch, rng)
+    n, pooled = len(batch), np.concatenate((baseline, batch))
     total = pooled.sum(axis=0)
     distance = float(_distances(batch.sum(axis=0)[None], total)[0])
     repeats = math.ceil(_REPEATS / tail)
     null = np.concatenate(
         [
-            _distances(_chosen(rng, min(_CHUNK, repeats - start), len(pooled), n) @ pooled, total)
+            _distances(
+                _random_choices(rng, min(_CHUNK, repeats - start), len(pooled), n) @ pooled, total
+            )
             for start in range(0, repeats, _CHUNK)
         ]
     )
@@ -228,10 +230,8 @@ def centroid_test(known: Vectors, batch: Vectors, *, tail: float, seed: int = 0)
 
 
 def script(text: str) -> str:
-    """Return the script that most letters of the text's beginning are of:
-    LATIN, CJK, ..., none or other.
-    """
-    letters = Counter(_script_of(each) for each in text[:_SCRIPT_LETTERS] if each.isalpha())
+    """Return the script of most letters at the text's beginning: LATIN, CJK, ..., none, other."""
+    letters = Counter(_script_of(letter) for letter in text[:_SCRIPT_LETTERS] if letter.isalpha())
     return letters.most_common(1)[0][0] if letters else "none"
 
 
@@ -253,20 +253,20 @@ def _unit(vectors: NDArray[np.floating]) -> Vectors:
 def _at_most(vectors: Vectors, rng: np.random.Generator) -> Vectors:
     if len(vectors) <= KEPT:
         return vectors
-    chosen: Vectors = rng.choice(vectors, KEPT, replace=False, shuffle=False)
-    return chosen
+    sample: Vectors = rng.choice(vectors, KEPT, replace=False, shuffle=False)
+    return sample
 
 
-def _chosen(rng: np.random.Generator, rows: int, size: int, n: int) -> Vectors:
+def _random_choices(rng: np.random.Generator, rows: int, size: int, n: int) -> Vectors:
     """Return `rows` random choices of n of `size` texts, as rows of ones and zeros."""
     order = np.argpartition(rng.random((rows, size), dtype=np.float32), n - 1, axis=1)[:, :n]
-    marks = np.zeros((rows, size), dtype=np.float32)
-    np.put_along_axis(marks, order, 1, axis=1)
-    return marks
+    membership = np.zeros((rows, size), dtype=np.float32)
+    np.put_along_axis(membership, order, 1, axis=1)
+    return membership
 
 
 def _distances(sums: Vectors, total: Vectors) -> NDArray[np.float64]:
     """Return the cosine distance between each sum of some texts and the sum of all others."""
-    some, others = sums.astype(np.float64), (total - sums).astype(np.float64)
-    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
-    return np.asarray(1 - (some * others).sum(axis=1) / np.maximum(lengths, 1e-12))
+    parts, rests = sums.astype(np.float64), (total - sums).astype(np.float64)
+    lengths = np.linalg.norm(parts, axis=1) * np.linalg.norm(rests, axis=1)
+    return np.asarray(1 - (parts * rests).sum(axis=1) / np.maximum(lengths, 1e-12))

@@ -1,6 +1,4 @@
-"""Windows of texts, one open at a time for each revision.
-Pure: texts and directions in, verdicts out.
-"""
+"""Windows of texts, one open for each revision. Pure: texts and directions in, verdicts out."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -35,26 +33,26 @@ class _Open:
 class Windows:
     """The open windows of at most `revisions` revisions, each of at most `rules.texts` texts."""
 
-    def __init__(self, known: Reference, rules: Rules, *, revisions: int) -> None:
-        self._known = known
+    def __init__(self, baseline: Reference, rules: Rules, *, revisions: int) -> None:
+        self._baseline = baseline
         self._rules = rules
         self._revisions = revisions
         self._open: dict[Key, _Open] = {}
-        self._heard: OrderedDict[Key, None] = OrderedDict()
+        self._by_last_text: OrderedDict[Key, None] = OrderedDict()
         """Every revision that is known, the one that spoke last at the end."""
 
     def add(self, key: Key, texts: list[str], vectors: Vectors, *, now: float) -> list[TextDrift]:
         """Add texts of one revision; return what the windows say that they complete."""
-        found = []
+        verdicts = []
         for text, vector in zip(texts, vectors, strict=True):
             window = self._open.setdefault(key, _Open(since=now))
             window.texts.append(text)
             window.vectors.append(vector)
             if len(window.texts) >= self._rules.texts:
-                found.append(self._close(key))
-        self._heard[key] = None
-        self._heard.move_to_end(key)
-        return found
+                verdicts.append(self._close(key))
+        self._by_last_text[key] = None
+        self._by_last_text.move_to_end(key)
+        return verdicts
 
     def expired(self, *, now: float) -> Iterator[tuple[Key, TextDrift]]:
         """Judge the windows that have lasted long enough and hold enough."""
@@ -67,8 +65,8 @@ class Windows:
 
     def forgotten(self) -> Iterator[Key]:
         """Forget the revisions that were silent for longest, while there are too many."""
-        while len(self._heard) > self._revisions:
-            key, _ = self._heard.popitem(last=False)
+        while len(self._by_last_text) > self._revisions:
+            key, _ = self._by_last_text.popitem(last=False)
             self._open.pop(key, None)
             yield key
 
@@ -82,5 +80,5 @@ class Windows:
         rules = self._rules
         vectors = np.stack(window.vectors)
         return compare(
-            self._known, window.texts, vectors, threshold=rules.threshold, alpha=rules.alpha
+            self._baseline, window.texts, vectors, threshold=rules.threshold, alpha=rules.alpha
         )

@@ -1,6 +1,4 @@
-"""Encodes what waits, in batches, in a thread of its own:
-taking an event never waits for the encoder.
-"""
+"""Encodes what waits, in a thread of its own: taking an event never waits for the encoder."""
 
 import logging
 import threading
@@ -102,16 +100,16 @@ class Worker:
             texts_of[key].append(text)
         for key, texts in texts_of.items():
             vectors = encoder.encode(texts)
-            for found in self._windows.add(key, texts, vectors, now=time.monotonic()):
-                self._judged(key, found)
+            for drift in self._windows.add(key, texts, vectors, now=time.monotonic()):
+                self._judged(key, drift)
             counts = count(self._baseline.reference, texts, vectors)
             self._exported.counted(key, counts, len(texts), self._windows.size(key))
-        for key, found in self._windows.expired(now=time.monotonic()):
-            self._judged(key, found)
+        for key, drift in self._windows.expired(now=time.monotonic()):
+            self._judged(key, drift)
         for key in self._windows.forgotten():
             self._exported.forget(key)
 
-    def _judged(self, key: Key, found: TextDrift) -> None:
-        self._exported.judged(key, found, now=time.time())
-        log = _LOG.warning if found.calibrated else _LOG.info
-        log("release %s, revision %s: %s", *key, text_sentence(found))
+    def _judged(self, key: Key, drift: TextDrift) -> None:
+        self._exported.judged(key, drift, now=time.time())
+        log = _LOG.warning if drift.calibrated else _LOG.info
+        log("release %s, revision %s: %s", *key, text_sentence(drift))

@@ -1,6 +1,4 @@
-"""`python -m modelrelease_training.flow`:
-run one retraining, or serve the deployment to a Prefect server.
-"""
+"""`python -m modelrelease_training.flow`: runs a retraining, or serves it to a Prefect server."""
 
 import argparse
 import json
@@ -24,6 +22,7 @@ from modelrelease_training.ingest import parse_shift
 EXIT_INTERRUPTED: Final = 130
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Kubernetes shows what a container leaves here; the operator repeats it in status."""
+_HOW: Final = ("estimator", "regularization", "max_steps", "batch_size", "seed")
 _PREFECT: Final = {
     # No account, nothing sent anywhere; and a slow machine gets the time that it needs.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -66,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(options) if options.command == "serve" else _run(options)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        return _give_up(f"{where}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
+        field = ".".join(str(part) for part in first["loc"]) or "the request"
+        return _give_up(f"{field}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
     except TrainingError as error:
         return _give_up(str(error), error.exit_code)
     except (GitOpsError, OSError) as error:
@@ -89,8 +88,8 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     shape: Any = {"epilog": _EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    what = "serve the deployment production-retrain to the server at PREFECT_API_URL"
-    serve = commands.add_parser("serve", help=what, **shape)
+    serve_help = "serve the deployment production-retrain to the server at PREFECT_API_URL"
+    serve = commands.add_parser("serve", help=serve_help, **shape)
     serve.set_defaults(id="")
     run = commands.add_parser("run", help="run one retraining", **shape)
     run.add_argument(
@@ -169,38 +168,39 @@ def _add_release(group: argparse._ArgumentGroup) -> None:
 
 
 def request_of(options: argparse.Namespace) -> Request:
-    """Return the request that the options mean.
-    Raises pydantic's ValidationError, ValueError for a shift.
-    """
-    shifts = dict(parse_shift(text) for text in options.shift)
-    drawn = options.drawn is not None or bool(shifts)
-    git = options.git_repository is not None or options.git_file is not None
-    fields = {
-        **({"id": options.id} if options.id else {}),
+    """Return the request that the options mean. Raises ValidationError, ValueError for a shift."""
+    fields: dict[str, Any] = {
         "model": options.model,
         "version": options.version,
         "data": options.data,
-        "drawn": {"rows": options.drawn or 5000, "seed": options.seed, "shifts": shifts}
-        if drawn
-        else None,
+        "drawn": _drawn(options),
         "schema_file": options.schema,
-        "how": {
-            name: getattr(options, name)
-            for name in ("estimator", "regularization", "max_steps", "batch_size")
-        }
-        | {"seed": options.seed},
+        "how": {name: getattr(options, name) for name in _HOW},
         "accept": {"metric": options.metric, "margin": options.margin, "floor": options.floor},
-        "release": options.release or ("git" if git else "alias"),
-        "git": {
-            "repository": options.git_repository,
-            "file": options.git_file,
-            "branch": options.git_branch,
-        }
-        if git
-        else None,
+        "git": _git(options),
         "workdir": options.workdir,
     }
+    if options.id:
+        fields["id"] = options.id
+    fields["release"] = options.release or ("git" if fields["git"] else "alias")
     return Request.model_validate(fields)
+
+
+def _drawn(options: argparse.Namespace) -> dict[str, Any] | None:
+    shifts = dict(parse_shift(text) for text in options.shift)
+    if options.drawn is None and not shifts:
+        return None
+    return {"rows": options.drawn or 5000, "seed": options.seed, "shifts": shifts}
+
+
+def _git(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.git_repository is None and options.git_file is None:
+        return None
+    return {
+        "repository": options.git_repository,
+        "file": options.git_file,
+        "branch": options.git_branch,
+    }
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -211,11 +211,11 @@ def _run(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_HOME", str(home))
     from modelrelease_training.flow.flow import retrain  # noqa: PLC0415 - reads the environment when imported
 
-    found = retrain(request)
-    text = f"{request.model} {request.label}: {found['reason']}"
-    print(json.dumps(found) if options.format == "json" else text)
+    answer = retrain(request)
+    text = f"{request.model} {request.label}: {answer['reason']}"
+    print(json.dumps(answer) if options.format == "json" else text)
     _leave_word(text)
-    return 0 if found["accepted"] else EXIT_REFUSED
+    return 0 if answer["accepted"] else EXIT_REFUSED
 
 
 def _serve(options: argparse.Namespace) -> int:

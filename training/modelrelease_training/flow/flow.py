@@ -25,9 +25,7 @@ _WORTH_ANOTHER_TRY: Final = (OSError, RegistryError, GitOpsError)
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Name what a step of a request finished.
-    Another request, or another content, is another name.
-    """
+    """Name what a step of a request finished: differently for another request or content."""
     return f"{parameters['request'].key}-{context.task.name}"
 
 
@@ -37,7 +35,7 @@ def _another_try_can_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 
 
 def _step(work: Callable[..., steps.Fields], *, retries: int = 0) -> Any:
-    made = task(
+    as_task = task(
         name=work.__name__,
         retries=retries,
         retry_delay_seconds=_DELAYS[:retries],
@@ -46,7 +44,7 @@ def _step(work: Callable[..., steps.Fields], *, retries: int = 0) -> Any:
         result_serializer="json",
         cache_key_fn=_key,
     )
-    return made(work)
+    return as_task(work)
 
 
 bring = _step(steps.bring, retries=3)

@@ -25,9 +25,7 @@ class Drawn(_Strict):
 
 
 class How(_Strict):
-    """How the model is fitted. What is left open is chosen as `modelrelease-train train` chooses
-    it.
-    """
+    """How the model is fitted. What is left open is chosen as by `modelrelease-train train`."""
 
     estimator: Literal["logistic", "sgd", "forest"] | None = None
     regularization: float = Field(default=1.0, gt=0)
@@ -103,7 +101,5 @@ class Request(_Strict):
 
     @property
     def key(self) -> str:
-        """Equal for requests that mean the same:
-        what one of them finished, another need not repeat.
-        """
+        """Equal for requests that mean the same: one need not repeat what another finished."""
         return f"{self.id}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]}"

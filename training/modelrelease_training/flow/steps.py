@@ -87,14 +87,14 @@ def judge(request: Request, data: Fields, trained: Fields) -> Fields:
         )
     except NotRegisteredError:
         return {"accepted": True, "reason": f"{request.model} has no {CHAMPION} to compare with"}
-    found = compare(
+    acceptance = compare(
         champion=champion,
         challenger=Path(trained["folder"]),
         data=Path(data["path"]),
         schema=_schema(request),
         rule=Rule(**request.accept.model_dump()),
     ).acceptance
-    return {"accepted": found.accepted, "reason": found.reason}
+    return {"accepted": acceptance.accepted, "reason": acceptance.reason}
 
 
 def register(request: Request, trained: Fields) -> Fields:
@@ -102,23 +102,23 @@ def register(request: Request, trained: Fields) -> Fields:
     folder = Path(trained["folder"])
     facts = facts_of(json.loads((folder / TRAINING_NAME).read_text()))
     tags = {**facts.tags, "retrain_request": request.id}
-    found = Registry().register(folder, aliases=(), facts=replace(facts, tags=tags))
-    return {"name": found.name, "version": found.version}
+    version = Registry().register(folder, aliases=(), facts=replace(facts, tags=tags))
+    return {"name": version.name, "version": version.version}
 
 
 def release(request: Request, trained: Fields, registered: Fields) -> Fields:
     """Let the release begin: move the alias, or commit. The canary decides from here on."""
     uri = f"models:/{registered['name']}/{registered['version']}"
-    done = {"uri": uri, "released": request.release}
+    released = {"uri": uri, "released": request.release}
     if request.release == "alias":
         Registry().register(Path(trained["folder"]), aliases=(CANDIDATE,))
-        return {**done, "where": f"models:/{request.model}@{CANDIDATE}"}
+        return {**released, "where": f"models:/{request.model}@{CANDIDATE}"}
     if request.git is not None:
-        place = gitops.Place(**request.git.model_dump())
+        location = gitops.Location(**request.git.model_dump())
         message = f"Release {request.model} {request.label} (retraining {request.id})"
-        commit = gitops.commit(place, gitops.Model(uri=uri), message=message)
-        return {**done, "where": f"{place.repository} {place.file}", "commit": commit}
-    return done
+        commit = gitops.commit(location, gitops.Model(uri=uri), message=message)
+        return {**released, "where": f"{location.repository} {location.file}", "commit": commit}
+    return released
 
 
 def tell(kind: str, request: Request, text: str) -> None:

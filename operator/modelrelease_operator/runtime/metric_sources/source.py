@@ -42,8 +42,7 @@ class MetricSource(Protocol):
         """For one answer and the wait for a turn before it, at most."""
 
     async def read_counters(self, of: Revisions, *, predictions: bool, probes: bool) -> Metrics:
-        """Return the raw counters of each pod of these revisions, each with the time of its own
-        sample.
+        """Return the counters of each pod of these revisions, each with its own sample's time.
 
         `predictions`: those of predictions by bin, too. `probes`: those of the prober, too.
         """
@@ -52,21 +51,15 @@ class MetricSource(Protocol):
         """Return what stable's pods counted of the answers that they compared with a canary's."""
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
-        """Return what a gate's own queries give.
-        A source without a query language says that it has none.
-        """
+        """Return what a gate's own queries give; a source without a query language says so."""
 
     async def read_bins(self, of: Revisions) -> Bins:
-        """Return the counts of every bin of these revisions' features and predictions,
-        and the baselines'.
-        """
+        """Return the counts of these revisions' bins, features' and predictions', and baselines."""
 
     async def explain_missing(
         self, of: Revisions, *, revision: str, pods: Collection[str]
     ) -> str | None:
-        """Return why no counters of these ready pods are shown,
-        or None where that cannot be told.
-        """
+        """Return why no counters of these ready pods are shown, or None where nobody knows."""
 
     async def close(self) -> None:
         """Close what is open; what is being asked is answered first."""
@@ -81,9 +74,7 @@ class MetricSourceKind(Protocol):
     async def source_of(
         self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
     ) -> MetricSource:
-        """Return a release's source, made at the first use.
-        One that cannot be had is one that says why.
-        """
+        """Return a release's source, made at first use; one that cannot be had says why."""
 
     async def close(self) -> None:
         """Close every source."""

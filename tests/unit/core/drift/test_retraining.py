@@ -40,7 +40,7 @@ def see(
 ) -> Decision:
     """Decide with these windows of stable and these Jobs seen; remember the outcome."""
     drift = {world.stable.revision: windows(letters)}
-    seen = replace(world.seen, drift=drift, jobs=jobs, commands=commands or Commands())
+    seen = replace(world.observed, drift=drift, jobs=jobs, commands=commands or Commands())
     decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     world.status = Status.parse(json.loads(json.dumps(decision.status.to_dict())))
     return decision

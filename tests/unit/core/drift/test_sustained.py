@@ -189,7 +189,7 @@ def test_predictions_are_called_so():
 def see(world: World, **by_revision: str) -> Decision:
     """Decide with these windows seen and remember the outcome."""
     seen = replace(
-        world.seen, drift={name: windows(letters) for name, letters in by_revision.items()}
+        world.observed, drift={name: windows(letters) for name, letters in by_revision.items()}
     )
     decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
     world.status = Status.parse(decision.status.to_dict())

@@ -167,7 +167,7 @@ def test_a_router_that_somebody_opened_is_shut_again_while_one_version_serves():
 def test_a_deployment_whose_newest_spec_was_not_seen_yet_is_not_ready():
     world = a_world_in(Phase.STARTING)
     world.pass_time(20)
-    seen = world.seen
+    seen = world.observed
     stale = replace(seen.workloads["rev2"], current=False)
     seen = replace(seen, workloads={**seen.workloads, "rev2": stale})
     decision = decide(spec=world.spec, status=world.status, observed=seen, now=world.now)
@@ -187,4 +187,4 @@ def test_a_status_that_somebody_broke_says_how_to_mend_it(phase: Phase, field: s
     with pytest.raises(
         ValueError, match=rf"{field} is missing in phase {phase}: {remedy} to start over"
     ):
-        decide(spec=a_spec(), status=status, observed=world.seen, now=START)
+        decide(spec=a_spec(), status=status, observed=world.observed, now=START)

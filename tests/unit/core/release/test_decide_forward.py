@@ -224,7 +224,7 @@ def test_the_counted_share_is_shown_beside_the_one_asked_for():
 def test_a_restored_release_leaves_what_serves_alone_until_its_version_can_take_over():
     world = a_serving_world()
     world.status = Status()
-    world.known.clear()  # its Deployments name another uid
+    world.recorded_targets.clear()  # its Deployments name another uid
     world.release(a_target("2")).steps(1)
     decision = world.decide()
     assert decision.desired.routed == STABLE_ONLY
@@ -237,7 +237,7 @@ def test_a_restored_release_leaves_what_serves_alone_until_its_version_can_take_
 def test_a_restored_release_touches_nothing_while_the_store_is_away():
     world = a_serving_world()
     world.status = Status()
-    world.known.clear()
+    world.recorded_targets.clear()
     world.target = None
     decision = world.decide()
     assert decision.desired.running == ()

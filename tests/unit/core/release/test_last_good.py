@@ -29,7 +29,7 @@ def under_refusal(world: World, passes: int) -> World:
     """Make passes as the runtime does while the spec that a person wrote last cannot be read."""
     problem = Problem(reason=Reason.SPEC_INVALID, message=str(REFUSAL))
     for _ in range(passes):
-        seen = replace(world.seen, target=world.canary.target, problem=problem)
+        seen = replace(world.observed, target=world.canary.target, problem=problem)
         decision = decide(spec=followed(world), status=world.status, observed=seen, now=world.now)
         world._apply(decision.desired)
         world.status = Status.parse(decision.status.to_dict())

@@ -45,8 +45,8 @@ class Recording(World):
     told: dict[str, RecordedOutcome] | None = None
 
     @property
-    def seen(self) -> Any:
-        found = super().seen
+    def observed(self) -> Any:
+        found = super().observed
         object.__setattr__(found, "recorded", self.told)
         return found
 
@@ -186,7 +186,7 @@ def test_a_crash_before_the_status_was_written_tells_the_same_again():
 
     def once() -> tuple[RegistryOutcome, ...]:
         decision: Decision = decide(
-            spec=world.spec, status=before, observed=world.seen, now=world.now
+            spec=world.spec, status=before, observed=world.observed, now=world.now
         )
         return Status.parse(json.loads(json.dumps(decision.status.to_dict()))).outcomes
 

@@ -21,9 +21,7 @@ QUEUE_SECONDS = 1.0
 LARGE = 2 * 1024 * 1024
 """Bytes from which an answer is large: some 60 pods."""
 MOST_LARGE = 4
-"""Large answers that are read at the same time, from all servers:
-together they must fit into memory.
-"""
+"""Large answers that are read at the same time, from all servers: together they fit in memory."""
 REFUSED = (400, 422)
 """Status codes with which Prometheus refuses a query, and says why."""
 WANTS_CREDENTIALS = (401, 403)
@@ -128,8 +126,7 @@ class PrometheusClient:
         lane: Lane | None = None,
         quotes: bool = False,
     ) -> None:
-        """`quotes`: what a server says of any error is repeated, for the person who named the
-        server.
+        """`quotes`: a server's error is repeated, for the person who named the server.
 
         Otherwise only Prometheus' own reason for refusing a query is: who may name a server in a
         release could use the operator to read what others would not show them.
@@ -166,9 +163,7 @@ class PrometheusClient:
         raise error(self.sentence(failure))
 
     def sentence(self, what: str) -> str:
-        """Return a sentence about the server,
-        without what it may have repeated of the credentials.
-        """
+        """Return a sentence about the server, without credentials that it may have repeated."""
         return f"Prometheus at {self.url} {self.hidden(what)}"
 
     def hidden(self, text: str) -> str:
@@ -176,9 +171,7 @@ class PrometheusClient:
         return self._credentials.hidden_in(text)
 
     async def _answer_to(self, query: Query) -> dict[str, Any]:
-        """Ask in the body, where a query may be long, or in the address,
-        where a server wants that.
-        """
+        """Ask in the body, where a query may be long, or in the address, if a server wants it."""
         # Prometheus gives up when nobody waits any more.
         timeout = f"{max(1, round(self._limits.seconds * 1000))}ms"
         fields = {**query.fields, "timeout": timeout}

@@ -16,9 +16,7 @@ SETUP = "docs/reference/metrics.md says what a scrape job needs"
 
 
 def query_of(of: Revisions, *, revision: str, pods: Collection[str]) -> str:
-    """Return the query for a revision's series, whatever their labels are called,
-    and for its targets.
-    """
+    """Return the query for a revision's series, whatever their labels' names, and its targets."""
     metrics = of.metrics[revision]
     counter = metrics.requests_total
     well = f'{metrics.code}="200"'

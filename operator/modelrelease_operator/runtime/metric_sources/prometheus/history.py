@@ -50,9 +50,7 @@ ByMoment = dict[int, list[dict[str, Any]]]
 
 
 class PrometheusHistory:
-    """A Prometheus server that is asked for the past:
-    by a person, who is told everything that it says.
-    """
+    """A Prometheus server that a person asks for the past, and who is told all that it says."""
 
     def __init__(
         self,
@@ -83,8 +81,7 @@ class PrometheusHistory:
         interval: timedelta,
         predictions: bool = False,
     ) -> Recording:
-        """Return the counters of every revision at every interval; bins of predictions where asked
-        for.
+        """Return every revision's counters at every interval, with bins of predictions on request.
 
         Raises Unavailable when the server does not answer, Invalid when there is nothing to be had.
         """
@@ -116,8 +113,7 @@ class PrometheusHistory:
     async def with_answers(
         self, recording: Recording, spec: ReleaseSpec, query_scope: QueryScope
     ) -> Recording:
-        """Return a recording with what the gates' own queries would have given at each of its
-        looks.
+        """Return a recording with what the gates' own queries would have given at each look.
 
         A query that Prometheus refuses leaves its gate unmeasured, as it would have been then.
         """
@@ -167,9 +163,7 @@ class PrometheusHistory:
     async def _parts(
         self, query: str, moments: list[datetime], interval: timedelta
     ) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
-        """Ask a query at every moment; yield the rows in parts,
-        each with the number of its first moment.
-        """
+        """Ask a query at every moment; yield its rows in parts, with each first moment's number."""
         for first in range(0, len(moments), MOST_POINTS):
             part = moments[first : first + MOST_POINTS]
             yield first, await self._ask(query, part[0], part[-1], interval)
@@ -217,9 +211,7 @@ class PrometheusHistory:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for an address:
-    HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
-    """
+    """Return the proxy of an address by HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
     parts = urlsplit(url)
     if proxy_bypass(parts.hostname or ""):
         return None
@@ -229,9 +221,7 @@ def proxy_for(url: str) -> str | None:
 def _by_moment(
     rows: Iterable[dict[str, Any]], first: int, moments: Sequence[datetime], interval: timedelta
 ) -> ByMoment:
-    """Return the rows of a part as instant queries give them;
-    `first` is the number of its first moment.
-    """
+    """Return a part's rows as instant queries give them; `first` numbers its first moment."""
     by_moment: ByMoment = defaultdict(list)
     for index, row in _instants(rows, moments[first], interval):
         by_moment[first + index].append(row)

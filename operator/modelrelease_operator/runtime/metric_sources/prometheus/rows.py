@@ -14,9 +14,7 @@ from typing import Any
 from modelrelease_operator.runtime.web import Trouble
 
 ROWS = re.compile(r'"result"\s*:\s*\[')
-"""Where series begin. In a string its quotes would be escaped,
-so no string of a server looks like it.
-"""
+"""Where series begin. Quotes in a server's strings are escaped, so none of them looks like it."""
 BLANK = re.compile(r"[\s,]*")
 END = re.compile(r"\s*[\],]")
 LONGEST = 1024 * 1024
@@ -43,9 +41,7 @@ class Rows:
         """What stands before the series; None until they begin."""
         self._in_rows = False
         self._tried = 0
-        """Characters of the rest in which no series ends:
-        a long one is not read anew with each piece.
-        """
+        """Characters of the rest in which no series ends: not read anew with each piece."""
 
     def feed(self, piece: bytes) -> None:
         """Read on."""

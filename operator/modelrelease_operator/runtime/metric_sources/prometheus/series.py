@@ -34,9 +34,7 @@ _Target = frozenset[tuple[str, str]]
 
 
 def own_labels(metrics: ServerMetrics) -> tuple[str, ...]:
-    """Return the labels that a counter brings by itself;
-    the others are its target's, on every series.
-    """
+    """Return the labels that a counter brings itself; all others are its target's."""
     return (metrics.release, metrics.revision, metrics.model_version, metrics.code, words.RESULT)
 
 
@@ -82,9 +80,7 @@ def counters_query(of: Revisions, *, predictions: bool = False, probes: bool = F
 
 
 def _probes_of(of: Revisions, revisions: Sequence[str]) -> Selection:
-    """Return the prober's counters of revisions whose server counts under other names than ours
-    do.
-    """
+    """Return the prober's counters of revisions whose server counts under other names than ours."""
     ours = PREDICTOR.metrics
     matchers = matchers_of(of.namespace, of.release, revisions, ours)
     return Selection(
@@ -218,9 +214,7 @@ class _Counted(NamedTuple):
 
 
 class CounterRows:
-    """Takes the series of an answer one by one, in any order,
-    and keeps only what is needed of each.
-    """
+    """Takes an answer's series one by one, in any order, and keeps what is needed of each."""
 
     def __init__(self, metrics: Iterable[ServerMetrics]) -> None:
         servers = tuple(dict.fromkeys(metrics))
@@ -311,9 +305,7 @@ def _moment(row: dict[str, Any]) -> float:
 
 
 def _short_name(target: _Target) -> str:
-    """Return what tells a target from others of its pod, in eight characters;
-    nothing where nothing does.
-    """
+    """Return what tells a target from others of its pod, in eight characters, if anything does."""
     labels = sorted(item for item in target if item[0] not in (words.NAMESPACE, words.POD))
     return f"{zlib.crc32(repr(labels).encode()):08x}" if labels else ""
 

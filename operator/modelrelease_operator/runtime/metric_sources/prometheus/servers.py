@@ -1,6 +1,4 @@
-"""The Prometheus servers that releases name:
-kept open, each shared by all that name it in the same way.
-"""
+"""The Prometheus servers that releases name, each kept open and shared by all who name it."""
 
 import asyncio
 from collections import OrderedDict
@@ -28,9 +26,7 @@ class PrometheusServers:
         self._most = most
         self._sources: OrderedDict[tuple[str, Credentials], PrometheusSource] = OrderedDict()
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
-        """By address: however many ways to prove oneself there are,
-        a server is asked so much and no more.
-        """
+        """By address: a server is asked so much and no more, however many logins are used."""
         self._large = asyncio.Semaphore(MOST_LARGE)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -41,9 +37,7 @@ class PrometheusServers:
     async def source_of(
         self, kube: Kube, namespace: str, analysis: Analysis, settings: Settings
     ) -> PrometheusSource:
-        """Return a release's server. One whose credentials cannot be had is one that does not
-        answer.
-        """
+        """Return a release's server. Without its credentials it is one that does not answer."""
         named = analysis.prometheus
         url = named.url if named else settings.prometheus_url
         allowed = settings.prometheus_allow_secret_refs

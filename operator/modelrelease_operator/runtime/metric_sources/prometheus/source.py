@@ -80,9 +80,7 @@ class PrometheusSource:
         self.seconds = timeout_seconds
         """For the whole of one answer."""
         self._reasons: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
-        """By namespace, release and revision:
-        when it was last asked why nothing is shown, and why.
-        """
+        """By namespace, release and revision: when it was last asked why it shows none, and why."""
 
     @property
     def patience_seconds(self) -> float:
@@ -118,9 +116,7 @@ class PrometheusSource:
         return problem if isinstance(problem, MetricsUnavailable) else tuple(pairs)
 
     async def read_bins(self, of: Revisions) -> Bins:
-        """Return every count of a bin of these revisions, and their baselines,
-        or why there is none.
-        """
+        """Return all counts of these revisions' bins, and baselines, or why there are none."""
         query = bins_query(of)
         if query is None:
             return ()

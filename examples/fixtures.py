@@ -105,8 +105,7 @@ def load_generator(
     shifts: Mapping[str, float] | None = None,
     rows: list[list[float]] | None = None,
 ) -> list[Object]:
-    """Return a pod that calls `url`, with rows drawn from the world that the models were trained
-    in.
+    """Return a pod that calls `url`, with rows drawn as those that the models were trained on.
 
     `shifts` moves features by so many standard deviations. `rows` are sent instead, for another
     model.
@@ -153,35 +152,34 @@ class LoadStats:
         raw = cluster.kubectl(
             "get", "--raw", f"/api/v1/namespaces/{space}/pods/{pod}:8000/proxy/stats"
         )
-        found = json.loads(raw)
+        stats = json.loads(raw)
         rows = tuple(
-            (r["connection"], r["version"], r["outcome"], r["count"]) for r in found["outcomes"]
+            (row["connection"], row["version"], row["outcome"], row["count"])
+            for row in stats["outcomes"]
         )
         return cls(
-            sent=found["sent"],
-            answered=found["answered"],
+            sent=stats["sent"],
+            answered=stats["answered"],
             outcomes=rows,
-            last_failures=tuple(found["last_failures"]),
+            last_failures=tuple(stats["last_failures"]),
         )
 
     def count(self, *, version: str | None = None, outcome: str | None = None) -> int:
         """Count the answers of a version, or with an outcome, or both."""
         return sum(
             count
-            for _, answered_by, what, count in self.outcomes
-            if version in (None, answered_by) and outcome in (None, what)
+            for _, answered_by, result, count in self.outcomes
+            if version in (None, answered_by) and outcome in (None, result)
         )
 
     def failures(self, *, except_by: tuple[str, ...] = ()) -> dict[str, int]:
-        """Return every outcome but 200, except those that the named versions answered
-        themselves.
-        """
-        found: dict[str, int] = {}
+        """Return every outcome but 200, without those that the named versions answered."""
+        counts: dict[str, int] = {}
         for kind, version, outcome, count in self.outcomes:
             if outcome != "200" and version not in except_by:
                 key = f"{kind} connection, version {version}: {outcome}"
-                found[key] = found.get(key, 0) + count
-        return found
+                counts[key] = counts.get(key, 0) + count
+        return counts
 
 
 def restart(cluster: Kubectl, space: str, name: str = "load") -> None:
@@ -214,9 +212,7 @@ def deployment(name: str, space: str, template: Object) -> Object:
 
 
 def pod(container: Object, port: int, probe: str, volumes: list[Object]) -> Object:
-    """Return a pod's spec with one container that has no rights;
-    it is ready when `probe` answers.
-    """
+    """Return a pod's spec with one container without rights, ready when `probe` answers."""
     whole = {
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"containerPort": port}],

@@ -11,7 +11,7 @@ from benchmarks.decisions.cells import Measured
 from benchmarks.decisions.conditions import unconfirmed
 from benchmarks.decisions.rules import OURS
 from benchmarks.decisions.traffic import Cell, draw
-from benchmarks.decisions.twin import NEVER, Policy, rollback_polls
+from benchmarks.decisions.vectorized import NEVER, Policy, rollback_polls
 from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.statistics.eprocess import Tolerance
@@ -21,7 +21,7 @@ DEADLINE = int(parse_duration(Canary().progress_deadline).total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Missed:
+class MissedDetection:
     """A cell whose x5 is not caught, with what would have been. Shares of the runs."""
 
     cell: str
@@ -36,24 +36,24 @@ class Missed:
     """The same without the tolerance."""
 
 
-def examine(result: Measured, runs: int, seed: int) -> Missed:
+def examine(result: Measured, runs: int, seed: int) -> MissedDetection:
     """Show the cell's traffic to variants of our rule, and to the best of all tests."""
-    cell, ours = result.cell, result.by_rule["ours"]
+    cell, figures = result.cell, result.by_rule["ours"]
     counts = draw(cell, runs, seed)
-    long = replace(cell, seconds=DEADLINE)
+    longer = replace(cell, seconds=DEADLINE)
     instead = {
         "no tolerance": _caught(cell, runs, seed, replace(OURS, tolerated=EVEN)),
         "one copy": _caught(cell, runs, seed, replace(OURS, first_copy=1.0)),
         "unconfirmed": float((unconfirmed(counts) < NEVER).mean()),
         "alpha 5 %": _caught(cell, runs, seed, replace(OURS, alpha=0.05)),
-        f"{DEADLINE // 3600} hours": _caught(long, min(runs, 300), seed, OURS),
+        f"{DEADLINE // 3600} hours": _caught(longer, min(runs, 300), seed, OURS),
         "two gates": result.by_rule["ours, two gates"].rolled_back,
     }
-    return Missed(
+    return MissedDetection(
         cell=cell.name,
         expected_errors=result.expected_errors,
-        caught=ours.rolled_back,
-        promoted=ours.promoted,
+        caught=figures.rolled_back,
+        promoted=figures.promoted,
         instead=instead,
         possible=_possible(result, OURS.tolerated),
         possible_strict=_possible(result, EVEN),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cluster import borrowed
+from cluster import existing_cleanup
 from cluster.errors import ClusterError
 from cluster.state import State
 
@@ -21,7 +21,7 @@ class Borrowed:
         if verb == "delete":
             self.deleted += [arg for arg in args if not arg.startswith("-")]
             return ""
-        if args[:2] == ("configmap", borrowed.MARKER):
+        if args[:2] == ("configmap", existing_cleanup.MARKER):
             return json.dumps({"data": self.mark}) if self.mark else ""
         return "found" if "/".join(args[:2]) in self.objects else ""
 
@@ -37,34 +37,36 @@ def state(monkeypatch, tmp_path):
 
 def test_a_cluster_with_a_prometheus_of_its_own_is_refused(state):
     with pytest.raises(ClusterError, match="monitoring/prometheus is in this context"):
-        borrowed.enter(Borrowed("deployment/prometheus", "namespace/monitoring"), state)
+        existing_cleanup.enter(Borrowed("deployment/prometheus", "namespace/monitoring"), state)
 
 
 def test_a_cluster_that_carries_the_mark_of_another_name_is_refused_by_that_name(state):
     with pytest.raises(ClusterError, match="--name dev"):
-        borrowed.enter(Borrowed(mark={"name": "dev", "id": "another"}), state)
+        existing_cleanup.enter(Borrowed(mark={"name": "dev", "id": "another"}), state)
 
 
 def test_a_cluster_that_we_entered_before_is_entered_again(state):
-    borrowed.enter(Borrowed("deployment/prometheus", mark={"name": "mine", "id": "ours"}), state)
+    existing_cleanup.enter(
+        Borrowed("deployment/prometheus", mark={"name": "mine", "id": "ours"}), state
+    )
 
 
 def test_a_namespace_that_was_there_before_us_stays_when_we_leave(state, tmp_path):
-    borrowed.enter(Borrowed("namespace/monitoring"), state)
+    existing_cleanup.enter(Borrowed("namespace/monitoring"), state)
     cluster = Borrowed("namespace/monitoring", mark={"name": "mine", "id": "ours"})
-    borrowed.leave(cluster, state, tmp_path / "kubeconfig")
+    existing_cleanup.leave(cluster, state, tmp_path / "kubeconfig")
     assert "deployment/prometheus" in cluster.deleted
     assert "namespace" not in cluster.deleted
 
 
 def test_a_namespace_that_came_with_us_goes_with_us(state, tmp_path):
-    borrowed.enter(Borrowed(), state)
+    existing_cleanup.enter(Borrowed(), state)
     cluster = Borrowed(mark={"name": "mine", "id": "ours"})
-    borrowed.leave(cluster, state, tmp_path / "kubeconfig")
+    existing_cleanup.leave(cluster, state, tmp_path / "kubeconfig")
     assert "namespace" in cluster.deleted
 
 
 def test_nothing_is_deleted_from_a_cluster_without_our_mark(state, tmp_path):
     cluster = Borrowed("namespace/monitoring", mark={"name": "theirs", "id": "another"})
-    borrowed.leave(cluster, state, tmp_path / "kubeconfig")
+    existing_cleanup.leave(cluster, state, tmp_path / "kubeconfig")
     assert cluster.deleted == []

@@ -69,12 +69,12 @@ class Policy:
 
 def default_policy(**changes: object) -> Policy:
     """Return what the product does unless it is told otherwise, with some of it changed."""
-    asked, analysis = ErrorRateGate(), Analysis()
-    tolerated = Tolerance(ratio=asked.tolerated.ratio, points=asked.tolerated.points / 100)
+    gate, analysis = ErrorRateGate(), Analysis()
+    tolerated = Tolerance(ratio=gate.tolerated.ratio, points=gate.tolerated.points / 100)
     plan = Restarts.plan(EProcess.regression(tolerated), planned=planned_copies(Canary()))
     settings: dict[str, object] = {
         "tolerated": tolerated,
-        "margin": asked.margin,
+        "margin": gate.margin,
         "alpha": analysis.false_rollback_probability,
         "beta": analysis.false_promotion_probability,
         "min_requests": analysis.min_requests,
@@ -108,9 +108,9 @@ def _parts(counts: Counts) -> tuple[Ints, Ints, Ints, Ints]:
 def log_mean_exp(logs: Floats) -> Floats:
     """Return the logarithm of the mean over the last axis."""
     largest = logs.max(axis=-1, keepdims=True)
-    held = np.where(np.isfinite(largest), largest, 0.0)
+    finite = np.where(np.isfinite(largest), largest, 0.0)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(logs - held).mean(axis=-1)) + held[..., 0])
+        return np.asarray(np.log(np.exp(logs - finite).mean(axis=-1)) + finite[..., 0])
 
 
 def regression_logs(
@@ -122,15 +122,15 @@ def regression_logs(
     Neither says much more than the sums do. `first_copy` is the weight of the copy that runs.
     """
     plan, shifted = (_logs(part, line, dispersion) for part in (counts, late(counts)))
-    found = with_waiting(np.minimum(plan, shifted), first_copy)
-    told = found > 0
+    evidence = with_waiting(np.minimum(plan, shifted), first_copy)
+    positive = evidence > 0
     for side in covers(counts):
         gained = gains(
-            line.ratio, line.points, designs_of(REGRESSION_GRID, line.ratio), side.where(told)
+            line.ratio, line.points, designs_of(REGRESSION_GRID, line.ratio), side.where(positive)
         )
         pooled = with_waiting(log_mean_exp(gained / dispersion), first_copy)
-        found[told] = np.minimum(found[told], POOLED_SHARE * pooled)
-    return found
+        evidence[positive] = np.minimum(evidence[positive], POOLED_SHARE * pooled)
+    return evidence
 
 
 def with_waiting(logs: Floats, first_copy: float) -> Floats:

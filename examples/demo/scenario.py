@@ -1,4 +1,4 @@
-"""The acts of the demonstration: release a version, watch it, see how it ends."""
+"""The stages of the demonstration: release a version, watch it, see how it ends."""
 
 import json
 import sys
@@ -11,27 +11,27 @@ from rich.live import Live
 from rich.table import Table
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.waiting import wait_until
 
 WITHIN_SECONDS = 1200
-"""Longer than any act takes: at one scrape in 15 seconds a good version takes minutes."""
+"""Longer than any stage takes: at one scrape in 15 seconds a good version takes minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class Stage:
     """A version, and how it must end."""
 
     version: str
-    what: str
+    description: str
     promoted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class StageResult:
     """How a version ended, and what users met meanwhile."""
 
-    act: Act
+    stage: Stage
     promoted: bool
     seconds: float
     sentence: str
@@ -39,13 +39,13 @@ class Outcome:
     bad_answers: int
 
     @property
-    def right(self) -> bool:
+    def as_expected(self) -> bool:
         """Whether it ended as it must."""
-        return self.promoted == self.act.promoted
+        return self.promoted == self.stage.promoted
 
 
 @dataclass(slots=True, kw_only=True)
-class Story:
+class Scenario:
     """One release on one cluster, with clients that call it."""
 
     cluster: Cluster
@@ -65,53 +65,57 @@ class Story:
     def begin(self, version: str) -> None:
         """Release the first version, then start the clients."""
         self.release(version)
-        self._say(f"Version {version} is applied: the first one only has to be ready")
+        self._announce(f"Version {version} is applied: the first one only has to be ready")
         self._watch(lambda status: status.get("phase") == "Stable", f"version {version} to serve")
         url = f"http://{self.model}.{self.space}/predict"
-        kit.apply(
-            self.cluster, *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600)
+        fixtures.apply(
+            self.cluster, *fixtures.load_generator(self.space, url=url, rps=self.rps, seconds=3600)
         )
         self.cluster.kubectl(
             "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
         )
-        self._say(
+        self._announce(
             f"Clients call it: {self.rps:g} requests a second, half of them on kept-alive "
             "connections"
         )
 
     def release(self, version: str) -> None:
         """Apply the ModelRelease, as a user or a Git repository would."""
-        uri = kit.store_uri(self.space, self.model, version)
-        kit.apply(self.cluster, kit.release(self.model, self.space, uri, **self.spec))
+        uri = fixtures.store_uri(self.space, self.model, version)
+        fixtures.apply(self.cluster, fixtures.release(self.model, self.space, uri, **self.spec))
 
-    def play(self, act: Act) -> Outcome:
+    def play(self, stage: Stage) -> StageResult:
         """Release a version and watch until it is decided."""
-        self._say(f"Version {act.version} is applied: it {act.what}" if not act.promoted else
-                  f"Version {act.version} is applied: {act.what}")  # fmt: skip
+        subject = "" if stage.promoted else "it "
+        self._announce(f"Version {stage.version} is applied: {subject}{stage.description}")
         before = self.stats()
         began = time.monotonic()
-        self.release(act.version)
+        self.release(stage.version)
         status = self._watch(
-            lambda seen: _decided(seen, act.version), f"a decision about version {act.version}"
+            lambda latest: _decided(latest, stage.version),
+            f"a decision about version {stage.version}",
         )
         took = time.monotonic() - began
         time.sleep(3)  # the last answers of the canary's pods are counted
         after = self.stats()
-        promoted = status["stable"]["version"] == act.version
-        outcome = Outcome(
-            act=act,
+        promoted = status["stable"]["version"] == stage.version
+        sentence = status["message"] if promoted else status["rejected"]["message"]
+        result = StageResult(
+            stage=stage,
             promoted=promoted,
             seconds=took,
-            sentence=status["message"] if promoted else status["rejected"]["message"],
-            answered_by_canary=after.count(version=act.version) - before.count(version=act.version),
-            bad_answers=_bad(after, act.version) - _bad(before, act.version),
+            sentence=sentence,
+            answered_by_canary=after.count(version=stage.version)
+            - before.count(version=stage.version),
+            bad_answers=_bad_answers(after, stage.version) - _bad_answers(before, stage.version),
         )
-        self.console.print(f"   -> {'promoted' if promoted else 'rolled back'} after {took:.0f} s")
-        return outcome
+        end = "promoted" if promoted else "rolled back"
+        self.console.print(f"   -> {end} after {took:.0f} s")
+        return result
 
-    def stats(self) -> kit.LoadStats:
+    def stats(self) -> fixtures.LoadStats:
         """Return what the clients saw so far."""
-        return kit.LoadStats.read(self.cluster, self.space)
+        return fixtures.LoadStats.read(self.cluster, self.space)
 
     def status(self) -> dict[str, Any]:
         """Return the release's status, empty before there is one."""
@@ -127,7 +131,7 @@ class Story:
         status: dict[str, Any] = document["status"]
         return status
 
-    def _watch(self, done: Any, what: str) -> dict[str, Any]:
+    def _watch(self, is_done: Any, condition: str) -> dict[str, Any]:
         """Show the release while it moves; return its status when it is done."""
         with _Lines(self.console, time.monotonic()) as lines:
 
@@ -137,17 +141,19 @@ class Story:
                 return status
 
             return wait_until(
-                what, look, lambda seen: bool(seen) and done(seen), within=WITHIN_SECONDS, every=1
+                condition,
+                look,
+                lambda latest: bool(latest) and is_done(latest),
+                within=WITHIN_SECONDS,
+                every=1,
             )
 
-    def _say(self, text: str) -> None:
+    def _announce(self, text: str) -> None:
         self.console.print(f"\n== {text}", style="bold", highlight=False, soft_wrap=True)
 
 
 class _Lines:
-    """The table that grows a row whenever something changes;
-    live on a terminal, plain elsewhere.
-    """
+    """The table that grows a row at every change; live on a terminal, plain elsewhere."""
 
     def __init__(self, console: Console, began: float) -> None:
         self._console = console
@@ -177,13 +183,13 @@ class _Lines:
     def show(self, status: dict[str, Any]) -> None:
         """Add a row when it says something new."""
         canary = status.get("canary", {})
-        seen = canary.get("effectiveWeight")
+        effective_weight = canary.get("effectiveWeight")
         row = (
             status.get("phase", "-"),
             status.get("stable", {}).get("version", "-"),
             canary.get("version", "-"),
             f"{status.get('weight', 0)} %",
-            "-" if seen is None else f"{seen:.0f} %",
+            "-" if effective_weight is None else f"{effective_weight:.0f} %",
             status.get("verdict", "-"),
             status.get("message", "the operator has not looked yet"),
         )
@@ -207,5 +213,5 @@ def _decided(status: dict[str, Any], version: str) -> bool:
     return rejected or bool(status.get("stable", {}).get("version") == version)
 
 
-def _bad(stats: kit.LoadStats, version: str) -> int:
+def _bad_answers(stats: fixtures.LoadStats, version: str) -> int:
     return stats.count(version=version) - stats.count(version=version, outcome="200")

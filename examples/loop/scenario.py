@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster import Cluster
-from examples import kit
+from examples import fixtures
 from examples.loop import objects
 from examples.waiting import NotSeenError, wait_until
 
@@ -28,63 +28,66 @@ class Loop:
     console: Console = field(default_factory=Console)
     parts: list[tuple[str, float]] = field(default_factory=list)
     """What came about, and after how many seconds of waiting for it."""
-    _said: str = ""
+    _last_line: str = ""
 
     def stage(self) -> None:
         """Put everything in place: the registry, version 1, the release and its clients."""
         self.cluster.kubectl(
             "delete", "namespace", self.space, "--ignore-not-found", "--wait", "--timeout=180s"
         )
-        kit.apply(self.cluster, kit.namespace(self.space))
-        self._say("A real MLflow server starts in the cluster, with its registry")
-        kit.apply(self.cluster, *objects.registry(self.space))
+        fixtures.apply(self.cluster, fixtures.namespace(self.space))
+        self._announce("A real MLflow server starts in the cluster, with its registry")
+        fixtures.apply(self.cluster, *objects.registry(self.space))
         name = f"deployment/{objects.REGISTRY}"
         self.cluster.kubectl("rollout", "status", "-n", self.space, name, "--timeout=300s")
-        self._say("A Job trains version 1 and registers it as candidate and champion")
-        kit.apply(self.cluster, objects.first_training(self.space))
+        self._announce("A Job trains version 1 and registers it as candidate and champion")
+        fixtures.apply(self.cluster, objects.first_training(self.space))
         self._job_ends(objects.TRAINED_BY)
-        self._say(
+        self._announce(
             f"The release follows models:/{objects.MODEL}@candidate; clients call it at "
             f"{self.rps:g}/s"
         )
         self._release()
-        self._watch("version 1 serves", lambda seen: seen.get("phase") == "Stable")
+        self._watch("version 1 serves", lambda latest: latest.get("phase") == "Stable")
         self._clients({})
         self._watch(
             "a window without drift",
-            lambda seen: seen.get("drift", {}).get("windows", "").endswith("S"),
+            lambda latest: latest.get("drift", {}).get("windows", "").endswith("S"),
         )
 
     def closes(self, feature: str, deviations: float) -> None:
         """Let the data drift, and watch it come right by itself."""
-        moved = {feature: deviations}
-        self._say(
+        shifts = {feature: deviations}
+        self._announce(
             f"The world changes: {feature} of every request moves by {deviations:g} standard "
             "deviations"
         )
         self._release("--drawn", "8000", "--shift", f"{feature}={deviations}")
-        self._clients(moved)
-        found = self._watch(f"Drifted names {feature}", lambda seen: _drifted(seen, feature))
-        self._tell(found["drift"]["message"])
+        self._clients(shifts)
+        drifted = self._watch(f"Drifted names {feature}", lambda latest: _drifted(latest, feature))
+        self._print_once(drifted["drift"]["message"])
         started = self._watch(
-            "a retraining is started", lambda seen: seen.get("retrain", {}).get("job")
+            "a retraining is started", lambda latest: latest.get("retrain", {}).get("job")
         )
-        self._tell(f"the operator started Job {started['retrain']['job']}")
+        self._print_once(f"the operator started Job {started['retrain']['job']}")
         before = started["stable"]["version"]
         self._watch(
             "the new version is registered and tried",
-            lambda seen: seen.get("canary", {}).get("version"),
+            lambda latest: latest.get("canary", {}).get("version"),
         )
-        done = self._watch(
-            "it is promoted", lambda seen: _settled(seen) and seen["stable"]["version"] != before
+        promoted = self._watch(
+            "it is promoted",
+            lambda latest: _settled(latest) and latest["stable"]["version"] != before,
         )
-        self._tell(done["message"])
-        self._watch("the drift is gone", lambda seen: not _drifted(seen) and _fresh_window(seen))
-        self._expect_champion(done["stable"]["version"])
+        self._print_once(promoted["message"])
+        self._watch(
+            "the drift is gone", lambda latest: not _drifted(latest) and _fresh_window(latest)
+        )
+        self._expect_champion(promoted["stable"]["version"])
 
     def refuses(self, feature: str, deviations: float) -> None:
         """Let the data drift again, and a retraining go wrong: nothing may change."""
-        self._say(
+        self._announce(
             f"The world changes again ({feature}), and this time the retraining is spoilt: one "
             "tiny step"
         )
@@ -101,15 +104,15 @@ class Loop:
             "2",
         )
         self._clients({feature: deviations})
-        self._watch(f"Drifted names {feature}", lambda seen: _drifted(seen, feature))
+        self._watch(f"Drifted names {feature}", lambda latest: _drifted(latest, feature))
         ended = self._watch(
             "the spoilt model is refused",
-            lambda seen: (
-                seen.get("retrain", {}).get("job") not in (None, earlier)
-                and seen["retrain"].get("outcome")
+            lambda latest: (
+                latest.get("retrain", {}).get("job") not in (None, earlier)
+                and latest["retrain"].get("outcome")
             ),
         )
-        self._tell(ended["retrain"].get("message", ""))
+        self._print_once(ended["retrain"].get("message", ""))
         if ended["retrain"]["outcome"] == "Succeeded" or ended["stable"]["version"] != champion:
             msg = f"the spoilt model was not refused; last seen: {ended}"
             raise NotSeenError(msg)
@@ -118,9 +121,9 @@ class Loop:
     def summarise(self, elapsed: float) -> None:
         """Print what came about, with times, and where to look."""
         self.console.print("\n== What came about\n", style="bold")
-        for what, seconds in self.parts:
-            self.console.print(f"{seconds:6.0f} s  {what}", highlight=False)
-        stats = kit.LoadStats.read(self.cluster, self.space)
+        for part, seconds in self.parts:
+            self.console.print(f"{seconds:6.0f} s  {part}", highlight=False)
+        stats = fixtures.LoadStats.read(self.cluster, self.space)
         lost = stats.failures()
         self.console.print(f"\nUsers sent {stats.sent:,} requests since the last change of the "
                            f"world; {sum(lost.values())} failed.", highlight=False)  # fmt: skip
@@ -138,18 +141,20 @@ Remove everything again:  make cluster-down NAME=demo"""
 
     def _release(self, *arguments: str) -> None:
         """Apply the ModelRelease; `arguments` are what a retraining is told of the data."""
-        kit.apply(
+        fixtures.apply(
             self.cluster, objects.release(self.space, objects.retraining(self.space, *arguments))
         )
 
     def _clients(self, shifts: dict[str, float]) -> None:
         """Let clients call, with rows of a world that moved so far."""
         url = f"http://{objects.MODEL}.{self.space}/predict"
-        kit.apply(
+        fixtures.apply(
             self.cluster,
-            *kit.load_generator(self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts),
+            *fixtures.load_generator(
+                self.space, url=url, rps=self.rps, seconds=3600, shifts=shifts
+            ),
         )
-        kit.restart(self.cluster, self.space)
+        fixtures.restart(self.cluster, self.space)
 
     def _status(self) -> Status:
         raw = self.cluster.kubectl(
@@ -163,23 +168,27 @@ Remove everything again:  make cluster-down NAME=demo"""
         status: Status = document["status"] if current else {}
         return status
 
-    def _watch(self, what: str, done: Callable[[Status], Any]) -> Status:
+    def _watch(self, part: str, is_done: Callable[[Status], Any]) -> Status:
         """Wait for one part of the loop, saying what the release says meanwhile."""
         began = time.monotonic()
 
         def look() -> Status:
             status = self._status()
-            self._tell(status.get("message", ""))
+            self._print_once(status.get("message", ""))
             return status
 
-        found = wait_until(
-            what, look, lambda seen: bool(seen) and bool(done(seen)), within=WITHIN_SECONDS, every=1
+        status = wait_until(
+            part,
+            look,
+            lambda latest: bool(latest) and bool(is_done(latest)),
+            within=WITHIN_SECONDS,
+            every=1,
         )
-        self.parts.append((what, time.monotonic() - began))
+        self.parts.append((part, time.monotonic() - began))
         self.console.print(
-            f"   -> {what} ({self.parts[-1][1]:.0f} s)", highlight=False, style="green"
+            f"   -> {part} ({self.parts[-1][1]:.0f} s)", highlight=False, style="green"
         )
-        return found
+        return status
 
     def _job_ends(self, name: str) -> None:
         """Wait for a Job, and complain with its log when it failed."""
@@ -190,12 +199,13 @@ Remove everything again:  make cluster-down NAME=demo"""
                 self.cluster.kubectl("get", "job", name, "-n", self.space, "-o", "json")
             )
             return {
-                each["type"]: each["status"] for each in job.get("status", {}).get("conditions", [])
+                condition["type"]: condition["status"]
+                for condition in job.get("status", {}).get("conditions", [])
             }
 
         ended = wait_until(
-            f"Job {name} to end", look, lambda seen: "True" in (seen.get("Complete"),
-            seen.get("Failed")),
+            f"Job {name} to end", look, lambda latest: "True" in (latest.get("Complete"),
+            latest.get("Failed")),
             within=WITHIN_SECONDS, every=1,
         )  # fmt: skip
         if ended.get("Failed") == "True":
@@ -212,33 +222,33 @@ Remove everything again:  make cluster-down NAME=demo"""
         query = f"{path}/registered-models/alias?name={objects.MODEL}&alias=champion"
 
         def look() -> str:
-            found = json.loads(self.cluster.kubectl("get", "--raw", query))["model_version"]
-            tags = {tag["key"]: tag["value"] for tag in found["tags"]}
+            model_version = json.loads(self.cluster.kubectl("get", "--raw", query))["model_version"]
+            tags = {tag["key"]: tag["value"] for tag in model_version["tags"]}
             return str(tags["modelrelease.version"])
 
         wait_until(
             f"the registry's champion to be {version}",
             look,
-            lambda seen: seen == version,
+            lambda latest: latest == version,
             within=60,
         )
-        self._tell(f"champion in the registry: {version}")
+        self._print_once(f"champion in the registry: {version}")
 
-    def _say(self, text: str) -> None:
+    def _announce(self, text: str) -> None:
         self.console.print(f"\n== {text}", style="bold", highlight=False, soft_wrap=True)
 
-    def _tell(self, text: str) -> None:
+    def _print_once(self, text: str) -> None:
         """Print a line of the story, once."""
-        if text and text != self._said:
-            self._said = text
+        if text and text != self._last_line:
+            self._last_line = text
             self.console.print(f"      {text}", highlight=False, soft_wrap=True)
 
 
 def _condition(status: Status, kind: str) -> Status:
-    found: Status = next(
-        (each for each in status.get("conditions", []) if each["type"] == kind), {}
+    condition: Status = next(
+        (candidate for candidate in status.get("conditions", []) if candidate["type"] == kind), {}
     )
-    return found
+    return condition
 
 
 def _drifted(status: Status, feature: str = "") -> bool:

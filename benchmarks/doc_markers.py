@@ -4,13 +4,11 @@ from pathlib import Path
 
 
 def between_marks(text: str, printed: str, *, mark: str) -> str:
-    """Return the text with what lies between the two marks replaced;
-    raise ValueError without them.
-    """
+    """Return the text with what lies between the two marks replaced; raise ValueError without."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    before, _, remainder = text.partition(begin)
+    _, end_found, after = remainder.partition(end)
+    if not end_found:
         msg = f"the file must hold the lines {begin} and {end}, in this order"
         raise ValueError(msg)
     return f"{before}{begin}\n\n{printed}\n\n{end}{after}"

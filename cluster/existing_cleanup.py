@@ -1,6 +1,4 @@
-"""Manners in a cluster of the user's:
-disturb nothing that is there, and take out only what we put in.
-"""
+"""Manners in a cluster of the user's: disturb nothing there, and take out only what we put in."""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ from pathlib import Path
 
 from cluster import addons, shell, toolchain
 from cluster.addons import Kubectl
-from cluster.console import say, step
 from cluster.errors import ClusterError
+from cluster.progress import say, step
 from cluster.state import State
 
 MARKER = "modelrelease-cluster"
@@ -19,24 +17,24 @@ RECORD = "borrowed"
 
 def marker(kubectl: Kubectl, *, check: bool = True) -> dict[str, str]:
     """Read the mark that an `up` left in a cluster; none is empty."""
-    where = ["configmap", MARKER, "-n", "kube-system"]
-    text = kubectl("get", *where, "-o", "json", "--ignore-not-found", check=check)
+    configmap = ["configmap", MARKER, "-n", "kube-system"]
+    text = kubectl("get", *configmap, "-o", "json", "--ignore-not-found", check=check)
     data: dict[str, str] = json.loads(text).get("data", {}) if text.strip() else {}
     return data
 
 
 def enter(kubectl: Kubectl, state: State) -> None:
     """Refuse where something of others would be overwritten; note what was there before us."""
-    found = marker(kubectl)
-    if found and found.get("id") == state.read("cluster").get("id"):
+    existing = marker(kubectl)
+    if existing and existing.get("id") == state.read("cluster").get("id"):
         return
-    if found:
+    if existing:
         raise ClusterError(
             (
-                f"this context is the cluster that `up --name {found.get('name')}` made or "
+                f"this context is the cluster that `up --name {existing.get('name')}` made or "
                 "borrowed already"
             ),
-            f"use it as such: leave out --context and add --name {found.get('name')}",
+            f"use it as such: leave out --context and add --name {existing.get('name')}",
         )
     if _exists(kubectl, "deployment", "prometheus", "-n", "monitoring"):
         raise ClusterError(
@@ -55,10 +53,12 @@ def note_operator(state: State, kubeconfig: Path) -> None:
     if "operator existed" in record:
         return
     status = [toolchain.helm(), f"--kubeconfig={kubeconfig}", "status", "modelrelease"]
-    found = shell.run([*status, "--namespace", "modelrelease-system"], check=False).returncode == 0
-    if found:
+    existed = (
+        shell.run([*status, "--namespace", "modelrelease-system"], check=False).returncode == 0
+    )
+    if existed:
         say("the operator was in this cluster before us: it is upgraded, and `down` will leave it")
-    state.write(RECORD, {**record, "operator existed": found})
+    state.write(RECORD, {**record, "operator existed": existed})
 
 
 def leave(kubectl: Kubectl, state: State, kubeconfig: Path) -> None:
@@ -77,5 +77,5 @@ def leave(kubectl: Kubectl, state: State, kubeconfig: Path) -> None:
         kubectl("delete", "configmap", MARKER, "-n", "kube-system", "--ignore-not-found")
 
 
-def _exists(kubectl: Kubectl, *what: str) -> bool:
-    return bool(kubectl("get", *what, "-o", "name", "--ignore-not-found").strip())
+def _exists(kubectl: Kubectl, *resource: str) -> bool:
+    return bool(kubectl("get", *resource, "-o", "name", "--ignore-not-found").strip())

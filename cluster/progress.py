@@ -26,10 +26,10 @@ def nothing() -> str:
 def step(text: str, detail: Callable[[], str] = nothing) -> Iterator[None]:
     """Announce `text`, repeat it with `detail()` every few seconds, and say how long it took."""
     begin = time.monotonic()
-    done = threading.Event()
+    ended = threading.Event()
 
     def heartbeat() -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
+        while not ended.wait(HEARTBEAT_SECONDS):
             say(f"  … {text}: {time.monotonic() - begin:.0f} s {detail()}".rstrip())
 
     say(text)
@@ -38,7 +38,7 @@ def step(text: str, detail: Callable[[], str] = nothing) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         beat.join()
     took = time.monotonic() - begin
     if took >= 1:
