@@ -34,6 +34,9 @@ class ShadowSettings(BaseModel):
     """Most copies a second of one of stable's pods."""
     noise_share: float = Field(ge=0, le=1)
     """Share of the copies that stable is asked again, too: it may differ from itself."""
+    tolerance: float | None = Field(default=None, ge=0)
+    """Up to which two numbers are the same answer: of a number beyond 1, a share of it. None: that
+    of stable's manifest, which is for one model that repeats itself."""
     slower_ratio: float = Field(ge=1)
     slower_seconds: float = Field(ge=0)
     """One arm is slower on a pair when it takes more than so many times and so many seconds more

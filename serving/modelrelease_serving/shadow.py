@@ -216,7 +216,9 @@ class ShadowCopier:
         answers = {peer: await _ask(peer, copy) for peer in asked}
         recorded = ArmAnswer.read(copy.reply.status, dict(copy.reply.headers), copy.reply.body)
         canary, again = answers[self._canary_peer], answers.get(self._stable_peer)
-        comparison = Comparison(copy.settings, self._tolerance)
+        asked_for = copy.settings.tolerance
+        tolerance = self._tolerance if asked_for is None else asked_for
+        comparison = Comparison(copy.settings, tolerance)
         compare = partial(comparison.results, recorded, canary, again)
         if len(recorded.body) + len(canary.body) < _LARGE_BYTES:
             return compare()

@@ -10,6 +10,8 @@ operator anew) or count every lost request are marked `alone` and refused there.
 """
 
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from testbed.releases import Release
 HERE = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 STORE_SPACE = "artifacts"
+LONGEST_SPACE = 50
 FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
 
 
@@ -90,16 +93,19 @@ def store(cluster: Cluster, artifacts: dict[str, Path]) -> str:
     return STORE_SPACE
 
 
+def _space_of(test: str) -> str:
+    """Return a namespace's name for a test: cases whose names begin alike have their own."""
+    name = re.sub("[^a-z0-9]+", "-", test.lower()).strip("-")
+    if len(name) <= LONGEST_SPACE:
+        return name
+    mark = f"{zlib.crc32(test.encode()):08x}"
+    return f"{name[: LONGEST_SPACE - 9].rstrip('-')}-{mark}"
+
+
 @pytest.fixture
 def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, which takes only pods without privileges."""
-    name = (
-        request.node.name.replace("_", "-")
-        .replace("[", "-")
-        .replace("]", "")
-        .lower()[:50]
-        .strip("-")
-    )
+    name = _space_of(request.node.name)
     cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s")
     fixtures.apply(cluster, fixtures.namespace(name))
     yield name

@@ -268,6 +268,16 @@ class TestPairs:
             await old.until_counted(DIFFERENT)
             assert old.counted() == {DIFFERENT: 1}
 
+    async def test_that_differ_by_less_than_the_canary_asks_for_are_the_same(
+        self, loaded: Model, other: Model, row: list[Any]
+    ) -> None:
+        wish = WANTED.model_copy(update={"tolerance": 1.0})
+        async with served(canary_of(other, wanted=wish)) as url, stable(loaded, url) as old:
+            await old.until_copying()
+            await old.predict(row)
+            await old.until_counted(SAME)
+            assert old.counted() == {SAME: 1}
+
     async def test_are_of_whole_batches(
         self, loaded: Model, other: Model, artifact: Exported
     ) -> None:

@@ -17,6 +17,8 @@ class Shadow(Model):
     """Pairs that are needed at least before the first user meets the canary."""
     max_disagreement_percent: float | None = Field(default=None, gt=0, lt=100)
     """Share of the answers that may differ; None: it is shown and decides nothing."""
+    tolerance: float | None = Field(default=None, ge=0)
+    """Up to which two numbers are the same answer; None: that of stable's manifest."""
     copies_per_second: int = Field(default=20, ge=1, le=1000)
     """Most copies a second of each of stable's pods."""
     noise_percent: int = Field(default=10, ge=0, le=100)

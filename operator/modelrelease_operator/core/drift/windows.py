@@ -131,7 +131,7 @@ def _added(
 ) -> Memory:
     """Count what each pod's counters grew by, and remember them.
 
-    As core/measurement/counters.advance: a pod that appears counts from 0, except in the first
+    As core/measurement/counters.advance_to: a pod that appears counts from 0, except in the first
     look; another start of its process, or a value that fell where none is told, means that all of
     its counters count from 0; one that is missing keeps its value. Values that fell in one and the
     same process are an older view of it, by another server: they tell nothing.

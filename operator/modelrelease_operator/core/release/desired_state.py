@@ -76,6 +76,7 @@ def shadow_of(spec: ReleaseSpec) -> ShadowSettings | None:
         share=shadow.share / 100,
         per_second=shadow.copies_per_second,
         noise_share=shadow.noise_percent / 100,
+        tolerance=shadow.tolerance,
         slower_ratio=ratio,
         slower_seconds=seconds,
     )
