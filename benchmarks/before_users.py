@@ -73,9 +73,14 @@ def _outcomes(
     canary = {"shadow": {"maxDisagreementPercent": LIMIT_PERCENT}} if shadow else {}
     raw: dict[str, Any] = {"model": {"uri": "https://store/qna/2"}, "canary": canary}
     spec = ReleaseSpec.parse(raw, strict=True)
-    errors = {"stable_errors": STABLE_ERRORS, "canary_errors": STABLE_ERRORS, **parts}
     scenario = Scenario(
-        rps=rps, bounds=duration_buckets(), scrapes=Scrapes(interval=15.0), **errors
+        rps=rps,
+        stable_errors=STABLE_ERRORS,
+        canary_errors=parts.get("canary_errors", STABLE_ERRORS),
+        disagreement=parts.get("disagreement", 0.0),
+        latency_ratio=parts.get("latency_ratio", 1.0),
+        bounds=duration_buckets(),
+        scrapes=Scrapes(interval=15.0),
     )
     return [simulate(spec, scenario, Random(f"1/{run}")) for run in range(runs)]
 
