@@ -17,6 +17,7 @@ from modelrelease_operator.core.analysis.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import is_of_probes
+from modelrelease_operator.core.analysis.shadow import weight_of
 from modelrelease_operator.core.measurement.indicators import ERRORS, Indicator
 from modelrelease_operator.core.measurement.series import INFINITY
 from modelrelease_operator.core.observed import Counter
@@ -272,7 +273,9 @@ class _Stage:
 
     def to_catch(self, ratio: float) -> float:
         """Return the canary requests until the canary is convicted, from a fresh start."""
-        alpha = self.spec.analysis.false_rollback_probability
+        # Pairs in the shadow have their share of the evidence.
+        users = 1 - weight_of(self.spec)
+        alpha = users * self.spec.analysis.false_rollback_probability
         return min(
             (
                 self._to_convict(gate_test, ratio, alpha / self.tests_counted)
