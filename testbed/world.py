@@ -76,6 +76,8 @@ class Behaviour:
     """Share of its answers that are not those of other versions."""
     copies: bool = True
     """Whether its pods copy what they answer to a canary in the dark."""
+    busy: bool = False
+    """Whether it refuses every copy with 503."""
     unreachable: bool = False
     """Whether pods of the other version get no connection to its pods."""
 
@@ -310,7 +312,7 @@ class World:
         if not self.prometheus_up:
             return MetricsUnavailable(message="Prometheus does not answer")
         return tuple(
-            PairCounter(process=pod.name, result=result, value=count)
+            PairCounter(process=f"{pod.name}/{pod.ends}", result=result, value=count)
             for _, pod in self._scraped()
             for result, count in pod.pairs.items()
         )
@@ -322,7 +324,7 @@ class World:
         stable = self.behaviour(self.stable.revision)
         canary = self.behaviour(self.canary.revision)
         pods = [pod for pod in self.pods[self.stable.revision] if pod.ready]
-        if not stable.copies or not self.ready(self.canary.revision):
+        if not stable.copies or canary.unreachable or not self.ready(self.canary.revision):
             return
         for pod in pods:
             rate = min(self.rps * asked.share / 100 / len(pods), asked.copies_per_second)
@@ -330,8 +332,8 @@ class World:
                 pod.pairs[result] = pod.pairs.get(result, 0) + count
 
     def _compared(self, copies: int, stable: Behaviour, canary: Behaviour) -> dict[str, int]:
-        if canary.unreachable:
-            return {shadow.SAME: 0, shadow.UNREACHABLE: copies}
+        if canary.busy:
+            return {shadow.SAME: 0, shadow.BUSY: copies}
         stable_bad = binomial(self.random, copies, stable.error_rate)
         canary_bad = binomial(self.random, copies - stable_bad, canary.error_rate)
         good = copies - stable_bad - canary_bad

@@ -37,6 +37,8 @@ class ShadowSettings(BaseModel):
     tolerance: float | None = Field(default=None, ge=0)
     """Up to which two numbers are the same answer: of a number beyond 1, a share of it. None: that
     of stable's manifest, which is for one model that repeats itself."""
+    warm_up_seconds: float = Field(default=0, ge=0)
+    """For so long a canary that is ready wants no copies yet: new pods are slow."""
     slower_ratio: float = Field(ge=1)
     slower_seconds: float = Field(ge=0)
     """One arm is slower on a pair when it takes more than so many times and so many seconds more
@@ -76,7 +78,9 @@ manifest.
 """
 DIFFERENT: Final = "different"
 CANARY_FAILED: Final = "canary_failed"
-"""Stable answered, and the canary with 4xx or 5xx, too late, or not to the end."""
+"""Stable answered, and the canary with 4xx or 5xx other than 503, much too late, or not to the
+end.
+"""
 STABLE_FAILED: Final = "stable_failed"
 """The canary answered what stable could not."""
 BOTH_FAILED: Final = "both_failed"
@@ -88,13 +92,17 @@ CANARY_SLOWER: Final = "canary_slower"
 STABLE_SLOWER: Final = "stable_slower"
 ALIKE: Final = "alike"
 DROPPED: Final = "dropped"
-"""A copy that was not sent because others waited, or that a busy canary did not take: no pair."""
+"""A copy that was not sent because others waited: no pair."""
+BUSY: Final = "busy"
+"""A copy that the canary did not take (503): no pair."""
+LATE: Final = "late"
+"""A copy that was not answered in time, of a request that stable was slow on, too: no pair."""
 UNREACHABLE: Final = "unreachable"
 """A copy for which there was no connection: no pair."""
 
 SHADOW_RESULTS: Final = (
     SAME, DIFFERENT, CANARY_FAILED, STABLE_FAILED, BOTH_FAILED, NOISE_SAME, NOISE_DIFFERENT,
-    CANARY_SLOWER, STABLE_SLOWER, ALIKE, DROPPED, UNREACHABLE,
+    CANARY_SLOWER, STABLE_SLOWER, ALIKE, DROPPED, BUSY, LATE, UNREACHABLE,
 )  # fmt: skip
 """Every value of RESULT: every series is there from the first copy on."""
 

@@ -206,9 +206,25 @@ class _Users:
         return now - self._seen_at < USERS_STAY_SECONDS
 
 
+class _Warmth:
+    """How long this predictor has been ready: since somebody first saw it so."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def seconds(self, *, ready: bool) -> float:
+        """Return for how many seconds it has been ready; 0 while it is not."""
+        now = monotonic()
+        if not ready:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        return 0.0 if self._since is None else now - self._since
+
+
 def _add_wish(app: PredictorApp, settings: Settings, is_ready: Callable[[], bool]) -> None:
     """Answer which copies of stable's requests this predictor wants."""
-    users = _Users(app.metrics)
+    users, warmth = _Users(app.metrics), _Warmth()
 
     @app.get(
         SHADOW_PATH,
@@ -216,7 +232,10 @@ def _add_wish(app: PredictorApp, settings: Settings, is_ready: Callable[[], bool
         responses=docs.answer(docs.wish_answer()),
     )
     async def wish() -> Response:
-        wanted = settings.shadow if is_ready() and not users.are_here() else None
+        warm = warmth.seconds(ready=is_ready())
+        wanted = settings.shadow
+        if wanted and (not is_ready() or warm < wanted.warm_up_seconds or users.are_here()):
+            wanted = None
         return JSONResponse(ShadowWish(revision=settings.revision, settings=wanted).model_dump())
 
 

@@ -109,7 +109,12 @@ class Engine:
             raise BusyError(msg)
 
     def _require_time(self) -> None:
-        """Raise BusyError where all that waits would take too long, each in a call of its own."""
+        """Raise BusyError where users wait, or all that waits would take too long, each in a call
+        of its own.
+        """
+        if any(not each.timed for each in self._queue):
+            msg = "users wait for the model, who come first"
+            raise BusyError(msg)
         cost = self._model.cost
         if len(self._queue) * cost.call + self._rows * cost.row > self._max_seconds:
             msg = f"{len(self._queue)} requests wait for the model already"

@@ -34,6 +34,10 @@ class NoResponseError(Exception):
     """The request was sent, and no whole response came in time."""
 
 
+class LateError(NoResponseError):
+    """None came in time."""
+
+
 class Response(NamedTuple):
     """A whole response."""
 
@@ -56,11 +60,19 @@ class Peer:
         self._known_until = 0.0
 
     async def ask(
-        self, method: str, path: str, *, headers: Headers = (), body: bytes = b"", seconds: float
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        seconds: float,
+        max_bytes: int | None = None,
     ) -> Response:
         """Return the response to one request, which may take `seconds` in all.
 
-        Raises NoConnectionError before the request was sent, and NoResponseError after.
+        Raises NoConnectionError before the request was sent, and NoResponseError after: LateError
+        when the time was over.
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + seconds
@@ -69,7 +81,9 @@ class Peer:
             async with asyncio.timeout(min(seconds, CONNECT_SECONDS)):
                 host = await self._resolve(loop)
                 transport, exchange = await loop.create_connection(
-                    partial(_Exchange, loop, request), host, self._port
+                    partial(_Exchange, loop, request, max_bytes or MAX_RESPONSE_BYTES),
+                    host,
+                    self._port,
                 )
         except OSError as error:
             raise NoConnectionError from error
@@ -78,7 +92,7 @@ class Peer:
             async with asyncio.timeout_at(ends):
                 response = await exchange.response
         except TimeoutError as error:
-            raise NoResponseError from error
+            raise LateError from error
         finally:
             transport.abort()
         if response is None:
@@ -119,9 +133,10 @@ class Peer:
 class _Exchange(asyncio.Protocol):
     """One request and its response. `response` becomes None when none comes to its end."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, request: bytes) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, request: bytes, max_bytes: int) -> None:
         self.response: asyncio.Future[Response | None] = loop.create_future()
         self._request = request
+        self._max_bytes = max_bytes
         self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._body = bytearray()
@@ -150,7 +165,7 @@ class _Exchange(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, up to as much as there may be."""
-        if len(self._body) + len(body) > MAX_RESPONSE_BYTES:
+        if len(self._body) + len(body) > self._max_bytes:
             self._end(None)
         else:
             self._body += body

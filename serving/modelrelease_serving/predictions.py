@@ -36,8 +36,10 @@ _LOG = logging.getLogger(__name__)
 Sampler = Callable[[Sequence[Row], Sequence[Answer], str | None], None]
 """Takes the rows and answers of one request after it was answered, and its id if it has one."""
 
-Copier = Callable[[str, bytes, dict[bytes, bytes], Reply], None]
-"""Takes the path, body and headers of one request, and its answer: predictions, or a 500."""
+Copier = Callable[[str, bytes, dict[bytes, bytes], Reply, float], None]
+"""Takes the path, body and headers of one request, its answer (predictions, or a 500), and the
+seconds that it took.
+"""
 
 Handler = Callable[[Scope, Receive], Awaitable[Reply]]
 """Answers one request, given as ASGI has it."""
@@ -138,7 +140,7 @@ class Predictions:
             if result.seconds is not None:
                 answer.headers.append((_SECONDS, repr(result.seconds).encode()))
         if self.copier is not None:
-            self.copier(scope["path"], body, headers, answer)
+            self.copier(scope["path"], body, headers, answer, perf_counter() - began)
         return answer
 
     def _refuse(self, protocol: WireProtocol, error: BadRequestError) -> Reply:

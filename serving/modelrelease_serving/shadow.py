@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from modelrelease_contract.shadow import (
+    CANARY_FAILED,
     DROPPED,
     SHADOW_INFER_PATH,
     SHADOW_PATH,
@@ -28,13 +29,20 @@ from modelrelease_contract.shadow import (
     ShadowSettings,
     ShadowWish,
 )
-from modelrelease_serving.http_client import Headers, NoConnectionError, NoResponseError, Peer
+from modelrelease_serving.http_client import (
+    Headers,
+    LateError,
+    NoConnectionError,
+    NoResponseError,
+    Peer,
+)
 from modelrelease_serving.inference import LENGTH_HEADER
 from modelrelease_serving.logs import fields
 from modelrelease_serving.responses import Reply
 from modelrelease_serving.shadow_pairs import (
     NO_ANSWER,
     NOT_REACHED,
+    TOO_LATE,
     ArmAnswer,
     Comparison,
     ShadowPairs,
@@ -46,7 +54,12 @@ MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 2
 """Copies that are on their way."""
 COPY_SECONDS: Final = 10.0
-"""For the whole of an answer to a copy."""
+"""For the whole of an answer to a copy, at least."""
+MUCH_SLOWER: Final = 3
+"""Times as long as stable an answer may take beyond that."""
+LEAST_ANSWER_BYTES: Final = 64 * 1024
+MUCH_LONGER: Final = 8
+"""Times as long as stable's an answer may be beyond that."""
 WISH_SECONDS: Final = 1.0
 """For the whole of an answer to what copies are wanted."""
 LOOK_SECONDS: Final = 2.0
@@ -90,6 +103,18 @@ class Copy(NamedTuple):
     headers: Headers
     body: bytes
     reply: Reply
+    seconds: float
+    """That stable took for it."""
+
+    @property
+    def seconds_to_answer(self) -> float:
+        """Within which an answer to the copy is to come."""
+        return max(COPY_SECONDS, MUCH_SLOWER * self.seconds)
+
+    @property
+    def most_bytes(self) -> int:
+        """That an answer to the copy may have: a canary's may be longer, and must fit in memory."""
+        return max(LEAST_ANSWER_BYTES, MUCH_LONGER * len(self.reply.body))
 
     @property
     def size(self) -> int:
@@ -115,7 +140,9 @@ class ShadowCopier:
         self._queue: asyncio.Queue[Copy] = asyncio.Queue()
         self._waiting_bytes = 0
 
-    def __call__(self, path: str, body: bytes, headers: dict[bytes, bytes], reply: Reply) -> None:
+    def __call__(
+        self, path: str, body: bytes, headers: dict[bytes, bytes], reply: Reply, seconds: float
+    ) -> None:
         """Take one answered request, or let it pass. Takes microseconds, and raises nothing."""
         settings = self._settings
         if settings is None or self._canary is None:
@@ -129,6 +156,7 @@ class ShadowCopier:
             headers=[(name, headers[name]) for name in _COPIED_HEADERS if name in headers],
             body=body,
             reply=reply,
+            seconds=seconds,
         )
         full = self._queue.qsize() >= MAX_WAITING
         if full or self._waiting_bytes + copy.size > MAX_WAITING_BYTES:
@@ -195,6 +223,7 @@ class ShadowCopier:
         self._pause()
         self._canary = None
         counts = {result: count for result, count in self._pairs.counts(revision).items() if count}
+        self._pairs.end(revision)
         _LOG.info("no more copies to a canary", extra=fields(canary=revision, **counts))
 
     # What becomes of a copy
@@ -203,7 +232,13 @@ class ShadowCopier:
         while True:
             copy = await self._queue.get()
             self._waiting_bytes -= copy.size
-            for result in await self._results(copy):
+            try:
+                results = await self._results(copy)
+            except Exception:
+                # What another version says must not end the copying of all requests to come.
+                _LOG.exception("a copy could not be compared")
+                results = [CANARY_FAILED]
+            for result in results:
                 self._pairs.count(copy.canary, result)
 
     async def _results(self, copy: Copy) -> list[str]:
@@ -228,10 +263,18 @@ class ShadowCopier:
 async def _ask(peer: Peer, copy: Copy) -> ArmAnswer:
     try:
         response = await peer.ask(
-            "POST", copy.path, headers=copy.headers, body=copy.body, seconds=COPY_SECONDS
+            "POST",
+            copy.path,
+            headers=copy.headers,
+            body=copy.body,
+            seconds=copy.seconds_to_answer,
+            max_bytes=copy.most_bytes,
         )
     except NoConnectionError:
         return NOT_REACHED
+    except LateError:
+        quick = copy.seconds < COPY_SECONDS / MUCH_SLOWER
+        return NO_ANSWER if quick else TOO_LATE
     except NoResponseError:
         return NO_ANSWER
     return ArmAnswer.read(*response)

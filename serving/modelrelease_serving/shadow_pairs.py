@@ -5,6 +5,7 @@ Answers are compared as documents, value by value up to a tolerance: whatever is
 another type, of another shape or of another length is different. Values are never logged.
 """
 
+import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +22,12 @@ from modelrelease_contract import metrics as names
 from modelrelease_contract.shadow import (
     ALIKE,
     BOTH_FAILED,
+    BUSY,
     CANARY,
     CANARY_FAILED,
     CANARY_SLOWER,
     DIFFERENT,
-    DROPPED,
+    LATE,
     NOISE_DIFFERENT,
     NOISE_SAME,
     PROCESS,
@@ -45,6 +47,7 @@ MAX_CANARIES: Final = 3
 """Canaries whose counts are kept: more would be series of revisions that are long gone."""
 _SECONDS: Final = SECONDS_HEADER.lower().encode()
 _BUSY: Final = 503
+_LENGTH: Final = re.compile(rb"[0-9]{1,9}")
 
 
 class ArmAnswer(NamedTuple):
@@ -59,6 +62,8 @@ class ArmAnswer(NamedTuple):
     """How long the arm worked on nothing else than this; None where it does not say so."""
     reached: bool = True
     """Whether the request was sent."""
+    late: bool = False
+    """Whether it came to no answer in a time that stable, too, would have taken much of."""
 
     @classmethod
     def read(cls, status: int, headers: Mapping[bytes, bytes], body: bytes) -> "ArmAnswer":
@@ -67,7 +72,7 @@ class ArmAnswer(NamedTuple):
         return cls(
             status,
             body,
-            json_length=int(length) if length.isdigit() else None,
+            json_length=int(length) if _LENGTH.fullmatch(length) else None,
             seconds=_seconds(headers.get(_SECONDS)),
         )
 
@@ -79,6 +84,7 @@ class ArmAnswer(NamedTuple):
 
 NO_ANSWER: Final = ArmAnswer(0)
 NOT_REACHED: Final = ArmAnswer(0, reached=False)
+TOO_LATE: Final = ArmAnswer(0, late=True)
 
 
 def _seconds(value: bytes | None) -> float | None:
@@ -112,7 +118,9 @@ class Comparison(NamedTuple):
         if not canary.reached:
             return UNREACHABLE
         if canary.status == _BUSY:
-            return DROPPED
+            return BUSY
+        if canary.late:
+            return LATE
         if not stable.good:
             return STABLE_FAILED if canary.good else BOTH_FAILED
         if not canary.good:
@@ -221,9 +229,11 @@ def _is_same_number(stable: float, other: float, tolerance: float) -> bool:
 class _Counts:
     """Counts of one canary, under a name of their own for every time that they begin at 0."""
 
-    __slots__ = ("by_result", "process")
+    __slots__ = ("by_result", "ended", "process")
 
     def __init__(self) -> None:
+        self.ended = False
+        """Whether the canary has gone: one of its revision that comes later is counted anew."""
         self.process = secrets.token_hex(8)
         self.by_result = dict.fromkeys(SHADOW_RESULTS, 0)
 
@@ -240,11 +250,17 @@ class ShadowPairs(Collector):
 
         Of more canaries than are kept, the one that began longest ago goes.
         """
-        if canary not in self._canaries:
+        known = self._canaries.get(canary)
+        if known is None or known.ended:
             self._canaries[canary] = _Counts()
         self._canaries.move_to_end(canary)
         while len(self._canaries) > MAX_CANARIES:
             self._canaries.popitem(last=False)
+
+    def end(self, canary: str) -> None:
+        """Keep what was counted of a canary, and count nothing more to it."""
+        if canary in self._canaries:
+            self._canaries[canary].ended = True
 
     def count(self, canary: str, result: str) -> None:
         """Count one copy or pair; nothing for a canary that is not kept any more."""

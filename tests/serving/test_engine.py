@@ -142,13 +142,20 @@ async def test_requests_that_are_timed_have_their_calls_to_themselves(cost: Cost
     assert all(result.seconds is not None and result.seconds > 0 for result in results)
 
 
-@pytest.mark.parametrize("timed", [(True, False), (False, True)], ids=["first", "second"])
-async def test_one_that_is_timed_makes_no_other_wait_for_longer(timed: tuple[bool, bool]) -> None:
+async def test_one_that_is_timed_makes_no_other_wait_for_longer() -> None:
     model = Scripted(SHARED)
     engine = engine_of(model)
-    results = await asyncio.gather(*(engine.predict([[1]], 1, timed=each) for each in timed))
+    results = await asyncio.gather(*(engine.predict([[1]], 1, timed=it) for it in (True, False)))
     assert model.calls == [2]
     assert [result.seconds for result in results] == [None, None]
+
+
+async def test_one_that_is_timed_is_refused_while_another_waits() -> None:
+    engine = engine_of(Scripted(SHARED))
+    tasks = [asyncio.create_task(engine.predict([[1]], 1, timed=it)) for it in (False, True)]
+    first, second = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, PredictionResult)
+    assert isinstance(second, BusyError)
 
 
 async def test_timed_requests_are_refused_before_they_wait_too_long_one_by_one() -> None:

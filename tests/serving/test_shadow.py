@@ -24,10 +24,12 @@ from starlette.types import ASGIApp
 from modelrelease_contract.shadow import (
     ALIKE,
     BOTH_FAILED,
+    BUSY,
     CANARY_FAILED,
     CANARY_SLOWER,
     DIFFERENT,
     DROPPED,
+    LATE,
     NOISE_SAME,
     SAME,
     SHADOW_RESULTS,
@@ -381,15 +383,48 @@ class TestACanaryThatFails:
             await old.predict(row)
             await old.until_counted(CANARY_FAILED)
 
-    async def test_by_being_busy_drops_the_copy(
+    async def test_by_being_busy_is_no_pair_and_is_counted(
         self, loaded: Model, row: list[Any], scripted: ScriptedCanary, script: Script
     ) -> None:
         script.status = 503
         async with stable(loaded, scripted.url) as old:
             await old.until_copying()
             await old.predict(row)
-            await old.until_counted(DROPPED)
-            assert old.counted() == {DROPPED: 1}
+            await old.until_counted(BUSY)
+            assert old.counted() == {BUSY: 1}
+
+    async def test_by_answering_much_more_than_stable_is_cut_off(
+        self, loaded: Model, row: list[Any], scripted: ScriptedCanary, script: Script
+    ) -> None:
+        script.body = b"[" + b"{}," * 100_000 + b"{}]"
+        async with stable(loaded, scripted.url) as old:
+            await old.until_copying()
+            await old.predict(row)
+            await old.until_counted(CANARY_FAILED)
+
+    async def test_with_a_length_of_thousands_of_digits_ends_no_copying(
+        self, loaded: Model, row: list[Any], scripted: ScriptedCanary, script: Script
+    ) -> None:
+        script.headers = {"Inference_Header_Content_Length": "9" * 5000}
+        async with stable(loaded, scripted.url) as old:
+            await old.until_copying()
+            for number in (1, 2):
+                await old.predict(row)
+                await old.until_counted(DIFFERENT, number)
+
+    async def test_much_too_late_is_a_failure_only_where_stable_was_quick(
+        self, loaded: Model, scripted: ScriptedCanary, script: Script,
+        row: list[Any], monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        script.open_door.clear()
+        body = json.dumps({"features": row}).encode()
+        async with stable(loaded, scripted.url) as old:
+            await old.until_copying()
+            monkeypatch.setattr(shadow, "COPY_SECONDS", 0.5)
+            old.copier("/predict", body, {}, reply(200, b"{}", []), 0.001)
+            await old.until_counted(CANARY_FAILED)
+            old.copier("/predict", body, {}, reply(200, b"{}", []), 0.4)
+            await old.until_counted(LATE)
 
     async def test_by_being_slow_fills_the_queue_and_copies_are_dropped(
         self, loaded: Model, row: list[Any], scripted: ScriptedCanary, script: Script
@@ -415,7 +450,7 @@ class TestACanaryThatFails:
             body = json.dumps({"features": row}).encode()
             for status, result in ((200, STABLE_FAILED), (500, BOTH_FAILED)):
                 script.status = status
-                old.copier("/predict", body, {}, failed)
+                old.copier("/predict", body, {}, failed, 0.01)
                 await old.until_counted(result)
 
     async def test_by_being_dead_costs_nothing(self, loaded: Model, row: list[Any]) -> None:
@@ -525,7 +560,7 @@ class TestWhatIsCopied:
         monkeypatch.setattr(TokenBucket, "take", lambda self: True)
         self.follow(copier, share=0.2)
         for _ in range(2000):
-            copier("/predict", b"{}", {}, reply(200, b"{}", []))
+            copier("/predict", b"{}", {}, reply(200, b"{}", []), 0.01)
         assert 300 < copier._queue.qsize() < 500
 
     def test_is_no_more_than_so_many_a_second(
@@ -534,7 +569,7 @@ class TestWhatIsCopied:
         monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
         self.follow(copier, per_second=10)
         for _ in range(1000):
-            copier("/predict", b"{}", {}, reply(200, b"{}", []))
+            copier("/predict", b"{}", {}, reply(200, b"{}", []), 0.01)
         assert copier._queue.qsize() == 1
         # What was not asked for is nothing that was lost.
         assert copier._pairs.counts("new")[DROPPED] == 0
@@ -542,7 +577,7 @@ class TestWhatIsCopied:
     async def test_is_bounded_by_bytes(self, copier: ShadowCopier) -> None:
         self.follow(copier)
         for _ in range(10):
-            copier("/predict", b"x" * 1024 * 1024, {}, reply(200, b"{}", []))
+            copier("/predict", b"x" * 1024 * 1024, {}, reply(200, b"{}", []), 0.01)
         assert copier._queue.qsize() == 3
         assert copier._pairs.counts("new")[DROPPED] == 7
 
@@ -552,7 +587,7 @@ class TestWhatIsCopied:
             b"authorization": b"Bearer secret", b"content-type": b"application/json",
             b"inference-header-content-length": b"2", b"x-request-id": b"7",
         }  # fmt: skip
-        copier("/v2/models/qna/versions/1/infer", b"{}", headers, reply(200, b"{}", []))
+        copier("/v2/models/qna/versions/1/infer", b"{}", headers, reply(200, b"{}", []), 0.01)
         copy = copier._queue.get_nowait()
         assert (copy.path, copy.body) == ("/shadow/infer", b"{}")
         assert dict(copy.headers) == {
@@ -564,7 +599,9 @@ class TestWhatIsCopied:
     ) -> None:
         app = create_app(loaded, settings())
         seen: list[int] = []
-        app.predictions.copier = lambda path, body, headers, reply: seen.append(reply.status)
+        app.predictions.copier = lambda path, body, headers, reply, seconds: seen.append(
+            reply.status
+        )
         async with client_of(app) as client:
             await client.post("/predict", json={"features": row})
             await client.post("/predict", json={"features": row[:3]})

@@ -109,17 +109,27 @@ class TestACopyIsAnswered:
             )
         assert all("X-Shadow-Seconds" in answer.headers for answer in answers)
 
-    @pytest.mark.parametrize(
-        "paths", [("/shadow/predict", "/predict"), ("/predict", "/shadow/predict")]
-    )
     async def test_without_it_where_it_shares_the_call_with_a_user(
-        self, loaded: Model, row: list[Any], paths: tuple[str, str]
+        self, loaded: Model, row: list[Any]
     ) -> None:
-        body = {"features": row, "probabilities": True}
+        body, paths = {"features": row, "probabilities": True}, ("/shadow/predict", "/predict")
         async with client_of(canary_of(loaded)) as client:
             answers = await asyncio.gather(*(client.post(path, json=body) for path in paths))
         assert [answer.status_code for answer in answers] == [200, 200]
         assert not any("X-Shadow-Seconds" in answer.headers for answer in answers)
+
+    async def test_with_503_while_a_user_waits(self, loaded: Model, row: list[Any]) -> None:
+        body, paths = {"features": row, "probabilities": True}, ("/predict", "/shadow/predict")
+        async with client_of(canary_of(loaded)) as client:
+            answers = await asyncio.gather(*(client.post(path, json=body) for path in paths))
+        assert [answer.status_code for answer in answers] == [200, 503]
+
+    async def test_are_wanted_only_once_the_pod_is_warm(self, loaded: Model) -> None:
+        wanted = WANTED.model_copy(update={"warm_up_seconds": 3600.0})
+        async with client_of(canary_of(loaded, wanted=wanted)) as client:
+            assert (await client.get("/shadow")).json()["settings"] is None
+        async with client_of(canary_of(loaded)) as client:
+            assert (await client.get("/shadow")).json()["settings"] is not None
 
     async def test_and_counted_apart_from_users(self, loaded: Model, row: list[Any]) -> None:
         async with client_of(canary_of(loaded)) as client:

@@ -9,10 +9,11 @@ import pytest
 from modelrelease_contract.shadow import (
     ALIKE,
     BOTH_FAILED,
+    BUSY,
     CANARY_FAILED,
     CANARY_SLOWER,
     DIFFERENT,
-    DROPPED,
+    LATE,
     NOISE_DIFFERENT,
     NOISE_SAME,
     SAME,
@@ -26,6 +27,7 @@ from modelrelease_serving.shadow_pairs import (
     MAX_CANARIES,
     NO_ANSWER,
     NOT_REACHED,
+    TOO_LATE,
     ArmAnswer,
     Comparison,
     ShadowPairs,
@@ -35,7 +37,7 @@ SETTINGS = ShadowSettings(
     share=1, per_second=10, noise_share=0, slower_ratio=1.5, slower_seconds=0.002
 )
 COMPARISON = Comparison(SETTINGS, tolerance=1e-3)
-FAILED, BUSY, REFUSED = ArmAnswer(500), ArmAnswer(503), ArmAnswer(422)
+FAILED, WAITS, REFUSED = ArmAnswer(500), ArmAnswer(503), ArmAnswer(422)
 
 
 def v1(version: str = "1", seconds: float | None = None, **members: Any) -> ArmAnswer:
@@ -158,12 +160,13 @@ def test_answers_beyond_it_are_different(stable: ArmAnswer, canary: ArmAnswer) -
         (v1(prediction=1), FAILED, CANARY_FAILED),
         (v1(prediction=1), REFUSED, CANARY_FAILED),
         (v1(prediction=1), NO_ANSWER, CANARY_FAILED),
-        (v1(prediction=1), BUSY, DROPPED),
+        (v1(prediction=1), WAITS, BUSY),
+        (v1(prediction=1), TOO_LATE, LATE),
         (v1(prediction=1), NOT_REACHED, UNREACHABLE),
         (FAILED, v1(prediction=1), STABLE_FAILED),
         (FAILED, FAILED, BOTH_FAILED),
         (FAILED, NO_ANSWER, BOTH_FAILED),
-        (FAILED, BUSY, DROPPED),
+        (FAILED, WAITS, BUSY),
         (FAILED, NOT_REACHED, UNREACHABLE),
     ],
 )
@@ -173,7 +176,7 @@ def test_what_failed_is_counted_by_who_failed(
     assert COMPARISON.results(stable, canary) == [result]
 
 
-@pytest.mark.parametrize("again", [FAILED, BUSY, NO_ANSWER, NOT_REACHED])
+@pytest.mark.parametrize("again", [FAILED, WAITS, NO_ANSWER, NOT_REACHED])
 def test_a_stable_that_fails_when_it_is_asked_again_is_no_noise(again: ArmAnswer) -> None:
     good = v1(prediction=1)
     assert COMPARISON.results(good, good, again) == [SAME]

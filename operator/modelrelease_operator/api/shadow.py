@@ -15,7 +15,7 @@ class Shadow(Model):
     """Percent of the answered requests that is copied."""
     pairs: int = Field(default=1000, ge=1, le=10**7)
     """Pairs that are needed at least before the first user meets the canary."""
-    max_disagreement_percent: float | None = Field(default=None, gt=0, lt=100)
+    max_disagreement_percent: float | None = Field(default=None, ge=0.0001, lt=100)
     """Share of the answers that may differ; None: it is shown and decides nothing."""
     tolerance: float | None = Field(default=None, ge=0)
     """Up to which two numbers are the same answer; None: that of stable's manifest."""

@@ -390,11 +390,13 @@ class ShadowStatus(Model):
     pairs: int = 0
     """Requests that both arms answered, or failed to."""
     counts: dict[str, int] = Field(default_factory=dict)
-    """By result (`modelrelease_contract.shadow`): what was counted once the canary was warm."""
+    """By result (`modelrelease_contract.shadow`)."""
     processes: dict[str, list[int]] = Field(default_factory=dict)
     """By process of stable's pods: the newest values of its counters, in the results' order."""
-    warm: bool = False
-    """Whether counting has begun: what the first looks show is only recorded."""
+    begun: bool = False
+    """Whether counting has begun: what the first look shows is only recorded."""
+    left: bool = False
+    """Whether the release has gone on from here for good, and not only because stable was down."""
     rollback_log: float = 0.0
     """Logarithm of the evidence that the canary is worse: a part of the release's."""
     passed: bool = False

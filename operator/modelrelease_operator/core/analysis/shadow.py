@@ -18,14 +18,25 @@ from modelrelease_operator.api.status import GateStatus, ShadowStatus, Verdict
 from modelrelease_operator.core.analysis.gates.share import tolerance
 from modelrelease_operator.core.observed import PairCounter
 from modelrelease_operator.core.statistics import pairs as paired
-from modelrelease_operator.core.statistics.eprocess import ArmCounts, Tolerance, combine, progress
+from modelrelease_operator.core.statistics.eprocess import (
+    ArmCounts,
+    EProcess,
+    Interval,
+    Tolerance,
+    combine,
+    progress,
+)
 from modelrelease_operator.core.statistics.pairs import Pairs
 
 WEIGHT = 0.2
 """Of the evidence in the shadow, beside that of all gates on users' requests together."""
+MOST_PROCESSES = 500
+"""Processes that are remembered, or three times as many as a look shows: pods come and go."""
 PREFIX = "shadow/"
 """Begins the names of these gates. No person can name a gate so."""
 FAILURES, ANSWERS, LATENCY = (f"{PREFIX}{name}" for name in ("failures", "answers", "latency"))
+REPEATS = Tolerance(ratio=1.0, points=1e-4)
+"""As often as stable differs from itself, and next to nothing more."""
 EVEN = Tolerance(ratio=1.0, points=0.0)
 """Slower on a pair is as likely for one arm as for the other."""
 PAIRED = (
@@ -81,26 +92,30 @@ def slower_of(spec: ReleaseSpec) -> tuple[float, float]:
     return tolerated.ratio, tolerated.milliseconds / 1000
 
 
-def counted(known: ShadowStatus, rows: Sequence[PairCounter], *, warm: bool) -> ShadowStatus:
+def counted(known: ShadowStatus, rows: Sequence[PairCounter]) -> ShadowStatus:
     """Add what stable's processes counted since the last look.
 
     Each process's counters only grow, so the largest value that was ever seen is the newest,
-    whichever of two Prometheus servers showed it. What was there before the canary was warm is only
-    recorded.
+    whichever of two Prometheus servers showed it. What the first look shows is only recorded: it is
+    of an earlier trial of the same revision.
     """
     values = _by_process(rows)
-    counts, processes = dict(known.counts), dict(known.processes)
+    counts = dict(known.counts)
+    # Those that are shown last, so that the others are forgotten first.
+    processes = {name: seen for name, seen in known.processes.items() if name not in values}
     for process, now in values.items():
-        before = processes.get(process, [0] * len(now))
+        before = known.processes.get(process, [0] * len(now))
+        before = [*before, *[0] * (len(now) - len(before))]
         newest = [max(old, new) for old, new in zip(before, now, strict=True)]
         processes[process] = newest
-        if not known.warm:
+        if not known.begun:
             continue
         for result, old, new in zip(words.SHADOW_RESULTS, before, newest, strict=True):
             counts[result] = counts.get(result, 0) + new - old
     pairs = sum(counts.get(result, 0) for result in PAIRED)
-    begins = known.warm or (warm and bool(values))
-    return known.but(counts=counts, processes=processes, pairs=pairs, warm=begins)
+    most = max(MOST_PROCESSES, 3 * len(values))
+    newest_processes = dict(list(processes.items())[-most:])
+    return known.but(counts=counts, processes=newest_processes, pairs=pairs, begun=True)
 
 
 def judge_pairs(spec: ReleaseSpec, known: ShadowStatus, version: str) -> ShadowJudgement:
@@ -110,10 +125,10 @@ def judge_pairs(spec: ReleaseSpec, known: ShadowStatus, version: str) -> ShadowJ
     rollback = combine([(1 / len(tests), test.rollback_log) for test in tests])
     bar, beta = bar_of(spec), analysis.false_promotion_probability
     strongest = max(tests, key=lambda test: test.rollback_log)
-    gates = []
+    gates, enough = [], known.pairs >= max(shadow.pairs, known.counts.get(words.BUSY, 0))
     for test in tests:
         failed = rollback >= bar and test is strongest
-        verdict = _verdict(test, failed=failed, enough=known.pairs >= shadow.pairs, beta=beta)
+        verdict = _verdict(test, failed=failed, enough=enough, beta=beta)
         promotion = test.promotion_log
         alpha = analysis.false_rollback_probability
         confidence = 1 - (alpha if failed else beta)
@@ -166,6 +181,9 @@ def _verdict(test: _PairTest, *, failed: bool, enough: bool, beta: float) -> Ver
 
 
 def _message(worst: GateStatus, known: ShadowStatus, shadow: Shadow) -> str:
+    busy = known.counts.get(words.BUSY, 0)
+    if worst.verdict is Verdict.INSUFFICIENT and busy > known.pairs:
+        return f"the canary was too busy for {busy:,} copies and took {known.pairs:,}"
     if worst.verdict is Verdict.INSUFFICIENT and known.pairs < shadow.pairs:
         return f"{worst.message}: {known.pairs:,} of the {shadow.pairs:,} pairs needed"
     if worst.verdict is Verdict.INSUFFICIENT:
@@ -177,7 +195,12 @@ def _message(worst: GateStatus, known: ShadowStatus, shadow: Shadow) -> str:
 def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list[_PairTest]:
     dispersion = spec.analysis.dispersion
     tests: list[_PairTest] = [
-        _Failures(pairs=_failures(counts), settings=errors_of(spec), dispersion=dispersion)
+        _Failures(
+            pairs=_failures(counts),
+            settings=errors_of(spec) or ErrorRateGate(),
+            convicts=errors_of(spec) is not None,
+            dispersion=dispersion,
+        )
     ]
     if shadow.max_disagreement_percent is not None:
         tests.append(
@@ -193,10 +216,10 @@ def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list
     return tests
 
 
-def errors_of(spec: ReleaseSpec) -> ErrorRateGate:
-    """Return the release's own gate on errors, or what one is that says nothing."""
+def errors_of(spec: ReleaseSpec) -> ErrorRateGate | None:
+    """Return the release's own gate on errors that compares with stable, if it has one."""
     settings = (gate.error_rate for gate in spec.analysis.gates if not gate.dry_run)
-    return next(filter(None, settings), ErrorRateGate())
+    return next((gate for gate in settings if gate and gate.compare_with_stable), None)
 
 
 def _latency_of(spec: ReleaseSpec) -> LatencyGate | None:
@@ -252,11 +275,15 @@ class _Failures:
 
     pairs: Pairs
     settings: ErrorRateGate
+    convicts: bool
     dispersion: float
     name: str = FAILURES
 
     @property
     def rollback_log(self) -> float:
+        """Nothing where no gate of the owner's compares errors: it only keeps from going on."""
+        if not self.convicts:
+            return 0.0
         line = tolerance(self.settings.tolerated)
         return paired.worse_than(self.pairs, line, dispersion=self.dispersion)
 
@@ -291,7 +318,7 @@ class _Failures:
 class _Answers:
     """Whether more answers differ than the owner lets differ.
 
-    Where stable itself differs from itself by more, a difference says nothing of the canary.
+    Where stable itself differs from itself, only what the canary differs by more speaks against it.
     """
 
     pairs: ArmCounts
@@ -307,9 +334,19 @@ class _Answers:
 
     @property
     def rollback_log(self) -> float:
+        """The weaker of two: above the limit, and more than stable differs from itself.
+
+        Either hypothesis clears the canary, so both must be contradicted. Stable is asked again at
+        a constant share of the pairs, so its totals are one interval.
+        """
         if self.noisy:
             return -math.inf
-        return paired.above(self.pairs, self.limit, dispersion=self.dispersion)
+        above = paired.above(self.pairs, self.limit, dispersion=self.dispersion)
+        if not self.noise.total:
+            return above
+        more = EProcess.regression(REPEATS, dispersion=self.dispersion)
+        both = Interval(canary=self.pairs, stable=self.noise)
+        return min(above, more.update(both).log_value)
 
     @property
     def promotion_log(self) -> float:
@@ -357,10 +394,12 @@ class _Latency:
 
     def status(self, verdict: Verdict, confidence: float, version: str) -> GateStatus:
         pairs = self.pairs
-        facts = (
-            f"canary {version} was the slower one on {pairs.canary:,} of {pairs.total:,} copied "
-            f"requests that both were asked, stable on {pairs.stable:,}"
-        )
+        facts = f"latency of canary {version} was not compared: stable was asked nothing again"
+        if pairs.total:
+            facts = (
+                f"canary {version} was the slower one on {pairs.canary:,} of {pairs.total:,} "
+                f"copied requests that both were asked, stable on {pairs.stable:,}"
+            )
         if verdict is Verdict.FAIL:
             facts = f"{facts}: more often than stable, with {100 * confidence:g} % confidence"
         canary = ArmCounts(total=pairs.total, bad=pairs.canary)

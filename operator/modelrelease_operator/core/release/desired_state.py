@@ -5,7 +5,7 @@ from dataclasses import replace
 from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.core.analysis.shadow import slower_of
+from modelrelease_operator.core.analysis.shadow import slower_of, warm_up_of
 from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
 from modelrelease_operator.core.scope import JUDGED, Scope
 
@@ -77,6 +77,7 @@ def shadow_of(spec: ReleaseSpec) -> ShadowSettings | None:
         per_second=shadow.copies_per_second,
         noise_share=shadow.noise_percent / 100,
         tolerance=shadow.tolerance,
+        warm_up_seconds=warm_up_of(spec).total_seconds(),
         slower_ratio=ratio,
         slower_seconds=seconds,
     )

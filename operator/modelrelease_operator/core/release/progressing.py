@@ -28,6 +28,7 @@ from modelrelease_operator.core.release.looks import (
 from modelrelease_operator.core.release.transitions import (
     advance,
     back_from_unwanted,
+    begin_shadow,
     enter_step,
     promote_by_hand,
     promote_unproven,
@@ -57,6 +58,8 @@ def progressing(scope: Scope) -> Decision:
         return _alone(scope)
     if scope.canary.alone:
         return _together_again(scope, index)
+    if _was_cut_short(scope):
+        return begin_shadow(scope)
     scope = _with_step_time(scope, ready=ready)
     unseen = scope.canary.unseen
     pods = scope.canary_pods_wanted if unseen else scope.split.canary
@@ -169,6 +172,8 @@ def _together_again(scope: Scope, index: int) -> Decision:
     """
     stable = scope.stable
     if scope.observed.ready(stable.revision, scope.replicas):
+        if _was_cut_short(scope):
+            return begin_shadow(scope)
         return enter_step(scope, index, why=f"stable {stable.version} is back")
     scope, back = _judged_meanwhile(scope)
     if back:
@@ -182,6 +187,13 @@ def _together_again(scope: Scope, index: int) -> Decision:
     return scope.decision(
         side_by_side(scope, canary_replicas=replicas, opened=True), requeue=POLL_PODS
     )
+
+
+def _was_cut_short(scope: Scope) -> bool:
+    """Return whether the canary has users only because stable was down while it was compared."""
+    known = scope.canary.shadow
+    cut_short = known is not None and not known.left
+    return cut_short and scope.stable_serves and scope.spec.canary.shadow is not None
 
 
 def _judged_meanwhile(scope: Scope) -> tuple[Scope, Decision | None]:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from modelrelease_contract.shadow import BUSY, LATE, UNREACHABLE
 from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Reason, ShadowStatus, Verdict
@@ -9,7 +10,6 @@ from modelrelease_operator.core.analysis.shadow import (
     ShadowJudgement,
     counted,
     judge_pairs,
-    warm_up_of,
 )
 from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, PairCounter
@@ -51,7 +51,8 @@ def shadowing(scope: Scope) -> Decision:
         return back
     if scope.canary_serves and not scope.stable_serves and not scope.spec.paused:
         # Whoever may answer at all is needed by users now.
-        return _first_step(scope, f"no pod of stable {scope.stable.version} is ready")
+        why = f"no pod of stable {scope.stable.version} is ready; it is compared once they are"
+        return _first_step(scope, why, left=False)
     scope = _with_time(scope)
     if scope.canary.approved:
         return _first_step(scope, "a person let it pass in the shadow without a verdict")
@@ -92,8 +93,7 @@ def _judged(scope: Scope, rows: tuple[PairCounter, ...]) -> tuple[Scope, ShadowJ
     """Add what the pods have counted, and ask every gate."""
     known = _known(scope)
     seconds = known.seconds + scope.canary.unjudged_seconds
-    warm = scope.canary.ready_seconds >= warm_up_of(scope.spec).total_seconds()
-    known = counted(known, rows, warm=warm)
+    known = counted(known, rows)
     judgement = judge_pairs(scope.spec, known, scope.canary.version)
     known = known.but(
         seconds=seconds,
@@ -109,13 +109,11 @@ def _act_on(scope: Scope, shadow: Shadow, judgement: ShadowJudgement) -> Decisio
     if judgement.verdict is Verdict.FAIL:
         return reject(scope, Reason.REGRESSION, f"in the shadow, {judgement.message}")
     if judgement.verdict is Verdict.PASS and not scope.spec.paused:
-        pairs = scope.canary.shadow.pairs if scope.canary.shadow else 0
-        message = (
-            f"canary {scope.canary.version} passed in the shadow on {pairs:,} pairs: "
-            f"{judgement.message}"
-        )
-        scope = scope.noticing(Reason.SHADOW_PASSED, message)
-        return _first_step(scope, f"it passed in the shadow on {pairs:,} pairs")
+        why = f"it passed in the shadow on {_known(scope).pairs:,} pairs"
+        if may_open(scope):
+            message = f"canary {scope.canary.version}: {why}: {judgement.message}"
+            scope = scope.noticing(Reason.SHADOW_PASSED, message)
+        return _first_step(scope, why)
     return _wait(scope, shadow, judgement.message, measured=True)
 
 
@@ -143,16 +141,18 @@ def _no_copies(known: ShadowStatus) -> str | None:
         return None
     if not known.processes:
         return (
-            "stable's pods count no pairs: they run an older predictor, copying is switched off, "
-            "or this canary's pods began before canary.shadow was set"
+            "Prometheus shows no pairs counted by stable's pods. They or the canary's run an "
+            "older predictor or began before canary.shadow was set; copying is switched off; a "
+            "network policy keeps them from each other; somebody calls the canary; or "
+            "shadow_pairs_total is not scraped"
         )
-    lost = known.counts.get("unreachable", 0)
-    if lost:
-        return (
-            f"stable's pods could not reach the canary for {lost:,} copies: does a network policy "
-            "keep pods of the release from each other?"
-        )
-    return None
+    missed = {
+        "could not be sent, for want of a connection": known.counts.get(UNREACHABLE, 0),
+        "met a canary that was busy (503)": known.counts.get(BUSY, 0),
+        "were not answered in time": known.counts.get(LATE, 0),
+    }
+    told = [f"{count:,} copies {what}" for what, count in missed.items() if count]
+    return f"there is no pair yet: {', '.join(told)}" if told else None
 
 
 def _by_deadline(
@@ -189,12 +189,14 @@ def _unasked(scope: Scope) -> Scope:
     return scope.with_canary(question=None, asked_at=None)
 
 
-def _first_step(scope: Scope, why: str) -> Decision:
-    """Let the first users meet the canary. What the pairs said stays; their counters go."""
+def _first_step(scope: Scope, why: str, *, left: bool = True) -> Decision:
+    """Let the first users meet the canary. What the pairs said stays; their counters go when the
+    shadow was `left` for good.
+    """
     if not may_open(scope):
         return _in_the_dark(scope.with_status(message=f"{why}; {_in_the_way(scope)}"))
     known = scope.canary.shadow
-    summary = known.but(processes={}) if known else None
+    summary = known.but(processes={}, left=True) if known and left else known
     scope = scope.with_canary(shadow=summary, inconclusive=False).with_status(
         gates=(), verdict=None
     )

@@ -104,17 +104,23 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
 
 
 def begin_shadow(scope: Scope) -> Decision:
-    """Have stable's pods ask the canary copies of what they answer."""
+    """Have stable's pods ask the canary copies of what they answer; a comparison that was cut short
+    goes on.
+    """
+    known = scope.canary.shadow
     message = (
         f"canary {scope.canary.version} answers copies of requests in the dark: no user meets it"
     )
     scope = scope.with_canary(
-        shadow=ShadowStatus(since=scope.now),
+        shadow=ShadowStatus(since=scope.now) if known is None or known.left else known,
+        requested_weight=0,
+        effective_weight=None,
+        step_since=None,
         clock_at=scope.now,
         next_look=scope.now,
-        unjudged_seconds=0.0,
+        **FRESH_STEP,
     )
-    scope = scope.with_status(phase=Phase.SHADOWING, message=message)
+    scope = scope.with_status(phase=Phase.SHADOWING, weight=0, message=message)
     scope = scope.noticing(Reason.SHADOW_STARTED, message)
     desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
     return scope.decision(desired, requeue=REQUEUE_SOON)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from modelrelease_operator.api.shadow import Shadow
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import ErrorRateGate, ReleaseSpec
 from modelrelease_operator.core.analysis.gates.share import tolerance
 from modelrelease_operator.core.analysis.shadow import bar_of, errors_of, tests_in, warm_up_of
 from modelrelease_operator.core.statistics.pairs import (
@@ -78,14 +78,20 @@ def shadow_plan(
 
 def _to_catch(spec: ReleaseSpec, rates: PairRates) -> float:
     # Each of the tests has its share of the evidence.
+    errors = errors_of(spec)
+    if errors is None:
+        return math.inf
     needed = bar_of(spec) + math.log(tests_in(spec))
-    line = tolerance(errors_of(spec).tolerated)
+    line = tolerance(errors.tolerated)
     return to_prove_worse(rates, line, needed, dispersion=spec.analysis.dispersion)
 
 
 def _to_pass(spec: ReleaseSpec, shadow: Shadow, rates: PairRates) -> float:
     needed = -math.log(spec.analysis.false_promotion_probability)
-    line, dispersion = tolerance(errors_of(spec).margin), spec.analysis.dispersion
+    line, dispersion = (
+        tolerance((errors_of(spec) or ErrorRateGate()).margin),
+        spec.analysis.dispersion,
+    )
     pairs = max(shadow.pairs, to_prove_within(rates, line, needed, dispersion=dispersion))
     if shadow.max_disagreement_percent is None:
         return pairs

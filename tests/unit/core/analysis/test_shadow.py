@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from modelrelease_operator.core.analysis.shadow import (
     warm_up_of,
 )
 from modelrelease_operator.core.observed import PairCounter
+from modelrelease_operator.core.statistics.random_variates import binomial
 from testbed.builders import START, a_spec
 
 
@@ -32,7 +34,7 @@ def a_shadow(**changes: Any) -> ShadowStatus:
             words.BOTH_FAILED,
         )
     )  # fmt: skip
-    return ShadowStatus(since=START, counts=counts, pairs=pairs, warm=True, **changes)
+    return ShadowStatus(since=START, counts=counts, pairs=pairs, begun=True, **changes)
 
 
 def spec_with(shadow: dict[str, Any] | None = None, **analysis: Any) -> ReleaseSpec:
@@ -91,6 +93,50 @@ def test_answers_above_the_limit_convict_and_below_it_pass_with_their_bound():
     assert "otherwise than stable: at most 0." in answers.message
 
 
+def test_the_same_model_is_not_blamed_for_what_stable_differs_from_itself_by():
+    spec, random = spec_with({"maxDisagreementPercent": 1}), Random(3)
+    for _ in range(40):
+        counts = dict.fromkeys((words.SAME, words.DIFFERENT), 0)
+        again = dict.fromkeys((words.NOISE_SAME, words.NOISE_DIFFERENT), 0)
+        for look in range(40):
+            different, differs = binomial(random, 100, 0.03), binomial(random, 10, 0.03)
+            counts[words.DIFFERENT] += different
+            counts[words.SAME] += 100 - different
+            again[words.NOISE_DIFFERENT] += differs
+            again[words.NOISE_SAME] += 10 - differs
+            judgement = judge_pairs(spec, a_shadow(**counts, **again), "2")
+            assert judgement.verdict is not Verdict.FAIL, f"look {look}: {judgement.message}"
+
+
+def test_one_that_differs_by_much_more_than_stable_from_itself_is_convicted():
+    spec = spec_with({"maxDisagreementPercent": 1})
+    sure = a_shadow(same=3800, different=200, noise_same=400)
+    assert judge_pairs(spec, sure, "2").verdict is Verdict.FAIL
+
+
+def test_a_canary_that_refused_more_copies_than_it_took_does_not_go_on():
+    judgement = judge_pairs(spec_with(), a_shadow(same=3000, busy=9000), "2")
+    assert judgement.verdict is Verdict.INSUFFICIENT
+    assert judgement.message == "the canary was too busy for 9,000 copies and took 3,000"
+
+
+@pytest.mark.parametrize(
+    "errors", [{"dryRun": True}, {"errorRate": {"compareWithStable": False, "maxPercent": 50}}]
+)
+def test_failures_convict_nobody_where_no_gate_of_the_owner_s_compares_them(errors: dict[str, Any]):
+    gates = [{"name": "errors", "errorRate": {}, **errors}, {"name": "latency", "latency": {}}]
+    judgement = judge_pairs(spec_with(gates=gates), a_shadow(same=900, canary_failed=300), "2")
+    assert judgement.verdict is Verdict.INSUFFICIENT
+
+
+def test_processes_that_are_long_gone_are_forgotten():
+    known = a_shadow()
+    for pod in range(1200):
+        known = counted(known, rows(f"pod-{pod}", same=1))
+    assert known.pairs == 1200
+    assert len(known.processes) == 500
+
+
 def test_nobody_is_blamed_where_stable_differs_from_itself():
     spec = spec_with({"maxDisagreementPercent": 1})
     noisy = a_shadow(same=900, different=100, noise_same=180, noise_different=20)
@@ -136,49 +182,43 @@ def test_the_shadow_s_bar_leaves_the_release_its_one_budget():
     assert math.exp(bar_of(spec_with())) == pytest.approx((100 - 0.8) / 0.2)
 
 
-def test_what_came_before_the_canary_was_warm_is_only_recorded():
-    known = counted(ShadowStatus(since=START), rows("a", same=70), warm=False)
-    assert (known.pairs, known.warm) == (0, False)
-    known = counted(known, rows("a", same=90), warm=True)
-    assert (known.pairs, known.warm) == (0, True)
-    known = counted(known, rows("a", same=100), warm=True)
-    assert known.pairs == 10
-
-
-def test_counting_does_not_begin_before_anything_is_shown():
-    assert not counted(ShadowStatus(since=START), [], warm=True).warm
+def test_what_the_first_look_shows_is_only_recorded():
+    known = counted(ShadowStatus(since=START), rows("a", same=70))
+    assert (known.pairs, known.begun) == (0, True)
+    known = counted(known, [*rows("a", same=90), *rows("b", same=5)])
+    assert known.pairs == 25
 
 
 def test_an_older_sample_of_another_server_takes_nothing_back_and_adds_nothing():
-    known = counted(a_shadow(processes={}), rows("a", same=100), warm=True)
-    known = counted(known, rows("a", same=80), warm=True)
-    known = counted(known, rows("a", same=120), warm=True)
+    known = counted(a_shadow(processes={}), rows("a", same=100))
+    known = counted(known, rows("a", same=80))
+    known = counted(known, rows("a", same=120))
     assert known.pairs == 120
 
 
 def test_a_process_that_two_targets_show_is_counted_once():
-    known = counted(a_shadow(), [*rows("a", same=50), *rows("a", same=45)], warm=True)
+    known = counted(a_shadow(), [*rows("a", same=50), *rows("a", same=45)])
     assert known.pairs == 50
 
 
 def test_a_process_that_began_anew_adds_its_own():
-    known = counted(a_shadow(), rows("pod/1", same=50), warm=True)
-    known = counted(known, [*rows("pod/1", same=50), *rows("pod/2", same=7)], warm=True)
+    known = counted(a_shadow(), rows("pod/1", same=50))
+    known = counted(known, [*rows("pod/1", same=50), *rows("pod/2", same=7)])
     assert known.pairs == 57
 
 
 def test_a_result_that_only_a_newer_predictor_knows_is_left_out():
-    assert counted(a_shadow(), rows("a", same=5, sideways=9), warm=True).pairs == 5
+    assert counted(a_shadow(), rows("a", same=5, sideways=9)).pairs == 5
 
 
 def test_dropped_and_unreachable_copies_are_no_pairs():
-    known = counted(a_shadow(), rows("a", dropped=5, unreachable=9), warm=True)
+    known = counted(a_shadow(), rows("a", dropped=5, unreachable=9))
     assert known.pairs == 0
     assert known.counts[words.UNREACHABLE] == 9
 
 
 def test_a_status_in_the_shadow_is_read_as_it_was_written():
-    known = a_shadow(same=5, processes={"pod/1": [1] * 12}, rollback_log=-0.5)
+    known = a_shadow(same=5, processes={"pod/1": [1] * 14}, rollback_log=-0.5)
     again = ShadowStatus.model_validate(known.model_dump(mode="json", by_alias=True))
     assert again == known
     assert known.since == datetime(2026, 11, 1, 12, tzinfo=UTC)

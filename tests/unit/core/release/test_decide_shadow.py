@@ -74,7 +74,7 @@ def test_pods_that_copy_nothing_are_said_and_a_person_is_asked_at_the_deadline()
     world = a_shadowed_world(shadow={"deadline": "2m"})
     world.behaviours["rev1"] = Behaviour(copies=False)
     world.run(until=Phase.SHADOWING).steps(10)
-    assert "stable's pods count no pairs" in world.status.message
+    assert "Prometheus shows no pairs counted by stable's pods" in world.status.message
     world.steps(40)
     assert world.status.phase is Phase.SHADOWING
     assert "no verdict in the shadow within 2m" in world.status.message
@@ -121,8 +121,15 @@ def test_a_canary_that_cannot_be_reached_is_not_held_against_it():
     world.behaviours["rev2"] = Behaviour(unreachable=True)
     world.run(until=Phase.SHADOWING).steps(20)
     assert world.status.phase is Phase.SHADOWING
-    assert "could not reach the canary" in world.status.message
     assert "network policy" in world.status.message
+
+
+def test_a_canary_that_is_always_busy_is_told_and_does_not_go_on():
+    world = a_shadowed_world()
+    world.behaviours["rev2"] = Behaviour(busy=True)
+    world.run(until=Phase.SHADOWING).steps(20)
+    assert world.status.phase is Phase.SHADOWING
+    assert "copies met a canary that was busy (503)" in world.status.message
 
 
 def test_an_outage_of_prometheus_moves_nothing_and_counts_no_time():
@@ -177,6 +184,32 @@ def test_users_without_stable_are_given_the_canary():
     assert "no pod of stable 1 is ready" in world.status.message
     world.steps(5)
     assert world.served["rev2"] > 0
+
+
+def test_a_blip_of_stable_does_not_end_the_comparison():
+    world = in_shadow().steps(6)
+    before = world.canary.shadow
+    assert before
+    world.lose_pods("rev1")
+    assert world.step().status.phase is Phase.PROGRESSING
+    world.run(until=Phase.SHADOWING)
+    assert world.routed == frozenset({"rev1"})
+    assert world.canary.shadow
+    assert world.canary.shadow.pairs >= before.pairs
+    met = world.served.get("rev2", 0)
+    while world.status.phase is Phase.SHADOWING:
+        assert world.served.get("rev2", 0) == met
+        world.step()
+    assert world.run().stable.version == "2"
+
+
+def test_a_pass_that_is_held_back_is_one_event():
+    world = in_shadow()
+    world.problem = a_problem()
+    world.steps(80)
+    world.problem = None
+    world.run()
+    assert world.reasons.count(Reason.SHADOW_PASSED) == 1
 
 
 def test_taking_the_shadow_out_of_the_spec_goes_on_with_users():

@@ -128,9 +128,8 @@ def pairs_query(of: Revisions, *, canary: str, stable: str) -> str:
 def pair_counter(row: dict[str, Any]) -> PairCounter:
     """Return one counter of pairs. Two targets that show one process show one counter."""
     labels = row["metric"]
-    pod = labels.get(words.POD) or labels["instance"]
     return PairCounter(
-        process=f"{pod}/{labels[shadow.PROCESS]}",
+        process=labels[shadow.PROCESS],
         result=labels[words.RESULT],
         value=round(_moment(row)),
     )
