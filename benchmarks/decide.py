@@ -3,15 +3,20 @@
 The limit is 1 ms: a thousand releases that are looked at every 10 s must leave the operator idle.
 Every decision is of another look, so that nothing is known from the last one but what a release
 remembers. Prints the figures and their ratio to the limit; run it with `python -m
-benchmarks.decide`.
+benchmarks.decide`. With `--bytecodes` it counts instead, which no neighbour changes.
 """
 
+import argparse
 import json
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
+from types import FrameType
+from typing import Any
 
 import pydantic
 
@@ -39,9 +44,18 @@ SPEC = a_spec(
     serving={"replicas": 20},
 )
 LOOKS, ROUNDS = 200, 5
+CASES = {
+    "early, few buckets": (BOUNDS, False),
+    "late, few buckets": (BOUNDS, True),
+    "early, the predictor's buckets": (duration_buckets(), False),
+    "late, the predictor's buckets": (duration_buckets(), True),
+}
+"""Early and late in a release, with few buckets and with all that the predictor has."""
+
+Look = tuple[Status, Observed, datetime]
 
 
-def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Observed, datetime]]:
+def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[Look]:
     """Live through a release; yield what is remembered and seen at each look of its first step."""
     world = World(spec=SPEC, target=a_target("1"), bounds=bounds)
     world.run()
@@ -52,7 +66,7 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Ob
         long_ago = world.status.evidence.but(copy_since=world.now - EVERY)
         world.status = world.status.but(evidence=long_ago)
         world.step()
-    for _ in range(LOOKS):
+    while True:
         yield (
             Status.parse(json.loads(json.dumps(world.status.to_dict()))),
             world.observed,
@@ -61,13 +75,12 @@ def looks(bounds: tuple[float, ...], *, late: bool) -> Iterator[tuple[Status, Ob
         world.step()
 
 
-def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
+def measure(name: str, prepared: Sequence[Look], rounds: int) -> None:
     """Time a decision at every look, several times over, in processor time:
     neighbours do not count.
     """
-    prepared = list(looks(bounds, late=late))
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for status, observed, now in prepared:
             began = time.thread_time()
             decide(spec=SPEC, status=status, observed=observed, now=now)
@@ -84,17 +97,43 @@ def measure(name: str, bounds: tuple[float, ...], *, late: bool) -> None:
     )
 
 
+def count(name: str, prepared: Sequence[Look]) -> None:
+    """Count the bytecodes that the interpreter runs for a decision, in Python's own code."""
+    counted = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any]:
+        nonlocal counted
+        frame.f_trace_opcodes = True
+        counted += event == "opcode"
+        return trace
+
+    # At first without, so that what is kept from look to look is known.
+    for tracing in (None, trace):
+        for status, observed, now in prepared:
+            sys.settrace(tracing)
+            decide(spec=SPEC, status=status, observed=observed, now=now)
+            sys.settrace(None)
+    print(f"{name:<30} {counted / len(prepared):>8,.0f} bytecodes")
+
+
 def main() -> None:
-    """Measure early and late in a release, with few buckets and with all that the predictor has."""
+    """Measure each case, or those that are named."""
+    parser = argparse.ArgumentParser(description="what one decision costs")
+    parser.add_argument("--case", action="append", choices=CASES, help="only this (repeatable)")
+    parser.add_argument("--looks", type=int, default=LOOKS, help="one after the other")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="over the same looks")
+    parser.add_argument("--bytecodes", action="store_true", help="count these instead of time")
+    asked = parser.parse_args()
     print(
         f"Python {platform.python_version()}, pydantic {pydantic.VERSION}, five gates, four steps"
     )
-    for buckets, bounds in (
-        ("few buckets", BOUNDS),
-        ("the predictor's buckets", duration_buckets()),
-    ):
-        measure(f"early, {buckets}", bounds, late=False)
-        measure(f"late, {buckets}", bounds, late=True)
+    for name in asked.case or CASES:
+        bounds, late = CASES[name]
+        prepared = list(islice(looks(bounds, late=late), asked.looks))
+        if asked.bytecodes:
+            count(name, prepared)
+        else:
+            measure(name, prepared, asked.rounds)
 
 
 if __name__ == "__main__":

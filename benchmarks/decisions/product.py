@@ -46,12 +46,13 @@ def looks(counts: Counts, run: int) -> tuple[int, int]:
         interval = Interval(canary=ArmCounts(total=n_c, bad=x), stable=ArmCounts(total=n_s, bad=y))
         gate_test = gate_test.update({"errors": interval})
         requests += n_c
-        evidence = combine([(1.0, gate_test.rollback_log)])
+        strength = gate_test.strength()
+        evidence = combine([(1.0, strength.rollback_log)])
         if convicted == NEVER and evidence >= -math.log(analysis.false_rollback_probability):
             convicted = poll
         enough = requests >= analysis.min_requests
         if proven == NEVER and enough:
-            passed = gate_test.promotion_log >= -math.log(analysis.false_promotion_probability)
+            passed = strength.promotion_log >= -math.log(analysis.false_promotion_probability)
             proven = poll if passed else NEVER
     return convicted, proven
 

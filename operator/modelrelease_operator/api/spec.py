@@ -7,7 +7,7 @@ manifests also reach us through the command line, and because code wants types.
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Self, get_args
 
@@ -285,7 +285,7 @@ class Gate(Model):
     def _given(self) -> tuple[GateSettings, ...]:
         return tuple(value for name in self.kinds() if (value := getattr(self, name)) is not None)
 
-    @property
+    @cached_property
     def settings(self) -> GateSettings:
         """What it asks."""
         for name in self.kinds():

@@ -1,12 +1,12 @@
 """What should be: Deployments, routes and Jobs, and what is remembered and told of the decision."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
+from modelrelease_operator.core.immutable import immutable
 
 REQUEUE_SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""
@@ -14,7 +14,7 @@ POLL_PODS = timedelta(seconds=2)
 """Between looks at pods that start: a container's refusal raises no event on what is watched."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class DesiredWorkload:
     """A Deployment that should exist."""
 
@@ -23,7 +23,7 @@ class DesiredWorkload:
     track: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class DesiredRetraining:
     """A retraining whose Job is to be made."""
 
@@ -32,7 +32,7 @@ class DesiredRetraining:
     stable: Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class DesiredProber:
     """A prober that should exist."""
 
@@ -41,7 +41,7 @@ class DesiredProber:
     settings: Probe
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Desired:
     """The world as it should be: everything else of the release is removed."""
 
@@ -60,7 +60,7 @@ class Desired:
     """Which copies a canary wants whose pods begin now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Notice:
     """Something worth an Event."""
 
@@ -69,7 +69,7 @@ class Notice:
     warning: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Decision:
     """What should be, what is remembered, and when to look again (None: when something changes)."""
 

@@ -4,7 +4,7 @@ Phases and transitions take it and hand it on changed, so that none of them work
 arms are.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from modelrelease_operator.api.status import (
     Target,
 )
 from modelrelease_operator.core.desired import Decision, Desired, Notice
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.observed import Observed, Workload
 from modelrelease_operator.core.steps import last_alike
 from modelrelease_operator.traffic.provider import Split
@@ -28,7 +29,7 @@ JUDGED = (Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 """Phases in which a canary has clients, or waits to have them again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Scope:
     """What one pass over one release is about."""
 
@@ -44,16 +45,18 @@ class Scope:
     @property
     def stable(self) -> StableStatus:
         """Stable, which every phase but the first has."""
-        if self.status.stable is None:
+        stable = self.status.stable
+        if stable is None:
             raise ValueError(self._without("stable", Phase.PENDING))
-        return self.status.stable
+        return stable
 
     @property
     def canary(self) -> CanaryStatus:
         """The canary, which every phase of a release that goes on has."""
-        if self.status.canary is None:
+        canary = self.status.canary
+        if canary is None:
             raise ValueError(self._without("canary", Phase.STABLE))
-        return self.status.canary
+        return canary
 
     def _without(self, arm: str, start: Phase) -> str:
         phase = self.status.phase

@@ -12,7 +12,11 @@ PROVIDERS: tuple[TrafficProvider, ...] = (GATEWAY_API, REPLICAS)
 
 def provider_of(spec: ReleaseSpec) -> TrafficProvider:
     """Return who deals out a release's requests."""
-    return next(provider for provider in PROVIDERS if provider.takes(spec.canary))
+    for provider in PROVIDERS:
+        if provider.takes(spec.canary):
+            return provider
+    msg = "no provider deals out this release's requests"
+    raise AssertionError(msg)
 
 
 def made_by_others(spec: ReleaseSpec, release: str) -> tuple[ObjectKey, ...]:

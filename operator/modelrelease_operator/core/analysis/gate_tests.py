@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from operator import itemgetter
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from modelrelease_operator.api.spec import Line, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.analysis.probes import is_of_probes
 from modelrelease_operator.core.analysis.restart_schedule import planned_copies
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
     Indicator,
@@ -41,7 +41,7 @@ EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 _Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Comparison:
     """The canary against stable on one indicator, in both directions."""
 
@@ -84,7 +84,7 @@ class Comparison:
         return f"rollback/{gate}/{indicator}/{back}", f"promote/{gate}/{indicator}/{on}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class TestParameters:
     """What the tests of one look share."""
 
@@ -143,7 +143,7 @@ class TestParameters:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class AbsoluteLimit:
     """Both arms against an absolute limit on one indicator."""
 
@@ -186,7 +186,7 @@ class AbsoluteLimit:
         return replace(self, waiting=NO_COUNTS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Reads:
     """What a gate's tests read, and where their evidence is kept: the same look after look."""
 
@@ -212,7 +212,29 @@ class Reads:
         return cls(indicators=indicators, bounds=bounds, keys=keys, source=source)
 
 
-@dataclass(frozen=True, kw_only=True)
+@immutable
+class Strength:
+    """What the evidence of a gate's tests comes to."""
+
+    rollback_log: float
+    """Logarithm of the evidence that the canary is worse than tolerated:
+    the mean over the tests.
+    """
+    promotion_log: float
+    """Logarithm of the weakest evidence that the canary is within a margin:
+    all must have it.
+    """
+    frozen: bool
+    """Whether stable breaks the absolute limit too:
+    then nobody blames the canary, and nothing moves.
+    """
+    indicator: Indicator
+    """The one with the strongest evidence against the canary: the one to show."""
+    line: str
+    """What the canary is worse than by that indicator, if it is."""
+
+
+@immutable
 class GateTest:
     """One gate with its tests and their evidence."""
 
@@ -222,17 +244,15 @@ class GateTest:
     allowed: str
     """What a canary that a comparison convicts is worse than."""
     alpha: float
-    comparisons: tuple[Comparison, ...] = ()
-    limit: AbsoluteLimit | None = None
+    comparisons: tuple[Comparison, ...]
+    limit: AbsoluteLimit | None
+    reads: Reads
+    """What the tests read: worked out once, because a look copies each thrice."""
     ready: bool = True
     """False while a comparison cannot be set up yet."""
     unready: str | None = None
     """Why not, if it is not that stable has answered too little."""
     dry_run: bool = False
-    kept: Reads | None = None
-    """What a gate with the same tests has worked out already;
-    handed on, because a look copies each thrice.
-    """
 
     @property
     def of_probes(self) -> "GateTest":
@@ -241,7 +261,8 @@ class GateTest:
             replace(test, indicator=test.indicator.of_probes) for test in self.comparisons
         )
         limit = self.limit and replace(self.limit, indicator=self.limit.indicator.of_probes)
-        return replace(self, comparisons=comparisons, limit=limit, kept=None)
+        reads = Reads.of(self.name, comparisons, limit)
+        return replace(self, comparisons=comparisons, limit=limit, reads=reads)
 
     @property
     def bound(self) -> str:
@@ -249,28 +270,13 @@ class GateTest:
         limits = [self.limit.allowed] if self.limit else []
         return "; ".join([self.allowed] * bool(self.comparisons) + limits) or self.allowed
 
-    @property
-    def reads(self) -> Reads:
-        """What the tests read, and where their evidence is kept."""
-        return self.kept or Reads.of(self.name, self.comparisons, self.limit)
-
-    @property
-    def indicators(self) -> tuple[Indicator, ...]:
-        """Every indicator that the tests read."""
-        return self.reads.indicators
-
-    @property
-    def source(self) -> str:
-        """Whose counters the tests read: the predictor's, the prober's, or the gate's own."""
-        return self.reads.source
-
     def having(
         self, comparisons: tuple[Comparison, ...], limit: AbsoluteLimit | None
     ) -> "GateTest":
         """Return the tests with other evidence of the same tests."""
         return GateTest(
             name=self.name, bad=self.bad, allowed=self.allowed, alpha=self.alpha, ready=self.ready,
-            unready=self.unready, dry_run=self.dry_run, kept=self.reads,
+            unready=self.unready, dry_run=self.dry_run, reads=self.reads,
             comparisons=comparisons, limit=limit,
         )  # fmt: skip
 
@@ -304,63 +310,35 @@ class GateTest:
         comparisons = tuple(test.update(EMPTY) for test in self.comparisons)
         return self.having(comparisons, self.limit and self.limit.cut_off())
 
-    @cached_property
-    def _rollback_logs(self) -> list[float]:
-        return [test.rollback.log_value for test in self.comparisons]
-
-    @cached_property
-    def _strongest(self) -> tuple[float, Indicator, str]:
-        """The strongest evidence against the canary, its indicator,
-        and the line that was crossed.
-        """
-        logs = zip(self._rollback_logs, self.comparisons, strict=True)
-        candidates = [(log, test.indicator, self.allowed) for log, test in logs]
-        if self.limit and not (candidates and self.frozen):
-            candidates.append(
-                (self.limit.canary.log_value, self.limit.indicator, self.limit.allowed)
-            )
-        return max(candidates, key=itemgetter(0), default=(0.0, self._idle_indicator, self.allowed))
+    def strength(self) -> Strength:
+        """Return what the evidence comes to."""
+        rollback_logs = [test.rollback.log_value for test in self.comparisons]
+        promotion_logs = [test.promote.log_value for test in self.comparisons if test.promote]
+        candidates = [
+            (log, test.indicator, self.allowed)
+            for log, test in zip(rollback_logs, self.comparisons, strict=True)
+        ]
+        frozen = False
+        if limit := self.limit:
+            canary_log = limit.canary.log_value
+            frozen = limit.stable.log_value >= -math.log(self.alpha)
+            rollback_logs.append(-math.inf if frozen else canary_log)
+            promotion_logs.append(limit.promote.log_value)
+            if not (candidates and frozen):
+                candidates.append((canary_log, limit.indicator, limit.allowed))
+        idle = (0.0, self._idle_indicator, self.allowed)
+        _, indicator, line = max(candidates, key=itemgetter(0), default=idle)
+        return Strength(
+            rollback_log=_mean(rollback_logs),
+            promotion_log=min(promotion_logs, default=0.0) if self.ready else 0.0,
+            frozen=frozen,
+            indicator=indicator,
+            line=line,
+        )
 
     @property
     def _idle_indicator(self) -> Indicator:
         return ERRORS.of_probes if is_of_probes(self.name) else ERRORS
-
-    @property
-    def strongest_indicator(self) -> Indicator:
-        """The indicator with the strongest evidence against the canary: the one to show."""
-        return self._strongest[1]
-
-    @property
-    def strongest_line(self) -> str:
-        """What the canary is worse than, if it is."""
-        return self._strongest[2]
-
-    @cached_property
-    def frozen(self) -> bool:
-        """Whether stable breaks the absolute limit too:
-        then nobody blames the canary, and nothing moves.
-        """
-        return self.limit is not None and self.limit.stable.log_value >= -math.log(self.alpha)
-
-    @cached_property
-    def rollback_log(self) -> float:
-        """Logarithm of the evidence that the canary is worse than tolerated:
-        the mean over the tests.
-        """
-        logs = list(self._rollback_logs)
-        if self.limit:
-            logs.append(-math.inf if self.frozen else self.limit.canary.log_value)
-        return combine([(1 / len(logs), log) for log in logs]) if logs else 0.0
-
-    @cached_property
-    def promotion_log(self) -> float:
-        """Logarithm of the weakest evidence that the canary is within a margin:
-        all must have it.
-        """
-        logs = [test.promote.log_value for test in self.comparisons if test.promote]
-        if self.limit:
-            logs.append(self.limit.promote.log_value)
-        return min(logs) if logs and self.ready else 0.0
 
     def to_state(self) -> dict[str, list[float | None]]:
         """Return every test's evidence by key."""
@@ -397,6 +375,12 @@ class GateTest:
             waiting=stored_counts(state.get(f"waiting/{self.name}/limit", ())),
         )
         return self.having(tuple(comparisons), limit)
+
+
+def _mean(logs: Sequence[float]) -> float:
+    if len(logs) < 2:
+        return logs[0] if logs else 0.0
+    return combine([(1 / len(logs), log) for log in logs])
 
 
 def _beside_a_flawless_arm(interval: Interval) -> Interval:

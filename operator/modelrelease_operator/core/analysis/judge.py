@@ -9,7 +9,7 @@ docs/explanation/decisions.md has both, with the proof.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -26,11 +26,12 @@ from modelrelease_operator.api.status import (
     Verdict,
 )
 from modelrelease_operator.core.analysis import messages
-from modelrelease_operator.core.analysis.gate_tests import GateTest
+from modelrelease_operator.core.analysis.gate_tests import GateTest, Strength
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
 from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
 from modelrelease_operator.core.analysis.shadow import WEIGHT
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
     Increments,
@@ -79,11 +80,13 @@ one to begin in, one to count, one to confirm, and one to spare.
 """
 MAX_NAMED = 5
 """Pods that status names at most."""
+NONE = (0, 0, 0, 0)
+"""Counts of both arms, as `Evidence.release` has them, where there are none."""
 DOUBT = 0.5
 """Share of the evidence for a rollback from which probes do not answer for users any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Judgement:
     """What a look found."""
 
@@ -102,7 +105,7 @@ class Judgement:
     """When the next look is of use, if that is sooner than `analysis.interval`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class _Look:
     """What the helpers below share."""
 
@@ -118,6 +121,12 @@ class _Look:
     """By revision: the names of its ready pods."""
     answers: QueryResults
     now: datetime
+    waited: timedelta
+    """How long the present weight has been in effect."""
+    rollback_bar: float
+    """Logarithm of the evidence that a rollback needs."""
+    promotion_bar: float
+    """Logarithm of the evidence that a promotion needs."""
     newest_samples: Newest
     """What Prometheus showed of both arms."""
     sight: Sight
@@ -130,13 +139,6 @@ class _Look:
     def arms(self) -> tuple[str, str]:
         """Canary and stable."""
         return self.canary, self.stable
-
-    @property
-    def waited(self) -> timedelta:
-        """How long the present weight has been in effect."""
-        # The sum of passes too, for a clock that was set back says that nothing was waited for.
-        by_clock = self.now - (self.judged.step_since or self.now)
-        return max(by_clock, timedelta(seconds=self.judged.step_seconds))
 
 
 def judge(
@@ -172,9 +174,11 @@ def judge(
     )
     look = replace(look, troubles=_troubles(look, evidence))
     evidence, gate_tests, saw_canary = _advance(look, evidence, _warmed(look, gate_tests))
+    strengths = {gate_test.name: gate_test.strength() for gate_test in gate_tests}
     evidence, thresholds = _thresholds(look, evidence)
-    gates = {gate.name: gate for gate in (*_verdicts(look, evidence, gate_tests), *thresholds)}
-    settled = _settled(spec, evidence, gate_tests, gates)
+    verdicts = _verdicts(look, evidence, gate_tests, strengths)
+    gates = {gate.name: gate for gate in (*verdicts, *thresholds)}
+    settled = _settled(look, evidence, strengths, gates)
     return Judgement(
         evidence=evidence,
         gates=tuple(gates[gate.name] for gate in look.gates),
@@ -201,9 +205,17 @@ def _look_at(
     sight = sight_of(status.evidence, newest_samples, arms, pods)
     return _Look(
         spec=spec, status=status, judged=status.canary, canary=arms[0], stable=arms[1], gates=gates,
-        pods=pods, answers=answers, now=now, newest_samples=newest_samples, sight=sight,
-        trouble=trouble or _unseen(sight),
+        pods=pods, answers=answers, now=now, waited=_waited(status.canary, now),
+        rollback_bar=-math.log(spec.analysis.false_rollback_probability),
+        promotion_bar=-math.log(spec.analysis.false_promotion_probability),
+        newest_samples=newest_samples, sight=sight, trouble=trouble or _unseen(sight),
     )  # fmt: skip
+
+
+def _waited(judged: CanaryStatus, now: datetime) -> timedelta:
+    # The sum of passes too, for a clock that was set back says that nothing was waited for.
+    by_clock = now - (judged.step_since or now)
+    return max(by_clock, timedelta(seconds=judged.step_seconds))
 
 
 def _told_apart(look: _Look) -> Evidence:
@@ -217,18 +229,19 @@ def _told_apart(look: _Look) -> Evidence:
 
 
 def _settled(
-    spec: ReleaseSpec,
+    look: _Look,
     evidence: Evidence,
-    gate_tests: Sequence[GateTest],
+    strengths: Mapping[str, Strength],
     gates: Mapping[str, GateStatus],
 ) -> Settled:
     """Return the verdict of all gates together, after probes have answered for silent users."""
     doubtful = frozenset(
-        gate_test.name
-        for gate_test in gate_tests
-        if gate_test.frozen or _leaning(spec, gate_test) >= DOUBT
+        name
+        for name, strength in strengths.items()
+        if strength.frozen or _progress(strength.rollback_log, look.rollback_bar) >= DOUBT
     )
-    return settle(spec, gates, doubtful=doubtful, users=_arms(evidence.step, ERRORS.key)[0].total)
+    users = _canary_total(evidence.step, ERRORS.key)
+    return settle(look.spec, gates, doubtful=doubtful, users=users)
 
 
 def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
@@ -254,11 +267,6 @@ def _samples(sight: Sight, evidence: Evidence) -> Samples:
 
 def _moment(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(round(at), UTC)
-
-
-def _leaning(spec: ReleaseSpec, gate_test: GateTest) -> float:
-    """Return how much of the evidence for a rollback a gate has by itself."""
-    return _progress(gate_test.rollback_log, spec.analysis.false_rollback_probability)
 
 
 def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]:
@@ -428,7 +436,7 @@ def _advance(
     for gate_test in tested:
         processes |= gate_test.to_state()
     ended = {*counted.closed, *counted.left_out}
-    whole = {gate_test.name for gate_test in gate_tests if gate_test.source in ended}
+    whole = {gate_test.name for gate_test in gate_tests if gate_test.reads.source in ended}
     recut = [name for name in evidence.recut if name not in whole]
     update = {"release": release, "step": step, "processes": processes, "recut": recut}
     return evidence.but(**update), tested, counted.saw_canary
@@ -445,23 +453,25 @@ def _tested(
     tested = []
     for gate_test in gate_tests:
         out = gate_test.unready or gate_test.name in left_out or gate_test.name in look.troubles
-        if gate_test.source in counted.left_out:
-            before = _intervals(look, gate_test.indicators, counted.before)
+        if gate_test.reads.source in counted.left_out:
+            before = _intervals(look, gate_test.reads.indicators, counted.before)
             tested.append(gate_test.without_an_interval().preceded_by(before))
-        elif gate_test.source not in closed:
+        elif gate_test.reads.source not in closed:
             tested.append(gate_test)
         elif out:
             tested.append(gate_test.without_an_interval())
         else:
-            intervals = closed[gate_test.source]
+            intervals = closed[gate_test.reads.source]
             tested.append(gate_test.update(intervals, stable_is_later=look.sight.stable_is_later))
     return tuple(tested)
 
 
 def _indicators(gate_tests: Iterable[GateTest], source: str | None = None) -> Collection[Indicator]:
     """Return what gates read, of one source or of all; two gates may read one indicator."""
-    chosen = [gate_test for gate_test in gate_tests if source is None or gate_test.source == source]
-    indicators = chain.from_iterable(gate_test.indicators for gate_test in chosen)
+    chosen = [
+        gate_test for gate_test in gate_tests if source is None or gate_test.reads.source == source
+    ]
+    indicators = chain.from_iterable(gate_test.reads.indicators for gate_test in chosen)
     return {indicator.key: indicator for indicator in indicators}.values()
 
 
@@ -506,7 +516,9 @@ def _own_answers(
         usable = (
             answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
         )
-        yield from ((indicator, usable) for indicator in gate_test.indicators if indicator.own)
+        yield from (
+            (indicator, usable) for indicator in gate_test.reads.indicators if indicator.own
+        )
 
 
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
@@ -538,66 +550,90 @@ def _added(known: Mapping[str, list[int]], counted: Mapping[str, Interval]) -> d
 
 def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
     new = (interval.canary.total, interval.canary.bad, interval.stable.total, interval.stable.bad)
-    return [old + grown for old, grown in zip(before or (0, 0, 0, 0), new, strict=True)]
+    return [old + grown for old, grown in zip(before or NONE, new, strict=True)]
 
 
 def _verdicts(
-    look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
+    look: _Look,
+    evidence: Evidence,
+    gate_tests: Sequence[GateTest],
+    strengths: Mapping[str, Strength],
 ) -> tuple[GateStatus, ...]:
     """Return each gate's verdict; when the gates together convict the canary, the strongest fails.
 
     A gate that was not asked keeps its weight and its evidence, but only one that was asked
     convicts. A dry run is held against the bound alone, as if it were the only gate.
     """
-    bar = -math.log(look.spec.analysis.false_rollback_probability)
-    deciding = [gate_test for gate_test in gate_tests if not gate_test.dry_run]
-    measured = [gate_test for gate_test in deciding if gate_test.name not in look.troubles]
-    convicted = _convicted(look, deciding)
-    strongest = max(measured, key=lambda gate_test: gate_test.rollback_log, default=None)
-    failed = {strongest.name} if strongest and convicted >= bar else set()
-    failed |= {
-        gate_test.name
-        for gate_test in gate_tests
-        if gate_test.dry_run and gate_test.rollback_log >= bar
-    }
+    failed = _failed(look, gate_tests, strengths)
     verdicts = []
     for gate_test in gate_tests:
         name, trouble = gate_test.name, look.troubles.get(gate_test.name)
         if trouble:
             verdicts.append(_kept(look.status, name, trouble, dry_run=gate_test.dry_run))
         else:
-            verdicts.append(_gate(look, evidence, gate_test, failed=name in failed))
+            asked = _Asked(
+                gate_test=gate_test,
+                strength=strengths[name],
+                released=_arms(evidence.release, strengths[name].indicator.key),
+                step_total=_canary_total(evidence.step, strengths[name].indicator.key),
+                refused=_refused(evidence, gate_test),
+            )
+            verdicts.append(_gate(look, asked, failed=name in failed))
     return tuple(verdicts)
 
 
-def _convicted(look: _Look, deciding: Sequence[GateTest]) -> float:
+def _failed(
+    look: _Look, gate_tests: Sequence[GateTest], strengths: Mapping[str, Strength]
+) -> set[str]:
+    """Return the gates that convict the canary: of those that decide, the strongest alone."""
+    logs = {name: strength.rollback_log for name, strength in strengths.items()}
+    dry = [gate_test.name for gate_test in gate_tests if gate_test.dry_run]
+    failed = {name for name in dry if logs[name] >= look.rollback_bar}
+    deciding = [gate_test.name for gate_test in gate_tests if not gate_test.dry_run]
+    measured = [name for name in deciding if name not in look.troubles]
+    if measured and _convicted(look, [logs[name] for name in deciding]) >= look.rollback_bar:
+        failed.add(max(measured, key=logs.__getitem__))
+    return failed
+
+
+def _convicted(look: _Look, logs: Sequence[float]) -> float:
     """Return the logarithm of the evidence of all gates together,
     with what pairs in the shadow have said.
     """
-    if not deciding:
-        return 0.0
     shadow = look.judged.shadow
     weight = WEIGHT if shadow else 0.0
-    share = (1 - weight) / len(deciding)
-    weighted = [(share, gate_test.rollback_log) for gate_test in deciding]
+    share = (1 - weight) / len(logs)
+    weighted = [(share, log) for log in logs]
     return combine([*weighted, (weight, shadow.rollback_log)] if shadow else weighted)
 
 
-def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool) -> GateStatus:
-    analysis = look.spec.analysis
-    indicator = gate_test.strongest_indicator.key
-    released = _arms(evidence.release, indicator)
-    stepped = _arms(evidence.step, indicator)
-    enough = stepped[0].total >= analysis.min_requests
-    proven = gate_test.promotion_log >= -math.log(analysis.false_promotion_probability)
+@immutable
+class _Asked:
+    """A gate that was asked at this look."""
+
+    gate_test: GateTest
+    strength: Strength
+    released: tuple[ArmCounts, ArmCounts]
+    """What was counted of the indicator to show since the canary began."""
+    step_total: int
+    """Requests of the canary of which it was counted in this step."""
+    refused: str
+    """Says that probes were refused, where some were."""
+
+
+def _gate(look: _Look, asked: _Asked, *, failed: bool) -> GateStatus:
+    gate_test, strength, least = asked.gate_test, asked.strength, look.spec.analysis.min_requests
+    released = asked.released
+    enough = asked.step_total >= least
+    proven = strength.promotion_log >= look.promotion_bar
     if failed:
         verdict = Verdict.FAIL
-    elif proven and enough and not gate_test.frozen and _is_covered(look, gate_test):
+    elif proven and enough and not strength.frozen and _is_covered(look, gate_test):
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INSUFFICIENT
-    share = min(1.0, stepped[0].total / analysis.min_requests)
-    promotion = min(share, _progress(gate_test.promotion_log, analysis.false_promotion_probability))
+    share = min(1.0, asked.step_total / least)
+    promotion = min(share, _progress(strength.promotion_log, look.promotion_bar))
     return GateStatus(
         name=gate_test.name,
         dry_run=gate_test.dry_run,
@@ -609,54 +645,43 @@ def _gate(look: _Look, evidence: Evidence, gate_test: GateTest, *, failed: bool)
         stable_bad=released[1].bad,
         stable_percent=_percent(released[1]),
         bound=gate_test.bound,
-        evidence_for_rollback=round(
-            _progress(gate_test.rollback_log, analysis.false_rollback_probability), 3
-        ),
+        evidence_for_rollback=round(_progress(strength.rollback_log, look.rollback_bar), 3),
         evidence_for_promotion=round(promotion, 3),
-        message=_message(
-            look,
-            gate_test,
-            verdict,
-            released,
-            stepped,
-            promotion=promotion,
-            refused=_refused(evidence, gate_test),
-        ),
+        message=_message(look, asked, verdict, promotion=promotion),
     )
 
 
 def _is_covered(look: _Look, gate_test: GateTest) -> bool:
     """Return whether what was counted speaks for all of the canary's pods but a few."""
-    return gate_test.source != PREDICTOR or look.sight.canary.may_go_on
+    return gate_test.reads.source != PREDICTOR or look.sight.canary.may_go_on
 
 
-def _message(
-    look: _Look, gate_test: GateTest, verdict: Verdict, released: tuple[ArmCounts, ArmCounts],
-    stepped: tuple[ArmCounts, ArmCounts], *, promotion: float, refused: str,
-) -> str:  # fmt: skip
+def _message(look: _Look, asked: _Asked, verdict: Verdict, *, promotion: float) -> str:
+    gate_test, strength, step_total = asked.gate_test, asked.strength, asked.step_total
     if gate_test.unready:
         return gate_test.unready
     version = look.status.canary.version if look.status.canary else "?"
-    facts = messages.facts(version, gate_test.bad, gate_test.strongest_indicator, released)
-    facts = f"{facts}{refused}"
+    facts = messages.facts(version, gate_test.bad, strength.indicator, asked.released)
+    facts = f"{facts}{asked.refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
         sure = 100 * (1 - analysis.false_rollback_probability)
-        return f"{facts}: worse than {gate_test.strongest_line}, with {sure:g} % confidence"
-    if gate_test.frozen:
+        return f"{facts}: worse than {strength.line}, with {sure:g} % confidence"
+    if strength.frozen:
         return f"{facts}: stable itself breaks the limit, so nobody is blamed and nothing moves"
     if verdict is Verdict.PASS:
         sure = 100 * (1 - analysis.false_promotion_probability)
         return f"{facts}: within the margin with {sure:g} % confidence"
     if not _is_covered(look, gate_test) and look.sight.canary.left_out:
         return f"{facts}; {_missing(look.sight.canary)}"
-    if is_of_probes(gate_test.name) and not stepped[0].total:
+    if is_of_probes(gate_test.name) and not step_total:
         return (
-            f"no probe was counted at this weight yet{refused}; prober: label {names.LABEL_PROBER}"
+            f"no probe was counted at this weight yet{asked.refused}; prober: label "
+            f"{names.LABEL_PROBER}"
         )
-    if stepped[0].total < analysis.min_requests:
+    if step_total < analysis.min_requests:
         what = "probes of the canary" if is_of_probes(gate_test.name) else "canary requests"
-        return f"{facts}: {stepped[0].total} of the {analysis.min_requests} {what} needed"
+        return f"{facts}: {step_total} of the {analysis.min_requests} {what} needed"
     if not gate_test.ready:
         return f"{facts}: stable has answered too little to compare with"
     return f"{facts}: {100 * promotion:.0f} % of the evidence needed to go on"
@@ -673,18 +698,23 @@ def _refused(evidence: Evidence, gate_test: GateTest) -> str:
 
 
 def _arms(counts: Mapping[str, list[int]], key: str) -> tuple[ArmCounts, ArmCounts]:
-    canary_total, canary_bad, stable_total, stable_bad = counts.get(key, (0, 0, 0, 0))
-    return ArmCounts(total=canary_total, bad=canary_bad), ArmCounts(
-        total=stable_total, bad=stable_bad
-    )
+    canary_total, canary_bad, stable_total, stable_bad = counts.get(key, NONE)
+    canary = ArmCounts(total=canary_total, bad=canary_bad)
+    return canary, ArmCounts(total=stable_total, bad=stable_bad)
 
 
-def _progress(log_value: float, probability: float) -> float:
-    return min(1.0, max(0.0, log_value / -math.log(probability)))
+def _canary_total(counts: Mapping[str, list[int]], key: str) -> int:
+    return counts.get(key, NONE)[0]
+
+
+def _progress(log_value: float, bar: float) -> float:
+    """Return how much of the evidence that is needed is there, in [0, 1]."""
+    return min(1.0, max(0.0, log_value / bar))
 
 
 def _percent(counts: ArmCounts) -> float | None:
-    return None if counts.rate is None else round(100 * counts.rate, 4)
+    rate = counts.rate
+    return None if rate is None else round(100 * rate, 4)
 
 
 def _effective_weight(evidence: Evidence) -> float | None:
@@ -692,9 +722,8 @@ def _effective_weight(evidence: Evidence) -> float | None:
     # Every indicator of the predictor counts the same requests; a gate's own may count anything.
     users = [key for key in evidence.step if not key.startswith(PROBE)]
     keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)))
-    canary, stable = _arms(evidence.step, keys[0] if keys else ERRORS.key)
-    total = canary.total + stable.total
-    return round(100 * canary.total / total, 1) if total else None
+    canary, _, stable, _ = evidence.step.get(keys[0], NONE) if keys else NONE
+    return round(100 * canary / (canary + stable), 1) if canary + stable else None
 
 
 def _unavailable(why: str) -> NotMeasured:

@@ -7,10 +7,10 @@ evidence of its gate on probes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import GateStatus, Verdict
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.series import PROBE
 
 ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
@@ -39,7 +39,7 @@ def _with_probe_gates(gates: Iterable[Gate]) -> Iterator[Gate]:
             yield gate.model_copy(update={"name": f"{PROBE}{gate.name}"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Settled:
     """The verdict of all gates together."""
 

@@ -9,13 +9,14 @@ answered, until core/measurement/retention.py drops the series of pods that no l
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from modelrelease_operator.core.immutable import immutable
 
 ONE_PROCESS = 1.0
 """Seconds by which two readings of one process's start may differ."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Lives:
     """What is known of processes beside the values of their counters."""
 
@@ -59,7 +60,7 @@ def advance_to(
     if not known_start:
         return {**state, **values}, {}
     grown = {series: value - state.get(series, 0) for series, value in values.items()}
-    fell = {process_of(series) for series, more in grown.items() if more < 0}
+    fell = _shrunk(grown, process_of)
     anew = (fell - lives.steady) | lives.restarted
     if not (fell or anew or lives.returned or lives.first_seen):
         return {**state, **values}, grown
@@ -75,6 +76,13 @@ def advance_to(
     deltas = {series: max(0, value - last.get(series, 0)) for series, value in values.items()}
     last.update(values)
     return last, deltas
+
+
+def _shrunk(grown: Mapping[str, int], process_of: Callable[[str], str]) -> set[str]:
+    """Return the processes of which a value fell: none at nearly every look."""
+    if min(grown.values(), default=0) >= 0:
+        return set()
+    return {process_of(series) for series, more in grown.items() if more < 0}
 
 
 def is_another_process(before: float | None, now: float | None) -> bool | None:

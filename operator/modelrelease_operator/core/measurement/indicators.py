@@ -5,10 +5,11 @@ An indicator is one way for a request to be bad: answered with 5xx, or slower th
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import LatencyGate
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.series import (
     INFINITY,
     OWN,
@@ -28,7 +29,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 """Of stable's own latency: where the canary's is compared with it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Indicator:
     """What counts as bad in each arm. Bounds (`le`,
     as Prometheus spells them) make it a latency indicator.
@@ -95,8 +96,8 @@ def slow_indicator(canary_bound: str, stable_bound: str) -> Indicator:
     )
 
 
-Shapes = Mapping[tuple[str, str], frozenset[str]]
-"""By revision and pod: the bounds of the histogram that a process shows."""
+Shapes = Mapping[tuple[str, frozenset[str]], str]
+"""By revision and the bounds of a histogram: the first pod that shows it."""
 
 
 def choose_bounds(
@@ -147,16 +148,20 @@ def common_bounds(counters: Iterable[Counter]) -> frozenset[str]:
 
 
 def _common(shown: Shapes) -> frozenset[str]:
-    return frozenset.intersection(*shown.values()) - {INFINITY} if shown else frozenset()
+    bounds = [bounds for _, bounds in shown]
+    return frozenset.intersection(*bounds) - {INFINITY} if bounds else frozenset()
 
 
 def bounds_shown(counters: Iterable[Counter]) -> Shapes:
-    """Return the bounds of each process that shows a histogram, by revision and pod."""
+    """Return the histograms that processes show."""
     bounds_by_process: dict[tuple[str, str], set[str]] = {}
     for counter in counters:
         if counter.bound is not None:
             bounds_by_process.setdefault((counter.revision, counter.pod), set()).add(counter.bound)
-    return {process: frozenset(bounds) for process, bounds in bounds_by_process.items()}
+    shapes: dict[tuple[str, frozenset[str]], str] = {}
+    for (revision, pod), bounds in bounds_by_process.items():
+        shapes.setdefault((revision, frozenset(bounds)), pod)
+    return shapes
 
 
 def why_not_cut(
@@ -164,7 +169,7 @@ def why_not_cut(
 ) -> tuple[bool, str] | None:
     """Say why latencies do not compare, and whether that may pass by itself; None where they do.
 
-    `shown` are the bounds of each process (`bounds_shown`), `pairs` those that were chosen
+    `shown` are the histograms (`bounds_shown`), `pairs` the bounds that were chosen
     (`bounds_of`), empty before. Two versions of a server may have different buckets: one that a
     process lacks would count as if no request had been within it.
     """
@@ -181,7 +186,7 @@ def why_not_cut(
     held = frozenset(pair.canary for pair in chosen)
     cut = frozenset(pair.stable or pair.canary for pair in chosen)
     wanted = {canary: held, stable: cut}
-    for (revision, pod), bounds in shown.items():
+    for (revision, bounds), pod in shown.items():
         needed = wanted.get(revision, frozenset())
         if not needed <= bounds:
             lacking = min(needed - bounds, key=float)
@@ -241,11 +246,15 @@ def own_values_of(tallies: Iterable[CounterSample], indicator: Indicator) -> dic
 def increments_of(deltas: Mapping[str, int]) -> Increments:
     """Sum each revision's growth over its pods, by name of series."""
     increments: dict[str, dict[str, int]] = {}
+    revision = None
     for series, grown in deltas.items():
-        if grown:
-            key = parse(series)
-            names = increments.setdefault(key.revision, {})
-            names[key.name] = names.get(key.name, 0) + grown
+        if not grown:
+            continue
+        key = parse(series)
+        if key.revision != revision:
+            revision = key.revision
+            names = increments.setdefault(revision, {})
+        names[key.name] = names.get(key.name, 0) + grown
     return increments
 
 
@@ -281,8 +290,9 @@ def _arm(names: Mapping[str, int], bound: str | None, place: str | None) -> ArmC
         total = sum([grown for name, grown in names.items() if name.startswith("bin=")])
         bad = names.get(f"bin={place}", 0)
     elif bound is None:
-        total = sum([grown for name, grown in names.items() if name.startswith("code=")])
-        bad = sum([grown for name, grown in names.items() if name.startswith("code=5")])
+        codes = [(name, grown) for name, grown in names.items() if name[:5] == "code="]
+        total = sum([grown for _, grown in codes])
+        bad = sum([grown for name, grown in codes if name[5:6] == "5"])
     else:
         total = names.get(f"le={INFINITY}", 0)
         bad = max(0, total - names.get(f"le={bound}", 0))

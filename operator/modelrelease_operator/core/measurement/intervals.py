@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.counters import Lives, advance_to
 from modelrelease_operator.core.measurement.indicators import (
     Increments,
@@ -49,7 +50,7 @@ Own = tuple[Indicator, tuple[CounterSample, ...] | None]
 """An indicator of a gate's own queries with what they gave; None where they could not be asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Moment:
     """When a look is made, and of what."""
 
@@ -63,7 +64,7 @@ class Moment:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Counted:
     """What one look came to."""
 
@@ -92,6 +93,8 @@ class _Tally:
     deltas: dict[str, int]
     shown: set[str]
     unasked: set[str]
+    restarted: frozenset[str] = frozenset()
+    """Processes of predictors and probers that began anew since their last sample."""
 
     def take(self, values: Mapping[str, int], *, known: bool, lives: Lives) -> None:
         self.counters, grown = advance_to(
@@ -157,7 +160,7 @@ def _advanced(
         scraped={**evidence.scraped, **scraped},
         born={**evidence.born, **born},
         scrape_seconds=measured_gap(evidence, sight.shown),
-        resets=_resets(evidence, fresh, moment),
+        resets=_resets(evidence, [fresh[process] for process in tally.restarted], moment),
         pending=_added(evidence.pending, increments),
     )
     return without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
@@ -169,10 +172,11 @@ def _take_predictors(
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
     strangers = sight.strangers(evidence)
+    scraped = evidence.scraped
     fresh = {
         process: shown
         for process, shown in sight.shown.items()
-        if process not in strangers and is_new(evidence, process, shown)
+        if process not in strangers and is_new(scraped.get(process), shown)
     }
     values = values_of(newest.processes, bounds)
     tally.shown.update(values)
@@ -180,21 +184,21 @@ def _take_predictors(
         values = values_of(
             [process for process in newest.processes if process.name in fresh], bounds
         )
-    tally.take(values, known=True, lives=_lives(tally, values, fresh))
+    lives = _lives(tally, values, fresh)
+    tally.restarted = lives.restarted
+    tally.take(values, known=True, lives=lives)
     return fresh
 
 
 def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown]) -> Lives:
     """Return what is known of the processes that show something new."""
     evidence = tally.evidence
-    anew_by_process = {
-        process: began_anew(evidence, process, shown) for process, shown in fresh.items()
-    }
-    restarted = frozenset([process for process, anew in anew_by_process.items() if anew])
-    steady = frozenset([process for process, anew in anew_by_process.items() if anew is False])
+    known_starts = fresh.keys() & evidence.born.keys()
+    anew = {process: began_anew(evidence, process, fresh[process]) for process in known_starts}
+    restarted = frozenset([process for process, is_anew in anew.items() if is_anew])
+    steady = frozenset([process for process, is_anew in anew.items() if is_anew is False])
     back = returned(evidence, values)
-    unknown = [series for series in values if series not in tally.counters]
-    if not unknown:
+    if values.keys() <= tally.counters.keys():
         return Lives(returned=back, restarted=restarted, steady=steady)
     known = {process_of(series) for series in tally.counters}
     older = {
@@ -203,6 +207,7 @@ def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown])
         if process not in known
         and (not evidence.started or _served_before(shown, evidence.counts_from))
     }
+    unknown = [series for series in values if series not in tally.counters]
     keys = ((series, parse(series)) for series in unknown)
     first_buckets = frozenset(
         series for series, key in keys if key.kind == BOUND and key.process in known - restarted
@@ -246,11 +251,11 @@ def _take_own(tally: _Tally, own: Iterable[Own]) -> dict[str, bool]:
     return grown
 
 
-def _resets(evidence: Evidence, fresh: Mapping[str, Shown], moment: Moment) -> list[int]:
+def _resets(evidence: Evidence, restarted: Iterable[Shown], moment: Moment) -> list[int]:
     """Count the processes of each arm that began anew since their last sample."""
     resets = [*evidence.resets, 0, 0][:2]
-    for process, shown in fresh.items():
-        if not shown.probe and began_anew(evidence, process, shown):
+    for shown in restarted:
+        if not shown.probe:
             resets[0 if shown.revision == moment.canary else 1] += 1
     return resets if any(resets) else []
 
@@ -305,13 +310,21 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
             left_out = frozenset({PREDICTOR})
         else:
             closed[PREDICTOR] = users
-    probes = names_of(PROBE, evidence.pending)
     # Both arms' probes are counted by one process, so each of its samples ends an interval.
-    if any(shown.probe for shown in fresh.values()) and _compares(probes, moment):
-        closed[PROBE] = probes
+    if any(shown.probe for shown in fresh.values()):
+        probes = names_of(PROBE, evidence.pending)
+        if _compares(probes, moment):
+            closed[PROBE] = probes
+    if not (closed or left_out):
+        return counted
     update["pending"] = _without(evidence.pending, (*closed, *left_out))
-    evidence = evidence.but(**update)
-    return replace(counted, evidence=evidence, closed=closed, left_out=left_out)
+    return Counted(
+        evidence=evidence.but(**update),
+        increments=counted.increments,
+        closed=closed,
+        left_out=left_out,
+        saw_canary=counted.saw_canary,
+    )
 
 
 def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment) -> Counted:
@@ -320,6 +333,8 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
     They close with the predictor's; or when every pod's count has grown, so that each was scraped;
     or when a scrape interval has gone by.
     """
+    if not own_grown:
+        return counted
     evidence, closed = counted.evidence, dict(counted.closed)
     opened = dict(evidence.opened)
     wait = timedelta(seconds=min(SLOWEST_SCRAPE, evidence.scrape_seconds or SLOWEST_SCRAPE))
@@ -331,8 +346,6 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
         ended = all_grown or PREDICTOR in counted.closed or waited
         if ended and _compares(mine, moment):
             closed[key], opened[key] = mine, moment.now
-    if not own_grown:
-        return counted
     update = {"pending": _without(evidence.pending, closed), "opened": opened}
     return replace(counted, evidence=evidence.but(**update), closed=closed)
 

@@ -9,7 +9,7 @@ whoever is unknown then is taken to have been known before.
 """
 
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from datetime import datetime, timedelta
 
 from modelrelease_operator.api.status import Evidence
@@ -39,16 +39,16 @@ def returned(evidence: Evidence, series: Iterable[str]) -> frozenset[str]:
 
 
 def without_absent(
-    evidence: Evidence, shown: Collection[str], *, unasked: Collection[str], now: datetime
+    evidence: Evidence, shown: Set[str], *, unasked: Collection[str], now: datetime
 ) -> Evidence:
     """Return evidence without the counters of processes that no look has shown for long.
 
     `shown` are the series of this look. Of the sources in `unasked` (`SeriesKey.source`) it had
     none, so it says nothing about their processes.
     """
-    missing = evidence.counters.keys() - shown
-    if not missing and not evidence.absent:
+    if not evidence.absent and evidence.counters.keys() <= shown:
         return evidence
+    missing = evidence.counters.keys() - shown
     absent = {process_of(series) for series in missing} - {process_of(series) for series in shown}
     unseen = {process for process in absent if source_of_process(process) not in unasked}
     waited = unseen | (absent & evidence.absent.keys())

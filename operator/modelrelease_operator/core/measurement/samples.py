@@ -12,16 +12,24 @@ All times here are those of the samples: no clock of ours is compared with them.
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from statistics import median
 
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.counters import is_another_process
 from modelrelease_operator.core.measurement.indicators import Shapes
-from modelrelease_operator.core.measurement.series import INFINITY, process_name, series_of
+from modelrelease_operator.core.measurement.series import (
+    INFINITY,
+    PROBE,
+    bucket_name,
+    code_name,
+    process_name,
+    series_of,
+)
 from modelrelease_operator.core.observed import Counter
 
 SLOWEST_SCRAPE = 120.0
@@ -35,21 +43,11 @@ on.
 STABLE_MAY_MISS = 0.5
 """The same of stable's pods, where it matters who is left out."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One process at its newest sample."""
-
-    revision: str
-    pod: str
-    probe: bool
-    at: float | None
-    """When it was scraped, in unix seconds; None where the source does not tell."""
-    started: float | None
-    """When it began, in unix seconds; None where the source does not tell."""
+Shown = Counter
+"""A process at its newest sample: the one of its counters that was scraped last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Process:
     """One process with its series at a look;
     what the prober counts of a revision is a process of its own.
@@ -63,13 +61,17 @@ class Process:
     """By text of the key: one counter each."""
     bounds: frozenset[str]
     """Of its histogram's buckets, as far as they are read."""
+    plausible: bool
+    """Whether every value is a number of requests."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Newest:
     """The newest sample of each series that is read, by process: what one look brought."""
 
     processes: tuple[Process, ...] = ()
+    plausible: bool = True
+    """Whether every value is a number of requests, and every bound a number."""
 
     @property
     def counters(self) -> tuple[Counter, ...]:
@@ -77,19 +79,20 @@ class Newest:
         return tuple(chain.from_iterable([process.series.values() for process in self.processes]))
 
     def shapes(self, *, probe: bool) -> Shapes:
-        """Return the bounds of each process that shows a histogram, of predictors or of probers."""
-        return {
-            (process.shown.revision, process.shown.pod): process.bounds
-            for process in self.processes
-            if process.bounds and process.shown is not None and process.shown.probe is probe
-        }
+        """Return the histograms that are shown, of predictors or of probers."""
+        shapes: dict[tuple[str, frozenset[str]], str] = {}
+        for process in self.processes:
+            shown = process.shown
+            if process.bounds and shown is not None and shown.probe is probe:
+                shapes.setdefault((shown.revision, process.bounds), shown.pod)
+        return shapes
 
 
 NOTHING = Newest()
 """A look that is not used."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Arm:
     """One revision's processes at a look."""
 
@@ -99,12 +102,16 @@ class Arm:
     """By process: those whose samples are waited for."""
     missing: tuple[str, ...]
     """Ready pods that Prometheus does not show."""
-    lagging: tuple[str, ...]
+    lagging: tuple[str, ...] = ()
     """Ready pods of which there has been no new sample for long."""
-    names: frozenset[str] = frozenset()
-    """Names of the ready pods, where Prometheus names pods so;
+    unready: tuple[str, ...] = ()
+    """Processes of pods that are not ready, where Prometheus names pods as the cluster does;
     else nothing is known of whose they are.
     """
+    newest: float | None
+    """When the newest sample was taken, in unix seconds."""
+    oldest: float | None
+    """When the oldest of the newest samples was taken, in unix seconds."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -114,20 +121,11 @@ class Arm:
     @property
     def may_go_on(self) -> bool:
         """Whether enough of the pods are seen to speak for all of them."""
-        return bool(self.judged) and len(self.left_out) <= MAY_MISS * self.ready
-
-    @property
-    def newest(self) -> float | None:
-        """When the newest sample was taken."""
-        return max(_times(self.judged.values()), default=None)
-
-    @property
-    def oldest(self) -> float | None:
-        """When the oldest of the newest samples was taken."""
-        return min(_times(self.judged.values()), default=None)
+        left_out = len(self.missing) + len(self.lagging)
+        return bool(self.judged) and left_out <= MAY_MISS * self.ready
 
 
-@dataclass(frozen=True, kw_only=True)
+@immutable
 class Sight:
     """What a look shows of both arms."""
 
@@ -136,32 +134,28 @@ class Sight:
     shown: Mapping[str, Shown]
     """By process: everything, also of pods that are not ready and of probers."""
 
-    @cached_property
+    @property
+    def newest(self) -> float | None:
+        """When the newest sample of any judged process was taken, in unix seconds."""
+        return max(_told(self.canary.newest, self.stable.newest), default=None)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest of the judged processes' newest samples was taken, in unix seconds."""
+        return min(_told(self.canary.oldest, self.stable.oldest), default=None)
+
+    @property
     def both(self) -> bool:
         """Whether there is a process to judge in each arm."""
         return bool(self.canary.judged and self.stable.judged)
 
-    @cached_property
-    def newest(self) -> float | None:
-        """When the newest sample of any judged process was taken."""
-        return max(_times(self._judged), default=None)
-
-    @cached_property
-    def oldest(self) -> float | None:
-        """When the oldest of the judged processes' newest samples was taken."""
-        return min(_times(self._judged), default=None)
-
-    @cached_property
+    @property
     def stable_is_later(self) -> bool:
         """Whether no sample of stable's is older than the canary's newest,
         as if scraped at one moment.
         """
         canary, stable = self.canary.newest, self.stable.oldest
         return canary is None or stable is None or stable >= canary
-
-    @cached_property
-    def _judged(self) -> list[Shown]:
-        return [*self.canary.judged.values(), *self.stable.judged.values()]
 
     def strangers(self, evidence: Evidence) -> frozenset[str]:
         """Return the processes that count as a release's and are none of its pods that were ever
@@ -170,17 +164,7 @@ class Sight:
         Any pod of the namespace may export such series. One that is not ready any more is still
         ours.
         """
-        arms: dict[str, Arm] = {}
-        for arm in (self.canary, self.stable):
-            if arm.names:
-                arms |= {shown.revision: arm for shown in arm.judged.values()}
-        unready = (
-            process
-            for process, shown in self.shown.items()
-            if not shown.probe
-            and (arm_of_pod := arms.get(shown.revision)) is not None
-            and shown.pod not in arm_of_pod.names
-        )
+        unready = (*self.canary.unready, *self.stable.unready)
         return frozenset(process for process in unready if not _was_counted(process, evidence))
 
     def reaches_beyond(self, horizon: float | None) -> bool:
@@ -188,7 +172,8 @@ class Sight:
 
         A source that tells no times is taken to bring a new sample with every look.
         """
-        return self.both and (horizon is None or all(at > horizon for at in _times(self._judged)))
+        oldest = self.oldest
+        return self.both and (horizon is None or oldest is None or oldest > horizon)
 
 
 def _was_counted(process: str, evidence: Evidence) -> bool:
@@ -196,8 +181,14 @@ def _was_counted(process: str, evidence: Evidence) -> bool:
     return any(series.startswith(prefix) for series in evidence.counters)
 
 
-def _times(processes: Iterable[Shown]) -> list[float]:
-    return [process.at for process in processes if process.at is not None]
+def _told(*times: float | None) -> list[float]:
+    return [time for time in times if time is not None]
+
+
+def _first_and_last(processes: Iterable[Shown]) -> tuple[float | None, float | None]:
+    """Return when the oldest and the newest of some samples were taken, as far as it is told."""
+    times = [process.at for process in processes if process.at is not None]
+    return (min(times), max(times)) if times else (None, None)
 
 
 def newest(
@@ -209,63 +200,107 @@ def newest(
     `bounds` are the buckets that are read, None for all: a histogram has ten times as many as are
     used, and those are left out unless they are nonsense.
     """
-    series_by_process: dict[tuple[str, str, bool], dict[str, Counter]] = {}
-    unread: set[str] = set()
-    for given in counters:
-        counter, bound = given, given.bound
+    by_process: dict[tuple[str, str, bool], list[Counter]] = {}
+    buckets = _Buckets(read=bounds)
+    unread = buckets.unread
+    revision = pod = probe = None
+    # Without a call for each bucket, and mostly without a key: a look has a thousand counters,
+    # those of a process one after the other.
+    for counter in counters:
+        bound = counter.bound
+        if bound is not None and bound not in buckets.shown:
+            buckets.show(bound)
+        if bound in unread and counter.value >= 0 and counter.value % 1 == 0:
+            continue
+        if counter.pod != pod or counter.revision != revision or counter.probe is not probe:
+            revision, pod, probe = counter.revision, counter.pod, counter.probe
+            mine = by_process.setdefault((revision, pod, probe), [])
+        mine.append(counter)
+    processes = [
+        _process(revision, pod, probe, buckets.canonical(mine) if buckets.spellings else mine)
+        for (revision, pod, probe), mine in by_process.items()
+        if revision in revisions
+    ]
+    plausible = buckets.plausible and all(process.plausible for process in processes)
+    return Newest(processes=tuple(processes), plausible=plausible)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Buckets:
+    """The buckets that a look shows: what is to be known of a bound is worked out once."""
+
+    read: Collection[str] | None
+    """Those that are read, None for all."""
+    shown: set[str] = field(default_factory=set)
+    unread: set[str | None] = field(default_factory=set)
+    """What is no number is not among them, so that it is told."""
+    spellings: dict[str | None, str] = field(default_factory=dict)
+    """Of those that Prometheus 3 spells otherwise."""
+    plausible: bool = True
+    """Whether every bound is a number."""
+
+    def show(self, bound: str) -> None:
+        """Take in a bound that was not shown before."""
+        spelled = canonical(bound)
+        self.shown.add(bound)
+        if spelled != bound:
+            self.spellings[bound] = spelled
+        if not is_number(spelled):
+            self.plausible = False
+        elif self.read is not None and spelled not in self.read:
+            self.unread.add(bound)
+
+    def canonical(self, counters: list[Counter]) -> list[Counter]:
+        """Return counters with bounds as Prometheus 3 spells them."""
+        return [
+            replace(counter, bound=self.spellings.get(counter.bound, counter.bound))
+            for counter in counters
+        ]
+
+
+def _process(revision: str, pod: str, probe: bool, counters: Collection[Counter]) -> Process:
+    """Return the process of these counters, which are all of one."""
+    name = process_name(revision, pod)
+    begin = f"{name}|{PROBE}" if probe else f"{name}|"
+    series: dict[str, Counter] = {}
+    bounds = []
+    plausible = True
+    shown, newest_at = None, -math.inf
+    for counter in counters:
+        bound, at = counter.bound, counter.at or 0.0
         if bound is not None:
-            # Without a call for each bucket: a look has a thousand.
-            if bound in unread and given.value >= 0 and given.value % 1 == 0:
-                continue
-            spelled = canonical(bound)
-            if bounds is not None and spelled not in bounds and is_number(spelled):
-                unread.add(bound)
-                if given.value >= 0 and given.value % 1 == 0:
-                    continue
-            if spelled != bound:
-                counter = replace(given, bound=spelled)
-        process = (counter.revision, counter.pod, counter.probe)
-        mine = series_by_process.get(process)
-        if mine is None:
-            if counter.revision not in revisions:
-                continue
-            mine = series_by_process[process] = {}
-        series = series_of(counter)
-        known = mine.get(series)
-        if known is None or _age_and_value(counter) > _age_and_value(known):
-            mine[series] = counter
-    return Newest(processes=tuple([_process(series) for series in series_by_process.values()]))
+            text = begin + bucket_name(bound)
+            bounds.append(bound)
+        elif counter.code is not None:
+            text = begin + code_name(counter.code)
+        else:
+            text = series_of(counter)
+        known = series.setdefault(text, counter)
+        if known is not counter and (at, counter.value) > (known.at or 0.0, known.value):
+            series[text] = counter
+        if at > newest_at and counter.layout is None:
+            shown, newest_at = counter, at
+        if not (counter.value >= 0 and counter.value % 1 == 0):
+            plausible = False
+    if len(series) < len(counters):
+        shown = max(filter(_is_judged, series.values()), key=_age, default=None)
+    return Process(
+        name=name, shown=shown, series=series, bounds=frozenset(bounds), plausible=plausible
+    )
 
 
-def _age_and_value(counter: Counter) -> tuple[float, float]:
-    return counter.at or 0.0, counter.value
+def _is_judged(counter: Counter) -> bool:
+    return counter.layout is None
 
 
 def _age(counter: Counter) -> float:
     return counter.at or 0.0
 
 
-def _process(series: Mapping[str, Counter]) -> Process:
-    """Return the process of these series, which are all of one."""
-    any_counter = next(iter(series.values()))
-    bounds = [counter.bound for counter in series.values() if counter.bound is not None]
-    judged = [counter for counter in series.values() if counter.layout is None]
-    last = max(judged, key=_age, default=None)
-    shown = None
-    if last:
-        shown = Shown(
-            revision=any_counter.revision,
-            pod=any_counter.pod,
-            probe=any_counter.probe,
-            at=last.at,
-            started=last.started,
-        )
-    name = process_name(any_counter.revision, any_counter.pod)
-    return Process(name=name, shown=shown, series=series, bounds=frozenset(bounds))
-
-
 def nonsense(newest_samples: Newest) -> str | None:
     """Say which counter cannot be one of ours, or None: a look with such an answer is not used."""
+    if newest_samples.plausible:
+        return None
     for process in newest_samples.processes:
         for counter in process.series.values():
             value, bound = counter.value, counter.bound
@@ -321,8 +356,11 @@ def _shown_of(newest_samples: Newest) -> dict[str, Shown]:
     """Return every process with its newest sample's time."""
     shown: dict[str, Shown] = {}
     for process in newest_samples.processes:
-        known, mine = shown.get(process.name), process.shown
-        if mine and (known is None or (mine.at or 0.0) > (known.at or 0.0)):
+        mine = process.shown
+        if mine is None:
+            continue
+        known = shown.setdefault(process.name, mine)
+        if known is not mine and (mine.at or 0.0) > (known.at or 0.0):
             shown[process.name] = mine
     return shown
 
@@ -335,58 +373,68 @@ def sight_of(
 ) -> Sight:
     """Return what a look shows of canary and stable; `pods` are the ready pods of each revision."""
     shown = _shown_of(newest_samples)
-    latest = max(_times(shown.values()), default=None)
+    predictors: dict[str, dict[str, Shown]] = {arm: {} for arm in arms}
+    for process, process_shown in shown.items():
+        if not process_shown.probe:
+            predictors[process_shown.revision][process] = process_shown
+    _, latest = _first_and_last(shown.values())
     patience = LAGS_AFTER * (evidence.scrape_seconds or SLOWEST_SCRAPE)
+    since = latest and latest - patience
     canary, stable = (
-        _arm(name, shown, frozenset(pods.get(name, ())), since=latest and latest - patience)
-        for name in arms
+        _arm(predictors[arm], frozenset(pods.get(arm, ())), since=since) for arm in arms
     )
     return Sight(canary=canary, stable=stable, shown=shown)
 
 
-def _arm(
-    revision: str, shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None
-) -> Arm:
-    mine = {
+def _arm(shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None) -> Arm:
+    """Return the arm of a revision of which these processes are shown and these pods are ready."""
+    pods = {process_shown.pod for process_shown in shown.values()}
+    if not ready & pods:
+        # Prometheus names pods by another label, such as the address: then all that it shows count.
+        missing = () if pods else tuple(sorted(ready))
+        oldest, last = _first_and_last(shown.values())
+        return Arm(
+            ready=len(ready or pods), judged=shown, missing=missing, oldest=oldest, newest=last
+        )
+    ours = {
         process: process_shown
         for process, process_shown in shown.items()
-        if process_shown.revision == revision and not process_shown.probe
-    }
-    names = {process_shown.pod for process_shown in mine.values()}
-    if not ready & names:
-        # Prometheus names pods by another label, such as the address: then all that it shows count.
-        missing = () if names else tuple(sorted(ready))
-        return Arm(ready=len(ready or names), judged=mine, missing=missing, lagging=())
-    mine = {
-        process: process_shown
-        for process, process_shown in mine.items()
         if process_shown.pod in ready
     }
-    old = {process for process, process_shown in mine.items() if _is_older(process_shown, since)}
+    old = _older(ours, since)
     # An arm that lags as a whole is not to be left out: it is waited for.
-    old = old if len(old) < len(mine) else set()
+    old = old if len(old) < len(ours) else {}
+    judged = {process: ours[process] for process in ours if process not in old} if old else ours
+    oldest, last = _first_and_last(judged.values())
     return Arm(
         ready=len(ready),
-        judged={
-            process: process_shown for process, process_shown in mine.items() if process not in old
-        },
-        missing=tuple(sorted(ready - names)),
-        lagging=tuple(sorted(mine[process].pod for process in old)),
-        names=ready,
+        judged=judged,
+        missing=tuple(sorted(ready - pods)),
+        lagging=tuple(sorted([process_shown.pod for process_shown in old.values()])),
+        unready=tuple([process for process in shown if process not in ours]),
+        oldest=oldest,
+        newest=last,
     )
 
 
-def _is_older(process: Shown, since: float | None) -> bool:
-    return process.at is not None and since is not None and process.at < since
+def _older(shown: Mapping[str, Shown], since: float | None) -> dict[str, Shown]:
+    """Return the processes whose newest sample is older than a time."""
+    if since is None:
+        return {}
+    return {
+        process: process_shown
+        for process, process_shown in shown.items()
+        if process_shown.at is not None and process_shown.at < since
+    }
 
 
-def is_new(evidence: Evidence, process: str, shown: Shown) -> bool:
-    """Return whether a process shows a sample that was not counted yet.
+def is_new(counted: float | None, shown: Shown) -> bool:
+    """Return whether a process shows a sample that was not counted yet,
+    of one whose last sample that was counted is of a time, if any was.
 
     One that is not newer tells nothing, however it differs: it is another Prometheus' view of the
     past.
     """
-    counted = evidence.scraped.get(process)
     return shown.at is None or counted is None or shown.at > counted
 
 

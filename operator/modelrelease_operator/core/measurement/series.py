@@ -5,10 +5,10 @@ Status keeps texts, such as `rev2|pod-a|probe/code=same`: what an operator store
 next one, so no text here may change.
 """
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final
 
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.query_results import CounterSample
 
@@ -33,7 +33,7 @@ LIMIT: Final = "limit"
 """Stands for stable's bound in a pair that holds the canary to an absolute limit."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@immutable
 class SeriesKey:
     """Names one counter of one pod."""
 
@@ -44,25 +44,17 @@ class SeriesKey:
     """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries TOTAL or BAD."""
     value: str
     """The code, the bound, the bin; for a gate's own queries the key of their indicator."""
-    source: str = PREDICTOR
+    source: str
     """Who counts: PREDICTOR, PROBE, or the key of the indicator of a gate's own queries."""
+    name: str
+    """What is counted, of whichever pod:
+    the key under which the growth of all pods is summed.
+    """
+    process: str
+    """Whose counter it is: all of a process restart together.
 
-    @cached_property
-    def name(self) -> str:
-        """What is counted, of whichever pod:
-        the key under which the growth of all pods is summed.
-        """
-        return f"{PROBE if self.source == PROBE else ''}{self.kind}={self.value}"
-
-    @cached_property
-    def process(self) -> str:
-        """Whose counter it is: all of a process restart together.
-
-        Of one pod there are several: the predictor, and what each gate's own queries count of it.
-        """
-        if self.source in (PREDICTOR, PROBE):
-            return process_name(self.revision, self.pod)
-        return f"{process_name(self.revision, self.pod.rpartition('~')[0])}|{self.source}"
+    Of one pod there are several: the predictor, and what each gate's own queries count of it.
+    """
 
     @property
     def text(self) -> str:
@@ -81,15 +73,30 @@ def process_name(revision: str, pod: str) -> str:
 
 
 def series_of(counter: Counter) -> str:
-    """Return the text of a counter's key, without the key: a look has a thousand counters."""
-    probe = PROBE if counter.probe else ""
+    """Return the text of a counter's key."""
+    process = process_name(counter.revision, counter.pod)
+    source = PROBE if counter.probe else ""
     if counter.bound is not None:
-        return f"{counter.revision}|{counter.pod}|{probe}le={counter.bound}"
+        return f"{process}|{source}{bucket_name(counter.bound)}"
     if counter.bin is not None:
-        return f"{counter.revision}|{counter.pod}|bin={counter.bin}"
+        return f"{process}|{BIN}={counter.bin}"
     if counter.layout is not None:
-        return f"{counter.revision}|{counter.pod}|layout={counter.layout}"
-    return f"{counter.revision}|{counter.pod}|{probe}code={counter.code}"
+        return f"{process}|{LAYOUT}={counter.layout}"
+    return f"{process}|{source}{code_name(str(counter.code))}"
+
+
+@lru_cache(maxsize=1024)
+def bucket_name(bound: str) -> str:
+    """Return the name of a bucket's counter (`SeriesKey.name`).
+    Kept, because a look has a thousand of few bounds.
+    """
+    return f"{BOUND}={bound}"
+
+
+@lru_cache(maxsize=1024)
+def code_name(code: str) -> str:
+    """Return the name of a counter of requests by code, kept as that of a bucket is."""
+    return f"{CODE}={code}"
 
 
 def own_series_of(sample: CounterSample, indicator: str) -> str:
@@ -110,7 +117,18 @@ def parse(series: str) -> SeriesKey:
     pod, _, name = rest.partition("|")
     source = source_of_name(name)
     kind, _, value = name.removeprefix(PROBE).partition("=")
-    return SeriesKey(revision=revision, pod=pod, kind=kind, value=value, source=source)
+    process = process_name(revision, pod)
+    if source not in (PREDICTOR, PROBE):
+        process = f"{process_name(revision, pod.rpartition('~')[0])}|{source}"
+    return SeriesKey(
+        revision=revision,
+        pod=pod,
+        kind=kind,
+        value=value,
+        source=source,
+        name=name,
+        process=process,
+    )
 
 
 def process_of(series: str) -> str:
@@ -135,7 +153,7 @@ def source_of_process(process: str) -> str:
     return f"{OWN}{source}" if source else PREDICTOR
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class BoundPair:
     """Where stable's latency is cut, and the bound that the canary is held to there."""
 

@@ -157,6 +157,8 @@ def _telling(
     conditions = {condition.type: condition for condition in before}
     for kind, answer, reason, message in states:
         old = conditions.get(kind)
+        if old and _tells(old, answer, reason, message, generation):
+            continue
         conditions[kind] = Condition(
             type=kind,
             status=answer,
@@ -167,3 +169,11 @@ def _telling(
         )
     in_order = tuple(conditions[kind] for kind in sorted(conditions))
     return status.but(observed_generation=generation, conditions=in_order)
+
+
+def _tells(
+    condition: Condition, answer: str, reason: Reason, message: str, generation: int
+) -> bool:
+    """Return whether a condition says so already."""
+    told = (condition.status, condition.reason, condition.message, condition.observed_generation)
+    return told == (answer, reason, message, generation)

@@ -10,14 +10,16 @@ Everything works on logarithms. Nothing here knows a clock, a metric's name or a
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, repeat
-from operator import add
+from operator import add, le
 from statistics import NormalDist
-from typing import Self
+from typing import NamedTuple, Self, cast
 
 from typing_extensions import override
+
+from modelrelease_operator.core.immutable import immutable
 
 REGRESSION_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """How much worse than the tolerance each design supposes the canary to be."""
@@ -28,11 +30,7 @@ NON_INFERIORITY_GRID = (0.95, 0.9, 0.8, 0.65, 0.5, 0.3, 0.1, 0.0)
 """
 
 
-_blank, _set = object.__new__, object.__setattr__
-"""How a frozen dataclass fills itself: a decision makes hundreds of copies of its tests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class ArmCounts:
     """Requests that one arm answered in an interval, and how many of them were bad.
 
@@ -43,11 +41,9 @@ class ArmCounts:
     bad: int
 
     def __post_init__(self) -> None:
-        if not (type(self.total) is type(self.bad) is int and 0 <= self.bad <= self.total):
-            msg = (
-                f"counts must be integers with 0 <= bad <= total, got bad={self.bad!r} "
-                f"total={self.total!r}"
-            )
+        total, bad = self.total, self.bad
+        if not (type(total) is type(bad) is int and 0 <= bad <= total):
+            msg = f"counts must be integers with 0 <= bad <= total, got bad={bad!r} total={total!r}"
             raise ValueError(msg)
 
     @property
@@ -56,7 +52,7 @@ class ArmCounts:
         return self.bad / self.total if self.total else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Interval:
     """Both arms' counts over the same span of time, at one traffic weight."""
 
@@ -64,7 +60,11 @@ class Interval:
     stable: ArmCounts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+Counts = tuple[int, int, int, int]
+"""The canary's requests, the bad ones among them, and the same of stable."""
+
+
+@immutable
 class Tolerance:
     """The line p_canary = ratio * p_stable + points that a test draws.
 
@@ -84,7 +84,7 @@ class Tolerance:
             raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class _Mixture:
     """The mean of one e-process for each design, kept as their logarithms."""
 
@@ -99,9 +99,7 @@ class _Mixture:
         return self._having(tuple(map(add, self.log_e, gains)))
 
     def _having(self, log_e: tuple[float, ...]) -> Self:
-        """Return a copy with other evidence:
-        `replace`, without checking again what was checked once.
-        """
+        """Return a copy with other evidence."""
         raise NotImplementedError
 
     @property
@@ -114,10 +112,10 @@ class _Mixture:
         return log_mean_exp(self.divided)
 
     @property
-    def divided(self) -> list[float]:
+    def divided(self) -> Sequence[float]:
         """Natural logarithm of each design's e-value, as the dispersion allows it."""
         if self.dispersion == 1:
-            return list(self.log_e)
+            return self.log_e
         return [value / self.dispersion for value in self.log_e]
 
     def progress(self, threshold: float) -> float:
@@ -137,7 +135,7 @@ class _Mixture:
         return self._having(_read(state, len(self.log_e)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class EProcess(_Mixture):
     """Evidence about the canary's bad rate against the line that `tolerance` draws from stable's.
 
@@ -154,16 +152,17 @@ class EProcess(_Mixture):
     designs: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _check_dispersion(self.dispersion)
+        if not 1 <= self.dispersion < math.inf:
+            raise ValueError(_wrong_dispersion(self.dispersion))
 
     @override
     def _having(self, log_e: tuple[float, ...]) -> Self:
-        new = _blank(type(self))
-        _set(new, "log_e", log_e)
-        _set(new, "dispersion", self.dispersion)
-        _set(new, "tolerance", self.tolerance)
-        _set(new, "designs", self.designs)
-        return new
+        return type(self)(
+            log_e=log_e,
+            dispersion=self.dispersion,
+            tolerance=self.tolerance,
+            designs=self.designs,
+        )
 
     @classmethod
     def regression(cls, tolerance: Tolerance, *, dispersion: float = 1.0) -> Self:
@@ -196,19 +195,16 @@ class EProcess(_Mixture):
     def gains(self, interval: Interval) -> tuple[float, ...]:
         """Return what an interval adds for each design; nothing when it lacks an arm."""
         canary, stable = interval.canary, interval.stable
-        if canary.total == 0 or stable.total == 0:
+        return self.gains_of(canary.total, canary.bad, stable.total, stable.bad)
+
+    def gains_of(self, n_c: int, x: int, n_s: int, y: int) -> tuple[float, ...]:
+        """Return what an interval of these counts adds for each design."""
+        if n_c == 0 or n_s == 0:
             return ()
-        return _gains(
-            self.designs,
-            self.tolerance,
-            n_c=canary.total,
-            x=canary.bad,
-            n_s=stable.total,
-            y=stable.bad,
-        )
+        return _gains(self.designs, self.tolerance, n_c, x, n_s, y)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Guardrail(_Mixture):
     """Evidence against H0: p <= limit for one arm, whichever.
 
@@ -220,7 +216,8 @@ class Guardrail(_Mixture):
     log_e: tuple[float, ...] = (0.0,) * len(REGRESSION_GRID)
 
     def __post_init__(self) -> None:
-        _check_dispersion(self.dispersion)
+        if not 1 <= self.dispersion < math.inf:
+            raise ValueError(_wrong_dispersion(self.dispersion))
         if not 0 < self.limit < 1:
             msg = (
                 "a guardrail's limit must be a share between 0 and 1, both excluded, got "
@@ -230,18 +227,16 @@ class Guardrail(_Mixture):
 
     @override
     def _having(self, log_e: tuple[float, ...]) -> Self:
-        new = _blank(type(self))
-        _set(new, "log_e", log_e)
-        _set(new, "dispersion", self.dispersion)
-        _set(new, "limit", self.limit)
-        return new
+        return type(self)(log_e=log_e, dispersion=self.dispersion, limit=self.limit)
 
     def update(self, counts: ArmCounts) -> Self:
         """Return the evidence with one more interval of this arm."""
         if not counts.total:
             return self
-        good = counts.total - counts.bad
-        return self.gaining([counts.bad * bad + good * fine for bad, fine in _odds(self.limit)])
+        # Once, and not in each product below.
+        bad, good = float(counts.bad), float(counts.total - counts.bad)
+        odds = _odds(self.limit)
+        return self.gaining([bad * of_bad + good * of_good for of_bad, of_good in odds])
 
 
 @lru_cache(maxsize=256)
@@ -251,7 +246,7 @@ def _odds(limit: float) -> tuple[tuple[float, float], ...]:
     return tuple((math.log(p1 / limit), math.log1p(-p1) - math.log1p(-limit)) for p1 in designs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class Restarts:
     """Up to `planned` copies of one test, started one after the other, for a regression that sets
     in late.
@@ -322,12 +317,12 @@ class Restarts:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
         return self._log_mean(self.log_e)
 
-    def log_value_of(self, intervals: Iterable[Interval]) -> float:
+    def log_value_of(self, counts: Iterable[Counts]) -> float:
         """Return what `log_value` would be,
         had each running copy seen one interval only: one for each.
         """
         fresh = self.template.log_e
-        gains = [self.template.gains(interval) or fresh for interval in intervals]
+        gains = [self.template.gains_of(*of_copy) or fresh for of_copy in counts]
         return self._log_mean(list(chain.from_iterable(gains)))
 
     def _log_mean(self, log_e: Sequence[float]) -> float:
@@ -372,12 +367,17 @@ def _written(log_e: Sequence[float]) -> list[float | None]:
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
     """Return so many logarithms as they were stored. Raises ValueError for anything else."""
-    values = tuple([-math.inf if value is None else value for value in state])
-    # A sum is infinite or not a number as soon as one of its terms is.
-    if len(values) != size or not sum(values) < math.inf:
+    values = cast("Sequence[float]", state)
+    # A sum tells of a null among them, and is infinite or not a number as soon as a term is.
+    try:
+        total = sum(values)
+    except TypeError:
+        values = [-math.inf if value is None else value for value in state]
+        total = sum(values)
+    if len(values) != size or not total < math.inf:
         msg = f"stored evidence must be {size} numbers or nulls, got {list(state)}"
         raise ValueError(msg)
-    return values
+    return tuple(values)
 
 
 def _weights(planned: int) -> list[float]:
@@ -410,8 +410,7 @@ they only have to point the same way.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pooled:
+class Pooled(NamedTuple):
     """Both arms' counts of many intervals as if they were one, since one copy of a test started.
 
     Where scrapes are rare, the two windows of an interval overlap in part only, and a rate that
@@ -419,20 +418,15 @@ class Pooled:
     The pairs differ in their sizes, so the two do not cancel. In the sums they do.
     """
 
-    before: ArmCounts = NO_COUNTS
-    """Stable's counts of the interval before."""
-    canary: ArmCounts = NO_COUNTS
-    stable: ArmCounts = NO_COUNTS
+    before_total: int
+    """Stable's requests of the interval before."""
+    before_bad: int
+    canary_total: int
+    canary_bad: int
+    stable_total: int
+    stable_bad: int
 
-    def adding(self, interval: Interval) -> Self:
-        """Return the counts with those of one more interval."""
-        return type(self)(
-            before=self.before,
-            canary=added(self.canary, interval.canary),
-            stable=added(self.stable, interval.stable),
-        )
-
-    def covers(self, newest: Interval) -> tuple[Interval, Interval, Interval, Interval]:
+    def covers(self, newest: Interval) -> tuple[Counts, Counts, Counts, Counts]:
         """Return four comparisons that an outage of both arms does not win at once.
 
         In the first stable's window reaches beyond the canary's at its end, and in the second at
@@ -442,35 +436,21 @@ class Pooled:
         first sample came is in it, and no length of calm dilutes it. `newest` are the counts of the
         newest interval.
         """
-        longer = added(self.before, self.stable)
+        canary, stable = (self.canary_total, self.canary_bad), (self.stable_total, self.stable_bad)
+        longer = (self.before_total + self.stable_total, self.before_bad + self.stable_bad)
         return (
-            Interval(canary=_difference(self.canary, newest.canary), stable=self.stable),
-            Interval(canary=self.canary, stable=longer),
-            Interval(canary=self.canary, stable=_difference(self.stable, newest.stable)),
-            Interval(canary=self.canary, stable=_difference(longer, newest.stable)),
-        )
-
-    def to_state(self) -> list[float]:
-        """Return what must be stored."""
-        before, canary, stable = self.before, self.canary, self.stable
-        counts = (before.total, before.bad, canary.total, canary.bad, stable.total, stable.bad)
-        return list(map(float, counts))
-
-    @classmethod
-    def from_state(cls, state: Sequence[float | None]) -> Self:
-        """Return stored counts. Raises ValueError unless there are six."""
-        counts = [int(count or 0) for count in state]
-        if len(counts) != 6:
-            msg = f"stored sums must be six counts, got {counts}"
-            raise ValueError(msg)
-        return cls(
-            before=ArmCounts(total=counts[0], bad=counts[1]),
-            canary=ArmCounts(total=counts[2], bad=counts[3]),
-            stable=ArmCounts(total=counts[4], bad=counts[5]),
+            (*_without(canary, newest.canary), *stable),
+            (*canary, *longer),
+            (*canary, *_without(stable, newest.stable)),
+            (*canary, *_without(longer, newest.stable)),
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+SUMS = len(Pooled._fields)
+"""Counts that one copy of a test sums up."""
+
+
+@immutable
 class Confirmed:
     """A plan of restarts that a second one must confirm, for arms that are not scraped at one
     moment.
@@ -490,13 +470,15 @@ class Confirmed:
     """The canary's newest counts, which wait for stable's next ones."""
     before: ArmCounts = NO_COUNTS
     """Stable's newest counts: those before whatever starts next."""
-    pooled: tuple[Pooled, ...] | None = None
-    """For each running copy; None for evidence of an operator that kept none."""
+    sums: tuple[int, ...] | None = None
+    """Of each running copy, one copy after the other: the fields of `Pooled`.
+    None for evidence of an operator that kept none.
+    """
 
     @classmethod
     def by_shift(cls, plan: Restarts) -> Self:
         """Have a fresh plan confirmed by its own copy, one interval late."""
-        return cls(plan=plan, shifted=plan, pooled=(Pooled(),) * plan.running)
+        return cls(plan=plan, shifted=plan, sums=(0,) * SUMS * plan.running)
 
     @property
     def remaining(self) -> int:
@@ -512,9 +494,9 @@ class Confirmed:
 
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
-        pooled = None if self.pooled is None else (*self.pooled, Pooled(before=self.before))
+        sums = None if self.sums is None else (*self.sums, *_sums_after(self.before))
         return replace(
-            self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), pooled=pooled
+            self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), sums=sums
         )
 
     def preceded_by(self, stable: ArmCounts) -> Self:
@@ -523,30 +505,33 @@ class Confirmed:
         The sums begin anew: across the gap before it the arms' windows end and begin at other
         moments, and calm hours before it would dilute an outage that falls into it.
         """
-        pooled = None if self.pooled is None else (Pooled(before=stable),) * len(self.pooled)
-        return replace(self, before=stable, pooled=pooled)
+        sums = None
+        if self.sums is not None:
+            sums = _sums_after(stable) * (len(self.sums) // SUMS)
+        return replace(self, before=stable, sums=sums)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval."""
         late = Interval(canary=self.last, stable=interval.stable)
-        new = _blank(type(self))
-        _set(new, "plan", self.plan.update(interval))
-        _set(new, "shifted", self.shifted.update(late))
-        _set(new, "last", interval.canary)
-        _set(new, "before", interval.stable)
-        pooled = self.pooled
-        _set(new, "pooled", pooled and tuple([sums.adding(interval) for sums in pooled]))
-        return new
+        return type(self)(
+            plan=self.plan.update(interval),
+            shifted=self.shifted.update(late),
+            last=interval.canary,
+            before=interval.stable,
+            sums=self.sums and _with_counts(self.sums, interval),
+        )
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the smaller e-value, as far as the sums bear it out."""
         log = min(self.plan.log_value, self.shifted.log_value)
-        if log <= 0 or self.pooled is None:
+        if log <= 0 or self.sums is None:
             return log
         # By side: what each copy would have seen.
         newest = Interval(canary=self.last, stable=self.before)
-        sides = zip(*[sums.covers(newest) for sums in self.pooled], strict=True)
+        starts = range(0, len(self.sums), SUMS)
+        pooled = [Pooled(*self.sums[start : start + SUMS]) for start in starts]
+        sides = zip(*[counts.covers(newest) for counts in pooled], strict=True)
         return min(log, *[POOLED_SHARE * self.plan.log_value_of(side) for side in sides])
 
     def progress(self, threshold: float) -> float:
@@ -558,11 +543,11 @@ class Confirmed:
         counts that wait, each copy's sums, then both plans.
         """
         plans = [*self.plan.to_state(), *self.shifted.to_state()]
-        if self.pooled is None:
+        if self.sums is None:
             return [self.last.total, self.last.bad, *plans]
         waiting = (self.last.total, self.last.bad, self.before.total, self.before.bad)
-        sums = chain.from_iterable([sums_of_copy.to_state() for sums_of_copy in self.pooled])
-        return [WITH_SUMS, len(self.pooled), *waiting, *sums, *plans]
+        copies = len(self.sums) // SUMS
+        return [WITH_SUMS, copies, *waiting, *map(float, self.sums), *plans]
 
     def from_state(self, state: Sequence[float | None]) -> Self:
         """Return this test with stored evidence. Raises ValueError for a state that is not one of
@@ -572,12 +557,10 @@ class Confirmed:
         """
         numbers = list(state)
         if numbers[:1] != [WITH_SUMS]:
-            return self._with(numbers[:2], numbers[2:], before=NO_COUNTS, pooled=None)
-        copies = int(numbers[1] or 0)
-        sums, plans = numbers[6 : 6 + 6 * copies], numbers[6 + 6 * copies :]
-        chunks = (sums[start : start + 6] for start in range(0, len(sums), 6))
-        pooled = tuple([Pooled.from_state(chunk) for chunk in chunks])
-        return self._with(numbers[2:4], plans, before=stored_counts(numbers[4:6]), pooled=pooled)
+            return self._with(numbers[:2], numbers[2:], before=NO_COUNTS, sums=None)
+        end = 6 + SUMS * int(numbers[1] or 0)
+        sums, plans = _stored_sums(numbers[6:end]), numbers[end:]
+        return self._with(numbers[2:4], plans, before=stored_counts(numbers[4:6]), sums=sums)
 
     def _with(
         self,
@@ -585,7 +568,7 @@ class Confirmed:
         plans: Sequence[float | None],
         *,
         before: ArmCounts,
-        pooled: tuple[Pooled, ...] | None,
+        sums: tuple[int, ...] | None,
     ) -> Self:
         middle = len(plans) // 2
         return type(self)(
@@ -593,11 +576,11 @@ class Confirmed:
             shifted=self.shifted.from_state(plans[middle:]),
             last=stored_counts(last),
             before=before,
-            pooled=pooled,
+            sums=sums,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class RateInterval:
     """Two-sided confidence interval of a bad rate, as shares in [0, 1]."""
 
@@ -605,28 +588,45 @@ class RateInterval:
     upper: float
 
 
+def _sums_after(stable: ArmCounts) -> tuple[int, ...]:
+    """Return the sums of a copy that starts after an interval of stable's."""
+    return Pooled(stable.total, stable.bad, 0, 0, 0, 0)
+
+
+def _with_counts(sums: tuple[int, ...], interval: Interval) -> tuple[int, ...]:
+    """Return every copy's sums with one more interval."""
+    canary, stable = interval.canary, interval.stable
+    counts = (0, 0, canary.total, canary.bad, stable.total, stable.bad)
+    return tuple(map(add, sums, counts * (len(sums) // SUMS)))
+
+
+def _stored_sums(stored: Sequence[float | None]) -> tuple[int, ...]:
+    """Return sums that were stored. Raises ValueError unless each copy has its counts."""
+    sums = tuple(map(int, cast("Sequence[float]", stored)))
+    totals, bads = sums[::2], sums[1::2]
+    if len(sums) % SUMS or not all(map(le, bads, totals)) or min(bads, default=0) < 0:
+        msg = f"stored sums must be {SUMS} counts for each copy, got {list(stored)}"
+        raise ValueError(msg)
+    return sums
+
+
 def stored_counts(stored: Sequence[float | None]) -> ArmCounts:
     """Return counts that were stored as two numbers; what is missing is 0."""
-    total, bad = [int(count or 0) for count in (*stored, 0, 0)[:2]]
-    return ArmCounts(total=total, bad=bad)
+    if not stored:
+        return NO_COUNTS
+    total, bad = (*stored, 0, 0)[:2]
+    return ArmCounts(total=int(total or 0), bad=int(bad or 0))
 
 
 def added(counts: ArmCounts, other: ArmCounts) -> ArmCounts:
     """Return the counts of both together."""
-    return _unchecked(counts.total + other.total, counts.bad + other.bad)
+    return ArmCounts(total=counts.total + other.total, bad=counts.bad + other.bad)
 
 
-def _difference(counts: ArmCounts, other: ArmCounts) -> ArmCounts:
-    total = max(0, counts.total - other.total)
-    return _unchecked(total, min(total, max(0, counts.bad - other.bad)))
-
-
-def _unchecked(total: int, bad: int) -> ArmCounts:
-    """Return counts that cannot be wrong, because they were made from checked ones."""
-    new = _blank(ArmCounts)
-    _set(new, "total", total)
-    _set(new, "bad", bad)
-    return new
+def _without(counts: tuple[int, int], newest: ArmCounts) -> tuple[int, int]:
+    """Return total and bad of one arm without those of the newest interval."""
+    total = max(0, counts[0] - newest.total)
+    return total, min(total, max(0, counts[1] - newest.bad))
 
 
 def progress(log_value: float, threshold: float) -> float:
@@ -648,11 +648,14 @@ def combine(weighted: Iterable[tuple[float, float]]) -> float:
     metric that cannot be measured keeps its weight and its last value. Raises ValueError unless the
     weights are positive and sum to 1.
     """
-    pairs = list(weighted)
-    if any(not weight > 0 for weight, _ in pairs) or abs(math.fsum(w for w, _ in pairs) - 1) > 1e-9:
-        msg = f"weights must be positive and sum to 1, got {[weight for weight, _ in pairs]}"
+    weights, values = [], []
+    for weight, value in weighted:
+        weights.append(weight)
+        values.append(value + (math.log(weight) if weight > 0 else math.nan))
+    if not (weights and min(weights) > 0 and abs(math.fsum(weights) - 1) <= 1e-9):
+        msg = f"weights must be positive and sum to 1, got {weights}"
         raise ValueError(msg)
-    return _log_sum_exp([math.log(weight) + value for weight, value in pairs])
+    return _log_sum_exp(values)
 
 
 def expected_requests(
@@ -674,12 +677,7 @@ def expected_requests(
     canary_rate = min(1.0, ratio * stable_rate)
     rest = 1 - weight
     of_each = _gains(
-        test.designs,
-        test.tolerance,
-        n_c=weight,
-        x=canary_rate * weight,
-        n_s=rest,
-        y=stable_rate * rest,
+        test.designs, test.tolerance, weight, canary_rate * weight, rest, stable_rate * rest
     )
     growth = max(of_each) / weight
     price = test.dispersion * (math.log(len(test.designs)) - math.log(alpha))
@@ -708,12 +706,14 @@ def rate_interval(counts: ArmCounts, confidence: float) -> RateInterval:
 
 
 def _gains(
-    designs: Iterable[float], tolerance: Tolerance, *, n_c: float, x: float, n_s: float, y: float
+    designs: Iterable[float], tolerance: Tolerance, n_c: float, x: float, n_s: float, y: float
 ) -> tuple[float, ...]:
     """Return what `EProcess` adds for each design,
     without the cancellation of making log b from log a.
     """
     points, null = tolerance.points, tolerance.ratio
+    # Once, and not in each product below.
+    n_c, x, n_s, y = float(n_c), float(x), float(n_s), float(y)
     gains = []
     for design in designs:
         mixed = design * n_c + n_s
@@ -732,7 +732,10 @@ def _log_sum_exp(values: Sequence[float]) -> float:
     largest = max(values)
     if largest == -math.inf:
         return largest
-    return largest + math.log(sum(map(math.exp, [value - largest for value in values])))
+    total = 0.0
+    for value in values:
+        total += math.exp(value - largest)
+    return largest + math.log(total)
 
 
 def log_mean_exp(values: Sequence[float]) -> float:
@@ -740,7 +743,5 @@ def log_mean_exp(values: Sequence[float]) -> float:
     return _log_sum_exp(values) - math.log(len(values))
 
 
-def _check_dispersion(dispersion: float) -> None:
-    if not (math.isfinite(dispersion) and dispersion >= 1):
-        msg = f"dispersion must be at least 1, got {dispersion}"
-        raise ValueError(msg)
+def _wrong_dispersion(dispersion: float) -> str:
+    return f"dispersion must be at least 1, got {dispersion}"

@@ -183,7 +183,7 @@ class _Stage:
     @property
     def sees_errors(self) -> bool:
         """Whether any test looks at errors."""
-        return any(ERRORS in gate_test.indicators for gate_test in self.gate_tests)
+        return any(ERRORS in gate_test.reads.indicators for gate_test in self.gate_tests)
 
     def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
         """Return the time until so many canary requests were counted by a look; None without end.

@@ -9,7 +9,6 @@ from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.measurement.samples import (
     LAGS_AFTER,
     SLOWEST_SCRAPE,
-    Shown,
     Sight,
     began_anew,
     is_new,
@@ -113,15 +112,15 @@ def test_the_prober_is_shown_and_never_waited_for():
     assert any(each.probe for each in found.shown.values())
 
 
-def a_process(at: float | None, started: float | None = None) -> Shown:
-    return Shown(revision="rev1", pod="rev1-a", probe=False, at=at, started=started)
+def a_process(at: float | None, started: float | None = None) -> Counter:
+    return Counter(revision="rev1", pod="rev1-a", value=0, at=at, started=started)
 
 
 @pytest.mark.parametrize(
     ("at", "new"), [(NOW, False), (NOW - 5, False), (NOW + 0.5, True), (None, True)], ids=str
 )
 def test_a_sample_that_is_not_newer_is_not_new(at: float | None, new: bool):
-    assert is_new(Evidence(scraped={"rev1|rev1-a": NOW}), "rev1|rev1-a", a_process(at)) is new
+    assert is_new(NOW, a_process(at)) is new
 
 
 @pytest.mark.parametrize(

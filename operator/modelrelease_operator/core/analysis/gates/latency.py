@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing_extensions import override
 
 from modelrelease_operator.api.spec import LatencyGate
-from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
+from modelrelease_operator.core.analysis.gate_tests import GateTest, Reads, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
 from modelrelease_operator.core.measurement.indicators import bounds_of, slow_indicator
@@ -68,8 +68,8 @@ class LatencyKind(GateKind[LatencyGate]):
         allowed = f"stable's latency times {settings.tolerated.ratio:g}"
         return GateTest(
             name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha,
-            comparisons=tuple(comparisons),
-            limit=limit, ready=bool(bounds),
+            comparisons=tuple(comparisons), limit=limit,
+            reads=Reads.of(name, comparisons, limit), ready=bool(bounds),
         )  # fmt: skip
 
     @override

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from modelrelease_operator.api.spec import PredictionsGate
 from modelrelease_operator.core.analysis.assumptions import BINS, Assumption, Shift
-from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
+from modelrelease_operator.core.analysis.gate_tests import GateTest, Reads, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import notable, tolerance
 from modelrelease_operator.core.analysis.prediction_shift import (
@@ -56,6 +56,7 @@ class PredictionsKind(GateKind[PredictionsGate]):
             for indicator in bin_indicators(bounds)
         ]
         less = [replace(test, exchanged=True) for test in more]
+        comparisons = (*more, *less)
         line = settings.tolerated
         return GateTest(
             name=name,
@@ -64,7 +65,9 @@ class PredictionsKind(GateKind[PredictionsGate]):
             alpha=parameters.alpha,
             ready=bool(bounds),
             unready=unready,
-            comparisons=(*more, *less),
+            comparisons=comparisons,
+            limit=None,
+            reads=Reads.of(name, comparisons, None),
         )
 
     @override

@@ -130,4 +130,4 @@ def _gate_test(
     if gate_test is None:
         return None
     gate_test = gate_test.of_probes if is_of_probes(gate.name) else gate_test
-    return replace(gate_test, dry_run=gate.dry_run, kept=gate_test.reads)
+    return replace(gate_test, dry_run=gate.dry_run)

@@ -1,7 +1,12 @@
 """What gates on a share of bad requests have in common."""
 
 from modelrelease_operator.api.spec import Line, ShareGate
-from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest, TestParameters
+from modelrelease_operator.core.analysis.gate_tests import (
+    Comparison,
+    GateTest,
+    Reads,
+    TestParameters,
+)
 from modelrelease_operator.core.measurement.indicators import Indicator
 from modelrelease_operator.core.statistics.eprocess import Tolerance
 
@@ -44,6 +49,7 @@ def share_test(
         alpha=parameters.alpha,
         comparisons=comparisons,
         limit=limit,
+        reads=Reads.of(name, comparisons, limit),
     )
 
 
