@@ -100,7 +100,7 @@ def _row(canary: str, outcomes: Sequence[SimulatedRun], *, shadow: bool) -> Row:
     )
 
 
-def as_markdown(found: Sequence[Row]) -> str:
+def as_markdown(table: Sequence[Row]) -> str:
     """Return the rows as a table."""
     lines = [
         "| canary | shadow | promoted | taken back | of these unmet by users | minutes | "
@@ -111,7 +111,7 @@ def as_markdown(found: Sequence[Row]) -> str:
         f"| {row.canary} | {'yes' if row.shadow else 'no'} | {row.promoted} of {row.runs} | "
         f"{row.taken_back} of {row.runs} | {row.taken_back_unmet} | {row.minutes:.1f} | "
         f"{row.user_requests:,.0f} | {row.bad_answers:,.0f} |"
-        for row in found
+        for row in table
     ]
     return "\n".join(lines)
 
@@ -124,14 +124,14 @@ def main() -> int:
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     parser.add_argument("--into", type=Path, metavar="FILE", help="put the table there, too")
     options = parser.parse_args()
-    found = list(rows(options.runs, options.rps))
+    table = list(rows(options.runs, options.rps))
     if options.output == "json":
-        print(json.dumps([asdict(row) for row in found]))
+        print(json.dumps([asdict(row) for row in table]))
     else:
-        print(as_markdown(found))
+        print(as_markdown(table))
     if options.into:
-        put(options.into, as_markdown(found), mark="before-users")
-    return 0 if all(row.right for row in found) else 1
+        put(options.into, as_markdown(table), mark="before-users")
+    return 0 if all(row.right for row in table) else 1
 
 
 if __name__ == "__main__":

@@ -123,17 +123,17 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=LOOKS, help="one after the other")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="over the same looks")
     parser.add_argument("--bytecodes", action="store_true", help="count these instead of time")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(
         f"Python {platform.python_version()}, pydantic {pydantic.VERSION}, five gates, four steps"
     )
-    for name in asked.case or CASES:
+    for name in options.case or CASES:
         bounds, late = CASES[name]
-        prepared = list(islice(looks(bounds, late=late), asked.looks))
-        if asked.bytecodes:
+        prepared = list(islice(looks(bounds, late=late), options.looks))
+        if options.bytecodes:
             count(name, prepared)
         else:
-            measure(name, prepared, asked.rounds)
+            measure(name, prepared, options.rounds)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,10 @@ def _arms(folder: Path, model: Exported) -> Iterator[list[Arm]]:
     with ExitStack() as stack:
 
         def run(core: int, port: int, revision: str, **environment: str) -> None:
-            told = {ENV_REVISION: revision, **environment}
-            stack.enter_context(_predictor(folder, model, core=core, port=port, environment=told))
+            variables = {ENV_REVISION: revision, **environment}
+            stack.enter_context(
+                _predictor(folder, model, core=core, port=port, environment=variables)
+            )
 
         run(LOAD_CORE, canary, "new", **{ENV_SHADOW: WANTED.model_dump_json()})
         places = {
@@ -279,17 +281,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into", type=Path, help="put the table between the marks of this file as well"
     )
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     os.sched_setaffinity(0, {LOAD_CORE})
     end_well_on_sigterm()
     try:
-        text = measure(rate=asked.rate, seconds=asked.seconds, rounds=asked.rounds)
+        text = measure(rate=options.rate, seconds=options.seconds, rounds=options.rounds)
     except NotSeenError as error:
         print(f"benchmarks.shadow: {error}", file=sys.stderr)
         return 1
     print(text)
-    if asked.into:
-        put(asked.into, text, mark="shadow")
+    if options.into:
+        put(options.into, text, mark="shadow")
     return 0
 
 

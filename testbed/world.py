@@ -319,15 +319,15 @@ class World:
 
     def _copy(self, seconds: float) -> None:
         """Have stable's pods ask the canary copies of what they answer."""
-        asked = self.spec.canary.shadow
-        assert asked, "a release without canary.shadow has none"
+        settings = self.spec.canary.shadow
+        assert settings, "a release without canary.shadow has none"
         stable = self.behaviour(self.stable.revision)
         canary = self.behaviour(self.canary.revision)
         pods = [pod for pod in self.pods[self.stable.revision] if pod.ready]
         if not stable.copies or canary.unreachable or not self.ready(self.canary.revision):
             return
         for pod in pods:
-            rate = min(self.rps * asked.share / 100 / len(pods), asked.copies_per_second)
+            rate = min(self.rps * settings.share / 100 / len(pods), settings.copies_per_second)
             for result, count in self._compared(round(rate * seconds), stable, canary).items():
                 pod.pairs[result] = pod.pairs.get(result, 0) + count
 

@@ -123,11 +123,11 @@ class Peer:
 
     async def _look_up(self, loop: asyncio.AbstractEventLoop) -> str | None:
         try:
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         # A name with a label that is too long cannot even be asked for.
         except (OSError, UnicodeError):
             return None
-        return str(found[0][4][0])
+        return str(addresses[0][4][0])
 
 
 class _Exchange(asyncio.Protocol):

@@ -571,14 +571,14 @@ def _verdicts(
         if trouble:
             verdicts.append(_kept(look.status, name, trouble, dry_run=gate_test.dry_run))
         else:
-            asked = _Asked(
+            gate_look = _GateLook(
                 gate_test=gate_test,
                 strength=strengths[name],
                 released=_arms(evidence.release, strengths[name].indicator.key),
                 step_total=_canary_total(evidence.step, strengths[name].indicator.key),
                 refused=_refused(evidence, gate_test),
             )
-            verdicts.append(_gate(look, asked, failed=name in failed))
+            verdicts.append(_gate(look, gate_look, failed=name in failed))
     return tuple(verdicts)
 
 
@@ -608,7 +608,7 @@ def _convicted(look: _Look, logs: Sequence[float]) -> float:
 
 
 @immutable
-class _Asked:
+class _GateLook:
     """A gate that was asked at this look."""
 
     gate_test: GateTest
@@ -621,10 +621,14 @@ class _Asked:
     """Says that probes were refused, where some were."""
 
 
-def _gate(look: _Look, asked: _Asked, *, failed: bool) -> GateStatus:
-    gate_test, strength, least = asked.gate_test, asked.strength, look.spec.analysis.min_requests
-    released = asked.released
-    enough = asked.step_total >= least
+def _gate(look: _Look, gate_look: _GateLook, *, failed: bool) -> GateStatus:
+    gate_test, strength, least = (
+        gate_look.gate_test,
+        gate_look.strength,
+        look.spec.analysis.min_requests,
+    )
+    released = gate_look.released
+    enough = gate_look.step_total >= least
     proven = strength.promotion_log >= look.promotion_bar
     if failed:
         verdict = Verdict.FAIL
@@ -632,7 +636,7 @@ def _gate(look: _Look, asked: _Asked, *, failed: bool) -> GateStatus:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.INSUFFICIENT
-    share = min(1.0, asked.step_total / least)
+    share = min(1.0, gate_look.step_total / least)
     promotion = min(share, _progress(strength.promotion_log, look.promotion_bar))
     return GateStatus(
         name=gate_test.name,
@@ -647,7 +651,7 @@ def _gate(look: _Look, asked: _Asked, *, failed: bool) -> GateStatus:
         bound=gate_test.bound,
         evidence_for_rollback=round(_progress(strength.rollback_log, look.rollback_bar), 3),
         evidence_for_promotion=round(promotion, 3),
-        message=_message(look, asked, verdict, promotion=promotion),
+        message=_message(look, gate_look, verdict, promotion=promotion),
     )
 
 
@@ -656,13 +660,13 @@ def _is_covered(look: _Look, gate_test: GateTest) -> bool:
     return gate_test.reads.source != PREDICTOR or look.sight.canary.may_go_on
 
 
-def _message(look: _Look, asked: _Asked, verdict: Verdict, *, promotion: float) -> str:
-    gate_test, strength, step_total = asked.gate_test, asked.strength, asked.step_total
+def _message(look: _Look, gate_look: _GateLook, verdict: Verdict, *, promotion: float) -> str:
+    gate_test, strength, step_total = gate_look.gate_test, gate_look.strength, gate_look.step_total
     if gate_test.unready:
         return gate_test.unready
     version = look.status.canary.version if look.status.canary else "?"
-    facts = messages.facts(version, gate_test.bad, strength.indicator, asked.released)
-    facts = f"{facts}{asked.refused}"
+    facts = messages.facts(version, gate_test.bad, strength.indicator, gate_look.released)
+    facts = f"{facts}{gate_look.refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
         sure = 100 * (1 - analysis.false_rollback_probability)
@@ -676,7 +680,7 @@ def _message(look: _Look, asked: _Asked, verdict: Verdict, *, promotion: float) 
         return f"{facts}; {_missing(look.sight.canary)}"
     if is_of_probes(gate_test.name) and not step_total:
         return (
-            f"no probe was counted at this weight yet{asked.refused}; prober: label "
+            f"no probe was counted at this weight yet{gate_look.refused}; prober: label "
             f"{names.LABEL_PROBER}"
         )
     if step_total < analysis.min_requests:

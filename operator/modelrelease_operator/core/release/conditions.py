@@ -175,5 +175,5 @@ def _tells(
     condition: Condition, answer: str, reason: Reason, message: str, generation: int
 ) -> bool:
     """Return whether a condition says so already."""
-    told = (condition.status, condition.reason, condition.message, condition.observed_generation)
-    return told == (answer, reason, message, generation)
+    shown = (condition.status, condition.reason, condition.message, condition.observed_generation)
+    return shown == (answer, reason, message, generation)

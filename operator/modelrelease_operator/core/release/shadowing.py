@@ -151,8 +151,8 @@ def _no_copies(known: ShadowStatus) -> str | None:
         "met a canary that was busy (503)": known.counts.get(BUSY, 0),
         "were not answered in time": known.counts.get(LATE, 0),
     }
-    told = [f"{count:,} copies {what}" for what, count in missed.items() if count]
-    return f"there is no pair yet: {', '.join(told)}" if told else None
+    sentences = [f"{count:,} copies {what}" for what, count in missed.items() if count]
+    return f"there is no pair yet: {', '.join(sentences)}" if sentences else None
 
 
 def _by_deadline(
