@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import kopf
+import uvloop
 from prometheus_client import start_http_server
 from typing_extensions import override
 
@@ -226,7 +227,8 @@ def run(settings: Settings) -> None:
     start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     _collect_seldom()
-    asyncio.run(_run(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
 
 
 def _collect_seldom() -> None:
