@@ -34,6 +34,9 @@ from modelrelease_operator.core.release.words import not_ready
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import last_alike
 
+SOON_SHOWN = 90.0
+"""Seconds after which pairs should be shown: a warm-up, a question for copies and some scrapes."""
+
 
 def shadowing(scope: Scope) -> Decision:
     """Compare both arms' answers: back, on to the first users, or wait."""
@@ -139,6 +142,8 @@ def _no_copies(known: ShadowStatus) -> str | None:
     """Say why there is no pair at all, as far as the counters tell, or return None."""
     if known.pairs:
         return None
+    if not known.processes and known.seconds < SOON_SHOWN:
+        return "no pair is shown yet: new pods are let warm up, and Prometheus must scrape them"
     if not known.processes:
         return (
             "Prometheus shows no pairs counted by stable's pods. They or the canary's run an "

@@ -73,7 +73,9 @@ def test_a_canary_as_sick_as_stable_goes_on():
 def test_pods_that_copy_nothing_are_said_and_a_person_is_asked_at_the_deadline():
     world = a_shadowed_world(shadow={"deadline": "2m"})
     world.behaviours["rev1"] = Behaviour(copies=False)
-    world.run(until=Phase.SHADOWING).steps(10)
+    world.run(until=Phase.SHADOWING).steps(5)
+    assert "no pair is shown yet" in world.status.message
+    world.steps(15)
     assert "Prometheus shows no pairs counted by stable's pods" in world.status.message
     world.steps(40)
     assert world.status.phase is Phase.SHADOWING
@@ -119,7 +121,7 @@ def test_the_deadline_decides_where_the_release_says_so(policy: str, ends: Phase
 def test_a_canary_that_cannot_be_reached_is_not_held_against_it():
     world = a_shadowed_world()
     world.behaviours["rev2"] = Behaviour(unreachable=True)
-    world.run(until=Phase.SHADOWING).steps(20)
+    world.run(until=Phase.SHADOWING).steps(25)
     assert world.status.phase is Phase.SHADOWING
     assert "network policy" in world.status.message
 
