@@ -31,7 +31,7 @@ def test_a_good_version_meets_its_first_user_after_it_was_compared(release: Rele
         release.apply("2")
         release.wait("version 2 to be compared", phase_is("Shadowing"))
         status = release.wait("version 2 to leave the shadow", compared, within=300)
-        release.serves("2")
+        release.wait("its first users", phase_is("Progressing"))
     assert status["canary"]["shadow"]["pairs"] >= 500
     assert status["canary"]["shadow"]["counts"]["different"] > 0, "it is another model"
     assert not set(stable_pods) - set(release.pods("1")), "stable was restarted for it"
