@@ -100,7 +100,8 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     """Decide at every look from the canary's first to its last;
     nobody pauses, who is asked approves.
     """
-    automatic = spec.canary.but(approval=Approval.AUTOMATIC)
+    # What was compared in the shadow is no part of the recording, which is of users' requests.
+    automatic = spec.canary.but(approval=Approval.AUTOMATIC, shadow=None)
     spec = spec.but(paused=False, canary=automatic)
     kept = recording.until_last_of(canary)
     first = kept.first(canary)

@@ -176,6 +176,14 @@ async def test_a_healthy_canary_would_have_been_promoted():
     ]
 
 
+async def test_a_release_with_a_shadow_is_replayed_from_its_first_user_on():
+    spec = a_spec(canary={"weight": 50, "shadow": {}})
+    recording = await recorded(Revision(*OLD, before=10**6), Revision(*NEW, since=12))
+    result = replay(spec, recording, stable="old", canary="new")
+    assert result.end == "promoted"
+    assert "ShadowStarted" not in [event.reason for event in result.events]
+
+
 async def test_a_regression_would_have_been_rolled_back_at_the_look_that_proves_it():
     recording = await recorded(Revision(*OLD, before=10**6), Revision(*NEW, errors=0.05, since=12))
     told = replay(SPEC, recording, stable="old", canary="new")
