@@ -27,9 +27,13 @@ def facts(version: str, bad: str, indicator: Indicator, arms: tuple[ArmCounts, A
 def _share(counts: ArmCounts, what: str) -> str:
     if not counts.total:
         return f"no {what} yet"
-    percent = 100 * counts.bad / counts.total
-    figure = f"{percent:.1f}" if percent >= 0.1 or not counts.bad else f"{percent:.2f}"
-    return f"{figure} % of {counts.total:,} {what}"
+    return f"{percent(counts)} of {counts.total:,} {what}"
+
+
+def percent(counts: ArmCounts) -> str:
+    """Return the share that is bad in words; 0 where nothing was counted."""
+    share = 100 * (counts.rate or 0.0)
+    return f"{share:.1f} %" if share >= 0.1 or not counts.bad else f"{share:.2f} %"
 
 
 def _milliseconds(bound: str | None) -> str:

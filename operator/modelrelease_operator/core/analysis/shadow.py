@@ -6,16 +6,18 @@ docs/explanation/shadow.md has the tests, and what they assume.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from modelrelease_contract import shadow as words
 from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.spec import ErrorRateGate, LatencyGate, ReleaseSpec
 from modelrelease_operator.api.status import GateStatus, ShadowStatus, Verdict
 from modelrelease_operator.core.analysis.gates.share import tolerance
+from modelrelease_operator.core.analysis.messages import percent
+from modelrelease_operator.core.analysis.probes import ORDER
 from modelrelease_operator.core.observed import PairCounter
 from modelrelease_operator.core.statistics import pairs as paired
 from modelrelease_operator.core.statistics.eprocess import (
@@ -39,6 +41,8 @@ REPEATS = Tolerance(ratio=1.0, points=1e-4)
 """As often as stable differs from itself, and next to nothing more."""
 EVEN = Tolerance(ratio=1.0, points=0.0)
 """Slower on a pair is as likely for one arm as for the other."""
+_Compared = TypeVar("_Compared", ErrorRateGate, LatencyGate)
+"""Settings of a gate that may compare with stable."""
 PAIRED = (
     words.SAME,
     words.DIFFERENT,
@@ -149,12 +153,9 @@ def judge_pairs(spec: ReleaseSpec, known: ShadowStatus, version: str) -> ShadowJ
     )
 
 
-_ORDER = (Verdict.FAIL, Verdict.UNAVAILABLE, Verdict.INSUFFICIENT, Verdict.PASS)
-
-
 def _least_good(gate: GateStatus) -> tuple[int, float]:
     """Order gates by their verdict, and by how far they are from passing."""
-    return _ORDER.index(gate.verdict), gate.evidence_for_promotion
+    return ORDER.index(gate.verdict), gate.evidence_for_promotion
 
 
 def tests_in(spec: ReleaseSpec) -> int:
@@ -167,8 +168,8 @@ def bar_of(spec: ReleaseSpec) -> float:
 
     While there are no users their gates count 1, so that w e + (1 - w) >= 1/alpha.
     """
-    weight = weight_of(spec) or WEIGHT
-    return math.log((1 / spec.analysis.false_rollback_probability - (1 - weight)) / weight)
+    alpha = spec.analysis.false_rollback_probability
+    return math.log((1 / alpha - (1 - WEIGHT)) / WEIGHT)
 
 
 def _verdict(test: _PairTest, *, failed: bool, enough: bool, beta: float) -> Verdict:
@@ -193,12 +194,12 @@ def _message(worst: GateStatus, known: ShadowStatus, shadow: Shadow) -> str:
 
 
 def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list[_PairTest]:
-    dispersion = spec.analysis.dispersion
+    dispersion, errors = spec.analysis.dispersion, errors_of(spec)
     tests: list[_PairTest] = [
         _Failures(
             pairs=_failures(counts),
-            settings=errors_of(spec) or ErrorRateGate(),
-            convicts=errors_of(spec) is not None,
+            settings=errors or ErrorRateGate(),
+            convicts=errors is not None,
             dispersion=dispersion,
         )
     ]
@@ -218,13 +219,15 @@ def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list
 
 def errors_of(spec: ReleaseSpec) -> ErrorRateGate | None:
     """Return the release's own gate on errors that compares with stable, if it has one."""
-    settings = (gate.error_rate for gate in spec.analysis.gates if not gate.dry_run)
-    return next((gate for gate in settings if gate and gate.compare_with_stable), None)
+    return _comparing(gate.error_rate for gate in spec.analysis.gates if not gate.dry_run)
 
 
 def _latency_of(spec: ReleaseSpec) -> LatencyGate | None:
     """Return the release's own gate on latency that compares with stable, if it has one."""
-    settings = (gate.latency for gate in spec.analysis.gates if not gate.dry_run)
+    return _comparing(gate.latency for gate in spec.analysis.gates if not gate.dry_run)
+
+
+def _comparing(settings: Iterable[_Compared | None]) -> _Compared | None:
     return next((gate for gate in settings if gate and gate.compare_with_stable), None)
 
 
@@ -297,8 +300,8 @@ class _Failures:
         canary = ArmCounts(total=pairs.total, bad=pairs.canary + pairs.both)
         stable = ArmCounts(total=pairs.total, bad=pairs.stable + pairs.both)
         facts = (
-            f"canary {version} fails {_percent(canary)} of {pairs.total:,} copied requests, stable "
-            f"{_percent(stable)} of the same"
+            f"canary {version} fails {percent(canary)} of {pairs.total:,} copied requests, stable "
+            f"{percent(stable)} of the same"
         )
         if not pairs.total:
             facts = f"no copied request was compared with canary {version}'s answer yet"
@@ -355,11 +358,11 @@ class _Answers:
     def status(self, verdict: Verdict, confidence: float, version: str) -> GateStatus:
         limit = f"the limit of {100 * self.limit:g} %"
         facts = (
-            f"canary {version} answers {_percent(self.pairs)} of {self.pairs.total:,} copied "
+            f"canary {version} answers {percent(self.pairs)} of {self.pairs.total:,} copied "
             "requests otherwise than stable"
         )
         if self.noise.total:
-            again = f"{_percent(self.noise)} of {self.noise.total:,}"
+            again = f"{percent(self.noise)} of {self.noise.total:,}"
             facts = f"{facts}, which asked again answers {again} otherwise"
         if verdict is Verdict.FAIL:
             facts = f"{facts}: above {limit}, with {100 * confidence:g} % confidence"
@@ -409,11 +412,6 @@ class _Latency:
             canary_total=canary.total, canary_bad=canary.bad, canary_percent=_rounded(canary),
             stable_total=stable.total, stable_bad=stable.bad, stable_percent=_rounded(stable),
         )  # fmt: skip
-
-
-def _percent(counts: ArmCounts) -> str:
-    share = 100 * (counts.rate or 0.0)
-    return f"{share:.1f} %" if share >= 0.1 or not counts.bad else f"{share:.2f} %"
 
 
 def _rounded(counts: ArmCounts) -> float | None:

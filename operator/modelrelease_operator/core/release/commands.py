@@ -137,6 +137,12 @@ def blind(status: Status) -> str | None:
     return None
 
 
+def approval_of(status: Status, observed: Observed, canary: CanaryStatus) -> str:
+    """Return the value of an approval that would count now."""
+    doubt = blind(status) or unfit(status, observed)
+    return value_for(status, "approve", canary.revision, ANYWAY if doubt else None)
+
+
 def unfit(status: Status, observed: Observed) -> str | None:
     """Return what is wrong with the model or with the pods, whatever the gates say, or None."""
     canary, stable = status.canary, status.stable

@@ -9,7 +9,7 @@ from modelrelease_operator.core.analysis import crashes as crash_gate
 from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import Decision, Desired
 from modelrelease_operator.core.drift import sustained
-from modelrelease_operator.core.release.commands import blind, unfit, value_for
+from modelrelease_operator.core.release.commands import approval_of, unfit, value_for
 from modelrelease_operator.core.release.deadline import is_late, policy_at_deadline
 from modelrelease_operator.core.release.looks import until_next_look
 from modelrelease_operator.core.scope import Scope
@@ -99,8 +99,7 @@ def _trouble(scope: Scope, judgement: Judgement, *, waits: bool) -> Hold | None:
 def _how_to_answer(scope: Scope) -> str:
     """Return the words of the annotations that answer an inconclusive step."""
     revision = scope.canary.revision
-    why = blind(scope.status) or unfit(scope.status, scope.observed)
-    approve = value_for(scope.status, "approve", revision, "anyway" if why else None)
+    approve = approval_of(scope.status, scope.observed, scope.canary)
     if approve == revision:
         return f"annotate approve or abort with {revision}"
     return f"annotate approve={approve} or abort={revision}"

@@ -13,7 +13,7 @@ from modelrelease_operator.core.analysis.shadow import (
 )
 from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, PairCounter
-from modelrelease_operator.core.release.commands import ANYWAY, blind, unfit, value_for
+from modelrelease_operator.core.release.commands import approval_of
 from modelrelease_operator.core.release.desired_state import side_by_side
 from modelrelease_operator.core.release.looks import (
     proven_by_crashes,
@@ -175,8 +175,7 @@ def _by_deadline(
 def _asked(scope: Scope, shadow: Shadow, why: str) -> Decision:
     """Ask a person, once, whether users may meet a canary that the shadow proved nothing of."""
     canary = scope.canary
-    doubt = blind(scope.status) or unfit(scope.status, scope.observed)
-    answer = value_for(scope.status, "approve", canary.revision, ANYWAY if doubt else None)
+    answer = approval_of(scope.status, scope.observed, canary)
     message = (
         f"no verdict in the shadow within {shadow.deadline}: {why}; annotate approve={answer} to "
         f"let users meet canary {canary.version}, or abort={canary.revision}"
