@@ -88,7 +88,7 @@ def by_operator(predictor: BinCounts, rows: list[list[Any]]) -> dict[str, list[i
     return {name: [memory.sums[name, each] for each in order] for name, order in labels.items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(numbers, min_size=1, max_size=60),
     st.lists(texts, min_size=1, max_size=60),

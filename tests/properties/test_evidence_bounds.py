@@ -92,7 +92,7 @@ class TestOneIntervalExpectsAtMostOne:
         n_c=sizes,
         n_s=sizes,
     )
-    @settings(deadline=None, max_examples=400)
+    @settings(max_examples=400)
     def test_for_every_design_rate_and_size(
         self, make: Direction, line: Tolerance, p_s: float, inside: float, n_c: int, n_s: int
     ) -> None:
@@ -108,7 +108,7 @@ class TestOneIntervalExpectsAtMostOne:
     @given(
         make=directions, line=tolerances, p_s=rates, n_c=st.integers(1, 6), n_s=st.integers(1, 6)
     )
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_for_their_mean_summed_over_every_outcome(
         self, make: Direction, line: Tolerance, p_s: float, n_c: int, n_s: int
     ) -> None:
@@ -128,7 +128,7 @@ class TestOneIntervalExpectsAtMostOne:
         n_s=st.integers(1, 40),
         share=st.floats(0, 1),
     )
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_for_fixed_outcomes_that_random_routing_deals_to_the_arms(
         self, make: Direction, n_c: int, n_s: int, share: float
     ) -> None:
@@ -147,7 +147,6 @@ class TestOneIntervalExpectsAtMostOne:
             assert total <= 1 + 1e-9
 
     @given(limit=st.floats(1e-4, 0.9), inside=st.just(1.0) | st.floats(0, 1), n=sizes)
-    @settings(deadline=None)
     def test_for_a_guardrail(self, limit: float, inside: float, n: int) -> None:
         guard = Guardrail(limit=limit)
         rows = zip(
@@ -167,7 +166,6 @@ class TestOneIntervalExpectsAtMostOne:
         n_s=st.integers(1, 500),
         group=st.integers(2, 9),
     )
-    @settings(deadline=None)
     def test_for_requests_that_fail_in_groups_no_larger_than_the_dispersion(
         self, make: Direction, line: Tolerance, p_s: float, n_c: int, n_s: int, group: int
     ) -> None:
@@ -369,7 +367,6 @@ def intervals(draw: st.DrawFn) -> Interval:
 
 class TestEvidence:
     @given(make=directions, line=tolerances, seen=st.lists(intervals(), max_size=4))
-    @settings(deadline=None)
     def test_survives_storage_as_json_exactly(
         self, make: Direction, line: Tolerance, seen: list[Interval]
     ) -> None:
@@ -380,7 +377,6 @@ class TestEvidence:
         assert make(line).from_state(json.loads(stored)) == test
 
     @given(make=directions, line=tolerances, seen=st.lists(intervals(), max_size=4))
-    @settings(deadline=None)
     def test_is_never_nan_nor_infinite(
         self, make: Direction, line: Tolerance, seen: list[Interval]
     ) -> None:
@@ -391,7 +387,6 @@ class TestEvidence:
             assert 0 <= test.progress(1 / ALPHA) <= 1
 
     @given(make=directions, line=tolerances, first=intervals(), second=intervals())
-    @settings(deadline=None)
     def test_does_not_depend_on_the_order_of_intervals(
         self, make: Direction, line: Tolerance, first: Interval, second: Interval
     ) -> None:
@@ -407,7 +402,6 @@ class TestEvidence:
         times=st.integers(2, 9),
         bad=st.integers(0, 5),
     )
-    @settings(deadline=None)
     def test_is_the_same_for_intervals_of_one_weight_merged(
         self, make: Direction, line: Tolerance, n_c: int, n_s: int, times: int, bad: int
     ) -> None:
@@ -419,7 +413,6 @@ class TestEvidence:
         assert merged.log_e == pytest.approx(apart.log_e, rel=1e-9, abs=1e-9)
 
     @given(line=tolerances, seen=intervals())
-    @settings(deadline=None)
     def test_against_the_canary_never_falls_when_it_has_one_error_more(
         self, line: Tolerance, seen: Interval
     ) -> None:
@@ -437,7 +430,6 @@ class TestEvidence:
         )
 
     @given(line=tolerances, seen=intervals())
-    @settings(deadline=None)
     def test_against_the_canary_never_grows_when_stable_has_one_error_more(
         self, line: Tolerance, seen: Interval
     ) -> None:
@@ -451,7 +443,6 @@ class TestEvidence:
         )
 
     @given(seen=intervals(), line=tolerances, points=st.floats(0, 0.2))
-    @settings(deadline=None)
     def test_against_the_canary_never_grows_with_the_tolerance(
         self, seen: Interval, line: Tolerance, points: float
     ) -> None:
@@ -462,7 +453,6 @@ class TestEvidence:
         )
 
     @given(seen=intervals(), line=tolerances, larger=st.floats(1, 50), smaller=st.floats(1, 50))
-    @settings(deadline=None)
     def test_read_with_more_dispersion_never_reaches_a_threshold_that_less_does_not(
         self, seen: Interval, line: Tolerance, larger: float, smaller: float
     ) -> None:

@@ -84,7 +84,7 @@ def live(story: Story) -> tuple[Looks, dict[str, Pod]]:
 
 
 @given(turns(restarts=st.just(False)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_of_pods_that_come_and_go_exactly_what_can_be_known_is_counted(
     story: Story,
 ):
@@ -95,7 +95,7 @@ def test_of_pods_that_come_and_go_exactly_what_can_be_known_is_counted(
 
 
 @given(turns(restarts=st.booleans()))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_restarts_and_returns_no_request_is_counted_twice(
     story: Story,
 ):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from datetime import timedelta
 from operator import itemgetter
 from typing import TypeVar
 
@@ -10,12 +10,14 @@ from modelrelease_operator.api.spec import Line, ReleaseSpec
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.core.analysis.probes import is_of_probes
 from modelrelease_operator.core.analysis.restart_schedule import planned_copies
-from modelrelease_operator.core.immutable import immutable
+from modelrelease_operator.core.immutable import Value, immutable
 from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
     Indicator,
 )
 from modelrelease_operator.core.measurement.series import PREDICTOR
+from modelrelease_operator.core.query_results import NotMeasured
+from modelrelease_operator.core.statistics.difference import DifferenceEvidence
 from modelrelease_operator.core.statistics.eprocess import (
     NO_COUNTS,
     ArmCounts,
@@ -38,11 +40,11 @@ a margin at weight w is at least this / w.
 EMPTY = Interval(canary=NO_COUNTS, stable=NO_COUNTS)
 """An interval that was left out: nothing is paired across it."""
 
-_Test = TypeVar("_Test", EProcess, Guardrail, Confirmed)
+_Test = TypeVar("_Test", EProcess, Guardrail, Confirmed, DifferenceEvidence)
 
 
 @immutable
-class Comparison:
+class Comparison(Value):
     """The canary against stable on one indicator, in both directions."""
 
     indicator: Indicator
@@ -51,6 +53,8 @@ class Comparison:
     """None where only a rollback is asked about."""
     exchanged: bool = False
     """Whether stable stands where the canary does: evidence that the canary has *less* of it."""
+    difference: DifferenceEvidence | None = None
+    """What the interval is made from; None where none is shown. It decides nothing."""
 
     def arms(self, interval: Interval) -> Interval:
         """Return an interval as this comparison sees it."""
@@ -61,19 +65,18 @@ class Comparison:
     def update(self, interval: Interval) -> "Comparison":
         """Let both directions see one interval."""
         seen = self.arms(interval)
-        return self.having(self.rollback.update(seen), self.promote and self.promote.update(seen))
+        canary, stable, difference = interval.canary, interval.stable, self.difference
+        if difference:
+            difference = difference.update(canary.total, canary.bad, stable.total, stable.bad)
+        promote = self.promote and self.promote.update(seen)
+        rollback = self.rollback.update(seen)
+        return self.but(rollback=rollback, promote=promote, difference=difference)
 
-    def having(self, rollback: Confirmed, promote: EProcess | None) -> "Comparison":
-        """Return the comparison with other evidence."""
-        return Comparison(
-            indicator=self.indicator, rollback=rollback, promote=promote, exchanged=self.exchanged
-        )
+    def keys(self, gate: str) -> tuple[str, str, str]:
+        """Return where the evidence of both directions is kept, and what the interval is made from.
 
-    def keys(self, gate: str) -> tuple[str, str]:
-        """Return where the evidence of both directions is kept.
-
-        The lines are part of the key: evidence about one line says nothing about another, so a gate
-        that is edited in the middle starts anew.
+        The lines are part of the first two: evidence about one line says nothing about another, so
+        a gate that is edited in the middle starts anew.
         """
         lines = (
             self.rollback.plan.template.tolerance,
@@ -81,7 +84,11 @@ class Comparison:
         )
         back, on = (f"{line.ratio:g}x+{line.points:g}" if line else "" for line in lines)
         indicator = f"{self.indicator.key}/less" if self.exchanged else self.indicator.key
-        return f"rollback/{gate}/{indicator}/{back}", f"promote/{gate}/{indicator}/{on}"
+        return (
+            f"rollback/{gate}/{indicator}/{back}",
+            f"promote/{gate}/{indicator}/{on}",
+            f"interval/{gate}/{indicator}",
+        )
 
 
 @immutable
@@ -99,7 +106,7 @@ class TestParameters:
         """Read them from what is asked for and remembered."""
         return cls(
             alpha=spec.analysis.false_rollback_probability,
-            dispersion=spec.analysis.dispersion,
+            dispersion=spec.dispersion,
             planned=evidence.planned or planned_copies(spec.canary),
             copies=evidence.copies,
             next_weight=next_weight,
@@ -122,8 +129,9 @@ class TestParameters:
         rollback = Confirmed.by_shift(Restarts.plan(template, planned=self.planned))
         promote = EProcess.non_inferiority(margin, dispersion=self.dispersion) if margin else None
         return Comparison(
-            indicator=indicator, rollback=rollback.running(self.copies), promote=promote
-        )
+            indicator=indicator, rollback=rollback.running(self.copies), promote=promote,
+            difference=DifferenceEvidence(),
+        )  # fmt: skip
 
     def widened(self, margin: Line) -> Tolerance:
         """Return a margin for the next weight:
@@ -144,7 +152,7 @@ class TestParameters:
 
 
 @immutable
-class AbsoluteLimit:
+class AbsoluteLimit(Value):
     """Both arms against an absolute limit on one indicator."""
 
     indicator: Indicator
@@ -165,25 +173,16 @@ class AbsoluteLimit:
         due, waiting = added(self.waiting, interval.canary), NO_COUNTS
         if not stable_is_later:
             due, waiting = self.waiting, interval.canary
-        return self.having(
+        return self.but(
             canary=self.canary.update(due),
             stable=self.stable.update(interval.stable),
             promote=self.promote.update(_beside_a_flawless_arm(interval)),
             waiting=waiting,
         )
 
-    def having(
-        self, *, canary: Guardrail, stable: Guardrail, promote: EProcess, waiting: ArmCounts
-    ) -> "AbsoluteLimit":
-        """Return the limit with other evidence."""
-        return AbsoluteLimit(
-            indicator=self.indicator, allowed=self.allowed,
-            canary=canary, stable=stable, promote=promote, waiting=waiting,
-        )  # fmt: skip
-
     def cut_off(self) -> "AbsoluteLimit":
         """Return the evidence without the counts that wait: nothing follows on them."""
-        return replace(self, waiting=NO_COUNTS)
+        return self.but(waiting=NO_COUNTS)
 
 
 @immutable
@@ -194,8 +193,10 @@ class Reads:
     """Each once."""
     bounds: frozenset[str]
     """Every histogram bound that must be counted."""
-    keys: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, str, str], ...]
     """Of each comparison (`Comparison.keys`)."""
+    limit_keys: tuple[str, str, str, str]
+    """Of the limit: of the canary's test, of stable's, of the one to promote, and of what waits."""
     source: str
     """Whose counters they are: the predictor's, the prober's, or the gate's own."""
 
@@ -209,7 +210,15 @@ class Reads:
         bounds = frozenset[str]().union(*(indicator.bounds for indicator in indicators))
         keys = tuple(test.keys(gate) for test in comparisons)
         source = indicators[0].source if indicators else PREDICTOR
-        return cls(indicators=indicators, bounds=bounds, keys=keys, source=source)
+        directions = ("rollback", "stable", "promote", "waiting")
+        back, stable, on, waiting = (f"{direction}/{gate}/limit" for direction in directions)
+        return cls(
+            indicators=indicators,
+            bounds=bounds,
+            keys=keys,
+            limit_keys=(back, stable, on, waiting),
+            source=source,
+        )
 
 
 @immutable
@@ -235,7 +244,7 @@ class Strength:
 
 
 @immutable
-class GateTest:
+class GateTest(Value):
     """One gate with its tests and their evidence."""
 
     name: str
@@ -252,72 +261,70 @@ class GateTest:
     """False while a comparison cannot be set up yet."""
     unready: str | None = None
     """Why not, if it is not that stable has answered too little."""
+    trouble: NotMeasured | None = None
+    """Why it cannot be asked at this look."""
+    warm_up: timedelta = timedelta(0)
+    """For how long at each weight it leaves the canary out."""
     dry_run: bool = False
 
     @property
     def of_probes(self) -> "GateTest":
         """The same tests, on the same indicators of the prober's counts."""
         comparisons = tuple(
-            replace(test, indicator=test.indicator.of_probes) for test in self.comparisons
+            test.but(indicator=test.indicator.of_probes) for test in self.comparisons
         )
-        limit = self.limit and replace(self.limit, indicator=self.limit.indicator.of_probes)
+        limit = self.limit and self.limit.but(indicator=self.limit.indicator.of_probes)
         reads = Reads.of(self.name, comparisons, limit)
-        return replace(self, comparisons=comparisons, limit=limit, reads=reads)
+        return self.but(comparisons=comparisons, limit=limit, reads=reads)
 
     @property
     def bound(self) -> str:
         """What the canary is held to, in words."""
-        limits = [self.limit.allowed] if self.limit else []
-        return "; ".join([self.allowed] * bool(self.comparisons) + limits) or self.allowed
-
-    def having(
-        self, comparisons: tuple[Comparison, ...], limit: AbsoluteLimit | None
-    ) -> "GateTest":
-        """Return the tests with other evidence of the same tests."""
-        return GateTest(
-            name=self.name, bad=self.bad, allowed=self.allowed, alpha=self.alpha, ready=self.ready,
-            unready=self.unready, dry_run=self.dry_run, reads=self.reads,
-            comparisons=comparisons, limit=limit,
-        )  # fmt: skip
+        if self.limit is None:
+            return self.allowed
+        held = self.limit.allowed
+        return f"{self.allowed}; {held}" if self.comparisons else held
 
     def waiting_for(self, why: str) -> "GateTest":
         """Return the tests as ones that do not count yet, and why."""
-        return replace(self, ready=False, unready=why)
+        return self.but(ready=False, unready=why)
 
     def update(
         self, intervals: Mapping[str, Interval], *, stable_is_later: bool = True
     ) -> "GateTest":
         """Let every test see one interval."""
-        comparisons = tuple(test.update(intervals[test.indicator.key]) for test in self.comparisons)
+        comparisons = tuple(
+            [test.update(intervals[test.indicator.key]) for test in self.comparisons]
+        )
         limit = self.limit
         if limit:
             limit = limit.update(intervals[limit.indicator.key], stable_is_later=stable_is_later)
-        return self.having(comparisons, limit)
+        return self.but(comparisons=comparisons, limit=limit)
 
     def preceded_by(self, intervals: Mapping[str, Interval]) -> "GateTest":
         """Tell every comparison what stable did before the next interval."""
         comparisons = tuple(
-            replace(
-                test,
+            test.but(
                 rollback=test.rollback.preceded_by(test.arms(intervals[test.indicator.key]).stable),
             )
             for test in self.comparisons
         )
-        return self.having(comparisons, self.limit)
+        return self.but(comparisons=comparisons)
 
     def without_an_interval(self) -> "GateTest":
         """Leave one interval out, so that nothing is paired across it."""
         comparisons = tuple(test.update(EMPTY) for test in self.comparisons)
-        return self.having(comparisons, self.limit and self.limit.cut_off())
+        return self.but(comparisons=comparisons, limit=self.limit and self.limit.cut_off())
 
     def strength(self) -> Strength:
         """Return what the evidence comes to."""
-        rollback_logs = [test.rollback.log_value for test in self.comparisons]
-        promotion_logs = [test.promote.log_value for test in self.comparisons if test.promote]
-        candidates = [
-            (log, test.indicator, self.allowed)
-            for log, test in zip(rollback_logs, self.comparisons, strict=True)
-        ]
+        rollback_logs, promotion_logs, candidates = [], [], []
+        for test in self.comparisons:
+            log = test.rollback.log_value
+            rollback_logs.append(log)
+            candidates.append((log, test.indicator, self.allowed))
+            if test.promote:
+                promotion_logs.append(test.promote.log_value)
         frozen = False
         if limit := self.limit:
             canary_log = limit.canary.log_value
@@ -326,8 +333,9 @@ class GateTest:
             promotion_logs.append(limit.promote.log_value)
             if not (candidates and frozen):
                 candidates.append((canary_log, limit.indicator, limit.allowed))
-        idle = (0.0, self._idle_indicator, self.allowed)
-        _, indicator, line = max(candidates, key=itemgetter(0), default=idle)
+        if not candidates:
+            candidates.append((0.0, self._idle_indicator, self.allowed))
+        _, indicator, line = max(candidates, key=itemgetter(0))
         return Strength(
             rollback_log=_mean(rollback_logs),
             promotion_log=min(promotion_logs, default=0.0) if self.ready else 0.0,
@@ -343,38 +351,45 @@ class GateTest:
     def to_state(self) -> dict[str, list[float | None]]:
         """Return every test's evidence by key."""
         state = {}
-        for test, (back, on) in zip(self.comparisons, self.reads.keys, strict=True):
+        for test, (back, on, between) in zip(self.comparisons, self.reads.keys, strict=True):
             state[back] = test.rollback.to_state()
             if test.promote:
                 state[on] = test.promote.to_state()
-        if self.limit:
-            state[f"rollback/{self.name}/limit"] = self.limit.canary.to_state()
-            state[f"stable/{self.name}/limit"] = self.limit.stable.to_state()
-            state[f"promote/{self.name}/limit"] = self.limit.promote.to_state()
-            if self.limit.waiting.total:
-                counts = self.limit.waiting
-                state[f"waiting/{self.name}/limit"] = [float(counts.total), float(counts.bad)]
+            if test.difference and test.difference.began:
+                state[between] = test.difference.to_state()
+        if limit := self.limit:
+            back, stable, on, waiting = self.reads.limit_keys
+            state[back] = limit.canary.to_state()
+            state[stable] = limit.stable.to_state()
+            state[on] = limit.promote.to_state()
+            if limit.waiting.total:
+                state[waiting] = [float(limit.waiting.total), float(limit.waiting.bad)]
         return state
 
     def from_state(self, state: Mapping[str, Sequence[float | None]]) -> "GateTest":
         """Return the tests with the evidence that is stored for it."""
-
-        def stored(test: _Test, key: str) -> _Test:
-            return test.from_state(state[key]) if key in state else test
-
         comparisons = []
-        for test, (back, on) in zip(self.comparisons, self.reads.keys, strict=True):
+        for test, (back, on, between) in zip(self.comparisons, self.reads.keys, strict=True):
             copies = test.rollback.plan.running
             # A restart may be due since the state was stored.
-            rollback = stored(test.rollback, back).running(copies)
-            comparisons.append(test.having(rollback, test.promote and stored(test.promote, on)))
-        limit = self.limit and self.limit.having(
-            canary=stored(self.limit.canary, f"rollback/{self.name}/limit"),
-            stable=stored(self.limit.stable, f"stable/{self.name}/limit"),
-            promote=stored(self.limit.promote, f"promote/{self.name}/limit"),
-            waiting=stored_counts(state.get(f"waiting/{self.name}/limit", ())),
-        )
-        return self.having(tuple(comparisons), limit)
+            rollback = _stored(test.rollback, state, back).running(copies)
+            promote = test.promote and _stored(test.promote, state, on)
+            difference = test.difference and _stored(test.difference, state, between)
+            comparisons.append(test.but(rollback=rollback, promote=promote, difference=difference))
+        limit = self.limit
+        if limit:
+            back, stable, on, waiting = self.reads.limit_keys
+            limit = limit.but(
+                canary=_stored(limit.canary, state, back),
+                stable=_stored(limit.stable, state, stable),
+                promote=_stored(limit.promote, state, on),
+                waiting=stored_counts(state.get(waiting, ())),
+            )
+        return self.but(comparisons=tuple(comparisons), limit=limit)
+
+
+def _stored(test: _Test, state: Mapping[str, Sequence[float | None]], key: str) -> _Test:
+    return test.from_state(state[key]) if key in state else test
 
 
 def _mean(logs: Sequence[float]) -> float:

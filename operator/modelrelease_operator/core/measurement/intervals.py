@@ -6,12 +6,12 @@ open. It is closed when the samples reach far enough (`samples.Sight.reaches_bey
 answered something. Only then do the tests see it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from modelrelease_operator.api.status import Evidence
-from modelrelease_operator.core.immutable import immutable
+from modelrelease_operator.core.immutable import Value, immutable
 from modelrelease_operator.core.measurement.counters import Lives, advance_to
 from modelrelease_operator.core.measurement.indicators import (
     Increments,
@@ -20,6 +20,7 @@ from modelrelease_operator.core.measurement.indicators import (
     names_of,
     own_values_of,
 )
+from modelrelease_operator.core.measurement.losses import SETTLED_SECONDS, settled
 from modelrelease_operator.core.measurement.retention import remembered, returned, without_absent
 from modelrelease_operator.core.measurement.samples import (
     SLOWEST_SCRAPE,
@@ -43,6 +44,10 @@ from modelrelease_operator.core.measurement.series import (
 )
 from modelrelease_operator.core.query_results import CounterSample
 
+ARRIVALS = "arrivals"
+"""Ends the name under which it is remembered that a gateway's counts have begun."""
+FAR_AHEAD = 86_400.0
+"""Seconds by which a time that was counted may be ahead of every new sample's."""
 PATIENCE = 1.125
 """Scrape intervals to wait for a pod's first sample before counting begins without it."""
 
@@ -65,7 +70,7 @@ class Moment:
 
 
 @immutable
-class Counted:
+class Counted(Value):
     """What one look came to."""
 
     evidence: Evidence
@@ -91,7 +96,8 @@ class _Tally:
     begun: list[str]
     """Indicators of gates' own queries that are counted."""
     deltas: dict[str, int]
-    shown: set[str]
+    shown: dict[str, int]
+    """Every series of this look, with its value."""
     unasked: set[str]
     restarted: frozenset[str] = frozenset()
     """Processes of predictors and probers that began anew since their last sample."""
@@ -100,7 +106,7 @@ class _Tally:
         self.counters, grown = advance_to(
             self.counters, values, known_start=known, process_of=process_of, lives=lives
         )
-        self.deltas.update(grown)
+        self.deltas = {**self.deltas, **grown} if self.deltas else grown
 
 
 def count(
@@ -115,28 +121,27 @@ def count(
     `newest` is empty where the predictor's counters could not be read.
     """
     tally = _Tally(
-        evidence=evidence, counters=dict(evidence.counters), begun=list(evidence.begun),
-        deltas={}, shown=set(), unasked=set(),
+        evidence=evidence, counters=evidence.counters, begun=list(evidence.begun),
+        deltas={}, shown={}, unasked=set(),
     )  # fmt: skip
     fresh: dict[str, Shown] = {}
     if newest.processes:
         fresh = _take_predictors(tally, newest, sight, moment.bounds)
     else:
         tally.unasked.add(PREDICTOR)
-    own_fresh = _take_own(tally, own)
+    asked = tuple(own)
+    own_grown = _take_own(tally, asked, moment.now)
     increments = increments_of(tally.deltas)
     evidence = _advanced(tally, increments, sight, fresh, moment)
     if not evidence.started:
         increments = _without(increments, (PREDICTOR, PROBE))
-    saw_canary = any(
-        shown.revision == moment.canary and not shown.probe for shown in fresh.values()
-    )
+    seen = {shown.revision for shown in fresh.values() if not shown.probe}
     counted = Counted(
         evidence=evidence,
         increments=increments,
         closed={},
         left_out=frozenset(),
-        saw_canary=saw_canary,
+        saw_canary=moment.canary in seen,
     )
     if not newest.processes:
         pass
@@ -144,7 +149,11 @@ def count(
         counted = _closed(counted, sight, fresh, moment)
     else:
         counted = _begun(counted, sight, moment)
-    return _own_closed(counted, own_fresh, moment)
+    counted = _own_closed(counted, own_grown, moment)
+    for indicator, _ in asked:
+        if indicator.delay:
+            counted = _with_losses(counted, indicator.key)
+    return counted
 
 
 def _advanced(
@@ -163,7 +172,7 @@ def _advanced(
         resets=_resets(evidence, [fresh[process] for process in tally.restarted], moment),
         pending=_added(evidence.pending, increments),
     )
-    return without_absent(evidence, tally.shown, unasked=tally.unasked, now=moment.now)
+    return without_absent(evidence, tally.shown.keys(), unasked=tally.unasked, now=moment.now)
 
 
 def _take_predictors(
@@ -178,8 +187,7 @@ def _take_predictors(
         for process, shown in sight.shown.items()
         if process not in strangers and is_new(scraped.get(process), shown)
     }
-    values = values_of(newest.processes, bounds)
-    tally.shown.update(values)
+    values = tally.shown = values_of(newest.processes, bounds)
     if len(fresh) < len(sight.shown):
         values = values_of(
             [process for process in newest.processes if process.name in fresh], bounds
@@ -224,7 +232,7 @@ def _served_before(process: Shown, began: float | None) -> bool:
     return process.started is not None and began is not None and process.started < began
 
 
-def _take_own(tally: _Tally, own: Iterable[Own]) -> dict[str, bool]:
+def _take_own(tally: _Tally, own: Iterable[Own], now: datetime) -> dict[str, bool]:
     """Take the counters of the gates' own queries;
     return by indicator whether every pod's have grown.
     """
@@ -233,22 +241,62 @@ def _take_own(tally: _Tally, own: Iterable[Own]) -> dict[str, bool]:
         if answer is None:
             tally.unasked.add(indicator.key)
             continue
-        values = own_values_of(answer, indicator)
-        tally.shown.update(values)
-        known = {process_of(series) for series in tally.counters}
-        # Nothing tells since when a pod's counters count, so what an unknown one shows is its
-        # start.
-        strange = frozenset(process_of(series) for series in values) - known
-        started = indicator.key in tally.begun
-        lives = Lives(returned=returned(tally.evidence, values) | strange)
-        tally.take(values, known=started, lives=lives)
-        if not started:
-            tally.begun.append(indicator.key)
-        pods = {sample.pod for sample in answer if not sample.bad}
-        counted = [parse(series) for series in values if tally.deltas.get(series)]
-        moved = {key.pod.rpartition("~")[0] for key in counted if key.kind == TOTAL}
+        tally.shown.update(own_values_of(answer, indicator))
+        if indicator.delay:
+            _take_beside_a_gateway(tally, indicator, answer, now)
+        else:
+            _take_counted(tally, indicator, answer, indicator.key)
+        pods = {sample.pod for sample in answer if not (sample.bad or sample.by_server)}
+        counted = [parse(series) for series in tally.deltas if tally.deltas[series]]
+        moved = {
+            key.pod.rpartition("~")[0]
+            for key in counted
+            if key.kind == TOTAL and key.source == indicator.key
+        }
         grown[indicator.key] = pods <= moved
     return grown
+
+
+def _take_counted(
+    tally: _Tally, indicator: Indicator, answer: Iterable[CounterSample], begins: str
+) -> None:
+    """Take counters of which nothing tells since when they count: what an unknown pod shows is its
+    start. `begins` is remembered once they have been recorded.
+    """
+    values = own_values_of(answer, indicator)
+    strange = frozenset(process_of(series) for series in values) - _known_processes(tally)
+    lives = Lives(returned=returned(tally.evidence, values) | strange)
+    _take_begun(tally, values, lives, begins)
+
+
+def _take_begun(tally: _Tally, values: Mapping[str, int], lives: Lives, begins: str) -> None:
+    tally.take(values, known=begins in tally.begun, lives=lives)
+    if begins not in tally.begun:
+        tally.begun.append(begins)
+
+
+def _take_beside_a_gateway(
+    tally: _Tally, indicator: Indicator, answer: Sequence[CounterSample], now: datetime
+) -> None:
+    """Take what servers failed at first; a gateway's counts begin when they are of a later time.
+
+    A server's pod that is unknown counts from 0: too many of its failures hide a loss, too few
+    would make one up.
+    """
+    key = indicator.key
+    failed = own_values_of([each for each in answer if each.by_server and each.bad], indicator)
+    lives = Lives(returned=returned(tally.evidence, failed))
+    _take_begun(tally, failed, lives, key)
+    since = tally.evidence.opened.get(key)
+    late = timedelta(seconds=indicator.delay + SETTLED_SECONDS)
+    begins = f"{key}/{ARRIVALS}"
+    if begins in tally.begun or (since is not None and now - since >= late):
+        others = [each for each in answer if not (each.by_server and each.bad)]
+        _take_counted(tally, indicator, others, begins)
+
+
+def _known_processes(tally: _Tally) -> set[str]:
+    return {process_of(series) for series in tally.counters}
 
 
 def _resets(evidence: Evidence, restarted: Iterable[Shown], moment: Moment) -> list[int]:
@@ -258,6 +306,15 @@ def _resets(evidence: Evidence, restarted: Iterable[Shown], moment: Moment) -> l
         if not shown.probe:
             resets[0 if shown.revision == moment.canary else 1] += 1
     return resets if any(resets) else []
+
+
+def is_of_another_time(evidence: Evidence, sight: Sight) -> bool:
+    """Return whether what was counted has times that new samples do not reach for days: nobody's
+    clock was right then, and waiting for them would end the analysis.
+    """
+    if sight.newest is None or not evidence.scraped:
+        return False
+    return max(evidence.scraped.values()) > sight.newest + FAR_AHEAD
 
 
 def with_horizon(evidence: Evidence, sight: Sight) -> Evidence:
@@ -288,8 +345,7 @@ def _begun(counted: Counted, sight: Sight, moment: Moment) -> Counted:
         # Whoever is shown later had begun before: what it counted by then is not of this step.
         "forgotten": remembered(evidence.forgotten, missing),
     }
-    return replace(
-        counted,
+    return counted.but(
         evidence=evidence.but(**update),
         left_out=frozenset({PREDICTOR, PROBE}),
         before=evidence.pending,
@@ -318,13 +374,7 @@ def _closed(counted: Counted, sight: Sight, fresh: Mapping[str, Shown], moment: 
     if not (closed or left_out):
         return counted
     update["pending"] = _without(evidence.pending, (*closed, *left_out))
-    return Counted(
-        evidence=evidence.but(**update),
-        increments=counted.increments,
-        closed=closed,
-        left_out=left_out,
-        saw_canary=counted.saw_canary,
-    )
+    return counted.but(evidence=evidence.but(**update), closed=closed, left_out=left_out)
 
 
 def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment) -> Counted:
@@ -344,10 +394,10 @@ def _own_closed(counted: Counted, own_grown: Mapping[str, bool], moment: Moment)
         # A clock that was set back waits for nobody.
         waited = not timedelta(0) <= moment.now - since < wait
         ended = all_grown or PREDICTOR in counted.closed or waited
-        if ended and _compares(mine, moment):
+        if ended and _answered(mine, key, moment):
             closed[key], opened[key] = mine, moment.now
     update = {"pending": _without(evidence.pending, closed), "opened": opened}
-    return replace(counted, evidence=evidence.but(**update), closed=closed)
+    return counted.but(evidence=evidence.but(**update), closed=closed)
 
 
 def _compares(counted: Increments, moment: Moment) -> bool:
@@ -357,6 +407,29 @@ def _compares(counted: Increments, moment: Moment) -> bool:
     held against a canary's request that comes later, when both may have begun to fail.
     """
     return bool(counted.get(moment.stable))
+
+
+def _answered(counted: Increments, key: str, moment: Moment) -> bool:
+    """Return whether stable has answered something by the counters of a gate's own queries."""
+    return bool(counted.get(moment.stable, {}).get(f"{TOTAL}={key}"))
+
+
+def _with_losses(counted: Counted, key: str) -> Counted:
+    """Settle what a gateway counts beside the servers: only what is lost for sure is counted, when
+    its interval closes, and what is not settled is carried on.
+    """
+    evidence, mine = counted.evidence, counted.closed.get(key)
+    of_others = _without(counted.increments, (key,))
+    if mine is None:
+        return counted.but(increments=of_others)
+    parts = {revision: settled(names, key) for revision, names in mine.items()}
+    losses = {revision: dict(part.counted) for revision, part in parts.items()}
+    carried = {revision: dict(part.carried) for revision, part in parts.items()}
+    return counted.but(
+        evidence=evidence.but(pending=_added(evidence.pending, carried)),
+        increments=_added(of_others, losses),
+        closed={**counted.closed, key: losses},
+    )
 
 
 def _without(pending: Increments, sources: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -9,17 +9,14 @@ Everything works on logarithms. Nothing here knows a clock, a metric's name or a
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from operator import add, le
 from statistics import NormalDist
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
-from typing_extensions import override
-
-from modelrelease_operator.core.immutable import immutable
+from modelrelease_operator.core.immutable import Value, immutable
 
 REGRESSION_GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """How much worse than the tolerance each design supposes the canary to be."""
@@ -85,7 +82,7 @@ class Tolerance:
 
 
 @immutable
-class _Mixture:
+class _Mixture(Value):
     """The mean of one e-process for each design, kept as their logarithms."""
 
     log_e: tuple[float, ...]
@@ -96,11 +93,7 @@ class _Mixture:
 
     def gaining(self, gains: Iterable[float]) -> Self:
         """Return the evidence with so much more for each design."""
-        return self._having(tuple(map(add, self.log_e, gains)))
-
-    def _having(self, log_e: tuple[float, ...]) -> Self:
-        """Return a copy with other evidence."""
-        raise NotImplementedError
+        return self.but(log_e=tuple(map(add, self.log_e, gains)))
 
     @property
     def log_value(self) -> float:
@@ -109,7 +102,7 @@ class _Mixture:
         Each design is divided by the dispersion before the mean is taken. The root of the mean
         would be larger (Jensen) and is not covered by the proof.
         """
-        return log_mean_exp(self.divided)
+        return log_mean_exp(self.log_e if self.dispersion == 1 else self.divided)
 
     @property
     def divided(self) -> Sequence[float]:
@@ -132,7 +125,7 @@ class _Mixture:
         """Return this test with stored evidence.
         Raises ValueError for a state that is not one of its own.
         """
-        return self._having(_read(state, len(self.log_e)))
+        return self.but(log_e=_read(state, len(self.log_e)))
 
 
 @immutable
@@ -154,15 +147,6 @@ class EProcess(_Mixture):
     def __post_init__(self) -> None:
         if not 1 <= self.dispersion < math.inf:
             raise ValueError(_wrong_dispersion(self.dispersion))
-
-    @override
-    def _having(self, log_e: tuple[float, ...]) -> Self:
-        return type(self)(
-            log_e=log_e,
-            dispersion=self.dispersion,
-            tolerance=self.tolerance,
-            designs=self.designs,
-        )
 
     @classmethod
     def regression(cls, tolerance: Tolerance, *, dispersion: float = 1.0) -> Self:
@@ -193,13 +177,18 @@ class EProcess(_Mixture):
         return self.gaining(gains) if gains else self
 
     def gains(self, interval: Interval) -> tuple[float, ...]:
-        """Return what an interval adds for each design; nothing when it lacks an arm."""
+        """Return what an interval adds for each design; nothing where it lacks an arm or tells
+        nothing.
+        """
         canary, stable = interval.canary, interval.stable
         return self.gains_of(canary.total, canary.bad, stable.total, stable.bad)
 
     def gains_of(self, n_c: int, x: int, n_s: int, y: int) -> tuple[float, ...]:
-        """Return what an interval of these counts adds for each design."""
+        """Return what an interval of these counts adds for each design (`gains`)."""
         if n_c == 0 or n_s == 0:
+            return ()
+        if not (x or y or self.tolerance.points):
+            # By a line through 0, as many good requests as one likes say nothing.
             return ()
         return _gains(self.designs, self.tolerance, n_c, x, n_s, y)
 
@@ -225,18 +214,15 @@ class Guardrail(_Mixture):
             )
             raise ValueError(msg)
 
-    @override
-    def _having(self, log_e: tuple[float, ...]) -> Self:
-        return type(self)(log_e=log_e, dispersion=self.dispersion, limit=self.limit)
-
     def update(self, counts: ArmCounts) -> Self:
         """Return the evidence with one more interval of this arm."""
         if not counts.total:
             return self
         # Once, and not in each product below.
         bad, good = float(counts.bad), float(counts.total - counts.bad)
-        odds = _odds(self.limit)
-        return self.gaining([bad * of_bad + good * of_good for of_bad, of_good in odds])
+        odds = zip(self.log_e, _odds(self.limit), strict=True)
+        gained = [log + (bad * of_bad + good * of_good) for log, (of_bad, of_good) in odds]
+        return self.but(log_e=tuple(gained))
 
 
 @lru_cache(maxsize=256)
@@ -247,7 +233,7 @@ def _odds(limit: float) -> tuple[tuple[float, float], ...]:
 
 
 @immutable
-class Restarts:
+class Restarts(Value):
     """Up to `planned` copies of one test, started one after the other, for a regression that sets
     in late.
 
@@ -282,7 +268,7 @@ class Restarts:
         size = len(self.template.designs)
         starts = range(0, len(self.log_e), size)
         return tuple(
-            [replace(self.template, log_e=self.log_e[start : start + size]) for start in starts]
+            [self.template.but(log_e=self.log_e[start : start + size]) for start in starts]
         )
 
     @property
@@ -302,28 +288,25 @@ class Restarts:
         if not self.remaining:
             msg = f"all {self.planned} planned copies have started"
             raise ValueError(msg)
-        return self._having((*self.log_e, *self.template.log_e))
-
-    def _having(self, log_e: tuple[float, ...]) -> Self:
-        return type(self)(template=self.template, planned=self.planned, log_e=log_e)
+        return self.but(log_e=(*self.log_e, *self.template.log_e))
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval given to every running copy."""
         gains = self.template.gains(interval)
-        return self._having(tuple(map(add, self.log_e, gains * self.running))) if gains else self
+        return self.but(log_e=tuple(map(add, self.log_e, gains * self.running))) if gains else self
 
     @property
     def log_value(self) -> float:
         """Natural logarithm of the e-value: the weighted mean over all planned copies."""
         return self._log_mean(self.log_e)
 
-    def log_value_of(self, counts: Iterable[Counts]) -> float:
-        """Return what `log_value` would be,
-        had each running copy seen one interval only: one for each.
+    def log_values_of(self, sides: Iterable[Iterable[Counts]]) -> list[float]:
+        """Return what `log_value` would be, had each running copy seen one interval only: one for
+        each. Of sides that come to the same, one is left.
         """
-        fresh = self.template.log_e
-        gains = [self.template.gains_of(*of_copy) or fresh for of_copy in counts]
-        return self._log_mean(list(chain.from_iterable(gains)))
+        fresh, gains_of = self.template.log_e, self.template.gains_of
+        seen = {tuple([gains_of(*counts) or fresh for counts in side]) for side in sides}
+        return [self._log_mean([*chain.from_iterable(gains)]) for gains in seen]
 
     def _log_mean(self, log_e: Sequence[float]) -> float:
         designs, dispersion = len(self.template.designs), self.template.dispersion
@@ -354,7 +337,7 @@ class Restarts:
                 "values"
             )
             raise ValueError(msg)
-        return self._having(_read(state, len(state)))
+        return self.but(log_e=_read(state, len(state)))
 
 
 def _written(log_e: Sequence[float]) -> list[float | None]:
@@ -367,7 +350,7 @@ def _written(log_e: Sequence[float]) -> list[float | None]:
 
 def _read(state: Sequence[float | None], size: int) -> tuple[float, ...]:
     """Return so many logarithms as they were stored. Raises ValueError for anything else."""
-    values = cast("Sequence[float]", state)
+    values: Sequence[Any] = state
     # A sum tells of a null among them, and is infinite or not a number as soon as a term is.
     try:
         total = sum(values)
@@ -451,7 +434,7 @@ SUMS = len(Pooled._fields)
 
 
 @immutable
-class Confirmed:
+class Confirmed(Value):
     """A plan of restarts that a second one must confirm, for arms that are not scraped at one
     moment.
 
@@ -488,16 +471,14 @@ class Confirmed:
     def running(self, copies: int) -> Self:
         """Return the test with at least so many copies running, as far as they are planned."""
         test = self
-        while test.remaining and test.plan.running < copies:
+        while test.plan.running < copies and test.remaining:
             test = test.start_next()
         return test
 
     def start_next(self) -> Self:
         """Start one more copy in both plans. Raises ValueError when all planned copies run."""
         sums = None if self.sums is None else (*self.sums, *_sums_after(self.before))
-        return replace(
-            self, plan=self.plan.start_next(), shifted=self.shifted.start_next(), sums=sums
-        )
+        return self.but(plan=self.plan.start_next(), shifted=self.shifted.start_next(), sums=sums)
 
     def preceded_by(self, stable: ArmCounts) -> Self:
         """Return the test knowing what stable did before the next interval, at whatever weight.
@@ -508,12 +489,12 @@ class Confirmed:
         sums = None
         if self.sums is not None:
             sums = _sums_after(stable) * (len(self.sums) // SUMS)
-        return replace(self, before=stable, sums=sums)
+        return self.but(before=stable, sums=sums)
 
     def update(self, interval: Interval) -> Self:
         """Return the evidence with one more interval."""
         late = Interval(canary=self.last, stable=interval.stable)
-        return type(self)(
+        return self.but(
             plan=self.plan.update(interval),
             shifted=self.shifted.update(late),
             last=interval.canary,
@@ -532,7 +513,13 @@ class Confirmed:
         starts = range(0, len(self.sums), SUMS)
         pooled = [Pooled(*self.sums[start : start + SUMS]) for start in starts]
         sides = zip(*[counts.covers(newest) for counts in pooled], strict=True)
-        return min(log, *[POOLED_SHARE * self.plan.log_value_of(side) for side in sides])
+        return min(log, *[POOLED_SHARE * value for value in self.plan.log_values_of(sides)])
+
+    def sides(self) -> Iterator[Counts]:
+        """Yield the comparisons of all that was summed (`Pooled.covers`); none without sums."""
+        if self.sums is not None:
+            newest = Interval(canary=self.last, stable=self.before)
+            yield from Pooled(*self.sums[:SUMS]).covers(newest)
 
     def progress(self, threshold: float) -> float:
         """Return how far the evidence has come towards `threshold` (1/alpha), in [0, 1]."""
@@ -555,12 +542,11 @@ class Confirmed:
 
         An operator that kept no sums stored two counts and both plans.
         """
-        numbers = list(state)
-        if numbers[:1] != [WITH_SUMS]:
-            return self._with(numbers[:2], numbers[2:], before=NO_COUNTS, sums=None)
-        end = 6 + SUMS * int(numbers[1] or 0)
-        sums, plans = _stored_sums(numbers[6:end]), numbers[end:]
-        return self._with(numbers[2:4], plans, before=stored_counts(numbers[4:6]), sums=sums)
+        if not state or state[0] != WITH_SUMS:
+            return self._with(state[:2], state[2:], before=NO_COUNTS, sums=None)
+        end = 6 + SUMS * int(state[1] or 0)
+        sums, plans = _stored_sums(state[6:end]), state[end:]
+        return self._with(state[2:4], plans, before=stored_counts(state[4:6]), sums=sums)
 
     def _with(
         self,
@@ -571,7 +557,7 @@ class Confirmed:
         sums: tuple[int, ...] | None,
     ) -> Self:
         middle = len(plans) // 2
-        return type(self)(
+        return self.but(
             plan=self.plan.from_state(plans[:middle]),
             shifted=self.shifted.from_state(plans[middle:]),
             last=stored_counts(last),
@@ -602,7 +588,8 @@ def _with_counts(sums: tuple[int, ...], interval: Interval) -> tuple[int, ...]:
 
 def _stored_sums(stored: Sequence[float | None]) -> tuple[int, ...]:
     """Return sums that were stored. Raises ValueError unless each copy has its counts."""
-    sums = tuple(map(int, cast("Sequence[float]", stored)))
+    counts: Sequence[Any] = stored
+    sums = tuple(map(int, counts))
     totals, bads = sums[::2], sums[1::2]
     if len(sums) % SUMS or not all(map(le, bads, totals)) or min(bads, default=0) < 0:
         msg = f"stored sums must be {SUMS} counts for each copy, got {list(stored)}"
@@ -614,12 +601,14 @@ def stored_counts(stored: Sequence[float | None]) -> ArmCounts:
     """Return counts that were stored as two numbers; what is missing is 0."""
     if not stored:
         return NO_COUNTS
-    total, bad = (*stored, 0, 0)[:2]
+    total, bad = stored if len(stored) == 2 else (*stored, 0, 0)[:2]
     return ArmCounts(total=int(total or 0), bad=int(bad or 0))
 
 
 def added(counts: ArmCounts, other: ArmCounts) -> ArmCounts:
     """Return the counts of both together."""
+    if not counts.total:
+        return other
     return ArmCounts(total=counts.total + other.total, bad=counts.bad + other.bad)
 
 

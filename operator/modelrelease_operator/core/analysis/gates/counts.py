@@ -4,9 +4,6 @@ Both arms' counters are asked for at once, so that all are of one instant: reque
 in one query and not yet in another would look like errors, or hide some.
 """
 
-import hashlib
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import product
@@ -21,8 +18,9 @@ from modelrelease_operator.core.analysis.assumptions import Assumption, BadShare
 from modelrelease_operator.core.analysis.gate_tests import GateTest, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import limits, notable, share_test
+from modelrelease_operator.core.analysis.own_counters import marked, sample_of
 from modelrelease_operator.core.measurement.indicators import Indicator, own_indicator
-from modelrelease_operator.core.measurement.queries import ARM, NO_IDENTITY, QueryScope, short
+from modelrelease_operator.core.measurement.queries import ARM, QueryScope, short
 from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
 from modelrelease_operator.core.query_results import CounterSample, NotMeasured, QueryResult
 
@@ -38,7 +36,7 @@ class CountsKind(GateKind[CountsGate]):
         arms = (("canary", query_scope.canary), ("stable", query_scope.stable))
         queries = (("bad", settings.bad), ("total", settings.total))
         parts = [
-            _marked(query_scope.render(query, arm), name, kind)
+            marked(query_scope.render(query, arm), name, kind)
             for (name, arm), (kind, query) in product(arms, queries)
         ]
         return "\nor\n".join(parts)
@@ -83,8 +81,7 @@ class CountsKind(GateKind[CountsGate]):
     def read_assumption(
         self, text: str, share: Callable[[str], float], number: Callable[[str], float]
     ) -> Assumption:
-        stable, _, canary = text.partition(":")
-        return BadShares(stable=share(stable), canary=share(canary))
+        return BadShares.read(text, share)
 
     @override
     def plan_words(
@@ -103,12 +100,6 @@ def _indicator(name: str, settings: CountsGate) -> Indicator:
 
 def _bad(name: str) -> str:
     return f"is bad by gate {name} for"
-
-
-def _marked(query: str, arm: str, kind: str) -> str:
-    # The line break ends a comment with which the query may close.
-    marked = f'label_replace((\n{query}\n), "{KIND_LABEL}", "{kind}", "", "")'
-    return f'label_replace({marked}, "{ARM}", "{arm}", "", "")'
 
 
 def _tallies(
@@ -144,20 +135,5 @@ def _tallied(
 ) -> CounterSample | NotMeasured:
     bad = labels[KIND_LABEL] == "bad"
     query = f"`{short(settings.bad if bad else settings.total)}`"
-    pod = labels.get("pod") or labels.get("instance")
-    if not pod:
-        message = (
-            f"{query} must keep the label pod or instance: a sum over pods falls when one goes"
-        )
-        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
-    if not (math.isfinite(value) and value >= 0 and value.is_integer()):
-        message = (
-            f"{query} gives {value:g}, which is no number of requests; it must return raw counters"
-        )
-        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
-    identity = {name: text for name, text in labels.items() if name not in NO_IDENTITY}
-    digest = hashlib.blake2s(
-        json.dumps(identity, sort_keys=True).encode(), digest_size=4
-    ).hexdigest()
     arm = {"canary": query_scope.canary, "stable": query_scope.stable}[labels[ARM]]
-    return CounterSample(revision=arm.revision, bad=bad, pod=pod, labels=digest, value=value)
+    return sample_of(labels, value, query, arm.revision, bad=bad)

@@ -50,6 +50,8 @@ class GateKind(ABC, Generic[S]):
     """Whether it compares counts. One that does not looks at a number: `look_at`."""
     own_queries: ClassVar[bool] = False
     """Whether its query is a person's own, and not the servers' counters."""
+    beside_servers: ClassVar[bool] = False
+    """Whether its query is held against the servers' counters, so that each must be shown."""
     reads_bins: ClassVar[bool] = False
     """Whether the servers' counts of predictions by bin are read for it."""
     cuts_histograms: ClassVar[bool] = False
@@ -63,6 +65,10 @@ class GateKind(ABC, Generic[S]):
 
     def query(self, settings: S, query_scope: QueryScope) -> str | None:
         """Return what is to be asked, or None where the servers' own counters answer."""
+        return None
+
+    def unasked(self, settings: S, query_scope: QueryScope) -> str | None:
+        """Say why there is nothing to ask, or return None."""
         return None
 
     def queries(self, settings: S) -> tuple[str, ...]:
