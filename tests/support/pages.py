@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.measurement.queries import QueryScope
@@ -15,6 +16,8 @@ from modelrelease_operator.settings import Settings
 class PageSource:
     """Reads the pages of pods, of which it makes up one for each revision."""
 
+    source = Source.PODS
+    reads_anew = True
     seconds = 1.0
     patience_seconds = 1.0
 

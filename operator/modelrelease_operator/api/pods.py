@@ -29,6 +29,7 @@ CREDENTIALS = "credentialsSecretRef"
 """Beside the pod fields of a recipe: the Secret that the artifact is fetched with."""
 
 OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
+CPU_FROM = ("requests", "limits")
 LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
 
@@ -238,6 +239,19 @@ class PodFields(_Asked):
         return self.model_dump(
             mode="json", by_alias=True, exclude_unset=True, include=set(PodFields.model_fields)
         )
+
+
+def requests_cpu(resources: Resources, template: Mapping[str, Any]) -> bool:
+    """Return whether the predictor requests CPU; a limit alone is a request, too.
+
+    Without any resources it has the default's.
+    """
+    given = resources.to_dict() or {"requests": {"cpu": "default"}}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    predictors = [each for each in containers if each.get("name") == OUR_CONTAINERS[1]]
+    laid_over = (predictors[0].get("resources") or {}) if predictors else {}
+    parts = [{**(given.get(of) or {}), **(laid_over.get(of) or {})} for of in CPU_FROM]
+    return any(part.get("cpu") is not None for part in parts)
 
 
 def has_null(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Where a release's metrics are read, and how the operator proves itself there."""
 
+from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import StringConstraints, model_validator
@@ -13,6 +14,19 @@ SecretName = Annotated[
 KeyName = Annotated[
     str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)
 ]
+
+Tenant = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9!_.*'()|-]+$", min_length=1, max_length=150)
+]
+"""As Mimir takes them: several are divided by `|`."""
+
+
+class Source(StrEnum):
+    """Who shows the counters of a release's pods."""
+
+    PROMETHEUS = "Prometheus"
+    PODS = "Pods"
+    """The pods themselves, on their own pages of metrics."""
 
 
 class SecretKey(Model):
@@ -35,6 +49,8 @@ class Prometheus(Model):
     bearer_token_secret_ref: SecretKey | None = None
     basic_auth_secret_ref: SecretPair | None = None
     ca_secret_ref: SecretKey | None = None
+    tenant: Tenant | None = None
+    """Whose series are meant, where one server has those of many."""
     insecure_skip_verify: bool = False
 
     @model_validator(mode="after")

@@ -28,6 +28,8 @@ class CounterSample:
     revision: str
     bad: bool
     """Of the query for the bad requests; otherwise of that for all."""
+    by_server: bool = False
+    """Counted by the arm's own server, to be held against what the gateway counts."""
     pod: str
     labels: str
     """What tells it from the other counters of its pod."""

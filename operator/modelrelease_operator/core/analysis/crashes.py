@@ -32,22 +32,27 @@ def counted(
     """Add what happened since the last pass.
     What stable's pods did before the first one is not counted.
     """
-    now = {**_of(canary), **_of(stable)}
+    seen, of_canary, of_stable = known.seen, _of(canary), _of(stable)
+    now = {**of_canary, **of_stable}
     if not known.begun:
         return known.but(begun=True, seen=now)
-    ended = (_grown(known.seen, _of(canary)), _grown(known.seen, _of(stable)))
+    ended = (_grown(seen, of_canary), _grown(seen, of_stable))
     lived = (span * _ready(canary), span * _ready(stable))
     interval = Interval(canary=_arm(lived[0], ended[0]), stable=_arm(lived[1], ended[1]))
     all_ready = canary is not None and canary.ready >= max(1, canary.wanted)
-    return known.but(
+    after = known.but(
         seen=now,
-        canary=known.canary + ended[0],
-        newly=known.newly + ended[0],
-        stable=known.stable + ended[1],
         canary_seconds=known.canary_seconds + lived[0],
         stable_seconds=known.stable_seconds + lived[1],
         processes=_process(known).update(interval).to_state(),
         quiet_seconds=0.0 if ended[0] else known.quiet_seconds + span * all_ready,
+    )
+    if not any(ended):
+        return after
+    return after.but(
+        canary=known.canary + ended[0],
+        newly=known.newly + ended[0],
+        stable=known.stable + ended[1],
         words=canary.crash if ended[0] and canary else known.words,
     )
 
@@ -62,8 +67,10 @@ def convicts(known: Crashes, spec: ReleaseSpec) -> bool:
 
 def unquiet(known: Crashes, version: str) -> str | None:
     """Say why a canary whose container ended may not go on yet, or None."""
+    if not known.canary:
+        return None
     left = QUIET_TIME.total_seconds() - known.quiet_seconds
-    if not known.canary or left <= 0:
+    if left <= 0:
         return None
     return (
         f"{crash_figures(known, version)}; it goes on after "
@@ -95,7 +102,7 @@ def _ready(workload: Workload | None) -> int:
 
 
 def _grown(seen: Mapping[str, int], now: Mapping[str, int]) -> int:
-    return sum(max(0, count - seen.get(pod, 0)) for pod, count in now.items())
+    return sum([max(0, count - seen.get(pod, 0)) for pod, count in now.items()])
 
 
 def _arm(lived: float, ended: int) -> ArmCounts:

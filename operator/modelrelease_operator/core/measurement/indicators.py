@@ -11,6 +11,7 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import LatencyGate
 from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.series import (
+    BOUND,
     INFINITY,
     OWN,
     PREDICTOR,
@@ -25,6 +26,8 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.query_results import CounterSample
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval
 
+ALL_REQUESTS = f"{BOUND}={INFINITY}"
+"""Name of the series of a histogram that has every request."""
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 """Of stable's own latency: where the canary's is compared with it."""
 
@@ -42,6 +45,10 @@ class Indicator:
     """Makes it an indicator of predictions: those in this bin count as bad."""
     own: bool = False
     """Counted by a gate's own queries, under its key."""
+    delay: float = 0.0
+    """Seconds by which a gateway's counters are older than the servers' beside them: makes it one
+    of losses (`losses`). 0: no gateway's.
+    """
     probe: bool = False
     """Counted by the prober: its probes instead of users' requests."""
 
@@ -236,6 +243,14 @@ def own_indicator(gate: str, bad: str, total: str) -> Indicator:
     return Indicator(key=f"{OWN}{gate}-{zlib.crc32(f'{bad} / {total}'.encode()):08x}", own=True)
 
 
+def gateway_indicator(gate: str, gateway: str, delay: float) -> Indicator:
+    """Return the indicator of what is lost between a gateway, read `delay` seconds late, and the
+    servers.
+    """
+    mark = zlib.crc32(f"{gateway} / {delay:g}".encode())
+    return Indicator(key=f"{OWN}{gate}-{mark:08x}", own=True, delay=delay)
+
+
 def own_values_of(tallies: Iterable[CounterSample], indicator: Indicator) -> dict[str, int]:
     """Return the values of the counters of a gate's own queries,
     as `values_of` does the predictor's.
@@ -254,7 +269,8 @@ def increments_of(deltas: Mapping[str, int]) -> Increments:
         if key.revision != revision:
             revision = key.revision
             names = increments.setdefault(revision, {})
-        names[key.name] = names.get(key.name, 0) + grown
+        name = key.name
+        names[name] = names.get(name, 0) + grown
     return increments
 
 
@@ -290,10 +306,12 @@ def _arm(names: Mapping[str, int], bound: str | None, place: str | None) -> ArmC
         total = sum([grown for name, grown in names.items() if name.startswith("bin=")])
         bad = names.get(f"bin={place}", 0)
     elif bound is None:
-        codes = [(name, grown) for name, grown in names.items() if name[:5] == "code="]
-        total = sum([grown for _, grown in codes])
-        bad = sum([grown for name, grown in codes if name[5:6] == "5"])
+        total = bad = 0
+        for name, grown in names.items():
+            if name[:5] == "code=":
+                total += grown
+                bad += grown if name[5:6] == "5" else 0
     else:
-        total = names.get(f"le={INFINITY}", 0)
+        total = names.get(ALL_REQUESTS, 0)
         bad = max(0, total - names.get(f"le={bound}", 0))
     return ArmCounts(total=total, bad=min(bad, total))

@@ -24,6 +24,8 @@ class QueryScope:
     canary: Target
     stable: Target
     interval: timedelta
+    controllers: tuple[str, ...] = ()
+    """`controllerName` of each gateway that has taken the release's route."""
 
     def render(self, query: str, arm: Target) -> str:
         """Return a query for one arm."""

@@ -12,7 +12,7 @@ All times here are those of the samples: no clock of ours is compared with them.
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from itertools import chain
@@ -24,11 +24,10 @@ from modelrelease_operator.core.measurement.counters import is_another_process
 from modelrelease_operator.core.measurement.indicators import Shapes
 from modelrelease_operator.core.measurement.series import (
     INFINITY,
+    PREDICTOR,
     PROBE,
-    bucket_name,
-    code_name,
-    process_name,
     series_of,
+    texts_of,
 )
 from modelrelease_operator.core.observed import Counter
 
@@ -42,6 +41,9 @@ on.
 """
 STABLE_MAY_MISS = 0.5
 """The same of stable's pods, where it matters who is left out."""
+
+MOST_PAIRS = 2.0**53
+"""Up to which a page's numbers are whole."""
 
 Shown = Counter
 """A process at its newest sample: the one of its counters that was scraped last."""
@@ -101,11 +103,11 @@ class Arm:
     judged: Mapping[str, Shown]
     """By process: those whose samples are waited for."""
     missing: tuple[str, ...]
-    """Ready pods that Prometheus does not show."""
+    """Ready pods that the source does not show."""
     lagging: tuple[str, ...] = ()
     """Ready pods of which there has been no new sample for long."""
     unready: tuple[str, ...] = ()
-    """Processes of pods that are not ready, where Prometheus names pods as the cluster does;
+    """Processes of pods that are not ready, where the source names pods as the cluster does;
     else nothing is known of whose they are.
     """
     newest: float | None
@@ -117,6 +119,11 @@ class Arm:
     def left_out(self) -> tuple[str, ...]:
         """Ready pods that are not judged."""
         return tuple(sorted((*self.missing, *self.lagging)))
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether every ready pod is judged."""
+        return not (self.missing or self.lagging)
 
     @property
     def may_go_on(self) -> bool:
@@ -187,8 +194,12 @@ def _told(*times: float | None) -> list[float]:
 
 def _first_and_last(processes: Iterable[Shown]) -> tuple[float | None, float | None]:
     """Return when the oldest and the newest of some samples were taken, as far as it is told."""
-    times = [process.at for process in processes if process.at is not None]
+    times = _times(processes)
     return (min(times), max(times)) if times else (None, None)
+
+
+def _times(processes: Iterable[Shown]) -> list[float]:
+    return [process.at for process in processes if process.at is not None]
 
 
 def newest(
@@ -201,16 +212,12 @@ def newest(
     used, and those are left out unless they are nonsense.
     """
     by_process: dict[tuple[str, str, bool], list[Counter]] = {}
-    buckets = _Buckets(read=bounds)
-    unread = buckets.unread
+    buckets = _Buckets(bounds)
     revision = pod = probe = None
     # Without a call for each bucket, and mostly without a key: a look has a thousand counters,
     # those of a process one after the other.
     for counter in counters:
-        bound = counter.bound
-        if bound is not None and bound not in buckets.shown:
-            buckets.show(bound)
-        if bound in unread and counter.value >= 0 and counter.value % 1 == 0:
+        if not buckets[counter.bound] and counter.value >= 0 and counter.value % 1 == 0:
             continue
         if counter.pod != pod or counter.revision != revision or counter.probe is not probe:
             revision, pod, probe = counter.revision, counter.pod, counter.probe
@@ -225,30 +232,31 @@ def newest(
     return Newest(processes=tuple(processes), plausible=plausible)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Buckets:
-    """The buckets that a look shows: what is to be known of a bound is worked out once."""
+class _Buckets(dict[str | None, bool]):
+    """By bound that a look shows: whether its bucket is read. Worked out once for each.
 
-    read: Collection[str] | None
-    """Those that are read, None for all."""
-    shown: set[str] = field(default_factory=set)
-    unread: set[str | None] = field(default_factory=set)
-    """What is no number is not among them, so that it is told."""
-    spellings: dict[str | None, str] = field(default_factory=dict)
-    """Of those that Prometheus 3 spells otherwise."""
-    plausible: bool = True
-    """Whether every bound is a number."""
+    What is no number is read, so that it is told; so is what is no bucket (None).
+    """
 
-    def show(self, bound: str) -> None:
+    def __init__(self, read: Collection[str] | None) -> None:
+        super().__init__({None: True})
+        self.read = read
+        """Those that are read, None for all."""
+        self.spellings: dict[str | None, str] = {}
+        """Of those that Prometheus 3 spells otherwise."""
+        self.plausible = True
+        """Whether every bound is a number."""
+
+    def __missing__(self, bound: str) -> bool:
         """Take in a bound that was not shown before."""
         spelled = canonical(bound)
-        self.shown.add(bound)
         if spelled != bound:
             self.spellings[bound] = spelled
-        if not is_number(spelled):
-            self.plausible = False
-        elif self.read is not None and spelled not in self.read:
-            self.unread.add(bound)
+        is_a_number = is_number(spelled)
+        self.plausible = self.plausible and is_a_number
+        is_read = not is_a_number or self.read is None or spelled in self.read
+        self[bound] = is_read
+        return is_read
 
     def canonical(self, counters: list[Counter]) -> list[Counter]:
         """Return counters with bounds as Prometheus 3 spells them."""
@@ -260,33 +268,39 @@ class _Buckets:
 
 def _process(revision: str, pod: str, probe: bool, counters: Collection[Counter]) -> Process:
     """Return the process of these counters, which are all of one."""
-    name = process_name(revision, pod)
-    begin = f"{name}|{PROBE}" if probe else f"{name}|"
+    name, buckets, codes = texts_of(revision, pod, PROBE if probe else PREDICTOR)
     series: dict[str, Counter] = {}
     bounds = []
     plausible = True
     shown, newest_at = None, -math.inf
     for counter in counters:
-        bound, at = counter.bound, counter.at or 0.0
+        bound, value, at = counter.bound, counter.value, counter.at or 0.0
         if bound is not None:
-            text = begin + bucket_name(bound)
+            text = buckets[bound]
             bounds.append(bound)
         elif counter.code is not None:
-            text = begin + code_name(counter.code)
+            text = codes[counter.code]
         else:
             text = series_of(counter)
         known = series.setdefault(text, counter)
-        if known is not counter and (at, counter.value) > (known.at or 0.0, known.value):
+        if known is not counter and (at, value) > (known.at or 0.0, known.value):
             series[text] = counter
         if at > newest_at and counter.layout is None:
             shown, newest_at = counter, at
-        if not (counter.value >= 0 and counter.value % 1 == 0):
+        # What is no number at all, or infinite, leaves a remainder that is no number.
+        if value < 0 or value % 1:
             plausible = False
     if len(series) < len(counters):
         shown = max(filter(_is_judged, series.values()), key=_age, default=None)
     return Process(
-        name=name, shown=shown, series=series, bounds=frozenset(bounds), plausible=plausible
+        name=name, shown=shown, series=series, bounds=_histogram(*bounds), plausible=plausible
     )
+
+
+@lru_cache(maxsize=1024)
+def _histogram(*bounds: str) -> frozenset[str]:
+    """Return a histogram's bounds. Kept, because those of all pods are mostly the same."""
+    return frozenset(bounds)
 
 
 def _is_judged(counter: Counter) -> bool:
@@ -339,6 +353,11 @@ def is_number(text: str) -> bool:
         return False
 
 
+def is_number_of_pairs(value: float) -> bool:
+    """Return whether a counter of pairs can be one: pods are not believed."""
+    return 0 <= value <= MOST_PAIRS
+
+
 def values_of(processes: Iterable[Process], bounds: frozenset[str]) -> dict[str, int]:
     """Return the values that count, of counters that are no nonsense:
     buckets only where they are read.
@@ -370,26 +389,34 @@ def sight_of(
     newest_samples: Newest,
     arms: tuple[str, str],
     pods: Mapping[str, Collection[str]],
+    *,
+    names_pods: bool = False,
 ) -> Sight:
-    """Return what a look shows of canary and stable; `pods` are the ready pods of each revision."""
+    """Return what a look shows of canary and stable; `pods` are the ready pods of each revision.
+
+    `names_pods`: the source names pods as the cluster does, so one of another name is another pod.
+    """
     shown = _shown_of(newest_samples)
     predictors: dict[str, dict[str, Shown]] = {arm: {} for arm in arms}
     for process, process_shown in shown.items():
         if not process_shown.probe:
             predictors[process_shown.revision][process] = process_shown
-    _, latest = _first_and_last(shown.values())
+    latest = max(_times(shown.values()), default=None)
     patience = LAGS_AFTER * (evidence.scrape_seconds or SLOWEST_SCRAPE)
     since = latest and latest - patience
     canary, stable = (
-        _arm(predictors[arm], frozenset(pods.get(arm, ())), since=since) for arm in arms
+        _arm(predictors[arm], frozenset(pods.get(arm, ())), since=since, names_pods=names_pods)
+        for arm in arms
     )
     return Sight(canary=canary, stable=stable, shown=shown)
 
 
-def _arm(shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None) -> Arm:
+def _arm(
+    shown: Mapping[str, Shown], ready: frozenset[str], *, since: float | None, names_pods: bool
+) -> Arm:
     """Return the arm of a revision of which these processes are shown and these pods are ready."""
     pods = {process_shown.pod for process_shown in shown.values()}
-    if not ready & pods:
+    if not (names_pods or ready & pods):
         # Prometheus names pods by another label, such as the address: then all that it shows count.
         missing = () if pods else tuple(sorted(ready))
         oldest, last = _first_and_last(shown.values())
@@ -463,9 +490,10 @@ def measured_gap(evidence: Evidence, shown: Mapping[str, Shown]) -> float | None
     """Return the time between the two newest samples of most processes, in seconds;
     None without two.
     """
+    scraped = evidence.scraped
     gaps = [
-        sample.at - evidence.scraped[process]
+        sample.at - scraped[process]
         for process, sample in shown.items()
-        if sample.at is not None and evidence.scraped.get(process, sample.at) < sample.at
+        if sample.at is not None and scraped.get(process, sample.at) < sample.at
     ]
     return round(median(gaps), 1) if gaps else evidence.scrape_seconds

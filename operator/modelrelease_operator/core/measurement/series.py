@@ -5,6 +5,7 @@ Status keeps texts, such as `rev2|pod-a|probe/code=same`: what an operator store
 next one, so no text here may change.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -27,8 +28,17 @@ BIN: Final = "bin"
 LAYOUT: Final = "layout"
 TOTAL: Final = "total"
 BAD: Final = "bad"
+SERVED: Final = "served"
+FAILED: Final = "failed"
+LARGEST: Final = "largest"
+OWN_KINDS: Final = (TOTAL, BAD, SERVED, FAILED, LARGEST)
+"""What the counters of a gate's own queries tell: of all requests and of the bad ones, by whoever
+the gate asks, and by the arm's own server beside a gateway; and the largest interval of the latter.
+"""
 
 INFINITY: Final = "+Inf"
+MOST_BUCKETS: Final = 256
+"""Of one process whose names are kept: one that shows other bounds each time fills no memory."""
 LIMIT: Final = "limit"
 """Stands for stable's bound in a pair that holds the canary to an absolute limit."""
 
@@ -41,7 +51,7 @@ class SeriesKey:
     pod: str
     """For a gate's own counters with the mark of their labels, as `pod~labels`."""
     kind: str
-    """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries TOTAL or BAD."""
+    """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries OWN_KINDS."""
     value: str
     """The code, the bound, the bin; for a gate's own queries the key of their indicator."""
     source: str
@@ -77,35 +87,47 @@ def series_of(counter: Counter) -> str:
     process = process_name(counter.revision, counter.pod)
     source = PROBE if counter.probe else ""
     if counter.bound is not None:
-        return f"{process}|{source}{bucket_name(counter.bound)}"
+        return f"{process}|{source}{BOUND}={counter.bound}"
     if counter.bin is not None:
         return f"{process}|{BIN}={counter.bin}"
     if counter.layout is not None:
         return f"{process}|{LAYOUT}={counter.layout}"
-    return f"{process}|{source}{code_name(str(counter.code))}"
+    return f"{process}|{source}{CODE}={counter.code}"
+
+
+class _Texts(dict[str, str]):
+    """By value of a label: the text of the key of a process' counter that has it."""
+
+    def __init__(self, begin: str) -> None:
+        super().__init__()
+        self.begin = begin
+
+    def __missing__(self, value: str) -> str:
+        if len(self) >= MOST_BUCKETS:
+            self.clear()
+        self[value] = self.begin + value
+        return self[value]
 
 
 @lru_cache(maxsize=1024)
-def bucket_name(bound: str) -> str:
-    """Return the name of a bucket's counter (`SeriesKey.name`).
-    Kept, because a look has a thousand of few bounds.
+def texts_of(
+    revision: str, pod: str, source: str
+) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+    """Return the name of a process, and the texts of the keys of its counters (`series_of`): of
+    buckets by bound, of requests by code. Kept, because every look asks for the same: fifty of a
+    pod.
     """
-    return f"{BOUND}={bound}"
-
-
-@lru_cache(maxsize=1024)
-def code_name(code: str) -> str:
-    """Return the name of a counter of requests by code, kept as that of a bucket is."""
-    return f"{CODE}={code}"
+    process = process_name(revision, pod)
+    begin = f"{process}|{source}"
+    return process, _Texts(f"{begin}{BOUND}="), _Texts(f"{begin}{CODE}=")
 
 
 def own_series_of(sample: CounterSample, indicator: str) -> str:
     """Return the text of the key of a counter of a gate's own queries;
     `indicator` is their indicator's key.
     """
-    return (
-        f"{sample.revision}|{sample.pod}~{sample.labels}|{BAD if sample.bad else TOTAL}={indicator}"
-    )
+    kinds = (SERVED, FAILED) if sample.by_server else (TOTAL, BAD)
+    return f"{sample.revision}|{sample.pod}~{sample.labels}|{kinds[sample.bad]}={indicator}"
 
 
 @lru_cache(maxsize=32_768)
@@ -142,7 +164,7 @@ def source_of_name(name: str) -> str:
     if name.startswith(PROBE):
         return PROBE
     kind, _, value = name.partition("=")
-    return value if kind in (TOTAL, BAD) and value.startswith(OWN) else PREDICTOR
+    return value if kind in OWN_KINDS and value.startswith(OWN) else PREDICTOR
 
 
 def source_of_process(process: str) -> str:

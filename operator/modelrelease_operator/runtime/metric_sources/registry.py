@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from modelrelease_operator.api.spec import Analysis
 from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.metric_sources.pods.source import Pods
 from modelrelease_operator.runtime.metric_sources.prometheus.servers import PrometheusServers
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, MetricSourceKind
 from modelrelease_operator.settings import Settings
 
-KINDS: tuple[Callable[[], MetricSourceKind], ...] = (PrometheusServers,)
+KINDS: tuple[Callable[[], MetricSourceKind], ...] = (Pods, PrometheusServers)
 """Prometheus serves every release that no other kind has taken, so it stays the last."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import Analysis, Gate
 from modelrelease_operator.core.drift.windows import BinSample
 from modelrelease_operator.core.measurement.queries import QueryScope
@@ -23,7 +24,9 @@ class Revisions:
     namespace: str
     release: str
     metrics: Mapping[str, ServerMetrics]
-    """By revision."""
+    """By revision, in the order in which they are to be read: the canary before stable."""
+    after: float | None = None
+    """The time of the newest sample that was ever counted of them, in unix seconds."""
 
 
 class MetricSource(Protocol):
@@ -32,6 +35,14 @@ class MetricSource(Protocol):
     What cannot be had is `MetricsUnavailable`, or an answer that says so: a sentence for people,
     which names the server and holds no credentials.
     """
+
+    @property
+    def source(self) -> Source:
+        """What it is, as `spec.analysis.source` names it."""
+
+    @property
+    def reads_anew(self) -> bool:
+        """Whether every look has samples of its own; else somebody else says when pods are read."""
 
     @property
     def seconds(self) -> float:
@@ -48,7 +59,9 @@ class MetricSource(Protocol):
         """
 
     async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
-        """Return what stable's pods counted of the answers that they compared with a canary's."""
+        """Return what stable's pods counted of the answers that they compared with a canary's; or a
+        prober, where they compare none.
+        """
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         """Return what a gate's own queries give; a source without a query language says so."""

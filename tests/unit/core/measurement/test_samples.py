@@ -29,10 +29,16 @@ def shows(pod: str, at: float | None, **told: Any) -> Counter:
     )
 
 
-def sight(*counters: Counter, ready: Iterable[str] | None = None, **evidence: Any) -> Sight:
+def sight(
+    *counters: Counter,
+    ready: Iterable[str] | None = None,
+    names_pods: bool = False,
+    **evidence: Any,
+) -> Sight:
     names = {counter.pod for counter in counters} if ready is None else set(ready)
     pods = {arm: {name for name in names if name.startswith(f"{arm}-")} for arm in ARMS}
-    return sight_of(Evidence(**evidence), newest(counters, ARMS, None), ARMS, pods)
+    shown = newest(counters, ARMS, None)
+    return sight_of(Evidence(**evidence), shown, ARMS, pods, names_pods=names_pods)
 
 
 def many(revision: str, count: int, at: float = NOW) -> list[Counter]:
@@ -65,6 +71,19 @@ def test_a_pod_that_is_not_shown_is_missing_and_not_judged():
     )
     assert found.stable.missing == ("rev1-9",)
     assert set(found.stable.judged) == {"rev1|rev1-0", "rev1|rev1-1"}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_where_pods_are_read_one_that_is_not_ready_stands_in_for_none_that_is(arm: str):
+    """By another name it can only be another pod, where Prometheus may mean the same one."""
+    other = next(each for each in ARMS if each != arm)
+    shown = [shows(f"{arm}-leaving", NOW), shows(f"{other}-0", NOW)]
+    ready = [f"{arm}-0", f"{arm}-1", f"{other}-0"]
+    found = sight(*shown, ready=ready, names_pods=True)
+    seen = found.canary if arm == ARMS[0] else found.stable
+    assert (seen.judged, seen.missing) == ({}, (f"{arm}-0", f"{arm}-1"))
+    assert not found.both
+    assert sight(*shown, ready=ready).both, "the label of pods may be another one"
 
 
 @pytest.mark.parametrize(("missing", "goes_on"), [(1, True), (20, True), (21, False)])

@@ -75,8 +75,9 @@ async def test_it_is_asked_when_a_ready_pod_is_missing_and_once_a_minute_at_most
         interval=a_spec().analysis.period,
     )  # fmt: skip
     async with serving(handler) as address, asking(address) as source:
-        found = [await measure(source, a_spec(), query_scope, pods=[POD]) for _ in range(3)]
-        shown = await measure(source, a_spec(), query_scope, pods=["another"])
+        pods = {"rev2": [POD]}
+        found = [await measure(source, a_spec(), query_scope, pods=pods) for _ in range(3)]
+        shown = await measure(source, a_spec(), query_scope, pods={"rev2": ["another"]})
     assert [one.hint for one in found] == [found[0].hint] * 3
     assert found[0].hint is not None
     assert "`pod` (it has `kubernetes_pod_name`)" in found[0].hint

@@ -54,6 +54,15 @@ def judged(
     )
 
 
+@pytest.mark.parametrize("value", ["+Inf", "NaN", "-1", "1e300"])
+async def test_what_is_no_number_of_pairs_is_refused_and_the_pod_named(value: str):
+    pairs = {"__name__": "shadow_pairs_total", "pod": "q", "process": "ab", "result": "same"}
+    async with serving(answering(answer((pairs, value)))) as address, asking(address) as source:
+        found = await source.read_pairs(revisions("rev2", "rev1"), canary="rev2", stable="rev1")
+    assert isinstance(found, MetricsUnavailable)
+    assert "for shadow_pairs_total of pod q: no number of pairs" in found.message
+
+
 async def test_counters_are_read_with_their_pod_and_what_they_count():
     async with serving(answering(answer((COUNT, "3"), (BUCKET, "41")))) as address:
         found = await read(address)
@@ -152,7 +161,7 @@ async def test_an_answer_without_the_pods_that_serve_is_no_evidence(rows: Any):
     async with serving(answering(answer(*rows))) as address:
         found = judged(await read(address))
     assert found.verdict is Verdict.INSUFFICIENT
-    assert found.message == "waiting for Prometheus to scrape 2 of 2 ready pods (p)"
+    assert found.message == "waiting for the metrics of 2 of 2 ready pods (p)"
 
 
 BAD: list[Any] = [
@@ -194,6 +203,18 @@ async def test_a_bad_answer_is_never_a_pass_and_always_a_sentence(handler: Handl
     assert found.verdict is Verdict.UNAVAILABLE
     assert found.message.startswith("metrics are unavailable, so nothing moves: ")
     assert len(found.message) > 60
+
+
+async def test_a_server_that_hides_new_samples_is_asked_for_them():
+    asked = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append((await request.post()).get("latency_offset"))
+        return web.json_response({"data": {"resultType": "vector", "result": []}})
+
+    async with serving(handler) as address, asking(address) as source:
+        await source.query("up")
+    assert asked == ["5s"], "VictoriaMetrics leaves out those of the last 30 s otherwise"
 
 
 async def test_a_server_that_never_answers_is_given_up_after_its_time():

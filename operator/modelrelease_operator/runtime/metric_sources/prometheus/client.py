@@ -25,6 +25,9 @@ MOST_LARGE = 4
 REFUSED = (400, 422)
 """Status codes with which Prometheus refuses a query, and says why."""
 WANTS_CREDENTIALS = (401, 403)
+NEWEST = "5s"
+"""Age from which VictoriaMetrics shows samples, which it has after two seconds: it leaves out those
+of the last 30 s unless it is told so. Others do not know the word."""
 NO_POST = (405, 501)
 """Status codes of servers that take questions in the address only."""
 LONGEST_REASON = 200
@@ -156,7 +159,7 @@ class PrometheusClient:
             failure = str(problem)
         except Trouble as problem:
             failure = str(problem)
-        except (LookupError, ValueError, TypeError, AttributeError) as problem:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as problem:
             # Not its text, which may quote the answer.
             failure = f"answered nonsense ({type(problem).__name__})"
         # Raised here, so that no cause hangs on it: that may quote the answer, too.
@@ -174,7 +177,7 @@ class PrometheusClient:
         """Ask in the body, where a query may be long, or in the address, if a server wants it."""
         # Prometheus gives up when nobody waits any more.
         timeout = f"{max(1, round(self._limits.seconds * 1000))}ms"
-        fields = {**query.fields, "timeout": timeout}
+        fields = {**query.fields, "timeout": timeout, "latency_offset": NEWEST}
         url = f"{self.url.rstrip('/')}/api/v1/{query.path}"
         rows = Rows(query.take, most=query.max_series, too_many=query.too_many)
         async with self._web.ask("POST", url, seconds=self._limits.seconds, data=fields) as answer:

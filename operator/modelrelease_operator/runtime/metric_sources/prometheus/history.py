@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
@@ -19,6 +20,7 @@ from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.runtime.credentials import Credentials
+from modelrelease_operator.runtime.metric_sources.prometheus.by_pod import PodsOfOthers
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     Limits,
     PrometheusClient,
@@ -92,18 +94,19 @@ class PrometheusHistory:
                 "less"
             )
             raise Invalid(msg)
+        pods = PodsOfOthers.of_any_revision(release, self._metrics)
         table: dict[int, tuple[Counter, ...]] = {}
         versions: dict[str, str] = {}
         query = history_query(namespace, release, self._metrics, predictions=predictions)
         moments = [start + index * interval for index in range(looks)]
         async for first, rows in self._parts(query, moments, interval):
             by_moment = self._understood(partial(_by_moment, rows, first, moments, interval))
-            table |= self._understood(partial(self._counters, by_moment))
-            for revision, version in self._understood(partial(self._versions, rows)):
+            table |= self._understood(partial(_counters, by_moment, pods))
+            for revision, version in self._understood(lambda: tuple(_versions(rows, pods))):  # noqa: B023
                 versions.setdefault(revision, version)
         if not versions:
             msg = (
-                f"{self._client.sentence('has')} no {self._metrics.requests_total} of release "
+                f"{self._client.sentence('has')} no {self._metrics.names[0]} of release "
                 f"{namespace}/{release} in this time: check --namespace, --start and --end"
             )
             raise Invalid(msg)
@@ -197,25 +200,34 @@ class PrometheusHistory:
             nonsense = type(problem).__name__
         raise PrometheusError(self._client.sentence(f"answered nonsense ({nonsense})"))
 
-    def _counters(self, by_moment: ByMoment) -> dict[int, tuple[Counter, ...]]:
-        return {index: counters_of(rows, self._metrics) for index, rows in by_moment.items()}
-
-    def _versions(self, rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-        """Return each revision with the version on its label."""
-        versions = []
-        for row in rows:
-            labels = row["metric"]
-            if revision := labels.get(self._metrics.revision):
-                versions.append((revision, labels.get(self._metrics.model_version, revision)))
-        return versions
-
 
 def proxy_for(url: str) -> str | None:
     """Return the proxy of an address by HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # No address, as whoever asks there is told.
+        return None
     if proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get(parts.scheme)
+
+
+def _counters(by_moment: ByMoment, pods: PodsOfOthers | None) -> dict[int, tuple[Counter, ...]]:
+    return {index: counters_of(rows, pods) for index, rows in by_moment.items()}
+
+
+def _versions(
+    rows: Iterable[dict[str, Any]], pods: PodsOfOthers | None
+) -> Iterator[tuple[str, str]]:
+    """Yield each revision with the version on its label; other servers' series have none."""
+    for row in rows:
+        labels = row["metric"]
+        owner = pods.owner(labels.get(words.POD, "")) if pods else None
+        if owner:
+            yield owner[0], owner[0]
+        elif revision := labels.get(words.REVISION):
+            yield revision, labels.get(words.MODEL_VERSION, revision)
 
 
 def _by_moment(

@@ -3,46 +3,48 @@
 Raw series, never rate() or increase(): those extrapolate, and lose the first error of a new pod.
 """
 
-import math
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
 from modelrelease_contract import shadow
+from modelrelease_operator.api import names
 from modelrelease_operator.core.drift.windows import PREDICTIONS, STARTED, BinSample
 from modelrelease_operator.core.measurement.queries import KIND
+from modelrelease_operator.core.measurement.samples import is_number_of_pairs
 from modelrelease_operator.core.observed import Counter, PairCounter
+from modelrelease_operator.runtime.metric_sources.prometheus import by_pod
+from modelrelease_operator.runtime.metric_sources.prometheus.by_pod import PodRows, PodsOfOthers
+from modelrelease_operator.runtime.metric_sources.prometheus.samples import (
+    SAMPLE_TIME,
+    TargetLabels,
+    moment_of,
+    short_name,
+)
 from modelrelease_operator.runtime.metric_sources.source import Revisions
+from modelrelease_operator.runtime.web import Trouble
 from modelrelease_operator.serving_runtimes import ServerMetrics
-from modelrelease_operator.serving_runtimes.predictor import PREDICTOR
+from modelrelease_operator.serving_runtimes.metrics import PROCESS_START
 
 PREDICTION_METRICS = (words.PREDICTION_BIN_TOTAL, words.PREDICTION_BINS_INFO)
 PROBE_BUCKETS = f"{words.PROBE_DURATION_SECONDS}_bucket"
 PROBE_METRICS = (words.PROBE_ANSWERS_TOTAL, PROBE_BUCKETS)
-PROCESS_START = "process_start_time_seconds"
 STARTED_AT = "process_start"
 """Value of the label KIND on the rows that tell when a pod's process began."""
-SAMPLE_TIME = "sample_time"
-"""Value of the label KIND on the rows that tell when a target was scraped."""
 TARGETS = f"{words.NAMESPACE}, {words.POD}, instance, job"
 """Labels by which series of one target are joined."""
-_Target = frozenset[tuple[str, str]]
-"""The labels that a target has given to all of its series."""
 
 
-def own_labels(metrics: ServerMetrics) -> tuple[str, ...]:
-    """Return the labels that a counter brings itself; all others are its target's."""
-    return (metrics.release, metrics.revision, metrics.model_version, metrics.code, words.RESULT)
+OWN_LABELS = (words.RELEASE, words.REVISION, words.MODEL_VERSION, words.CODE, words.RESULT)
+"""The labels that a counter of ours brings itself; all others are its target's."""
+DURATION_BUCKETS = f"{words.PREDICTION_DURATION_SECONDS}_bucket"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Series that are asked for under one set of names."""
+    """Series of ours that are asked for, of predictors or of probers."""
 
-    metrics: ServerMetrics
     names: tuple[str, ...]
     timed: tuple[str, ...]
     """Those that tell when a target was scraped and when its process began: each has one."""
@@ -57,7 +59,7 @@ class Selection:
         the query.
         """
         timed = _named(self.timed, self.matchers)
-        times = f"max without ({', '.join(own_labels(self.metrics))}) (timestamp({timed}))"
+        times = f"max without ({', '.join(OWN_LABELS)}) (timestamp({timed}))"
         return "\nor\n".join(
             (
                 _named(self.names, self.matchers),
@@ -70,49 +72,44 @@ class Selection:
 def counters_query(of: Revisions, *, predictions: bool = False, probes: bool = False) -> str:
     """Return the query for every counter of these revisions that a decision reads."""
     parts = []
-    for metrics, revisions in _by_metrics(of):
-        matchers = matchers_of(of.namespace, of.release, revisions, metrics)
-        alike = metrics == PREDICTOR.metrics
-        parts.append(selection(metrics, matchers, predictions=predictions, probes=probes and alike))
-        if probes and not alike:
-            parts.append(_probes_of(of, revisions))
-    return "\nor\n".join(part.query(of.namespace) for part in parts)
+    ours = [revision for revision, metrics in of.metrics.items() if metrics.labelled]
+    if ours:
+        matchers = matchers_of(of.namespace, of.release, ours)
+        parts.append(
+            selection(matchers, predictions=predictions, probes=probes).query(of.namespace)
+        )
+    others = [revision for revision in of.metrics if revision not in ours]
+    for revision in others:
+        pods = names.pods_pattern(of.release, revision)
+        parts.append(by_pod.query(of.namespace, pods, of.metrics[revision]))
+    if probes and others:
+        parts.append(_probes_of(of, others).query(of.namespace))
+    return "\nor\n".join(parts)
 
 
 def _probes_of(of: Revisions, revisions: Sequence[str]) -> Selection:
-    """Return the prober's counters of revisions whose server counts under other names than ours."""
-    ours = PREDICTOR.metrics
-    matchers = matchers_of(of.namespace, of.release, revisions, ours)
-    return Selection(
-        metrics=ours, names=PROBE_METRICS, timed=(words.PROBE_ANSWERS_TOTAL,), matchers=matchers
-    )
+    """Return the prober's counters of revisions whose server is not ours."""
+    matchers = matchers_of(of.namespace, of.release, revisions)
+    return Selection(names=PROBE_METRICS, timed=(words.PROBE_ANSWERS_TOTAL,), matchers=matchers)
 
 
 def history_query(
     namespace: str, release: str, metrics: ServerMetrics, *, predictions: bool
 ) -> str:
     """Return the query for the counters of every revision that there was."""
-    matchers = (
-        f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}",{metrics.revision}!=""'
-    )
-    return selection(metrics, matchers, predictions=predictions, probes=False).query(namespace)
+    if not metrics.labelled:
+        return by_pod.query(namespace, names.pods_pattern(release, by_pod.ANY_REVISION), metrics)
+    ours = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}!=""'
+    return selection(ours, predictions=predictions, probes=False).query(namespace)
 
 
-def selection(
-    metrics: ServerMetrics, matchers: str, *, predictions: bool, probes: bool
-) -> Selection:
-    """Return the counters of one kind of server; bins of predictions only where it counts them."""
-    bins = PREDICTION_METRICS if predictions and metrics.counts_bins else ()
+def selection(matchers: str, *, predictions: bool, probes: bool) -> Selection:
+    """Return the counters of our predictor."""
+    bins = PREDICTION_METRICS if predictions else ()
     probed = PROBE_METRICS if probes else ()
-    timed = (metrics.requests_total, *((words.PROBE_ANSWERS_TOTAL,) if probes else ()))
-    names = (metrics.requests_total, f"{metrics.duration_seconds}_bucket", *bins, *probed)
-    return Selection(metrics=metrics, names=names, timed=timed, matchers=matchers)
-
-
-def _by_metrics(of: Revisions) -> Iterator[tuple[ServerMetrics, list[str]]]:
-    """Yield each set of names with the revisions that count under it."""
-    for metrics in dict.fromkeys(of.metrics.values()):
-        yield metrics, [revision for revision, names in of.metrics.items() if names == metrics]
+    timed = (words.PREDICTIONS_TOTAL, *((words.PROBE_ANSWERS_TOTAL,) if probes else ()))
+    counted = (words.PREDICTIONS_TOTAL, DURATION_BUCKETS, *bins, *probed)
+    return Selection(names=counted, timed=timed, matchers=matchers)
 
 
 def _named(names: Iterable[str], matchers: str) -> str:
@@ -120,18 +117,27 @@ def _named(names: Iterable[str], matchers: str) -> str:
 
 
 def pairs_query(of: Revisions, *, canary: str, stable: str) -> str:
-    """Return the query for the pairs that stable's pods counted in the shadow."""
-    matchers = matchers_of(of.namespace, of.release, [stable], PREDICTOR.metrics)
+    """Return the query for the pairs that stable's pods counted in the shadow, or a prober in
+    their name.
+    """
+    matchers = matchers_of(of.namespace, of.release, [stable])
     return f'{shadow.SHADOW_PAIRS_TOTAL}{{{matchers},{shadow.CANARY}="{canary}"}}'
 
 
 def pair_counter(row: dict[str, Any]) -> PairCounter:
-    """Return one counter of pairs. Two targets that show one process show one counter."""
-    labels = row["metric"]
+    """Return one counter of pairs; raises Trouble for what is none.
+
+    Two targets that show one process show one counter.
+    """
+    labels, value = row["metric"], float(row["value"][1])
+    if not is_number_of_pairs(value):
+        pod = labels.get(words.POD, "?")
+        msg = f"shows {value} for {shadow.SHADOW_PAIRS_TOTAL} of pod {pod}: no number of pairs"
+        raise Trouble(msg)
     return PairCounter(
         process=labels[shadow.PROCESS],
         result=labels[words.RESULT],
-        value=round(_moment(row)),
+        value=round(value),
     )
 
 
@@ -140,20 +146,18 @@ def bins_query(of: Revisions) -> str | None:
 
     Every pod says the same baseline, so one copy of it is enough; the counts are wanted from each.
     """
-    counting = (
-        (metrics, revisions) for metrics, revisions in _by_metrics(of) if metrics.counts_bins
-    )
-    return " or ".join(_bins_of(of, metrics, revisions) for metrics, revisions in counting) or None
+    counting = [revision for revision, metrics in of.metrics.items() if metrics.counts_bins]
+    return _bins_of(of, counting) if counting else None
 
 
-def _bins_of(of: Revisions, metrics: ServerMetrics, revisions: Sequence[str]) -> str:
-    matchers = matchers_of(of.namespace, of.release, revisions, metrics)
+def _bins_of(of: Revisions, revisions: Sequence[str]) -> str:
+    matchers = matchers_of(of.namespace, of.release, revisions)
     counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{matchers}}}'
     baselines = (
         f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{matchers}}}'
     )
     by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
-    pods = f"max by ({TARGETS}, {words.REVISION}) ({_named([metrics.requests_total], matchers)})"
+    pods = f"max by ({TARGETS}, {words.REVISION}) ({_named([words.PREDICTIONS_TOTAL], matchers)})"
     start = f'{PROCESS_START}{{{words.NAMESPACE}="{of.namespace}"}}'
     starts = f"{pods} * 0 + on ({TARGETS}) group_left () {start}"
     return " or ".join(
@@ -165,45 +169,37 @@ def _bins_of(of: Revisions, metrics: ServerMetrics, revisions: Sequence[str]) ->
     )
 
 
-def matchers_of(
-    namespace: str, release: str, revisions: Iterable[str], metrics: ServerMetrics
-) -> str:
-    """Return matchers for a release's revisions."""
+def matchers_of(namespace: str, release: str, revisions: Iterable[str]) -> str:
+    """Return matchers for a release's revisions, by the labels of our own series."""
     pattern = "|".join(sorted(revisions))
-    ours = f'{words.NAMESPACE}="{namespace}",{metrics.release}="{release}"'
-    return f'{ours},{metrics.revision}=~"{pattern}"'
+    ours = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}"'
+    return f'{ours},{words.REVISION}=~"{pattern}"'
 
 
 class _Reading(NamedTuple):
-    """How series of one metric are read."""
+    """How series of one metric of ours are read."""
 
-    revision: str
-    """The label that names the revision."""
     told_by: str
     """The label that tells the series of one pod apart."""
     field: str
     """What of a Counter that label's value is."""
 
 
-def _readings(metrics: Iterable[ServerMetrics]) -> dict[str, _Reading]:
-    """Return by metric how its series are read."""
-    contract = words.REVISION
-    readings = {
-        words.PROBE_ANSWERS_TOTAL: _Reading(contract, words.RESULT, "code"),
-        PROBE_BUCKETS: _Reading(contract, "le", "bound"),
-        words.PREDICTION_BIN_TOTAL: _Reading(contract, words.BIN, "bin"),
-        words.PREDICTION_BINS_INFO: _Reading(contract, words.LAYOUT, "layout"),
-    }
-    for names in metrics:
-        readings[names.requests_total] = _Reading(names.revision, names.code, "code")
-        readings[f"{names.duration_seconds}_bucket"] = _Reading(names.revision, "le", "bound")
-    return readings
+READINGS: Mapping[str, _Reading] = {
+    words.PREDICTIONS_TOTAL: _Reading(words.CODE, "code"),
+    DURATION_BUCKETS: _Reading("le", "bound"),
+    words.PROBE_ANSWERS_TOTAL: _Reading(words.RESULT, "code"),
+    PROBE_BUCKETS: _Reading("le", "bound"),
+    words.PREDICTION_BIN_TOTAL: _Reading(words.BIN, "bin"),
+    words.PREDICTION_BINS_INFO: _Reading(words.LAYOUT, "layout"),
+}
+NOT_OF_TARGET = frozenset((*OWN_LABELS, words.BIN, words.LAYOUT, "le", "__name__", KIND))
 
 
 class _Counted(NamedTuple):
     """A counter before the times of its target are known."""
 
-    target: _Target
+    target: TargetLabels
     name: str
     revision: str
     pod: str
@@ -215,63 +211,56 @@ class _Counted(NamedTuple):
 class CounterRows:
     """Takes an answer's series one by one, in any order, and keeps what is needed of each."""
 
-    def __init__(self, metrics: Iterable[ServerMetrics]) -> None:
-        servers = tuple(dict.fromkeys(metrics))
-        self._readings = _readings(servers)
-        own = set(chain.from_iterable(map(own_labels, servers)))
-        self._not_of_target = own | {
-            words.RELEASE,
-            words.REVISION,
-            words.BIN,
-            words.LAYOUT,
-            "le",
-            "__name__",
-            KIND,
-        }
+    def __init__(self, pods: PodsOfOthers | None = None) -> None:
+        self._others = PodRows(pods) if pods else None
+        """Those of servers that are not ours."""
         self._counted: list[_Counted] = []
-        self._times: dict[_Target, float] = {}
-        self._starts: dict[_Target, float] = {}
+        self._times: dict[TargetLabels, float] = {}
+        self._starts: dict[TargetLabels, float] = {}
         self._same: dict[Any, Any] = {}
         """One copy of each text and each target: a thousand series of a pod have the same."""
 
     def __len__(self) -> int:
-        return len(self._counted)
+        return len(self._counted) + len(self._others or ())
 
     def take(self, row: Any) -> None:
         """Take one; raises LookupError, ValueError or TypeError for what is none of a server's."""
+        if self._others is not None and self._others.take(row):
+            return
         labels = row["metric"]
-        others = (item for item in labels.items() if item[0] not in self._not_of_target)
+        others = (item for item in labels.items() if item[0] not in NOT_OF_TARGET)
         target = self._once(frozenset(others))
         if labels.get(KIND) == SAMPLE_TIME:
-            self._times[target] = _moment(row)
+            self._times[target] = moment_of(row)
         elif labels["__name__"] == PROCESS_START:
-            self._starts[target] = _moment(row)
+            self._starts[target] = moment_of(row)
         else:
             self._counted.append(self._of(row, labels, target))
 
     def counters(self) -> tuple[Counter, ...]:
         """Return the counters, each with the times that the answer tells of its target."""
         targets = {counted.target for counted in self._counted}
-        sources = {target: _short_name(target) for target in targets}
-        return tuple(self._counter(counted, sources[counted.target]) for counted in self._counted)
+        sources = {target: short_name(target) for target in targets}
+        ours = (self._counter(counted, sources[counted.target]) for counted in self._counted)
+        return (*ours, *(self._others.counters() if self._others is not None else ()))
 
     def _once(self, value: Any) -> Any:
         return self._same.setdefault(value, value)
 
-    def _of(self, row: Any, labels: dict[str, str], target: _Target) -> _Counted:
+    def _of(self, row: Any, labels: dict[str, str], target: TargetLabels) -> _Counted:
         name = labels["__name__"]
-        reading = self._readings[name]
+        reading = READINGS[name]
         return _Counted(
             target=target,
             name=self._once(name),
-            revision=self._once(labels[reading.revision]),
+            revision=self._once(labels[words.REVISION]),
             pod=self._once(labels.get(words.POD) or labels["instance"]),
             detail=self._once(labels[reading.told_by]),
             value=float(row["value"][1]),
         )
 
     def _counter(self, counted: _Counted, source: str) -> Counter:
-        field = self._readings[counted.name].field
+        field = READINGS[counted.name].field
         return Counter(
             revision=counted.revision,
             pod=counted.pod,
@@ -287,26 +276,14 @@ class CounterRows:
         )
 
 
-def counters_of(rows: Iterable[dict[str, Any]], metrics: ServerMetrics) -> tuple[Counter, ...]:
+def counters_of(
+    rows: Iterable[dict[str, Any]], pods: PodsOfOthers | None = None
+) -> tuple[Counter, ...]:
     """Return the counters of a whole answer."""
-    counters = CounterRows([metrics])
+    counters = CounterRows(pods)
     for row in rows:
         counters.take(row)
     return counters.counters()
-
-
-def _moment(row: dict[str, Any]) -> float:
-    moment = float(row["value"][1])
-    if not math.isfinite(moment):
-        msg = f"{moment} is no time"
-        raise ValueError(msg)
-    return moment
-
-
-def _short_name(target: _Target) -> str:
-    """Return what tells a target from others of its pod, in eight characters, if anything does."""
-    labels = sorted(item for item in target if item[0] not in (words.NAMESPACE, words.POD))
-    return f"{zlib.crc32(repr(labels).encode()):08x}" if labels else ""
 
 
 def bin_sample(row: dict[str, Any]) -> BinSample:
@@ -315,7 +292,7 @@ def bin_sample(row: dict[str, Any]) -> BinSample:
     if labels.get(KIND) == STARTED_AT:
         return BinSample(
             revision=labels[words.REVISION], pod=labels.get(words.POD) or labels["instance"],
-            feature=STARTED, bin="", value=_moment(row),
+            feature=STARTED, bin="", value=moment_of(row),
         )  # fmt: skip
     counted = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.PREDICTION_BIN_TOTAL)
     of_feature = labels["__name__"] in (words.FEATURE_BIN_TOTAL, words.FEATURE_BASELINE_ROWS)

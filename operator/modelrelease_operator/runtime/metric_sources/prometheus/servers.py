@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from yarl import URL
@@ -15,6 +16,11 @@ from modelrelease_operator.runtime.metric_sources.prometheus.source import Prome
 from modelrelease_operator.runtime.web import Reach, Web
 from modelrelease_operator.settings import Settings
 
+NO_ADDRESS = (
+    "spec.analysis.source is Prometheus, and nobody has named one: set "
+    "spec.analysis.prometheus.url, have whoever installed the operator set the chart value "
+    "prometheus.url, or set source Pods"
+)
 MAX_SESSIONS = 64
 """Servers that are kept open; rotated tokens and addresses that nobody names any more fall out."""
 
@@ -40,12 +46,18 @@ class PrometheusServers:
         """Return a release's server. Without its credentials it is one that does not answer."""
         named = analysis.prometheus
         url = named.url if named else settings.prometheus_url
+        if not url:
+            return PrometheusSource(
+                url, timeout_seconds=settings.prometheus_timeout_seconds, trouble=NO_ADDRESS
+            )
         allowed = settings.prometheus_allow_secret_refs
         try:
             credentials = await read_credentials(kube, namespace, named, allowed=allowed)
         except Unavailable as problem:
             seconds = settings.prometheus_timeout_seconds
             return PrometheusSource(url, timeout_seconds=seconds, trouble=str(problem))
+        if named is None:
+            credentials = replace(credentials, tenant=settings.prometheus_tenant or None)
         return self.get(url, credentials, settings)
 
     def get(self, url: str, credentials: Credentials, settings: Settings) -> PrometheusSource:
@@ -72,7 +84,11 @@ class PrometheusServers:
         )
 
     def _lane(self, url: str) -> Lane:
-        address = str(URL(url).origin())
+        try:
+            address = str(URL(url).origin())
+        except ValueError:
+            # No address of a server, such as a port above 65535: whoever asks there is told so.
+            address = url
         lane = self._lanes.get(address) or Lane(large=self._large)
         self._lanes[address] = lane
         return lane

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis.gates.registry import answer_of, query_of, shown
@@ -20,6 +21,7 @@ from modelrelease_operator.core.observed import (
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus import diagnose
+from modelrelease_operator.runtime.metric_sources.prometheus.by_pod import PodsOfOthers
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     LONGEST_REASON,
     QUEUE_SECONDS,
@@ -56,6 +58,9 @@ MOST_REASONS = 1000
 
 class PrometheusSource:
     """A Prometheus server; `trouble` stands for one that cannot even be asked."""
+
+    source = Source.PROMETHEUS
+    reads_anew = False
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class PrometheusSource:
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
         query = counters_query(of, predictions=predictions, probes=probes)
-        rows = CounterRows(of.metrics.values())
+        rows = CounterRows(PodsOfOthers.of(of))
         problem = await self._ask(self._request(query, rows.take))
         if isinstance(problem, MetricsUnavailable):
             return problem
@@ -108,7 +113,7 @@ class PrometheusSource:
         return rows.counters()
 
     async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
-        """Return every counter of pairs of stable's processes, or why there is none to be had."""
+        """Return every counter of pairs with stable, or why there is none to be had."""
         pairs: list[PairCounter] = []
         query = pairs_query(of, canary=canary, stable=stable)
         request = self._request(query, lambda row: pairs.append(pair_counter(row)))
