@@ -1,32 +1,41 @@
-"""Weights by a Gateway: exact, taken back at once, and told when the Gateway does not take them."""
+"""Weights by a Gateway: exact, taken back at once, and told when the Gateway does not take them.
+
+TEST_GATEWAY names the implementation: traefik, or contour.
+"""
 
 import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
 import pytest
 
 from cluster import Cluster
+from cluster.gateways import TRAEFIK, gateway_of
 from examples import fixtures
 from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
+from tests.support import inference_pools
 
 ENOUGH = 3000
 """Requests over which a share is counted."""
-GATEWAY = {"name": "public", "namespace": "gateway"}
+INSTALLED = gateway_of(os.environ.get("TEST_GATEWAY", TRAEFIK.name))
+GATEWAY = INSTALLED.parent
 
 
 @pytest.fixture(scope="module")
 def gateway(cluster: Cluster) -> None:
-    """The Gateway API with Traefik, and one Gateway for all namespaces."""
-    cluster.install_gateway()
+    """The Gateway API with an implementation, and one Gateway for all namespaces."""
+    cluster.install_gateway(INSTALLED.name)
 
 
 @pytest.fixture
 def routed(gateway: None, release: Release) -> Release:
     """A release whose clients come by the Gateway, under a host name of its own."""
     host = f"front.{release.space}"
-    front = {"type": "ExternalName", "externalName": "traefik.gateway.svc.cluster.local"}
+    front = {"type": "ExternalName", "externalName": INSTALLED.address}
     meta = {"name": "front", "namespace": release.space}
     fixtures.apply(
         release.cluster, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": front}
@@ -125,7 +134,7 @@ def test_a_gateway_that_is_not_there_is_a_condition_and_mending_the_spec_ends_it
     status = routed.wait(
         "the Gateway to be missed", lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken"
     )
-    assert "Gateway gateway/nobody has not answered" in status["message"]
+    assert f"Gateway {INSTALLED.namespace}/nobody has not answered" in status["message"]
     routed.apply("1", canary=by_gateway(routed, **steps(50)))
     routed.serves("1")
 
@@ -152,9 +161,332 @@ def test_weights_that_somebody_edits_are_set_right_and_without_routing_the_route
     assert phase_is("Stable")(routed.status())
 
 
+def test_of_two_releases_with_one_host_the_older_is_routed_and_the_other_follows_when_it_goes(
+    routed: Release,
+) -> None:
+    routed.apply("1", canary=by_gateway(routed, **steps(50)))
+    routed.serves("1")
+    later = replace(routed, name="rag", spec=dict(routed.spec))
+    later.apply("2", canary=by_gateway(routed, **steps(50)))
+    status = later.wait(
+        "the conflict", lambda seen: reasons(seen).get("Stalled") == "RouteConflict"
+    )
+    for name in ("rag", "qna"):
+        assert f"ModelRelease {routed.space}/{name}" in status["message"]
+    assert not later.items("httproute")
+    called(routed)
+    assert routed.stats().count(version="2") == 0, "nobody was sent to the one that came later"
+
+    routed.cluster.kubectl("delete", "modelrelease", "qna", "-n", routed.space)
+    later.serves("2")
+    wait_until(
+        "answers of the other", routed.stats, lambda seen: seen.count(version="2") > 100, within=60
+    )
+    assert "Stalled" not in reasons(later.status())
+
+
+def by_own_route(release: Release, **canary: Any) -> dict[str, Any]:
+    routing = {"gatewayAPI": {"existingRoute": {"name": "front", "rule": "predict"}}}
+    return {"routing": routing, **canary}
+
+
+def written_by_git(release: Release, *, weight: int = 0) -> dict[str, Any]:
+    """Apply somebody's route, all of it, as a tool that follows Git does."""
+    header = {"set": [{"name": "x-by", "value": "front"}]}
+    predict = {
+        "name": "predict",
+        "matches": [{"path": {"type": "PathPrefix", "value": "/predict"}}],
+        "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}],
+        "backendRefs": [
+            {"name": "qna-stable", "port": 80, "weight": 100 - weight},
+            {"name": "qna-canary", "port": 80, "weight": weight},
+        ],
+    }
+    health = {
+        "name": "health",
+        "matches": [{"path": {"type": "PathPrefix", "value": "/health"}}],
+        "backendRefs": [{"name": "qna", "port": 80}],
+    }
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "front", "namespace": release.space},
+        "spec": {"parentRefs": [GATEWAY], "hostnames": [release.host], "rules": [health, predict]},
+    }
+    fixtures.apply(release.cluster, route)
+    return route
+
+
+def weights_of_front(release: Release) -> tuple[int, ...]:
+    rule = release.read("httproute", "front")["spec"]["rules"][1]
+    return tuple(each["weight"] for each in rule["backendRefs"])
+
+
+def weights_become(release: Release, *expected: int) -> None:
+    wait_until(
+        f"the weights {expected}",
+        lambda: weights_of_front(release),
+        lambda now: now == expected,
+        within=60,
+    )
+
+
+@pytest.mark.alone
+def test_a_route_of_others_keeps_what_they_wrote_and_has_the_weights_whoever_writes_it_again(
+    routed: Release,
+) -> None:
+    route = written_by_git(routed)
+    routed.apply("1", canary=by_own_route(routed, **steps(20, 50)))
+    routed.serves("1")
+    called(routed)
+    assert not routed.items("httproute"), "it has no route of its own"
+    with routed.no_request_lost():
+        manual = by_own_route(routed, **steps(20, 50), approval="Manual")
+        routed.apply("2", canary=manual, analysis=SOON_SURE)
+        routed.wait(
+            "the first weight in effect", lambda seen: "stepSince" in seen.get("canary", {})
+        )
+        assert weights_of_front(routed) == (80, 20)
+        written_by_git(routed)
+        weights_become(routed, 80, 20)
+        theirs = {"op": "replace", "path": "/spec/rules/1/backendRefs/1/weight", "value": 99}
+        where = ("httproute", "front", "-n", routed.space)
+        routed.cluster.kubectl("patch", *where, "--type=json", "-p", json.dumps([theirs]))
+        weights_become(routed, 80, 20)
+        kept = [
+            {key: value for key, value in rule.items() if key != "backendRefs"}
+            for rule in routed.read("httproute", "front")["spec"]["rules"]
+        ]
+        for before, after in zip(route["spec"]["rules"], kept, strict=True):
+            assert {key: before[key] for key in before if key != "backendRefs"} == after
+        routed.annotate(abort="2")
+        weights_become(routed, 100, 0)
+        routed.wait("the canary to be gone", lambda _: not routed.pods("2"))
+
+
+def test_a_route_of_others_that_is_deleted_midway_is_missed_and_found_again(
+    routed: Release,
+) -> None:
+    written_by_git(routed)
+    routed.apply("1", canary=by_own_route(routed, **steps(50)))
+    routed.serves("1")
+    canary = by_own_route(routed, **steps(50), approval="Manual")
+    routed.apply("2", canary=canary, analysis=SOON_SURE)
+    routed.wait("the weight in effect", lambda seen: "stepSince" in seen.get("canary", {}))
+    routed.cluster.kubectl("delete", "httproute", "front", "-n", routed.space)
+    status = routed.wait(
+        "the route to be missed", lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken"
+    )
+    assert f"HTTPRoute {routed.space}/front" in status["message"]
+    written_by_git(routed)
+    weights_become(routed, 50, 50)
+    routed.wait("no complaint", lambda seen: "Stalled" not in reasons(seen))
+
+
+COHORT = {
+    "headers": [{"name": "x-beta", "value": "always"}],
+    "cookies": [{"name": "group", "value": "beta"}],
+    "queryParams": [{"name": "canary", "value": "1"}],
+}
+TESTERS: dict[str, dict[str, Any]] = {
+    "by-header": {"headers": {"X-Beta": "always"}},
+    "by-cookie": {"headers": {"Cookie": "theme=dark; group=beta"}},
+    "by-query": {"query": "?canary=1"},
+}
+
+
+def start_testers(release: Release) -> None:
+    """Start clients that the cohort finds, one for each way."""
+    for name, asking in TESTERS.items():
+        url = f"http://{release.host}/predict{asking.get('query', '')}"
+        clients = fixtures.load_generator(release.space, url=url, rps=10, seconds=1200, name=name)
+        container = clients[-1]["spec"]["template"]["spec"]["containers"][0]
+        sent = asking.get("headers", {}).items()
+        container["command"] += [f"--header={header}={value}" for header, value in sent]
+        fixtures.apply(release.cluster, *clients)
+
+
+def answers_of(release: Release, name: str) -> fixtures.LoadStats:
+    return fixtures.LoadStats.read(release.cluster, release.space, name)
+
+
+def all_testers_meet(release: Release, version: str) -> None:
+    """Check that each of the next answers to testers is a version's."""
+    for name in TESTERS:
+        before = answers_of(release, name)
+        after = wait_until(
+            f"answers to {name}",
+            lambda name=name: answers_of(release, name),  # type: ignore[misc]
+            lambda now, before=before: now.answered > before.answered + 100,  # type: ignore[misc]
+            within=60,
+        )
+        counted = after.answered - before.answered
+        theirs = after.count(version=version) - before.count(version=version)
+        assert theirs >= counted - 1, f"{name}: {theirs} of {counted} answers by {version}"
+
+
+@pytest.mark.alone
+def test_the_cohort_always_meets_the_canary_and_nobody_else_does_beyond_the_weight(
+    routed: Release,
+) -> None:
+    def canary(**more: Any) -> dict[str, Any]:
+        asked = by_gateway(routed, **steps(5), **more)
+        asked["routing"]["gatewayAPI"]["cohort"] = COHORT
+        return asked
+
+    routed.apply("1", canary=canary())
+    routed.serves("1")
+    called(routed)
+    start_testers(routed)
+    for name in TESTERS:
+        where = ("-n", routed.space, f"deployment/{name}", "--timeout=120s")
+        routed.cluster.kubectl("rollout", "status", *where)
+    all_testers_meet(routed, "1")
+    with routed.no_request_lost():
+        routed.apply("2", canary=canary(approval="Manual"), analysis=SOON_SURE)
+        status = routed.wait(
+            "the weight in effect", lambda seen: "stepSince" in seen.get("canary", {})
+        )
+        assert "no random sample" in status["canary"]["note"]
+        before = routed.stats()
+        all_testers_meet(routed, "2")
+        after = wait_until(
+            "enough requests", routed.stats,
+            lambda stats: stats.answered - before.answered > ENOUGH,
+            within=120,
+        )  # fmt: skip
+        assert routed.status()["weight"] == 5
+        counted = after.answered - before.answered
+        share = (after.count(version="2") - before.count(version="2")) / counted
+        assert abs(share - 0.05) < 4 * sqrt(0.05 * 0.95 / counted), f"{share:.4f} of {counted}"
+        routed.annotate(abort="2")
+        routed.wait("the canary to be gone", lambda _: not routed.pods("2"))
+        all_testers_meet(routed, "1")
+    assert len(routed.read("httproute", routed.name)["spec"]["rules"]) == 1
+
+
 def reasons(status: dict[str, Any]) -> dict[str, str]:
     return {
         each["type"]: each["reason"]
         for each in status.get("conditions", [])
         if each["status"] == "True"
     }
+
+
+def test_callers_past_the_gateway_hold_a_canary_until_they_come_by_it(routed: Release) -> None:
+    canary = by_gateway(routed, **steps(50))
+    routed.apply("1", canary=canary)
+    routed.serves("1")
+    front, routed.host = routed.host, ""
+    routed.load(rps=100)
+    routed.apply("2", canary=canary, analysis=SOON_SURE)
+    status = routed.wait("the mismatch", has_mismatch, within=180)
+    assert "canary 2 answered 0.00 % of" in status["message"]
+    assert "at a weight of 50 %" in status["message"]
+    assert "ShareMismatch" in routed.reasons()
+    routed.host = front
+    routed.load(rps=100)
+    routed.serves("2", within=300)
+
+
+def has_mismatch(status: dict[str, Any]) -> bool:
+    mismatch: bool = status.get("canary", {}).get("share", {}).get("mismatch", False)
+    return mismatch
+
+
+@pytest.fixture
+def pools(cluster: Cluster) -> Iterator[None]:
+    """A schema for InferencePools. The Gateway knows none of them and refuses a route to one."""
+    fixtures.apply(cluster, inference_pools.definition())
+    name = f"crd/inferencepools.{inference_pools.GROUP}"
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", name)
+    yield
+    cluster.kubectl("delete", name, "--wait=true", "--timeout=60s")
+
+
+@pytest.mark.usefixtures("pools")
+def test_pools_of_others_are_kept_on_the_arms_and_all_else_of_them_is_left(
+    routed: Release,
+) -> None:
+    before = [inference_pools.pool(name, routed.space, "qna") for name in ("one", "two")]
+    fixtures.apply(routed.cluster, *before)
+    backends = [
+        {"group": inference_pools.GROUP, "kind": "InferencePool", "name": name, "weight": weight}
+        for name, weight in (("one", 50), ("two", 50))
+    ]
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "front", "namespace": routed.space},
+        "spec": {"parentRefs": [GATEWAY], "rules": [{"backendRefs": backends}]},
+    }
+    fixtures.apply(routed.cluster, route)
+    existing = {"name": "front", "pools": {"stable": "one", "canary": "two"}}
+    routing = {"gatewayAPI": {"existingRoute": existing}}
+    routed.apply("1", canary={"routing": routing, **steps(50)})
+    status = routed.wait(
+        "the refusal of a gateway that knows no pools",
+        lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken",
+    )
+    assert f"HTTPRoute front: Gateway {INSTALLED.namespace}/public refuses it" in status["message"]
+    (deployment,) = routed.items("deployments")
+    revision = "modelrelease.dev/revision"
+    labels = {
+        "modelrelease.dev/release": "qna",
+        revision: deployment["metadata"]["labels"][revision],
+    }
+    for asked in before:
+        live = routed.read("inferencepool", asked["metadata"]["name"])
+        selector = live["spec"].pop("selector")
+        assert selector == {"matchLabels": labels}
+        del asked["spec"]["selector"]
+        assert live["spec"] == asked["spec"]
+    rule = routed.read("httproute", "front")["spec"]["rules"][0]
+    assert [each["weight"] for each in rule["backendRefs"]] == [100, 0]
+
+
+LOSS = {"interval": "3s", "gates": [{"name": "loss", "loss": {"delay": "10s"}}]}
+"""Pods and gateway are scraped every few seconds here."""
+
+
+def judged_by_losses(routed: Release, version: str) -> None:
+    """Release a version beside version 1, which clients call by the gateway."""
+    canary = by_gateway(routed, **steps(50))
+    routed.apply("1", canary=canary)
+    routed.serves("1")
+    called(routed)
+    routed.apply(version, canary=canary, analysis=LOSS)
+
+
+def loss_of(status: dict[str, Any]) -> dict[str, Any]:
+    gates: list[dict[str, Any]] = status.get("gates", [])
+    return next((gate for gate in gates if gate["name"] == "loss"), {})
+
+
+def test_a_good_version_loses_nothing_by_the_gateways_count_and_is_promoted(
+    routed: Release,
+) -> None:
+    judged_by_losses(routed, "2")
+    status = routed.wait(
+        "losses to be counted", lambda seen: loss_of(seen).get("canaryTotal", 0) > 100, within=120
+    )
+    assert "canary 2 loses 0.0 % of" in loss_of(status)["message"]
+    routed.serves("2", within=300)
+
+
+def test_a_version_whose_answers_nobody_has_is_rejected_by_what_the_gateway_counts(
+    routed: Release,
+) -> None:
+    """It answers and counts each request with 200, and closes the connections on one of fifty."""
+    judged_by_losses(routed, "9")
+    status = routed.wait("version 9 to be rejected", rejected("9"), within=300)
+    assert status["rejected"]["reason"] == "Regression"
+    assert "canary 9 loses" in status["rejected"]["message"]
+
+
+def test_a_version_whose_process_dies_under_requests_is_rejected(routed: Release) -> None:
+    """By the ends of its containers or by what is lost with them, whichever is proven first."""
+    judged_by_losses(routed, "8")
+    status = routed.wait("version 8 to be rejected", rejected("8"), within=300)
+    said = status["rejected"]["message"]
+    assert "canary 8 loses" in said or "containers of canary 8 ended abnormally" in said

@@ -4,7 +4,6 @@ Phases and transitions take it and hand it on changed, so that none of them work
 arms are.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from modelrelease_operator.api.status import (
     Target,
 )
 from modelrelease_operator.core.desired import Decision, Desired, Notice
-from modelrelease_operator.core.immutable import immutable
+from modelrelease_operator.core.immutable import Value, immutable
 from modelrelease_operator.core.observed import Observed, Workload
 from modelrelease_operator.core.steps import last_alike
 from modelrelease_operator.traffic.provider import Split
@@ -30,7 +29,7 @@ JUDGED = (Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING)
 
 
 @immutable
-class Scope:
+class Scope(Value):
     """What one pass over one release is about."""
 
     spec: ReleaseSpec
@@ -120,10 +119,7 @@ class Scope:
 
     def with_status(self, **changes: Any) -> Self:
         """Return the scope with fields of the status changed."""
-        return type(self)(
-            spec=self.spec, status=self.status.but(**changes), observed=self.observed, now=self.now,
-            passed=self.passed, notices=self.notices,
-        )  # fmt: skip
+        return self.but(status=self.status.but(**changes))
 
     def with_canary(self, **changes: Any) -> Self:
         """Return the scope with fields of the canary changed."""
@@ -138,12 +134,12 @@ class Scope:
             message=message,
             at=self.now,
         )
-        return replace(self, status=self.status.with_history(line))
+        return self.but(status=self.status.with_history(line))
 
     def noticing(self, reason: Reason, message: str, *, warning: bool = False) -> Self:
         """Return the scope with something more that is worth an Event."""
         notice = Notice(reason=reason, message=message, warning=warning)
-        return replace(self, notices=(*self.notices, notice))
+        return self.but(notices=(*self.notices, notice))
 
     def decision(self, desired: Desired, requeue: timedelta | None = None) -> Decision:
         """Return the decision for a desired world, with what is remembered and noticed."""

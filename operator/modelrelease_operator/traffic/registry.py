@@ -3,11 +3,12 @@
 from itertools import chain
 
 from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.traffic.existing_route import EXISTING_ROUTES
 from modelrelease_operator.traffic.gateway_api import GATEWAY_API
 from modelrelease_operator.traffic.provider import ObjectKey, Split, TrafficProvider
 from modelrelease_operator.traffic.replicas import REPLICAS
 
-PROVIDERS: tuple[TrafficProvider, ...] = (GATEWAY_API, REPLICAS)
+PROVIDERS: tuple[TrafficProvider, ...] = (EXISTING_ROUTES, GATEWAY_API, REPLICAS)
 
 
 def provider_of(spec: ReleaseSpec) -> TrafficProvider:

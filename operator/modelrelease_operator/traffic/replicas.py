@@ -15,6 +15,7 @@ from typing_extensions import override
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.traffic.provider import (
+    Asked,
     Effect,
     Object,
     ObjectKey,
@@ -40,6 +41,11 @@ class Replicas(TrafficProvider):
         return True
 
     @override
+    def deals_by_request(self, canary: Canary) -> bool:
+        """Return False: kube-proxy spreads connections, and their clients keep them."""
+        return False
+
+    @override
     def split(self, *, weight: int, replicas: int) -> Split:
         """Return the pods whose share comes closest to `weight` percent."""
         return split(weight=weight, replicas=replicas)
@@ -61,7 +67,12 @@ class Replicas(TrafficProvider):
         return ((SERVICE, names.service_names(release)[0]),)
 
     @override
-    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
+    def in_effect(
+        self,
+        objects: Mapping[ObjectKey, Object],
+        revisions: Iterable[str],
+        asked: Asked | None = None,
+    ) -> Effect:
         """Read the selector back."""
         for main in objects.values():
             return Effect(revisions=routed_by(main["spec"].get("selector") or {}, revisions))

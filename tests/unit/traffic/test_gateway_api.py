@@ -142,6 +142,15 @@ def test_a_refusal_is_told_with_the_gateways_own_words(kind: str):
     assert f"Gateway infra/public refuses it: {kind} is False, R: m" in str(effect.problem)
 
 
+@pytest.mark.parametrize("partly", ["True", "False"])
+def test_a_route_of_which_a_gateway_drops_a_rule_is_refused(partly: str):
+    objects = objects_of(both_arms(5))
+    objects[HTTP_ROUTE, "qna"] = taken(objects[HTTP_ROUTE, "qna"], PartiallyInvalid=partly)
+    effect = GATEWAY_API.in_effect(objects, ["a", "b"])
+    problem = "Gateway infra/public refuses a part of it: PartiallyInvalid, R: m"
+    assert (problem in str(effect.problem)) == effect.refused == (partly == "True")
+
+
 def test_another_gateways_answer_counts_for_nothing():
     objects = objects_of(both_arms(5))
     route = taken(objects[HTTP_ROUTE, "qna"])
@@ -384,19 +393,68 @@ def test_on_the_way_back_to_a_warm_version_the_pods_of_both_answer_behind_the_ro
     assert world.shares == {"rev1": 100}
 
 
-def test_a_withdrawn_canary_is_said_to_have_clients_while_the_gateway_may_send_them():
+def test_a_canary_that_loses_every_pod_has_no_weight_until_the_gateway_can_know_of_new_ones():
     world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    world.steps(5)
+    assert world.shares == {"rev1": 95, "rev2": 5}
+    world.start_seconds = 20.0
+    world.lose_pods("rev2")
+    world.step()
+    assert world.shares == {"rev1": 100}
+    while not world.ready("rev2"):
+        world.step()
+        assert world.shares == {"rev1": 100}
+    back = world.now
+    while world.shares == {"rev1": 100}:
+        world.step()
+    assert world.now - back >= GATEWAY_API.endpoints_delay
+    assert world.shares == {"rev1": 95, "rev2": 5}
+    assert world.status.rejected is None
+
+
+def withdrawn_by_a_late_gateway(**parts: Any) -> GatewayWorld:
+    world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
+    if parts:
+        world.ask(**parts)
     world.release(a_target("2")).run(until=Phase.PROGRESSING)
     world.steps(5)
     assert world.canary.step_since
     world.prometheus_up = world.answers = False
     while not world.canary.unseen:
         world.step()
+    return world
+
+
+def test_a_withdrawn_canary_has_no_clients_although_the_gateway_is_late():
+    world = withdrawn_by_a_late_gateway()
+    assert world.shares == {"rev1": 100}
+    met = world.served["rev2"]
     world.steps(3)
-    assert "clients may still reach it: HTTPRoute qna: Gateway" in world.status.message
+    assert world.served["rev2"] == met
+    late = "its Service leads to version 1 while the route is late: HTTPRoute qna: Gateway"
+    assert late in world.status.message
     world.answers = True
     world.steps(3)
-    assert "clients may still reach it" not in world.status.message
+    assert late not in world.status.message
+    assert world.shares == {"rev1": 100}
+
+
+def test_a_withdrawn_canary_that_can_be_seen_again_has_its_weight_again():
+    world = withdrawn_by_a_late_gateway()
+    world.answers = world.prometheus_up = True
+    while world.canary.unseen:
+        world.step()
+    world.steps(5)
+    assert world.shares == {"rev1": 95, "rev2": 5}
+
+
+def test_a_withdrawn_canary_with_a_prober_is_said_to_have_clients_while_the_gateway_is_late():
+    """The prober asks by the canary's Service, and would take stable's answers for the canary's."""
+    analysis = {**QUICK["analysis"], "probe": {}}
+    world = withdrawn_by_a_late_gateway(analysis=analysis)
+    world.steps(3)
+    assert "clients may still reach it: HTTPRoute qna: Gateway" in world.status.message
 
 
 def answer_of(

@@ -15,6 +15,7 @@ from modelrelease_operator.core.desired import Desired
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic import registry
 from modelrelease_operator.traffic.provider import (
+    Asked,
     Effect,
     Object,
     ObjectKey,
@@ -130,6 +131,9 @@ class Gateway(TrafficProvider):
     def takes(self, canary: Canary) -> bool:
         return True
 
+    def deals_by_request(self, canary: Canary) -> bool:
+        return False
+
     def split(self, *, weight: int, replicas: int) -> Split:
         return Split(stable=replicas, canary=1, weight=weight)
 
@@ -150,7 +154,12 @@ class Gateway(TrafficProvider):
     def sources(self, release: str) -> tuple[ObjectKey, ...]:
         return (("Route", release),)
 
-    def in_effect(self, objects: Mapping[ObjectKey, Object], revisions: Iterable[str]) -> Effect:
+    def in_effect(
+        self,
+        objects: Mapping[ObjectKey, Object],
+        revisions: Iterable[str],
+        asked: Asked | None = None,
+    ) -> Effect:
         reached = [frozenset(route["spec"]["revisions"]) for route in objects.values()]
         return Effect(revisions=next(iter(reached), None))
 

@@ -22,10 +22,16 @@ def tolerance(line: Line) -> Tolerance:
 
 
 def share_test(
-    name: str, settings: ShareGate, indicator: Indicator, bad: str, parameters: TestParameters
+    name: str,
+    settings: ShareGate,
+    indicator: Indicator,
+    bad: str,
+    parameters: TestParameters,
+    *,
+    together: float = 1,
 ) -> GateTest:
     """Compare the share of an indicator that is bad, and hold it against a limit,
-    as the gate asks.
+    as the gate asks. About `together` requests go bad at once.
     """
     comparisons: tuple[Comparison, ...] = ()
     allowed = (
@@ -34,7 +40,10 @@ def share_test(
     if settings.compare_with_stable:
         comparisons = (
             parameters.comparison(
-                indicator, tolerance(settings.tolerated), parameters.widened(settings.margin)
+                indicator,
+                tolerance(settings.tolerated),
+                parameters.widened(settings.margin),
+                together=together,
             ),
         )
     limit = None
