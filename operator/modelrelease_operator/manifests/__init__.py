@@ -5,16 +5,26 @@ from typing import Any
 
 from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.desired import Desired
+from modelrelease_operator.manifests.autoscaler import autoscaler
+from modelrelease_operator.manifests.disruption import disruption_budgets
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.read_back import read_back
 from modelrelease_operator.manifests.retrain import retrain_job
-from modelrelease_operator.manifests.service import services
+from modelrelease_operator.manifests.service import route_for, services
 from modelrelease_operator.manifests.settled import settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 from modelrelease_operator.traffic.provider import TrafficProvider
 from modelrelease_operator.traffic.replicas import REPLICAS
 
-__all__ = ["Owner", "read_back", "reference_to", "render", "retrain_job", "settled"]
+__all__ = [
+    "Owner",
+    "read_back",
+    "reference_to",
+    "render",
+    "retrain_job",
+    "route_for",
+    "settled",
+]
 
 
 def render(
@@ -29,10 +39,14 @@ def render(
     `live` has the Deployments that are there, by revision: their pods are not replaced. `provider`
     deals out the requests of a release that says `canary`.
     """
-    probers = [prober(owner, desired.probing)] if desired.probing else []
+    asked = (desired.probing, desired.comparing)
+    probers = [prober(owner, each) for each in asked if each]
     there = live or {}
     deployments = [
         settled(deployment(owner, running, desired.shadow), there.get(running.target.revision))
         for running in desired.running
     ]
-    return deployments + services(owner, desired, provider, canary) + probers
+    budgets = disruption_budgets(owner, desired)
+    autoscalers = [autoscaler(owner, desired.autoscaling)] if desired.autoscaling else []
+    routes = services(owner, desired, provider, canary)
+    return deployments + routes + probers + budgets + autoscalers

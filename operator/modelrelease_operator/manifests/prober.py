@@ -1,4 +1,5 @@
-"""The Deployment that asks both revisions their reference rows while a canary is judged.
+"""The Deployment that asks both revisions example rows: while a canary is judged, or, where their
+servers are not ours, while it is compared in the shadow.
 
 It is no part of either revision: its pod has none of the labels that Services select by, no token,
 and only the manifests of both artifacts. It is placed as the canary's pods are.
@@ -9,10 +10,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from modelrelease_contract import runtime
+from modelrelease_contract import runtime, shadow
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.core.desired import DesiredProber
+from modelrelease_operator.core.desired import DesiredComparison, DesiredProber
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
 from modelrelease_operator.manifests.workload import (
@@ -23,11 +24,13 @@ from modelrelease_operator.manifests.workload import (
     Owner,
     claim_of,
     fetcher,
+    gibibytes_for,
     metadata,
     placement,
     scraped,
 )
-from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.serving_runtimes import example_forms, runtime_of
+from modelrelease_operator.serving_runtimes.predictor import PREDICTOR
 
 GRACE_SECONDS = 10
 NAME_LENGTH = 63
@@ -42,16 +45,23 @@ FROM_TEMPLATE = (
 """What of the canary's pod template decides where a pod may run and what it may reach."""
 
 
+COMPARE_ARGS = ("compare",)
 FROM_ENV = ("HOST", runtime.ENV_LOG_FORMAT, runtime.ENV_LOG_LEVEL)
-"""Settings of the canary that the prober has too. No proxy: it asks inside of the cluster."""
+"""Settings of a predictor that the prober has too. No proxy: it asks inside of the cluster."""
+WHERE_SCRAPED = ("prometheus.io/port", "prometheus.io/path")
 SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
-def prober(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
+Asked = DesiredProber | DesiredComparison
+
+
+def prober(owner: Owner, probing: Asked) -> dict[str, Any]:
     """Return the Deployment of the prober; a new canary has a new one.
 
-    Raises Invalid where the canary's serving runtime has no prober in its image.
+    Raises Invalid where the serving runtime of either arm answers no probes.
     """
+    if isinstance(probing, DesiredProber):
+        _check_probes(probing)
     labels = {names.LABEL_PROBER: owner.name, names.LABEL_REVISION: probing.canary.revision}
     return {
         "apiVersion": "apps/v1",
@@ -83,13 +93,17 @@ def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
     kept = {
         key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)
     }
-    annotations = theirs.get("annotations") or {}
-    ours = {"labels": {}, "annotations": scraped(runtime_of(canary.recipe.image)) | EVICTABLE}
+    annotations = dict(theirs.get("annotations") or {})
+    if not runtime_of(canary.recipe).answers_copies:
+        # Where another server's page is says nothing of this one's.
+        for name in WHERE_SCRAPED:
+            annotations.pop(name, None)
+    ours = {"labels": {}, "annotations": scraped(PREDICTOR) | EVICTABLE}
     pod: dict[str, Any] = merged(ours, {"labels": kept, "annotations": annotations})
     return {**pod, "labels": {**pod["labels"], **labels}}
 
 
-def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
+def _pod(owner: Owner, probing: Asked) -> dict[str, Any]:
     arms = ((probing.stable, runtime.PROBE_STABLE_DIR), (probing.canary, runtime.PROBE_CANARY_DIR))
     volumes = chain(_sources(probing.stable), _sources(probing.canary))
     sources = {volume["name"]: volume for volume in volumes}
@@ -101,7 +115,7 @@ def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         "initContainers": [_fetcher(target, folder) for target, folder in arms],
         "containers": [_container(owner, probing)],
         "volumes": [
-            {"name": "model", "emptyDir": {"sizeLimit": "64Mi"}},
+            {"name": "model", "emptyDir": {"sizeLimit": _room_for(probing)}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             *sources.values(),
         ],
@@ -113,6 +127,14 @@ def _pod(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         ours, {key: template[key] for key in FROM_TEMPLATE if key in template}
     )
     return pod
+
+
+def _room_for(probing: Asked) -> str:
+    """Return the size of the volume for two manifests.
+
+    A manifest may lie in an archive, and a folder that MLflow wrote has none: then all is fetched.
+    """
+    return f"{max(map(gibibytes_for, (probing.stable, probing.canary)))}Gi"
 
 
 def _template(target: Target) -> dict[str, Any]:
@@ -152,18 +174,16 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
     env[runtime.ENV_MODEL_PATH] = {"name": runtime.ENV_MODEL_PATH, "value": folder}
     env[runtime.ENV_MANIFEST_ONLY] = {"name": runtime.ENV_MANIFEST_ONLY, "value": "true"}
     ours |= {"env": list(env.values()), "resources": copied(RESOURCES)}
+    for volume in ours["volumeMounts"]:
+        if volume["name"] == "model":
+            # Where the server looks for its model is its own matter.
+            volume["mountPath"] = runtime.MODEL_DIR
     return {**merged(ours, _fetch_of(target)), "name": f"fetch-{folder.rpartition('/')[2]}"}
 
 
-def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
-    image = probing.canary.recipe.image
-    server = runtime_of(image)
-    if server.prober_args is None:
-        msg = (
-            f"spec.analysis.probe: serving runtime {server.name}, which image {image} is, "
-            "has no prober in its image: take analysis.probe away"
-        )
-        raise Invalid(msg)
+def _container(owner: Owner, probing: Asked) -> dict[str, Any]:
+    recipe = probing.canary.recipe
+    args = PREDICTOR.prober_args if isinstance(probing, DesiredProber) else COMPARE_ARGS
     _, stable, canary = names.service_names(owner.name)
     env = {
         runtime.ENV_RELEASE: owner.name,
@@ -172,23 +192,20 @@ def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
         runtime.ENV_PROBE_STABLE_REVISION: probing.stable.revision,
         runtime.ENV_PROBE_STABLE_URL: f"http://{stable}",
         runtime.ENV_PROBE_CANARY_URL: f"http://{canary}",
-        runtime.ENV_PROBE_RATE: f"{probing.settings.rate:g}",
-        runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.settings.patience.total_seconds():g}",
+        **_how(owner, probing),
     }
-    theirs = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
-    env |= {name: value for name in FROM_ENV if (value := theirs.get(name))}
     return {
         "name": "prober",
-        "image": image,
+        "image": recipe.fetch_image or recipe.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": list(server.prober_args),
+        "args": list(args or ()),
         "env": [{"name": name, "value": value} for name, value in env.items()],
-        "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
+        "ports": [{"name": PORT_NAME, "containerPort": PREDICTOR.port, "protocol": "TCP"}],
         "resources": copied(RESOURCES),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "readinessProbe": {
-            "httpGet": {"path": server.metrics.path, "port": PORT_NAME, "scheme": "HTTP"},
+            "httpGet": {"path": PREDICTOR.metrics.path, "port": PORT_NAME, "scheme": "HTTP"},
             "periodSeconds": 5,
             "timeoutSeconds": 2,
         },
@@ -197,6 +214,40 @@ def _container(owner: Owner, probing: DesiredProber) -> dict[str, Any]:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
         ],
     }  # fmt: skip
+
+
+def _how(owner: Owner, probing: Asked) -> dict[str, str]:
+    """Return the variables that say what is asked, and how often."""
+    if isinstance(probing, DesiredProber):
+        theirs = {item["name"]: item.get("value") for item in probing.canary.recipe.env}
+        return {
+            runtime.ENV_PROBE_RATE: f"{probing.settings.rate:g}",
+            runtime.ENV_PROBE_TIMEOUT_SECONDS: f"{probing.settings.patience.total_seconds():g}",
+            **{name: value for name in FROM_ENV if (value := theirs.get(name))},
+        }
+    forms = example_forms(owner.name, probing.stable, probing.canary)
+    return {
+        shadow.ENV_SHADOW: probing.settings.model_dump_json(),
+        **{
+            # Kubernetes would look for variables of these names: $$ is a $.
+            name: form.model_dump_json().replace("$", "$$")
+            for name, form in zip(
+                (shadow.ENV_STABLE_FORM, shadow.ENV_CANARY_FORM), forms, strict=True
+            )
+        },
+    }
+
+
+def _check_probes(probing: DesiredProber) -> None:
+    """Raise Invalid where an arm answers no probes."""
+    for target in (probing.stable, probing.canary):
+        server = runtime_of(target.recipe)
+        if server.prober_args is None:
+            msg = (
+                f"spec.analysis.probe: serving runtime {server.name} of version {target.version} "
+                "answers no probes: take analysis.probe away"
+            )
+            raise Invalid(msg)
 
 
 def _volume_of(claim: str) -> str:

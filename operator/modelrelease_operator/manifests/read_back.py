@@ -1,11 +1,14 @@
 """From a Deployment back to the revision that it runs, for a release whose status was lost."""
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Recipe, Target
 from modelrelease_operator.manifests.settled import Object, template_of
+from modelrelease_operator.manifests.workload import SERVER
 
 
 def read_back(live: Object) -> Target | None:
@@ -16,16 +19,38 @@ def read_back(live: Object) -> Target | None:
     labels = live["metadata"].get("labels") or {}
     revision, version = labels.get(names.LABEL_REVISION), labels.get(names.LABEL_VERSION)
     template = template_of(live)
-    fetch = _named(template.get("spec", {}).get("initContainers") or (), "fetch")
+    spec = template.get("spec", {})
+    fetch = _named(spec.get("initContainers") or (), "fetch")
+    server = _named(spec.get("containers") or (), SERVER)
+    # A server that fetches the artifact by itself is told what `fetch` is told.
     variables = {
-        item["name"]: item.get("value") for item in fetch.get("env") or () if "name" in item
+        item["name"]: item.get("value")
+        for item in (fetch or server).get("env") or ()
+        if "name" in item
     }
     uri, sha256 = variables.get(runtime.ENV_MODEL_URI), variables.get(runtime.ENV_MODEL_SHA256)
-    image = fetch.get("image")
+    served_by = _runtime_of(template)
+    image = (server if served_by else fetch).get("image")
     if not (revision and version and uri and sha256 and image):
         return None
-    recipe = Recipe(image=image, pod_template=template)
+    recipe = Recipe(
+        image=image,
+        pod_template=template,
+        runtime=served_by,
+        fetch_image=fetch.get("image") if served_by else None,
+    )
     return Target(revision=revision, version=version, uri=uri, sha256=sha256, recipe=recipe)
+
+
+def _runtime_of(template: Object) -> dict[str, Any]:
+    """Return which server a pod template says that it runs; empty: our predictor."""
+    annotations = template.get("metadata", {}).get("annotations") or {}
+    text = annotations.get(names.ANNOTATION_RUNTIME)
+    try:
+        runtime = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return runtime if isinstance(runtime, dict) else {}
 
 
 def _named(containers: Iterable[Object], name: str) -> Object:

@@ -4,6 +4,7 @@ Nothing of a release's course is in the pod template: not the track, not the wei
 and rollback restart no pod.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SERVER = "predictor"
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
 
+METRICS_PORT_NAME = "metrics"
+"""Of the port that shows a server's metrics, where that is another."""
+
 DEFAULT_RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "100m", "memory": "192Mi"},
     "limits": {"memory": "512Mi"},
@@ -36,6 +40,9 @@ PLACEMENT = (
     "serviceAccountName", "tolerations", "topologySpreadConstraints",
 )  # fmt: skip
 """Fields of a release that are fields of its pods under the same name."""
+
+HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+"""Labels of nodes: pods of one revision lie on as many of both as there are."""
 
 LOCKED_DOWN: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -90,6 +97,11 @@ def reference_to(owner: Owner) -> dict[str, Any]:
     }
 
 
+def selector_of(owner: Owner, revision: str) -> dict[str, str]:
+    """Return the labels that the pods of one revision have, and no others."""
+    return {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: revision}
+
+
 def deployment(
     owner: Owner, running: DesiredWorkload, shadow: ShadowSettings | None = None
 ) -> dict[str, Any]:
@@ -98,7 +110,7 @@ def deployment(
     """
     target = running.target
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
-    selector = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
+    selector = selector_of(owner, target.revision)
     pod = merged(_pod(owner, target, shadow), target.recipe.pod_template)
     ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
     pod["metadata"] = merged(pod.get("metadata"), ours)
@@ -124,7 +136,7 @@ def scraped(server: ServingRuntime) -> dict[str, str]:
     """Return the annotations by which common scrape jobs find a server's metrics."""
     return {
         "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(server.port),
+        "prometheus.io/port": str(server.metrics.port),
         "prometheus.io/path": server.metrics.path,
     }
 
@@ -132,33 +144,65 @@ def scraped(server: ServingRuntime) -> dict[str, str]:
 def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[str, Any]:
     claim, volume, mount = claim_of(target.uri)
     fields = target.recipe.pod
-    server = runtime_of(target.recipe.image)
+    server = runtime_of(target.recipe)
+    fetched = [fetcher(target, mount)] if server.artifact.fetched else []
     return {
-        "metadata": {"labels": {}, "annotations": scraped(server) | EVICTABLE},
+        "metadata": {"labels": {}, "annotations": _annotations(target, server)},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": server.drain.grace_seconds,
             "securityContext": copied(POD_SECURITY),
-            "initContainers": [*_before(target), fetcher(target, mount)],
+            "initContainers": [*_before(target), *fetched],
             "containers": [_server(owner, target, server, shadow)],
             "volumes": [
-                {"name": "model", "emptyDir": {"sizeLimit": _room_for(target)}},
+                {"name": "model", "emptyDir": {"sizeLimit": f"{gibibytes_for(target)}Gi"}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 *([volume] if claim else []),
                 *without_nulls(fields.get("volumes", ())),
             ],
+            **spread(owner, target),
             **placement(owner, target),
         },
     }
 
 
+def _annotations(target: Target, server: ServingRuntime) -> dict[str, str]:
+    """Return what a pod says of itself; which server it is, too, for a status that is lost."""
+    runtime = target.recipe.runtime
+    said = {names.ANNOTATION_RUNTIME: json.dumps(runtime, sort_keys=True)} if runtime else {}
+    return scraped(server) | EVICTABLE | said
+
+
+def spread(owner: Owner, target: Target) -> dict[str, Any]:
+    """Return how the pods of a revision are kept apart where the release does not say it itself.
+
+    Zones by affinity and nodes by a constraint: two soft constraints together count for nothing on
+    a node that lacks one of the labels, and many clusters have no zones.
+    """
+    pods = {"matchLabels": selector_of(owner, target.revision)}
+    constraint = {
+        "maxSkew": 1, "topologyKey": HOST, "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": pods,
+    }  # fmt: skip
+    term = {"topologyKey": ZONE, "labelSelector": copied(pods)}
+    apart = [{"weight": 100, "podAffinityTerm": term}]
+    ours = {
+        "topologySpreadConstraints": [constraint],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": apart}},
+    }
+    theirs = {*target.recipe.pod, *(target.recipe.pod_template.get("spec") or {})}
+    if "topologySpreadConstraints" in theirs:
+        return {}
+    return {name: value for name, value in ours.items() if name not in theirs}
+
+
 def placement(owner: Owner, target: Target) -> dict[str, Any]:
     """Return where pods may run and as whom, as far as a release says it."""
     fields = without_nulls(target.recipe.pod)
-    ours = {names.LABEL_RELEASE: owner.name, names.LABEL_REVISION: target.revision}
-    for spread in fields.get("topologySpreadConstraints", ()):
-        spread.setdefault("labelSelector", {"matchLabels": ours})
+    ours = selector_of(owner, target.revision)
+    for constraint in fields.get("topologySpreadConstraints", ()):
+        constraint.setdefault("labelSelector", {"matchLabels": ours})
     return {name: fields[name] for name in PLACEMENT if fields.get(name)}
 
 
@@ -175,18 +219,22 @@ def _own() -> dict[str, Any]:
     return {"imagePullPolicy": "IfNotPresent", "securityContext": copied(LOCKED_DOWN)}
 
 
-def _room_for(target: Target) -> str:
-    """Return the size of the model's volume: larger where a larger one may be fetched."""
+def gibibytes_for(target: Target) -> int:
+    """Return the size of the model's volume in GiB: larger where a larger one may be fetched.
+
+    From a registry it may come in an archive, which lies beside its files while they are copied.
+    """
     limits = (
         item.get("value") for item in target.recipe.env if item["name"] == "ARTIFACT_MAX_BYTES"
     )
     largest = next((int(text) for text in limits if text and re.fullmatch("[0-9]{1,15}", text)), 0)
-    return f"{max(10, largest // 1024**3 + 2)}Gi"
+    copies = 2 if schemes.may_be_archived(target.uri) else 1
+    return max(10, copies * largest // 1024**3 + 2)
 
 
 def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
     """Return the container that brings the artifact and checks it, before the server starts."""
-    delivery = runtime_of(target.recipe.image).artifact
+    delivery = runtime_of(target.recipe).artifact
     ours = [
         {"name": runtime.ENV_MODEL_URI, "value": target.uri},
         {"name": runtime.ENV_MODEL_SHA256, "value": target.sha256},
@@ -195,7 +243,7 @@ def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         "name": "fetch",
-        "image": delivery.fetch_image or target.recipe.image,
+        "image": target.recipe.fetch_image or target.recipe.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["fetch"],
         "env": _with_variables_of(target, ours),
@@ -251,24 +299,51 @@ def _server(
         "name": SERVER,
         "image": target.recipe.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": server.args_for(owner.name, target),
+        **_started_by(server),
         "env": _with_variables_of(target, ours),
-        "ports": [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}],
+        "ports": _ports(server),
         "resources": resources_of(target),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
-        "startupProbe": _probe(server.startup),
-        "readinessProbe": _probe(server.readiness),
-        "livenessProbe": _probe(server.liveness),
+        **_probes(server),
         "volumeMounts": [
             {"name": "model", "mountPath": server.artifact.directory, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
         ],
     }
-    if server.drain.pre_stop:
-        container["lifecycle"] = {"preStop": {"exec": {"command": list(server.drain.pre_stop)}}}
+    if before := _pre_stop(server):
+        container["lifecycle"] = {"preStop": before}
     return container
+
+
+def _started_by(server: ServingRuntime) -> dict[str, list[str]]:
+    """Return command and arguments, where they are not the image's own."""
+    parts = {"command": list(server.command), "args": list(server.args)}
+    return {name: words for name, words in parts.items() if words}
+
+
+def _ports(server: ServingRuntime) -> list[dict[str, Any]]:
+    ports = [{"name": PORT_NAME, "containerPort": server.port, "protocol": "TCP"}]
+    if server.metrics.port != server.port:
+        metrics = {"name": METRICS_PORT_NAME, "containerPort": server.metrics.port}
+        ports.append({**metrics, "protocol": "TCP"})
+    return ports
+
+
+def _pre_stop(server: ServingRuntime) -> dict[str, Any]:
+    """Return what the kubelet does before SIGTERM. Its own sleep needs no program in the image."""
+    if server.drain.pre_stop_command:
+        return {"exec": {"command": list(server.drain.pre_stop_command)}}
+    seconds = server.drain.pre_stop_seconds
+    return {"sleep": {"seconds": seconds}} if seconds else {}
+
+
+def _probes(server: ServingRuntime) -> dict[str, Any]:
+    probes = {"startupProbe": server.startup, "readinessProbe": server.readiness}
+    if server.liveness:
+        probes["livenessProbe"] = server.liveness
+    return {name: _probe(probe) for name, probe in probes.items()}
 
 
 def _probe(probe: HttpProbe) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""Our own predictor (`modelrelease_serving`): the runtime of every image that is no other's."""
+"""Our own predictor (`modelrelease_serving`): the server of releases that name no other."""
 
 from modelrelease_contract import metrics, runtime
+from modelrelease_operator.serving_runtimes.metrics import (
+    DurationHistogram,
+    RequestSeries,
+    ServerMetrics,
+)
 from modelrelease_operator.serving_runtimes.runtime import (
     ArtifactDelivery,
     Drain,
     HttpProbe,
-    ServerMetrics,
     ServingRuntime,
 )
 
@@ -14,28 +18,18 @@ DRAIN_SECONDS = 10
 
 PREDICTOR = ServingRuntime(
     name="predictor",
-    images=("*",),
     args=("serve",),
-    env=(
-        (runtime.ENV_RELEASE, "{release}"),
-        (runtime.ENV_REVISION, "{revision}"),
-        (runtime.ENV_MODEL_PATH, "{directory}"),
-        (runtime.ENV_MODEL_VERSION, "{version}"),
-        (runtime.ENV_MODEL_SHA256, "{sha256}"),
-        (runtime.ENV_DRAIN_SECONDS, str(DRAIN_SECONDS)),
-    ),
+    env=((runtime.ENV_DRAIN_SECONDS, str(DRAIN_SECONDS)),),
     port=runtime.HTTP_PORT,
     startup=HttpProbe(path="/health", period_seconds=1, failure_threshold=120, timeout_seconds=2),
     readiness=HttpProbe(path="/ready", period_seconds=2, failure_threshold=3, timeout_seconds=2),
     liveness=HttpProbe(path="/health", period_seconds=10, failure_threshold=6, timeout_seconds=5),
     metrics=ServerMetrics(
         path="/metrics",
-        requests_total=metrics.PREDICTIONS_TOTAL,
-        code=metrics.CODE,
-        duration_seconds=metrics.PREDICTION_DURATION_SECONDS,
-        release=metrics.RELEASE,
-        revision=metrics.REVISION,
-        model_version=metrics.MODEL_VERSION,
+        port=runtime.HTTP_PORT,
+        requests=(RequestSeries(name=metrics.PREDICTIONS_TOTAL, code_label=metrics.CODE),),
+        duration=DurationHistogram(name=metrics.PREDICTION_DURATION_SECONDS),
+        labelled=True,
         counts_bins=True,
     ),
     drain=Drain(grace_seconds=DRAIN_SECONDS + 25),

@@ -1,10 +1,13 @@
 """What has to be known of a model server, as data: no client, no clock, no object of Kubernetes."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 
+from modelrelease_contract import runtime as variables
+from modelrelease_contract.shadow import RequestForm
 from modelrelease_operator.api.status import Target
+from modelrelease_operator.serving_runtimes.metrics import ServerMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,90 +26,74 @@ class Drain:
     """How a server leaves without cutting a request."""
 
     grace_seconds: int
-    """From the signal to the kill: draining, then requests in flight, then a margin."""
-    pre_stop: tuple[str, ...] = ()
-    """Command that the kubelet runs before SIGTERM, for servers that close their port at once."""
+    """From the signal to the kill: draining, then requests in flight, then a margin. What comes
+    before the signal is a part of it."""
+    pre_stop_seconds: int = 0
+    """That the kubelet waits before SIGTERM, for servers that close their port at once."""
+    pre_stop_command: tuple[str, ...] = ()
+    """That it runs before SIGTERM instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactDelivery:
-    """How the artifact reaches the server: fetched into a volume before the server starts."""
+    """How the artifact reaches the server."""
 
     directory: str
-    """Where the volume is mounted, read-only for the server."""
-    fetch_image: str | None = None
-    """Image of the container that fetches; None: the server's own, with its command `fetch`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerMetrics:
-    """Under which names a server counts. All of its counters must be raw: they only grow."""
-
-    path: str
-    """Where they are shown, on the server's port."""
-    requests_total: str
-    """Counter of answered requests."""
-    code: str
-    """Its label with the HTTP status code of the answer."""
-    duration_seconds: str
-    """Histogram of the time to answer, in seconds; its series end in `_bucket`."""
-    release: str
-    revision: str
-    model_version: str
-    """Labels that say whose a series is: the server's own, or the scrape job's, from pod labels."""
-    counts_bins: bool = False
-    """Whether features and predictions are counted in the bins of the artifact's baseline, under
-    the names of the contract. Without them there is no drift and no gate on predictions."""
+    """Where the volume with it is mounted, read-only for the server."""
+    fetched: bool = True
+    """Whether it is fetched into the volume before the server starts. Else the server has it, or
+    gets it by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingRuntime:
     """One model server.
 
-    Texts of `args` and `env` are templates: `{release}`, `{revision}`, `{version}`, `{sha256}`,
-    `{uri}` and `{directory}` are filled in.
+    Kubernetes fills in `$(NAME)` in `command`, `args` and `env`, of the variables that every
+    server has: those of `env_for`.
     """
 
     name: str
-    images: tuple[str, ...]
-    """Patterns, as of a shell, of the images that are this server."""
-    args: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
-    """Variables that no release may change: name and template."""
+    command: tuple[str, ...] = ()
+    """Instead of the image's own; empty: as the image says."""
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    """Variables that no release may change: name and value."""
     port: int
-    """Predictions, health and metrics, over HTTP."""
+    """Predictions and probes, over HTTP."""
     startup: HttpProbe
     readiness: HttpProbe
-    liveness: HttpProbe
+    liveness: HttpProbe | None
     metrics: ServerMetrics
     drain: Drain
     artifact: ArtifactDelivery
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of gates that its counters cannot answer, and why."""
     answers_copies: bool = False
     """Whether it copies what it answers to a canary in the dark, and answers such copies."""
     prober_args: tuple[str, ...] | None = None
     """With which its image runs the prober, on the same port; None where it has no prober."""
 
-    def runs(self, image: str) -> bool:
-        """Return whether an image is this server."""
-        return any(fnmatchcase(image, pattern) for pattern in self.images)
-
-    def args_for(self, release: str, target: Target) -> list[str]:
-        """Return the arguments of the server's container."""
-        values = self._values(release, target)
-        return [text.format_map(values) for text in self.args]
+    example_requests: RequestForm | None = None
+    """How a prober asks it example rows; None where nobody knows. Its path may name variables of
+    `env_for`."""
 
     def env_for(self, release: str, target: Target) -> Iterator[tuple[str, str]]:
         """Yield the names and values of the variables that are the operator's to set."""
-        values = self._values(release, target)
-        for name, text in self.env:
-            yield name, text.format_map(values)
+        yield variables.ENV_RELEASE, release
+        yield variables.ENV_REVISION, target.revision
+        yield variables.ENV_MODEL_PATH, self.artifact.directory
+        yield variables.ENV_MODEL_VERSION, target.version
+        yield variables.ENV_MODEL_SHA256, target.sha256
+        if not self.artifact.fetched:
+            yield variables.ENV_MODEL_URI, target.uri
+        yield from self.env
 
-    def _values(self, release: str, target: Target) -> Mapping[str, str]:
-        return {
-            "release": release,
-            "revision": target.revision,
-            "version": target.version,
-            "sha256": target.sha256,
-            "uri": target.uri,
-            "directory": self.artifact.directory,
-        }
+    def form_for(self, release: str, target: Target) -> RequestForm | None:
+        """Return how a prober asks a revision of this server example rows."""
+        form = self.example_requests
+        if form is None:
+            return None
+        known = dict(self.env_for(release, target))
+        path = re.sub(r"\$\((\w+)\)", lambda name: known.get(name[1], name[0]), form.path)
+        return form.model_copy(update={"path": path})

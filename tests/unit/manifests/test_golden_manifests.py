@@ -16,6 +16,7 @@ from modelrelease_operator.api.status import Recipe
 from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
 from modelrelease_operator.manifests import Owner, render
 from testbed.builders import a_target
+from tests.support.foreign_server import THEIRS
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,6 +94,7 @@ CASES = {
     "claim": alone(uri="pvc://models/qna/1"),
     "image": alone(uri="file:///models/qna"),
     "canary": beside(rate=2.5),
+    "server": alone(recipe=THEIRS),
 }
 
 

@@ -431,6 +431,13 @@ def test_there_is_room_for_the_largest_artifact_that_may_be_fetched(asked: str |
     assert next(it for it in volumes if it["name"] == "model")["emptyDir"] == {"sizeLimit": size}
 
 
+def test_an_archive_of_a_registry_has_room_beside_its_files():
+    env = ({"name": "ARTIFACT_MAX_BYTES", "value": "42949672960"},)
+    target = {"recipe": Recipe(image="i", env=env), "uri": f"oci://r/qna@sha256:{'a' * 64}"}
+    volumes = pod_of(running(target=target))["spec"]["volumes"]
+    assert next(it for it in volumes if it["name"] == "model")["emptyDir"] == {"sizeLimit": "82Gi"}
+
+
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():
     pod = pod_of(
         running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})})
@@ -588,3 +595,58 @@ def test_a_template_too_large_to_be_remembered_is_kept_as_it_runs():
     assert names.ANNOTATION_TEMPLATE not in first["metadata"].get("annotations", {})
     later = settled(of_a_newer_operator(first), on_the_cluster(first))
     assert later["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] != 99
+
+
+def test_pods_of_a_revision_are_kept_apart_where_a_release_says_nothing_about_it():
+    spec = pod_of(running())["spec"]
+    (constraint,) = spec["topologySpreadConstraints"]
+    assert (constraint["topologyKey"], constraint["whenUnsatisfiable"]) == (
+        "kubernetes.io/hostname",
+        "ScheduleAnyway",
+    )
+    ((zones),) = spec["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    ours = rendered(running())["spec"]["selector"]
+    assert constraint["labelSelector"] == ours
+    assert zones["podAffinityTerm"]["labelSelector"] == ours
+
+
+NODES = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "left"),
+    [
+        ({"pod": {"topologySpreadConstraints": [NODES]}}, set()),
+        ({"pod": {"topologySpreadConstraints": []}}, set()),
+        ({"pod_template": {"spec": {"topologySpreadConstraints": [NODES]}}}, set()),
+        ({"pod_template": {"spec": {"topologySpreadConstraints": None}}}, set()),
+        ({"pod": {"affinity": {"nodeAffinity": {}}}}, {"topologySpreadConstraints"}),
+        ({"pod_template": {"spec": {"affinity": None}}}, {"topologySpreadConstraints"}),
+    ],
+    ids=["field", "none", "template", "null", "affinity", "template affinity"],
+)
+def test_what_a_release_says_about_its_places_stands_alone(recipe: dict[str, Any], left: set[str]):
+    target = {"recipe": Recipe(image="serving:test", **recipe)}
+    spec = pod_of(running(target=target))["spec"]
+    ours = {
+        "kubernetes.io/hostname": "topologySpreadConstraints",
+        "topology.kubernetes.io/zone": "affinity",
+    }
+    soft = {
+        name for key, name in ours.items()
+        if key in json.dumps(spec.get(name)) and "DoNotSchedule" not in json.dumps(spec[name])
+    }  # fmt: skip
+    assert soft == left
+
+
+def test_a_revision_of_before_is_not_replaced_to_keep_its_pods_apart():
+    fresh = rendered(running())
+    before = deepcopy(fresh)
+    del before["metadata"]["annotations"]
+    del before["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    del before["spec"]["template"]["spec"]["affinity"]
+    after = settled(fresh, before)
+    assert after["spec"]["template"] == before["spec"]["template"]

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from modelrelease_contract import runtime
+from modelrelease_contract.shadow import RequestForm, ShadowSettings
 from modelrelease_operator.api import names
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Recipe, Target
-from modelrelease_operator.core.desired import Desired, DesiredProber
+from modelrelease_operator.core.desired import Desired, DesiredComparison, DesiredProber
 from modelrelease_operator.manifests import Owner, render
 from modelrelease_operator.traffic.replicas import selector_for
 from testbed.builders import a_target
+from tests.support.foreign_server import FETCH_IMAGE, FOREIGN_IMAGE, RUNTIME
 
 OWNER = Owner(namespace="ml", name="qna", uid="uid-1")
 
@@ -169,6 +171,12 @@ def test_manifests_may_lie_on_two_claims(stable: str):
         assert "." not in mount["name"]
 
 
+@pytest.mark.parametrize("uri", ["http://store/qna/2", f"oci://r/qna@sha256:{'a' * 64}"])
+def test_there_is_room_for_a_whole_artifact_where_the_manifest_cannot_be_had_alone(uri: str):
+    volumes = prober(canary=a_target("2", uri=uri))["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0] == {"name": "model", "emptyDir": {"sizeLimit": "10Gi"}}
+
+
 def test_a_mesh_is_told_of_it_what_it_is_told_of_the_canary():
     template = {
         "metadata": {
@@ -232,3 +240,64 @@ def test_a_claim_of_a_long_name_has_a_volume_of_an_allowed_one(length: int):
         found = [volume["name"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
         assert len(set(found)) == 2
         assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in found)
+
+
+# --- in the shadow, where neither server copies requests
+
+FORM = {"path": "/models/$(MODEL_VERSION)/score", "body": '{"row": $(ROW)}', "answer": ["score"]}
+ASKED = Recipe(
+    image=FOREIGN_IMAGE, runtime={**RUNTIME, "exampleRequests": FORM}, fetch_image=FETCH_IMAGE
+)
+SETTINGS = ShadowSettings(
+    share=1, per_second=20, noise_share=0.1, slower_ratio=1.2, slower_seconds=0.005
+)
+
+
+def comparer(**recipe: Any) -> Object:
+    before = {**RUNTIME, "exampleRequests": {"path": "/wrong", "body": '{"no": $(ROW)}'}}
+    stable = a_target("1", recipe=ASKED.but(runtime=before))
+    canary = a_target("2", recipe=ASKED.but(**recipe))
+    comparing = DesiredComparison(stable=stable, canary=canary, settings=SETTINGS)
+    (found,) = render(OWNER, Desired(comparing=comparing))
+    return found
+
+
+def test_servers_that_are_not_ours_are_asked_by_our_image_as_the_release_says():
+    spec = pod(comparer())
+    (container,) = spec["containers"]
+    env = env_of(container)
+    assert container["image"] == FETCH_IMAGE
+    assert container["args"] == ["compare"]
+    assert container["ports"][0]["containerPort"] == runtime.HTTP_PORT
+    assert env["PROBE_STABLE_URL"] == "http://qna-stable"
+    assert env["PROBE_CANARY_URL"] == "http://qna-canary"
+    assert ShadowSettings.model_validate_json(env["MODELRELEASE_SHADOW"]) == SETTINGS
+    for name, version in (("SHADOW_STABLE_FORM", "1"), ("SHADOW_CANARY_FORM", "2")):
+        assert not re.search(r"(?<!\$)\$\(", env[name]), "Kubernetes would fill it in"
+        form = RequestForm.model_validate_json(env[name].replace("$$", "$"))
+        assert form.path == f"/models/{version}/score", "as the canary's release says"
+        assert (form.body, form.answer) == (FORM["body"], ("score",))
+
+
+def test_both_manifests_are_where_it_looks_wherever_the_servers_look_for_their_models():
+    spec = pod(comparer())
+    for container in (*spec["initContainers"], *spec["containers"]):
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["model"] == runtime.MODEL_DIR
+    folders = [env_of(container)["MODEL_PATH"] for container in spec["initContainers"]]
+    assert folders == [runtime.PROBE_STABLE_DIR, runtime.PROBE_CANARY_DIR]
+    assert {container["image"] for container in spec["initContainers"]} == {FETCH_IMAGE}
+
+
+def test_what_is_set_for_another_server_is_not_set_for_the_prober():
+    found = comparer(env=({"name": "LOG_LEVEL", "value": "trace"}, {"name": "HOST", "value": "x"}))
+    assert not {"LOG_LEVEL", "HOST"} & set(env_of(pod(found)["containers"][0]))
+
+
+def test_its_page_is_scraped_and_not_that_of_the_servers():
+    theirs = {"prometheus.io/port": "9002", "prometheus.io/path": "/v2/metrics", "team.io/a": "b"}
+    found = comparer(pod_template={"metadata": {"annotations": theirs}})
+    annotations = found["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["team.io/a"] == "b"
+    assert annotations["prometheus.io/port"] == str(runtime.HTTP_PORT)
+    assert annotations["prometheus.io/path"] == "/metrics"

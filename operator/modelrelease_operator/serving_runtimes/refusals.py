@@ -1,0 +1,61 @@
+"""What a release may not ask of its model server, because that server cannot answer it."""
+
+from collections.abc import Iterator
+
+from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes.registry import runtime_for
+from modelrelease_operator.serving_runtimes.runtime import ServingRuntime
+
+
+def refusal_of_runtime(spec: ReleaseSpec) -> str | None:
+    """Return why a spec cannot be served or judged by the server that it names, or None."""
+    runtime = spec.serving.runtime.to_dict() if spec.serving.runtime else {}
+    if not runtime:
+        return None
+    try:
+        server = runtime_for(runtime)
+    except Invalid as problem:
+        return str(problem)
+    if spec.serving.image is None:
+        return (
+            "spec.serving.runtime needs spec.serving.image: the operator's default image is the "
+            "predictor's"
+        )
+    return next(_refusals(spec, server), None)
+
+
+def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
+    for gate in spec.analysis.gates:
+        kind = gate.settings.kind
+        if kind == "predictions" and not server.metrics.counts_bins:
+            yield _cannot(gate.name, kind, server, "only our predictor counts predictions by bin")
+        if reason := server.refused.get(kind):
+            yield _cannot(gate.name, kind, server, reason)
+    if spec.analysis.probe and server.prober_args is None:
+        yield f"spec.analysis.probe: serving runtime {server.name} answers no probes: take it away"
+    if spec.canary.shadow and not server.answers_copies:
+        yield from _without_examples(server)
+
+
+def _without_examples(server: ServingRuntime) -> Iterator[str]:
+    """Say why a server that copies no requests cannot be asked example rows instead."""
+    begin = f"spec.canary.shadow: serving runtime {server.name}"
+    if server.example_requests is None:
+        yield (
+            f"{begin} copies no requests, and nobody has said how it is asked an example row: set "
+            "spec.serving.runtime.exampleRequests.path and body, or take canary.shadow away"
+        )
+    if not server.artifact.fetched:
+        yield (
+            f"{begin} copies no requests, and the example rows to ask instead are in the artifact, "
+            "which is not fetched (spec.serving.runtime.fetch): take canary.shadow away"
+        )
+
+
+def _cannot(gate: str, kind: str, server: ServingRuntime, reason: str) -> str:
+    return (
+        f"spec.analysis.gates: gate {gate} of kind {kind} cannot be answered by the counters of "
+        f"serving runtime {server.name}: {reason}. Name other gates in spec.analysis.gates, such "
+        "as one of kind counts with the counters of a gateway"
+    )

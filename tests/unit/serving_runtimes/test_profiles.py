@@ -1,0 +1,98 @@
+"""Each profile reads the page of its server: the right totals, errors and bounds.
+
+A page begins with whether it was recorded from the server or written after its source.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from modelrelease_operator.serving_runtimes import ServingRuntime, runtime_for
+from modelrelease_operator.serving_runtimes.metrics import NOTHING_YET, Sample
+from modelrelease_operator.serving_runtimes.profiles import profiles
+
+PAGES = Path(__file__).parent / "pages"
+BEGINS = {"recorded": "# recorded: ", "from source": "# written from source, not recorded: "}
+
+
+class Shown(NamedTuple):
+    """What a page shows."""
+
+    codes: dict[str, int]
+    buckets: int = 0
+    """Bounds of its histogram, the infinite one included."""
+    below: tuple[str, int] = ("", 0)
+    """One bound in seconds, and how many requests took no longer."""
+    timed: int = 0
+    """Requests in the histogram."""
+
+
+PYTHON = {"200": 35, "500": 5}
+SHOWN = {
+    "bentoml": Shown({**PYTHON, "400": 1}, 16, ("0.025", 38), 41),
+    "kserve": Shown({NOTHING_YET: 0}, 15, ("0.01", 38), 41),
+    "mlserver": Shown({**PYTHON, "404": 1, "422": 1}, 15, ("0.01", 20), 42),
+    "ray-serve": Shown({**PYTHON, "400": 1}, 3, ("0.02", 35), 40),
+    "sglang": Shown({"200": 35, "400": 1, "503": 5}, 3, ("1.0", 30), 35),
+    "tensorflow-serving": Shown({**PYTHON, "400": 1}, 4, ("3.24e-05", 30), 35),
+    "tgi": Shown({**PYTHON, "422": 1}, 3, ("0.15", 30), 35),
+    "triton": Shown({**PYTHON, "400": 2}),
+    "vllm": Shown({**PYTHON, "400": 1}, 4, ("0.5", 20), 35),
+}
+WITH_PAGE = {name: each for name, each in profiles().items() if each.page != "none"}
+
+
+LINE = re.compile(r"(?P<name>[^\s{]+)(?:{(?P<labels>.*)})? (?P<value>\S+)")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def samples(text: str) -> Iterator[Sample]:
+    """Yield a page's samples under the names on it: prometheus_client's parser adds `_total`."""
+    for line in text.splitlines():
+        if match := LINE.fullmatch(line) if not line.startswith("#") else None:
+            labels = dict(LABEL.findall(match["labels"] or ""))
+            yield match["name"], labels, float(match["value"])
+
+
+def server_of(name: str) -> ServingRuntime:
+    """Return a profile's server, with a readiness of its own where the profile leaves it open."""
+    given: dict[str, Any] = {"profile": name}
+    if profiles()[name].readiness_path is None:
+        given["readinessPath"] = "/ready"
+    return runtime_for(given)
+
+
+def test_every_profile_with_a_page_is_read():
+    assert set(SHOWN) == set(WITH_PAGE)
+    assert {file.stem for file in PAGES.iterdir()} == set(WITH_PAGE)
+
+
+@pytest.mark.parametrize("name", WITH_PAGE)
+def test_a_page_says_whether_it_was_recorded(name: str):
+    text = (PAGES / f"{name}.txt").read_text()
+    assert text.startswith(BEGINS[WITH_PAGE[name].page])
+
+
+@pytest.mark.parametrize(("name", "shown"), SHOWN.items(), ids=SHOWN)
+def test_a_page_is_read_as_its_server_means_it(name: str, shown: Shown):
+    metrics = server_of(name).metrics
+    totals = metrics.totals(samples((PAGES / f"{name}.txt").read_text()))
+    assert {reading.code: value for reading, value in totals.items() if reading.code} == shown.codes
+    bounds = {reading.bound: value for reading, value in totals.items() if reading.bound}
+    assert len(bounds) == shown.buckets
+    assert (metrics.duration is not None) == bool(bounds)
+    if bounds:
+        bound, below = shown.below
+        assert (bounds[bound], bounds["+Inf"]) == (below, shown.timed)
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_a_profile_makes_a_server_and_a_server_with_nothing_to_count_refuses_both_gates(name: str):
+    profile, server = profiles()[name], server_of(name)
+    assert server.name == name
+    assert server.drain.grace_seconds > server.drain.pre_stop_seconds
+    assert dict(server.refused) == dict(profile.refused)
+    assert (profile.page == "none") == (set(profile.refused) == {"errorRate", "latency"})
