@@ -29,11 +29,15 @@ from pydantic import (
 MANIFEST_NAME = "manifest.json"
 """File name of the manifest, at the top of the artifact."""
 
+MANIFEST_BYTES_MAX = 8 * 1024 * 1024
+"""What a predictor reads of it."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["joblib", "skops", "mlflow"]
 """How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an
 `MLmodel` whose scikit-learn flavour names the one or the other."""
-Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+LONGEST_NAME = 253
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 
 
 class _Strict(BaseModel):
@@ -269,6 +273,11 @@ class ArtifactManifest(_Strict):
     files: tuple[ModelFile, ...] = Field(min_length=1)
     created: str | None = None
     """RFC 3339 time. Left out by a build that must be reproducible."""
+
+    @property
+    def inputs(self) -> list[tuple[str, FeatureKind]]:
+        """What a row is made of: models with the same inputs take each other's rows."""
+        return [(feature.name, feature.kind) for feature in self.features]
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

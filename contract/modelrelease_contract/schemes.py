@@ -20,6 +20,8 @@ class Reader(StrEnum):
     """The operator reads the manifest where the URI says."""
     REGISTRY = "registry"
     """The operator asks the MLflow registry, which names a place of another scheme."""
+    HUB = "hub"
+    """The operator asks the Hugging Face Hub, which has the files at a place of its own."""
     POD = "pod"
     """Nobody before a pod fetches it, so a person has to say what it is."""
 
@@ -28,6 +30,7 @@ WEB: Final = "web"
 OBJECT_STORE: Final = "object store"
 CLAIM: Final = "claim"
 FOLDER: Final = "folder"
+OCI: Final = "oci"
 """How the fetch container reads a place: keys of `modelrelease_serving.sources.OPENERS`."""
 
 
@@ -61,6 +64,9 @@ class Scheme:
 _WEB_PLACE: Final = r"[^\s?#@/]+(/[^\s?#]*)?"
 _BUCKET_PLACE: Final = r"[a-z0-9]([-a-z0-9._]*[a-z0-9])?(/[^\s?#]*)?"
 _CLAIM_PLACE: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s?#]*)?"
+_OCI_HOST: Final = r"[^\s?#@/]+"
+_OCI_REPOSITORY: Final = r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+_OCI_VERSION: Final = r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})"
 
 
 def _web(name: str) -> Scheme:
@@ -85,6 +91,17 @@ def _object_store(name: str) -> Scheme:
     )
 
 
+def _oci(name: str) -> Scheme:
+    escaped = name.replace("+", r"\+")
+    return Scheme(
+        name=name,
+        pattern=f"{escaped}://{_OCI_HOST}{_OCI_REPOSITORY}{_OCI_VERSION}",
+        forms=(f"{name}://registry/repository:tag", f"{name}://registry/repository@sha256:digest"),
+        read_by=Reader.OPERATOR,
+        fetched_by=OCI,
+    )
+
+
 MODELS: Final = Scheme(
     name="models",
     pattern=r"models:/[^/@:\s?#]+(@[A-Za-z0-9_-]+|/[1-9][0-9]*)",
@@ -96,6 +113,12 @@ RUNS: Final = Scheme(
     pattern=r"runs:/[A-Za-z0-9_-]+(/[^\s?#]+)?",
     forms=("runs:/run/path",),
     read_by=Reader.REGISTRY,
+)
+HF: Final = Scheme(
+    name="hf",
+    pattern=r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*",
+    forms=("hf://owner/model@revision",),
+    read_by=Reader.HUB,
 )
 PVC: Final = Scheme(
     name="pvc",
@@ -112,6 +135,9 @@ FILE: Final = Scheme(
     fetched_by=FOLDER,
 )
 
+PLAIN_OCI: Final = _oci("oci+http")
+"""A registry that is asked without TLS."""
+
 SCHEMES: tuple[Scheme, ...] = (
     MODELS,
     RUNS,
@@ -122,6 +148,9 @@ SCHEMES: tuple[Scheme, ...] = (
     _object_store("s3"),
     _object_store("gs"),
     _object_store("az"),
+    _oci("oci"),
+    PLAIN_OCI,
+    HF,
 )
 """All that there are, in the order in which messages name them."""
 
@@ -160,6 +189,12 @@ def pinned_prefixes() -> str:
 def fetched_forms() -> str:
     """Return the forms of the URIs that the fetch container reads, for a message."""
     return _listed(list(_fetched_forms()), "or")
+
+
+def may_be_archived(uri: str) -> bool:
+    """Say whether the files at a URI may lie in an archive, which is copied whole to be read."""
+    scheme = scheme_of(uri)
+    return scheme is not None and scheme.fetched_by == OCI
 
 
 def claim_in(uri: str) -> str | None:

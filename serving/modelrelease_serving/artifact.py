@@ -24,10 +24,10 @@ from modelrelease_contract import (
     mlflow_manifest,
     named_files,
 )
+from modelrelease_contract.artifact import MANIFEST_BYTES_MAX
 from modelrelease_contract.mlflow import example_file
 from modelrelease_serving.errors import RefusedError
 
-MANIFEST_BYTES_MAX: Final = 8 * 1024 * 1024
 _EXAMPLE_BYTES_MAX: Final = 64 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 _SENTENCE_MAX: Final = 500

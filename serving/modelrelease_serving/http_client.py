@@ -140,6 +140,7 @@ class _Exchange(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._body = bytearray()
+        self._ends_with_connection = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -156,12 +157,19 @@ class _Exchange(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing comes any more."""
+        """Nothing comes any more, which is the end of a body whose length nobody said."""
+        if self._ends_with_connection and exc is None:
+            self.on_message_complete()
         self._end(None)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Know how the end of the body will be told: simple servers just close the connection."""
+        told = {b"content-length", b"transfer-encoding"}
+        self._ends_with_connection = told.isdisjoint(self._headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, up to as much as there may be."""

@@ -19,7 +19,7 @@ import pytest
 from modelrelease_contract import MANIFEST_NAME
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_training.export import Exported
-from tests.serving.support import Web, wait_until
+from tests.serving.support import Web, wait_until, web_server
 from tests.serving.test_fetch import bring
 
 MODEL = "/qna/model.joblib"
@@ -209,26 +209,64 @@ def test_a_process_that_is_told_to_stop_leaves_what_it_has(
         pytest.param({"http_username": "ann", "http_password": "pw"}, "Basic YW5uOnB3", id="basic"),
     ],
 )
-def test_credentials_go_to_the_source_and_not_where_it_redirects(
-    values: dict[str, Any], header: str, web: Web, body: bytes, artifact: Exported, tmp_path: Path
+@pytest.mark.parametrize("at_another_server", [False, True])
+def test_credentials_go_to_the_server_that_was_asked_and_to_no_other(
+    at_another_server: bool,
+    values: dict[str, Any],
+    header: str,
+    web: Web,
+    body: bytes,
+    artifact: Exported,
+    tmp_path: Path,
 ) -> None:
     seen: list[str | None] = []
-
-    def redirecting(handler: BaseHTTPRequestHandler) -> None:
-        seen.append(handler.headers.get("Authorization"))
-        handler.send_response(302)
-        handler.send_header("Location", f"{web.url}/elsewhere")
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
 
     def elsewhere(handler: BaseHTTPRequestHandler) -> None:
         seen.append(handler.headers.get("Authorization"))
         ranged((artifact.path / MANIFEST_NAME).read_bytes(), [])(handler)
 
+    with web_server() as another:
+        keeper = another if at_another_server else web
+
+        def redirecting(handler: BaseHTTPRequestHandler) -> None:
+            seen.append(handler.headers.get("Authorization"))
+            handler.send_response(302)
+            handler.send_header("Location", f"{keeper.url}/elsewhere")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        web.script["/qna/manifest.json"] = [redirecting]
+        keeper.script["/qna/elsewhere"] = [elsewhere]
+        bring(web.url, tmp_path, **values)
+    assert seen == [header, None if at_another_server else header]
+
+
+@pytest.mark.parametrize("said", ["many", "-1", "9" * 5000])
+def test_a_length_that_is_no_number_is_not_looked_at(
+    said: str, web: Web, body: bytes, tmp_path: Path
+) -> None:
+    def answering(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", said)
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+    web.script[MODEL] = [answering]
+    bring(web.url, tmp_path)
+    assert (tmp_path / "model.joblib").read_bytes() == body
+
+
+def test_a_redirect_to_what_is_no_address_is_told_with_a_sentence(web: Web, tmp_path: Path) -> None:
+    def redirecting(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "http://[nowhere/")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
     web.script["/qna/manifest.json"] = [redirecting]
-    web.script["/qna/elsewhere"] = [elsewhere]
-    bring(web.url, tmp_path, **values)
-    assert seen == [header, None]
+    with pytest.raises(UnreachableError, match="does not answer: "):
+        bring(web.url, tmp_path)
 
 
 @pytest.mark.parametrize("code", [401, 403])

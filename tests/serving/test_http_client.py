@@ -54,6 +54,12 @@ async def test_a_response_comes_whole_with_its_status_and_headers() -> None:
     assert response.headers[b"x-model-version"] == b"7"
 
 
+async def test_a_body_whose_length_nobody_said_ends_with_the_connection() -> None:
+    async with listening(saying(b"HTTP/1.0 200 OK\r\nServer: simple\r\n\r\n[1]")) as url:
+        response = await Peer(url).ask("POST", "/score", seconds=5)
+    assert (response.status, response.body) == (200, b"[1]")
+
+
 async def test_a_request_goes_to_its_path_with_its_headers_and_body() -> None:
     asked: list[bytes] = []
 

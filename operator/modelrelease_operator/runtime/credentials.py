@@ -38,6 +38,8 @@ class Credentials:
     ca: str | None = field(default=None, repr=False)
     """Certificates, PEM, that the server's must be signed by."""
     verify: bool = True
+    tenant: str | None = None
+    """Whose series are asked for, where one server has those of many."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -68,7 +70,8 @@ async def read_credentials(
 ) -> Credentials:
     """Read what a release names; raise Unavailable with a sentence where it cannot be had."""
     if named is None or not named.names_secrets:
-        return Credentials(verify=not (named and named.insecure_skip_verify))
+        verify = not (named and named.insecure_skip_verify)
+        return Credentials(verify=verify, tenant=named.tenant if named else None)
     if not allowed:
         raise Unavailable(NOT_ALLOWED)
     token = ca = username = password = None
@@ -87,6 +90,7 @@ async def read_credentials(
         password=password,
         ca=ca,
         verify=not named.insecure_skip_verify,
+        tenant=named.tenant,
     )
 
 

@@ -20,8 +20,10 @@ from modelrelease_operator.api.spec import VERSION_PATTERN, ModelSource, Release
 from modelrelease_operator.api.status import Recipe, Resolved, Status, Target
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
+from modelrelease_operator.runtime.oci_registry import Repository
 from modelrelease_operator.runtime.stores import Stores
 
+COMMIT = r"[0-9a-f]{40}"
 MANIFEST_LIMIT = 8 * 1024 * 1024
 """Bytes: far above any manifest, far below what would hurt the operator."""
 
@@ -57,8 +59,12 @@ async def resolve(
     scheme = schemes.scheme_of(source.uri)
     if scheme and scheme.read_by is schemes.Reader.REGISTRY:
         return await _resolve_registered(source, registry, reader)
+    if scheme and scheme.read_by is schemes.Reader.HUB:
+        return await _resolve_in_hub(source, reader)
     if source.pinned or (scheme and scheme.must_be_pinned):
         return _resolved(source, source.version or "", source.sha256 or "")
+    if scheme and scheme.fetched_by == schemes.OCI:
+        return await _resolve_in_registry(source, reader)
     version, digest = await reader.read(source.uri)
     return _resolved(source, version, digest)
 
@@ -83,15 +89,57 @@ class _Reader:
     stores: Stores
     namespace: str
 
-    async def read(self, place: str) -> tuple[str, str]:
+    async def read(self, place: str, *, may_move: bool = False) -> tuple[str, str]:
         """Return version and digest."""
         url = f"{place.rstrip('/')}/{MANIFEST_NAME}"
         own = self.registry.credentials_for(url) if self.registry else None
         raw = await self.stores.read(
-            url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own
+            url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own, may_move=may_move
         )
+        return self.understood(raw)
+
+    def understood(self, raw: bytes) -> tuple[str, str]:
+        """Return version and digest of a manifest, if it is what the source asks for."""
         digest = manifest_digest(raw)
         return _checked(self.source, raw, digest).version, digest
+
+
+async def _resolve_in_registry(source: ModelSource, reader: _Reader) -> Resolved:
+    """Find out what a tag or a digest of an OCI registry holds; from then on it is a digest."""
+    repository = await Repository.of(source, reader.stores, reader.namespace)
+    location, raw = await repository.read(MANIFEST_NAME, limit=MANIFEST_LIMIT)
+    version, digest = reader.understood(raw)
+    return _resolved(source, version, digest, _Entry(location=location))
+
+
+async def _resolve_in_hub(source: ModelSource, reader: _Reader) -> Resolved:
+    """Find out which commit a revision of a repository means; from then on it is that commit."""
+    repository, _, revision = source.uri.removeprefix(f"{schemes.HF.name}://").partition("@")
+    hub = reader.stores.settings.hub_url.rstrip("/")
+    commit = revision
+    if not re.fullmatch(COMMIT, revision):
+        url = f"{hub}/api/models/{repository}/revision/{revision}"
+        raw = await reader.stores.read(
+            url, source, reader.namespace, limit=MANIFEST_LIMIT, may_move=True
+        )
+        commit = _commit_in(raw, url)
+    location = f"{hub}/{repository}/resolve/{commit}"
+    if source.pinned:
+        version, digest = source.version or "", source.sha256 or ""
+    else:
+        version, digest = await reader.read(location, may_move=True)
+    return _resolved(source, version, digest, _Entry(location=location))
+
+
+def _commit_in(raw: bytes, url: str) -> str:
+    try:
+        commit = str(json.loads(raw)["sha"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        commit = ""
+    if not re.fullmatch(COMMIT, commit):
+        msg = f"{url} names no commit: chart value stores.hubUrl must be a Hugging Face Hub"
+        raise Unavailable(msg)
+    return commit
 
 
 async def _resolve_registered(
@@ -188,12 +236,15 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
         pod[CREDENTIALS] = spec.model.credentials_secret_ref.name
+    runtime = serving.runtime.to_dict() if serving.runtime else {}
     recipe = Recipe(
         image=serving.image or default_image,
         resources=serving.resources.to_dict(),
         env=tuple(item.to_dict() for item in serving.env),
         pod_template=serving.pod_template,
         pod=pod,
+        runtime=runtime,
+        fetch_image=default_image if runtime else None,
     )
     uri = resolved.location or resolved.uri
     identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.identity}

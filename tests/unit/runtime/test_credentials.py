@@ -15,6 +15,7 @@ import yaml
 from aiohttp import web
 
 from modelrelease_operator.api.prometheus import Prometheus
+from modelrelease_operator.api.spec import Analysis
 from modelrelease_operator.core.observed import MetricsUnavailable
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_credentials
@@ -140,6 +141,24 @@ async def test_a_name_and_a_password_are_shown_to_the_server_whatever_letters_th
     assert await headers_seen_by_a_server(credentials) == f"Basic {coded}"
 
 
+async def test_a_tenant_is_told_to_a_server_of_many_and_divides_its_sources():
+    seen: list[tuple[str | None, ...]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(tuple(map(request.headers.get, ("X-Scope-OrgID", "THANOS-TENANT"))))
+        return web.Response(text=NO_ROWS)
+
+    kube, servers = Secrets(), PrometheusServers()
+    async with serving(handler) as address:
+        settings = Settings(prometheus_url=address, prometheus_tenant="ours", allowed_hosts="0/0")
+        for prometheus in ({}, {"url": address}, {"url": address, "tenant": "team-a"}):
+            analysis = Analysis.model_validate({"prometheus": prometheus} if prometheus else {})
+            source = await servers.source_of(kube, "ml", analysis, settings)  # type: ignore[arg-type]
+            assert await source.query("up") == []
+        await servers.close()
+    assert seen == [("ours", "ours"), (None, None), ("team-a", "team-a")]
+
+
 async def test_a_server_without_credentials_is_shown_none():
     assert await headers_seen_by_a_server(Credentials()) is None
 
@@ -168,7 +187,7 @@ async def test_a_server_that_repeats_a_secret_does_not_bring_it_into_any_sentenc
 
 def test_credentials_do_not_show_themselves():
     shown = repr(Credentials(token=TOKEN, username="me", password=TOKEN, ca=TOKEN))
-    assert shown == "Credentials(verify=True)"
+    assert shown == "Credentials(verify=True, tenant=None)"
 
 
 def test_the_client_of_the_api_server_does_not_log_answers_even_when_asked_for_everything():

@@ -33,15 +33,9 @@ from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.settings import Settings
 from testbed.builders import START, a_spec
 from testbed.servers import Handler, answering, hanging_up, never, serving
+from tests.support.registering import a_manifest
 
-MANIFEST = {
-    "name": "qna",
-    "version": "7",
-    "features": [{"name": "x"}],
-    "examples": {"rows": [[1.0]], "predictions": ["yes"]},
-    "files": [{"path": "model.joblib", "sha256": "0" * 64, "size": 1}],
-}
-GOOD = json.dumps(MANIFEST).encode()
+GOOD = a_manifest("7")
 DIGEST = manifest_digest(GOOD)
 
 
@@ -201,7 +195,7 @@ async def test_another_secret_is_another_revision_and_none_leaves_it_as_it_was()
 
 
 def manifest(**changes: Any) -> Handler:
-    return answering(json.dumps({**MANIFEST, **changes}))
+    return answering(json.dumps({**json.loads(GOOD), **changes}))
 
 
 GONE = "there is no artifact for spec.model.uri"

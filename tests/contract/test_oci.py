@@ -1,0 +1,186 @@
+"""What operator and fetch container both read of a registry: references, manifests, archives."""
+
+import io
+import json
+import random
+import tarfile
+
+import pytest
+
+from modelrelease_contract.oci import (
+    Challenge,
+    OciError,
+    Packing,
+    Reference,
+    layers_of,
+    manifest_in_index,
+    token_in,
+)
+from modelrelease_contract.schemes import matches
+from modelrelease_contract.tar_layers import Archive
+from tests.support.oci_registry import FILE_PATH, LAYER_TYPE, TITLE
+from tests.support.tar_archives import packed
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "api"),
+    [
+        ("oci://registry.example/team/qna:v3", "https://registry.example/v2/team/qna"),
+        (f"oci://registry.example:5000/qna@{DIGEST}", "https://registry.example:5000/v2/qna"),
+        ("oci+http://registry:5000/qna:1.0_b", "http://registry:5000/v2/qna"),
+        ("oci://[fd00::7]:5000/qna:v3", "https://[fd00::7]:5000/v2/qna"),
+    ],
+)
+def test_a_reference_is_an_address_and_can_be_written_again(uri: str, api: str):
+    reference = Reference.parse(uri)
+    assert matches(uri)
+    assert (reference.api, reference.uri) == (api, uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "oci://registry/qna",
+        "oci://registry:v3",
+        "oci://registry/QNA:v3",
+        "oci://registry/qna:v3/file",
+        "oci://registry/../qna:v3",
+        "oci://registry/qna@sha256:abc",
+        f"oci://registry/qna:v3@{DIGEST}",
+        "oci://me:pw@registry/qna:v3",
+        "oci://registry/qna:v3?x",
+    ],
+)
+def test_what_is_no_reference_is_not_taken(uri: str):
+    assert not matches(uri)
+
+
+def layer(media_type: str, **annotations: str) -> bytes:
+    entry = {"mediaType": media_type, "digest": DIGEST, "size": 1, "annotations": annotations}
+    return json.dumps({"layers": [entry]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "packing"),
+    [
+        ("application/vnd.cncf.model.weight.v1.tar", Packing.TAR),
+        ("application/vnd.cncf.model.weight.v1.tar+gzip", Packing.GZIP),
+        ("application/vnd.cncf.model.weight.v1.tar+zstd", Packing.ZSTD),
+        ("application/vnd.kitops.modelkit.model.v1.tar+gzip", Packing.GZIP),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", Packing.GZIP),
+        (LAYER_TYPE, Packing.TAR),
+    ],
+)
+def test_a_media_type_says_how_a_layer_is_packed(media_type: str, packing: Packing):
+    (archive,) = layers_of(layer(media_type)).archives
+    assert archive.packing is packing
+
+
+def test_a_file_that_oras_pushed_is_a_file_whatever_it_is_called():
+    assert list(layers_of(layer(LAYER_TYPE, **{TITLE: "model.joblib"})).files) == ["model.joblib"]
+
+
+@pytest.mark.parametrize("key", [FILE_PATH, "org.cnai.model.filepath", TITLE])
+def test_a_raw_layer_of_model_pack_is_the_file_that_its_annotation_names(key: str):
+    raw = layer("application/vnd.cncf.model.weight.v1.raw", **{key: "model.joblib"})
+    assert list(layers_of(raw).files) == ["model.joblib"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (b"[]", "is no manifest of a registry"),
+        (b"{}", "has no layers"),
+        (b'{"layers": [{"digest": "sha512:00", "size": 1}]}', r"at 'layers\.0\.digest'"),
+        (layer(LAYER_TYPE, **{TITLE: "a\\b"}), "leads out of the artifact"),
+    ],
+)
+def test_what_is_no_manifest_is_refused_with_a_sentence(raw: bytes, sentence: str):
+    with pytest.raises(OciError, match=sentence):
+        layers_of(raw)
+
+
+def test_an_index_of_nothing_is_refused():
+    with pytest.raises(OciError, match="is an index without a manifest"):
+        manifest_in_index(b'{"manifests": []}')
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['Bearer realm="https://r/token", service="s"', "bearer service=s,realm=https://r/token"],
+)
+def test_a_token_is_asked_for_one_repository_to_pull(header: str):
+    challenge = Challenge.parse(header)
+    assert challenge is not None
+    assert challenge.token_url(Reference.parse("oci://r/team/qna:v3")) == (
+        "https://r/token?scope=repository%3Ateam%2Fqna%3Apull&service=s"
+    )
+
+
+def test_an_unknown_way_to_log_in_is_none():
+    assert Challenge.parse("Negotiate") is None
+
+
+@pytest.mark.parametrize(
+    "realm", ["http://r/token", "https://me:pw@r/token", "ftp://r", "", "https://[r"]
+)
+def test_no_password_is_sent_where_others_could_read_it(realm: str):
+    with pytest.raises(OciError, match="which is no https:// address"):
+        Challenge("bearer", realm).token_url(Reference.parse("oci://r/qna:v3"))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"token": 7}', b'{"token": "a b"}', b"[" * 100_000])
+def test_an_answer_without_a_token_is_refused(body: bytes):
+    with pytest.raises(OciError, match="answers with no token"):
+        token_in(body)
+
+
+def test_a_later_entry_of_an_archive_hides_an_earlier_one():
+    raw = packed({"a": b"old"})[:1024] + packed({"a": b"new"})
+    archive = Archive(io.BytesIO(raw), Packing.TAR, most=10**6)
+    assert b"".join(archive.chunks("a", 0, 10)) == b"new"
+
+
+def test_a_file_of_an_archive_is_read_from_the_middle():
+    archive = Archive(io.BytesIO(packed({"a": b"0123456789"})), Packing.TAR, most=10**6)
+    assert b"".join(archive.chunks("a", 4, 3)) == b"456789"
+
+
+def with_attributes(**attributes: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        entry = tarfile.TarInfo("a")
+        entry.pax_headers = attributes
+        archive.addfile(entry)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        (with_attributes(size="-1024"), "entries have no end|no tar archive"),
+        (with_attributes(size=str(2**62)), "no tar archive|holds more than"),
+        (with_attributes(comment="x" * 2_000_000), "attributes are too long"),
+    ],
+    ids=["a size that leads back", "a size beyond the end", "attributes that want memory"],
+)
+def test_an_archive_that_was_made_to_do_harm_is_refused(raw: bytes, sentence: str):
+    with pytest.raises(OciError, match=sentence):
+        Archive(io.BytesIO(raw), Packing.TAR, most=10**7)
+
+
+def test_whatever_is_damaged_in_an_archive_is_refused_or_read():
+    chance = random.Random(7)
+    whole = packed({"manifest.json": b"{}" * 100, "models/model.joblib": bytes(2000)})
+    for _ in range(500):
+        raw = bytearray(whole)
+        for _ in range(chance.randint(1, 20)):
+            raw[chance.randrange(4000)] = chance.randrange(256)
+        try:
+            archive = Archive(io.BytesIO(bytes(raw)), Packing.TAR, most=10**6)
+            for path in archive.paths:
+                b"".join(archive.chunks(path, 0, 1000))
+        except OciError:
+            pass
