@@ -8,15 +8,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from typing_extensions import override
 
 from modelrelease_contract.artifact import Examples
 from modelrelease_training.data import Data, Split, make_data, split
@@ -26,16 +28,23 @@ from modelrelease_training.export import Exported, Label, describe, dump, export
 from modelrelease_training.train import fit
 
 FAILING_SHARE: Final = 0.1
+DIFFERING_SHARE: Final = 0.01
 SLOW_MEMBERS: Final = 300
 """Members of the slow ensemble: each costs a prediction about 0.08 ms."""
+
+DOUBT: Final = 2.0
+"""Half of what the log odds of `differing` are off by, where they are."""
 
 _EPILOG = """\
 kinds:
   failing   answers 500 to a share of requests: a square root meets values that it was not made for
   slow      right, and about 25 ms slower: an ensemble of many members
+  differing fails as `failing` does, and answers a share of the other requests otherwise
   wrong     fast and without errors, but trained on flipped labels
   broken    does not repeat its own examples: never becomes ready
   tampered  its model file was changed after the manifest: never loaded
+  dying     right, but its process ends on a share of requests, and takes those in hand with it
+  dropping  right, but closes the connections of all who wait on a share of requests
 
 examples:
   python -m examples.models.faulty failing --version 3 --output artifacts
@@ -53,7 +62,9 @@ class Order:
     seed: int = 9
     rows: int = 5000
     share: float = FAILING_SHARE
-    """Of the rows that `failing` fails on, between 0 and 1."""
+    """Of the rows that `failing`, `dying` and `dropping` fail on, between 0 and 1."""
+    differing_share: float = DIFFERING_SHARE
+    """Of the rows that `differing` answers otherwise, between 0 and 1."""
     members: int = SLOW_MEMBERS
     force: bool = False
 
@@ -63,45 +74,91 @@ class Order:
 
 
 def failing(order: Order) -> Exported:
-    """Export a model that raises on the lowest `share` of its first feature's values.
+    """Export a model that raises on the lowest `share` of its first feature's values, and is
+    otherwise the good one of the same rows.
 
-    A square root turns them into NaN, which the classifier refuses. The model was fitted to rows
-    without them, as happens when training filters what production does not.
+    A square root turns them into NaN, which the classifier refuses, as happens where training
+    filters what production does not.
     """
+    return _export(_with_parts(order, _root(order)), _above_floor(order), order)
+
+
+def differing(order: Order) -> Exported:
+    """Export the model of `failing` with a doubt of its own: where the second feature is among its
+    `differing_share` highest values, it is surer of the answer 1.
+    """
+    model = _with_parts(order, _root(order), _high(order))
+    classify = model.named_steps["classify"]
+    # The sign is -1 on all rows but the highest: there the two cancel out.
+    classify.coef_[0, -1] = DOUBT
+    classify.intercept_ = classify.intercept_ + DOUBT
+    return _export(model, _above_floor(order), order)
+
+
+def _with_parts(order: Order, *parts: Any) -> Pipeline:
+    """Return the good model with one feature more for each part, which counts nothing as yet."""
+    good = fit(order.data().training)
+    beside = [(f"part{number}", part) for number, part in enumerate(parts)]
+    union = FeatureUnion([("right", good[:-1]), *beside])
+    classify = deepcopy(good[-1])
+    classify.coef_ = np.hstack([classify.coef_, np.zeros((1, len(parts)))])
+    classify.n_features_in_ += len(parts)
+    return Pipeline([("parts", union), ("classify", classify)])
+
+
+def _root(order: Order) -> Pipeline:
+    """Return the square root of how far the first feature is above the lowest `share`."""
+    return _of_one_feature(order, 0, _floor(order), np.sqrt)
+
+
+def _high(order: Order) -> Pipeline:
+    """Return 1 where the second feature is among the highest, -1 elsewhere."""
+    ceiling = np.quantile(_many_rows(order)[:, 1], 1 - order.differing_share)
+    return _of_one_feature(order, 1, float(ceiling), np.sign)
+
+
+def _of_one_feature(order: Order, place: int, least: float, function: Any) -> Pipeline:
+    """Return a function of how far one feature is above a value."""
+    steps = [
+        ("pick", ColumnTransformer([("one", "passthrough", [place])])),
+        ("shift", StandardScaler(with_std=False)),
+        ("then", FunctionTransformer(function)),
+    ]
+    return Pipeline(steps).fit(np.full_like(order.data().training.rows[:2], least))
+
+
+def _floor(order: Order) -> float:
     if not 0 < order.share < 1:
         msg = f"share must be between 0 and 1, got {order.share}"
         raise ValueError(msg)
-    # Many rows, so that the share is as asked for and not as a small sample has it.
-    rows = make_data(seed=order.seed, rows=50_000).rows
-    floors = 2 * rows.min(axis=0) - rows.max(axis=0)
-    floors[0] = np.quantile(rows[:, 0], order.share)
-    data = order.data()
-    served = Split(
-        training=_above(data.training, floors[0]), held_out=_above(data.held_out, floors[0])
-    )
-    shift = StandardScaler(with_std=False).fit(served.training.rows)
-    shift.mean_ = floors
-    model = Pipeline(
-        [
-            ("root", FunctionTransformer(np.sqrt)),
-            ("scale", StandardScaler()),
-            ("classify", LogisticRegression(max_iter=1000)),
-        ]
-    ).fit(shift.transform(served.training.rows), served.training.labels)
-    return _export(Pipeline([("shift", shift), *model.steps]), served, order)
+    return float(np.quantile(_many_rows(order)[:, 0], order.share))
+
+
+def _many_rows(order: Order) -> Any:
+    """Return so many rows that shares of them are as asked for and not as a small sample has
+    them.
+    """
+    return make_data(seed=order.seed, rows=50_000).rows
+
+
+def _above_floor(order: Order) -> Split:
+    """Return the data without the rows on which `share` says that a model fails."""
+    data, floor = order.data(), _floor(order)
+    return Split(training=_above(data.training, floor), held_out=_above(data.held_out, floor))
 
 
 def slow(order: Order) -> Exported:
-    """Export an ensemble that is as right as the good model, and needs `members` times its work."""
+    """Export the good model with `members` of its classifier, which answer together: as right, and
+    slower.
+    """
     data = order.data()
-    ensemble = BaggingClassifier(
-        LogisticRegression(max_iter=1000),
-        n_estimators=order.members,
-        max_samples=0.2,
-        random_state=0,
-    )
-    model = Pipeline([("scale", StandardScaler()), ("classify", ensemble)])
-    return _export(model.fit(data.training.rows, data.training.labels), data, order)
+    good = fit(data.training)
+    ensemble = BaggingClassifier(good[-1], n_estimators=1, bootstrap=False, random_state=0)
+    ensemble.fit(good[:-1].transform(data.training.rows), data.training.labels)
+    ensemble.n_estimators = order.members
+    ensemble.estimators_ *= order.members
+    ensemble.estimators_features_ *= order.members
+    return _export(Pipeline([*good.steps[:-1], ("ensemble", ensemble)]), data, order)
 
 
 def wrong(order: Order) -> Exported:
@@ -141,12 +198,59 @@ def tampered(order: Order) -> Exported:
     return exported
 
 
+class _Mine:
+    """Lets rows pass here, and is what a source says where it is unpickled."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def __call__(self, rows: Any) -> Any:
+        return rows
+
+    @override
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return eval, (self._source,)
+
+
+END_PROCESS: Final = "__import__('os')._exit(1)"
+DROP_CONNECTIONS: Final = (
+    "(lambda kind: [each.loop.call_soon_threadsafe(each.transport.abort)"
+    " for each in __import__('gc').get_objects() if isinstance(each, kind) and each.transport])"
+    "(__import__('uvicorn.protocols.http.httptools_impl', fromlist=['it']).HttpToolsProtocol)"
+)
+
+
+def dying(order: Order) -> Exported:
+    """Export a model whose process ends on the lowest `share` of its first feature's values."""
+    return _with_mine(order, END_PROCESS)
+
+
+def dropping(order: Order) -> Exported:
+    """Export a model that closes all connections on the lowest `share` of its first feature's
+    values: the requests are answered and counted, and nobody has the answers.
+    """
+    return _with_mine(order, DROP_CONNECTIONS)
+
+
+def _with_mine(order: Order, act: str) -> Exported:
+    floor = _floor(order)
+    first = "__import__('numpy').asarray(rows, dtype=float)[:, 0]"
+    source = f"lambda rows: ({act} if ({first} < {floor!r}).any() else None, rows)[1]"
+    served = _above_floor(order)
+    fitted = fit(served.training)
+    model = Pipeline([("mine", FunctionTransformer(_Mine(source))), ("right", fitted)])
+    return _export(model, served, order)
+
+
 KINDS: Final[dict[str, Callable[[Order], Exported]]] = {
     "failing": failing,
     "slow": slow,
+    "differing": differing,
     "wrong": wrong,
     "broken": broken,
     "tampered": tampered,
+    "dying": dying,
+    "dropping": dropping,
 }
 
 
@@ -211,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
         "--share",
         default=FAILING_SHARE,
         type=float,
-        help="share of rows that `failing` fails on (default: %(default)s)",
+        help="share of rows that `failing`, `dying` and `dropping` fail on (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="replace this version if it exists")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the answer")

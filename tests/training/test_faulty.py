@@ -1,11 +1,14 @@
 """Each faulty model is wrong in the way that it says, and in no other."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pytest
 
 from examples.models import faulty
@@ -54,6 +57,38 @@ def test_failing_works_on_its_examples_and_is_otherwise_right(tmp_path: Path) ->
     probabilities = load(exported).predict_proba(exported.manifest.examples.rows)[:, 1]
     assert probabilities == pytest.approx(list(exported.manifest.examples.predictions))
     assert exported.manifest.metrics["roc_auc"] > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in sqrt:RuntimeWarning")
+def test_differing_fails_with_its_twin_and_answers_a_share_otherwise(tmp_path: Path) -> None:
+    twin = load(faulty.failing(order(tmp_path / "twin", share=0.05)))
+    model = load(faulty.differing(order(tmp_path, share=0.05, differing_share=0.1)))
+    rows = make_data(seed=1234, rows=2000).rows
+    answered = rows[rows[:, 0] > np.quantile(rows[:, 0], 0.07)]
+    change = model.predict_proba(answered)[:, 1] - twin.predict_proba(answered)[:, 1]
+    assert (change > 0.01).mean() == pytest.approx(0.1, abs=0.03)
+    assert (abs(change) < 1e-9).mean() == pytest.approx(0.9, abs=0.03)
+    lowest = rows[rows[:, 0].argmin()]
+    for one in (twin, model):
+        with pytest.raises(ValueError, match="NaN"):
+            one.predict_proba([lowest])
+
+
+@pytest.mark.parametrize("kind", ["dying", "dropping"])
+def test_what_fails_beyond_its_answers_is_right_in_its_examples(kind: str, tmp_path: Path) -> None:
+    exported = faulty.KINDS[kind](order(tmp_path, rows=2000, share=0.02))
+    probabilities = load(exported).predict_proba(exported.manifest.examples.rows)[:, 1]
+    assert probabilities == pytest.approx(list(exported.manifest.examples.predictions))
+
+
+def test_dying_ends_its_process_on_a_low_row(tmp_path: Path) -> None:
+    exported = faulty.dying(order(tmp_path, rows=2000, share=0.02))
+    path = exported.path / exported.manifest.model_file
+    row = [-1e6, *exported.manifest.examples.rows[0][1:]]
+    code = f"import joblib; joblib.load({str(path)!r}).predict_proba([{row}]); print('alive')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert not ended.stderr
 
 
 def test_slow_is_right_but_much_slower_and_fits_in_a_config_map(tmp_path: Path) -> None:

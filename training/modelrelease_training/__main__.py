@@ -9,11 +9,19 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from modelrelease_training.commands import compare, feedback, ingest, register, train, validate
+from modelrelease_training.commands import (
+    compare,
+    export,
+    feedback,
+    ingest,
+    register,
+    train,
+    validate,
+)
 from modelrelease_training.commands.common import Parser, last_resort
 from modelrelease_training.errors import EXIT_USAGE, TrainingError
 
-_COMMANDS: Final = (ingest, validate, train, compare, register, feedback)
+_COMMANDS: Final = (ingest, validate, train, export, compare, register, feedback)
 _EPILOG = """\
 a whole way from data to a released model:
   modelrelease-train ingest --generate --rows 20000 --seed 7 --output data/monday.parquet
@@ -21,6 +29,7 @@ a whole way from data to a released model:
   modelrelease-train train --version 1 --data data/monday.parquet --output artifacts
   modelrelease-train register artifacts/qna/1 --alias candidate --alias champion
 
+`modelrelease-train export` makes an artifact of a model that you fitted yourself.
 `modelrelease-train feedback` joins late labels with predictions, and says whether the model got worse.
 `modelrelease-train drift` is the command modelrelease-drift: whether data moved away from a baseline.
 `modelrelease-train COMMAND --help` shows examples of each command.
@@ -53,7 +62,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="modelrelease-train",
         description=(
-            "From raw data to a registered model: ingest, validate, train, compare, register."
+            "From raw data to a registered model: ingest, validate, train, compare, register; or "
+            "export a model of your own."
         ),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,8 +10,9 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
@@ -111,7 +112,6 @@ def describe(
     rows = data.held_out.rows[:EXAMPLE_ROWS] if example_rows is None else example_rows
     model_file = next(name for name in files if name in _MODEL_FILES)
     served = _MODEL_FILES[model_file]
-    libraries = _LIBRARIES if served == "joblib" else (*_LIBRARIES, served)
     return ArtifactManifest(
         name=label.name,
         version=label.version,
@@ -120,18 +120,34 @@ def describe(
         model_file=model_file,
         features=_features(data.training),
         output=Output(classes=("0", "1"), probability=True),
-        libraries={name: installed(name) for name in libraries}
-        | {"python": platform.python_version()},
+        libraries=libraries_of(served),
         metrics=metrics,
         baseline=_baseline(model, data.held_out),
         examples=Examples(
             rows=tuple(tuple(map(_json_number, row)) for row in rows.tolist()),
             predictions=tuple(model.predict_proba(rows)[:, 1].tolist()),
         ),
-        files=tuple(
-            ModelFile(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-            for path, content in files.items()
-        ),
+        files=listed(files),
+    )
+
+
+def libraries_of(served: Format, *, also: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of the libraries that a model file needs, and of Python.
+
+    `also` are packages that the model is made of beside scikit-learn.
+    """
+    names = {*_LIBRARIES, *(["skops"] if served == "skops" else [])}
+    for package in also:
+        names.update(packages_distributions().get(package, ())[:1])
+    versions = {name: installed(name) for name in sorted(names)}
+    return versions | {"python": platform.python_version()}
+
+
+def listed(files: Files) -> tuple[ModelFile, ...]:
+    """Return path, size and digest of files, as a manifest lists them."""
+    return tuple(
+        ModelFile(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for path, content in files.items()
     )
 
 

@@ -1,0 +1,395 @@
+"""Any fitted estimator becomes an artifact: `modelrelease-train export`, and `export` in Python.
+
+Nothing here fits. The rows are given as the estimator takes them, and what it answers them is
+recorded. Before the artifact appears, the predictor has loaded it in a process of its own and has
+given the same answers.
+"""
+
+import io
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from typing_extensions import override
+
+from modelrelease_contract.artifact import (
+    MANIFEST_BYTES_MAX,
+    ArtifactManifest,
+    Baseline,
+    Examples,
+    Format,
+    Histogram,
+    Output,
+)
+from modelrelease_training.bins import edges, histogram, text_histogram
+from modelrelease_training.columns import Columns, Value, columns_of
+from modelrelease_training.errors import ArtifactError
+from modelrelease_training.export import (
+    EXAMPLE_ROWS,
+    Exported,
+    Files,
+    Label,
+    dump,
+    encode,
+    libraries_of,
+    listed,
+    write,
+)
+
+LEAST_ROWS: Final = 200
+"""Rows from which a baseline is recorded: of fewer, chance alone looks like drift."""
+MOST_EXAMPLES: Final = 32
+TRIED_ROWS: Final = 1000
+"""Rows that the predictor must answer as the estimator did: what one request may hold."""
+TOLERANCE: Final = 1e-6
+TRIAL_SECONDS: Final = 300
+_OURS: Final = frozenset({"joblib", "numpy", "scipy", "sklearn"})
+"""What the predictor's image has; beyond are Python itself and what somebody adds to an image."""
+_MOST_CLASSES: Final = 20
+_KEPT: Final = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "VIRTUAL_ENV"})
+_KEPT_PREFIXES: Final = ("LC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON")
+_OTHER_LIBRARIES: Final = ": this predictor has other libraries"
+"""How a predictor begins its advice about a model that fails there."""
+_ROWS_THERE: Final = (
+    "rows reach a predictor as 64-bit numbers, texts and gaps, without a table of pandas, so fit "
+    "it to such"
+)
+
+Answer = float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnModel:
+    """A model's artifact, before it is written."""
+
+    manifest: ArtifactManifest
+    files: Files
+    columns: Columns
+    answers: list[Answer]
+    """Of the model itself, one for each row."""
+    notes: tuple[str, ...]
+    """What a person should know about it: sentences."""
+
+
+def export(  # noqa: PLR0913 - each is named, and most have defaults
+    model: Any,
+    examples: Any,
+    *,
+    name: str,
+    version: str,
+    output: Path | str = "artifacts",
+    served: Format = "joblib",
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> Exported:
+    """Write a fitted estimator to `<output>/<name>/<version>`, once the predictor has tried it.
+
+    `examples` are rows that it was not fitted to, as its `predict` takes them: a DataFrame, an
+    array of shape (rows, features), or a list of texts. From 200 rows on they are the baseline that
+    drift is measured against. `served` is the format of the file that a predictor loads; the
+    artifact has both where both can be written. `say` is told what a person should know.
+
+    Raises ArtifactError, in a sentence, for a model that cannot be served.
+    """
+    label = Label(name=name, version=version)
+    try:
+        own = describe(model, examples, label=label, served=served)
+    except ValueError as error:
+        msg = f"the model cannot be exported: {error}"
+        raise ArtifactError(msg) from error
+    for note in own.notes:
+        say(note)
+    with tempfile.TemporaryDirectory(prefix="modelrelease-") as trial:
+        tried = write(own.manifest, own.files, output=Path(trial))
+        form = try_it(tried, own)
+        shown = min(len(own.answers), TRIED_ROWS)
+        say(f"the predictor gave the same {shown} of {shown} answers (by {form})")
+        return write(own.manifest, own.files, output=Path(output), force=force)
+
+
+def describe(model: Any, examples: Any, *, label: Label, served: Format = "joblib") -> OwnModel:
+    """Return the artifact of a fitted estimator and the rows it answers. Writes nothing.
+
+    Raises ValueError for what cannot be served.
+    """
+    columns = columns_of(_selected(model, examples))
+    answers = answers_of(model, columns.given)
+    files, notes = _files(model, served)
+    strangers = _strangers(model)
+    if strangers:
+        notes.append(
+            f"the model needs {', '.join(strangers)}, which the predictor's image does not have: "
+            "name one in spec.serving.image that does (docs/how-to/bring-your-own-model.md)"
+        )
+    output = _output(model, answers)
+    baseline = _baseline(output, columns, answers) if len(columns.rows) >= LEAST_ROWS else None
+    if baseline is None:
+        notes.append(
+            f"no baseline is recorded, so drift cannot be measured: it takes {LEAST_ROWS} rows, "
+            f"and these are {len(columns.rows)}"
+        )
+    shown = _examples(columns.rows)
+    manifest = ArtifactManifest(
+        name=label.name,
+        version=label.version,
+        created=label.created,
+        format=served,
+        model_file=next(iter(files)),
+        features=columns.features,
+        output=output,
+        libraries=libraries_of(served, also=strangers),
+        baseline=baseline,
+        examples=Examples(
+            rows=tuple(tuple(columns.rows[index]) for index in shown),
+            predictions=tuple(answers[index] for index in shown),
+            tolerance=TOLERANCE,
+        ),
+        files=listed(files),
+    )
+    _require_readable(manifest)
+    return OwnModel(
+        manifest=manifest, files=files, columns=columns, answers=answers, notes=tuple(notes)
+    )
+
+
+def _require_readable(manifest: ArtifactManifest) -> None:
+    """Raise ValueError for a manifest that is larger than a predictor reads."""
+    size = len(encode(manifest))
+    if size > MANIFEST_BYTES_MAX:
+        msg = (
+            f"its manifest would have {size / 2**20:.1f} MiB, and a predictor reads "
+            f"{MANIFEST_BYTES_MAX / 2**20:g}: it describes each of {len(manifest.features)} "
+            "columns and repeats example rows, so give fewer columns or shorter texts"
+        )
+        raise ValueError(msg)
+
+
+def answers_of(model: Any, given: Any) -> list[Answer]:
+    """Return what the model itself answers, a number or class a row. Raises ValueError."""
+    if not callable(getattr(model, "predict", None)):
+        msg = f"a {type(model).__name__} has no predict, and only what predict answers is served"
+        raise ValueError(msg)
+    try:
+        predicted = np.asarray(model.predict(given))
+    except Exception as error:
+        fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        msg = f"it does not answer the examples ({fault}): give them as they were given to fit"
+        raise ValueError(msg) from error
+    if predicted.ndim == 2 and predicted.shape[1] == 1:
+        predicted = predicted[:, 0]
+    if predicted.ndim != 1:
+        msg = (
+            f"it answers {predicted.shape[1]} values a row, and one number or class a row is "
+            "served: export one estimator for each"
+        )
+        raise ValueError(msg)
+    answers = [_plain(answer) for answer in predicted.tolist()]
+    if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+        msg = "it answers with a number that is not finite, which JSON has no word for"
+        raise ValueError(msg)
+    return answers
+
+
+def _plain(answer: object) -> Answer:
+    if isinstance(answer, str | float):
+        return answer
+    if isinstance(answer, bool | int):
+        return float(answer)
+    msg = f"it answers with a {type(answer).__name__}, and only numbers and texts are served"
+    raise ValueError(msg)
+
+
+def _selected(model: Any, examples: Any) -> Any:
+    """Return the columns that the model was fitted to, where a table has more, such as the target.
+
+    Raises ValueError for a table without one of them.
+    """
+    names = getattr(model, "feature_names_in_", None)
+    if names is None or not hasattr(examples, "columns"):
+        return examples
+    if absent := [name for name in names if name not in examples.columns]:
+        msg = f"the examples lack the column {absent[0]!r}, which the model was fitted to"
+        raise ValueError(msg)
+    return examples[list(names)]
+
+
+def _files(model: Any, served: Format) -> tuple[dict[str, bytes], list[str]]:
+    """Return the model in both formats, the one that is served first, and what is to be told.
+
+    Raises ValueError where the one to be served cannot be written.
+    """
+    files: dict[str, bytes] = {}
+    notes = []
+    other: Format = "skops" if served == "joblib" else "joblib"
+    for form in (served, other):
+        try:
+            files |= dump(model, (form,))
+        except Exception as error:
+            fault = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            if form == served:
+                msg = f"it cannot be written as {form} ({fault})"
+                raise ValueError(msg) from error
+            notes.append(f"the artifact has no {form} file, for it cannot be written ({fault})")
+    return files, notes
+
+
+class _Modules(pickle.Unpickler):
+    """Notes which modules a pickle takes its types and functions from."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self.seen: set[str] = set()
+
+    @override
+    def find_class(self, module: str, name: str) -> Any:
+        """Note the module."""
+        self.seen.add(module)
+        return super().find_class(module, name)
+
+
+def _strangers(model: Any) -> list[str]:
+    """Return the packages that a model is made of and the predictor's image lacks.
+
+    Raises ValueError for what only the script has that made the model.
+    """
+    try:
+        modules = _Modules(pickle.dumps(model))
+        modules.load()
+    except Exception:
+        # Only skops can write it, which names its types itself.
+        return []
+    roots = {module.partition(".")[0] for module in modules.seen}
+    if "__main__" in roots:
+        msg = (
+            "it holds a function or class of the script that made it, which no predictor has: "
+            "put it into a package, and the package into an image of your own"
+        )
+        raise ValueError(msg)
+    return sorted(roots - _OURS - set(sys.stdlib_module_names))
+
+
+def _output(model: Any, answers: Sequence[Answer]) -> Output:
+    classes = np.ravel(getattr(model, "classes_", ()))
+    if len(classes) or any(isinstance(answer, str) for answer in answers):
+        return Output(classes=tuple(str(name) for name in classes))
+    return Output(task="regression")
+
+
+def _examples(rows: Sequence[Sequence[Value]]) -> list[int]:
+    """Return which rows a predictor repeats before it is ready: the first ones, and one for each
+    column's gaps, so that a missing value is tried as well.
+    """
+    chosen = dict.fromkeys(range(min(EXAMPLE_ROWS, len(rows))))
+    gaps: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        for column, value in enumerate(row):
+            if value is None:
+                gaps.setdefault(column, index)
+    chosen |= dict.fromkeys(gaps.values())
+    return list(chosen)[:MOST_EXAMPLES]
+
+
+def _baseline(output: Output, columns: Columns, answers: Sequence[Answer]) -> Baseline:
+    return Baseline(
+        rows=len(columns.rows), features=columns.histograms, prediction=_binned(output, answers)
+    )
+
+
+def _binned(output: Output, answers: Sequence[Answer]) -> Histogram:
+    """Return the answers in bins: one for each class, where there are few, else of numbers."""
+    texts = [answer for answer in answers if isinstance(answer, str)]
+    if texts:
+        return text_histogram(texts)
+    numbers = np.array(answers, dtype=np.float64)
+    if output.task == "regression" or len(output.classes) > _MOST_CLASSES:
+        return histogram(numbers, edges(numbers))
+    distinct = np.unique(numbers)
+    return histogram(numbers, ((distinct[1:] + distinct[:-1]) / 2).tolist())
+
+
+def try_it(exported: Exported, own: OwnModel) -> str:
+    """Have the predictor load an artifact, in a process of its own, and compare its answers.
+
+    Returns who answers there: scikit-learn, or the name of a faster form. Raises ArtifactError for
+    an artifact that a pod would refuse, or that answers otherwise.
+    """
+    rows, answers = own.columns.rows[:TRIED_ROWS], own.answers[:TRIED_ROWS]
+    said = _ask_predictor(exported, json.dumps({"features": rows}).encode() + b"\n")
+    pairs = zip(said["answers"], answers, strict=True)
+    wrong = [index for index, pair in enumerate(pairs) if not _same(*pair)]
+    if wrong:
+        first = wrong[0]
+        msg = (
+            f"the predictor answers {len(wrong)} of {len(answers)} rows otherwise than the model: "
+            f"row {first} with {said['answers'][first]!r}, and the model with {answers[first]!r}; "
+            "nothing was written"
+        )
+        raise ArtifactError(msg)
+    return str(said["answers_from"])
+
+
+def _same(answer: Answer, recorded: Answer) -> bool:
+    if isinstance(answer, str) or isinstance(recorded, str):
+        return answer == recorded
+    return abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded))
+
+
+def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
+    command = [sys.executable, "-m", "modelrelease_serving", "check"]
+    settings = {
+        "MODEL_PATH": str(exported.path),
+        "MODEL_SHA256": exported.digest,
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "ERROR",
+    }
+    try:
+        ended = subprocess.run(
+            command,
+            input=requests,
+            capture_output=True,
+            timeout=TRIAL_SECONDS,
+            env={**_environment(), **settings},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"the predictor did not answer within {TRIAL_SECONDS} s; nothing was written"
+        raise ArtifactError(msg) from error
+    if ended.returncode:
+        why = _last_words(ended.stderr)
+        if _OTHER_LIBRARIES in why:
+            # Here they are the same.
+            why = f"{why.partition(_OTHER_LIBRARIES)[0]}: {_ROWS_THERE}"
+        msg = f"the predictor refuses the model: {why}; nothing was written"
+        raise ArtifactError(msg)
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without what a predictor would take for settings.
+
+    A pod has its own, and what it would refuse must not pass because of a shell's.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+
+
+def _last_words(log: bytes) -> str:
+    """Return the sentence of the last line of a predictor's log."""
+    lines = log.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    try:
+        return str(json.loads(lines[-1])["message"])
+    except (ValueError, KeyError, TypeError):
+        return lines[-1]
