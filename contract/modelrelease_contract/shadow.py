@@ -3,8 +3,14 @@
 A canary that is in the dark is asked copies of the requests that stable answers. Stable's predictor
 asks the canary's Service what copies it wants (`ShadowWish`), sends a share of what it answered,
 compares the two answers, and counts pairs. Nobody else sees a request or an answer.
+
+Servers that are not ours do neither. A prober asks both the example rows of the artifacts, each as
+its `RequestForm` says, and counts pairs of the same kinds in stable's name.
 """
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,10 +19,15 @@ SHADOW_PATH: Final = "/shadow"
 """GET: the `ShadowWish` of the predictor that is asked."""
 SHADOW_PREDICT_PATH: Final = "/shadow/predict"
 SHADOW_INFER_PATH: Final = "/shadow/infer"
+SHADOW_INVOCATIONS_PATH: Final = "/shadow/invocations"
 """POST: answer as `/predict` and as `/v2/models/…/infer` do, and are counted apart."""
 
 ENV_SHADOW: Final = "MODELRELEASE_SHADOW"
 """`ShadowSettings` in JSON, for the pods of a canary that is compared in the shadow first."""
+
+ENV_STABLE_FORM: Final = "SHADOW_STABLE_FORM"
+ENV_CANARY_FORM: Final = "SHADOW_CANARY_FORM"
+"""`RequestForm` in JSON: how a prober asks each arm."""
 
 SECONDS_HEADER: Final = "X-Shadow-Seconds"
 """Of an answer to a copy: how long the predictor worked on it. Left out where it worked on another
@@ -56,8 +67,40 @@ class ShadowWish(BaseModel):
     """None: it wants no copies now."""
 
 
+ROW: Final = "$(ROW)"
+"""In the body of a `RequestForm`: the row's values, as a JSON list."""
+COLUMNS: Final = "$(COLUMNS)"
+"""The same as a JSON object, by the features' names."""
+COUNT: Final = "$(COUNT)"
+"""How many values the row has."""
+_PLACE: Final = re.compile("|".join(re.escape(place) for place in (ROW, COLUMNS, COUNT)))
+
+
+class RequestForm(BaseModel):
+    """How an example row is asked of a server, and what of the answer is compared."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    body: str
+    """JSON, with places for the row."""
+    answer: tuple[str, ...] = ()
+    """Members of the answer that are compared, whatever else is in it; empty: all of it."""
+
+    def body_for(self, row: Mapping[str, float | str | None]) -> bytes:
+        """Return the body that asks one row, by the features' names in their order."""
+        values: dict[str, Sequence[object] | Mapping[str, object] | int] = {
+            ROW: list(row.values()),
+            COLUMNS: dict(row),
+            COUNT: len(row),
+        }
+        # In one go: a text of the row may look like a place.
+        return _PLACE.sub(lambda place: json.dumps(values[place[0]]), self.body).encode()
+
+
 SHADOW_PAIRS_TOTAL: Final = "shadow_pairs_total"
-"""Counter of stable's predictor: labels RELEASE, REVISION (its own), CANARY (revision), PROCESS,
+"""Counter of stable's predictor, or of a prober in its name: labels RELEASE, REVISION (stable's),
+CANARY (revision), PROCESS,
 RESULT.
 """
 
@@ -99,12 +142,16 @@ LATE: Final = "late"
 """A copy that was not answered in time, of a request that stable was slow on, too: no pair."""
 UNREACHABLE: Final = "unreachable"
 """A copy for which there was no connection: no pair."""
+REFUSED: Final = "refused"
+"""An example that stable did not answer when a prober began: no pair. It says nothing of either."""
 
 SHADOW_RESULTS: Final = (
     SAME, DIFFERENT, CANARY_FAILED, STABLE_FAILED, BOTH_FAILED, NOISE_SAME, NOISE_DIFFERENT,
     CANARY_SLOWER, STABLE_SLOWER, ALIKE, DROPPED, BUSY, LATE, UNREACHABLE,
+    REFUSED,
 )  # fmt: skip
-"""Every value of RESULT: every series is there from the first copy on."""
+"""Every value of RESULT: every series is there from the first copy on. Status keeps counts in this
+order, so a new one is put at the end."""
 
 
 def canary_service(release: str) -> str:

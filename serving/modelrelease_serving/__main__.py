@@ -30,6 +30,9 @@ examples:
     MODEL_URI=https://models.example.com/qna/1/ MODEL_SHA256=... MODEL_PATH=/models \\
       python -m modelrelease_serving fetch
 
+  Load an artifact as a pod would, and answer requests from standard input, one body in each line:
+    echo '{"features": [0.1, ...]}' | MODEL_PATH=artifacts/qna/1 ALLOW_UNPINNED=true python -m modelrelease_serving check
+
   Compare two predictors on the example rows of their artifacts, and show the counts on port 8001:
     MODEL_PATH=probing PROBE_STABLE_URL=http://localhost:8000 PROBE_CANARY_URL=http://localhost:8010 \\
       PORT=8001 python -m modelrelease_serving probe    # manifests in probing/stable and probing/canary
@@ -41,7 +44,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `serve`, `fetch` or `probe`. Return the exit code."""
+    """Run `serve`, `check`, `fetch`, `probe` or `compare`. Return the exit code."""
     command = _parser().parse_args(arguments).command
     # As the first process of a container nothing else would make this one end on SIGTERM.
     signal.signal(signal.SIGTERM, _terminate)
@@ -54,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
-    jobs = {"serve": _serve, "fetch": _fetch, "probe": _probe}
+    jobs = {
+        "serve": _serve, "check": _check, "fetch": _fetch, "probe": _probe, "compare": _compare,
+    }  # fmt: skip
     return jobs[command](settings)
 
 
@@ -62,6 +67,17 @@ def _serve(settings: Settings) -> int:
     from modelrelease_serving.server import run  # noqa: PLC0415 - fetch must not wait for numpy and FastAPI
 
     return run(settings)
+
+
+def _check(settings: Settings) -> int:
+    from modelrelease_serving.check import run  # noqa: PLC0415 - as `serve`
+
+    try:
+        run(settings, sys.stdin.buffer)
+    except RefusedError as error:
+        fail_with_message(str(error), termination_log=settings.termination_log)
+        return EXIT_REFUSED
+    return 0
 
 
 def _fetch(settings: Settings) -> int:
@@ -90,6 +106,12 @@ def _probe(settings: Settings) -> int:
     return run(settings)
 
 
+def _compare(settings: Settings) -> int:
+    from modelrelease_serving.compare import run  # noqa: PLC0415 - as `serve`
+
+    return run(settings)
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(EXIT_TERMINATED)
 
@@ -98,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     lines = [f"  {name:<28} {default}".rstrip() for name, default in sorted(variables().items())]
     parser = argparse.ArgumentParser(
         prog="modelrelease_serving",
-        description="Serve one model artifact over HTTP, fetch it first, or probe two that serve. "
+        description="Serve one model artifact over HTTP, check or fetch it first, or probe or "
+        "compare two that serve. "
         "Settings: the environment.",
         epilog="\n".join(["environment variables and their defaults:", *lines, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -106,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "fetch", "probe"),
+        choices=("serve", "check", "fetch", "probe", "compare"),
         default="serve",
         help="default: serve",
     )

@@ -24,6 +24,7 @@ from typing_extensions import override
 from modelrelease_contract.runtime import PROBE_PATH
 from modelrelease_contract.shadow import (
     SHADOW_INFER_PATH,
+    SHADOW_INVOCATIONS_PATH,
     SHADOW_PATH,
     SHADOW_PREDICT_PATH,
     ShadowWish,
@@ -32,6 +33,7 @@ from modelrelease_serving import openapi as docs
 from modelrelease_serving import routes_v2 as v2
 from modelrelease_serving.connections import ConnectionLifetime, ConnectionLifetimeMiddleware, Drain
 from modelrelease_serving.inference import Inference
+from modelrelease_serving.invocations import Invocations
 from modelrelease_serving.metrics import Metrics
 from modelrelease_serving.model import Model
 from modelrelease_serving.predictions import VERSION_HEADER, Handler, Predictions, PredictV1
@@ -166,10 +168,31 @@ def _add_predictions(app: PredictorApp, model: Model) -> None:
             | docs.problems(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.predict_request(model.manifest),
         )
+    _add_invocations(app, model)
     for template, path in v2.infer_paths(model).items():
         _add_infer(app, predictions, template, at=path, summary="Predict rows")
     copies = "Predict the rows of a copied request"
     _add_infer(app, shadow, SHADOW_INFER_PATH, at=SHADOW_INFER_PATH, summary=copies)
+
+
+def _add_invocations(app: PredictorApp, model: Model) -> None:
+    """Answer predictions as MLflow's scoring server does."""
+    predictions = app.predictions
+    shadow = predictions.counted_by(app.metrics.shadow, timed=True)
+    invocations = Invocations(model)
+    for path, answering, summary in (
+        ("/invocations", predictions, "Predict rows, as MLflow's scoring server"),
+        (SHADOW_INVOCATIONS_PATH, shadow, "Predict the rows of a copied request, as MLflow's"),
+    ):
+        app.answer(
+            path,
+            answering.handler(invocations),
+            summary=summary,
+            description="Also takes a CSV file with a head, as text/csv.",
+            responses=docs.answer(docs.invocations_answer())
+            | docs.errors(400, 408, 413, 415, 422, 500, 503),
+            openapi_extra=docs.invocations_request(model.manifest),
+        )
 
 
 def _add_infer(
@@ -253,6 +276,10 @@ def _add_state(app: PredictorApp, model: Model, drain: Drain, is_ready: Callable
         if is_ready():
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "draining" if drain.active else "loading"}, 503)
+
+    @app.get("/ping", summary="The same, as MLflow's scoring server says it", responses=not_ready)
+    async def ping() -> Response:
+        return await ready()
 
     @app.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
     async def show_metrics() -> Response:

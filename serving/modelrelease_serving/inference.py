@@ -23,7 +23,7 @@ from modelrelease_serving.estimator import Answer
 from modelrelease_serving.model import Model
 from modelrelease_serving.predictions import VERSION_HEADER, PredictRequest, is_json
 from modelrelease_serving.responses import Headers, Reply, protocol_error, reply
-from modelrelease_serving.rows import MAX_ROWS, Decoder
+from modelrelease_serving.rows import Decoder, refuse_many
 
 LENGTH_HEADER: Final = b"inference-header-content-length"
 PROBABILITIES: Final = "probabilities"
@@ -122,7 +122,7 @@ class Inference:
             if len(first.shape) != 2 or first.shape[1] != width:
                 detail = f"input {first.name!r} must have shape [rows, {width}], got {first.shape}"
                 raise BadRequestError(422, detail)
-            _refuse_many(first.shape[0])
+            _require_rows(first.shape[0])
             return [first.values[at : at + width] for at in range(0, len(first.values), width)]
         return self._rows_of_columns({tensor.name: tensor for tensor in tensors})
 
@@ -143,7 +143,7 @@ class Inference:
         lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             raise BadRequestError(422, f"all inputs must have as many rows, got {sorted(lengths)}")
-        _refuse_many(lengths.pop())
+        _require_rows(lengths.pop())
         return [list(row) for row in zip(*columns, strict=True)]
 
     def _wanted(self, request: dict[str, Any]) -> list[_Wanted]:
@@ -320,13 +320,10 @@ def _flag(holder: dict[str, Any], name: str, *, default: bool) -> bool:
     return bool((holder.get("parameters") or {}).get(name, default))
 
 
-def _refuse_many(rows: int) -> None:
+def _require_rows(rows: int) -> None:
     if not rows:
         raise BadRequestError(422, "a request must hold a row")
-    if rows > MAX_ROWS:
-        raise BadRequestError(
-            413, f"a request may hold {MAX_ROWS} rows, got {rows}: send several requests"
-        )
+    refuse_many(rows)
 
 
 def _request_schema() -> core_schema.CoreSchema:

@@ -27,6 +27,8 @@ ADVICE: Final = (
 )
 
 _LOG = logging.getLogger(__name__)
+_DTYPE: Final = "numpy.dtype"
+"""A kind of numbers, such as that of an encoder: a name, which runs no code."""
 _TREE: Final = "sklearn.tree._tree.Tree"
 """scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers
 and runs no code; that its branches stay inside is checked here."""
@@ -130,7 +132,7 @@ def _load_skops(path: Path, rules: Rules) -> Any:
         types = io.get_untrusted_types(file=path)
     except Exception as error:
         raise _unreadable(path, error) from error
-    if refused := sorted(set(types) - {_TREE, *rules.trusted_types}):
+    if refused := sorted(set(types) - {_DTYPE, _TREE, *rules.trusted_types}):
         fact = (
             f"{path.name} holds types that are not on the list of trusted ones: "
             f"{', '.join(refused)}"

@@ -115,6 +115,34 @@ def predict_answer(manifest: ArtifactManifest) -> Schema:
     }
 
 
+def invocations_request(manifest: ArtifactManifest) -> Schema:
+    """Describe a request of MLflow's clients, with examples that work."""
+    names = [feature.name for feature in manifest.features]
+    row = _row_as_sent(manifest.features, manifest.examples.rows[0])
+    rows = {"type": "array", "items": _row(manifest), "minItems": 1, "maxItems": MAX_ROWS}
+    values = [_value(feature, index, manifest) for index, feature in enumerate(manifest.features)]
+    of_record = record(dict(zip(names, values, strict=True)))
+    forms: dict[str, Schema] = {
+        "dataframe_split": record({"columns": {"const": names}, "data": rows}),
+        "dataframe_records": {**rows, "items": of_record},
+        "instances": rows,
+        "inputs": rows,
+    }
+    alone = {"additionalProperties": False}
+    schema = {"oneOf": [record({name: form}) | alone for name, form in forms.items()]}
+    table = {"columns": names, "data": [row]}
+    examples = {
+        "a table": {"value": {"dataframe_split": table}},
+        "records": {"value": {"dataframe_records": [dict(zip(names, row, strict=True))]}},
+    }
+    return _body(schema, examples)
+
+
+def invocations_answer() -> Schema:
+    """Describe the answer to MLflow's clients."""
+    return record({"predictions": {"type": "array", "items": _ANSWER}})
+
+
 def infer_request(manifest: ArtifactManifest) -> Schema:
     """Describe an inference request, with an example that works."""
     tensor = record(

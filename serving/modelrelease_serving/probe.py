@@ -68,7 +68,7 @@ class Reference:
 
     def __init__(self, stable: ArtifactManifest, canary: ArtifactManifest) -> None:
         of_stable, of_canary = _recorded(stable), _recorded(canary)
-        if _inputs(stable) == _inputs(canary):
+        if stable.inputs == canary.inputs:
             probes = {row: Probe(row=row) for row in (*of_stable, *of_canary)}
             self._pairs = [
                 (of_stable.get(row, probe), of_canary.get(row, probe))
@@ -90,14 +90,12 @@ class Reference:
 
 def _recorded(manifest: ArtifactManifest) -> dict[Row, Probe]:
     examples = manifest.examples
+    # MLflow records rows alone.
+    predictions = examples.predictions or (None,) * len(examples.rows)
     return {
         row: Probe(row=row, recorded=prediction, tolerance=examples.tolerance)
-        for row, prediction in zip(examples.rows, examples.predictions, strict=True)
+        for row, prediction in zip(examples.rows, predictions, strict=True)
     }
-
-
-def _inputs(manifest: ArtifactManifest) -> list[tuple[str, str]]:
-    return [(feature.name, feature.kind) for feature in manifest.features]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

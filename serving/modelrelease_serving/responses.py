@@ -59,6 +59,15 @@ def protocol_error(
     return reply(status, _problem(status, detail, {"error": detail, **members}), headers or [])
 
 
+def mlflow_error(
+    status: int, detail: str, headers: Headers | None = None, **members: str | int | None
+) -> Reply:
+    """Return a problem document that is an error of MLflow's scoring server, too."""
+    code = "BAD_REQUEST" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "INTERNAL_ERROR"
+    also = {"error_code": code, "message": detail, **members}
+    return reply(status, _problem(status, detail, also), headers or [])
+
+
 def _problem(status: int, detail: str, members: Mapping[str, str | int | None]) -> bytes:
     document = {
         "type": "about:blank",

@@ -94,11 +94,16 @@ def parse_rows(body: bytes, features: Sequence[Feature]) -> ParsedBody:
 
 def check_rows(rows: Sequence[Any], features: Sequence[Feature]) -> list[list[Value]]:
     """Return the rows as the model takes them. Raises BadRequestError, 413 or 422."""
-    if len(rows) > MAX_ROWS:
-        raise BadRequestError(
-            413, f"a request may hold {MAX_ROWS} rows, got {len(rows)}: send several requests"
-        )
+    refuse_many(len(rows))
     return [_row(values, index, features) for index, values in enumerate(rows)]
+
+
+def refuse_many(rows: int) -> None:
+    """Raise BadRequestError for more rows than one request may hold."""
+    if rows > MAX_ROWS:
+        raise BadRequestError(
+            413, f"a request may hold {MAX_ROWS} rows, got {rows}: send several requests"
+        )
 
 
 def _row_schema(features: Sequence[Feature]) -> CoreSchema:

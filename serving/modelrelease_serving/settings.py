@@ -4,11 +4,17 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelrelease_contract import runtime
-from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
+from modelrelease_contract.shadow import (
+    ENV_CANARY_FORM,
+    ENV_SHADOW,
+    ENV_STABLE_FORM,
+    RequestForm,
+    ShadowSettings,
+)
 from modelrelease_serving.loaders import OnMismatch, Rules
 
 NO_RELEASE: Final = "local"
@@ -43,17 +49,24 @@ def _plain_http_url(url: str) -> str:
     return url
 
 
-def _shadow_settings(value: object) -> object:
-    """Read `ShadowSettings` from JSON. Raises ValueError with the first member that is wrong."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ShadowSettings.model_validate_json(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        msg = f"{place}: {first['msg']}"
-        raise ValueError(msg) from error
+def _json_as(kind: type[BaseModel]) -> BeforeValidator:
+    """Read JSON as this model. Raises ValueError with the first member that is wrong."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return kind.model_validate_json(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the document"
+            msg = f"{place}: {first['msg']}"
+            raise ValueError(msg) from error
+
+    return BeforeValidator(read)
+
+
+Form = Annotated[RequestForm | None, NoDecode, _json_as(RequestForm)]
 
 
 class Settings(BaseSettings):
@@ -132,10 +145,11 @@ class Settings(BaseSettings):
     """Share of the answered requests that is sampled."""
     sample_queue: int = Field(default=256, ge=1, le=100_000, validation_alias="SAMPLE_QUEUE")
     """Sampled requests that may wait to be sent; more are dropped and counted."""
-    shadow: Annotated[ShadowSettings | None, NoDecode, BeforeValidator(_shadow_settings)] = Field(
+    shadow: Annotated[ShadowSettings | None, NoDecode, _json_as(ShadowSettings)] = Field(
         default=None, validation_alias=ENV_SHADOW
     )
-    """Which copies of stable's requests this predictor asks for, as JSON. Without it none."""
+    """Which copies of stable's requests this predictor asks for, as JSON. Without it none. For
+    `compare`: how many pairs."""
     shadow_copies: bool = Field(default=True, validation_alias="SHADOW_COPIES")
     """Whether answered requests are copied to a canary that asks for copies."""
     shadow_canary_url: Annotated[str, AfterValidator(_plain_http_url)] | None = Field(
@@ -176,6 +190,9 @@ class Settings(BaseSettings):
         default=5, gt=0, le=3600, validation_alias=runtime.ENV_PROBE_TIMEOUT_SECONDS
     )
     """After which a probe counts as an error."""
+    stable_form: Form = Field(default=None, validation_alias=ENV_STABLE_FORM)
+    """How `compare` asks stable an example row, as JSON."""
+    canary_form: Form = Field(default=None, validation_alias=ENV_CANARY_FORM)
     termination_log: Path = Field(
         default=Path(runtime.TERMINATION_LOG), validation_alias="TERMINATION_LOG"
     )

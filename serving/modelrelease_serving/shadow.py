@@ -24,6 +24,7 @@ from modelrelease_contract.shadow import (
     CANARY_FAILED,
     DROPPED,
     SHADOW_INFER_PATH,
+    SHADOW_INVOCATIONS_PATH,
     SHADOW_PATH,
     SHADOW_PREDICT_PATH,
     ShadowSettings,
@@ -122,6 +123,13 @@ class Copy(NamedTuple):
         return len(self.body) + len(self.reply.body)
 
 
+def path_of_copies(path: str) -> str:
+    """Return where copies of the requests to a path go: their answers are compared as they are."""
+    if path.startswith("/v2/"):
+        return SHADOW_INFER_PATH
+    return SHADOW_INVOCATIONS_PATH if path == "/invocations" else SHADOW_PREDICT_PATH
+
+
 class ShadowCopier:
     """Takes answered requests; asks the canary the same while it wants copies."""
 
@@ -152,7 +160,7 @@ class ShadowCopier:
         copy = Copy(
             canary=self._canary,
             settings=settings,
-            path=SHADOW_INFER_PATH if path.startswith("/v2/") else SHADOW_PREDICT_PATH,
+            path=path_of_copies(path),
             headers=[(name, headers[name]) for name in _COPIED_HEADERS if name in headers],
             body=body,
             reply=reply,

@@ -8,7 +8,7 @@ another type, of another shape or of another length is different. Values are nev
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -94,11 +94,35 @@ def _seconds(value: bytes | None) -> float | None:
         return None
 
 
+Same = Callable[[ArmAnswer, ArmAnswer, float], bool]
+"""Says whether two good answers are the same, up to a tolerance."""
+
+
+def same_predictions(stable: ArmAnswer, other: ArmAnswer, tolerance: float) -> bool:
+    """Say whether two good answers of predictors predict the same."""
+    # Most pairs are equal to the byte but for the model's name and version.
+    if _without_version(stable.body) == _without_version(other.body):
+        return True
+    try:
+        return _documents_are_same(_document(stable), _document(other), tolerance)
+    # Another version's answer may be anything, and what is no such document is not the same.
+    except Exception:
+        return False
+
+
+def same_values(stable: ArmAnswer, other: ArmAnswer, tolerance: float) -> bool:
+    """Say whether two documents in JSON hold the same values, each in its place."""
+    if stable.body == other.body:
+        return True
+    return _is_same(from_json(stable.body), from_json(other.body), tolerance)
+
+
 class Comparison(NamedTuple):
     """How answers are compared."""
 
     settings: ShadowSettings
     tolerance: float
+    same: Same = same_predictions
 
     def results(
         self, stable: ArmAnswer, canary: ArmAnswer, again: ArmAnswer | None = None
@@ -137,15 +161,7 @@ class Comparison(NamedTuple):
         return one > settings.slower_ratio * other and one > other + settings.slower_seconds
 
     def _are_same(self, stable: ArmAnswer, other: ArmAnswer) -> bool:
-        """Say whether two good answers predict the same, up to the tolerance."""
-        # Most pairs are equal to the byte but for the model's name and version.
-        if _without_version(stable.body) == _without_version(other.body):
-            return True
-        try:
-            return _documents_are_same(_document(stable), _document(other), self.tolerance)
-        # Another version's answer may be anything, and what is no such document is not the same.
-        except Exception:
-            return False
+        return self.same(stable, other, self.tolerance)
 
 
 def _without_version(body: bytes) -> bytes:

@@ -20,9 +20,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 from modelrelease_contract import MLMODEL_NAME, listing_digest
 from modelrelease_serving.artifact import read_manifest
+from modelrelease_serving.compare import rows_of
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.loaders import Rules
 from modelrelease_serving.model import Model
+from modelrelease_serving.probe import Reference
 from tests.serving.support import Web, wait_until
 from tests.serving.test_fetch import bring, names
 
@@ -93,6 +95,14 @@ def test_a_skops_file_of_mlflow_needs_no_pin(table: Path, caplog: pytest.LogCapt
     assert [record.message for record in caplog.records] == [
         "training recorded no answers, so the example rows only have to be answered"
     ]
+
+
+def test_a_prober_asks_the_rows_of_an_input_example_of_which_nobody_recorded_an_answer(
+    table: Path,
+) -> None:
+    manifest, _ = read_manifest(table, sha256=None)
+    assert [pair[0].recorded for pair in Reference(manifest, manifest).pairs] == [None] * 4
+    assert [list(row) for row in rows_of(manifest, manifest)] == [["a", "b", "c"]] * 4
 
 
 def test_without_a_version_mlflows_own_id_is_taken(pickled: Path) -> None:

@@ -134,6 +134,7 @@ def test_only_the_share_that_was_asked_for_is_taken(receiver: Receiver) -> None:
         for _ in range(2000):
             running.take(ROWS, [1], None)
         wait_until("the queue is empty", running.take._queue.empty)
+    # Closing waits for the event that was being sent.
     assert 300 < len(receiver.events) < 500
 
 
@@ -241,8 +242,9 @@ def test_a_predictor_samples_what_it_answered(receiver: Receiver, artifact: Expo
         running.wait_ready()
         assert ask(running, row, "mine") == 200
         assert ask(running, row[:3], "refused") == 422
-        wait_until("the event has arrived", lambda: receiver.events)
-        assert 'outcome="sent",release="local",revision="local"} 1.0' in running.get("/metrics")[1]
+        # The event is there before it is counted: the sender waits for the receiver's answer.
+        sent = 'outcome="sent",release="local",revision="local"} 1.0'
+        wait_until("the event is counted", lambda: sent in running.get("/metrics")[1])
     (event,) = receiver.events
     assert event.predictionid == "mine"
     assert event.data.rows == (row,)

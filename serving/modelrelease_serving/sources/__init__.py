@@ -1,4 +1,4 @@
-"""Where artifacts come from: web server, object store, mounted claim, folder; one module each.
+"""Where artifacts come from: web server, registry, object store, claim, folder; one module each.
 
 A source yields bytes, from an offset on where it can, and says of each failure whether another try
 can help. It checks no digest and writes nothing.
@@ -10,6 +10,7 @@ from modelrelease_contract import schemes
 from modelrelease_serving.settings import Settings
 from modelrelease_serving.sources.folders import open_claim, open_folder
 from modelrelease_serving.sources.objects import open_objects
+from modelrelease_serving.sources.oci import open_oci
 from modelrelease_serving.sources.source import (
     TIMEOUT_SECONDS,
     MissingError,
@@ -39,6 +40,7 @@ OPENERS: dict[str, Opener] = {
     schemes.OBJECT_STORE: open_objects,
     schemes.CLAIM: open_claim,
     schemes.FOLDER: open_folder,
+    schemes.OCI: open_oci,
 }
 """What opens a place, by `Scheme.fetched_by`."""
 

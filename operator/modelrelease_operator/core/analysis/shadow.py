@@ -29,6 +29,7 @@ from modelrelease_operator.core.statistics.eprocess import (
     progress,
 )
 from modelrelease_operator.core.statistics.pairs import Pairs
+from modelrelease_operator.serving_runtimes import runtime_for
 
 WEIGHT = 0.2
 """Of the evidence in the shadow, beside that of all gates on users' requests together."""
@@ -37,10 +38,14 @@ MOST_PROCESSES = 500
 PREFIX = "shadow/"
 """Begins the names of these gates. No person can name a gate so."""
 FAILURES, ANSWERS, LATENCY = (f"{PREFIX}{name}" for name in ("failures", "answers", "latency"))
+COPIED, EXAMPLE = "copied", "example"
+"""Kinds of requests that pairs come of: of users, or of the artifacts' example rows."""
 REPEATS = Tolerance(ratio=1.0, points=1e-4)
 """As often as stable differs from itself, and next to nothing more."""
 EVEN = Tolerance(ratio=1.0, points=0.0)
 """Slower on a pair is as likely for one arm as for the other."""
+COLDER = Tolerance(ratio=1.0, points=0.02)
+"""The same by a prober's clock: stable's users keep it warm, and nobody the canary."""
 _Compared = TypeVar("_Compared", ErrorRateGate, LatencyGate)
 """Settings of a gate that may compare with stable."""
 PAIRED = (
@@ -96,6 +101,19 @@ def slower_of(spec: ReleaseSpec) -> tuple[float, float]:
     return tolerated.ratio, tolerated.milliseconds / 1000
 
 
+def by_examples(spec: ReleaseSpec) -> bool:
+    """Return whether pairs of two versions with the spec's server come of example requests."""
+    server = runtime_for(spec.serving.runtime.to_dict() if spec.serving.runtime else {})
+    return not server.answers_copies
+
+
+def pairs_per_second(spec: ReleaseSpec, shadow: Shadow, rps: float) -> float:
+    """Return how many pairs come, where users send `rps` requests a second."""
+    if by_examples(spec):
+        return shadow.copies_per_second
+    return min(rps * shadow.share / 100, shadow.copies_per_second * spec.serving.replicas)
+
+
 def counted(known: ShadowStatus, rows: Sequence[PairCounter]) -> ShadowStatus:
     """Add what stable's processes counted since the last look.
 
@@ -122,10 +140,14 @@ def counted(known: ShadowStatus, rows: Sequence[PairCounter]) -> ShadowStatus:
     return known.but(counts=counts, processes=newest_processes, pairs=pairs, begun=True)
 
 
-def judge_pairs(spec: ReleaseSpec, known: ShadowStatus, version: str) -> ShadowJudgement:
-    """Ask every gate of the shadow what the pairs say of the canary."""
+def judge_pairs(
+    spec: ReleaseSpec, known: ShadowStatus, version: str, *, asked: str = COPIED
+) -> ShadowJudgement:
+    """Ask every gate of the shadow what the pairs say of the canary; `asked` is what kind of
+    requests they came of.
+    """
     analysis, shadow = spec.analysis, spec.canary.shadow or Shadow()
-    tests = _tests(spec, shadow, known.counts)
+    tests = _tests(spec, shadow, known.counts, asked)
     rollback = combine([(1 / len(tests), test.rollback_log) for test in tests])
     bar, beta = bar_of(spec), analysis.false_promotion_probability
     strongest = max(tests, key=lambda test: test.rollback_log)
@@ -193,7 +215,9 @@ def _message(worst: GateStatus, known: ShadowStatus, shadow: Shadow) -> str:
     return worst.message
 
 
-def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list[_PairTest]:
+def _tests(
+    spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int], asked: str = COPIED
+) -> list[_PairTest]:
     dispersion, errors = spec.analysis.dispersion, errors_of(spec)
     tests: list[_PairTest] = [
         _Failures(
@@ -201,6 +225,7 @@ def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list
             settings=errors or ErrorRateGate(),
             convicts=errors is not None,
             dispersion=dispersion,
+            asked=asked,
         )
     ]
     if shadow.max_disagreement_percent is not None:
@@ -210,10 +235,11 @@ def _tests(spec: ReleaseSpec, shadow: Shadow, counts: Mapping[str, int]) -> list
                 noise=_noise(counts),
                 limit=shadow.max_disagreement_percent / 100,
                 dispersion=dispersion,
+                asked=asked,
             )
         )
     if _latency_of(spec):
-        tests.append(_Latency(pairs=_latencies(counts), dispersion=dispersion))
+        tests.append(_Latency(pairs=_latencies(counts), dispersion=dispersion, asked=asked))
     return tests
 
 
@@ -280,6 +306,7 @@ class _Failures:
     settings: ErrorRateGate
     convicts: bool
     dispersion: float
+    asked: str
     name: str = FAILURES
 
     @property
@@ -300,11 +327,11 @@ class _Failures:
         canary = ArmCounts(total=pairs.total, bad=pairs.canary + pairs.both)
         stable = ArmCounts(total=pairs.total, bad=pairs.stable + pairs.both)
         facts = (
-            f"canary {version} fails {percent(canary)} of {pairs.total:,} copied requests, stable "
-            f"{percent(stable)} of the same"
+            f"canary {version} fails {percent(canary)} of {pairs.total:,} {self.asked} requests, "
+            f"stable {percent(stable)} of the same"
         )
         if not pairs.total:
-            facts = f"no copied request was compared with canary {version}'s answer yet"
+            facts = f"no {self.asked} request was compared with canary {version}'s answer yet"
         line = f"{tolerated.ratio:g} times stable's plus {tolerated.points:g} points"
         words_of = {
             Verdict.FAIL: f": more than {line}, with {100 * confidence:g} % confidence",
@@ -328,6 +355,7 @@ class _Answers:
     noise: ArmCounts
     limit: float
     dispersion: float
+    asked: str
     name: str = ANSWERS
 
     @property
@@ -358,7 +386,7 @@ class _Answers:
     def status(self, verdict: Verdict, confidence: float, version: str) -> GateStatus:
         limit = f"the limit of {100 * self.limit:g} %"
         facts = (
-            f"canary {version} answers {percent(self.pairs)} of {self.pairs.total:,} copied "
+            f"canary {version} answers {percent(self.pairs)} of {self.pairs.total:,} {self.asked} "
             "requests otherwise than stable"
         )
         if self.noise.total:
@@ -388,12 +416,18 @@ class _Latency:
 
     pairs: Pairs
     dispersion: float
+    asked: str
     name: str = LATENCY
     promotion_log: None = None
 
     @property
+    def line(self) -> Tolerance:
+        """How often the canary may be the slower one, beside stable."""
+        return COLDER if self.asked == EXAMPLE else EVEN
+
+    @property
     def rollback_log(self) -> float:
-        return paired.worse_than(self.pairs, EVEN, dispersion=self.dispersion)
+        return paired.worse_than(self.pairs, self.line, dispersion=self.dispersion)
 
     def status(self, verdict: Verdict, confidence: float, version: str) -> GateStatus:
         pairs = self.pairs
@@ -401,14 +435,15 @@ class _Latency:
         if pairs.total:
             facts = (
                 f"canary {version} was the slower one on {pairs.canary:,} of {pairs.total:,} "
-                f"copied requests that both were asked, stable on {pairs.stable:,}"
+                f"{self.asked} requests that both were asked, stable on {pairs.stable:,}"
             )
+        more = f" plus {100 * self.line.points:g} points" if self.line.points else ""
         if verdict is Verdict.FAIL:
-            facts = f"{facts}: more often than stable, with {100 * confidence:g} % confidence"
+            facts = f"{facts}: more often than stable{more}, with {100 * confidence:g} % confidence"
         canary = ArmCounts(total=pairs.total, bad=pairs.canary)
         stable = ArmCounts(total=pairs.total, bad=pairs.stable)
         return GateStatus(
-            name=self.name, verdict=verdict, message=facts, bound="as often as stable",
+            name=self.name, verdict=verdict, message=facts, bound=f"as often as stable{more}",
             canary_total=canary.total, canary_bad=canary.bad, canary_percent=_rounded(canary),
             stable_total=stable.total, stable_bad=stable.bad, stable_percent=_rounded(stable),
         )  # fmt: skip

@@ -1,12 +1,12 @@
 """Shadowing: the canary answers copies of requests in the dark, before the first user meets it."""
 
-from datetime import timedelta
-
-from modelrelease_contract.shadow import BUSY, LATE, UNREACHABLE
+from modelrelease_contract.shadow import BUSY, LATE, REFUSED, UNREACHABLE
 from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.spec import OnInsufficientEvidence
 from modelrelease_operator.api.status import Reason, ShadowStatus, Verdict
 from modelrelease_operator.core.analysis.shadow import (
+    COPIED,
+    EXAMPLE,
     ShadowJudgement,
     counted,
     judge_pairs,
@@ -14,14 +14,13 @@ from modelrelease_operator.core.analysis.shadow import (
 from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, PairCounter
 from modelrelease_operator.core.release.commands import approval_of
-from modelrelease_operator.core.release.desired_state import side_by_side
+from modelrelease_operator.core.release.desired_state import comparison_of, side_by_side
 from modelrelease_operator.core.release.looks import (
     proven_by_crashes,
-    ticked,
+    timed,
+    unready_for,
     until_next_look,
-    with_blocked,
-    with_crashes,
-    with_readiness,
+    with_pods,
 )
 from modelrelease_operator.core.release.starting import held_by_person, may_open
 from modelrelease_operator.core.release.transitions import (
@@ -33,6 +32,7 @@ from modelrelease_operator.core.release.transitions import (
 from modelrelease_operator.core.release.words import not_ready
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import last_alike
+from modelrelease_operator.serving_runtimes import asks_examples, why_nobody_compares
 
 SOON_SHOWN = 90.0
 """Seconds after which pairs should be shown: a warm-up, a question for copies and some scrapes."""
@@ -42,14 +42,15 @@ def shadowing(scope: Scope) -> Decision:
     """Compare both arms' answers: back, on to the first users, or wait."""
     if back := back_from_unwanted(scope):
         return back
-    scope = ticked(scope)
+    scope = timed(scope)
     if scope.canary.by_hand and may_open(scope):
         return promote_by_hand(scope)
     shadow = scope.spec.canary.shadow
     if shadow is None:
         return _first_step(scope, "canary.shadow was taken out of the spec")
-    ready = scope.observed.ready(scope.canary.revision, scope.split.canary)
-    scope = with_crashes(with_readiness(with_blocked(scope, ready=ready), ready=ready))
+    wanted = scope.split.canary
+    ready = scope.observed.ready(scope.canary.revision, wanted)
+    scope = with_pods(scope, ready=ready, wanted=wanted)
     if back := _unfit(scope):
         return back
     if scope.canary_serves and not scope.stable_serves and not scope.spec.paused:
@@ -59,6 +60,8 @@ def shadowing(scope: Scope) -> Decision:
     scope = _with_time(scope)
     if scope.canary.approved:
         return _first_step(scope, "a person let it pass in the shadow without a verdict")
+    if scope.canary.unproven:
+        return _first_step(scope, scope.canary.unproven)
     pairs = scope.observed.pairs
     if isinstance(pairs, NotDue):
         return _in_the_dark(scope)
@@ -75,7 +78,7 @@ def _unfit(scope: Scope) -> Decision | None:
     """Reject a canary that crashes, or that was not ready for too long, without any user."""
     if worse := proven_by_crashes(scope):
         return reject(scope, Reason.REGRESSION, worse)
-    waited = timedelta(seconds=scope.canary.unready_seconds)
+    waited = unready_for(scope.canary)
     if waited <= scope.spec.canary.start_deadline.span:
         return None
     return reject(scope, Reason.CANARY_NOT_READY, not_ready(scope, scope.split.canary, waited))
@@ -88,6 +91,15 @@ def _with_time(scope: Scope) -> Scope:
     return scope.with_canary(unjudged_seconds=scope.canary.unjudged_seconds + scope.passed)
 
 
+def _asks_examples(scope: Scope) -> bool:
+    return asks_examples(scope.stable, scope.canary)
+
+
+def _asked_in(scope: Scope) -> str:
+    """Return which kind of requests the arms are asked."""
+    return EXAMPLE if _asks_examples(scope) else COPIED
+
+
 def _known(scope: Scope) -> ShadowStatus:
     return scope.canary.shadow or ShadowStatus(since=scope.now)
 
@@ -97,7 +109,7 @@ def _judged(scope: Scope, rows: tuple[PairCounter, ...]) -> tuple[Scope, ShadowJ
     known = _known(scope)
     seconds = known.seconds + scope.canary.unjudged_seconds
     known = counted(known, rows)
-    judgement = judge_pairs(scope.spec, known, scope.canary.version)
+    judgement = judge_pairs(scope.spec, known, scope.canary.version, asked=_asked_in(scope))
     known = known.but(
         seconds=seconds,
         rollback_log=judgement.rollback_log,
@@ -112,8 +124,9 @@ def _act_on(scope: Scope, shadow: Shadow, judgement: ShadowJudgement) -> Decisio
     if judgement.verdict is Verdict.FAIL:
         return reject(scope, Reason.REGRESSION, f"in the shadow, {judgement.message}")
     if judgement.verdict is Verdict.PASS and not scope.spec.paused:
-        why = f"it passed in the shadow on {_known(scope).pairs:,} pairs"
-        if may_open(scope):
+        of = " of answers to example requests" if _asks_examples(scope) else ""
+        why = f"it passed in the shadow on {_known(scope).pairs:,} pairs{of}"
+        if may_open(scope) and not _prober_leaves(scope):
             message = f"canary {scope.canary.version}: {why}: {judgement.message}"
             scope = scope.noticing(Reason.SHADOW_PASSED, message)
         return _first_step(scope, why)
@@ -123,7 +136,7 @@ def _act_on(scope: Scope, shadow: Shadow, judgement: ShadowJudgement) -> Decisio
 def _wait(scope: Scope, shadow: Shadow, why: str, *, measured: bool) -> Decision:
     """Stay in the dark; when that lasts too long, do what the spec says of thin evidence."""
     known, version = _known(scope), scope.canary.version
-    if measured and (nothing := _no_copies(known)):
+    if measured and (nothing := _no_pairs(scope)):
         why = nothing
     if scope.spec.paused:
         message = f"spec.paused holds canary {version} in the shadow; {why}"
@@ -138,15 +151,41 @@ def _wait(scope: Scope, shadow: Shadow, why: str, *, measured: bool) -> Decision
     return _asked(scope, shadow, why)
 
 
-def _no_copies(known: ShadowStatus) -> str | None:
-    """Say why there is no pair at all, as far as the counters tell, or return None."""
+def _no_pairs(scope: Scope) -> str | None:
+    """Say why there is no pair at all, as far as that is told, or return None."""
+    known = _known(scope)
     if known.pairs:
         return None
+    if nobody := why_nobody_compares(scope.stable, scope.canary):
+        return nobody
+    return _no_examples(scope, known) if _asks_examples(scope) else _no_copies(known)
+
+
+def _no_examples(scope: Scope, known: ShadowStatus) -> str | None:
+    """Say why no example request became a pair."""
+    if scope.observed.hint:
+        return f"the prober that asks both arms example rows does not run: {scope.observed.hint}"
+    if refused := known.counts.get(REFUSED):
+        return (
+            f"stable answers no example request: {refused:,} were tried. Say in "
+            "spec.serving.runtime.exampleRequests what it takes: path, body and the members of its "
+            "answer"
+        )
+    if not known.processes and known.seconds >= SOON_SHOWN:
+        return (
+            "nobody shows pairs counted by the prober that asks both arms example rows. A network "
+            "policy keeps it from them, or shadow_pairs_total of its pod is not scraped"
+        )
+    return _no_copies(known)
+
+
+def _no_copies(known: ShadowStatus) -> str | None:
+    """Say what keeps requests from becoming pairs."""
     if not known.processes and known.seconds < SOON_SHOWN:
-        return "no pair is shown yet: new pods are let warm up, and Prometheus must scrape them"
+        return "no pair is shown yet: new pods are let warm up, and their counters must be read"
     if not known.processes:
         return (
-            "Prometheus shows no pairs counted by stable's pods. They or the canary's run an "
+            "nobody shows pairs counted by stable's pods. They or the canary's run an "
             "older predictor or began before canary.shadow was set; copying is switched off; a "
             "network policy keeps them from each other; somebody calls the canary; or "
             "shadow_pairs_total is not scraped"
@@ -169,7 +208,8 @@ def _by_deadline(
     )
     if policy is OnInsufficientEvidence.ROLL_BACK:
         return reject(scope, Reason.INCONCLUSIVE, text)
-    return _first_step(scope, text)
+    # Kept before the first user comes: it lets the prober go, for which that waits.
+    return _first_step(scope.with_canary(unproven=text), text)
 
 
 def _asked(scope: Scope, shadow: Shadow, why: str) -> Decision:
@@ -199,12 +239,25 @@ def _first_step(scope: Scope, why: str, *, left: bool = True) -> Decision:
     """
     if not may_open(scope):
         return _in_the_dark(scope.with_status(message=f"{why}; {_in_the_way(scope)}"))
+    if _prober_leaves(scope):
+        waits = f"{why}; the prober must go before users come"
+        return _in_the_dark(scope.with_canary(next_look=scope.now).with_status(message=waits))
     known = scope.canary.shadow
     summary = known.but(processes={}, left=True) if known and left else known
-    scope = scope.with_canary(shadow=summary, inconclusive=False).with_status(
+    # Kept until a gate proves it: a switch has nothing else to go by.
+    unproven = why if left and not (known and known.passed) else None
+    scope = scope.with_canary(shadow=summary, inconclusive=False, unproven=unproven).with_status(
         gates=(), verdict=None
     )
     return enter_step(scope, last_alike(scope.spec, 0), why=why)
+
+
+def _prober_leaves(scope: Scope) -> bool:
+    """Return whether a prober is still there that is not wanted any more: a server that is not ours
+    would count what it asks among users' requests.
+    """
+    gone = comparison_of(scope) is None
+    return gone and bool(scope.observed.probers) and _asks_examples(scope)
 
 
 def _in_the_way(scope: Scope) -> str:

@@ -1,4 +1,5 @@
-"""What comes of copies in a simulated release: stable's pods ask, compare and count.
+"""What comes of copies in a simulated release: stable's pods ask, compare and count; or a prober,
+whose examples are taken to be as hard as users' requests.
 
 Failures, latencies and differences are independent from request to request, which is the worst case
 for pairs: what makes one request hard for both arms only makes the canary easier to judge.
@@ -76,8 +77,8 @@ class Copies:
 
     shadow: Shadow
     law: PairLaw
-    rps: float
-    """Requests a second that stable answers."""
+    rate: float
+    """Copies a second."""
     pods: int
     random: Random
     now: float
@@ -92,11 +93,6 @@ class Copies:
         # The counters are there, with 0, before the first copy.
         self.group.count(self.law.draw(self.random, 0, 0))
         self.group.begin_scrapes(self.by.scrapes, self.random, now)
-
-    @property
-    def rate(self) -> float:
-        """Copies a second."""
-        return min(self.rps * self.shadow.share / 100, self.shadow.copies_per_second * self.pods)
 
     def let_pass(self, until: float) -> None:
         """Copy requests until a moment."""

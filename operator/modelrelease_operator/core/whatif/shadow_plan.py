@@ -12,7 +12,14 @@ from datetime import timedelta
 from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.spec import ErrorRateGate, ReleaseSpec
 from modelrelease_operator.core.analysis.gates.share import tolerance
-from modelrelease_operator.core.analysis.shadow import bar_of, errors_of, tests_in, warm_up_of
+from modelrelease_operator.core.analysis.shadow import (
+    bar_of,
+    by_examples,
+    errors_of,
+    pairs_per_second,
+    tests_in,
+    warm_up_of,
+)
 from modelrelease_operator.core.statistics.pairs import (
     PairRates,
     to_prove_below,
@@ -41,6 +48,9 @@ class ShadowPlan:
     """The step before the first user."""
 
     copies_per_second: float
+    """Or example requests."""
+    by_examples: bool
+    """Whether the prober asks them, because the server copies none."""
     ends: tuple[ShadowEnd, ...]
     """Of a healthy canary first."""
 
@@ -59,7 +69,7 @@ def shadow_plan(
     ratios: Iterable[float],
 ) -> ShadowPlan:
     """Work out how canaries leave the shadow."""
-    rate = min(rps * shadow.share / 100, shadow.copies_per_second * spec.serving.replicas)
+    rate = pairs_per_second(spec, shadow, rps)
     ends = []
     for ratio in ratios:
         rates = PairRates(canary=min(1.0, ratio * stable_errors), stable=stable_errors)
@@ -73,7 +83,7 @@ def shadow_plan(
                 time=_time(spec, pairs / rate, scrape_interval),
             )
         )
-    return ShadowPlan(copies_per_second=rate, ends=tuple(ends))
+    return ShadowPlan(copies_per_second=rate, by_examples=by_examples(spec), ends=tuple(ends))
 
 
 def _to_catch(spec: ReleaseSpec, rates: PairRates) -> float:

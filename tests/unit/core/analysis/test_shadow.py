@@ -12,6 +12,7 @@ from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import ShadowStatus, Verdict
 from modelrelease_operator.core.analysis.shadow import (
     ANSWERS,
+    EXAMPLE,
     FAILURES,
     LATENCY,
     bar_of,
@@ -150,6 +151,18 @@ def test_a_canary_that_is_the_slower_one_too_often_is_convicted():
     judgement = judge_pairs(spec_with(), slow, "2")
     assert judgement.verdict is Verdict.FAIL
     assert "was the slower one on 40 of 101 copied requests" in judgement.message
+
+
+def test_a_canary_that_only_is_colder_than_stable_is_not_convicted_on_example_requests():
+    cold = a_shadow(same=50_000, canary_slower=440, stable_slower=190, alike=49_780)
+    assert judge_pairs(spec_with(), cold, "2").verdict is Verdict.FAIL
+    judgement = judge_pairs(spec_with(), cold, "2", asked=EXAMPLE)
+    assert judgement.verdict is Verdict.PASS
+    slow = a_shadow(same=1000, canary_slower=40, stable_slower=1, alike=60)
+    judgement = judge_pairs(spec_with(), slow, "2", asked=EXAMPLE)
+    assert judgement.verdict is Verdict.FAIL
+    assert "40 of 101 example requests" in judgement.message
+    assert "more often than stable plus 2 points" in judgement.message
 
 
 def test_being_slower_as_often_as_stable_holds_nothing_up():

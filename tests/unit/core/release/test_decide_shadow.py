@@ -76,7 +76,7 @@ def test_pods_that_copy_nothing_are_said_and_a_person_is_asked_at_the_deadline()
     world.run(until=Phase.SHADOWING).steps(5)
     assert "no pair is shown yet" in world.status.message
     world.steps(15)
-    assert "Prometheus shows no pairs counted by stable's pods" in world.status.message
+    assert "nobody shows pairs counted by stable's pods" in world.status.message
     world.steps(40)
     assert world.status.phase is Phase.SHADOWING
     assert "no verdict in the shadow within 2m" in world.status.message
@@ -256,3 +256,20 @@ def test_a_release_without_a_shadow_begins_with_users():
     world = a_world_in(Phase.PROGRESSING)
     assert world.canary.shadow is None
     assert Reason.SHADOW_STARTED not in world.reasons
+
+
+def test_what_the_shadow_said_counts_on_when_a_promoted_version_is_compared_again():
+    """Its part of the release's evidence is not handed to users' gates by a promotion."""
+    world = a_shadowed_world(canary={"keepPrevious": "5m"}).run(until=Phase.PROGRESSING)
+    before = world.canary.shadow
+    assert before
+    world.run(until=Phase.STABLE)
+    world.behaviours["rev2"] = Behaviour(error_rate=0.2)
+    world.run(until=Phase.PROGRESSING)
+    assert Reason.REOPENED in world.reasons
+    assert world.canary.shadow
+    assert world.canary.shadow.rollback_log == before.rollback_log
+    assert world.canary.shadow.pairs == before.pairs
+    assert world.status.phase is not Phase.SHADOWING
+    world.run()
+    assert world.stable.version == "1"

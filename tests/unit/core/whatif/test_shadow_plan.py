@@ -56,6 +56,18 @@ def test_copies_are_bounded_by_the_traffic_and_by_the_pods():
     assert (slow.shadow.copies_per_second, fast.shadow.copies_per_second) == (10, 6)
 
 
+def test_example_requests_come_whatever_users_send_and_however_many_pods_there_are():
+    serving = {"image": "mlserver:1", "runtime": {"profile": "mlserver"}}
+    spec = a_spec(canary={"shadow": {"copiesPerSecond": 8}}, serving=serving)
+    rare = Conditions(rps=0.5, stable_errors=0.01, bounds=duration_buckets())
+    found = plan(spec, rare).shadow
+    assert found
+    assert (found.copies_per_second, found.by_examples) == (8, True)
+    run = simulate(spec, Scenario(bounds=duration_buckets(), rps=0.5, stable_errors=0.0,
+                                  canary_errors=0.3), Random(1))  # fmt: skip
+    assert (run.end, run.step) == (End.ROLLED_BACK, IN_SHADOW)
+
+
 def test_more_pairs_than_the_evidence_needs_are_waited_for():
     few, many = planned({}, stable_errors=1e-6), planned({"pairs": 50_000}, stable_errors=1e-6)
     assert few.shadow
