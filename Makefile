@@ -33,11 +33,11 @@ setup-flow: .venv-flow/ready ## make the environment of the retrain flow's tests
 # Needs Python's standard library alone, so that it compiles while `setup` and its like fetch packages.
 .PHONY: prepare
 prepare: .venv/bin/uv ## compile, fetch and build what a cluster is made of, and start none
-	@$(PYTHON) -m cluster prepare --name $(NAME)
+	@$(PYTHON) -m cluster prepare --name $(NAME) $(PREPARE)
 
 .PHONY: demo
 demo: ## see it work: a real cluster, real traffic, a good version promoted, bad ones rolled back
-	@$(MAKE) --no-print-directory -j2 $(if $(ARGS),setup,prepare setup) NAME=demo
+	@$(MAKE) --no-print-directory -j2 $(if $(ARGS),setup,prepare setup) NAME=demo PREPARE=--no-prometheus
 	@$(PYTHON) -m examples.demo $(ARGS)
 
 .PHONY: demo-loop
@@ -48,9 +48,16 @@ demo-loop: setup ## see the loop close: drift, a retraining in a Job, the regist
 .PHONY: test
 test: ## check everything: style, types, layers, unit, property, contract, text, flow and cluster tests
 	@echo "== Unless it was done before: fetching packages (5 GB for the text tests alone) and compiling a Kubernetes."
-	@echo "== Then lint, the text and flow tests, the fast ones, and those on a cluster."
+	@echo "== Then lint, the fast tests beside those of text and flow, and those on a cluster."
 	@$(MAKE) --no-print-directory -j2 prepare setup setup-text setup-flow NAME=tests
-	@$(MAKE) --no-print-directory lint test-text test-flow test-fast test-cluster
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 test-text-and-flow test-fast
+	@$(MAKE) --no-print-directory test-cluster
+
+# One after the other: both have servers and models to load, and wait more than they work.
+.PHONY: test-text-and-flow
+test-text-and-flow:
+	@$(MAKE) --no-print-directory test-text test-flow
 
 .PHONY: test-text
 test-text: setup-text ## the tests with a real sentence encoder, in an environment of their own
@@ -87,6 +94,10 @@ bench: setup ## measure: what one decision costs
 .PHONY: bench-cluster
 bench-cluster: setup ## measure: many releases at once on a real cluster (a quarter of an hour)
 	@$(PYTHON) -m benchmarks.cluster $(ARGS)
+
+.PHONY: bench-rollouts
+bench-rollouts: setup ## measure: whole releases beside Argo Rollouts and Flagger on a real cluster (forty minutes at most)
+	@$(PYTHON) -m benchmarks.rollouts $(ARGS)
 
 .PHONY: bench-serving
 bench-serving: setup ## measure: the predictor beside other servers of scikit-learn models (about half an hour)

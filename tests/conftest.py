@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,13 @@ from tests.support.mlflow_server import mlflow_server
 # too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with suppress(ImportError):  # The environments of the text and flow tests have none.
+    import hypothesis
+
+    # By default an example that takes over 200 ms fails, which it does on a busy machine.
+    hypothesis.settings.register_profile("without a clock", deadline=None)
+    hypothesis.settings.load_profile("without a clock")
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ class Existing:
         self.registry = registry
 
     def modules(self) -> tuple[toolchain.Module, ...]:
-        """Name Prometheus: all else is there."""
-        return (toolchain.prometheus_module(),)
+        """Name nothing: all is there."""
+        return ()
 
     def up(self) -> None:
         """Copy the context, alone, to the state folder, and see that it answers."""

@@ -22,9 +22,8 @@ class Kind:
         self.cluster = f"modelrelease-{state.name}"
 
     def modules(self) -> tuple[toolchain.Module, ...]:
-        """Name Prometheus, and kind where the machine has none."""
-        prometheus = toolchain.prometheus_module()
-        return (prometheus,) if shell.has("kind") else (toolchain.kind_module(), prometheus)
+        """Name kind where the machine has none."""
+        return () if shell.has("kind") else (toolchain.kind_module(),)
 
     def up(self) -> None:
         """Create the cluster unless it is there and healthy."""

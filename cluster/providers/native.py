@@ -67,8 +67,8 @@ class Native:
     # -- up -----------------------------------------------------------------------------------
 
     def modules(self) -> tuple[toolchain.Module, ...]:
-        """Name Kubernetes and what is loaded into it."""
-        return toolchain.kubernetes(), toolchain.prometheus_module()
+        """Name Kubernetes."""
+        return (toolchain.kubernetes(),)
 
     def up(self) -> None:
         """Compile, configure and start, unless all of it runs already."""

@@ -2,6 +2,7 @@
 
 Version 1 serves. Version 2 is good and must be promoted. Version 3 fails on a tenth of the
 requests and version 4 is slow: both must be rolled back. At the end stands what users met.
+Metrics are read from the pods: there is no Prometheus, unless one is asked for at the end.
 Can be stopped and run again at any point.
 """
 
@@ -46,19 +47,33 @@ def main() -> int:
         "--context", default=None, help="kubeconfig context for the provider 'existing'"
     )
     parser.add_argument("--rps", type=float, default=100, help="requests a second (default: 100)")
+    parser.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="add a Prometheus at the end; on a machine without Docker it is compiled first "
+        "(minutes)",
+    )
     options = parser.parse_args()
     began = time.monotonic()
     cluster = cluster_for(
         "demo", provider=options.provider or "auto", context=options.context or ""
     )
     try:
-        cluster.up()
+        cluster.up(prometheus=False)
         cluster.build_images()
-        cluster.install_operator()
+        cluster.install_operator("prometheus.url=")
         folders = _artifacts(cluster)
         scenario = _prepared(cluster, folders, options.rps)
         results = [scenario.play(stage) for stage in STAGES]
-        return summarise(scenario, results, elapsed=time.monotonic() - began)
+        exit_code = summarise(scenario, results, elapsed=time.monotonic() - began)
+        if options.prometheus:
+            _with_prometheus(cluster)
+        else:
+            print(
+                "\nAll of that was without a Prometheus. To have one beside it:  "
+                "make demo ARGS=--prometheus"
+            )
+        return exit_code
     except NotSeenError as problem:
         print(f"\nThe demonstration did not come to its end: {problem.sentence}", file=sys.stderr)
         print((
@@ -73,6 +88,18 @@ def main() -> int:
             "all."
         )
         return 130
+
+
+def _with_prometheus(cluster: Cluster) -> None:
+    """Add a Prometheus, and say how to have the operator ask it."""
+    print("\n== All of that was without Prometheus. Now one comes beside it", flush=True)
+    cluster.install_prometheus()
+    print(
+        f"""
+Have the operator ask it:  {sys.executable} -m cluster operator --name demo
+Look at it:                kubectl port-forward -n monitoring service/prometheus 9090
+                           (KUBECONFIG={cluster.kubeconfig})"""
+    )
 
 
 def _artifacts(cluster: Cluster) -> list[Path]:

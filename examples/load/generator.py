@@ -67,6 +67,7 @@ class Generator:
     url: str
     rows: list[list[float]]
     rps: float
+    headers: dict[str, str] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
     flying: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -100,14 +101,22 @@ class Generator:
         task.add_done_callback(self.flying.discard)
 
     async def _send(self, session: aiohttp.ClientSession, kind: str, index: int) -> None:
-        body = {"features": self.rows[index % len(self.rows)]}
+        body = body_for(self.url, self.rows[index % len(self.rows)])
         try:
-            async with session.post(self.url, json=body) as response:
+            async with session.post(self.url, json=body, headers=self.headers) as response:
                 await response.read()
                 version = response.headers.get("X-Model-Version", "none")
                 self.tally.add(kind, version, str(response.status))
         except (TimeoutError, aiohttp.ClientError, OSError) as problem:
             self.tally.add(kind, "none", f"{type(problem).__name__}: {problem}"[:120])
+
+
+def body_for(url: str, row: list[float]) -> dict[str, Any]:
+    """Return what a row is sent as: to a path of the Open Inference Protocol as a tensor."""
+    if not url.endswith("/infer"):
+        return {"features": row}
+    tensor = {"name": "rows", "shape": [1, len(row)], "datatype": "FP64", "data": row}
+    return {"inputs": [tensor]}
 
 
 def serve_stats(generator: Generator) -> web.Application:
@@ -134,7 +143,8 @@ async def listen(generator: Generator, port: int) -> web.AppRunner:
 
 
 async def _main(options: argparse.Namespace, rows: list[list[float]]) -> None:
-    generator = Generator(url=options.url, rows=rows, rps=options.rps)
+    headers = dict(pair.split("=", maxsplit=1) for pair in options.header)
+    generator = Generator(url=options.url, rows=rows, rps=options.rps, headers=headers)
     runner = await listen(generator, options.port)
     task = asyncio.create_task(generator.run(options.seconds))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -146,7 +156,12 @@ async def _main(options: argparse.Namespace, rows: list[list[float]]) -> None:
 def main() -> None:
     """Read the arguments and send."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--url", required=True, help="where to POST, such as http://qna/predict")
+    parser.add_argument(
+        "--url",
+        required=True,
+        help="where to POST, such as http://qna/predict or http://qna/v2/models/qna/infer",
+    )
+    parser.add_argument("--header", action="append", default=[], help="NAME=VALUE, sent along")
     parser.add_argument("--rows", required=True, help="JSON file with a list of rows")
     parser.add_argument("--rps", type=float, default=50, help="requests a second (default: 50)")
     parser.add_argument(

@@ -27,7 +27,12 @@ HERE = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 STORE_SPACE = "artifacts"
 LONGEST_SPACE = 50
-FAULTY = {"3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing"}
+FAULTY = {
+    "3": "failing", "4": "slow", "5": "broken", "6": "tampered", "7": "failing",
+    "8": "dying", "9": "dropping",
+}  # fmt: skip
+LOST_SHARE = "0.02"
+"""Of the requests that versions 8 and 9 leave without an answer, by themselves."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,7 +80,8 @@ def _make_versions(output: Path) -> None:
     for version, seed in (("1", "7"), ("2", "8")):
         assert train(["train", "--version", version, "--seed", seed, "--output", str(output)]) == 0
     for version, kind in FAULTY.items():
-        assert make_faulty([kind, "--version", version, "--output", str(output)]) == 0
+        share = ["--share", LOST_SHARE] if kind in ("dying", "dropping") else []
+        assert make_faulty([kind, "--version", version, "--output", str(output), *share]) == 0
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ DURING = (
     "panel Requests",
     "panel Errors",
     "panel Latency",
+    "panel Difference",
+    "panel Ratio",
 )
 """Asked while a canary is judged: afterwards there is none."""
 QUIET = ("annotation Rollbacks", "annotation Waiting for a person", "annotation Drift")

@@ -21,6 +21,10 @@ SECRET = {"secretKeyRef": {"name": "db", "key": "password"}}
 
 POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
     "an image": ({"serving": {"image": "evil:1"}}, "spec.serving.image"),
+    "a command": (
+        {"serving": {"runtime": {"command": ["evil"]}}},
+        "spec.serving.runtime",
+    ),
     "an account": (
         {"serving": {"serviceAccountName": "deployer"}},
         "spec.serving.serviceAccountName",
