@@ -1,0 +1,54 @@
+"""The versions that are released: good ones, and ones that fail on a tenth of their requests."""
+
+import contextlib
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from benchmarks.cluster import STORE_SPACE, stock
+from benchmarks.rollouts.objects import Artifact
+from cluster import Cluster
+from cluster.progress import step
+from examples import fixtures
+from examples.models.faulty import main as make_faulty
+from modelrelease_contract import MANIFEST_NAME
+from modelrelease_contract.artifact import manifest_digest
+from modelrelease_training.__main__ import main as train
+
+OLD, HEALTHY, FAILING = "1", "2", "3"
+GOOD: Final = (OLD, HEALTHY, "11", "12", "13", "14")
+FAULTY: Final = (FAILING, "31", "32", "33", "34")
+
+
+def stocked(cluster: Cluster, folder: Path) -> dict[str, Artifact]:
+    """Make every version, serve them inside of the cluster, and return them by name."""
+    with step(f"making {len(GOOD) + len(FAULTY)} versions of a model"):
+        _make(folder)
+    folders = [folder / "qna" / version for version in (*GOOD, *FAULTY)]
+    with step("serving them in the cluster"):
+        stock(cluster, folders)
+    return {each.name: _artifact(each) for each in folders}
+
+
+def _make(output: Path) -> None:
+    to = ("--output", str(output))
+    good = [["train", "--version", v, "--seed", str(6 + int(v)), *to] for v in GOOD]
+    faulty = [["failing", "--version", v, *to] for v in FAULTY]
+    # What they print is no answer of this command, and problems go to stderr.
+    with contextlib.redirect_stdout(io.StringIO()):
+        codes = [train(words) for words in good] + [make_faulty(words) for words in faulty]
+    if any(codes):
+        msg = f"an artifact could not be made in {output}"
+        raise RuntimeError(msg)
+
+
+def _artifact(folder: Path) -> Artifact:
+    digest = manifest_digest((folder / MANIFEST_NAME).read_bytes())
+    uri = fixtures.store_uri(STORE_SPACE, folder.parent.name, folder.name)
+    return Artifact(version=folder.name, uri=uri, sha256=digest)
+
+
+def only(artifacts: Mapping[str, Artifact], versions: Iterable[str]) -> dict[str, Artifact]:
+    """Return some of them, in the order that is asked for."""
+    return {version: artifacts[version] for version in versions}
