@@ -1,8 +1,12 @@
 """What a person says is heard once, as an answer, and what nobody can serve is said."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from testbed.releases import SOON_SURE, Release, phase_is
 
@@ -48,10 +52,24 @@ def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(
             "it to be said", lambda seen: "no pod of stable 1 is ready" in seen.get("message", "")
         )
         assert "canary 2" in status["message"]
-        by_hand = status["message"].split("promote=")[1].split()[0]
-        release.annotate(promote=by_hand)
+        assert f"promote={status['canary']['revision']}" in status["message"]
+        assert _modelrelease(release, "promote").endswith("; taken\n")
         release.serves("2", within=TAKES_OVER_WITHIN)
     assert "PromotedByHand" in [each["outcome"] for each in release.status()["history"]]
+    given = {each["command"]: each for each in release.status()["commands"]}["promote"]
+    assert given["by"] == "modelrelease"
+
+
+def _modelrelease(release: Release, verb: str) -> str:
+    """Run a command of the command line about a release; return what it printed."""
+    program = Path(sys.executable).with_name("modelrelease")
+    command = [str(program), verb, release.name, "-n", release.space]
+    kubeconfig = {"KUBECONFIG": str(release.cluster.kubeconfig)}
+    done = subprocess.run(
+        command, env={**os.environ, **kubeconfig}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @contextmanager

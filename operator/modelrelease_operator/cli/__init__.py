@@ -5,15 +5,19 @@ of Kubernetes or Prometheus is imported only by the command that calls it.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from modelrelease_operator import __version__
+from modelrelease_operator.cli.act import add as add_act
+from modelrelease_operator.cli.common import plain
 from modelrelease_operator.cli.plan import add as add_plan
 from modelrelease_operator.cli.replay import add as add_replay
 from modelrelease_operator.cli.run import add as add_run
 from modelrelease_operator.cli.simulate import add as add_simulate
+from modelrelease_operator.cli.status import add as add_status
 from modelrelease_operator.cli.validate import add as add_validate
 from modelrelease_operator.cli.why import add as add_why
 from modelrelease_operator.errors import ReleaseError
@@ -35,12 +39,15 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without a letter of a message is no reason to show nothing.
+        sys.stdout.reconfigure(errors="replace")
     parsed = parser().parse_args(arguments)
     try:
         code: int = parsed.run(parsed)
         sys.stdout.flush()
     except ReleaseError as problem:
-        print(f"modelrelease {parsed.command}: {problem}", file=sys.stderr)
+        print(plain(f"modelrelease {parsed.command}: {problem}"), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read the output (`head`, a pager) has seen enough; what is left goes nowhere.
@@ -61,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"modelrelease {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_run, add_validate, add_plan, add_simulate, add_replay, add_why):
+    for add in (
+        add_run, add_validate, add_plan, add_simulate, add_replay, add_status, add_why, add_act,
+    ):  # fmt: skip
         add(commands)
     return whole

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ from modelrelease_operator.api.durations import parse_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.errors import Invalid
 
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All but the line break."""
 Commands = Any
 """The subparsers of argparse, whose type has no public name."""
 
@@ -44,6 +47,17 @@ def command(commands: Commands, name: str, summary: str, details: str) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add where a release is: every command that reads a cluster says it in the same words."""
+    parser.add_argument(
+        "-n", "--namespace", metavar="NAMESPACE",
+        help="(default: that of your kubeconfig's context)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--context", metavar="CONTEXT", help="context of your kubeconfig (default: the current one)"
+    )
 
 
 def documents(file: Path) -> list[Any]:
@@ -148,6 +162,18 @@ def indented(text: str, first: str = "  ", then: str = "  ") -> str:
     return textwrap.fill(
         text, 80, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
     )
+
+
+def plain(text: str) -> str:
+    """Return a text without what moves a terminal's cursor, colours it, or turns letters round:
+    messages quote servers and pods, which may say anything.
+    """
+    return CONTROLS.sub(" ", text)
+
+
+def one_line(text: str) -> str:
+    """Return a plain text on one line."""
+    return plain(" ".join(text.splitlines()))
 
 
 def table(rows: Iterable[Sequence[str]], *, left: frozenset[int] = frozenset()) -> str:

@@ -2,12 +2,14 @@
 
 import argparse
 import math
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from modelrelease_contract.metrics import duration_buckets
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import Gate
 from modelrelease_operator.cli.common import (
     Commands,
@@ -21,8 +23,9 @@ from modelrelease_operator.cli.common import (
     show,
     table,
 )
-from modelrelease_operator.cli.traffic import add_traffic, latency_of, with_replicas
+from modelrelease_operator.cli.traffic import add_traffic, latency_of, read_every, with_replicas
 from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.analysis.judge import LOOK_OFTEN
 from modelrelease_operator.core.whatif.end import IN_SHADOW, End
 from modelrelease_operator.core.whatif.planning import (
     Conditions,
@@ -86,11 +89,15 @@ def _plan(parsed: argparse.Namespace) -> int:
         releases = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
-    plans = [(release, plan(release.spec, conditions)) for release in releases]
+    plans = []
+    for release in releases:
+        every = read_every(release.spec, conditions.scrape_interval)
+        assumed = replace(conditions, scrape_interval=every)
+        plans.append((release, assumed, plan(release.spec, assumed)))
     if parsed.output == "json":
-        show([_as_json(release, conditions, estimate) for release, estimate in plans])
+        show([_as_json(*planned) for planned in plans])
     else:
-        print("\n\n".join(_as_text(release, conditions, estimate) for release, estimate in plans))
+        print("\n\n".join(_as_text(*planned) for planned in plans))
     return 0
 
 
@@ -99,19 +106,35 @@ def _as_text(release: Manifest, conditions: Conditions, plan: Plan) -> str:
         f"{release.name}: {conditions.rps:g} requests a second, stable fails "
         f"{percent(conditions.stable_errors)} of them, a look every "
         f"{release.spec.analysis.interval}",
-        f"Prometheus scrapes each pod every {format_duration(conditions.scrape_interval)}",
+        indented(_who_reads(release, conditions), first=""),
         "",
         *_shadow_text(plan),
-        _steps_table(plan),
+        _way_to_users(release, plan),
         "",
         "From start to end, for a canary that fails",
         _journeys_table(conditions, plan),
     ]
+    if share := _share_text(plan):
+        parts += ["", indented(share, first="")]
     if own := _own_gates(release, conditions, plan):
         parts += ["", *(indented(text, first="") for text in own)]
     for warning in warnings_of(release.spec, conditions, plan):
         parts += ["", indented(warning, first="! ")]
     return "\n".join(parts)
+
+
+def _who_reads(release: Manifest, conditions: Conditions) -> str:
+    """Say who is asked for the metrics, and how often each pod is read."""
+    every, analysis = format_duration(conditions.scrape_interval), release.spec.analysis
+    if analysis.source is Source.PODS:
+        return f"Looks read the pods themselves, every {every} at least"
+    text = f"Prometheus scrapes each pod every {every}"
+    if analysis.source or analysis.prometheus:
+        return text
+    return (
+        f"{text}; where the operator has none, looks read the pods themselves, every "
+        f"{format_duration(LOOK_OFTEN)} at least (analysis.source: Pods plans for that)"
+    )
 
 
 def _own_gates(release: Manifest, conditions: Conditions, plan: Plan) -> list[str]:
@@ -141,8 +164,9 @@ def _shadow_text(plan: Plan) -> list[str]:
     if plan.shadow is None:
         return []
     rate = plan.shadow.copies_per_second
+    asked = "example requests" if plan.shadow.by_examples else "copies"
     lines = [
-        f"In the shadow, before the first user, at {rate:g} copies a second, a canary that fails"
+        f"In the shadow, before the first user, at {rate:g} {asked} a second, a canary that fails"
     ]
     rows = []
     for end in plan.shadow.ends:
@@ -151,6 +175,42 @@ def _shadow_text(plan: Plan) -> list[str]:
         pairs = f"{_count(end.pairs)} pairs"
         rows.append([f"  {who}", what, "after", pairs, _time(end.time)])
     return [*lines, table(rows, left=frozenset({0, 1, 2})), ""]
+
+
+def _share_text(plan: Plan) -> str:
+    """Say when a canary that is not dealt its weight is noticed, where that is checked."""
+    notices = [
+        f"{_count(notice.requests)} requests of both arms in step {number} ({_time(notice.time)})"
+        for number, notice in enumerate(plan.share, start=1)
+    ]
+    if not notices:
+        return ""
+    return (
+        f"share: a canary that answers half of its weight is noticed after {', '.join(notices)}, "
+        "and nothing goes on then; callers that reach stable past the gateway look like that "
+        "(canary.shareCheck: false, where there are such)"
+    )
+
+
+def _way_to_users(release: Manifest, plan: Plan) -> str:
+    """Say what each step needs and catches, or how every request moves at once."""
+    canary = release.spec.canary
+    if not canary.switches:
+        return _steps_table(plan)
+    dark, kept = _time(plan.steps[0].time), canary.keep_previous
+    catches = [
+        f"x{catch.ratio:g} after {_time(catch.time)} ({_count(catch.bad_answers)} bad answers)"
+        for catch in plan.steps[0].catches
+        if catch.time
+    ]
+    found = ", ".join(catches) or "none of those below"
+    return indented(
+        f"blue/green: at full strength in the dark for {dark} at least, then every request at "
+        f"once. The version before stays warm for {kept}, and takes everything back from one that "
+        f"fails so many times as often: {found}. It is judged by what stable did before, so an "
+        "outage of both looks like the new version's fault",
+        first="",
+    )
 
 
 def _steps_table(plan: Plan) -> str:
@@ -217,9 +277,19 @@ def _as_json(release: Manifest, conditions: Conditions, plan: Plan) -> dict[str,
     return {
         "name": release.name,
         "rps": conditions.rps,
+        "source": release.spec.analysis.source,
+        "read_every_seconds": conditions.scrape_interval.total_seconds(),
         "stable_error_rate": conditions.stable_errors,
         "shadow": _shadow_json(plan),
         "steps": [_step_json(number, step) for number, step in enumerate(plan.steps, start=1)],
+        "share_check": [
+            {
+                "step": number,
+                "requests": _finite(notice.requests),
+                "seconds": _seconds(notice.time),
+            }
+            for number, notice in enumerate(plan.share, start=1)
+        ],
         "assumed": _own_gates(release, conditions, plan),
         "outcomes": [_journey_json(journey) for journey in plan.journeys],
         "warnings": list(warnings_of(release.spec, conditions, plan)),
@@ -256,6 +326,7 @@ def _shadow_json(plan: Plan) -> dict[str, Any] | None:
         return None
     return {
         "copies_per_second": plan.shadow.copies_per_second,
+        "asked": "example requests" if plan.shadow.by_examples else "copies",
         "ends": [
             {
                 "ratio": end.ratio,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
@@ -23,7 +24,7 @@ from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.serving_runtimes import runtime_for
 
 if TYPE_CHECKING:
     from modelrelease_operator.core.whatif.recording import Recording
@@ -88,13 +89,19 @@ def add(commands: Commands) -> None:
         help="certificates, PEM, to trust (default: the system's)",
     )
     parser.add_argument(
+        "--tenant", metavar="NAME", help="whose series are meant (default: the spec's)"
+    )
+    parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
     )
     parser.set_defaults(run=_replay)
 
 
-def _credentials(parsed: argparse.Namespace) -> "Credentials":
-    """Read from files what Prometheus is to be shown: everybody may read a command line."""
+def _credentials(parsed: argparse.Namespace, tenant: str | None) -> "Credentials":
+    """Read from files what Prometheus is to be shown: everybody may read a command line.
+
+    `tenant` is the spec's, where the command line names none.
+    """
     from modelrelease_operator.runtime.credentials import Credentials  # noqa: PLC0415
 
     if bool(parsed.user) != bool(parsed.password_file):
@@ -105,6 +112,7 @@ def _credentials(parsed: argparse.Namespace) -> "Credentials":
         username=parsed.user,
         password=_text(parsed.password_file),
         ca=_text(parsed.ca_file),
+        tenant=parsed.tenant or tenant,
     )
 
 
@@ -143,10 +151,7 @@ def _replay(parsed: argparse.Namespace) -> int:
             release.spec.analysis.prometheus and release.spec.analysis.prometheus.url
         )
         if not url:
-            print(
-                f"modelrelease replay: {release.name} names no Prometheus; give --prometheus",
-                file=sys.stderr,
-            )
+            print(f"modelrelease replay: {release.name} {_without_past(release)}", file=sys.stderr)
             return 2
         results.append((release, _replayed(release, url, parsed)))
     if parsed.output == "json":
@@ -154,6 +159,16 @@ def _replay(parsed: argparse.Namespace) -> int:
     else:
         print("\n\n".join(_as_text(release, replayed) for release, replayed in results))
     return 0
+
+
+def _without_past(release: Manifest) -> str:
+    """Say why a release that names no Prometheus cannot be replayed, and what would help."""
+    if release.spec.analysis.source is Source.PODS:
+        return (
+            "reads its pods (analysis.source), which keep no past: only a Prometheus that has "
+            "scraped them meanwhile can tell it; give --prometheus"
+        )
+    return "names no Prometheus, and pods keep no past; give --prometheus"
 
 
 def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "ReplayResult":
@@ -165,10 +180,13 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
 
     spec, gates = release.spec, release.spec.analysis.gates
     namespace = parsed.namespace or release.namespace or "default"
-    credentials = _credentials(parsed)
+    named = spec.analysis.prometheus
+    credentials = _credentials(parsed, named.tenant if named else None)
+
+    runtime = spec.serving.runtime
 
     async def recorded() -> "tuple[Recording, str, str]":
-        metrics = runtime_of(spec.serving.image or "").metrics
+        metrics = runtime_for(runtime.to_dict() if runtime else {}).metrics
         history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
@@ -191,7 +209,8 @@ def _as_text(release: Manifest, replayed: "ReplayResult") -> str:
     after = format_duration(replayed.at - replayed.began)
     parts = [
         indented(
-            f"{release.name}: canary {replayed.canary.version} ({replayed.canary.revision}) beside "
+            f"{release.name}, as Prometheus recorded it: canary {replayed.canary.version} "
+            f"({replayed.canary.revision}) beside "
             f"{replayed.stable.version} ({replayed.stable.revision}) {SAID[replayed.end]}, "
             f"{after} after its first sample",
             first="",

@@ -28,7 +28,13 @@ from modelrelease_operator.cli.common import (
     show,
     table,
 )
-from modelrelease_operator.cli.traffic import add_traffic, latency_of, whole, with_replicas
+from modelrelease_operator.cli.traffic import (
+    add_traffic,
+    latency_of,
+    read_every,
+    whole,
+    with_replicas,
+)
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Scrapes
 from modelrelease_operator.core.whatif.forecast import Forecast, Middle, forecast
@@ -79,6 +85,10 @@ def add(commands: Commands) -> None:
         help="share of the canary's answers that differ from stable's, as canary.shadow compares "
         "them (default: 0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--share-ratio", type=positive, default=1.0, metavar="RATIO",
+        help="what a gateway gives the canary of the share that its weight says (default: 1)",
+    )  # fmt: skip
     add_gates(parser)
     parser.add_argument(
         "--onset", type=duration, default="0s", metavar="DURATION",
@@ -105,6 +115,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
         latency=latency_of(parsed),
         latency_ratio=parsed.latency_ratio,
         disagreement=parsed.disagreement,
+        share_ratio=parsed.share_ratio,
         onset=parsed.onset,
         scrapes=Scrapes(interval=parsed.scrape_interval.total_seconds()),
         pod_start=parsed.pod_start,
@@ -115,7 +126,9 @@ def _simulate(parsed: argparse.Namespace) -> int:
         return nothing_in(parsed.file)
     results = []
     for release, given in zip(releases, given_to(releases, parsed.gate), strict=True):
-        scene = replace(scenario, given=given)
+        every = read_every(release.spec, parsed.scrape_interval)
+        scrapes = replace(scenario.scrapes, interval=every.total_seconds())
+        scene = replace(scenario, given=given, scrapes=scrapes)
         outcomes = list(_outcomes(release, scene, runs=parsed.runs, seed=parsed.seed))
         results.append((scene, release, forecast(outcomes, steps=len(release.spec.canary.plan))))
     if parsed.output == "json":
@@ -184,10 +197,12 @@ def _about(scenario: Scenario) -> str:
         text += f" and takes x{scenario.latency_ratio:g} as long"
     if scenario.disagreement:
         text += f" and answers {percent(scenario.disagreement)} otherwise"
+    if scenario.share_ratio != 1:
+        text += f" and is dealt x{scenario.share_ratio:g} of its weight by a gateway"
     if scenario.onset:
         text += f", from {format_duration(scenario.onset)} after its first clients"
     every = format_duration(timedelta(seconds=scenario.scrapes.interval))
-    return f"{text}; each pod is scraped every {every}"
+    return f"{text}; each pod is read every {every}"
 
 
 def _gates(scenario: Scenario, release: Manifest) -> list[str]:

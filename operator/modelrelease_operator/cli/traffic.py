@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+from modelrelease_operator.api.prometheus import Source
+from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli.common import Manifest, duration, positive, share
+from modelrelease_operator.core.analysis.judge import LOOK_OFTEN
 from modelrelease_operator.core.whatif.simulation import LatencyModel
 from modelrelease_operator.errors import Invalid
 
@@ -38,13 +41,14 @@ def add_traffic(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--scrape-interval", type=_interval, default="15s", metavar="DURATION",
-        help="Prometheus scrapes each pod so often, at a moment of its own (default: 15s)",
+        help="Prometheus scrapes each pod so often, at a moment of its own (default: 15s); where "
+        "analysis.source is Pods, looks read them",
     )  # fmt: skip
     parser.add_argument(
         "--replicas",
         type=whole,
         metavar="N",
-        help="pods that serve (default: spec.serving.replicas)",
+        help="pods that serve (default: spec.serving.replicas, within autoscaling's bounds)",
     )
 
 
@@ -65,15 +69,21 @@ def _interval(text: str) -> timedelta:
 
 
 def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Manifest]:
-    """Return releases with another number of pods, if one is given."""
-    if replicas is None:
-        return list(releases)
+    """Return releases with the number of pods that is given, or that their own autoscaler has."""
     scaled = []
     for release in releases:
-        serving = release.spec.serving.but(replicas=replicas)
-        spec = release.spec.but(serving=serving)
+        serving = release.spec.serving
+        pods = serving.bounded_replicas if replicas is None else replicas
+        spec = release.spec.but(serving=serving.but(replicas=pods))
         scaled.append(replace(release, spec=spec))
     return scaled
+
+
+def read_every(spec: ReleaseSpec, scrape_interval: timedelta) -> timedelta:
+    """Return the time between two samples of a pod: of scrapes, or of looks that read the pods."""
+    if spec.analysis.source is Source.PODS:
+        return min(LOOK_OFTEN, spec.analysis.period)
+    return scrape_interval
 
 
 def latency_of(parsed: argparse.Namespace) -> LatencyModel:

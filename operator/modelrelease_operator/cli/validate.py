@@ -9,8 +9,9 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli.common import Commands, command, name_of, releases_in
-from modelrelease_operator.core.whatif.warnings import about_trust
+from modelrelease_operator.core.whatif.warnings import about_autoscaling, about_source, about_trust
 from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes import refusal_of_runtime
 
 DETAILS = """\
 Every ModelRelease in the files is checked by the rules of the API server;
@@ -55,7 +56,7 @@ def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     if isinstance(name, str) and (problem := names.problem_of(name)):
         raise Invalid(problem)
     spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
-    if refusal := allowed.refusal_of_serving(spec):
+    if refusal := allowed.refusal_of_serving(spec) or refusal_of_runtime(spec):
         raise Invalid(refusal)
     if spec.retrain:
         allowed.check_retrain(spec.retrain)
@@ -87,7 +88,7 @@ def _validate(parsed: argparse.Namespace) -> int:
             try:
                 spec = _check(document, allowed)
                 print(f"{file}: {names.KIND} {name} is valid")
-                for remark in about_trust(spec):
+                for remark in (*about_trust(spec), *about_autoscaling(spec), *about_source(spec)):
                     print(f"{file}: {names.KIND} {name}: remark: {remark}", file=sys.stderr)
             except Invalid as problem:
                 wrong += 1

@@ -9,12 +9,21 @@ from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.status import CanaryStatus, Phase, Samples, StableStatus, Status
-from modelrelease_operator.cli.common import Commands, command, documents, indented, show, table
-from modelrelease_operator.cli.evidence import gates_table
+from modelrelease_operator.cli.common import (
+    Commands,
+    add_place,
+    command,
+    documents,
+    indented,
+    plain,
+    show,
+    table,
+)
+from modelrelease_operator.cli.evidence import gates_table, intervals
 from modelrelease_operator.core.explain import Awaited, Explanation, explain
 from modelrelease_operator.core.release.words import probed_steps
-from modelrelease_operator.errors import Gone, Invalid
 
 DETAILS = """\
 Reads one ModelRelease and tells its story: what was decided, on what
@@ -28,19 +37,17 @@ examples:
 """
 
 
+READ_FROM = {
+    Source.PROMETHEUS: "as Prometheus shows them",
+    Source.PODS: "on their own pages of metrics",
+}
+
+
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = command(commands, "why", "say why a release is where it is, and how to go on", DETAILS)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the ModelRelease")
-    parser.add_argument(
-        "-n",
-        "--namespace",
-        metavar="NAMESPACE",
-        help="(default: that of your kubeconfig's context)",
-    )
-    parser.add_argument(
-        "--context", metavar="CONTEXT", help="context of your kubeconfig (default: the current one)"
-    )
+    add_place(parser)
     parser.add_argument(
         "-f", "--file", type=Path, metavar="FILE",
         help="read what `kubectl get modelrelease -o json` printed instead; - for standard input",
@@ -65,7 +72,7 @@ def _why(parsed: argparse.Namespace) -> int:
     if parsed.output == "json":
         show([_as_json(explanation) for explanation in explanations])
     else:
-        print("\n\n".join(_as_text(explanation, now) for explanation in explanations))
+        print(plain("\n\n".join(_as_text(explanation, now) for explanation in explanations)))
     return 0
 
 
@@ -86,13 +93,14 @@ def _wanted(release: dict[str, Any], name: str | None, namespace: str | None) ->
 
 
 def _from_cluster(parsed: argparse.Namespace) -> dict[str, Any]:
-    from modelrelease_operator.runtime.kube import read_as_user  # noqa: PLC0415 - only this needs a client
+    return asyncio.run(_read(parsed))
 
-    try:
-        return asyncio.run(read_as_user(names.KIND, parsed.name, parsed.namespace, parsed.context))
-    except Gone as problem:
-        msg = f"{problem}; `kubectl get modelreleases -A` lists those that do"
-        raise Invalid(msg) from problem
+
+async def _read(parsed: argparse.Namespace) -> dict[str, Any]:
+    from modelrelease_operator.runtime.as_user import as_user  # noqa: PLC0415 - only this needs a client
+
+    async with as_user(parsed.namespace, parsed.context) as cluster:
+        return await cluster.read(parsed.name)
 
 
 def _as_text(explanation: Explanation, now: datetime) -> str:
@@ -135,8 +143,11 @@ def _arms(status: Status, now: datetime) -> list[str]:
     if canary := status.canary:
         rows.append(["", "canary", _revision(canary), _where(canary, status.phase)])
     lines = [table(rows, left=frozenset({0, 1, 2, 3}))] if rows else []
-    notes = (status.canary.note, probed_steps(status.canary)) if status.canary else ()
-    lines += [indented(text) for text in notes if text]
+    if canary := status.canary:
+        share = canary.share.message if canary.share else ""
+        told_already = share in status.message
+        notes = (canary.note, probed_steps(canary), None if told_already else share)
+        lines += [indented(text) for text in notes if text]
     return lines
 
 
@@ -147,6 +158,8 @@ def _where(canary: CanaryStatus, phase: Phase) -> str:
         return "answers copies of requests in the dark"
     if phase is Phase.ROLLING_BACK:
         return "is taken back"
+    if phase in (Phase.PROGRESSING, Phase.PAUSED) and not canary.requested_weight:
+        return "is tried at full strength in the dark"
     text = f"step {canary.step + 1} of {canary.steps}, {canary.requested_weight} % asked for"
     return (
         text
@@ -172,16 +185,18 @@ def _evidence(status: Status, now: datetime) -> list[str]:
         if gate.message not in status.message
     ]
     samples = [_of_whom(status.samples, now)] if status.samples and status.canary else []
-    return [*lines, *map(indented, [*sentences, *samples])]
+    return [*lines, *map(indented, [*sentences, *intervals(status.gates), *samples])]
 
 
 def _of_whom(samples: Samples, now: datetime) -> str:
     """Say of whom there are samples, how old they are, and what they lack."""
     text = f"seen: {samples.canary_pods} pods of the canary, {samples.stable_pods} of stable"
+    if samples.source is not None:
+        text = f"{text}, {READ_FROM[samples.source]}"
     if samples.oldest is not None:
         text = f"{text}; the oldest sample is of {_ago(samples.oldest, now)}"
     if samples.scrape_seconds is not None:
-        text = f"{text}, a pod is scraped every {samples.scrape_seconds:g} s"
+        text = f"{text}, a pod is read every {samples.scrape_seconds:g} s"
     if samples.left_out:
         text = f"{text}; not seen: {', '.join(samples.left_out)}"
     if any(samples.resets):

@@ -5,6 +5,7 @@ Everything here is in the object already. What this adds is order, deadlines tha
 and status together, and the commands that a person may give now.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,12 +13,22 @@ from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, Phase, Reason, Status, Verdict
+from modelrelease_operator.api.status import (
+    CanaryStatus,
+    Phase,
+    Reason,
+    StableStatus,
+    Status,
+    Verdict,
+)
+from modelrelease_operator.core.analysis import sample_ratio
 from modelrelease_operator.core.measurement.samples import blind_limit
 from modelrelease_operator.core.release.commands import ANYWAY, blind, value_for
-from modelrelease_operator.core.steps import bake_of
 from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes import asks_examples
 
+TROUBLE = {"Stalled": "True", "Drifted": "True", "Autoscaled": "False", "Protected": "False"}
+"""By condition: the status that a person should hear of."""
 OVERDUE_AFTER = timedelta(minutes=2)
 """After a look was due: the operator is not running, or cannot reach the API server."""
 WITHOUT = {
@@ -43,6 +54,13 @@ class Action:
 
     does: str
     command: str
+    """For kubectl."""
+    verb: str
+    """What `modelrelease` calls it, such as approve."""
+    patch: dict[str, Any]
+    """The same as a merge patch."""
+    doubt: str | None = None
+    """What speaks against it, and is overruled by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +140,8 @@ def _warnings(
         yield f"the spec is invalid, so nothing moves: {trouble}"
     for condition in status.conditions:
         said_already = condition.message in status.message or condition.message == trouble
-        if (
-            condition.type in ("Stalled", "Drifted")
-            and condition.status == "True"
-            and not said_already
-        ):
+        is_trouble = TROUBLE.get(condition.type) == condition.status
+        if is_trouble and not said_already:
             yield f"{condition.type} ({condition.reason}): {condition.message}"
 
 
@@ -147,7 +162,7 @@ def _awaited(spec: ReleaseSpec, status: Status, now: datetime) -> Iterator[Await
                 until=_end(canary, start, canary.starting_seconds, counts=not canary.blocked),
             )
         case Phase.SHADOWING if canary:
-            yield from _awaited_of_shadow(spec, canary)
+            yield from _awaited_of_shadow(spec, status.stable, canary)
         case Phase.PROGRESSING | Phase.PAUSED if canary:
             yield from _awaited_of_canary(spec, status, canary, now)
         case Phase.PROMOTING if canary:
@@ -169,14 +184,18 @@ def _awaited_while_stable(status: Status) -> Iterator[Awaited]:
         yield Awaited(what=f"another version than {status.rejected.version}, or a retry")
 
 
-def _awaited_of_shadow(spec: ReleaseSpec, canary: CanaryStatus) -> Iterator[Awaited]:
+def _awaited_of_shadow(
+    spec: ReleaseSpec, stable: StableStatus | None, canary: CanaryStatus
+) -> Iterator[Awaited]:
     """Say what a canary in the shadow waits for."""
     shadow, known = spec.canary.shadow, canary.shadow
     if shadow is None or known is None:
         return
+    examples = stable is not None and asks_examples(stable, canary)
+    of = " to example requests" if examples else ""
     yield Awaited(
         what=(
-            "proof from pairs of answers that users may meet the canary: "
+            f"proof from pairs of answers{of} that users may meet the canary: "
             f"{known.pairs:,} pairs, of {shadow.pairs:,} at least"
         ),
         until=_end(canary, shadow.deadline.span, known.seconds, counts=canary.question is None),
@@ -201,19 +220,25 @@ def _awaited_of_canary(
     if canary.next_look:
         yield Awaited(what="the next look", until=canary.next_look)
     if canary.step_since is None:
-        yield Awaited(what="the weight is seen in effect")
+        dark = "all of the canary's pods are ready, in the dark"
+        yield Awaited(what=dark if spec.canary.switches else "the weight is seen in effect")
     elif canary.step < len(spec.canary.plan):
-        baked = _end(canary, bake_of(spec, canary.step), canary.step_seconds)
+        scrapes = status.evidence.scrape_seconds or 0.0
+        least = sample_ratio.time_of(spec, canary.step, scrapes)
+        baked = _end(canary, least, canary.step_seconds)
         if baked and baked > now:
             yield Awaited(what="the step has baked", until=baked)
     if canary.unready_since:
         start = spec.canary.start_deadline.span
-        until = _end(canary, start, canary.unready_seconds, counts=not canary.blocked)
+        waited = max(canary.unready_seconds, canary.growing_seconds)
+        until = _end(canary, start, waited, counts=not canary.blocked)
         yield Awaited(what="all of the canary's pods are ready, or it is rolled back", until=until)
     short = [gate.name for gate in status.gates if gate.verdict != "Pass"]
     # A gate without users stays open when its probes answered for it.
     if short and status.verdict is not Verdict.PASS:
         yield Awaited(what=f"gates that do not pass yet: {', '.join(short)}")
+    if canary.share and canary.share.mismatch:
+        yield Awaited(what=f"the canary is seen to answer its {canary.share.weight} % of requests")
     yield from _awaited_of_sight(spec, status, canary)
     if not canary.inconclusive and not canary.unseen:
         deadline = spec.canary.progress_deadline.span
@@ -251,11 +276,25 @@ class _Annotate:
     name: str
     context: str | None
 
-    def __call__(self, key: str, value: str) -> str:
-        return f"{self._kubectl('annotate')} {key}={value} --overwrite"
+    def __call__(self, verb: str, value: str, does: str, *, doubt: str | None = None) -> Action:
+        key = f"{names.GROUP}/{verb}"
+        return Action(
+            does=does,
+            command=f"{self._kubectl('annotate')} {key}={value} --overwrite",
+            verb=verb,
+            patch={"metadata": {"annotations": {key: value}}},
+            doubt=doubt,
+        )
 
-    def resume(self) -> str:
-        return f'{self._kubectl("patch")} --type=merge -p \'{{"spec":{{"paused":false}}}}\''
+    def resume(self) -> Action:
+        patch = {"spec": {"paused": False}}
+        written = json.dumps(patch, separators=(",", ":"))
+        return Action(
+            does="let it go on (or in Git: spec.paused)",
+            command=f"{self._kubectl('patch')} --type=merge -p '{written}'",
+            verb="resume",
+            patch=patch,
+        )
 
     def _kubectl(self, verb: str) -> str:
         context = f" --context {self.context}" if self.context else ""
@@ -268,26 +307,18 @@ def _next_actions(
     canary, rejected = status.canary, status.rejected
     if canary and status.phase is not Phase.ROLLING_BACK:
         if spec and spec.paused:
-            yield Action(does="let it go on (or in Git: spec.paused)", command=annotate.resume())
+            yield annotate.resume()
         else:
             yield from _actions_forward(annotate, status, canary)
-        yield Action(
-            does=f"take canary {canary.version} back",
-            command=annotate(names.ANNOTATION_ABORT, value_for(status, "abort", canary.revision)),
-        )
+        value = value_for(status, "abort", canary.revision)
+        yield annotate("abort", value, f"take canary {canary.version} back")
     elif rejected and status.phase is Phase.STABLE:
-        again = value_for(status, "retry", rejected.revision)
-        yield Action(
-            does=f"try version {rejected.version} again",
-            command=annotate(names.ANNOTATION_RETRY, again),
-        )
+        value = value_for(status, "retry", rejected.revision)
+        yield annotate("retry", value, f"try version {rejected.version} again")
     retrain, stable = status.retrain, status.stable
     if spec and spec.retrain and stable and not canary and not (retrain and retrain.under_way):
         token = f"{stable.revision}/after-{retrain.request}" if retrain else stable.revision
-        yield Action(
-            does="retrain now, whatever drift says",
-            command=annotate(names.ANNOTATION_RETRAIN, token),
-        )
+        yield annotate("retrain", token, "retrain now, whatever drift says")
 
 
 def _goes_on(phase: Phase) -> str:
@@ -303,14 +334,9 @@ def _actions_forward(annotate: _Annotate, status: Status, canary: CanaryStatus) 
     if canary.question in (Reason.WAITING_FOR_APPROVAL, Reason.INCONCLUSIVE):
         why = blind(status)
         value = value_for(status, "approve", canary.revision, ANYWAY if why else None)
-        yield Action(
-            does=_goes_on(status.phase) + (f", although {why}" if why else ""),
-            command=annotate(names.ANNOTATION_APPROVE, value),
-        )
+        does = _goes_on(status.phase) + (f", although {why}" if why else "")
+        yield annotate("approve", value, does, doubt=why)
     if status.phase in (Phase.STARTING, Phase.SHADOWING, Phase.PROGRESSING, Phase.PAUSED):
-        yield Action(
-            does=f"promote canary {canary.version} by hand, without a verdict",
-            command=annotate(
-                names.ANNOTATION_PROMOTE, value_for(status, "promote", canary.revision)
-            ),
-        )
+        value = value_for(status, "promote", canary.revision)
+        does = f"promote canary {canary.version} by hand, without a verdict"
+        yield annotate("promote", value, does)

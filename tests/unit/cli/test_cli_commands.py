@@ -78,6 +78,87 @@ def test_every_exit_code_is_documented(code: str):
     assert f"| {code} |" in PAGE
 
 
+RELEASE = """\
+apiVersion: modelrelease.dev/v1alpha1
+kind: ModelRelease
+metadata: {name: qna}
+spec:
+  model: {uri: "https://store/qna/7"}
+  analysis: ANALYSIS
+"""
+
+
+@pytest.mark.parametrize(
+    ("analysis", "told", "every"),
+    [
+        ("{source: Pods}", "Looks read the pods themselves, every 5s at least", 5),
+        ("{source: Pods, interval: 3s}", "Looks read the pods themselves, every 3s at least", 3),
+        ("{prometheus: {url: 'http://p'}}", "Prometheus scrapes each pod every 15s\n", 15),
+        ("{}", "Prometheus scrapes each pod every 15s; where the operator has none, looks", 15),
+    ],
+)
+def test_a_plan_says_who_is_asked_for_the_metrics_and_reckons_with_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, told: str, every: int
+):
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", analysis))
+    assert main(["plan", str(file), "--rps", "50"]) == 0
+    assert told in capsys.readouterr().out
+    assert main(["plan", str(file), "--rps", "50", "-o", "json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["read_every_seconds"] == every
+
+
+def test_gates_in_promql_are_remarked_on_where_the_release_names_no_prometheus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    gate = "{gates: [{name: queue, threshold: {query: up, max: 1}}, {name: e, errorRate: {}}]}"
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", gate))
+    assert main(["validate", str(file)]) == 0
+    assert "gates queue have queries of their own" in capsys.readouterr().err
+    assert main(["plan", str(file), "--rps", "50"]) == 0
+    assert "gates queue have queries of their own" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("analysis", "is_remarked"),
+    [
+        ("{source: Prometheus}", True),
+        ('{source: Prometheus, prometheus: {url: "http://prometheus:9090"}}', False),
+        ("{source: Pods}", False),
+        ("{}", False),
+    ],
+)
+def test_a_release_that_wants_a_prometheus_and_names_none_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, is_remarked: bool
+):
+    remark = "spec.analysis.source is Prometheus, and the release names none"
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", analysis))
+    assert main(["validate", str(file)]) == 0
+    assert (remark in capsys.readouterr().err) is is_remarked
+    assert main(["plan", str(file), "--rps", "50"]) == 0
+    assert (remark in " ".join(capsys.readouterr().out.split())) is is_remarked
+
+
+@pytest.mark.parametrize(
+    ("analysis", "why"),
+    [
+        ("{source: Pods}", "reads its pods (analysis.source), which keep no past"),
+        ("{}", "names no Prometheus, and pods keep no past"),
+    ],
+)
+def test_a_release_without_a_prometheus_is_not_replayed_and_told_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, why: str
+):
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", analysis))
+    span = ["--start", "2026-11-01T12:00:00Z", "--end", "2026-11-01T13:00:00Z"]
+    assert main(["replay", str(file), *span]) == 2
+    assert why in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_every_example_is_valid_and_can_be_planned(file: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["validate", str(file)]) == 0
@@ -194,6 +275,16 @@ def test_a_plan_and_a_simulation_may_be_of_another_number_of_pods(
     ]
     assert simulated(capsys, "--replicas", "300")["promoted"] == 1
     assert simulated(capsys, "--replicas", "1", "--canary-error-rate", "0.5")["rolled_back"] == 1
+
+
+def test_a_plan_counts_the_pods_that_the_releases_own_autoscaler_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "release.yaml"
+    file.write_text(OWN.replace("{replicas: 2}", "{replicas: 2, autoscaling: {minReplicas: 8}}"))
+    assert main(["plan", str(file), "--rps", "200", "-o", "json"]) == 0
+    (step,) = json.loads(capsys.readouterr().out)["steps"]
+    assert step["canary_replicas"] == 8
 
 
 def test_a_simulation_says_what_convicted_the_canary(capsys: pytest.CaptureFixture[str]):
@@ -412,3 +503,64 @@ def test_what_works_offline_imports_no_client(command: list[str]):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+ROUTED = """\
+kind: ModelRelease
+metadata: {name: routed}
+spec:
+  model: {uri: "http://store/qna/7"}
+  canary:
+    weight: 10
+    routing: {gatewayAPI: {parentRefs: [{name: public}]}}
+"""
+
+
+def test_a_plan_by_a_gateway_says_when_another_share_than_the_weight_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "routed.yaml"
+    file.write_text(ROUTED)
+    assert main(["plan", str(file), "--rps", "20"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "share: a canary that answers half of its weight is noticed after" in said
+    assert "requests of both arms in step 1 (" in said
+    assert main(["plan", str(file), "--rps", "20", "-o", "json"]) == 0
+    (notice,) = json.loads(capsys.readouterr().out)["share_check"]
+    assert notice["step"] == 1
+    assert notice["requests"] > 1000
+
+
+def test_a_gateway_that_deals_out_another_share_can_be_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "routed.yaml"
+    file.write_text(ROUTED)
+    args = ["simulate", str(file), "--rps", "50", "--runs", "2", "--share-ratio", "0.5"]
+    assert main(args) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the canary 1 % and is dealt x0.5 of its weight by a gateway" in said
+    assert "inconclusive: 2 in step 1" in said
+    assert "at a weight of 10 %" in said
+
+
+SWITCHING = """\
+kind: ModelRelease
+metadata: {name: switching}
+spec:
+  model: {uri: "http://store/qna/7"}
+  canary: {weight: 100, shadow: {}, keepPrevious: 10m}
+"""
+
+
+def test_a_plan_of_a_switch_says_what_happens_in_the_dark_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "switching.yaml"
+    file.write_text(SWITCHING)
+    assert main(["plan", str(file), "--rps", "50"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "blue/green: at full strength in the dark for" in said
+    assert "The version before stays warm for 10m" in said
+    assert "x5 after" in said
+    assert "healthy needs" not in said

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from aiohttp import web
 
-from modelrelease_operator.api.status import Phase
+from modelrelease_operator.api.status import GateInterval, GateStatus, Phase, Verdict
 from modelrelease_operator.cli import main
+from modelrelease_operator.cli.evidence import intervals
 from modelrelease_operator.cli.why import _as_text
 from modelrelease_operator.core.explain import Explanation, explain
 from modelrelease_operator.core.observed import Commands
@@ -44,6 +45,10 @@ def awaited(told: Explanation) -> list[str]:
 
 def commands(told: Explanation) -> list[str]:
     return [way.command for way in told.next_actions]
+
+
+def a_gate(**changes: Any) -> GateStatus:
+    return GateStatus(name="errors", verdict=Verdict.INSUFFICIENT, message="", **changes)
 
 
 def a_stuck_world() -> World:
@@ -211,11 +216,43 @@ def test_the_text_holds_evidence_of_both_arms_and_fits_a_terminal(
     assert max(map(len, prose)) <= 80
 
 
+def test_the_text_has_a_line_with_the_interval_of_each_gate_that_compares():
+    told = story(a_stuck_world())
+    errors = told.status.gates[0].interval
+    assert errors
+    text = " ".join(_as_text(told, a_world().now).split())
+    assert f"errors: canary less stable, on average since the canary began: {errors.lower:+g}" in (
+        text
+    )
+    assert "99 % confidence at every look" in text
+
+
+def test_a_ratio_without_an_upper_end_is_told_as_one_and_an_unbounded_one_not_at_all():
+    ends = {"lower": -0.2, "upper": 0.5, "confidence": 99.0}
+    assert list(intervals([a_gate(interval=GateInterval(**ends, ratio_lower=1.25))])) == [
+        "errors: canary less stable, on average since the canary began: -0.2 to +0.5 points; "
+        "canary over stable: at least 1.25; 99 % confidence at every look"
+    ]
+    assert list(intervals([a_gate(interval=GateInterval(**ends))])) == [
+        "errors: canary less stable, on average since the canary began: -0.2 to +0.5 points; "
+        "99 % confidence at every look"
+    ]
+
+
+def test_an_interval_that_is_withheld_is_told_with_its_reason():
+    withheld = a_gate(interval_withheld="its two ends cross")
+    assert list(intervals([withheld])) == ["errors: no interval is shown: its two ends cross"]
+
+
 def test_json_holds_the_same_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["why", "-f", write(tmp_path, the_object(a_stuck_world())), "-o", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["phase"] == "Paused"
     assert told["gates"][0]["canaryTotal"] > 0
+    interval = told["gates"][0]["interval"]
+    assert interval["lower"] < 0.4 < interval["upper"]
+    assert interval["ratioLower"] < 1.4 < interval["ratioUpper"]
+    assert interval["confidence"] == 99
     assert len(told["commands"]) == 3
 
 
@@ -311,8 +348,7 @@ NOT_FOUND = {
         (
             lambda: web.json_response(NOT_FOUND, status=404), [],
             (
-                "ModelRelease ml/qna does not exist; `kubectl get modelreleases -A` lists those "
-                "that do"
+                "ModelRelease ml/qna does not exist; `modelrelease status -A` lists those that do"
             ),
         ),
         (
@@ -352,5 +388,63 @@ def test_it_says_of_whom_there_are_samples_and_how_old_they_are():
     }  # fmt: skip
     told = " ".join(_as_text(explain(raw, world.now), world.now).split())
     assert "seen: 1 pods of the canary, 2 of stable; the oldest sample is of 48s ago" in told
-    assert "a pod is scraped every 60 s; not seen: rev1-3" in told
+    assert "a pod is read every 60 s; not seen: rev1-3" in told
     assert "processes that began anew: 2 of the canary, 0 of stable" in told
+
+
+def a_routed_world(share_ratio: float) -> World:
+    canary = {
+        "steps": [{"weight": 25, "bake": "1m"}],
+        "routing": {"gatewayAPI": {"parentRefs": [{"name": "public"}]}},
+    }
+    world = a_serving_world(canary=canary, share_ratio=share_ratio).release(a_target("2"))
+    world.run(until=Phase.PROGRESSING)
+    while world.canary.share is None or world.canary.share.mismatch != (share_ratio != 1):
+        world.step()
+    return world
+
+
+def test_the_canarys_share_of_the_requests_is_told_beside_its_weight():
+    world = a_routed_world(1.0)
+    assert "canary 2 answered 2" in _as_text(story(world), world.now)
+    assert "at a weight of 25 %" in _as_text(story(world), world.now)
+
+
+def test_a_share_that_is_another_one_is_awaited_to_be_right_again():
+    told = story(a_routed_world(0.5))
+    assert "the canary is seen to answer its 25 % of requests" in awaited(told)
+
+
+def test_a_canary_in_the_dark_before_a_switch_is_told_as_one():
+    world = a_serving_world(canary={"steps": [{"weight": 100}], "shadow": {}})
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    assert "is tried at full strength in the dark" in _as_text(story(world), world.now)
+    assert "all of the canary's pods are ready, in the dark" in awaited(story(world))
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "is_told"),
+    [
+        ("Autoscaled", "False", True),
+        ("Autoscaled", "True", False),
+        ("Autoscaled", "Unknown", False),
+        ("Protected", "False", True),
+    ],
+)
+def test_what_does_not_scale_or_protect_a_release_is_said_first(
+    kind: str, answer: str, is_told: bool
+):
+    world = a_world_in(Phase.STABLE)
+    obj = the_object(world)
+    condition = {
+        "type": kind,
+        "status": answer,
+        "reason": "AutoscalerInactive",
+        "message": "it does not scale: no metrics",
+        "lastTransitionTime": world.now.isoformat(),
+        "observedGeneration": 1,
+    }
+    obj["status"]["conditions"].append(condition)
+    told = explain(obj, world.now)
+    expected = f"{kind} (AutoscalerInactive): it does not scale: no metrics"
+    assert (expected in told.warnings) is is_told

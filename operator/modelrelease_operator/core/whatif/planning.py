@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.core.analysis import sample_ratio
 from modelrelease_operator.core.analysis.assumptions import BINS, LAYOUT
 from modelrelease_operator.core.analysis.gate_tests import Comparison, GateTest
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
+from modelrelease_operator.core.analysis.gates.share import NOTABLE
 from modelrelease_operator.core.analysis.probes import is_of_probes
 from modelrelease_operator.core.analysis.shadow import weight_of
 from modelrelease_operator.core.measurement.indicators import ERRORS, Indicator
 from modelrelease_operator.core.measurement.series import INFINITY
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.statistics.eprocess import EProcess
+from modelrelease_operator.core.release.watch import LEAST, shows
+from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
-from modelrelease_operator.core.steps import bake_of, last_alike, next_weight
+from modelrelease_operator.core.steps import last_alike, next_weight
 from modelrelease_operator.core.whatif.end import IN_SHADOW, End
 from modelrelease_operator.core.whatif.shadow_plan import ShadowPlan, shadow_plan
 from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyModel
@@ -33,6 +37,8 @@ RATIOS = (1.5, 2.0, 5.0)
 """Regressions that a plan looks at:
 how many times as often as stable's the canary's requests fail.
 """
+HALF_A_SHARE = 0.5
+"""What a plan supposes that a broken gateway gives the canary of its weight."""
 SETTLING = timedelta(seconds=1)
 """Until a weight that needs no new pods is seen in effect."""
 LONGEST = timedelta(days=3650)
@@ -109,6 +115,16 @@ class Journey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShareNotice:
+    """How soon a step holds for a canary that a gateway sends half of its weight."""
+
+    weight: int
+    requests: float
+    """Of both arms."""
+    time: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a release will take."""
 
@@ -117,6 +133,8 @@ class Plan:
     """Of a healthy canary first, then one for each ratio."""
     shadow: ShadowPlan | None
     """The step before them, where the release has one."""
+    share: tuple[ShareNotice, ...]
+    """For each step, where the canary's share of the requests is checked."""
     blind: bool
     """Whether no gate looks at errors."""
 
@@ -154,6 +172,7 @@ def plan(spec: ReleaseSpec, conditions: Conditions) -> Plan:
             _journey(spec, conditions, stages, ratio, shadow) for ratio in (1.0, *RATIOS)
         ),
         shadow=shadow,
+        share=tuple(_share_notices(spec, conditions, stages)),
         blind=not any(stage.sees_errors for stage in stages),
     )
 
@@ -171,6 +190,8 @@ class _Stage:
     settling: timedelta
     bake: timedelta
     gate_tests: tuple[GateTest, ...]
+    dark: bool
+    """Whether no user meets the canary before every request moves to it."""
     tests_counted: int
     """Questions that share the probability of a false rollback,
     those asked of probes among them.
@@ -183,7 +204,8 @@ class _Stage:
     @property
     def sees_errors(self) -> bool:
         """Whether any test looks at errors."""
-        return any(ERRORS in gate_test.reads.indicators for gate_test in self.gate_tests)
+        errors = any(ERRORS in gate_test.reads.indicators for gate_test in self.gate_tests)
+        return errors or self.dark
 
     def duration(self, requests: float, *, confirmations: int = 0) -> timedelta | None:
         """Return the time until so many canary requests were counted by a look; None without end.
@@ -276,6 +298,8 @@ class _Stage:
         # Pairs in the shadow have their share of the evidence.
         users = 1 - weight_of(self.spec)
         alpha = users * self.spec.analysis.false_rollback_probability
+        if self.dark:
+            return self.to_suspect(ratio)
         return min(
             (
                 self._to_convict(gate_test, ratio, alpha / self.tests_counted)
@@ -283,6 +307,23 @@ class _Stage:
             ),
             default=math.inf,
         )  # fmt: skip
+
+    def to_suspect(self, ratio: float) -> float:
+        """Return the requests after a switch at which a version is taken back, beside what stable
+        did while it was in the dark; infinity if that is not within the time it stays warm.
+        """
+        stable, canary = _error_rates(self.conditions, ratio)
+        before = round(self.conditions.rps * self.bake.total_seconds())
+        bar = math.log(self.tests_counted / self.spec.analysis.false_rollback_probability)
+        old = ArmCounts(total=before, bad=round(stable * before))
+        longest = self.conditions.rps * self.spec.canary.keep_previous.span.total_seconds()
+        requests = float(LEAST)
+        while requests <= longest:
+            new = ArmCounts(total=round(requests), bad=round(canary * requests))
+            if before >= LEAST and shows(NOTABLE, new, old, bar):
+                return requests
+            requests *= 1.1
+        return math.inf
 
     def catch(self, ratio: float) -> Catch:
         requests = self.to_catch(ratio)
@@ -363,6 +404,8 @@ class _Stage:
 def between_looks(spec: ReleaseSpec, conditions: Conditions) -> timedelta:
     """Return the time between two looks that see different scrapes."""
     look = spec.analysis.period
+    if spec.analysis.source is Source.PODS:
+        return conditions.scrape_interval
     return max(1, math.ceil(conditions.scrape_interval / look)) * look
 
 
@@ -390,16 +433,40 @@ def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
             conditions=conditions,
             index=index,
             weight=step.weight,
-            share=chosen.weight / 100,
+            share=1.0 if spec.canary.switches else chosen.weight / 100,
             replicas=chosen.canary,
             settling=conditions.pod_start if grows else SETTLING,
-            bake=bake_of(spec, index),
+            bake=sample_ratio.time_of(spec, index, conditions.scrape_interval.total_seconds()),
             gate_tests=tuple(
-                gate_test for gate_test in gate_tests if not is_of_probes(gate_test.name)
+                gate_test
+                for gate_test in gate_tests
+                if not (is_of_probes(gate_test.name) or spec.canary.switches)
             ),
+            dark=spec.canary.switches,
             tests_counted=len(gate_tests),
         )
         pods = chosen.canary
+
+
+def _share_notices(
+    spec: ReleaseSpec, conditions: Conditions, stages: Sequence[_Stage]
+) -> Iterator[ShareNotice]:
+    """Yield when each step notices a canary that is sent half of its weight."""
+    if not sample_ratio.is_checked(spec):
+        return
+    for stage in stages:
+        requests = sample_ratio.requests_to_notice(
+            stage.weight,
+            HALF_A_SHARE * stage.weight / 100,
+            dispersion=spec.dispersion,
+            step=stage.index,
+        )
+        counted = timedelta(seconds=requests / conditions.rps)
+        # The first interval, and one at an edge, are left out.
+        waits = sample_ratio.SETTLED + (2 + math.ceil(counted / stage.between_closes)) * (
+            stage.between_closes
+        )
+        yield ShareNotice(weight=stage.weight, requests=requests, time=stage.settling + waits)
 
 
 def _distinct(spec: ReleaseSpec) -> tuple[int, ...]:
@@ -445,6 +512,25 @@ def _shadow(spec: ReleaseSpec, conditions: Conditions) -> ShadowPlan | None:
     )
 
 
+def _switched(spec: ReleaseSpec, stage: _Stage, ratio: float, *, start: timedelta) -> Journey:
+    """Return the journey of a canary that gets every request at once, after its time in the
+    dark.
+    """
+    time = start + (stage.passing(ratio) or timedelta(0))
+    requests, bad = stage.to_suspect(ratio), _error_rates(stage.conditions, ratio)[1]
+    took = stage.duration(requests, confirmations=1) if requests < math.inf else None
+    caught = took is not None and took <= spec.canary.keep_previous.span
+    if took is None or not caught:
+        return Journey(
+            ratio=ratio, end=End.PROMOTED, step=0, time=time, requests=0.0, bad_answers=0.0
+        )
+    met = took.total_seconds() * stage.canary_rps
+    return Journey(
+        ratio=ratio, end=End.ROLLED_BACK, step=0, time=time + took, requests=met,
+        bad_answers=bad * met,
+    )  # fmt: skip
+
+
 def _left_in_shadow(
     spec: ReleaseSpec, conditions: Conditions, shadow: ShadowPlan, ratio: float
 ) -> Journey | None:
@@ -480,6 +566,8 @@ def _journey(
             return ended
         in_the_dark = shadow.of(ratio).time or timedelta(0)
         time, deadline = time + in_the_dark, deadline + in_the_dark
+    if stages[0].dark:
+        return _switched(spec, stages[0], ratio, start=time)
     for stage in stages:
         index = stage.index
         passing, whole = stage.to_pass(ratio), stage.to_catch(ratio)

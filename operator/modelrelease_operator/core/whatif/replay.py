@@ -101,6 +101,12 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     nobody pauses, who is asked approves.
     """
     # What was compared in the shadow is no part of the recording, which is of users' requests.
+    if spec.canary.switches:
+        msg = (
+            "spec.canary.weight is 100, so the arms never have users at once: there is nothing to "
+            "replay; give weights below 100 to see what they would have decided"
+        )
+        raise Invalid(msg)
     automatic = spec.canary.but(approval=Approval.AUTOMATIC, shadow=None)
     spec = spec.but(paused=False, canary=automatic)
     kept = recording.until_last_of(canary)

@@ -37,7 +37,7 @@ from modelrelease_operator.core.analysis.assumptions import (
     shift_of,
 )
 from modelrelease_operator.core.analysis.gates.registry import assumed, kind_of
-from modelrelease_operator.core.analysis.shadow import slower_of
+from modelrelease_operator.core.analysis.shadow import pairs_per_second, slower_of
 from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
 from modelrelease_operator.core.measurement.series import INFINITY
 from modelrelease_operator.core.observed import Counter, NotDue, Observed, PairCounter, Workload
@@ -70,6 +70,7 @@ only time would be lost.
 COUNTED = {"code": "code", "le": "bound", "bin": "bin"}
 """By kind of the predictor's counters: the field of `Counter` that its value goes to."""
 PROBER = "prober"
+MOST_OF_A_SHARE = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,8 @@ class Scenario:
     pod_start: timedelta = timedelta(seconds=10)
     disagreement: float = 0.0
     """Share of the canary's answers that are not stable's."""
+    share_ratio: float = 1.0
+    """What a gateway gives the canary of the share that its weight says."""
     given: Assumptions = field(default_factory=dict)
     """What is known of gates that look at more than errors and latency; the rest is assumed."""
 
@@ -136,6 +139,9 @@ class Scenario:
                 f"rps and the latency ratio must be above 0, got {self.rps} and "
                 f"{self.latency_ratio}"
             )
+            raise ValueError(msg)
+        if not 0 <= self.share_ratio <= MOST_OF_A_SHARE:
+            msg = f"the share's ratio must be in [0, {MOST_OF_A_SHARE:g}], got {self.share_ratio}"
             raise ValueError(msg)
         if not (0 <= self.stable_errors <= 1 and 0 <= self.canary_errors <= 1):
             msg = (
@@ -170,7 +176,8 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Simulated
     patience = 2 * (spec.canary.progress_deadline.span + spec.canary.start_deadline.span)
     while world.now - START < patience:
         decision = world.step()
-        if end := end_of(decision.status, canary=CANARY.revision):
+        end = end_of(decision.status, canary=CANARY.revision)
+        if end and not (spec.canary.switches and decision.status.previous):
             return world.outcome(end, decision.status)
         world.let_pass(decision.requeue or spec.analysis.period)
     msg = f"a simulated release did not end within {patience}: {world.status.message}"
@@ -366,6 +373,7 @@ class _World:
             group.scrape_before(0.0, lambda *_: None, self.by)
         self.routed = frozenset({STABLE.revision})
         self.weights: Mapping[str, float] = {}
+        self.routed_weight: int | None = None
         self.restarts = (self.scenario.pods_restart, self.scenario.servers_restart)
         self._set_rates()
         self.status = Status(phase=Phase.STABLE, stable=StableStatus(**STABLE.parts(), since=START))
@@ -524,6 +532,7 @@ class _World:
                 name: self._workload(name, arm) for name, arm in self.arms.items() if arm.groups
             },
             routed=self.routed,
+            routed_weight=self.routed_weight,
             metrics=tuple(metrics),
             pairs=pairs,
             answers=answers,
@@ -563,9 +572,10 @@ class _World:
                 group.count(self._increments(arm.name, 0, errors=None))
                 group.begin_scrapes(self.scenario.scrapes, self.random, ready_at)
         self.routed = desired.routed
-        self.weights = {}
+        self.weights, self.routed_weight = {}, None
         if provider_of(self.spec).leads_to_arms and len(desired.routed) > 1:
-            share = desired.weight / 100
+            self.routed_weight = desired.weight
+            share = min(1.0, desired.weight / 100 * self.scenario.share_ratio)
             self.weights = {STABLE.revision: 1 - share, CANARY.revision: share}
         if desired.probing != self.probing:
             self._probe_anew(desired.probing)
@@ -577,7 +587,8 @@ class _World:
             self.copies = None
         elif self.copies is None:
             self.copies = Copies(
-                shadow=shadow, law=self._law(), rps=self.scenario.rps,
+                shadow=shadow, law=self._law(),
+                rate=pairs_per_second(self.spec, shadow, self.scenario.rps),
                 pods=self.spec.serving.replicas, random=self.random, now=self.seconds, by=self.by,
             )  # fmt: skip
 

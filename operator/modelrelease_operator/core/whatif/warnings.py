@@ -4,10 +4,14 @@ import math
 from collections.abc import Iterator
 
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.pods import requests_cpu
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import OnInsufficientEvidence, ReleaseSpec
+from modelrelease_operator.core.analysis.gates.registry import kind_of
+from modelrelease_operator.core.sticky import clients_words
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan
-from modelrelease_operator.traffic.registry import split_of
+from modelrelease_operator.traffic.registry import provider_of, split_of
 
 AT_DEADLINE = {
     OnInsufficientEvidence.PAUSE: "pause as inconclusive",
@@ -23,8 +27,12 @@ def warnings_of(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[
     """Return a sentence for everything that is likely to disappoint."""
     return (
         *_about_settings(spec, plan),
+        *about_source(spec),
+        *about_autoscaling(spec),
         *_about_probes(spec, conditions),
         *_about_weights(spec),
+        *_about_cohort(spec),
+        *_about_clients(spec),
         *_about_time(spec, conditions, plan),
         *_about_regressions(spec, conditions, plan),
     )
@@ -32,11 +40,53 @@ def warnings_of(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[
 
 def about_trust(spec: ReleaseSpec) -> Iterator[str]:
     """Say whom a release trusts without saying so."""
-    if spec.model.uri.startswith("http://") and not spec.model.sha256:
+    uri, sha256 = spec.model.uri, spec.model.sha256
+    if uri.startswith("oci") and "@sha256:" not in uri and spec.model.pinned:
+        yield (
+            f"spec.model.uri is {uri}, a tag, and with version and sha256 nobody resolves it: pods "
+            "that start after it was moved refuse what they find; name the digest instead "
+            "(repository@sha256:...), or leave one of the two out"
+        )
+    if uri.startswith("oci+http://") and "@sha256:" not in uri and not sha256:
+        yield (
+            "spec.model.uri is a tag, by oci+http://, and spec.model.sha256 is not set: whoever "
+            "can change the first answer chooses the model, and a joblib pickle runs code; name "
+            "the digest (repository@sha256:...), or use oci://"
+        )
+    if uri.startswith("http://") and not sha256:
         yield (
             "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the "
             "first answer chooses the model, and a joblib pickle runs code; set sha256, or use "
             "https://"
+        )
+
+
+def about_autoscaling(spec: ReleaseSpec) -> Iterator[str]:
+    """Say what an autoscaler compares load with, where a release does not say it."""
+    serving = spec.serving
+    if serving.autoscaling and not requests_cpu(serving.resources, serving.pod_template):
+        yield (
+            "spec.serving.autoscaling compares the CPU that is used with what is requested, and "
+            "the release requests none: set spec.serving.resources.requests.cpu, unless a "
+            "LimitRange of the namespace does"
+        )
+
+
+def about_source(spec: ReleaseSpec) -> Iterator[str]:
+    """Say what needs a Prometheus that the release does not name."""
+    analysis = spec.analysis
+    if analysis.source is Source.PROMETHEUS and analysis.prometheus is None:
+        yield (
+            "spec.analysis.source is Prometheus, and the release names none: metrics are "
+            "Unavailable, and nothing moves, unless the operator has one (chart value "
+            "prometheus.url); set spec.analysis.prometheus.url, or leave source out"
+        )
+    names = [gate.name for gate in analysis.gates if kind_of(gate).own_queries]
+    if names and analysis.source is None and analysis.prometheus is None:
+        yield (
+            f"gates {', '.join(names)} have queries of their own, which only Prometheus answers, "
+            "and the release names none: they are Unavailable, and nothing moves, where the "
+            "operator has none either (chart value prometheus.url)"
         )
 
 
@@ -61,6 +111,8 @@ def _about_probes(spec: ReleaseSpec, conditions: Conditions) -> Iterator[str]:
 
 def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     """Group the steps that are rounded much: they often share one remedy."""
+    if spec.canary.switches:
+        return
     replicas = spec.serving.replicas
     asked_for = [(step.weight, split_of(spec, step.weight).weight) for step in spec.canary.plan]
     rounded = [
@@ -80,6 +132,16 @@ def _about_weights(spec: ReleaseSpec) -> Iterator[str]:
     if len({got for _, got in asked_for}) < len(asked_for):
         text += "; steps with the same pods are one step, the last of them"
     yield text
+
+
+def _about_clients(spec: ReleaseSpec) -> Iterator[str]:
+    if words := clients_words(spec):
+        yield f"{words}. A weight that changes moves new clients only"
+
+
+def _about_cohort(spec: ReleaseSpec) -> Iterator[str]:
+    if caveat := provider_of(spec).caveat(spec.canary):
+        yield f"{caveat}. Its requests come on top of the weights that are planned with here"
 
 
 def _about_time(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> Iterator[str]:
@@ -114,7 +176,13 @@ def _about_regressions(spec: ReleaseSpec, conditions: Conditions, plan: Plan) ->
         return
     journey = next(journey for journey in plan.journeys if journey.ratio == NOTABLE)
     rate = f"{100 * min(1.0, NOTABLE * conditions.stable_errors):.3g} %"
-    if journey.end is End.PROMOTED:
+    if journey.end is End.PROMOTED and spec.canary.switches:
+        yield (
+            f"a version that fails twice as often ({rate}) is not taken back after the switch: "
+            "beside the past only more than twice as often and a point more is suspicious; "
+            "canary.shadow finds it before any user does"
+        )
+    elif journey.end is End.PROMOTED:
         yield (
             f"a canary that fails twice as often ({rate}) is promoted, not caught: a gate that "
             "shall find it needs smaller tolerated and margin points, and more requests"

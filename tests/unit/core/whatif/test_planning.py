@@ -18,6 +18,7 @@ from modelrelease_operator.core.statistics.eprocess import (
     expected_requests,
 )
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
+from modelrelease_operator.core.whatif.end import IN_SHADOW
 from modelrelease_operator.core.whatif.forecast import forecast
 from modelrelease_operator.core.whatif.planning import Conditions, Journey, Limiter, Plan, plan
 from modelrelease_operator.core.whatif.simulation import Scenario, simulate
@@ -286,3 +287,68 @@ def test_medians_of_simulated_releases_lie_near_the_plan(ratio: float):
             (found.bad_answers, seen.overall.bad_answers),
         ]
     )
+
+
+GATEWAY = {"gatewayAPI": {"parentRefs": [{"name": "public"}]}}
+
+
+def test_a_plan_says_when_a_share_that_is_off_is_noticed_where_a_gateway_deals():
+    canary = {"steps": [{"weight": 10}, {"weight": 50}], "routing": GATEWAY}
+    first, second = planned(a_spec(canary=canary)).share
+    assert first.requests > second.requests > 100
+    assert timedelta(minutes=1) < second.time < first.time < timedelta(minutes=4)
+    assert planned(a_spec(canary={**canary, "shareCheck": False})).share == ()
+    assert planned(a_spec(canary={"steps": canary["steps"]})).share == ()
+
+
+def test_the_last_step_lasts_until_the_share_could_be_proven_wrong():
+    canary = {"steps": [{"weight": 10, "bake": "0s"}, {"weight": 50, "bake": "0s"}]}
+    settings = {"rps": 10_000.0, "stable_errors": 0.0}
+    checked = planned(a_spec(canary={**canary, "routing": GATEWAY}), **settings).steps
+    unchecked = planned(
+        a_spec(canary={**canary, "routing": GATEWAY, "shareCheck": False}), **settings
+    ).steps
+    assert checked[0].time == unchecked[0].time
+    assert checked[1].time
+    assert unchecked[1].time
+    assert checked[1].time >= timedelta(seconds=10 + 6 * 15) > unchecked[1].time
+
+
+SWITCH = {"steps": [{"weight": 100, "bake": "5m"}], "shadow": {}, "keepPrevious": "10m"}
+
+
+def test_a_switch_takes_a_version_back_that_is_far_worse_than_what_was_before():
+    made = planned(a_spec(canary=SWITCH), rps=50.0, stable_errors=0.02)
+    (step,) = made.steps
+    assert step.effective == 100
+    assert step.requests == 0
+    assert step.time
+    assert step.time >= timedelta(minutes=5)
+    twice, five = step.catches[1], step.catches[2]
+    assert twice.time is None, "beside the past, twice as many are not suspicious"
+    assert five.time
+    assert five.time < timedelta(minutes=10)
+    assert five.bad_answers > 0
+
+
+def test_a_healthy_version_switches_without_a_request_before():
+    made = planned(a_spec(canary=SWITCH), rps=50.0)
+    healthy = journey(made, 1.0)
+    assert (healthy.end, healthy.requests) == ("promoted", 0)
+    assert journey(made, 2.0).end == "rolled_back"
+    assert journey(made, 2.0).step == IN_SHADOW
+
+
+def test_without_a_shadow_what_a_switch_cannot_find_is_said():
+    canary = {"weight": 100, "approval": "Manual"}
+    said = warned(a_spec(canary=canary), rps=50.0)
+    assert "a version that fails twice as often (2 %) is not taken back after the switch" in said
+    assert "canary.shadow finds it" in said
+    assert "shares of pods" not in said
+
+
+def test_an_autoscaler_without_anything_to_compare_with_is_announced():
+    limits = {"limits": {"memory": "1Gi"}}
+    spec = a_spec(serving={"autoscaling": {}, "resources": limits})
+    assert "set spec.serving.resources.requests.cpu" in warned(spec)
+    assert "requests.cpu" not in warned(a_spec(serving={"autoscaling": {}}))

@@ -463,7 +463,9 @@ async def test_the_command_says_what_would_have_been_done_and_when(
         text = capsys.readouterr().out
         assert await command(tmp_path, address, "-o", "json") == 0
         told = json.loads(capsys.readouterr().out)
-    assert text.startswith("qna: canary 7 (new) beside 6 (old) would have been rolled back, ")
+    begin, _, end = " ".join(text.split()).partition(": ")
+    assert begin == "qna, as Prometheus recorded it"
+    assert end.startswith("canary 7 (new) beside 6 (old) would have been rolled back, ")
     assert max(map(len, text.splitlines())) <= 80
     assert told["end"] == "rolled_back"
     assert told["canary"] == {"revision": "new", "version": "7"}
@@ -511,7 +513,7 @@ async def test_a_release_that_was_not_recorded_is_named(
         (["--end", "2026-11-01T11:00:00Z"], "--end must be after --start"),
         (["--start", "yesterday"], "must be a time such as 2026-11-01T12:00:00Z"),
         (["--start", "2026-11-01T12:00:00"], "must name its time zone"),
-        (["--prometheus", ""], "names no Prometheus; give --prometheus"),
+        (["--prometheus", ""], "names no Prometheus, and pods keep no past; give --prometheus"),
     ],
     ids=["backwards", "a word", "no time zone", "no server"],
 )
@@ -563,3 +565,9 @@ async def test_wrong_credentials_say_what_is_right(
 ):
     assert await command(tmp_path, "http://nowhere", *arguments) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_switch_has_no_arms_side_by_side_to_replay():
+    spec = a_spec(canary={"weight": 100, "shadow": {}})
+    with pytest.raises(Invalid, match="there is nothing to replay"):
+        replay(spec, Recording(looks=(), versions={}), stable="rev1", canary="rev2")

@@ -413,3 +413,41 @@ def test_by_a_gateway_the_canary_has_its_weight_of_the_requests_and_not_its_pods
     share = run.canary_requests / (run.with_clients * scenario.rps)
     assert run.canary_requests > 1000
     assert share == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize("rps", [20.0, 500.0], ids=["little traffic", "much traffic"])
+def test_a_gateway_that_deals_out_half_of_the_weight_promotes_nothing(rps: float):
+    canary = {
+        "steps": [{"weight": 10}, {"weight": 50}],
+        "progressDeadline": "1h",
+        "routing": {"gatewayAPI": {"parentRefs": [{"name": "public"}]}},
+    }
+    scenario = a_scenario(rps=rps, share_ratio=0.5)
+    run = simulate(a_spec(serving={"replicas": 3}, canary=canary), scenario, Random(1))
+    assert run.end is End.INCONCLUSIVE
+    assert "points off, with 99 % confidence" in run.message
+    unchecked = a_spec(serving={"replicas": 3}, canary={**canary, "shareCheck": False})
+    assert simulate(unchecked, scenario, Random(1)).end is End.PROMOTED
+
+
+def test_a_share_that_no_gateway_can_give_is_refused():
+    with pytest.raises(ValueError, match="the share's ratio must be in"):
+        a_scenario(share_ratio=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "end", "met"),
+    [
+        ({}, End.PROMOTED, True),
+        ({"canary_errors": 0.05}, End.ROLLED_BACK, False),
+        ({"canary_errors": 0.2, "onset": timedelta(seconds=1)}, End.ROLLED_BACK, True),
+    ],
+    ids=["a healthy one", "a bad one", "one that is bad with users alone"],
+)
+def test_a_switch_is_simulated_until_the_way_back_is_closed(
+    parts: dict[str, Any], end: End, met: bool
+):
+    canary = {"weight": 100, "shadow": {}, "keepPrevious": "3m"}
+    run = simulate(a_spec(canary=canary), a_scenario(rps=50.0, **parts), Random(1))
+    assert run.end is end
+    assert bool(run.canary_requests) is met
