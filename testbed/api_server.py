@@ -34,11 +34,16 @@ KINDS = {
     "events": ("v1", "Event"),
     "secrets": ("v1", "Secret"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
+    "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
     "httproutes": ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    "inferencepools": ("inference.networking.k8s.io/v1", "InferencePool"),
+    "gateways": ("gateway.networking.k8s.io/v1", "Gateway"),
+    "gatewayclasses": ("gateway.networking.k8s.io/v1", "GatewayClass"),
     "namespaces": ("v1", "Namespace"),
     "customresourcedefinitions": ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
 }
-WHOLE_CLUSTER = ("namespaces", "customresourcedefinitions")
+WHOLE_CLUSTER = ("gatewayclasses", "namespaces", "customresourcedefinitions")
 BY_KIND = {kind: plural for plural, (_, kind) in KINDS.items()}
 
 
@@ -239,8 +244,32 @@ class ApiServer:
         for queue in self._watchers.get(plural, ()):
             queue.put_nowait({"end": True})
 
-    def _patch(self, request: web.Request, key: Key, body: Object, *, status: bool) -> web.Response:
+    def _edit(self, key: Key, operations: list[Object]) -> web.Response:
+        """Make a JSON patch of tests, additions and removals of single fields."""
         before = self.objects.get(key)
+        if before is None:
+            return _missing(key)
+        after: Object = json.loads(json.dumps(before))
+        for operation in operations:
+            parts = operation["path"].strip("/").split("/")
+            *parents, last = (part.replace("~1", "/") for part in parts)
+            place: Any = after
+            for part in parents:
+                place = place[int(part) if isinstance(place, list) else part]
+            if operation["op"] == "add":
+                place[last] = operation["value"]
+            elif operation["op"] == "remove":
+                del place[last]
+            elif place.get(last) != operation["value"]:
+                return _refused(422, f"testing value {operation['path']} failed: test failed")
+        return web.json_response(self._store(key, after, before))
+
+    def _patch(
+        self, request: web.Request, key: Key, body: Object | list[Object], *, status: bool
+    ) -> web.Response:
+        before = self.objects.get(key)
+        if isinstance(body, list):
+            return self._edit(key, body)
         meta = body.get("metadata", {})
         if before is None and (status or "merge" in request.content_type):
             return _missing(key)

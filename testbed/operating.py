@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.core.observed import Counter, Metrics
 from modelrelease_operator.runtime.cache import WATCHED, Cached
 from modelrelease_operator.runtime.kube import Kube
@@ -22,6 +23,8 @@ from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
 from testbed.api_server import BY_KIND, ApiServer, Object
 
+PATIENCE_SECONDS = 30
+"""For what takes milliseconds on a machine that is not busy."""
 BOUNDS = ("0.01", "0.1", "1.0", "+Inf")
 FAST: dict[str, Any] = {
     "serving": {"replicas": 2},
@@ -52,7 +55,11 @@ class Measured:
     the canary's with errors.
     """
 
+    source: ClassVar = Source.PROMETHEUS
+    reads_anew: ClassVar = False
+
     server: ApiServer
+    seconds: float = 5.0
     errors: float = 0.0
     looks: int = 0
     wait: float = 0.0
@@ -128,7 +135,7 @@ class Operating:
 
     async def caught_up(self) -> None:
         """Wait until pods are as their Deployments ask, and the watches have told everything."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while self._behind():  # noqa: ASYNC110 - a predicate over two programs
                 await asyncio.sleep(0.005)
 
@@ -207,11 +214,12 @@ async def operating(**settings: Any) -> AsyncIterator[Operating]:
     woken: list[tuple[str, str]] = []
     kube = Cached(await connected(server), wake=woken.append)
     kube.start()
-    await kube.filled(5)
-    clock, measured = Clock(), Measured(server)
+    await kube.filled(PATIENCE_SECONDS)
+    parsed = Settings(**settings)
+    clock, measured = Clock(), Measured(server, seconds=parsed.prometheus_timeout_seconds)
     reconciler = Reconciler(
         kube=kube,
-        settings=Settings(**settings),
+        settings=parsed,
         clock=clock,
         sources=OneSource(measured),  # type: ignore[arg-type]
     )

@@ -140,6 +140,14 @@ class Release:
         objects: list[Object] = json.loads(raw)["items"]
         return objects
 
+    def probers(self) -> list[str]:
+        """Return the names of probers' Deployments and pods."""
+        raw = self.cluster.kubectl(
+            "get", "deployments,pods", "-n", self.space, "-l", "modelrelease.dev/prober",
+            "-o", "json",
+        )  # fmt: skip
+        return [item["metadata"]["name"] for item in json.loads(raw)["items"]]
+
     def pods(self, version: str) -> dict[str, str]:
         """Return uid by name of a version's pods that are not terminating."""
         return {
@@ -190,14 +198,22 @@ class Release:
             check=False,
         )  # fmt: skip
 
-    def load(self, rps: float = 50, shifts: Mapping[str, float] | None = None) -> None:
+    def load(
+        self,
+        rps: float = 50,
+        shifts: Mapping[str, float] | None = None,
+        path: str = "/predict",
+        seconds: float = 1200,
+    ) -> None:
         """Start clients that call the main Service, and wait until they do.
 
         `shifts` moves features by so many standard deviations. Clients that run already read it
         after `fixtures.restart`.
         """
-        url = f"http://{self.host or f'{self.name}.{self.space}'}/predict"
-        clients = fixtures.load_generator(self.space, url=url, rps=rps, seconds=1200, shifts=shifts)
+        url = f"http://{self.host or f'{self.name}.{self.space}'}{path}"
+        clients = fixtures.load_generator(
+            self.space, url=url, rps=rps, seconds=seconds, shifts=shifts
+        )
         fixtures.apply(self.cluster, *clients)
         self.cluster.kubectl(
             "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"

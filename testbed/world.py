@@ -27,7 +27,12 @@ from modelrelease_operator.api.status import (
     Verdict,
 )
 from modelrelease_operator.core.analysis.gates.registry import answer_of
-from modelrelease_operator.core.desired import Decision, Desired, DesiredProber
+from modelrelease_operator.core.desired import (
+    Decision,
+    Desired,
+    DesiredComparison,
+    DesiredProber,
+)
 from modelrelease_operator.core.measurement.queries import ARM, KIND, QueryScope
 from modelrelease_operator.core.observed import (
     Commands,
@@ -42,6 +47,8 @@ from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial
+from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.traffic.registry import provider_of
 from modelrelease_operator.traffic.replicas import routed_by, selector_for
 from testbed.builders import START, a_spec, a_target
 
@@ -80,6 +87,8 @@ class Behaviour:
     """Whether it refuses every copy with 503."""
     unreachable: bool = False
     """Whether pods of the other version get no connection to its pods."""
+    answers_examples: bool = True
+    """Whether its server takes the example requests that it is asked."""
 
 
 @dataclass
@@ -121,6 +130,11 @@ class World:
     probing: DesiredProber | None = None
     probed: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     """By revision: what the prober's counters are, one pod for each canary."""
+    comparing: DesiredComparison | None = None
+    compared: dict[str, int] = field(default_factory=dict)
+    """By result: what a prober compared in the shadow."""
+    prober_trouble: str | None = None
+    """Why the prober's pod does not run."""
     prometheus_up: bool = True
     unscraped: set[str] = field(default_factory=set)
     """Names of pods that Prometheus does not show."""
@@ -128,6 +142,10 @@ class World:
     problem: Problem | None = None
     dies_before_status: bool = False
     served: dict[str, int] = field(default_factory=dict)
+    share_ratio: float = 1.0
+    """What a gateway gives the canary of the share that its weight says."""
+    routed_weight: int | None = None
+    """The canary's weight where a gateway deals out the requests."""
     unanswered: int = 0
     """Requests that met no ready pod, once the release served at all."""
     started: dict[str, int] = field(default_factory=dict)
@@ -161,8 +179,11 @@ class World:
             answers=self._answers(),
             workloads={name: self._workload(name) for name in self._revisions()},
             routed=self.routed,
+            routed_weight=self.routed_weight,
             metrics=self._metrics(),
             pairs=self._pairs(),
+            probers=frozenset({"prober"}) if self.probing or self.comparing else frozenset(),
+            hint=self.prober_trouble,
             commands=self.commands,
         )
 
@@ -315,21 +336,40 @@ class World:
             PairCounter(process=f"{pod.name}/{pod.ends}", result=result, value=count)
             for _, pod in self._scraped()
             for result, count in pod.pairs.items()
+        ) + tuple(
+            PairCounter(process=f"prober/{self.canary.revision}", result=result, value=count)
+            for result, count in self.compared.items()
         )
 
     def _copy(self, seconds: float) -> None:
-        """Have stable's pods ask the canary copies of what they answer."""
+        """Have stable's pods ask the canary copies of what they answer; or a prober examples."""
+        if self.comparing:
+            self._ask_examples(self.comparing, seconds)
+            return
         settings = self.spec.canary.shadow
         assert settings, "a release without canary.shadow has none"
         stable = self.behaviour(self.stable.revision)
         canary = self.behaviour(self.canary.revision)
         pods = [pod for pod in self.pods[self.stable.revision] if pod.ready]
-        if not stable.copies or canary.unreachable or not self.ready(self.canary.revision):
+        recipes = [arm.recipe for arm in (self.stable, self.canary)]
+        copies = stable.copies and all(runtime_of(recipe).answers_copies for recipe in recipes)
+        if not copies or canary.unreachable or not self.ready(self.canary.revision):
             return
         for pod in pods:
             rate = min(self.rps * settings.share / 100 / len(pods), settings.copies_per_second)
             for result, count in self._compared(round(rate * seconds), stable, canary).items():
                 pod.pairs[result] = pod.pairs.get(result, 0) + count
+
+    def _ask_examples(self, comparing: DesiredComparison, seconds: float) -> None:
+        if self.prober_trouble or not self.ready(self.canary.revision):
+            return
+        stable = self.behaviour(self.stable.revision)
+        if not stable.answers_examples:
+            self.compared[shadow.REFUSED] = self.compared.get(shadow.REFUSED, 0) + 1
+            return
+        canary, pairs = self.behaviour(self.canary.revision), comparing.settings.per_second
+        for result, count in self._compared(round(pairs * seconds), stable, canary).items():
+            self.compared[result] = self.compared.get(result, 0) + count
 
     def _compared(self, copies: int, stable: Behaviour, canary: Behaviour) -> dict[str, int]:
         if canary.busy:
@@ -402,6 +442,12 @@ class World:
         if desired.probing is None or desired.probing != self.probing:
             self.probed.clear()
         self.probing = desired.probing
+        if desired.comparing is None or desired.comparing != self.comparing:
+            self.compared.clear()
+        self.comparing = desired.comparing
+        self.routed_weight = None
+        if provider_of(self.spec).leads_to_arms and len(desired.routed) > 1:
+            self.routed_weight = desired.weight
         if desired.routed:
             self.selector = selector_for(RELEASE, desired.routed)
 
@@ -417,6 +463,19 @@ class World:
         if not pods:
             self.unanswered += requests if self.served else 0
             return
+        if self.routed_weight is not None and self.status.canary:
+            self._deal(requests, pods, self.status.canary.revision)
+            return
+        self._spread(requests, pods)
+
+    def _deal(self, requests: int, pods: list[tuple[str, Pod]], canary: str) -> None:
+        """Give the canary its weight of the requests, whatever its pods."""
+        share = min(1.0, (self.routed_weight or 0) / 100 * self.share_ratio)
+        its_own = binomial(self.random, requests, share)
+        self._spread(its_own, [pod for pod in pods if pod[0] == canary])
+        self._spread(requests - its_own, [pod for pod in pods if pod[0] != canary])
+
+    def _spread(self, requests: int, pods: list[tuple[str, Pod]]) -> None:
         for index, (name, pod) in enumerate(pods):
             count = binomial(self.random, requests, 1 / (len(pods) - index))
             requests -= count

@@ -16,8 +16,12 @@ class Settings(BaseSettings):
 
     serving_image: str = "modelrelease-serving:dev"
     """Image of the predictor, for releases that name none."""
-    prometheus_url: str = "http://prometheus.monitoring:9090"
-    """Where metrics are read, for releases that name no other."""
+    prometheus_url: str = ""
+    """Where metrics are read, for releases that name no other;
+    empty for none: then from their pods.
+    """
+    prometheus_tenant: str = Field(default="", pattern=r"^[!-~]*$")
+    """Whose series are meant there, where that server has those of many; empty for none."""
     prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
     """For the whole of an answer, from the connection to the last byte."""
     prometheus_max_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
@@ -38,6 +42,8 @@ class Settings(BaseSettings):
     """Logins at stores of models, in the form of a .netrc;
     the login `bearer` has a token for a password.
     """
+    hub_url: str = Field(default="https://huggingface.co", pattern=r"^https?://[^\s@?#]+$")
+    """The Hugging Face Hub, or a mirror of it, that `hf://` is looked up in."""
     mlflow_tracking_uri: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
     """The MLflow tracking server that `models:/` and `runs:/` are looked up in; empty for none."""
     mlflow_username: str = ""

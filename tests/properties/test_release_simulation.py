@@ -19,7 +19,6 @@ def simulated(examples: int) -> settings:
     """Tell the same stories at every run: a test that fails by chance is of no use."""
     return settings(
         max_examples=examples,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.too_slow],

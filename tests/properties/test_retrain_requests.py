@@ -119,7 +119,7 @@ class Cluster:
         self.status = self.status.model_copy(update=parts)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(EVENTS), max_size=60))
 def test_there_is_one_job_at_most_one_for_each_request_and_a_cool_down(events: list[str]):
     cluster = Cluster()
@@ -133,7 +133,7 @@ def test_there_is_one_job_at_most_one_for_each_request_and_a_cool_down(events: l
         assert cause is RetrainCause.ASKED or since - before >= COOLDOWN
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(("dies before acting", "dies after acting", "pass")), max_size=12))
 def test_drift_makes_a_job_however_often_the_operator_dies_once_it_lives_long_enough(
     events: list[str],

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from modelrelease_contract.shadow import ShadowSettings
+from modelrelease_operator.api.autoscaling import Autoscaling
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.retrain import Retrain, RetrainStatus
 from modelrelease_operator.api.status import Reason, Status, Target
-from modelrelease_operator.core.immutable import immutable
+from modelrelease_operator.core.immutable import Value, immutable
 
 REQUEUE_SOON = timedelta(seconds=1)
 """Until something that was just asked for can be seen."""
@@ -42,7 +43,26 @@ class DesiredProber:
 
 
 @immutable
-class Desired:
+class DesiredComparison:
+    """A prober that should exist to ask both revisions example rows, and compare the answers."""
+
+    stable: Target
+    canary: Target
+    settings: ShadowSettings
+
+
+@immutable
+class DesiredBudgets:
+    """The PodDisruptionBudgets that should exist."""
+
+    max_unavailable: int
+    """Pods of a revision that a drain may take at once."""
+    revisions: frozenset[str]
+    """Those that run, have clients, and no budget of others."""
+
+
+@immutable
+class Desired(Value):
     """The world as it should be: everything else of the release is removed."""
 
     running: tuple[DesiredWorkload, ...] = ()
@@ -56,6 +76,12 @@ class Desired:
     """Revisions that are not touched although nothing is known of them."""
     retraining: DesiredRetraining | None = None
     probing: DesiredProber | None = None
+    comparing: DesiredComparison | None = None
+    """In the shadow, where stable's own pods copy no requests."""
+    budgets: DesiredBudgets | None = None
+    """None: there are to be none."""
+    autoscaling: Autoscaling | None = None
+    """What the release's own autoscaler does; None: there is to be none."""
     shadow: ShadowSettings | None = None
     """Which copies a canary wants whose pods begin now."""
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from modelrelease_contract.drift import DriftVerdict, FeatureDrift
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.api.status import Reason, Target
 from modelrelease_operator.core.query_results import QueryResults
@@ -201,6 +202,43 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAutoscaler:
+    """A HorizontalPodAutoscaler of another owner that aims at pods of the release."""
+
+    name: str
+    target: str
+    """Kind and name of what it aims at."""
+    aims_at_release: bool
+    """False: at a revision's Deployment, whose replicas the release sets."""
+    maker: str | None = None
+    """Kind and name of what made it, such as a ScaledObject."""
+
+    @property
+    def words(self) -> str:
+        """Name it, and what made it."""
+        made = f" (of {self.maker})" if self.maker else ""
+        return f"HorizontalPodAutoscaler {self.name}{made}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscalers:
+    """What aims at pods of the release."""
+
+    own_name: str = ""
+    own_exists: bool | None = False
+    """None: whether there is one cannot be seen now."""
+    own_problem: str | None = None
+    """Why the release's own does not scale, in its own words."""
+    others: tuple[OtherAutoscaler, ...] | None = ()
+    """Sorted by name; None: they could not be listed yet."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether it is known who sets the number of pods."""
+        return bool(self.others) or (self.others is not None and self.own_exists is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """Everything that is known of the world at one moment."""
 
@@ -218,13 +256,23 @@ class Observed:
     """Why what was asked of the route last is not in effect, where that is known."""
     route_refused: bool = False
     """Whether a person must mend that."""
+    route_reason: Reason | None = None
+    """What to call that where it is certain; None where a gateway may only be late."""
+    route_controllers: tuple[str, ...] = ()
+    """`controllerName` of each gateway that has taken the route."""
+    route_sticky: str | None = None
+    """What keeps a client with one version, where that is known."""
     metrics: Metrics | NotDue = ()
     pairs: PairCounters | NotDue = NotDue()
     """What was compared in the shadow, while that is going on."""
     answers: QueryResults = field(default_factory=dict)
     """What the gates' own queries gave."""
+    source: Source | None = None
+    """Who was asked for the metrics; None where nobody was."""
+    reads_anew: bool = False
+    """Whether the source reads the pods at every look, so that each look has new samples."""
     hint: str | None = None
-    """Why Prometheus does not show a ready pod of the canary, where that could be told."""
+    """Why the source does not show a ready pod of either arm, where that could be told."""
     commands: Commands = Commands()
     drift: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """By revision: the last closed windows of its bins, the newest last."""
@@ -232,6 +280,10 @@ class Observed:
     """By request: the Jobs of retrainings."""
     recorded: Mapping[str, RecordedOutcome] | None = None
     """By key: outcomes that the registry was told since the last pass. None: it is told nothing."""
+    autoscalers: Autoscalers = Autoscalers()
+    others_budgets: frozenset[str] | None = frozenset()
+    """Revisions whose pods a budget of others selects; None: they could not be listed yet."""
+    """Names of PodDisruptionBudgets of other owners that select pods of the release."""
     probers: frozenset[str] = frozenset()
     """Names of the Deployments that probe."""
 

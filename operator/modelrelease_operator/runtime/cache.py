@@ -18,7 +18,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -29,16 +29,31 @@ from typing_extensions import override
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
+from modelrelease_operator.manifests.autoscaler import HPA
+from modelrelease_operator.manifests.disruption import PDB
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.observe import what_passes_read
+from modelrelease_operator.runtime.routing_conflicts import RoutingConflicts
+from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
+from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
+from modelrelease_operator.traffic.provider import Edit
 
 log = logging.getLogger("modelrelease.operator")
 
 WATCHED = ("Deployment", "Service", "Pod", "Job")
 """Kinds that releases own, watched by the label that everything of a release carries."""
-OPTIONAL = ("HTTPRoute",)
-"""Kinds that not every cluster serves: watched from when it does."""
+OPTIONAL = ("HTTPRoute", INFERENCE_POOL, PDB, HPA)
+"""Kinds that not every cluster serves or lets us see: watched from when it does."""
+REMEDIES = {
+    "HTTPRoute": "install the Gateway API, or take spec.canary.routing out",
+    INFERENCE_POOL: "install the inference extension, or take existingRoute.pools out",
+    HPA: "take spec.serving.autoscaling out",
+    PDB: "set spec.serving.disruptionBudget.enabled to false",
+}
+"""By optional kind: what to do where the cluster does not serve it."""
+OF_OTHERS = frozenset({"HTTPRoute", INFERENCE_POOL})
+"""Kinds of which objects without our label are watched, too: a release may name one."""
 OPTIONAL_PAUSE_SECONDS = 60.0
 """Between two questions whether it does by now."""
 BELIEVED_SECONDS = 120.0
@@ -52,7 +67,8 @@ Wake = Callable[[NamespacedName], None]
 @dataclass(slots=True)
 class _Entry:
     obj: Object
-    release: NamespacedName
+    release: NamespacedName | None
+    """None: of somebody else."""
     digest: str
     read: tuple[Any, ...]
     """What of it a release has to be looked at for."""
@@ -105,7 +121,7 @@ class Store:
         meta = obj["metadata"]
         key, release = (meta["namespace"], meta["name"]), release_of(obj)
         before = self._entries.get(key)
-        if release is None:
+        if release is None and self.kind not in OF_OTHERS:
             return self.drop(obj)
         if meta["uid"] in self._deleted or (before and not _is_newer(meta, before.obj["metadata"])):
             return False
@@ -115,7 +131,8 @@ class Store:
         digest = _digest(slim)
         read = (digest, *_read_of(slim))
         self._entries[key] = _Entry(obj=slim, release=release, digest=digest, read=read)
-        self._of_release[release].add(key)
+        if release is not None:
+            self._of_release[release].add(key)
         return before is None or before.read != read
 
     def drop(self, obj: Object) -> bool:
@@ -145,20 +162,19 @@ class Store:
         if entry := self._entries.pop(key, None):
             self._unlink(key, entry)
 
-    def replace(self, scope: str | None, objects: Iterable[Object]) -> set[NamespacedName]:
-        """Take in a list; return the releases that it told something new of."""
+    def replace(self, scope: str | None, objects: Iterable[Object]) -> Objects:
+        """Take in a list; return the objects that it told something new of."""
         listed = {(obj["metadata"]["namespace"], obj["metadata"]["name"]): obj for obj in objects}
-        news = set()
+        news = []
         for key, entry in list(self._entries.items()):
             if key not in listed and scope in (None, key[0]):
                 self.drop(entry.obj)
-                news.add(entry.release)
-        for obj in listed.values():
-            if self.put(obj) and (release := release_of(obj)):
-                news.add(release)
-        return news
+                news.append(entry.obj)
+        return news + [obj for obj in listed.values() if self.put(obj)]
 
     def _unlink(self, key: NamespacedName, entry: _Entry) -> None:
+        if entry.release is None:
+            return
         mine = self._of_release[entry.release]
         mine.discard(key)
         if not mine:
@@ -184,12 +200,17 @@ class Cached(Kube):
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
         self.absent = set(OPTIONAL)
         """Kinds that the cluster does not serve, as far as is known."""
-        self._unfollowed: dict[str, ReleaseError] = {}
+        self._unfollowed: dict[str, ReleaseError] = {
+            kind: Unavailable(f"{kind}s are not listed yet") for kind in OPTIONAL
+        }
         """By kind that it may serve: why that cannot be known."""
         self._releases: dict[NamespacedName, Object] = {}
+        self._routing = RoutingConflicts(wake)
         self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._filled = asyncio.Event()
+        self._asked_for = {kind: asyncio.Event() for kind in OPTIONAL}
+        """Set for a kind once the cluster answered whether it serves it, or that it will not."""
 
     def start(self) -> None:
         """Begin to watch."""
@@ -214,6 +235,8 @@ class Cached(Kube):
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._filled.wait()
+                for asked_for in self._asked_for.values():
+                    await asked_for.wait()
 
     def silence(self) -> float:
         """Return the seconds since the quietest watch last spoke; infinite before it ever did."""
@@ -236,12 +259,13 @@ class Cached(Kube):
                 entry for entry in meta.get("managedFields") or () if not entry.get("subresource")
             ]
             self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
+            self._routing.take(obj)
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
         """Forget a release that was deleted."""
         known = self._releases.get(key)
         if known is not None and uid in (None, known["metadata"]["uid"]):
-            del self._releases[key]
+            self._forget_release(key)
 
     async def releases(self) -> Objects:
         """List every release, and forget those that are gone: what no watch told is found here."""
@@ -251,10 +275,22 @@ class Cached(Kube):
             releases += items
         there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in releases}
         for key in set(self._releases) - there:
-            del self._releases[key]
+            self._forget_release(key)
         for item in releases:
             self.release_told(item)
+        self._routing.listed()
         return releases
+
+    def _forget_release(self, key: NamespacedName) -> None:
+        self._releases.pop(key, None)
+        self._routing.drop(key)
+
+    @override
+    async def routing_conflict(self, key: NamespacedName) -> RoutingConflict | None:
+        """Return why a release may not have its requests: an older one has them."""
+        if not self._routing.complete:
+            await self.releases()
+        return self._routing.of(key)
 
     @override
     async def get(self, kind: str, namespace: str, name: str) -> Object:
@@ -267,10 +303,12 @@ class Cached(Kube):
             known = self._releases.get(key) if kind == names.KIND else None
         if known is not None:
             return known
+        self._require_followed(kind)
         try:
             obj = await super().get(kind, namespace, name)
         except Gone:
-            self._releases.pop(key, None)
+            if kind == names.KIND:
+                self._forget_release(key)
             raise
         if kind == names.KIND:
             self.release_told(obj)
@@ -281,8 +319,43 @@ class Cached(Kube):
         """Return a release's object, or None where the watch tells of none: costs no request."""
         if kind in self.absent:
             return None
+        found = self._told(kind, namespace, name)
+        return found if found and release_of(found) else None
+
+    def _require_followed(self, kind: str) -> None:
+        """Raise what was refused where a kind may be served and cannot be listed."""
+        if problem := self._unfollowed.get(kind):
+            raise type(problem)(str(problem))
+
+    def _told(self, kind: str, namespace: str, name: str) -> Object | None:
         self.stores[kind].believed(namespace)
         return self.stores[kind].get((namespace, name))
+
+    @override
+    async def borrowed(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object of somebody else as watches tell it, or None when there is none.
+
+        Raises Gone where the cluster does not serve the kind, and what was refused where the
+        operator may not list it.
+        """
+        self._require_followed(kind)
+        if kind in self.absent:
+            where = f"{kind} {namespace}/{name}"
+            msg = f"{where}: this cluster does not serve its kind; {REMEDIES[kind]}"
+            raise Gone(msg)
+        return self._told(kind, namespace, name)
+
+    @override
+    async def edit(self, live: Object, edits: Sequence[Edit]) -> Object:
+        """Change single fields of an object; one that is not as expected is read again."""
+        kind, meta = live["kind"], live["metadata"]
+        try:
+            edited = await super().edit(live, edits)
+        except (Gone, Conflict, Invalid):
+            await self._look_again(self.stores[kind], (meta["namespace"], meta["name"]))
+            raise
+        self.stores[kind].put({"kind": kind, **edited})
+        return edited
 
     async def read_again(self, namespace: str, name: str) -> None:
         """Read a release anew, because a write said that what is here is old."""
@@ -293,6 +366,8 @@ class Cached(Kube):
     async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> Objects:
         """Return the objects that carry all the labels."""
         release = labels.get(names.LABEL_RELEASE)
+        if kind in self.absent and release is not None:
+            return []
         if kind not in self.stores or release is None:
             return await super().list(kind, namespace, labels)
         self.stores[kind].believed(namespace)
@@ -332,15 +407,13 @@ class Cached(Kube):
         Not one that could never be read back: nothing would be seen of what became of it.
         """
         kind, meta = obj["kind"], obj["metadata"]
-        if problem := self._unfollowed.get(kind):
-            raise type(problem)(str(problem))
+        self._require_followed(kind)
         try:
             return await super().apply(obj)
         except Gone as problem:
             msg = (
                 f"{kind} {meta['namespace']}/{meta['name']} cannot be made: this cluster does not "
-                f"serve {obj['apiVersion']}; install the Gateway API, or take spec.canary.routing "
-                "out"
+                f"serve {obj['apiVersion']}; {REMEDIES[kind]}"
             )
             raise Invalid(msg) from problem
 
@@ -410,11 +483,13 @@ class Cached(Kube):
         """Wait until the cluster serves a kind, then keep its store true for as long as it does."""
         while True:
             opened = await self._opened(kind)
+            if opened is not None:
+                self.stores[kind] = opened
+                self.absent.discard(kind)
+            self._asked_for[kind].set()
             if opened is None:
                 await asyncio.sleep(OPTIONAL_PAUSE_SECONDS)
                 continue
-            self.stores[kind] = opened
-            self.absent.discard(kind)
             await asyncio.gather(*(self._follow(kind, scope) for scope in self.scopes))
             del self.stores[kind]
             self._applied = {
@@ -426,7 +501,7 @@ class Cached(Kube):
         store = Store(kind, self.scopes)
         try:
             for scope in self.scopes:
-                items, _ = await self.list_all(kind, scope, names.LABEL_RELEASE)
+                items, _ = await self.list_all(kind, scope, _selector(kind))
                 store.replace(scope, [{"kind": kind, **item} for item in items])
                 store.heard[scope] = time.monotonic()
         except Gone:
@@ -442,7 +517,7 @@ class Cached(Kube):
     async def _list_and_watch(self, kind: str, scope: str | None) -> None:
         """Fill a store and keep it, until something breaks that."""
         store = self.stores[kind]
-        items, version = await self.list_all(kind, scope, names.LABEL_RELEASE)
+        items, version = await self.list_all(kind, scope, _selector(kind))
         for item in items:
             item.setdefault("kind", kind)
         news = store.replace(scope, items)
@@ -450,20 +525,31 @@ class Cached(Kube):
         if self.silence() < float("inf"):
             self._filled.set()
         for changed in news:
-            self._wake(changed)
+            self._wake_readers(kind, changed)
         while True:
             seen = version
-            async for change, obj in self.watch(kind, scope, names.LABEL_RELEASE, version):
+            async for change, obj in self.watch(kind, scope, _selector(kind), version):
                 version = obj["metadata"]["resourceVersion"]
                 store.heard[scope] = time.monotonic()
                 if change == "BOOKMARK":
                     continue
-                release = release_of(obj)
-                if (store.drop(obj) if change == "DELETED" else store.put(obj)) and release:
-                    self._wake(release)
+                if store.drop(obj) if change == "DELETED" else store.put(obj):
+                    self._wake_readers(kind, obj)
             if version == seen:
                 msg = f"the watch of {kind}s ended without a word"
                 raise Unavailable(msg)
+
+    def _wake_readers(self, kind: str, obj: Object) -> None:
+        """Have those releases looked at that own an object, or name it."""
+        release, meta = release_of(obj), obj["metadata"]
+        owners = {release} if release else set[NamespacedName]()
+        named = self._routing.naming((meta["namespace"], meta["name"]))
+        for key in owners | (named if kind in OF_OTHERS else set()):
+            self._wake(key)
+
+
+def _selector(kind: str) -> str:
+    return "" if kind in OF_OTHERS else names.LABEL_RELEASE
 
 
 def release_of(obj: Object) -> NamespacedName | None:

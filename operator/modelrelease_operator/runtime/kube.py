@@ -13,7 +13,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,6 +28,10 @@ from pydantic_core import from_json
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
+from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
+from modelrelease_operator.traffic.provider import Edit
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -41,7 +45,13 @@ RESOURCES = {
     "Event": ("v1", "events"),
     "Secret": ("v1", "secrets"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "HTTPRoute": ("gateway.networking.k8s.io/v1", "httproutes"),
+    INFERENCE_POOL: ("inference.networking.k8s.io/v1", "inferencepools"),
+    "Gateway": ("gateway.networking.k8s.io/v1", "gateways"),
+    "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "GatewayClass": ("gateway.networking.k8s.io/v1", "gatewayclasses"),
 }
 
 TIMEOUT_SECONDS = 15
@@ -57,10 +67,11 @@ WATCH_SECONDS = 300
 PROOF_SECONDS = 10.0
 """For which a token is used before it is looked up again."""
 
-APPLY, MERGE, JSON = (
+APPLY, MERGE, JSON, JSON_PATCH = (
     "application/apply-patch+yaml",
     "application/merge-patch+json",
     "application/json",
+    "application/json-patch+json",
 )
 REFUSED = (
     HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -117,6 +128,10 @@ class Kube:
             return await self.get(kind, namespace, name)
         except Gone:
             return None
+
+    async def routing_conflict(self, key: NamespacedName) -> RoutingConflict | None:  # noqa: ARG002 - for who knows
+        """Return why a release may not have its requests; None as far as one client can tell."""
+        return None
 
     async def list(self, kind: str, namespace: str, labels: Mapping[str, str]) -> Objects:
         """Return the objects that carry all the labels."""
@@ -191,6 +206,23 @@ class Kube:
         path = _path(kind, meta["namespace"], meta["name"])
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._ask("PATCH", path, query=query, body=body, content=MERGE, what=what)
+
+    async def edit(self, live: Object, edits: Sequence[Edit]) -> Object:
+        """Change single fields of an object of somebody else, if it is as its tests expect.
+
+        Raises Invalid where a test fails, or where the API server refuses the change.
+        """
+        meta, kind = live["metadata"], live["kind"]
+        what = f"{kind} {meta['namespace']}/{meta['name']}"
+        path = _path(kind, meta["namespace"], meta["name"])
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._ask(
+            "PATCH", path, query=query, body=list(edits), content=JSON_PATCH, what=what
+        )
+
+    async def borrowed(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object of somebody else, or None when there is none."""
+        return await self.known(kind, namespace, name)
 
     async def apply_status(self, release: Object, status: Object) -> Object:
         """Replace a release's status as it was read; raise Conflict on a newer one or a namesake's.
@@ -275,7 +307,7 @@ class Kube:
 
     async def _ask(
         self, method: str, path: str, *, what: str, query: Mapping[str, str] | None = None,
-        body: Object | None = None, content: str = JSON,
+        body: Object | Sequence[Edit] | None = None, content: str = JSON,
     ) -> Object:  # fmt: skip
         """Ask once, when it is this request's turn; return the answer's object."""
         if method != "GET" and not self.may_write():
@@ -299,8 +331,8 @@ class Kube:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None,
-        content: str, seconds: float | None,
+        self, method: str, path: str, query: Mapping[str, str] | None,
+        body: Object | Sequence[Edit] | None, content: str, seconds: float | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
         settings = self.api.configuration
         proof = await self._proof()
@@ -379,62 +411,25 @@ async def _errors_of(what: str) -> AsyncIterator[None]:
         raise Unavailable(msg) from problem
 
 
-async def read_as_user(kind: str, name: str, namespace: str | None, context: str | None) -> Object:
-    """Read one object by the user's kubeconfig: of that context, and by default of its namespace.
-
-    One request, no discovery: this must work for a person who may read nothing else.
-    """
-    try:
-        contexts, current = kube_config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-        chosen = (
-            next((entry for entry in contexts if entry["name"] == context), None)
-            if context
-            else current
-        )
-        settings = kube_client.Configuration()
-        await kube_config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
-    except kube_config.ConfigException as problem:
-        msg = (
-            f"the kubeconfig cannot be used: {problem}; set KUBECONFIG, or name a context that it "
-            "has"
-        )
-        raise Invalid(msg) from problem
-    namespace = namespace or (chosen or {}).get("context", {}).get("namespace") or "default"
-    async with kube_client.ApiClient(settings) as api:
-        call = kube_client.CustomObjectsApi(api).get_namespaced_custom_object(
-            names.GROUP,
-            names.VERSION,
-            namespace,
-            names.PLURAL,
-            name,
-            _request_timeout=TIMEOUT_SECONDS,
-        )
-        try:
-            obj: Object = await _guard(call, f"{kind} {namespace}/{name}")
-        except Gone as problem:
-            # A server that knows the kind answers with a Status object, one that does not with
-            # plain text.
-            if "page not found" in str(getattr(problem.__cause__, "body", "")):
-                msg = (
-                    f"the cluster knows no {kind}: install the chart there, or name another "
-                    "--context"
-                )
-                raise Invalid(msg) from problem
-            raise
-    return obj
-
-
-async def _guard(call: Awaitable[Any], what: str) -> Any:
+async def guarded(call: Awaitable[Any], what: str) -> Object:
     """Wait for an answer; turn the client's errors into ours, each naming the object."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS + 1):
-            return await call
+            answer = await call
     except kube_client.ApiException as problem:
         try:
             reply = json.loads(problem.body or "")
         except (TypeError, ValueError):
+            reply = None
+        if not isinstance(reply, dict):
             reply = {"message": str(problem.body or problem.reason)[:500]}
         raise _problem(problem.status or 0, reply, what) from problem
     except (TimeoutError, aiohttp.ClientError, OSError) as problem:
         msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
         raise Unavailable(msg) from problem
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        msg = f"{what}: what answers is no API server: is there a proxy or a login page before it?"
+        raise Unavailable(msg)
+    return answer

@@ -1,8 +1,8 @@
 """All that one look asks a source of metrics: the servers' counters, and the gates' own queries."""
 
 import asyncio
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import Status, Target, Verdict
@@ -30,20 +30,29 @@ class Measured:
 
 
 def revisions_of(namespace: str, release: str, *targets: Target) -> Revisions:
-    """Return whose counters are meant, each under the names of the server that its image is."""
-    metrics = {target.revision: runtime_of(target.recipe.image).metrics for target in targets}
+    """Return whose counters are meant, each under the names of the server that it runs."""
+    metrics = {target.revision: runtime_of(target.recipe).metrics for target in targets}
     return Revisions(namespace=namespace, release=release, metrics=metrics)
 
 
 async def measure(
-    source: MetricSource, spec: ReleaseSpec, query_scope: QueryScope, *, pods: Collection[str] = ()
+    source: MetricSource,
+    spec: ReleaseSpec,
+    query_scope: QueryScope,
+    *,
+    pods: Mapping[str, Collection[str]] | None = None,
+    after: float | None = None,
 ) -> Measured:
     """Ask everything at once: a look must not outlast its interval by one slow query after another.
 
-    `pods` are the canary's ready ones: of those that are not shown it is asked why.
+    `pods` are the ready ones of each revision: of those that are not shown it is asked why, of the
+    canary's first. `after` is the time of the newest sample that was ever counted, in unix seconds.
     """
-    arms = revisions_of(
-        query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
+    arms = replace(
+        revisions_of(
+            query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
+        ),
+        after=after,
     )
     gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
@@ -58,7 +67,7 @@ async def measure(
     return Measured(
         metrics=metrics,
         answers={gate.name: answer for gate, answer in zip(gates, answers, strict=True)},
-        hint=await _hint(source, spec, arms, query_scope.canary.revision, metrics, pods),
+        hint=await _hint(source, spec, arms, metrics, pods or {}),
     )
 
 
@@ -87,23 +96,29 @@ async def _hint(
     source: MetricSource,
     spec: ReleaseSpec,
     arms: Revisions,
-    canary: str,
     metrics: Metrics,
-    pods: Collection[str],
+    pods: Mapping[str, Collection[str]],
 ) -> str | None:
-    """Ask why a ready pod is missing, where any gate waits for it."""
+    """Ask why a ready pod of either arm is missing, where any gate waits for it."""
     waits = any(not kind_of(gate).own_queries for gate in spec.analysis.gates)
     if not waits or isinstance(metrics, MetricsUnavailable):
         return None
-    missing = set(pods) - {counter.pod for counter in metrics}
-    if not missing:
-        return None
-    return await source.explain_missing(arms, revision=canary, pods=missing)
+    shown = {counter.pod for counter in metrics}
+    for revision in arms.metrics:
+        missing = set(pods.get(revision, ())) - shown
+        if not missing:
+            continue
+        if why := await source.explain_missing(arms, revision=revision, pods=missing):
+            return why
+    return None
 
 
 async def _answer(
     source: MetricSource, gate: Gate, query_scope: QueryScope, room: asyncio.Semaphore
 ) -> QueryResult:
+    if why := kind_of(gate).unasked(gate.settings, query_scope):
+        message = f"gate {gate.name}: {why}"
+        return NotMeasured(verdict=Verdict.UNAVAILABLE, message=message)
     try:
         # The wait for others of this release counts: ten slow gates take no longer than the slowest
         # may.

@@ -1,6 +1,7 @@
 """What one process remembers of a release between passes; all can be lost without harm."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,9 +15,12 @@ PATIENT = timedelta(seconds=30)
 """The longest time between looks at something that is awaited and that wakes us when it comes."""
 SHOWN_AFTER_FAILURES = 3
 SHOWN_AFTER_SECONDS = 30.0
+"""A failure is shown when it has happened so often or lasted so long, whichever is first."""
 ROUTE_PATIENCE = timedelta(seconds=30)
 """How long a gateway may refuse a route, or not answer, before a person is told of it."""
-"""A failure is shown when it has happened so often or lasted so long, whichever is first."""
+CONTESTED_TIMES = 5
+CONTESTED_WITHIN = timedelta(minutes=10)
+"""Weights that are undone so often within so long have another writer, and no person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,37 @@ class Patience:
 
 
 @dataclass(slots=True)
+class Contest:
+    """Whether somebody else goes on writing the weights that a release sets."""
+
+    route: object = None
+    """The route of others, and its rule, that this is about."""
+    wanted: object = None
+    """What was set last."""
+    by: str = ""
+    """Who wrote the route last beside the operator."""
+    undone: deque[datetime] = field(default_factory=lambda: deque(maxlen=CONTESTED_TIMES))
+
+    def about(self, route: object) -> None:
+        """Forget what was undone in another route than the one that the release names now."""
+        if route != self.route:
+            self.route, self.wanted = route, None
+            self.undone.clear()
+
+    def set(self, wanted: object, by: str, now: datetime) -> None:
+        """Take in that weights were written; the same ones again had been undone by somebody."""
+        if wanted == self.wanted:
+            self.undone.append(now)
+            self.by = by
+        self.wanted = wanted
+
+    def lasts(self, now: datetime) -> bool:
+        """Return whether they were undone so often within so long that a person should know."""
+        often = len(self.undone) == CONTESTED_TIMES
+        return often and now - self.undone[0] <= CONTESTED_WITHIN
+
+
+@dataclass(slots=True)
 class Memory:
     """What is remembered of one release."""
 
@@ -92,6 +127,7 @@ class Memory:
     unwritten: tuple[dict[str, Any] | None, Status] | None = None
     """What could not be written, with what is stored in its place: decisions go on from there."""
     route_refused_since: datetime | None = None
+    contest: Contest = field(default_factory=Contest)
 
     def is_long_refused(self, refused: bool, now: datetime) -> bool:
         """Take in whether a gateway refuses the route now; return whether it has for long."""

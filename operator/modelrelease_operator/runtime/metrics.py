@@ -4,13 +4,14 @@ Listed in docs/reference/metrics.md, which a test holds against this module. Ser
 the gates of a spec, by closed lists of words, and by the worst features of the newest window.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
-from modelrelease_operator.api.status import Phase, Status, Verdict
+from modelrelease_operator.api.status import GateStatus, Phase, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
@@ -52,6 +53,16 @@ EVIDENCE = Gauge(
     "modelrelease_evidence_ratio",
     "Evidence of a gate as a share of what is needed; 1 decides.",
     (*LABELS, "gate", "direction"),
+)
+DIFFERENCE = Gauge(
+    "modelrelease_gate_difference_points",
+    "Ends of the interval of the canary's share of bad requests less stable's, percentage points.",
+    (*LABELS, "gate", "end"),
+)
+RATIO = Gauge(
+    "modelrelease_gate_ratio",
+    "Ends of the interval of the canary's share of bad requests over stable's; +Inf for no end.",
+    (*LABELS, "gate", "end"),
 )
 VERDICT = Gauge(
     "modelrelease_gate_verdict",
@@ -130,8 +141,9 @@ NOTIFICATIONS = Counter(
 )
 
 OF_A_RELEASE = (
-    PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, EVIDENCE, VERDICT, DECISIONS,
-    DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
+    PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, EVIDENCE, VERDICT,
+    DIFFERENCE, RATIO, DECISIONS, DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI,
+    DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 
 Series = dict[tuple[str, ...], float]
@@ -177,10 +189,25 @@ def show(key: NamespacedName, status: Status) -> None:
     evidence: Series = {(gate.name, "rollback"): gate.evidence_for_rollback for gate in gates}
     evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
     _replace(EVIDENCE, key, evidence)
+    _show_intervals(key, gates)
     verdicts: Series = {
         (gate.name, verdict): verdict is gate.verdict for gate, verdict in product(gates, Verdict)
     }
     _replace(VERDICT, key, verdicts)
+
+
+def _show_intervals(key: NamespacedName, gates: Sequence[GateStatus]) -> None:
+    """Show the interval of each gate that has one."""
+    difference: Series = {}
+    ratio: Series = {}
+    for gate in gates:
+        if interval := gate.interval:
+            upper = math.inf if interval.ratio_upper is None else interval.ratio_upper
+            difference |= {(gate.name, "lower"): interval.lower}
+            difference |= {(gate.name, "upper"): interval.upper}
+            ratio |= {(gate.name, "lower"): interval.ratio_lower, (gate.name, "upper"): upper}
+    _replace(DIFFERENCE, key, difference)
+    _replace(RATIO, key, ratio)
 
 
 def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:

@@ -1,7 +1,7 @@
 """Reading the cluster into `Seen`: what is, in the words that decisions are made in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -10,11 +10,13 @@ from typing import Any
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
+from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.observed import Commands, ObservedJob, Signature, Workload
+from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, read_back
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.ownership import checked, is_orphan_of, is_owned
-from modelrelease_operator.traffic.provider import Effect, TrafficProvider
+from modelrelease_operator.traffic.provider import Asked, Effect, TrafficProvider
 
 RETRAIN_CONTAINER = "retrain"
 """Of a Job's pod: as the Job is made."""
@@ -83,6 +85,16 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
     return Owned(workloads=workloads, probers=probers, uids=uids)
 
 
+async def trouble_of_prober(kube: Kube, owner: Owner) -> str | None:
+    """Return why a release's prober does not run, as far as its pods say it."""
+    try:
+        pods = await kube.list("Pod", owner.namespace, {names.LABEL_PROBER: owner.name})
+    except ReleaseError:
+        return None
+    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    return next((text for pod in alive for _, text in _troubles(pod)), None)
+
+
 def _tell_track(workloads: dict[str, Workload], deployment: Object) -> None:
     """Add to its workload what a Deployment tells of the release's course."""
     known = workloads.get(_revision(deployment))
@@ -145,18 +157,32 @@ def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
 
 
 async def read_route(
-    kube: Kube, owner: Owner, provider: TrafficProvider, revisions: Iterable[str]
+    kube: Kube,
+    owner: Owner,
+    provider: TrafficProvider,
+    canary: Canary,
+    revisions: Collection[str],
 ) -> Effect:
     """Return which revisions clients reach, and at what weight.
 
     Raises Invalid when an object of such a name belongs to somebody else: it is not taken over.
     """
+    asked = Asked(namespace=owner.namespace, release=owner.name, canary=canary)
     routes = {}
     for kind, name in provider.sources(owner.name):
         route = await kube.known(kind, owner.namespace, name)
         if route:
             routes[kind, name] = checked(route, owner, kind)
-    return provider.in_effect(routes, revisions)
+    for kind, name in provider.borrowed(canary):
+        try:
+            route = await kube.borrowed(kind, owner.namespace, name)
+        except ReleaseError as problem:
+            # Whom it leads to cannot be known, and the release's own Services still can be moved.
+            refused = not isinstance(problem, Unavailable)
+            return Effect(revisions=frozenset(revisions), problem=str(problem), refused=refused)
+        if route:
+            routes[kind, name] = route
+    return provider.in_effect(routes, revisions, asked)
 
 
 def commands_of(release: Object) -> Commands:
@@ -222,10 +248,22 @@ def what_passes_read(obj: Object) -> tuple[Any, ...]:
                 status.get("phase"),
                 _ended(obj, RETRAIN_CONTAINER),
             )
-        case "Service":
+        case "Service" | "PodDisruptionBudget":
             return known
+        case "HorizontalPodAutoscaler":
+            return (*known, inactive(obj))
         case _:
             return (*known, status)
+
+
+def inactive(autoscaler: Object) -> str | None:
+    """Return why an autoscaler does not scale, in its own words."""
+    for condition in autoscaler.get("status", {}).get("conditions") or ():
+        asked = condition["type"] in ("AbleToScale", "ScalingActive")
+        if asked and condition["status"] == "False":
+            reason, message = condition.get("reason", ""), condition.get("message", "")
+            return f"{reason}: {message}"[:500]
+    return None
 
 
 def workload_of(revision: str, deployment: Object | None, pods: Iterable[Object]) -> Workload:

@@ -41,6 +41,11 @@ def is_orphan_of(obj: Object, owner: Owner) -> bool:
     )
 
 
+def is_ours(obj: Object, owner: Owner) -> bool:
+    """Return whether an object is the release's, also one whose owner reference was lost."""
+    return is_owned(obj, owner) or is_orphan_of(obj, owner)
+
+
 async def read_ours(kube: Kube, owner: Owner, kind: str, name: str) -> Object | None:
     """Return an object that the release may write, or None when there is none of its name.
 
@@ -55,7 +60,7 @@ async def read_ours(kube: Kube, owner: Owner, kind: str, name: str) -> Object | 
 
 def checked(live: Object, owner: Owner, kind: str) -> Object:
     """Return an object that the release may write; raise Invalid where it is somebody else's."""
-    if is_owned(live, owner) or is_orphan_of(live, owner):
+    if is_ours(live, owner):
         return live
     raise Invalid(_refusal(live, owner, kind, live["metadata"]["name"]))
 

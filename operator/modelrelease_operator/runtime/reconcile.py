@@ -1,26 +1,40 @@
 """One pass over one release: observe, decide, render, apply, report."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.routing import ExistingRoute
+from modelrelease_operator.api.spec import Canary, ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, Status
+from modelrelease_operator.core.analysis.judge import newest_counted
 from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.drift.retraining import refused
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
-from modelrelease_operator.core.release.conditions import with_stall, with_trouble
+from modelrelease_operator.core.release.autoscaling import LOOK_AGAIN
+from modelrelease_operator.core.release.conditions import (
+    is_known_refusal,
+    with_protection,
+    with_refused_autoscaler,
+    with_stall,
+    with_trouble,
+)
 from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
-from modelrelease_operator.manifests import Owner, render, retrain_job
+from modelrelease_operator.manifests import Owner, render, retrain_job, route_for
+from modelrelease_operator.manifests.autoscaler import HPA
+from modelrelease_operator.manifests.disruption import PDB
+from modelrelease_operator.runtime.borrowed import Edits, edit_borrowed, last_writer
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftSubscription, DriftWatch
 from modelrelease_operator.runtime.followed_spec import FollowedSpec, as_followed, followed_spec
+from modelrelease_operator.runtime.gateway_features import GatewayFeatures
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.measure import (
     Measured,
@@ -33,13 +47,21 @@ from modelrelease_operator.runtime.memory import Memory, Trouble
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
 from modelrelease_operator.runtime.metric_sources.source import MetricSource
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
+from modelrelease_operator.runtime.neighbours import Neighbours
 from modelrelease_operator.runtime.notify import Notifier
-from modelrelease_operator.runtime.observe import commands_of, read_jobs, read_route, read_workloads
+from modelrelease_operator.runtime.observe import (
+    Owned,
+    commands_of,
+    read_jobs,
+    read_route,
+    read_workloads,
+    trouble_of_prober,
+)
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.ownership import (
     apply_ours,
     delete_ours,
-    is_owned,
+    is_ours,
     owner_of,
     read_ours,
 )
@@ -47,9 +69,21 @@ from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolution import Resolution, resolution_of
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
-from modelrelease_operator.traffic.provider import ObjectKey
+from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
+from modelrelease_operator.traffic.cohort import with_weights_alone
+from modelrelease_operator.traffic.existing_route import (
+    contested,
+    existing_route_of,
+    still_leads,
+    weights_given_back,
+)
+from modelrelease_operator.traffic.gateway_api import HTTP_ROUTE
+from modelrelease_operator.traffic.inference_pools import keys_of, let_go
+from modelrelease_operator.traffic.leaving import LEAVING
+from modelrelease_operator.traffic.provider import Edit, Effect, ObjectKey, TrafficProvider
 from modelrelease_operator.traffic.registry import made_by_others, provider_of
-from modelrelease_operator.traffic.replicas import SERVICE
+from modelrelease_operator.traffic.replicas import REPLICAS, SERVICE
+from modelrelease_operator.traffic.unrouted import UNROUTED
 
 TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
@@ -57,6 +91,8 @@ TRY_AGAIN = timedelta(seconds=15)
 
 EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
+Stall = tuple[Reason, str]
+"""Why nothing moves until a person mends something, and the sentence about it."""
 NOT_MEASURED = MetricsUnavailable(message="not measured yet")
 
 
@@ -87,6 +123,12 @@ class Done:
     begun: bool = True
     """False: what would have begun was refused, and nothing of it was made."""
     refused: list[ReleaseError] = field(default_factory=list)
+    unprotected: list[ReleaseError] = field(default_factory=list)
+    """Why a budget for drains could not be made, which stops nothing."""
+    unscaled: list[Invalid] = field(default_factory=list)
+    """Why the release's own autoscaler was refused."""
+    route: ExistingRoute | None = None
+    """The route of others that has the release's weights now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +140,34 @@ class Ground:
     observed: Observed
     uids: dict[str, str]
     """By name: uids of the Deployments and Jobs, for whoever deletes them."""
+    provider: TrafficProvider
+    """Who deals out the requests now."""
+    canary: Canary
+    """What the release says of its canary, without what its Gateways cannot do."""
+    owed: str | None = None
+    """Why clients may still come by a route of others that the release has left."""
+    unseen: Mapping[str, ReleaseError]
+    """By kind: why it is not known what others have of it beside the release."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """How requests are dealt out now, which may be less than the spec asks for."""
+
+    provider: TrafficProvider
+    canary: Canary
+    effect: Effect
+    owed: str | None
 
 
 def _is_workload(obj: Object) -> bool:
     """Return whether an object runs pods, and does not lead clients to them."""
     return str(obj["kind"]) == "Deployment"
+
+
+def _is_observed(obj: Object, observed: Observed) -> bool:
+    """Return whether the revision that an object is for was seen to run."""
+    return obj["metadata"]["labels"][names.LABEL_REVISION] in observed.workloads
 
 
 def goes_back(desired: Desired, observed: Observed) -> bool:
@@ -156,6 +221,44 @@ def news(before: Status, reason: Reason, message: str) -> tuple[Notice, ...]:
     return () if known else (Notice(reason=reason, message=message, warning=True),)
 
 
+def _protected(
+    done: Done, status: Status, before: Status, ground: Ground, now: datetime
+) -> tuple[Status, tuple[Notice, ...]]:
+    """Return the status with what became of the budgets, and an Event where one is refused anew."""
+    problem = "; ".join(map(str, done.unprotected))
+    refused = any(isinstance(each, Invalid) for each in done.unprotected)
+    generation = ground.observed.generation
+    status = with_protection(status, problem, generation, now, refused=refused)
+    if not refused or is_known_refusal(before, problem, ground.owner.name):
+        return status, ()
+    return status, (Notice(reason=Reason.APPLY_REFUSED, message=problem, warning=True),)
+
+
+def _stall(
+    following: FollowedSpec, invalid: Sequence[Invalid], of_route: Stall | None
+) -> Stall | None:
+    """Return what a person must mend first."""
+    if following.problem is not None:
+        return Reason.SPEC_INVALID, str(following.problem)
+    if invalid:
+        return Reason.APPLY_REFUSED, "; ".join(dict.fromkeys(map(str, invalid)))
+    return of_route
+
+
+def _trouble_of_route(ground: Ground, memory: Memory, now: datetime) -> Stall | None:
+    """Return what to tell a person of the route, and why; None while it may only be late."""
+    observed = ground.observed
+    late = memory.is_long_refused(observed.route_refused, now)
+    problem, reason = observed.route_problem, observed.route_reason
+    if problem and (reason or late):
+        return reason or Reason.ROUTE_NOT_TAKEN, problem
+    named = existing_route_of(ground.spec.canary)
+    if named and memory.contest.lasts(now):
+        sentence = contested(ground.owner.namespace, named, memory.contest.by)
+        return Reason.ROUTE_CONTESTED, sentence
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
     """What every pass over every release needs."""
@@ -167,6 +270,8 @@ class Reconciler:
     sources: MetricSources = field(default_factory=MetricSources)
     registry: RegistryWatch = field(default_factory=RegistryWatch)
     outcomes: OutcomeRecorder = field(default_factory=OutcomeRecorder)
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    features: GatewayFeatures = field(default_factory=GatewayFeatures)
     _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
 
     async def reconcile(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
@@ -201,7 +306,7 @@ class Reconciler:
         except Invalid as problem:
             await self._refuse(release, before, Reason.APPLY_REFUSED, problem, now, reporter)
             return 4 * TRY_AGAIN
-        done = await self._make(ground, before, decision, absent, now)
+        done = await self._make(ground, before, decision, absent, memory, now)
         decision = self._shown(done, before, following, ground, memory, now)
         await self._remember(release, before, decision, reporter)
         self._follow(spec, (namespace, name), decision.status, await source.get())
@@ -294,11 +399,14 @@ class Reconciler:
     ) -> Ground:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
-        provider = provider_of(spec)
         owned = await read_workloads(self.kube, owner, lost=status.stable is None)
         settings = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if settings else ({}, {})
-        effect = await read_route(self.kube, owner, provider, owned.workloads)
+        routing = await self._routing(owner, spec, owned, status.route)
+        effect = routing.effect
+        beside = await self.neighbours.around(
+            self.kube, owner, owned.workloads, budgets=spec.serving.disruption_budget.enabled
+        )
         observed = Observed(
             generation=release["metadata"]["generation"],
             target=resolution.target,
@@ -309,14 +417,75 @@ class Reconciler:
             routed_weight=effect.weight,
             route_problem=effect.problem,
             route_refused=effect.refused,
+            route_reason=effect.reason,
+            route_controllers=effect.controllers,
+            route_sticky=effect.sticky,
             metrics=NOT_MEASURED,
             commands=commands_of(release),
             drift=self.drift.windows(key),
             jobs=jobs,
             recorded=self.outcomes.recorded(key),
             probers=owned.probers,
+            others_budgets=beside.budgets,
+            autoscalers=beside.autoscalers,
         )
-        return Ground(owner=owner, spec=spec, observed=observed, uids={**owned.uids, **uids})
+        return Ground(
+            owner=owner,
+            spec=spec,
+            observed=observed,
+            uids={**owned.uids, **uids},
+            provider=routing.provider,
+            canary=routing.canary,
+            owed=routing.owed,
+            unseen=beside.unseen,
+        )
+
+    async def _routing(
+        self, owner: Owner, spec: ReleaseSpec, owned: Owned, left: ExistingRoute | None
+    ) -> Routing:
+        """Return who deals out the requests, and who has them; with what is refused of that."""
+        provider, canary = provider_of(spec), spec.canary
+        reason: Reason | None = None
+        problem: str | None = None
+        if conflict := await self._routing_conflict(spec, (owner.namespace, owner.name)):
+            provider, reason, problem = UNROUTED, Reason.ROUTE_CONFLICT, str(conflict)
+        elif problem := await self._unsupported(spec, owner.namespace):
+            canary, reason = with_weights_alone(canary), Reason.ROUTE_UNSUPPORTED
+        effect = await read_route(self.kube, owner, provider, canary, owned.workloads)
+        if reason:
+            effect = replace(effect, problem=problem, refused=True, reason=reason)
+        owed = await self._owed(owner, spec, left)
+        if owed:
+            everybody = frozenset(owned.workloads)
+            effect = replace(effect, revisions=everybody, problem=effect.problem or owed)
+            provider = LEAVING if provider is REPLICAS else provider
+        return Routing(provider=provider, canary=canary, effect=effect, owed=owed)
+
+    async def _owed(
+        self, owner: Owner, spec: ReleaseSpec, left: ExistingRoute | None
+    ) -> str | None:
+        """Return why clients may still come by a route of others that the release has left."""
+        successor = existing_route_of(spec.canary)
+        if left is None or left == successor:
+            return None
+        try:
+            live = await self.kube.borrowed(HTTP_ROUTE, owner.namespace, left.name)
+        except ReleaseError as problem:
+            return str(problem)
+        return still_leads(live, owner.name, left, successor) if live else None
+
+    async def _unsupported(self, spec: ReleaseSpec, namespace: str) -> str | None:
+        """Return what of the routing a Gateway cannot do."""
+        settings = spec.canary.routing.gateway_api
+        return await self.features.missing(self.kube, settings, namespace) if settings else None
+
+    async def _routing_conflict(
+        self, spec: ReleaseSpec, key: NamespacedName
+    ) -> RoutingConflict | None:
+        """Return why another release has the requests that this one asks for."""
+        if spec.canary.routing.gateway_api is None:
+            return None
+        return await self.kube.routing_conflict(key)
 
     async def _decided(
         self,
@@ -342,21 +511,25 @@ class Reconciler:
             )
         query_scope = QueryScope(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
-            interval=spec.analysis.period,
+            interval=spec.analysis.period, controllers=observed.route_controllers,
         )  # fmt: skip
-        canary = observed.workloads.get(pair[0].revision)
-        pods = canary.ready_names if canary else ()
-        limit = 2 * self.settings.prometheus_timeout_seconds
+        pods = {name: workload.ready_names for name, workload in observed.workloads.items()}
+        asked = await source.get()
+        after = newest_counted(status, asked.source)
+        limit = 2 * asked.seconds
         try:
             async with asyncio.timeout(limit):
-                measured = await measure(await source.get(), spec, query_scope, pods=pods)
+                measured = await measure(asked, spec, query_scope, pods=pods, after=after)
         except TimeoutError:
-            late = MetricsUnavailable(
-                message=f"Prometheus has not answered everything within {limit:g} s"
-            )
+            late = MetricsUnavailable(message=f"not all metrics were read within {limit:g} s")
             measured = Measured(metrics=late, answers=not_answered(spec, late))
         observed = replace(
-            observed, metrics=measured.metrics, answers=measured.answers, hint=measured.hint
+            observed,
+            metrics=measured.metrics,
+            answers=measured.answers,
+            hint=measured.hint,
+            source=asked.source,
+            reads_anew=asked.reads_anew,
         )
         return decide(spec=spec, status=status, observed=observed, now=now)
 
@@ -370,15 +543,17 @@ class Reconciler:
         stays = first.status.phase is Phase.SHADOWING
         if not stays or not is_due(status, spec, now):
             return first
-        limit = 2 * self.settings.prometheus_timeout_seconds
+        asked = await source.get()
+        limit = 2 * asked.seconds
         try:
             async with asyncio.timeout(limit):
-                pairs = await measure_pairs(
-                    await source.get(), (owner.namespace, owner.name), status
-                )
+                pairs = await measure_pairs(asked, (owner.namespace, owner.name), status)
         except TimeoutError:
-            pairs = MetricsUnavailable(message=f"Prometheus has not answered within {limit:g} s")
-        return decide(spec=spec, status=status, observed=replace(observed, pairs=pairs), now=now)
+            pairs = MetricsUnavailable(message=f"the pairs were not read within {limit:g} s")
+        observed = replace(observed, pairs=pairs)
+        if not pairs and first.desired.comparing:
+            observed = replace(observed, hint=await trouble_of_prober(self.kube, owner))
+        return decide(spec=spec, status=status, observed=observed, now=now)
 
     def _follow(
         self, spec: ReleaseSpec, key: NamespacedName, status: Status, source: MetricSource
@@ -402,7 +577,7 @@ class Reconciler:
             return frozenset()
         owner = ground.owner
         needed = {(SERVICE, name) for name in names.service_names(owner.name)}
-        needed |= set(provider_of(ground.spec).sources(owner.name))
+        needed |= set(ground.provider.sources(owner.name))
         absent = [key for key in needed if await read_ours(self.kube, owner, *key) is None]
         return frozenset(absent)
 
@@ -412,6 +587,7 @@ class Reconciler:
         before: Status,
         decision: Decision,
         absent: frozenset[ObjectKey],
+        memory: Memory,
         now: datetime,
     ) -> Done:
         """Make the world as decided, each object on its own: what one is refused stops no other."""
@@ -422,8 +598,8 @@ class Reconciler:
             for revision, workload in observed.workloads.items()
             if workload.live
         }
-        canary = ground.spec.canary
-        objects = render(owner, decision.desired, live, provider_of(ground.spec), canary)
+        rendered = render(owner, decision.desired, live, ground.provider, ground.canary)
+        objects = [obj for obj in rendered if obj["kind"] not in (PDB, HPA)]
         back = goes_back(decision.desired, observed)
         if back:
             objects.sort(key=_is_workload)
@@ -436,18 +612,124 @@ class Reconciler:
             if done.refused and begins(obj, before, observed):
                 done.begun = False
                 return done
+        forward = decision.desired.routed != observed.routed and not back
+        if not (done.refused and forward):
+            await self._weigh(ground, decision, memory, done, now)
+        await self._give_back(ground, before, done)
         await self._clear(ground, decision, done)
+        await self._protect(ground, [obj for obj in rendered if obj["kind"] == PDB], done)
+        await self._autoscale(ground, [obj for obj in rendered if obj["kind"] == HPA], done)
         await self._retrain(owner, done, now)
         return done
 
-    async def _try(self, write: Awaitable[bool], done: Done) -> None:
+    async def _weigh(
+        self, ground: Ground, decision: Decision, memory: Memory, done: Done, now: datetime
+    ) -> None:
+        """Set the weights in a route that others write, once none that was left is owed any: status
+        remembers one, so no second gets weights before the first has lost them.
+        """
+        owner, provider, canary = ground.owner, ground.provider, ground.spec.canary
+        if ground.owed or not decision.desired.routed:
+            return
+        route = route_for(owner, decision.desired, canary)
+        memory.contest.about(existing_route_of(canary))
+        for key in provider.borrowed(canary):
+            edits = partial(provider.edits, route)
+            edited = await self._edited(owner, key, edits, done)
+            if edited and key[0] == HTTP_ROUTE:
+                memory.contest.set((key, route.revisions, route.weight), last_writer(edited), now)
+
+    async def _edited(
+        self, owner: Owner, key: ObjectKey, edits: Edits, done: Done
+    ) -> Object | None:
+        """Edit an object of others; what is refused is kept with what else was."""
+        try:
+            edited = await edit_borrowed(self.kube, owner.namespace, key, edits)
+        except ReleaseError as problem:
+            done.refused.append(problem)
+            return None
+        done.wrote |= edited is not None
+        return edited
+
+    async def _give_back(self, ground: Ground, before: Status, done: Done) -> None:
+        """Lead a route of others that the release names no more to stable alone, and remember it
+        until its Gateways have taken that.
+        """
+        owner, left = ground.owner, before.route
+        successor = done.route = existing_route_of(ground.spec.canary)
+        if left is None or left == successor:
+            return
+
+        def edits(live: Object) -> tuple[Edit, ...]:
+            return weights_given_back(live, owner.name, left, successor)
+
+        refused = len(done.refused)
+        await self._edited(owner, (HTTP_ROUTE, left.name), edits, done)
+        if ground.owed or len(done.refused) > refused:
+            done.route = left
+            return
+        kept = keys_of(successor.pools) if successor else ()
+        for key in keys_of(left.pools):
+            if key not in kept:
+                await self._edited(owner, key, partial(let_go, release=owner.name), done)
+
+    async def _autoscale(self, ground: Ground, wanted: list[Object], done: Done) -> None:
+        """Have the release's own autoscaler where one is wanted, and remove it where none is."""
+        owner, unseen = ground.owner, ground.unseen.get(HPA)
+        if unseen:
+            # A second one beside another owner's scales nothing, so none is made in the dark.
+            if ground.spec.serving.autoscaling and isinstance(unseen, Invalid):
+                done.refused.append(unseen)
+            return
+        before = len(done.refused)
+        for obj in wanted:
+            await self._try(apply_ours(self.kube, owner, obj), done)
+        done.unscaled += [each for each in done.refused[before:] if isinstance(each, Invalid)]
+        if wanted:
+            return
+        try:
+            left = await self.kube.known(HPA, owner.namespace, owner.name)
+        except ReleaseError:
+            return
+        if left and is_ours(left, owner):
+            meta = left["metadata"]
+            await self._try(delete_ours(self.kube, owner, HPA, meta["name"], meta["uid"]), done)
+
+    async def _protect(self, ground: Ground, budgets: list[Object], done: Done) -> None:
+        """Have the budgets that are wanted and no others; one that is refused stops nothing."""
+        owner, unseen = ground.owner, ground.unseen.get(PDB)
+        if unseen:
+            done.unprotected.append(unseen)
+            return
+        # Of a revision that is not observed yet nobody can tell who else selects its pods.
+        budgets = [budget for budget in budgets if _is_observed(budget, ground.observed)]
+        wanted = {budget["metadata"]["name"] for budget in budgets}
+        for left in await self._budgets(owner):
+            meta = left["metadata"]
+            if meta["name"] not in wanted:
+                unwanted = delete_ours(self.kube, owner, PDB, meta["name"], meta["uid"])
+                await self._try(unwanted, done, stops=False)
+        for budget in budgets:
+            await self._try(apply_ours(self.kube, owner, budget), done, stops=False)
+
+    async def _budgets(self, owner: Owner) -> list[Object]:
+        """Return the release's own budgets, as far as they can be seen now."""
+        labels = {names.LABEL_RELEASE: owner.name}
+        try:
+            there = await self.kube.list(PDB, owner.namespace, labels)
+        except ReleaseError:
+            return []
+        return [budget for budget in there if is_ours(budget, owner)]
+
+    async def _try(self, write: Awaitable[bool], done: Done, *, stops: bool = True) -> None:
+        problems = done.refused if stops else done.unprotected
         try:
             done.wrote |= await write
         except Gone as problem:
             # The namespace, say, is on its way out. Only the release's own absence ends its task.
-            done.refused.append(Unavailable(str(problem)))
+            problems.append(Unavailable(str(problem)))
         except ReleaseError as problem:
-            done.refused.append(problem)
+            problems.append(problem)
 
     async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
         """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings."""
@@ -458,8 +740,8 @@ class Reconciler:
         gone = {
             names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept
         }
-        probing = decision.desired.probing
-        wanted = {names.prober_name(owner.name, probing.canary.revision)} if probing else set()
+        asking = (decision.desired.probing, decision.desired.comparing)
+        wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}
         for name in (gone | (observed.probers - wanted)) & set(uids):
             await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
         await self._clear_routes(ground, decision, done)
@@ -472,15 +754,26 @@ class Reconciler:
 
     async def _clear_routes(self, ground: Ground, decision: Decision, done: Done) -> None:
         """Remove what another traffic provider made, once its successor was seen to lead."""
-        owner, observed = ground.owner, ground.observed
+        observed = ground.observed
+        if ground.provider is UNROUTED:
+            # At once: the older release has these requests, whatever a gateway makes of two routes.
+            await self._remove_routes(
+                ground, provider_of(ground.spec).made(ground.owner.name), done
+            )
         if done.refused or observed.routed != decision.desired.routed:
             return
-        for kind, name in made_by_others(ground.spec, owner.name):
+        named = provider_of(ground.spec).borrowed(ground.spec.canary)
+        made = made_by_others(ground.spec, ground.owner.name)
+        await self._remove_routes(ground, [route for route in made if route not in named], done)
+
+    async def _remove_routes(self, ground: Ground, routes: Iterable[ObjectKey], done: Done) -> None:
+        owner = ground.owner
+        for kind, name in routes:
             try:
                 left = await self.kube.known(kind, owner.namespace, name)
             except Unavailable:
                 continue  # A later pass sees it. Most releases never had one.
-            if left and is_owned(left, owner):
+            if left and is_ours(left, owner):
                 await self._try(
                     delete_ours(self.kube, owner, kind, name, left["metadata"]["uid"]), done
                 )
@@ -520,28 +813,28 @@ class Reconciler:
         invalid = [problem for problem in done.refused if isinstance(problem, Invalid)]
         others = [problem for problem in done.refused if not isinstance(problem, Invalid)]
         requeue = decision.requeue
-        if following.problem is not None:
-            status = with_stall(
-                status, Reason.SPEC_INVALID, str(following.problem), observed.generation, now
-            )
-            notices += news(before, Reason.SPEC_INVALID, str(following.problem))
-        elif invalid:
-            sentence = "; ".join(dict.fromkeys(map(str, invalid)))
-            status = with_stall(status, Reason.APPLY_REFUSED, sentence, observed.generation, now)
-            notices += news(before, Reason.APPLY_REFUSED, sentence)
-        elif observed.route_problem and memory.is_long_refused(observed.route_refused, now):
-            sentence = observed.route_problem
-            status = with_stall(status, Reason.ROUTE_NOT_TAKEN, sentence, observed.generation, now)
-            notices += news(before, Reason.ROUTE_NOT_TAKEN, sentence)
+        if stall := _stall(following, invalid, _trouble_of_route(ground, memory, now)):
+            status = with_stall(status, *stall, observed.generation, now)
+            notices += news(before, *stall)
         trouble = memory.troubles.note(others[0] if others else None)
         if trouble and not invalid and following.problem is None:
             status = with_trouble(status, trouble.message, observed.generation, now)
             notices += news(before, Reason.FAILING, trouble.message)
-        if done.refused:
+        if done.unscaled:
+            problem = str(done.unscaled[0])
+            status = with_refused_autoscaler(status, before, problem, observed.generation, now)
+        status, of_drains = _protected(done, status, before, ground, now)
+        notices += of_drains
+        if done.refused or ground.owed:
+            # Nothing wakes a release for the route that it has left.
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
+        aside = (*done.unprotected, *ground.unseen.values())
+        if not all(isinstance(problem, Invalid) for problem in aside):
+            requeue = min(requeue or LOOK_AGAIN, LOOK_AGAIN)
         status = status.but(
             replicas=sum(workload.pods for workload in observed.workloads.values()),
             selector=f"{names.LABEL_RELEASE}={ground.owner.name}",
+            route=done.route if done.begun else before.route,
         )
         return replace(decision, status=status, notices=notices, requeue=requeue)
 

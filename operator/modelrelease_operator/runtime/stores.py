@@ -9,12 +9,33 @@ from modelrelease_operator.api.spec import ModelSource
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials, read_store_credentials
 from modelrelease_operator.runtime.kube import Kube
-from modelrelease_operator.runtime.web import NotAllowed, Reach, TooLarge, Trouble, Web
+from modelrelease_operator.runtime.web import (
+    NO_ADDRESS,
+    NotAllowed,
+    Reach,
+    Redirected,
+    TooLarge,
+    Trouble,
+    Web,
+)
 from modelrelease_operator.settings import Settings
 
 BEARER = "bearer"
 """The login that has a token for a password."""
 PIN = "pin spec.model.version and spec.model.sha256, with which the operator does not read it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a server answers to one request."""
+
+    status: int
+    body: bytes = b""
+    """Nothing but with status 200."""
+    challenge: str = ""
+    """How it wants to be asked, with status 401."""
+    location: str = ""
+    """Where it sends one instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,35 +61,67 @@ class Stores:
         *,
         limit: int,
         own: Credentials | None = None,
+        may_move: bool = False,
     ) -> bytes:
         """Return a file. `own` are credentials of a server that the operator itself was told of.
 
+        `may_move`: the server may redirect to another path of itself.
+
         Raises Unavailable when the store does not answer, Invalid when it will never give the file.
         """
-        credentials = await self._credentials(url, source, namespace) if own is None else own
+        credentials = await self.credentials(url, source, namespace) if own is None else own
         reach = self.reach if own is None else None
+        reply = await self.ask(url, credentials, limit=limit, reach=reach, may_redirect=may_move)
+        if reply.location:
+            moved = _at_same_server(url, reply.location)
+            if moved is None:
+                msg = f"{url} leads to another server, where the operator does not go: {PIN}"
+                raise Invalid(msg)
+            reply = await self.ask(moved, credentials, limit=limit, reach=reach)
+        if reply.status != 200:
+            raise refusal(url, reply.status, credentials)
+        return reply.body
+
+    async def ask(
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        limit: int,
+        reach: Reach | None,
+        accept: str = "*/*",
+        may_redirect: bool = False,
+    ) -> Reply:
+        """Ask for a small file, whatever the status. A redirect is an answer only where it may be.
+
+        Raises Unavailable when the server does not answer, Invalid when it may not be asked.
+        """
         web = Web(reach=reach, credentials=credentials, ca_file=self.settings.ca_file)
         try:
-            async with web.ask("GET", url, seconds=self.seconds) as answer:
+            async with web.ask(
+                "GET", url, seconds=self.seconds, headers={"Accept": accept}
+            ) as answer:
                 if answer.status != 200:
-                    raise _refusal(url, answer.status, credentials)
-                return await answer.body(limit)
+                    return Reply(status=answer.status, challenge=answer.challenge)
+                return Reply(status=200, body=await answer.body(limit))
         except NotAllowed as problem:
-            msg = f"{url} {problem}"
+            if may_redirect and isinstance(problem, Redirected):
+                return Reply(status=307, location=problem.location)
+            msg = f"{shown_url(url)} {problem}"
             raise Invalid(msg) from problem
         except TooLarge as problem:
-            msg = f"{url} is larger than {limit} bytes: that is no manifest"
+            msg = f"{shown_url(url)} is larger than {limit} bytes: that is no manifest"
             raise Invalid(msg) from problem
         except Trouble as problem:
-            msg = f"{url} {credentials.hidden_in(str(problem))}"
+            msg = f"{shown_url(url)} {credentials.hidden_in(str(problem))}"
             raise Unavailable(msg) from problem
         finally:
             await web.close()
 
-    async def _credentials(self, url: str, source: ModelSource, namespace: str) -> Credentials:
+    async def credentials(self, url: str, source: ModelSource, namespace: str) -> Credentials:
         """Return what a store is shown: what the release names, else what the operator has."""
         if source.credentials_secret_ref is None:
-            return login_of(self.settings.credentials_file, URL(url).host or "")
+            return login_of(self.settings.credentials_file, _host_of(url))
         if self.kube is None:
             return Credentials()
         try:
@@ -82,7 +135,32 @@ class Stores:
             raise Unavailable(str(problem)) from problem
 
 
-def _refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavailable:
+def _host_of(url: str) -> str:
+    try:
+        return URL(url).host or ""
+    except ValueError as problem:
+        msg = f"{shown_url(url)} {NO_ADDRESS}: {problem}"
+        raise Invalid(msg) from problem
+
+
+def _at_same_server(url: str, location: str) -> str | None:
+    """Return where a redirect leads, None for another server."""
+    try:
+        following = URL(url, encoded=True).join(URL(location, encoded=True))
+        stays = following.origin() == URL(url).origin()
+    except ValueError:
+        return None
+    return str(following) if stays else None
+
+
+def shown_url(url: str) -> str:
+    """Return an address as it may be shown: a query can be a signature that lets one in."""
+    return url.partition("?")[0]
+
+
+def refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavailable:
+    """Return the error for a status that is not 200."""
+    url = shown_url(url)
     if status in (401, 403) and credentials.secrets:
         return Invalid(
             f"{url} answered {status}: it does not take the credentials that it was shown"

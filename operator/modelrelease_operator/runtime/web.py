@@ -43,6 +43,8 @@ NEVER: tuple[Network, ...] = tuple(
 """What tells a machine's secrets, or is the machine itself, and has no class of its own."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 NO_ADDRESS = "is no address of a server"
+TENANT_HEADERS = ("X-Scope-OrgID", "THANOS-TENANT")
+"""How Mimir, Cortex and Loki are told of a tenant, and how Thanos is."""
 PIECE = 16 * 1024
 """Bytes that are looked at in one go: a few milliseconds, and then it is somebody else's turn."""
 LONGEST_ERROR = 16 * 1024
@@ -123,6 +125,17 @@ def _never(address: Address) -> str | None:
     return next((kind for kind, is_one in kinds.items() if is_one), None)
 
 
+class Redirected(NotAllowed):
+    """A server would send one elsewhere, where nobody goes who was not told to."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(
+            f"answered with a redirect (HTTP status {status}), which is not followed: name the "
+            "address that it leads to"
+        )
+        self.location = location
+
+
 class _Resolver(AbstractResolver):
     """Resolves names, and gives only addresses that may be asked."""
 
@@ -153,6 +166,11 @@ class Answer:
     def status(self) -> int:
         """Its HTTP status."""
         return self._response.status
+
+    @property
+    def challenge(self) -> str:
+        """How it wants to be asked, where it says so with status 401."""
+        return self._response.headers.get("WWW-Authenticate", "")
 
     async def pieces(self, most: int, setting: str = "") -> AsyncIterator[bytes]:
         """Yield its bytes; raise Trouble beyond `most`, which `setting` may raise."""
@@ -242,7 +260,7 @@ class Web:
 
         Raises Trouble for a server that cannot be asked, or that would send one elsewhere.
         """
-        sent = {**authorization(self._credentials), **(headers or {})}
+        sent = {**shown(self._credentials), **(headers or {})}
         try:
             self._check_literal(url)
         except ValueError as problem:
@@ -256,11 +274,7 @@ class Web:
                 ) as response,
             ):
                 if 300 <= response.status < 400:
-                    msg = (
-                        f"answered with a redirect (HTTP status {response.status}), which is not "
-                        "followed: name the address that it leads to"
-                    )
-                    raise NotAllowed(msg)
+                    raise Redirected(response.status, response.headers.get("Location", ""))
                 yield Answer(response)
         except TimeoutError as problem:
             msg = f"does not answer (not all of it within {seconds:g} s)"
@@ -322,8 +336,13 @@ class Web:
             await session.close()
 
 
-def authorization(credentials: Credentials) -> dict[str, str]:
-    """Return the header by which one proves oneself; none where nothing is asked."""
+def shown(credentials: Credentials) -> dict[str, str]:
+    """Return the headers by which one proves oneself and says whose series are meant."""
+    tenant = dict.fromkeys(TENANT_HEADERS, credentials.tenant) if credentials.tenant else {}
+    return {**_authorization(credentials), **tenant}
+
+
+def _authorization(credentials: Credentials) -> dict[str, str]:
     if credentials.token:
         return {"Authorization": f"Bearer {credentials.token}"}
     if credentials.username and credentials.password:

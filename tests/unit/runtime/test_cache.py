@@ -11,7 +11,7 @@ import pytest
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import cache as module
-from modelrelease_operator.runtime.cache import Cached, Store
+from modelrelease_operator.runtime.cache import Cached, Store, release_of
 from testbed.api_server import ApiServer, Object
 from testbed.operating import Operating, connected, operating
 
@@ -151,14 +151,15 @@ def test_a_namesakes_end_is_not_the_end_of_what_is_there():
 def test_a_list_also_tells_what_is_gone():
     store = a_store()
     store.put(a_pod("a", version=1))
-    assert store.replace(None, [a_pod("b", uid="u2", version=2)]) == {QNA}
+    news = store.replace(None, [a_pod("b", uid="u2", version=2)])
+    assert {release_of(obj) for obj in news} == {QNA}
     assert [it["metadata"]["name"] for it in store.of_release(QNA)] == ["b"]
 
 
 def test_a_list_of_one_namespace_says_nothing_of_another():
     store = Store("Pod", frozenset({"ml", "other"}))
     store.put(a_pod("a", version=1))
-    assert store.replace("other", []) == set()
+    assert store.replace("other", []) == []
     assert len(store) == 1
 
 
@@ -269,6 +270,19 @@ async def test_while_nothing_is_heard_a_store_is_not_believed(monkeypatch: pytes
     server.refuse = lambda *_: None
     await until(lambda: None in kube.stores["Pod"].heard)
     assert await kube.list("Pod", "ml", {names.LABEL_RELEASE: "qna"}) == []
+    await kube.stop()
+    await kube.close()
+    await server.stop()
+
+
+async def test_a_kind_that_was_not_asked_for_yet_is_not_said_to_be_absent():
+    server = await ApiServer().start()
+    kube = Cached(await connected(server))
+    with pytest.raises(Unavailable, match="PodDisruptionBudgets are not listed"):
+        await kube.borrowed("PodDisruptionBudget", "ml", "theirs")
+    kube.start()
+    await kube.filled(5)
+    assert await kube.borrowed("PodDisruptionBudget", "ml", "theirs") is None
     await kube.stop()
     await kube.close()
     await server.stop()

@@ -115,7 +115,7 @@ async def test_no_status_holds_it(
         serving(echoing(page)) as address,
         asking(address, credentials=credentials) as source,
     ):
-        measured = await measure(source, spec, query_scope, pods=["rev2-a"])
+        measured = await measure(source, spec, query_scope, pods={"rev2": ["rev2-a"]})
     status = Status(
         stable=StableStatus(**stable.parts(), since=START),
         canary=CanaryStatus(**canary.parts(), since=START),

@@ -100,7 +100,7 @@ async def test_a_prometheus_that_drips_ends_a_look_in_time(world: Operating):
     await world.once()
     assert time.monotonic() - before < 5
     assert world.status()["verdict"] == "Unavailable"
-    assert "has not answered everything within 0.4 s" in world.status()["message"]
+    assert "not all metrics were read within 0.4 s" in world.status()["message"]
 
 
 def interval_0(world: Operating) -> None:

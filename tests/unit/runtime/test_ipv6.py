@@ -37,17 +37,10 @@ from modelrelease_training.drift.settings import ServiceSettings
 from modelrelease_training.drift.worker import Worker
 from testbed.servers import answering, serving
 from tests.support.asking import asking, revisions
+from tests.support.registering import a_manifest
 
 LOOPBACK = "::1"
-MANIFEST = json.dumps(
-    {
-        "name": "qna",
-        "version": "7",
-        "features": [{"name": "x"}],
-        "examples": {"rows": [[1.0]], "predictions": ["yes"]},
-        "files": [{"path": "model.joblib", "sha256": "0" * 64, "size": 1}],
-    }
-).encode()
+MANIFEST = a_manifest("7")
 
 
 def free_port() -> int:

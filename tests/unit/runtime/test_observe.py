@@ -7,6 +7,7 @@ import pytest
 
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
+from modelrelease_operator.api.spec import Canary
 from modelrelease_operator.core.observed import Commands, Signature
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests import Owner
@@ -14,6 +15,7 @@ from modelrelease_operator.runtime.observe import (
     commands_of,
     read_route,
     read_workloads,
+    trouble_of_prober,
     workload_of,
 )
 from modelrelease_operator.traffic.replicas import REPLICAS
@@ -164,7 +166,8 @@ class Cluster:
         self.objects = objects
 
     async def list(self, kind: str, namespace: str, labels: dict[str, str]) -> list[Any]:
-        assert (namespace, labels) == ("ml", {names.LABEL_RELEASE: "qna"})
+        assert namespace == "ml"
+        assert labels in ({names.LABEL_RELEASE: "qna"}, {names.LABEL_PROBER: "qna"})
         return list(self.objects.get(kind, []))
 
     async def known(self, kind: str, namespace: str, name: str) -> Any:
@@ -208,6 +211,16 @@ async def test_a_deployment_that_probes_is_no_revision():
     assert found.uids == {"qna-rev1": "uid-of-rev1", "qna-rev2-probe": "uid-of-rev2"}
 
 
+async def test_a_prober_that_finds_no_example_rows_says_it_in_its_last_words():
+    refused = ended(EXIT_REFUSED, "http://store/qna/2/manifest.json does not exist")
+    leaving = {"metadata": {"name": "x", "deletionTimestamp": "2026-11-01T12:00:00Z"}}
+    pods = [a_pod("x", ready=False, initContainerStatuses=[ended(EXIT_REFUSED, "old")], **leaving),
+            a_pod("y", ready=False, initContainerStatuses=[refused])]  # fmt: skip
+    found = await trouble_of_prober(Cluster(Pod=pods), OWNER)  # type: ignore[arg-type]
+    assert found == "http://store/qna/2/manifest.json does not exist"
+    assert await trouble_of_prober(Cluster(Pod=[a_pod()]), OWNER) is None  # type: ignore[arg-type]
+
+
 async def test_a_deployment_without_our_uid_is_no_workload():
     foreign = a_deployment("rev2")
     foreign["metadata"]["ownerReferences"] = [{"uid": "another"}]
@@ -227,21 +240,21 @@ async def test_a_deployment_without_our_uid_is_no_workload():
 )
 async def test_a_route_is_read_from_the_service(selector: Any, routed: Any):
     cluster = Cluster(Service=a_service(selector))
-    effect = await read_route(cluster, OWNER, REPLICAS, ["rev1", "rev2"])  # type: ignore[arg-type]
+    effect = await read_route(cluster, OWNER, REPLICAS, Canary(), ["rev1", "rev2"])  # type: ignore[arg-type]
     assert effect.revisions == routed
 
 
 async def test_a_service_of_somebody_else_is_not_taken_over():
     foreign = a_service({"app": "qna"}, owner="another")
     with pytest.raises(Invalid, match="Service ml/qna exists and belongs to somebody else"):
-        await read_route(Cluster(Service=foreign), OWNER, REPLICAS, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=foreign), OWNER, REPLICAS, Canary(), [])  # type: ignore[arg-type]
 
 
 async def test_no_service_is_no_route_and_trouble_is_trouble():
-    effect = await read_route(Cluster(), OWNER, REPLICAS, [])  # type: ignore[arg-type]
+    effect = await read_route(Cluster(), OWNER, REPLICAS, Canary(), [])  # type: ignore[arg-type]
     assert effect.revisions is None
     with pytest.raises(Unavailable):
-        await read_route(Cluster(Service=Unavailable("x")), OWNER, REPLICAS, [])  # type: ignore[arg-type]
+        await read_route(Cluster(Service=Unavailable("x")), OWNER, REPLICAS, Canary(), [])  # type: ignore[arg-type]
 
 
 def running(name: str = "predictor", restarts: int = 0, **last: Any) -> dict[str, Any]:

@@ -5,9 +5,10 @@ default that own counts go bad as often as requests fail, that both versions ans
 a number stays at its limit, which is inside. Whoever knows better says so for each gate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Self
 
 from modelrelease_operator.core.statistics.random_variates import binomial
 
@@ -20,10 +21,16 @@ LAYOUT = "simulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadShares:
-    """A gate with `counts`: the shares of each arm's requests that its queries count as bad."""
+    """A gate with `counts` or `loss`: the shares of each arm's requests that it counts as bad."""
 
     stable: float
     canary: float
+
+    @classmethod
+    def read(cls, text: str, share: Callable[[str], float]) -> Self:
+        """Return them as they are given, `STABLE:CANARY`; `share` reads one."""
+        stable, _, canary = text.partition(":")
+        return cls(stable=share(stable), canary=share(canary))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

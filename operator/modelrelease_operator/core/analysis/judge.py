@@ -9,18 +9,21 @@ docs/explanation/decisions.md has both, with the proof.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from operator import add
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.spec import Gate, ReleaseSpec
 from modelrelease_operator.api.status import (
     CanaryStatus,
     Evidence,
     GateStatus,
     Samples,
+    ShareStatus,
     Status,
     Streak,
     Verdict,
@@ -28,6 +31,7 @@ from modelrelease_operator.api.status import (
 from modelrelease_operator.core.analysis import messages
 from modelrelease_operator.core.analysis.gate_tests import GateTest, Strength
 from modelrelease_operator.core.analysis.gates.registry import gate_tests_of, kind_of
+from modelrelease_operator.core.analysis.intervals import shown_interval
 from modelrelease_operator.core.analysis.probes import Settled, gates_of, is_of_probes, settle
 from modelrelease_operator.core.analysis.restart_schedule import with_due_copies
 from modelrelease_operator.core.analysis.shadow import WEIGHT
@@ -44,9 +48,11 @@ from modelrelease_operator.core.measurement.intervals import (
     Counted,
     Moment,
     count,
+    is_of_another_time,
     unready_arms,
     with_horizon,
 )
+from modelrelease_operator.core.measurement.losses import come_past
 from modelrelease_operator.core.measurement.samples import (
     MAY_MISS,
     NOTHING,
@@ -87,6 +93,28 @@ DOUBT = 0.5
 
 
 @immutable
+class CountedUsers:
+    """What a look counted of users' requests, for whoever asks which arm had how many."""
+
+    canary: str
+    stable: str
+    """The revisions that are compared."""
+    closed: Increments | None
+    """What the interval that closed at this look counted; None where none did."""
+    cut: bool
+    """Whether one ended that compares nothing."""
+    all_seen: bool
+    """Whether every ready pod of both arms is shown."""
+
+    @property
+    def interval(self) -> Interval | None:
+        """The requests of both arms in the interval that closed, whatever came of them."""
+        if self.closed is None:
+            return None
+        return ERRORS.interval(self.closed, canary=self.canary, stable=self.stable)
+
+
+@immutable
 class Judgement:
     """What a look found."""
 
@@ -103,6 +131,27 @@ class Judgement:
     """How old the samples are, and of whom; None where there was none."""
     look_in: timedelta | None = None
     """When the next look is of use, if that is sooner than `analysis.interval`."""
+    users: CountedUsers | None = None
+    """None where nothing could be counted."""
+    share: ShareStatus | None = None
+    """Which share of the requests the canary has had, where a gateway deals them out."""
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether that is proven to be another share than its weight."""
+        return self.share is not None and self.share.mismatch
+
+    def beside(self, share: ShareStatus | None) -> "Judgement":
+        """Return the judgement with the canary's share of the requests.
+
+        On a mismatch nothing goes on; what is proven against the canary, or cannot be measured,
+        stays as it is.
+        """
+        kept = self.verdict in (Verdict.FAIL, Verdict.UNAVAILABLE)
+        if share is None or not share.mismatch or kept:
+            return replace(self, share=share)
+        verdict, message = Verdict.INSUFFICIENT, share.message
+        return replace(self, share=share, verdict=verdict, message=message, by_probes=None)
 
 
 @immutable
@@ -128,12 +177,10 @@ class _Look:
     promotion_bar: float
     """Logarithm of the evidence that a promotion needs."""
     newest_samples: Newest
-    """What Prometheus showed of both arms."""
+    """What was shown of both arms."""
     sight: Sight
     trouble: NotMeasured | None
     """Why that is not used at this look."""
-    troubles: Mapping[str, NotMeasured] = field(default_factory=dict)
-    """By gate: why it could not be asked at this look."""
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -141,7 +188,7 @@ class _Look:
         return self.canary, self.stable
 
 
-def judge(
+def judge(  # noqa: PLR0913 - all that a look is about, each given by name
     *,
     spec: ReleaseSpec,
     status: Status,
@@ -150,30 +197,36 @@ def judge(
     now: datetime,
     pods: Mapping[str, Collection[str]] | None = None,
     answers: QueryResults | None = None,
+    source: Source | None = None,
 ) -> Judgement:
     """Add the newest counts to the evidence and ask every gate.
 
-    `pods` are the names of the ready pods of each revision: what Prometheus does not show of them
-    is left out of the counts and said, and a canary does not go on while it is more than a few.
+    `pods` are the names of the ready pods of each revision: those that are not shown are left out
+    of the counts and said, and a canary does not go on while they are more than a few.
 
     `next_weight` is what the canary would get next (percent, 100 for promotion): the higher it is,
     the smaller the excess that may go unseen.
+
+    `source` is who showed the metrics: where that is another than at the last look, counting begins
+    anew.
     """
+    status = _of_source(status, source)
     if isinstance(metrics, MetricsUnavailable) and not _own_gates(spec):
         return _held(spec, status, _unavailable(metrics.message))
-    look = _look_at(spec, status, metrics, pods or {}, answers or {}, now)
+    names_pods = source is Source.PODS
+    look = _look_at(spec, status, metrics, pods or {}, answers or {}, now, names_pods=names_pods)
     evidence = _told_apart(look)
     if look.trouble and not _own_gates(spec):
         held = _held(spec, status, look.trouble)
         return replace(
-            held, evidence=evidence, samples=_samples(look.sight, evidence), look_in=LOOK_OFTEN
+            held, evidence=evidence, samples=_samples(look, evidence, source), look_in=LOOK_OFTEN
         )
     evidence = with_due_copies(evidence, spec.canary, look.judged, now)
     evidence, gate_tests = gate_tests_of(
         spec, evidence, look.newest_samples.counters, look.arms, next_weight
     )
-    look = replace(look, troubles=_troubles(look, evidence))
-    evidence, gate_tests, saw_canary = _advance(look, evidence, _warmed(look, gate_tests))
+    counted, gate_tests = _advance(look, evidence, _as_asked(look, evidence, gate_tests))
+    evidence = counted.evidence
     strengths = {gate_test.name: gate_test.strength() for gate_test in gate_tests}
     evidence, thresholds = _thresholds(look, evidence)
     verdicts = _verdicts(look, evidence, gate_tests, strengths)
@@ -181,20 +234,21 @@ def judge(
     settled = _settled(look, evidence, strengths, gates)
     return Judgement(
         evidence=evidence,
-        gates=tuple(gates[gate.name] for gate in look.gates),
+        gates=tuple([gates[gate.name] for gate in look.gates]),
         verdict=settled.verdict,
         message=settled.message,
         effective_weight=_effective_weight(evidence),
         by_probes=settled.by_probes,
-        sighted=saw_canary and look.sight.canary.may_go_on,
-        samples=_samples(look.sight, evidence),
+        sighted=counted.saw_canary and look.sight.canary.may_go_on,
+        samples=_samples(look, evidence, source),
         look_in=_look_in(look, evidence),
+        users=_users(look, counted),
     )
 
 
 def _look_at(
     spec: ReleaseSpec, status: Status, metrics: Metrics, pods: Mapping[str, Collection[str]],
-    answers: QueryResults, now: datetime,
+    answers: QueryResults, now: datetime, *, names_pods: bool,
 ) -> _Look:  # fmt: skip
     """Say what is seen of both arms. Raises ValueError without a canary and a stable revision."""
     if status.canary is None or status.stable is None:
@@ -202,17 +256,44 @@ def _look_at(
         raise ValueError(msg)
     arms, gates = (status.canary.revision, status.stable.revision), gates_of(spec)
     newest_samples, trouble = _usable(metrics, arms, _bounds_read(gates, status.evidence))
-    sight = sight_of(status.evidence, newest_samples, arms, pods)
+    sight = sight_of(status.evidence, newest_samples, arms, pods, names_pods=names_pods)
     return _Look(
         spec=spec, status=status, judged=status.canary, canary=arms[0], stable=arms[1], gates=gates,
-        pods=pods, answers=answers, now=now, waited=_waited(status.canary, now),
+        pods=pods, answers=answers, now=now, waited=time_at_weight(status.canary, now),
         rollback_bar=-math.log(spec.analysis.false_rollback_probability),
         promotion_bar=-math.log(spec.analysis.false_promotion_probability),
         newest_samples=newest_samples, sight=sight, trouble=trouble or _unseen(sight),
     )  # fmt: skip
 
 
-def _waited(judged: CanaryStatus, now: datetime) -> timedelta:
+def is_another_source(status: Status, source: Source | None) -> bool:
+    """Return whether the last look had its samples from elsewhere; None is nobody.
+
+    Then their times are of another clock, and their pods may have other names.
+    """
+    if source is None or status.samples is None:
+        return False
+    return source is not (status.samples.source or Source.PROMETHEUS)
+
+
+def newest_counted(status: Status, source: Source) -> float | None:
+    """Return the time of the newest sample of this source that was ever counted, in unix
+    seconds.
+    """
+    if is_another_source(status, source):
+        return None
+    return max(status.evidence.scraped.values(), default=None)
+
+
+def _of_source(status: Status, source: Source | None) -> Status:
+    """Return the status with evidence to which samples of this source can be added."""
+    if not is_another_source(status, source):
+        return status
+    return status.but(evidence=status.evidence.read_anew())
+
+
+def time_at_weight(judged: CanaryStatus, now: datetime) -> timedelta:
+    """Return how long the present weight has been in effect."""
     # The sum of passes too, for a clock that was set back says that nothing was waited for.
     by_clock = now - (judged.step_since or now)
     return max(by_clock, timedelta(seconds=judged.step_seconds))
@@ -223,6 +304,8 @@ def _told_apart(look: _Look) -> Evidence:
     and when an arm had no pod.
     """
     evidence = look.status.evidence
+    if is_of_another_time(evidence, look.sight):
+        evidence = evidence.read_anew()
     if unready_arms(look.pods, look.arms):
         evidence = evidence.but(uneven=True)
     return with_horizon(evidence, look.sight)
@@ -235,13 +318,18 @@ def _settled(
     gates: Mapping[str, GateStatus],
 ) -> Settled:
     """Return the verdict of all gates together, after probes have answered for silent users."""
-    doubtful = frozenset(
+    doubtful = _doubtful(look, strengths) if look.spec.analysis.probe else frozenset[str]()
+    users = _canary_total(evidence.step, ERRORS.key)
+    return settle(look.spec, gates, doubtful=doubtful, users=users)
+
+
+def _doubtful(look: _Look, strengths: Mapping[str, Strength]) -> frozenset[str]:
+    """Return the gates of which users' requests speak against going on."""
+    return frozenset(
         name
         for name, strength in strengths.items()
         if strength.frozen or _progress(strength.rollback_log, look.rollback_bar) >= DOUBT
     )
-    users = _canary_total(evidence.step, ERRORS.key)
-    return settle(look.spec, gates, doubtful=doubtful, users=users)
 
 
 def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
@@ -253,8 +341,10 @@ def _look_in(look: _Look, evidence: Evidence) -> timedelta | None:
     return LOOK_OFTEN if look.waited < YOUNG_INTERVALS * _between_scrapes(look, evidence) else None
 
 
-def _samples(sight: Sight, evidence: Evidence) -> Samples:
+def _samples(look: _Look, evidence: Evidence, source: Source | None) -> Samples:
+    sight, known = look.sight, look.status.samples
     return Samples(
+        source=source or (known and known.source),
         oldest=_moment(sight.oldest),
         newest=_moment(sight.newest),
         scrape_seconds=evidence.scrape_seconds,
@@ -269,26 +359,45 @@ def _moment(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(round(at), UTC)
 
 
-def _warmed(look: _Look, gate_tests: Sequence[GateTest]) -> tuple[GateTest, ...]:
-    """Leave latency gates out until the step's pods are warm:
-    they are slower while they are new.
-    """
-    colds = {gate.name: left for gate in look.gates if (left := _cold(look, gate)) > timedelta(0)}
-    if not colds:
-        return tuple(gate_tests)
-    warmed = []
+def _as_asked(
+    look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
+) -> tuple[GateTest, ...]:
+    """Return the tests as they are at this look: some do not count yet, and some have no answer."""
+    shapes = _shapes(look)
+    gates = {gate.name: gate for gate in look.gates}
+    asked = []
     for gate_test in gate_tests:
-        if cold := colds.get(gate_test.name):
-            why = f"latency counts in {format_duration(cold)}, from warm pods"
-            warmed.append(gate_test.waiting_for(why))
-        else:
-            warmed.append(gate_test)
-    return tuple(warmed)
+        why = _not_yet(look, evidence, gate_test)
+        trouble = _trouble(look, gates[gate_test.name], shapes, evidence)
+        waiting = gate_test.waiting_for(why) if why else gate_test
+        asked.append(waiting.but(trouble=trouble) if trouble else waiting)
+    return tuple(asked)
 
 
-def _cold(look: _Look, gate: Gate) -> timedelta:
-    """Return for how long a gate still leaves latency out."""
-    return kind_of(gate).warm_up(gate.settings) - look.waited
+def _not_yet(look: _Look, evidence: Evidence, gate_test: GateTest) -> str | None:
+    """Say why tests do not count yet, or return None: latency is left out until the step's pods are
+    warm, because they are slower while they are new; and a gateway's counts while others come past
+    it.
+    """
+    if past := _past(look, evidence, gate_test.reads.source):
+        return (
+            f"gate {gate_test.name}: the servers of {' and '.join(past)} answer more than the "
+            "gateway sends them, so what is lost cannot be told; let callers come by the gateway"
+        )
+    if look.waited >= gate_test.warm_up:
+        return None
+    return f"latency counts in {format_duration(gate_test.warm_up - look.waited)}, from warm pods"
+
+
+def _past(look: _Look, evidence: Evidence, source: str) -> list[str]:
+    """Return the arms whose servers answer more than a gateway sends them: none, unless a gate's
+    own queries count both.
+    """
+    if source in (PREDICTOR, PROBE):
+        return []
+    arms = {"canary": look.canary, "stable": look.stable}
+    pending = evidence.pending
+    return [name for name, arm in arms.items() if come_past(pending.get(arm, {}), source)]
 
 
 def _own_gates(spec: ReleaseSpec) -> bool:
@@ -328,25 +437,25 @@ def _unseen(sight: Sight) -> NotMeasured | None:
 
 
 def _missing(*arms: Arm) -> str:
-    """Say which ready pods Prometheus does not show."""
+    """Say which ready pods are not shown."""
     absent = sorted(chain.from_iterable(arm.left_out for arm in arms))
     ready = sum(arm.ready for arm in arms)
-    return f"waiting for Prometheus to scrape {len(absent)} of {ready} ready pods ({absent[0]})"
+    return f"waiting for the metrics of {len(absent)} of {ready} ready pods ({absent[0]})"
 
 
-def _troubles(look: _Look, evidence: Evidence) -> dict[str, NotMeasured]:
-    """Return the gates that cannot be asked at this look:
-    their counts and evidence stay as they are.
+def _trouble(
+    look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence
+) -> NotMeasured | None:
+    """Say why a gate cannot be asked at this look, or return None:
+    its counts and evidence stay as they are.
     """
-    shapes = _shapes(look)
-    troubles: dict[str, NotMeasured | None] = {}
-    for gate in look.gates:
-        kind = kind_of(gate)
-        if kind.has_tests and kind.own_queries:
-            troubles[gate.name] = _own_trouble(look, gate)
-        elif kind.has_tests:
-            troubles[gate.name] = look.trouble or _uncut(look, gate, shapes, evidence)
-    return {name: trouble for name, trouble in troubles.items() if trouble}
+    kind = kind_of(gate)
+    if kind.own_queries:
+        trouble = _own_trouble(look, gate)
+        return _unheld(look, gate) if trouble is None and kind.beside_servers else trouble
+    if look.trouble or not kind.cuts_histograms:
+        return look.trouble
+    return _uncut(look, gate, shapes, evidence)
 
 
 def _own_trouble(look: _Look, gate: Gate) -> NotMeasured | None:
@@ -358,6 +467,22 @@ def _own_trouble(look: _Look, gate: Gate) -> NotMeasured | None:
     if missing is None:
         return None
     return _of_gate(gate.name, NotMeasured(verdict=Verdict.INSUFFICIENT, message=missing))
+
+
+def _unheld(look: _Look, gate: Gate) -> NotMeasured | None:
+    """Say that a gateway's counts have no server's to be held against, or return None: what a pod
+    of the canary fails itself would be lost while Prometheus does not show it.
+    """
+    if look.trouble:
+        return look.trouble
+    left_out = look.sight.canary.left_out
+    if left_out:
+        message = _missing(look.sight.canary)
+    elif look.sight.both:
+        return None
+    else:
+        message = "Prometheus shows no server of one of the arms yet"
+    return _of_gate(gate.name, NotMeasured(verdict=Verdict.INSUFFICIENT, message=message))
 
 
 def _shapes(look: _Look) -> dict[bool, Shapes]:
@@ -373,7 +498,7 @@ def _uncut(
 ) -> NotMeasured | None:
     """Say why latencies do not compare at this look, or return None."""
     shown = shapes.get(is_of_probes(gate.name), {})
-    if not kind_of(gate).cuts_histograms or not shown:
+    if not shown:
         return None
     pairs = evidence.bounds.get(gate.name, [])
     why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable)
@@ -394,7 +519,7 @@ def _uncounted(
     ready = {revision: frozenset(pods.get(revision, ())) for revision in arms}
     counted = {revision: set[str]() for revision in arms}
     for sample in answer:
-        if not sample.bad and sample.revision in counted:
+        if not (sample.bad or sample.by_server) and sample.revision in counted:
             counted[sample.revision].add(sample.pod)
     absent = {revision: ready[revision] - counted[revision] for revision in arms}
     share = {arms[0]: MAY_MISS, arms[1]: STABLE_MAY_MISS}
@@ -405,7 +530,7 @@ def _uncounted(
         return None
     names = sorted(chain.from_iterable(absent.values()))
     of = sum(len(pods_of_arm) for pods_of_arm in ready.values())
-    return f"waiting for Prometheus to scrape {len(names)} of {of} ready pods ({names[0]})"
+    return f"waiting for the metrics of {len(names)} of {of} ready pods ({names[0]})"
 
 
 def _of_gate(name: str, trouble: NotMeasured) -> NotMeasured:
@@ -417,10 +542,8 @@ def _of_gate(name: str, trouble: NotMeasured) -> NotMeasured:
 
 def _advance(
     look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
-) -> tuple[Evidence, tuple[GateTest, ...], bool]:
-    """Count what is new, let the tests see each interval that closed,
-    and say if the canary was seen.
-    """
+) -> tuple[Counted, tuple[GateTest, ...]]:
+    """Count what is new, and let the tests see each interval that closed."""
     bounds = frozenset[str]().union(*(gate_test.reads.bounds for gate_test in gate_tests))
     moment = Moment(
         canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now
@@ -439,7 +562,17 @@ def _advance(
     whole = {gate_test.name for gate_test in gate_tests if gate_test.reads.source in ended}
     recut = [name for name in evidence.recut if name not in whole]
     update = {"release": release, "step": step, "processes": processes, "recut": recut}
-    return evidence.but(**update), tested, counted.saw_canary
+    return counted.but(evidence=evidence.but(**update)), tested
+
+
+def _users(look: _Look, counted: Counted) -> CountedUsers:
+    return CountedUsers(
+        canary=look.canary,
+        stable=look.stable,
+        closed=counted.closed.get(PREDICTOR),
+        cut=PREDICTOR in counted.left_out,
+        all_seen=look.sight.canary.all_seen and look.sight.stable.all_seen,
+    )
 
 
 def _tested(
@@ -452,7 +585,7 @@ def _tested(
     }
     tested = []
     for gate_test in gate_tests:
-        out = gate_test.unready or gate_test.name in left_out or gate_test.name in look.troubles
+        out = gate_test.unready or gate_test.name in left_out or gate_test.trouble
         if gate_test.reads.source in counted.left_out:
             before = _intervals(look, gate_test.reads.indicators, counted.before)
             tested.append(gate_test.without_an_interval().preceded_by(before))
@@ -496,11 +629,10 @@ def _increments(
         # all.
         refused = refused_probes(counted.increments, **arms)
         increments = {ERRORS.key: ERRORS.interval(counted.increments, **arms), REFUSED: refused}
-    silent = {*look.troubles, *left_out}
     measured = [
         gate_test
         for gate_test in gate_tests
-        if gate_test.name not in silent and not gate_test.unready
+        if not (gate_test.unready or gate_test.trouble or gate_test.name in left_out)
     ]
     return increments | _intervals(look, _indicators(measured), counted.increments)
 
@@ -513,9 +645,7 @@ def _own_answers(
     """
     for gate_test in gate_tests:
         answer = look.answers.get(gate_test.name)
-        usable = (
-            answer if isinstance(answer, tuple) and gate_test.name not in look.troubles else None
-        )
+        usable = answer if isinstance(answer, tuple) and not gate_test.trouble else None
         yield from (
             (indicator, usable) for indicator in gate_test.reads.indicators if indicator.own
         )
@@ -523,9 +653,12 @@ def _own_answers(
 
 def _thresholds(look: _Look, evidence: Evidence) -> tuple[Evidence, list[GateStatus]]:
     """Ask every gate that holds a number within limits."""
+    held = [gate for gate in look.spec.analysis.gates if not kind_of(gate).has_tests]
+    if not (held or evidence.streaks):
+        return evidence, []
     gates, streaks = [], {}
     interval = _between_scrapes(look, evidence)
-    for gate in look.spec.analysis.gates:
+    for gate in held:
         kind, answer = kind_of(gate), look.answers.get(gate.name, NOT_QUERIED)
         key = kind.streak_key(gate.name, gate.settings)
         if key is None:
@@ -545,12 +678,16 @@ def _between_scrapes(look: _Look, evidence: Evidence) -> timedelta:
 
 
 def _added(known: Mapping[str, list[int]], counted: Mapping[str, Interval]) -> dict[str, list[int]]:
-    return {**known, **{key: _add(known.get(key), interval) for key, interval in counted.items()}}
+    total = dict(known)
+    for key, interval in counted.items():
+        total[key] = _add(known.get(key), interval)
+    return total
 
 
 def _add(before: Sequence[int] | None, interval: Interval) -> list[int]:
-    new = (interval.canary.total, interval.canary.bad, interval.stable.total, interval.stable.bad)
-    return [old + grown for old, grown in zip(before or NONE, new, strict=True)]
+    canary, stable = interval.canary, interval.stable
+    new = (canary.total, canary.bad, stable.total, stable.bad)
+    return list(map(add, before or NONE, new))
 
 
 def _verdicts(
@@ -567,15 +704,16 @@ def _verdicts(
     failed = _failed(look, gate_tests, strengths)
     verdicts = []
     for gate_test in gate_tests:
-        name, trouble = gate_test.name, look.troubles.get(gate_test.name)
+        name, trouble = gate_test.name, gate_test.trouble
         if trouble:
             verdicts.append(_kept(look.status, name, trouble, dry_run=gate_test.dry_run))
         else:
+            strength = strengths[name]
             gate_look = _GateLook(
                 gate_test=gate_test,
-                strength=strengths[name],
-                released=_arms(evidence.release, strengths[name].indicator.key),
-                step_total=_canary_total(evidence.step, strengths[name].indicator.key),
+                strength=strength,
+                released=_arms(evidence.release, strength.indicator.key),
+                step_total=_canary_total(evidence.step, strength.indicator.key),
                 refused=_refused(evidence, gate_test),
             )
             verdicts.append(_gate(look, gate_look, failed=name in failed))
@@ -586,13 +724,17 @@ def _failed(
     look: _Look, gate_tests: Sequence[GateTest], strengths: Mapping[str, Strength]
 ) -> set[str]:
     """Return the gates that convict the canary: of those that decide, the strongest alone."""
-    logs = {name: strength.rollback_log for name, strength in strengths.items()}
-    dry = [gate_test.name for gate_test in gate_tests if gate_test.dry_run]
-    failed = {name for name in dry if logs[name] >= look.rollback_bar}
-    deciding = [gate_test.name for gate_test in gate_tests if not gate_test.dry_run]
-    measured = [name for name in deciding if name not in look.troubles]
-    if measured and _convicted(look, [logs[name] for name in deciding]) >= look.rollback_bar:
-        failed.add(max(measured, key=logs.__getitem__))
+    failed, together, measured = set(), [], {}
+    for gate_test in gate_tests:
+        name, log = gate_test.name, strengths[gate_test.name].rollback_log
+        if not gate_test.dry_run:
+            together.append(log)
+            if not gate_test.trouble:
+                measured[name] = log
+        elif log >= look.rollback_bar:
+            failed.add(name)
+    if measured and _convicted(look, together) >= look.rollback_bar:
+        failed.add(max(measured, key=measured.__getitem__))
     return failed
 
 
@@ -638,6 +780,9 @@ def _gate(look: _Look, gate_look: _GateLook, *, failed: bool) -> GateStatus:
         verdict = Verdict.INSUFFICIENT
     share = min(1.0, gate_look.step_total / least)
     promotion = min(share, _progress(strength.promotion_log, look.promotion_bar))
+    interval, withheld = shown_interval(
+        gate_test, strength.indicator, verdict, released[1].rate or 0.0
+    )
     return GateStatus(
         name=gate_test.name,
         dry_run=gate_test.dry_run,
@@ -651,6 +796,8 @@ def _gate(look: _Look, gate_look: _GateLook, *, failed: bool) -> GateStatus:
         bound=gate_test.bound,
         evidence_for_rollback=round(_progress(strength.rollback_log, look.rollback_bar), 3),
         evidence_for_promotion=round(promotion, 3),
+        interval=interval,
+        interval_withheld=withheld,
         message=_message(look, gate_look, verdict, promotion=promotion),
     )
 
@@ -664,8 +811,8 @@ def _message(look: _Look, gate_look: _GateLook, verdict: Verdict, *, promotion: 
     gate_test, strength, step_total = gate_look.gate_test, gate_look.strength, gate_look.step_total
     if gate_test.unready:
         return gate_test.unready
-    version = look.status.canary.version if look.status.canary else "?"
-    facts = messages.facts(version, gate_test.bad, strength.indicator, gate_look.released)
+    version, released = look.judged.version, gate_look.released
+    facts = messages.facts(version, gate_test.bad, strength.indicator, released)
     facts = f"{facts}{gate_look.refused}"
     analysis = look.spec.analysis
     if verdict is Verdict.FAIL:
@@ -713,7 +860,10 @@ def _canary_total(counts: Mapping[str, list[int]], key: str) -> int:
 
 def _progress(log_value: float, bar: float) -> float:
     """Return how much of the evidence that is needed is there, in [0, 1]."""
-    return min(1.0, max(0.0, log_value / bar))
+    share = log_value / bar
+    if share >= 1:
+        return 1.0
+    return share if share > 0 else 0.0
 
 
 def _percent(counts: ArmCounts) -> float | None:
@@ -725,8 +875,8 @@ def _effective_weight(evidence: Evidence) -> float | None:
     """Return the canary's counted share of this step's requests, in percent."""
     # Every indicator of the predictor counts the same requests; a gate's own may count anything.
     users = [key for key in evidence.step if not key.startswith(PROBE)]
-    keys = sorted(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)))
-    canary, _, stable, _ = evidence.step.get(keys[0], NONE) if keys else NONE
+    key = min(users, key=lambda key: (key != ERRORS.key, key.startswith(OWN)), default="")
+    canary, _, stable, _ = evidence.step.get(key, NONE)
     return round(100 * canary / (canary + stable), 1) if canary + stable else None
 
 

@@ -6,7 +6,7 @@ makes it, or finds the Job and waits.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from modelrelease_contract.drift import DriftVerdict
@@ -16,6 +16,7 @@ from modelrelease_operator.api.retrain import Retrain, RetrainCause, RetrainOutc
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Reason, StableStatus, Status
 from modelrelease_operator.core.desired import REQUEUE_SOON, Decision, DesiredRetraining, Notice
+from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
 from modelrelease_operator.core.scope import Scope
 
@@ -24,7 +25,7 @@ RUNNING_LOOK = timedelta(minutes=1)
 NO_COOLDOWN = (RetrainOutcome.CANCELLED,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable
 class RetrainingStep:
     """What following a retraining comes to in one pass."""
 

@@ -26,7 +26,7 @@ def update_drift(scope: Scope) -> Scope:
     """
     stable, settings = scope.status.stable, scope.spec.drift
     if not settings.enabled or stable is None:
-        return scope.with_status(drift=None)
+        return scope if scope.status.drift is None else scope.with_status(drift=None)
     before = scope.status.drift
     if before is None or before.revision != stable.revision:
         before = DriftStatus(revision=stable.revision)
@@ -148,8 +148,8 @@ def _message(window: Window, letters: str, drifted: bool, settings: Drift, versi
         return f"drift of version {version} is unavailable"
     if not window.features:
         return (
-            f"Prometheus has no baseline for version {version}: its artifact has none, its "
-            "predictor is older than this operator, or its pods are not scraped"
+            f"no baseline is shown for version {version}: its artifact has none, its predictor "
+            "is older than this operator, or its pods are not read"
         )
     most = max(feature.n for feature in window.features)
     few = f"{most:,} of the {settings.min_samples:,} values needed came in {settings.window}"

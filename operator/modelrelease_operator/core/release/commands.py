@@ -26,6 +26,7 @@ KINDS = ("approve", "abort", "promote", "retry")
 UNDERWAY = (
     Phase.STARTING, Phase.SHADOWING, Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING,
 )  # fmt: skip
+NO_COMMANDS = Commands()
 ANYWAY = "anyway"
 """The further word: `approve=<revision>/anyway` holds although the canary cannot be seen or is not
 fit.
@@ -40,6 +41,8 @@ One more is not taken: it could be any that was forgotten.
 def take(scope: Scope) -> Scope:
     """Remember every command, and leave those that count in this pass in `observed`."""
     given = scope.observed.commands
+    if given == NO_COMMANDS and scope.status.commands == ():
+        return scope
     known = {
         command.command: _beside(command, scope.status.canary)
         for command in scope.status.commands or ()
@@ -72,9 +75,7 @@ def take(scope: Scope) -> Scope:
     left = Commands(retrain=given.retrain, signed=given.signed, **counting)
     if commands != scope.status.commands:
         scope = scope.with_status(commands=commands)
-    return (
-        scope if left == given else replace(scope, observed=replace(scope.observed, commands=left))
-    )
+    return scope if left == given else scope.but(observed=replace(scope.observed, commands=left))
 
 
 def value_for(status: Status, kind: str, revision: str, note: str | None = None) -> str:

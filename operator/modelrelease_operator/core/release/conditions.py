@@ -1,35 +1,42 @@
 """Conditions as kstatus and `kubectl wait` read them, worked out from the rest of the status."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 
 from modelrelease_operator.api.status import CanaryStatus, Condition, Phase, Reason, Status
 from modelrelease_operator.core.drift import sustained
 from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.autoscaling import AUTOSCALED, State
 from modelrelease_operator.core.release.recovery import untold
 
 DRIFTED = "Drifted"
 WAITING = "WaitingForPerson"
 RESOLVED = "ModelResolved"
+PROTECTED = "Protected"
 WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 """Problems that may pass by themselves; any other needs a person."""
 
 
-def with_conditions(status: Status, observed: Observed, now: datetime) -> Status:
+def with_conditions(
+    status: Status, observed: Observed, now: datetime, autoscaled: State | None = None
+) -> Status:
     """Return the status with its generation and its conditions brought up to date."""
+    stalled = _stalled(status, observed)
     conditions = [
         (kind, "True" if holds else "False", reason, message)
         for kind, holds, reason, message in (
             ("Ready", *_ready(status, observed)),
-            ("Reconciling", *_reconciling(status, observed)),
-            ("Stalled", *_stalled(status, observed)),
+            ("Reconciling", *_reconciling(status, observed, stalled)),
+            ("Stalled", *stalled),
             (WAITING, *_waiting(status)),
         )
     ]
     optional = {DRIFTED: sustained.condition(status), RESOLVED: _resolved(observed)}
+    if observed.autoscalers.seen:
+        optional[AUTOSCALED] = autoscaled  # Else what was known of it stays.
     conditions += [(kind, *state) for kind, state in optional.items() if state]
-    gone = {kind for kind, state in optional.items() if not state}
-    kept = tuple(condition for condition in status.conditions if condition.type not in gone)
+    kept = [condition for condition in status.conditions if optional.get(condition.type, True)]
     return _telling(status, kept, conditions, observed.generation, now)
 
 
@@ -59,11 +66,12 @@ def _ready(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
     return True, Reason.RECONCILED, status.message
 
 
-def _reconciling(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
+def _reconciling(
+    status: Status, observed: Observed, stalled: tuple[bool, Reason, str]
+) -> tuple[bool, Reason, str]:
     """Reconciling: something moves, or will by itself."""
-    stalled, reason, message = _stalled(status, observed)
-    if stalled:
-        return False, reason, message
+    if stalled[0]:
+        return False, *stalled[1:]
     if observed.problem:
         return True, observed.problem.reason, observed.problem.message
     if status.phase is Phase.STABLE:
@@ -149,6 +157,51 @@ def with_trouble(status: Status, message: str, generation: int, now: datetime) -
     return _telling(status, status.conditions, conditions, generation, now).but(message=message)
 
 
+def with_protection(
+    status: Status, problem: str, generation: int, now: datetime, *, refused: bool
+) -> Status:
+    """Return the status with why what serves has no budget for drains, or (where that is not
+    `refused`, but does not work now) may have none.
+    """
+    if not problem:
+        left = tuple(condition for condition in status.conditions if condition.type != PROTECTED)
+        return status if left == status.conditions else status.but(conditions=left)
+    unknown = (PROTECTED, "Unknown", Reason.FAILING, problem)
+    state = (PROTECTED, "False", Reason.APPLY_REFUSED, problem) if refused else unknown
+    return _telling(status, status.conditions, [state], generation, now)
+
+
+def with_refused_autoscaler(
+    status: Status, before: Status, problem: str, generation: int, now: datetime
+) -> Status:
+    """Return the status with why the release's own autoscaler is not as it was asked for.
+
+    By the condition of `before`, so that one which says so already stays as it is.
+    """
+    others = [each for each in status.conditions if each.type != AUTOSCALED]
+    known = [each for each in before.conditions if each.type == AUTOSCALED]
+    refused = (AUTOSCALED, "False", Reason.APPLY_REFUSED, problem)
+    return _telling(status, [*others, *known], [refused], generation, now)
+
+
+def is_known_refusal(status: Status, problem: str, release: str) -> bool:
+    """Return whether a status tells of the same refusals of budgets: each revision's has a name of
+    its own, and the cause is the same.
+    """
+    told = (
+        condition.message
+        for condition in status.conditions
+        if condition.type == PROTECTED and condition.reason == Reason.APPLY_REFUSED
+    )
+    known = {cause for message in told for cause in _causes(message, release)}
+    return _causes(problem, release) <= known
+
+
+def _causes(problem: str, release: str) -> set[str]:
+    """Return the sentences of a message, without the names of revisions."""
+    return set(re.sub(rf"\b{re.escape(release)}-[0-9a-f]+\b", release, problem).split("; "))
+
+
 def _telling(
     status: Status, before: Iterable[Condition], states: Iterable[tuple[str, str, Reason, str]],
     generation: int, now: datetime,
@@ -167,7 +220,7 @@ def _telling(
             observed_generation=generation,
             last_transition_time=old.last_transition_time if old and old.status == answer else now,
         )
-    in_order = tuple(conditions[kind] for kind in sorted(conditions))
+    in_order = tuple([conditions[kind] for kind in sorted(conditions)])
     return status.but(observed_generation=generation, conditions=in_order)
 
 
@@ -175,5 +228,9 @@ def _tells(
     condition: Condition, answer: str, reason: Reason, message: str, generation: int
 ) -> bool:
     """Return whether a condition says so already."""
-    shown = (condition.status, condition.reason, condition.message, condition.observed_generation)
-    return shown == (answer, reason, message, generation)
+    return (
+        condition.message == message
+        and condition.status == answer
+        and condition.reason == reason
+        and condition.observed_generation == generation
+    )

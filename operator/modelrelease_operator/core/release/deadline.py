@@ -2,7 +2,8 @@
 
 By default a person is asked. `analysis.onInsufficientEvidence` can promote it or roll it back
 instead; then every message says that the deadline decided and not the evidence. It never acts on
-metrics that are unavailable: an outage of Prometheus is no reason to move anything.
+metrics that are unavailable: an outage of Prometheus is no reason to move anything. Nor does it on
+a share of the requests that is not the canary's weight: such counts are no evidence.
 
 The time that is held against the deadline is that in which a verdict was possible
 (core/release/elapsed.py).
@@ -32,7 +33,7 @@ def policy_at_deadline(
         return None
     if canary.question is Reason.WAITING_FOR_APPROVAL:
         return None
-    if judgement.verdict is Verdict.UNAVAILABLE:
+    if judgement.verdict is Verdict.UNAVAILABLE or judgement.mismatched:
         return OnInsufficientEvidence.PAUSE
     return spec.analysis.on_insufficient_evidence
 

@@ -6,7 +6,6 @@ what was *observed* ("the canary goes only when the router is seen sending it no
 remembering that something was asked for.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -16,9 +15,20 @@ from modelrelease_operator.core.desired import Decision
 from modelrelease_operator.core.drift.retraining import update_retraining
 from modelrelease_operator.core.drift.sustained import update_drift
 from modelrelease_operator.core.observed import Observed
+from modelrelease_operator.core.release.autoscaling import (
+    LOOK_AGAIN,
+    autoscaled,
+    autoscaling_of,
+    with_news,
+)
 from modelrelease_operator.core.release.commands import take
 from modelrelease_operator.core.release.conditions import with_conditions
-from modelrelease_operator.core.release.desired_state import prober_of, shadow_of
+from modelrelease_operator.core.release.desired_state import (
+    budgets_of,
+    comparison_of,
+    prober_of,
+    shadow_of,
+)
 from modelrelease_operator.core.release.last_good import with_last_good
 from modelrelease_operator.core.release.pending import pending
 from modelrelease_operator.core.release.progressing import progressing
@@ -35,25 +45,27 @@ def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: dateti
     """Return what should be, given what is asked for, remembered and observed."""
     scope = take(update_drift(Scope(spec=spec, status=status, observed=observed, now=now)))
     decision = _of_phase(scope)
-    # Drift again, because a version that became stable just now is judged by its own windows.
-    after = update_drift(replace(scope, status=decision.status, notices=decision.notices))
+    after = scope.but(status=decision.status, notices=decision.notices)
+    if after.status.stable is not scope.status.stable:
+        # Drift again, because a version that became stable just now is judged by its own windows.
+        after = update_drift(after)
     retrained = update_retraining(after)
     after = collect_outcomes(retrained.scope, before=scope.status)
-    desired = replace(
-        decision.desired,
+    scaled = autoscaled(scope)
+    after = with_news(after, before=scope.status, state=scaled)
+    desired = decision.desired.but(
         retraining=retrained.retraining,
         probing=prober_of(after),
+        comparing=comparison_of(after),
         shadow=shadow_of(spec),
+        budgets=budgets_of(scope, decision.desired),
+        autoscaling=autoscaling_of(scope),
     )
-    status = with_conditions(with_last_good(after.status, spec), after.observed, now)
-    waits = [wait for wait in (decision.requeue, retrained.requeue) if wait is not None]
-    return replace(
-        decision,
-        desired=desired,
-        status=status,
-        requeue=min(waits, default=None),
-        notices=after.notices,
-    )
+    status = with_conditions(with_last_good(after.status, spec), after.observed, now, scaled)
+    look_again = LOOK_AGAIN if scaled and scaled[0] == "False" else None
+    waits = [wait for wait in (decision.requeue, retrained.requeue, look_again) if wait is not None]
+    requeue = min(waits, default=None)
+    return Decision(desired=desired, status=status, requeue=requeue, notices=after.notices)
 
 
 def _of_phase(scope: Scope) -> Decision:

@@ -3,15 +3,8 @@
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Status
 
-PARTS = {"canary", "analysis", "drift", "paused"}
-
 
 def with_last_good(status: Status, spec: ReleaseSpec) -> Status:
     """Remember what judges while there is something to judge; forget it when there is not."""
-    if status.canary is None and status.previous is None:
-        return status.but(judged_by=None)
-    kept = spec.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=PARTS
-    )
-    kept["serving"] = {"replicas": spec.serving.replicas}
+    kept = spec.judging if status.canary or status.previous else None
     return status if kept == status.judged_by else status.but(judged_by=kept)

@@ -2,8 +2,6 @@
 there is nothing to compare it with, so it only has to be ready.
 """
 
-from dataclasses import replace
-
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import POLL_PODS, Decision, Desired
 from modelrelease_operator.core.release.desired_state import only
@@ -36,10 +34,10 @@ def pending(scope: Scope) -> Decision:
     ready = observed.ready(target.revision, scope.replicas)
     if ready and observed.routed == frozenset({target.revision}) and not observed.route_problem:
         return first_version(scope, target)
-    desired = replace(only(target, scope.replicas), retained=serving)
+    desired = only(target, scope.replicas).but(retained=serving)
     still = serving & (observed.routed or frozenset())
     if still and not ready:
-        desired = replace(desired, routed=still)
+        desired = desired.but(routed=still)
     return scope.with_status(message=_starts(scope, target)).decision(desired, requeue=POLL_PODS)
 
 

@@ -10,29 +10,32 @@ from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import NotDue
 from modelrelease_operator.core.release.commands import value_for
 from modelrelease_operator.core.release.deadline import decided_by_deadline, policy_at_deadline
-from modelrelease_operator.core.release.desired_state import side_by_side
+from modelrelease_operator.core.release.desired_state import side_by_side, withdrawn
 from modelrelease_operator.core.release.holding import hold, why_held
 from modelrelease_operator.core.release.looks import (
     judged,
+    not_in_effect,
     proven_by_crashes,
     proven_worse,
-    ticked,
+    timed,
     too_blind,
+    unready_for,
     until_next_look,
-    with_blocked,
-    with_crashes,
     with_judgement,
-    with_readiness,
+    with_pods,
     without_look,
 )
+from modelrelease_operator.core.release.previewing import previewing
 from modelrelease_operator.core.release.transitions import (
     advance,
     back_from_unwanted,
+    back_to_step,
     begin_shadow,
     enter_step,
     promote_by_hand,
     promote_unproven,
     reject,
+    with_note,
     withdraw,
 )
 from modelrelease_operator.core.release.unseen import act_unseen
@@ -44,14 +47,15 @@ def progressing(scope: Scope) -> Decision:
     """Judge the canary at its weight: back, on, or wait."""
     if back := back_from_unwanted(scope):
         return back
-    scope = ticked(scope)
+    scope = timed(scope)
     if scope.canary.by_hand:
         return promote_by_hand(scope)
     index = min(scope.canary.step, len(scope.spec.canary.plan) - 1)
     if _weight_changed(scope, index):
         return enter_step(scope, index)
-    ready = scope.observed.ready(scope.canary.revision, scope.split.canary)
-    scope = with_crashes(with_readiness(with_blocked(scope, ready=ready), ready=ready))
+    wanted = scope.split.canary
+    ready = scope.observed.ready(scope.canary.revision, wanted)
+    scope = with_pods(scope, ready=ready, wanted=wanted)
     if late := _crashing(scope) or _unready_for_long(scope):
         return late
     if scope.canary_serves and not scope.stable_serves:
@@ -60,10 +64,18 @@ def progressing(scope: Scope) -> Decision:
         return _together_again(scope, index)
     if _was_cut_short(scope):
         return begin_shadow(scope)
-    scope = _with_step_time(scope, ready=ready)
+    if scope.spec.canary.switches or not scope.canary.requested_weight:
+        # Also where weights are asked for by now that spec.paused holds back.
+        return previewing(scope, ready=ready)
+    return _at_weight(scope, ready=ready)
+
+
+def _at_weight(scope: Scope, *, ready: bool) -> Decision:
+    """Judge a canary that has its share of the users, or will have it once more."""
+    scope = with_note(_with_step_time(scope, ready=ready))
     unseen = scope.canary.unseen
-    pods = scope.canary_pods_wanted if unseen else scope.split.canary
-    desired = side_by_side(scope, canary_replicas=pods, opened=not unseen)
+    open_to_both = side_by_side(scope, canary_replicas=scope.split.canary, opened=True)
+    desired = withdrawn(scope) if unseen else open_to_both
     if scope.canary.step_since is None and not unseen:
         scope, back = _judged_meanwhile(scope)
         return back or _await_effect(scope, desired)
@@ -75,8 +87,9 @@ def progressing(scope: Scope) -> Decision:
 
 def _weight_changed(scope: Scope, index: int) -> bool:
     """Return whether the spec's weight of this step is another one now, and may be asked for."""
-    change = scope.spec.canary.plan[index].weight - scope.canary.requested_weight
-    if scope.canary.unseen:
+    wanted = 0 if scope.spec.canary.switches else scope.spec.canary.plan[index].weight
+    change = wanted - scope.canary.requested_weight
+    if scope.canary.unseen and not scope.spec.canary.switches:
         return False
     return change < 0 or (change > 0 and not scope.spec.paused)
 
@@ -91,7 +104,7 @@ def _crashing(scope: Scope) -> Decision | None:
 
 def _unready_for_long(scope: Scope) -> Decision | None:
     """Reject a canary that was not ready for too long, unless it alone answers."""
-    waited = timedelta(seconds=scope.canary.unready_seconds)
+    waited = unready_for(scope.canary)
     if waited <= scope.spec.canary.start_deadline.span:
         return None
     if scope.canary_serves and not scope.stable_serves:
@@ -100,7 +113,10 @@ def _unready_for_long(scope: Scope) -> Decision | None:
 
 
 def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
-    """Begin the step when its weight is seen in effect; else count the time in it, or before it."""
+    """Begin the step when its weight is seen in effect; else count the time in it, or before it.
+
+    Time in which the route is not in effect is none of the step's: what was counted before stays.
+    """
     canary = scope.canary
     routed = frozenset({scope.stable.revision}) if canary.unseen else scope.arms
     in_effect = (
@@ -111,6 +127,8 @@ def _with_step_time(scope: Scope, *, ready: bool) -> Scope:
         return scope.with_status(evidence=_from_here(scope.status.evidence))
     if canary.step_since is None:
         return scope.with_canary(waiting_seconds=canary.waiting_seconds + scope.passed)
+    if not_in_effect(scope):
+        return scope
     return scope.with_canary(step_seconds=canary.step_seconds + scope.passed)
 
 
@@ -174,7 +192,7 @@ def _together_again(scope: Scope, index: int) -> Decision:
     if scope.observed.ready(stable.revision, scope.replicas):
         if _was_cut_short(scope):
             return begin_shadow(scope)
-        return enter_step(scope, index, why=f"stable {stable.version} is back")
+        return back_to_step(scope, index, why=f"stable {stable.version} is back")
     scope, back = _judged_meanwhile(scope)
     if back:
         return back

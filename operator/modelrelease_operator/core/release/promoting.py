@@ -4,7 +4,7 @@ from modelrelease_operator.api.status import Reason, Verdict
 from modelrelease_operator.core.analysis import crashes as crash_gate
 from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import POLL_PODS, Decision
-from modelrelease_operator.core.release.desired_state import side_by_side
+from modelrelease_operator.core.release.desired_state import growing
 from modelrelease_operator.core.release.looks import (
     judged,
     proven_worse,
@@ -17,9 +17,10 @@ from modelrelease_operator.core.release.looks import (
 from modelrelease_operator.core.release.starting import held_by_person, late_start
 from modelrelease_operator.core.release.transitions import (
     back_from_unwanted,
-    enter_step,
+    back_to_step,
     promote,
     reject,
+    with_note,
     withdraw,
 )
 from modelrelease_operator.core.release.words import passed
@@ -33,8 +34,8 @@ def promoting(scope: Scope) -> Decision:
     scope = ticked(scope)
     if held_by_person(scope):
         # Back to where it waits for a verdict.
-        return enter_step(scope.with_canary(by_hand=None), len(scope.spec.canary.plan) - 1)
-    scope = with_crashes(scope)
+        return back_to_step(scope.with_canary(by_hand=None), len(scope.spec.canary.plan) - 1)
+    scope = with_crashes(with_note(scope))
     judgement = judged(scope)
     scope = with_judgement(scope, judgement)
     if back := _back(scope, judgement):
@@ -52,9 +53,7 @@ def promoting(scope: Scope) -> Decision:
     if why := unwell or scope.canary.blocked:
         message = f"{message}; holding: {why}"
     scope = scope.with_status(message=message)
-    return scope.decision(
-        side_by_side(scope, canary_replicas=scope.replicas, opened=True), requeue=POLL_PODS
-    )
+    return scope.decision(growing(scope), requeue=POLL_PODS)
 
 
 def _back(scope: Scope, judgement: Judgement) -> Decision | None:
@@ -69,4 +68,5 @@ def _unwell(scope: Scope, judgement: Judgement) -> str | None:
         return judgement.message
     if not scope.stable_serves:
         return None
-    return crash_gate.unquiet(scope.status.crashes, scope.canary.version)
+    unquiet = crash_gate.unquiet(scope.status.crashes, scope.canary.version)
+    return unquiet or scope.observed.route_problem

@@ -92,7 +92,8 @@ def _back_again(spec: ReleaseSpec, before: Status, after: Status) -> RegistryOut
 
 def _rejected(before: Status, after: Status) -> RegistryOutcome | None:
     """Return the outcome of a version that was rolled back and is not tried again."""
-    rejected, canary, stable = after.rejected, before.canary, after.stable
+    # Without a canary, a version that had every client already was taken back.
+    rejected, canary, stable = after.rejected, before.canary or before.stable, after.stable
     if (
         rejected is None
         or rejected == before.rejected

@@ -1,6 +1,6 @@
 """Stable: one revision serves, and its predecessor is kept warm for a while."""
 
-from modelrelease_operator.api.status import Crashes, Evidence
+from modelrelease_operator.api.status import Crashes, Evidence, Previous
 from modelrelease_operator.core.desired import POLL_PODS, Decision
 from modelrelease_operator.core.release.desired_state import steady
 from modelrelease_operator.core.release.elapsed import kept, span
@@ -9,6 +9,7 @@ from modelrelease_operator.core.release.transitions import (
     back_together,
     begin_canary,
     reopen,
+    switch_back,
     with_retry,
 )
 from modelrelease_operator.core.release.watch import watched
@@ -39,8 +40,10 @@ def stable(scope: Scope) -> Decision:
         message = f"{message}; version {target.version} was rejected: {rejected.message}"
     if before and judged_pair(scope.status):
         scope, why = watched(scope, span(scope.spec, before.clock_at, scope.now))
-        if why and _may_reopen(scope):
-            return reopen(scope, why)
+        if why and _may_take_over(scope):
+            return switch_back(scope, why) if scope.spec.canary.switches else reopen(scope, why)
+        if why:
+            message = f"{message}; {_suspicion(scope, why)}"
     previous = scope.status.previous
     requeue = min(previous.left, scope.spec.analysis.period) if previous else None
     return scope.with_status(message=message).decision(steady(scope), requeue=requeue)
@@ -69,13 +72,47 @@ def _enough(scope: Scope) -> int:
     return min(scope.replicas, max(1, scope.ready_pods(scope.stable.revision)))
 
 
-def _may_reopen(scope: Scope) -> bool:
-    """Return whether both can serve side by side now:
-    the predecessor at full strength, and nobody else.
-    """
-    previous, target = scope.status.previous, scope.observed.target
-    if previous is None or (target and target.revision != scope.stable.revision):
-        return False
+def _suspicion(scope: Scope, why: str) -> str:
+    """Say what speaks against the version that serves, and why its predecessor does nothing."""
+    said = f"it looks worse: {why}"
+    previous = scope.status.previous
+    if previous is None or not _is_asked_for(scope):
+        return said
+    ready, others = scope.ready_pods(previous.revision), _others(scope, previous)
+    if ready < _needed(scope):
+        lack = f"{ready} of its {scope.replicas} pods are ready"
+    else:
+        lack = f"pods of revision {', '.join(others)} must go first"
+    return f"{said}; version {previous.version} cannot take over yet, {lack}"
+
+
+def _is_asked_for(scope: Scope) -> bool:
+    """Return whether the spec asks for the version that serves, and for no other."""
+    target = scope.observed.target
+    return target is None or target.revision == scope.stable.revision
+
+
+def _others(scope: Scope, previous: Previous) -> list[str]:
+    """Return the revisions beside the pair that have pods."""
     pair = {scope.stable.revision, previous.revision}
-    others = {name for name, workload in scope.observed.workloads.items() if workload.pods} - pair
-    return scope.observed.ready(previous.revision, scope.replicas) and not others
+    return sorted(
+        revision
+        for revision, workload in scope.observed.workloads.items()
+        if workload.pods and revision not in pair
+    )
+
+
+def _needed(scope: Scope) -> int:
+    """Return how many pods the predecessor needs: all, beside the version that serves; as many as
+    that one has, where it gets every client at once.
+    """
+    return _enough(scope) if scope.spec.canary.switches else scope.replicas
+
+
+def _may_take_over(scope: Scope) -> bool:
+    """Return whether the predecessor can have clients again now, and nobody else has pods."""
+    previous = scope.status.previous
+    if previous is None or not _is_asked_for(scope):
+        return False
+    whole = scope.observed.ready(previous.revision, _needed(scope))
+    return whole and not _others(scope, previous)

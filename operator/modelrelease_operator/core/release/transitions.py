@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from modelrelease_operator.api.durations import format_duration
+from modelrelease_operator.api.spec import ALL
 from modelrelease_operator.api.status import (
     CanaryStatus,
     Crashes,
@@ -24,16 +25,18 @@ from modelrelease_operator.api.status import (
 from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.release.desired_state import (
-    closed,
+    growing,
     only,
     side_by_side,
     steady,
     taken_back,
+    withdrawn,
 )
 from modelrelease_operator.core.release.watch import as_pair
-from modelrelease_operator.core.release.words import in_the_dark, probed_steps
+from modelrelease_operator.core.release.words import in_the_dark, probed_steps, sticky_note
 from modelrelease_operator.core.scope import Scope
-from modelrelease_operator.core.steps import alike_note, last_alike
+from modelrelease_operator.core.steps import alike_note, last_alike, share_words
+from modelrelease_operator.serving_runtimes import asks_examples
 from modelrelease_operator.traffic.registry import provider_of, split_of
 
 SILENT_REASONS = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
@@ -50,6 +53,7 @@ FRESH_STEP: Mapping[str, Any] = MappingProxyType(
         "visible_seconds": 0.0,
         "unready_since": None,
         "unready_seconds": 0.0,
+        "growing_seconds": 0.0,
         "ready_seconds": 0.0,
         "alone": False,
         "blocked": None,
@@ -57,6 +61,7 @@ FRESH_STEP: Mapping[str, Any] = MappingProxyType(
         "asked_at": None,
         "approved": False,
         "approved_anyway": False,
+        "share": None,
     }
 )
 """What belongs to one step of a canary and is forgotten at the next."""
@@ -104,15 +109,16 @@ def begin_canary(scope: Scope, target: Target) -> Decision:
 
 
 def begin_shadow(scope: Scope) -> Decision:
-    """Have stable's pods ask the canary copies of what they answer; a comparison that was cut short
-    goes on.
+    """Have the canary asked what stable is asked, copies of requests or example rows; a comparison
+    that was cut short goes on.
     """
     known = scope.canary.shadow
-    message = (
-        f"canary {scope.canary.version} answers copies of requests in the dark: no user meets it"
-    )
+    examples = asks_examples(scope.stable, scope.canary)
+    asked = "example requests" if examples else "copies of requests"
+    message = f"canary {scope.canary.version} answers {asked} in the dark: no user meets it"
     scope = scope.with_canary(
         shadow=ShadowStatus(since=scope.now) if known is None or known.left else known,
+        unproven=None,
         requested_weight=0,
         effective_weight=None,
         step_since=None,
@@ -126,14 +132,40 @@ def begin_shadow(scope: Scope) -> Decision:
     return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
+def begin_preview(scope: Scope, why: str | None = None) -> Decision:
+    """Bring the canary to full strength in the dark, before every request moves to it at once."""
+    version = scope.canary.version
+    message = f"canary {version} is tried at full strength in the dark: no user meets it"
+    message = f"{message}; {why}" if why else message
+    scope = scope.with_canary(
+        step=0,
+        steps=len(scope.spec.canary.plan),
+        requested_weight=0,
+        asked_since=scope.now,
+        step_since=None,
+        effective_weight=None,
+        next_look=scope.now + REQUEUE_SOON,
+        note=None,
+        clock_at=scope.now,
+        **FRESH_STEP,
+    )
+    scope = scope.with_status(
+        phase=Phase.PROGRESSING,
+        weight=0,
+        evidence=scope.status.evidence.next_step(),
+        message=message,
+    ).noticing(Reason.STEP_STARTED, message)
+    desired = side_by_side(scope, canary_replicas=scope.split.canary, opened=False)
+    return scope.decision(desired, requeue=REQUEUE_SOON)
+
+
 def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
     """Ask for a step's weight. The step and its evidence start when the weight is seen in
     effect.
     """
     step = scope.spec.canary.plan[index]
-    provider = provider_of(scope.spec)
-    rounding = provider.note(weight=step.weight, replicas=scope.replicas)
-    notes = (alike_note(scope.spec, index), rounding)
+    if step.weight == ALL:
+        return begin_preview(scope, why)
     canary = scope.canary.but(
         step=index,
         steps=len(scope.spec.canary.plan),
@@ -142,7 +174,7 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         step_since=None,
         effective_weight=None,
         next_look=scope.now + REQUEUE_SOON,
-        note="; ".join(note for note in notes if note) or None,
+        note=_note_of(scope, index),
         clock_at=scope.now,
         **FRESH_STEP,
     )
@@ -160,12 +192,39 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
     return scope.decision(desired, requeue=REQUEUE_SOON)
 
 
+def with_note(scope: Scope) -> Scope:
+    """Say anew what the canary's share is worth: the routing may have changed within the step."""
+    index = scope.canary.step
+    if scope.spec.canary.switches or index >= len(scope.spec.canary.plan):
+        return scope
+    note = _note_of(scope, index)
+    return scope if note == scope.canary.note else scope.with_canary(note=note)
+
+
+def _note_of(scope: Scope, index: int) -> str | None:
+    """Say why the share of a step is another one, and why its requests are no random sample."""
+    provider, weight = provider_of(scope.spec), scope.spec.canary.plan[index].weight
+    notes = (
+        alike_note(scope.spec, index),
+        provider.note(weight=weight, replicas=scope.replicas),
+        provider.caveat(scope.spec.canary),
+        sticky_note(scope),
+    )
+    return "; ".join(note for note in notes if note) or None
+
+
+def back_to_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
+    """Go back to a step: to the dark where the canary had no weight yet and may get none now."""
+    if scope.spec.paused and not scope.canary.requested_weight:
+        return begin_preview(scope, why)
+    return enter_step(scope, index, why=why)
+
+
 def step_message(scope: Scope, index: int, why: str | None) -> str:
     """Say which step begins, and why where that needs saying."""
     plan = scope.spec.canary.plan
-    message = (
-        f"step {index + 1} of {len(plan)}: {plan[index].weight} % to canary {scope.canary.version}"
-    )
+    share = share_words(scope.spec, plan[index].weight)
+    message = f"step {index + 1} of {len(plan)}: {share} to canary {scope.canary.version}"
     return f"{message}; {why}" if why else message
 
 
@@ -187,9 +246,8 @@ def advance(scope: Scope, *, by_probes: str | None = None) -> Decision:
         return enter_step(scope, last_alike(scope.spec, following), why=approval or by_probes)
     if approval:
         return promote_unproven(scope, approval)
-    message = (
-        f"canary {scope.canary.version} passed every gate at {scope.canary.requested_weight} %"
-    )
+    share = share_words(scope.spec, scope.canary.requested_weight)
+    message = f"canary {scope.canary.version} passed every gate at {share}"
     message = f"{message}; {by_probes}" if by_probes else message
     return _grow(scope.with_canary(unproven=None), message)
 
@@ -226,8 +284,7 @@ def _grow(scope: Scope, message: str) -> Decision:
     scope = scope.with_status(phase=Phase.PROMOTING, message=message).noticing(
         Reason.PROMOTING, message
     )
-    desired = side_by_side(scope, canary_replicas=scope.replicas, opened=True)
-    return scope.decision(desired, requeue=REQUEUE_SOON)
+    return scope.decision(growing(scope), requeue=REQUEUE_SOON)
 
 
 def promote(scope: Scope) -> Decision:
@@ -240,6 +297,10 @@ def promote(scope: Scope) -> Decision:
         message = f"{message}; {caveat}"
     evidence, crashes = scope.status.evidence.next_step(), scope.status.crashes.but(newly=0)
     scope = _pointing_at(scope, canary.target, Reason.PROMOTED, message)
+    previous = scope.status.previous
+    if previous and canary.shadow:
+        summary = canary.shadow.but(processes={}, left=True)
+        scope = scope.with_status(previous=previous.but(shadow=summary))
     # Kept while the old version is warm: what it did is what the new one is watched against.
     return _serving(scope.with_status(evidence=evidence, crashes=crashes))
 
@@ -266,7 +327,7 @@ def back_together(scope: Scope, previous: Previous) -> Decision:
     )
     both = frozenset({previous.revision, scope.stable.revision})
     scope = scope.with_status(message=message)
-    return scope.decision(replace(steady(scope), routed=both), requeue=POLL_PODS)
+    return scope.decision(steady(scope).but(routed=both), requeue=POLL_PODS)
 
 
 def _pointing_at(scope: Scope, new: Target, outcome: Reason, message: str) -> Scope:
@@ -312,7 +373,7 @@ def withdraw(scope: Scope, why: str) -> Decision:
     )
     scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=message)
     scope = scope.noticing(Reason.CANARY_UNSEEN, message, warning=True)
-    return scope.decision(closed(scope), requeue=REQUEUE_SOON)
+    return scope.decision(withdrawn(scope), requeue=REQUEUE_SOON)
 
 
 def reopen(scope: Scope, why: str) -> Decision:
@@ -328,6 +389,19 @@ def reopen(scope: Scope, why: str) -> Decision:
     return replace(reopened, status=reopened.status.but(message=message))
 
 
+def switch_back(scope: Scope, why: str) -> Decision:
+    """Give every client back to the predecessor, which is warm: nothing is compared side by
+    side.
+    """
+    version = scope.stable.version
+    scope = as_pair(scope).with_status(previous=None, rejected=None)
+    message = (
+        f"version {version} is taken back, beside what version {scope.stable.version} did before "
+        f"the promotion: {why}"
+    )
+    return reject(scope, Reason.REGRESSION, message)
+
+
 def reject(scope: Scope, reason: Reason, message: str) -> Decision:
     """Give the traffic back and remember the revision, so that it is not tried again by itself."""
     canary = scope.canary
@@ -338,7 +412,7 @@ def reject(scope: Scope, reason: Reason, message: str) -> Decision:
         message=message,
         at=scope.now,
     )
-    return roll_back(replace(scope, status=scope.status.with_rejection(rejected)), reason, message)
+    return roll_back(scope.but(status=scope.status.with_rejection(rejected)), reason, message)
 
 
 def roll_back(scope: Scope, reason: Reason, message: str) -> Decision:
@@ -371,5 +445,5 @@ def with_retry(scope: Scope, target: Target) -> Scope:
     else show the one of what the spec asks for now.
     """
     if Commands.names(scope.observed.commands.retry, target):
-        return replace(scope, status=scope.status.without_rejection(target.revision))
+        return scope.but(status=scope.status.without_rejection(target.revision))
     return scope.with_status(rejected=scope.status.rejection_of(target.revision))

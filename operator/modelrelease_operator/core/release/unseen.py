@@ -8,6 +8,7 @@ from modelrelease_operator.core.analysis.judge import Judgement
 from modelrelease_operator.core.desired import Decision, Desired
 from modelrelease_operator.core.measurement.samples import few_scrapes
 from modelrelease_operator.core.release.commands import value_for
+from modelrelease_operator.core.release.desired_state import leads_away
 from modelrelease_operator.core.release.transitions import enter_step, step_message
 from modelrelease_operator.core.release.words import in_the_dark
 from modelrelease_operator.core.scope import Scope
@@ -33,7 +34,10 @@ def act_unseen(scope: Scope, judgement: Judgement, desired: Desired) -> Decision
         scope = scope.noticing(Reason.CANARY_SEEN, step_message(scope, index, BACK))
         return enter_step(scope, index, why=BACK)
     if problem := scope.observed.route_problem:
-        waits = f"{waits}; clients may still reach it: {problem}"
+        late = "clients may still reach it"
+        if leads_away(scope):
+            late = f"its Service leads to version {scope.stable.version} while the route is late"
+        waits = f"{waits}; {late}: {problem}"
     scope = scope.with_status(phase=Phase.PAUSED, weight=0, message=waits)
     return scope.decision(desired, requeue=scope.spec.analysis.period)
 

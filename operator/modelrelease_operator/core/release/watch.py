@@ -3,6 +3,8 @@
 The predecessor has no clients any more, so nothing can be proven against it: an outage that both
 would share would look like the new version's fault. So a suspicion does not take a version back. It
 opens the Service to both again and lets the concurrent comparison decide (docs/decisions/0021).
+Only where every request moved at once (canary weight 100) there is no such comparison: there it
+does take the version back (docs/decisions/0049).
 """
 
 import math
@@ -47,6 +49,7 @@ def as_pair(scope: Scope) -> Scope:
         asked_since=stable.since,
         step_since=stable.since,
         step_seconds=_watched_for(scope.spec, previous),
+        shadow=previous.shadow,
     )
     before = StableStatus(**previous.parts(), since=stable.since)
     return scope.with_status(canary=canary, stable=before)
@@ -56,7 +59,7 @@ def watched(scope: Scope, passed: float) -> tuple[Scope, str | None]:
     """Go on counting what the new version does,
     and say what is suspicious about it, if anything is.
     """
-    pair = with_crashes(replace(as_pair(scope), passed=passed))
+    pair = with_crashes(as_pair(scope).but(passed=passed))
     judgement = judged(pair)
     # Nothing is proven without a concurrent arm: the tests stay as they were when there was one.
     before = scope.status.evidence
@@ -104,8 +107,8 @@ def _beyond(spec: ReleaseSpec, evidence: Evidence) -> Iterator[str]:
         new, old = _arms(evidence, share.key)
         if min(new.total, old.total) < LEAST:
             continue
-        suspicious = _shown(share.notable, new, old, bar) or (
-            share.both_ways and _shown(share.notable, old, new, bar)
+        suspicious = shows(share.notable, new, old, bar) or (
+            share.both_ways and shows(share.notable, old, new, bar)
         )
         if suspicious or _beyond_limit(share.limits, new, old, bar):
             yield f"it {share.what} {_share(new)}, its predecessor {_share(old)}"
@@ -119,7 +122,8 @@ def _arms(evidence: Evidence, key: str) -> tuple[ArmCounts, ArmCounts]:
     return ArmCounts(total=new[0], bad=new[1]), ArmCounts(total=released[2], bad=released[3])
 
 
-def _shown(notable: Tolerance | None, more: ArmCounts, less: ArmCounts, bar: float) -> bool:
+def shows(notable: Tolerance | None, more: ArmCounts, less: ArmCounts, bar: float) -> bool:
+    """Return whether one share is shown to be beyond what is notable beside another."""
     if notable is None:
         return False
     return EProcess.regression(notable).update(Interval(canary=more, stable=less)).log_value >= bar

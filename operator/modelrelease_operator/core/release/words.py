@@ -6,6 +6,7 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.status import CanaryStatus
 from modelrelease_operator.core.observed import Workload
 from modelrelease_operator.core.scope import Scope
+from modelrelease_operator.core.sticky import clients_words
 
 
 def probed_steps(canary: CanaryStatus) -> str | None:
@@ -53,3 +54,20 @@ def passed(canary: CanaryStatus) -> str:
     if probes := probed_steps(canary):
         how = f"{how} ({probes})"
     return f"canary {canary.version} {how}"
+
+
+def sticky_note(scope: Scope) -> str | None:
+    """Say what clients who stay with one version mean for the evidence, where nobody has said it.
+
+    The requests of one client are alike, and all of them are one arm's: there are fewer chances
+    than requests.
+    """
+    if words := clients_words(scope.spec):
+        return words
+    sticky = scope.observed.route_sticky
+    if sticky is None or scope.spec.analysis.dispersion > 1:
+        return None
+    return (
+        f"{sticky} keeps each client with one version, so requests of one client fail together: "
+        "set spec.analysis.dispersion to the most requests that one client sends in a step"
+    )

@@ -302,10 +302,7 @@ async def test_a_ready_pod_that_is_not_scraped_yet_is_waited_for():
         found = await looking.look(
             address, pods={"rev1": {"stable-a"}, "rev2": {"canary-a", "canary-b"}}
         )
-    assert (
-        found.message
-        == "gate refunds: waiting for Prometheus to scrape 1 of 3 ready pods (canary-b)"
-    )
+    assert found.message == "gate refunds: waiting for the metrics of 1 of 3 ready pods (canary-b)"
 
 
 def number(value: float | str) -> str:

@@ -149,7 +149,7 @@ def test_a_version_without_a_baseline_is_told_apart_from_one_without_traffic():
     empty = (Window(ended=START + TEN, features=()),)
     status, message = told(with_windows(DriftStatus(revision="rev1"), empty, Drift(), "7"))
     assert status == "Unknown NoBaseline"
-    assert message.startswith("Prometheus has no baseline for version 7: ")
+    assert message.startswith("no baseline is shown for version 7: ")
 
 
 def test_a_baseline_that_cannot_be_read_is_said_and_is_no_absence_of_one():

@@ -143,7 +143,7 @@ def test_a_canary_with_a_pod_that_is_not_shown_does_not_go_on():
     world.steps(40)
     assert world.status.phase is Phase.PROGRESSING
     assert world.canary.step == 0
-    assert "waiting for Prometheus to scrape 1 of 4 ready pods (rev2-1)" in world.status.message
+    assert "waiting for the metrics of 1 of 4 ready pods (rev2-1)" in world.status.message
     world.unscraped.clear()
     assert world.run().stable.version == "2"
 

@@ -34,7 +34,7 @@ def test_a_canary_that_cannot_be_seen_leaves_the_service_and_waits_warm(policy: 
     assert timedelta(minutes=5) <= world.now - began < timedelta(minutes=6)
     assert (world.routed, world.status.weight, world.ready("rev2")) == (STABLE_ONLY, 0, 1)
     assert world.reasons[-1] is Reason.CANARY_UNSEEN
-    assert "waiting for Prometheus to scrape 1 of 4 ready pods (rev2-1)" in world.status.message
+    assert "waiting for the metrics of 1 of 4 ready pods (rev2-1)" in world.status.message
     served = world.served["rev2"]
     world.steps(1_500)
     assert world.served["rev2"] == served, "two hours later: no user more"

@@ -126,6 +126,20 @@ def test_an_abort_is_told():
     assert outcomes(world)[-1] == ("qna", "2", RegistryFate.ROLLED_BACK)
 
 
+def test_a_version_that_is_taken_back_after_a_switch_is_told_and_champion_goes_back():
+    canary = {"steps": [{"weight": 100, "bake": "10s"}], "shadow": {}, "keepPrevious": "2m"}
+    world = serving_one(canary=canary)
+    world.release(registered("2")).run(until=Phase.PROGRESSING).run(until=Phase.STABLE)
+    assert outcomes(world)[-1] == ("qna", "2", RegistryFate.PROMOTED)
+    world.behaviours["rev2"] = Behaviour(error_rate=0.3)
+    world.run(until=Phase.ROLLING_BACK)
+    assert outcomes(world)[-2:] == [
+        ("qna", "1", RegistryFate.PROMOTED),
+        ("qna", "2", RegistryFate.ROLLED_BACK),
+    ]
+    assert world.status.outcomes[-2].champion_before == "2"
+
+
 def test_another_image_of_the_same_version_says_nothing_of_the_model():
     world = serving_one()
     before = outcomes(world)

@@ -52,7 +52,7 @@ class PredictionsKind(GateKind[PredictionsGate]):
         parameters = replace(parameters, planned=1, copies=1)
         tolerated, margin = tolerance(settings.tolerated), tolerance(settings.margin)
         more = [
-            parameters.comparison(indicator, tolerated, margin)
+            replace(parameters.comparison(indicator, tolerated, margin), difference=None)
             for indicator in bin_indicators(bounds)
         ]
         less = [replace(test, exchanged=True) for test in more]

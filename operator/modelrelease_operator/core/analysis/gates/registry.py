@@ -1,7 +1,6 @@
 """The kinds of gates that there are, and the one place that tells them apart."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -126,8 +125,9 @@ def _gate_test(
 
     Kept, because they are the same look after look, and the same for releases that are alike.
     """
-    gate_test = kind_of(gate).gate_test(gate.name, gate.settings, bounds, parameters, unready)
+    kind = kind_of(gate)
+    gate_test = kind.gate_test(gate.name, gate.settings, bounds, parameters, unready)
     if gate_test is None:
         return None
     gate_test = gate_test.of_probes if is_of_probes(gate.name) else gate_test
-    return replace(gate_test, dry_run=gate.dry_run)
+    return gate_test.but(dry_run=gate.dry_run, warm_up=kind.warm_up(gate.settings))
