@@ -10,6 +10,7 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Verdict
 from modelrelease_operator.core.release import conditions
+from modelrelease_operator.core.release.autoscaling import AUTOSCALED
 from modelrelease_operator.core.release.commands import KINDS
 from tests.test_repository import ROOT, committed
 
@@ -96,6 +97,8 @@ def test_records_keep_one_form(heading: str):
         conditions.WAITING,
         conditions.RESOLVED,
         conditions.DRIFTED,
+        conditions.PROTECTED,
+        AUTOSCALED,
     ],
 )
 def test_the_glossary_has_every_word_of_status_and_commands(word: str):

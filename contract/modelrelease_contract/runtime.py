@@ -1,7 +1,8 @@
 """What the operator hands to the predictor's containers, and what they answer with.
 
 The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks
-two predictors. All are the same image: `python -m modelrelease_serving fetch`, `serve` and `probe`.
+two predictors, or two servers that are not ours. All are the same image: `python -m
+modelrelease_serving fetch`, `serve`, `probe` and `compare`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"

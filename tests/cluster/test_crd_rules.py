@@ -17,9 +17,55 @@ GOOD = "http://store/qna/1"
 OWN = "x_total{revision='{{revision}}'}"
 KEY = {"name": "prometheus", "key": "token"}
 
+
+def _counting(**counter: str) -> dict[str, Any]:
+    return {"serving": {"runtime": {"metrics": {"requests": [counter]}}}}
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a counter of two outcomes": (
+        _counting(name="requests_total", code="500", codeLabel="status"),
+        "must have exactly one of code and codeLabel",
+    ),
+    "a counter of no outcome": (
+        _counting(name="requests_total"),
+        "must have exactly one of code and codeLabel",
+    ),
+    "a counter that is no metric": (
+        _counting(name="requests-total", code="500"),
+        "spec.serving.runtime.metrics.requests[0].name",
+    ),
+    "an outcome that is no status code": (
+        _counting(name="requests_total", code="9xx"),
+        "spec.serving.runtime.metrics.requests[0].code",
+    ),
+    "a unit that nobody measures in": (
+        {"serving": {"runtime": {"metrics": {"duration": {"name": "latency", "unit": "min"}}}}},
+        "spec.serving.runtime.metrics.duration.unit",
+    ),
+    "two ways to leave": (
+        {"serving": {"runtime": {"drain": {"preStopSeconds": 5, "preStopCommand": ["leave"]}}}},
+        "set either preStopSeconds or preStopCommand",
+    ),
+    "an example request without a row": (
+        {"serving": {"runtime": {"exampleRequests": {"body": "{}"}}}},
+        "must have $(ROW) or $(COLUMNS)",
+    ),
+    "a readiness that is no path": (
+        {"serving": {"runtime": {"readinessPath": "ready"}}},
+        "spec.serving.runtime.readinessPath",
+    ),
+    "a port that none is": ({"serving": {"runtime": {"port": 0}}}, "spec.serving.runtime.port"),
     "weight 0": ({"canary": {"weight": 0}}, "spec.canary.weight"),
-    "weight 100": ({"canary": {"weight": 100}}, "spec.canary.weight"),
+    "weight 101": ({"canary": {"weight": 101}}, "spec.canary.weight"),
+    "every request to what nothing has tried": (
+        {"canary": {"weight": 100}},
+        "canary weight 100 gives the canary every request at once",
+    ),
+    "weight 100 behind others": (
+        {"canary": {"steps": [{"weight": 10}, {"weight": 100}], "shadow": {}}},
+        "a step of weight 100 must be the only one",
+    ),
     "weight as text": ({"canary": {"weight": "ten"}}, "spec.canary.weight"),
     "weight and steps": (
         {"canary": {"weight": 5, "steps": [{"weight": 5}]}},
@@ -42,12 +88,53 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"canary": {"steps": [{"weight": 5, "bake": "7h"}, {"weight": 50, "bake": "1s"}]}},
         "bake longer than spec.canary.progressDeadline",
     ),
+    "routing without a Gateway": (
+        {"canary": {"routing": {"gatewayAPI": {"path": "/v1"}}}},
+        "either routing.gatewayAPI.parentRefs or existingRoute",
+    ),
+    "a route of its own and one of others": (
+        {
+            "canary": {
+                "routing": {
+                    "gatewayAPI": {
+                        "parentRefs": [{"name": "g"}],
+                        "existingRoute": {"name": "front"},
+                    }
+                }
+            }
+        },
+        "either routing.gatewayAPI.parentRefs or existingRoute",
+    ),
+    "a cohort of nobody": (
+        {"canary": {"routing": {"gatewayAPI": {"parentRefs": [{"name": "g"}], "cohort": {}}}}},
+        "a cohort needs headers, cookies or queryParams",
+    ),
+    "a path for a route of others": (
+        {
+            "canary": {
+                "routing": {"gatewayAPI": {"existingRoute": {"name": "front"}, "path": "/v1"}}
+            }
+        },
+        "belong to the existingRoute itself",
+    ),
     "no time to be blind": ({"analysis": {"maxBlind": "0s"}}, "must be a duration of at least 1s"),
     "two days of blindness": ({"analysis": {"maxBlind": "2d"}}, "maxBlind must be from 1s to 1d"),
     "an unknown approval": ({"canary": {"approval": "Maybe"}}, "spec.canary.approval"),
     "an unknown field": ({"canari": {"weight": 5}}, 'unknown field "spec.canari"'),
     "an unknown field below": ({"canary": {"wait": 5}}, 'unknown field "spec.canary.wait"'),
     "no replicas": ({"serving": {"replicas": 0}}, "spec.serving.replicas"),
+    "an autoscaler of no pods": (
+        {"serving": {"autoscaling": {"minReplicas": 0}}},
+        "spec.serving.autoscaling.minReplicas",
+    ),
+    "an autoscaler without room": (
+        {"serving": {"autoscaling": {"minReplicas": 11}}},
+        "spec.serving.autoscaling.minReplicas must not be above maxReplicas",
+    ),
+    "a budget that holds up every drain": (
+        {"serving": {"disruptionBudget": {"maxUnavailable": 0}}},
+        "spec.serving.disruptionBudget.maxUnavailable",
+    ),
     "an interval in words": ({"analysis": {"interval": "soon"}}, "spec.analysis.interval"),
     "a certain rollback": (
         {"analysis": {"falseRollbackProbability": 1}},
@@ -107,6 +194,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 "counts.maxPercent must be above 0",
             ),
             (
+                "losses by no gateway",
+                {"loss": {}},
+                "set spec.canary.routing.gatewayAPI, or take the gate out",
+            ),
+            (
+                "losses without a bound",
+                {"loss": {"compareWithStable": False}},
+                "loss bounds nothing",
+            ),
+            (
+                "losses read an hour late",
+                {"loss": {"delay": "1h"}},
+                "loss.delay must be from 1s to 10m",
+            ),
+            (
+                "losses by a gateway that cannot tell",
+                {"loss": {"gateway": "Kong"}},
+                "gates[0].loss.gateway",
+            ),
+            (
                 "a threshold without a limit",
                 {"threshold": {"query": "up"}},
                 "threshold bounds nothing",
@@ -150,6 +257,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"analysis": {"probe": {}, "gates": [{"name": "x", "predictions": {}}]}},
         "probe answers gates with errorRate or latency",
     ),
+    "pods that are read by a Prometheus": (
+        {"analysis": {"source": "Pods", "prometheus": {"url": "http://p"}}},
+        "source Pods asks no Prometheus",
+    ),
+    "a query for pods": (
+        {
+            "analysis": {
+                "source": "Pods",
+                "gates": [{"name": "x", "threshold": {"query": "up", "max": 1}}],
+            }
+        },
+        "source Pods has no query language",
+    ),
+    "a source that there is none of": ({"analysis": {"source": "Graphite"}}, "analysis.source"),
     "no gates": ({"analysis": {"gates": []}}, "spec.analysis.gates"),
     "a gate that asks nothing": (
         {"analysis": {"gates": [{"name": "x"}]}},
@@ -385,6 +506,11 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a stage": ({"uri": "models:/qna/Production"}, "spec.model.uri must be models:/name@alias"),
     "a run without a name": ({"uri": "runs:/"}, "spec.model.uri must be"),
+    "a repository without a version": (
+        {"uri": "oci://registry/qna"},
+        "oci://registry/repository:tag",
+    ),
+    "half a digest": ({"uri": "oci://registry/qna@sha256:abc"}, "spec.model.uri must be"),
     "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
     "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
     "a claim without a digest": (
@@ -409,6 +535,12 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 ACCEPTED: dict[str, dict[str, Any]] = {
+    "every request at once, after a shadow": {"canary": {"weight": 100, "shadow": {}}},
+    "every request at once, after probes": {
+        "canary": {"steps": [{"weight": 100}]},
+        "analysis": {"probe": {}},
+    },
+    "every request at once, by a person": {"canary": {"weight": 100, "approval": "Manual"}},
     "the smallest": {},
     "one weight": {"canary": {"weight": 20}},
     "steps that go up": {"canary": {"steps": [{"weight": 1}, {"weight": 99, "bake": "1h30m"}]}},
@@ -536,8 +668,18 @@ def test_the_api_server_refuses_the_name_of_another_releases_service(
     assert f"a release qna names a Service {name}" in str(refused.value)
 
 
-@pytest.mark.parametrize("uri", ["models:/qna@champion", "models:/qna/7", "runs:/0a1b/artifact"])
-def test_the_api_server_accepts_a_model_of_the_registry(cluster: Cluster, uri: str) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models:/qna@champion",
+        "models:/qna/7",
+        "runs:/0a1b/artifact",
+        "oci://registry.example:5000/team/qna:v1.0_b",
+        "hf://team/qna@main",
+        f"oci+http://registry/qna@sha256:{DIGEST}",
+    ],
+)
+def test_the_api_server_accepts_a_model_of_a_registry(cluster: Cluster, uri: str) -> None:
     _send(cluster, {"model": {"uri": uri}})
 
 

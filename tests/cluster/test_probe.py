@@ -1,7 +1,5 @@
 """Where no user calls, probes are the evidence, and everything that is said says so."""
 
-import json
-
 import pytest
 
 from examples.waiting import wait_until
@@ -31,9 +29,7 @@ def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(
     assert (told["outcome"], told["version"]) == ("Promoted", "2")
     assert "probes and not users proved steps 1, 2 of 2" in told["message"]
     assert "probes decided and not users" in release.events()
-    wait_until(
-        "the prober to be gone", lambda: _probers(release), lambda found: not found, within=60
-    )
+    wait_until("the prober to be gone", release.probers, lambda found: not found, within=60)
     assert release.restarts() == 0
 
 
@@ -47,9 +43,7 @@ def test_a_version_that_nobody_calls_and_that_fails_is_rolled_back_by_probes(
     assert "canary 3 fails" in status["rejected"]["message"]
     assert "probes, stable 0.0 % of" in status["rejected"]["message"]
     assert status["stable"]["version"] == "1"
-    wait_until(
-        "the prober to be gone", lambda: _probers(release), lambda found: not found, within=60
-    )
+    wait_until("the prober to be gone", release.probers, lambda found: not found, within=60)
 
 
 def test_a_version_that_nobody_calls_is_not_promoted_without_probes(release: Release) -> None:
@@ -62,23 +56,9 @@ def test_a_version_that_nobody_calls_is_not_promoted_without_probes(release: Rel
     )
     assert status["stable"]["version"] == "1"
     assert "no verdict within 40s" in status["message"]
-    assert not _probers(release)
+    assert not release.probers()
 
 
 def _probes_are_counted(status: dict[str, list[dict[str, object]]]) -> bool:
     totals = {gate["name"]: gate["canaryTotal"] for gate in status.get("gates", [])}
     return bool(totals.get("probe/errors"))
-
-
-def _probers(release: Release) -> list[str]:
-    raw = release.cluster.kubectl(
-        "get",
-        "deployments,pods",
-        "-n",
-        release.space,
-        "-l",
-        "modelrelease.dev/prober",
-        "-o",
-        "json",
-    )
-    return [item["metadata"]["name"] for item in json.loads(raw)["items"]]

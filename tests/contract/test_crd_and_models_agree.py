@@ -108,7 +108,7 @@ def test_rules_that_both_sides_spell_agree(path: str, crd: dict[str, Any], model
 
 def test_every_duration_has_its_bounds_in_the_schema():
     durations = [path for path, crd, _ in PLACES if crd.get("pattern") == DURATION_PATTERN]
-    assert len(durations) == 12
+    assert len(durations) == 13
     for path in durations:
         crd, model = BY_PATH[path]
         assert crd[SCHEMA_RULES] == model[SCHEMA_RULES], path
@@ -241,6 +241,7 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
         {"analysis": {"gates": [{"name": "b", "latency": {"tolerated": {"milliseconds": 2}}}]}},
         {"drift": {"sustained": {"windows": 3}}},
         {"analysis": {"gates": [{"name": "b", "predictions": {}}]}},
+        {"serving": {"autoscaling": {}}},
     ],
     ids=[
         "nothing",
@@ -251,6 +252,7 @@ def defaulted(value: Any, crd: dict[str, Any]) -> Any:
         "its other half",
         "drift",
         "answers",
+        "autoscaling",
     ],
 )
 def test_what_the_server_fills_in_means_the_same_as_what_was_left_out(raw: dict[str, Any]):
@@ -284,6 +286,7 @@ def test_the_places_of_models_agree():
                 "has(self.sha256) && has(self.version)",
             ],
         ),
+        ("spec.serving.autoscaling", ["self.minReplicas <= self.maxReplicas"]),
         ("spec.canary", ["has(self.weight) && has(self.steps)"]),
         ("spec.canary.steps", ["isSorted()"]),
         (

@@ -4,12 +4,13 @@ frozen, in camel case, and changed by checked copies alone.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-_set = object.__setattr__
+_new, _set = object.__new__, object.__setattr__
+_Part = TypeVar("_Part", bound="Model")
 
 
 class Model(BaseModel):
@@ -30,18 +31,35 @@ class Model(BaseModel):
         """
         kind = type(self)
         checks = _checks_of(kind)
-        checked = {name: checks[name](value) for name, value in changes.items()}
+        for name, value in changes.items():
+            changes[name] = checks[name](value)
         fields = self.__dict__
         if len(fields) > len(checks):
             # What is cached beside the fields is of the original.
             fields = {name: fields[name] for name in checks}
-        # As `model_copy` does, which copies four parts of a model one after the other.
-        copy = kind.__new__(kind)
-        _set(copy, "__dict__", fields | checked)
-        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__.union(checked))
-        _set(copy, "__pydantic_extra__", None)
-        _set(copy, "__pydantic_private__", None)
-        return copy
+        known = self.__pydantic_fields_set__
+        # Shared where nothing is new in it: a frozen model never adds to it.
+        known = known if known.issuperset(changes) else known.union(changes)
+        return _with_fields(kind, fields | changes, known)
+
+    def _part(self, kind: type[_Part]) -> _Part:
+        """Return the fields of a base class alone: they were checked when they were set."""
+        mine = self.__dict__
+        fields = {name: mine[name] for name in _checks_of(kind)}
+        return _with_fields(kind, fields, self.__pydantic_fields_set__.intersection(fields))
+
+
+def _with_fields(kind: type[_Part], fields: dict[str, Any], known: set[str]) -> _Part:
+    """Return a model of fields that were checked.
+
+    As `model_copy` does, which copies four parts of a model one after the other.
+    """
+    model = _new(kind)
+    _set(model, "__dict__", fields)
+    _set(model, "__pydantic_fields_set__", known)
+    _set(model, "__pydantic_extra__", None)
+    _set(model, "__pydantic_private__", None)
+    return model
 
 
 class _Checks(dict[str, Callable[[Any], Any]]):

@@ -34,6 +34,8 @@ ANNOTATION_IMAGE = f"{GROUP}/serving-image"
 """Names the default image that a release without one of its own is to take up."""
 ANNOTATION_TEMPLATE = f"{GROUP}/pod-template"
 """On a Deployment: the pod template that its revision began with."""
+ANNOTATION_RUNTIME = f"{GROUP}/serving-runtime"
+"""On pods: which model server they run, where that is not our predictor."""
 
 NO_REVISION = "none"
 """A revision that no pod has: the selector of a Service that shall have no endpoints."""
@@ -42,6 +44,23 @@ NO_REVISION = "none"
 def workload_name(release: str, revision: str) -> str:
     """Return the name of the Deployment that runs one revision."""
     return f"{release}-{revision}"
+
+
+LONGEST_POD_STEM = 58
+"""Characters of a pod's name before the five that make it unlike any other: more are cut off."""
+TEMPLATE_HASH = 10
+"""Characters that a ReplicaSet's name has at most after its Deployment's and a dash."""
+
+
+def pods_pattern(release: str, revision: str) -> str:
+    """Return a regular expression of the names of a revision's pods, and of no other release's.
+
+    `revision` may be an expression itself, where that of any revision is wanted.
+    """
+    stem = f"{workload_name(release, revision)}-"
+    if len(stem) + TEMPLATE_HASH < LONGEST_POD_STEM:
+        return f"{stem}[a-z0-9]+-[a-z0-9]{{5}}"
+    return f"{stem[:LONGEST_POD_STEM]}[-a-z0-9]+"
 
 
 def retrain_job_name(release: str, request: str) -> str:

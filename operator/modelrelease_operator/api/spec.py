@@ -18,8 +18,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from typing_extensions import override
 
 from modelrelease_contract import schemes
+from modelrelease_operator.api.autoscaling import Autoscaling
+from modelrelease_operator.api.disruption import DisruptionBudget
 from modelrelease_operator.api.drift import Drift
 from modelrelease_operator.api.durations import (
     Duration,
@@ -31,10 +34,11 @@ from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.prometheus import Prometheus, SecretName
+from modelrelease_operator.api.prometheus import Prometheus, SecretName, Source
 from modelrelease_operator.api.queries import CountQuery, ThresholdGate
 from modelrelease_operator.api.retrain import Retrain
-from modelrelease_operator.api.routing import Routing
+from modelrelease_operator.api.routing import CountingGateway, Routing
+from modelrelease_operator.api.serving_runtime import Runtime
 from modelrelease_operator.api.shadow import Shadow
 from modelrelease_operator.api.strictness import STRICT
 from modelrelease_operator.errors import Invalid
@@ -58,7 +62,9 @@ class ModelSource(Model):
     version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN, max_length=63)] | None = None
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     credentials_secret_ref: StoreSecret | None = None
-    """What an http(s) store is shown, by the operator and by the pods that fetch the artifact."""
+    """What an http(s) store or an OCI registry is shown, by the operator and by the pods that
+    fetch the artifact.
+    """
 
     @property
     def pinned(self) -> bool:
@@ -96,12 +102,31 @@ class Serving(PodFields):
     resources: Resources = Resources()
     env: Env = ()
     pod_template: PodTemplate = Field(default_factory=dict)
+    disruption_budget: DisruptionBudget = DisruptionBudget()
+    runtime: Runtime | None = None
+    """The model server that the image is; None: our predictor."""
+    autoscaling: Autoscaling | None = None
+
+    @property
+    def bounded_replicas(self) -> int:
+        """The replicas as an autoscaler leaves them, which keeps to its bounds whatever the load.
+
+        Only for what is not on a cluster: there it writes them into the spec.
+        """
+        if self.autoscaling is None:
+            return self.replicas
+        least, most = self.autoscaling.min_replicas, self.autoscaling.max_replicas
+        return min(max(self.replicas, least), most)
+
+
+ALL = 100
+"""The weight of a canary that gets every request at once."""
 
 
 class Step(Model):
     """A weight, and the time that it lasts at least."""
 
-    weight: int = Field(ge=1, le=99)
+    weight: int = Field(ge=1, le=ALL)
     bake: DurationText = Duration("60s")
 
 
@@ -118,7 +143,7 @@ DEFAULT_STEPS = (Step(weight=5), Step(weight=10), Step(weight=25), Step(weight=5
 class Canary(Model):
     """How a new version is tried."""
 
-    weight: int | None = Field(default=None, ge=1, le=99)
+    weight: int | None = Field(default=None, ge=1, le=ALL)
     steps: tuple[Step, ...] = Field(default=(), min_length=1, max_length=20)
     start_deadline: PositiveDuration = Duration("10m")
     progress_deadline: PositiveDuration = Duration("6h")
@@ -126,6 +151,8 @@ class Canary(Model):
     approval: Approval = Approval.AUTOMATIC
     routing: Routing = Routing()
     shadow: Shadow | None = None
+    share_check: bool = True
+    """Whether a share of the requests that is not the gateway's weight holds the release."""
 
     @model_validator(mode="after")
     def _one_plan_that_goes_up(self) -> Self:
@@ -143,14 +170,30 @@ class Canary(Model):
         if any(later <= earlier for earlier, later in pairwise(weights)):
             msg = f"steps must go up, got weights {weights}"
             raise ValueError(msg)
+        if ALL in weights[1:]:
+            msg = (
+                f"a step of weight {ALL} must be the only one, got weights {weights}: leave it "
+                "out, promotion follows the last step"
+            )
+            raise ValueError(msg)
         return self
 
     @property
+    def switches(self) -> bool:
+        """Whether every request moves to the canary at once: nobody meets it before."""
+        return self.plan[0].weight == ALL
+
+    @cached_property
     def plan(self) -> tuple[Step, ...]:
         """The steps that are taken: those given, the one weight, or the default."""
         if self.weight is not None:
             return (Step(weight=self.weight),)
         return self.steps or DEFAULT_STEPS
+
+    @cached_property
+    def weights(self) -> tuple[int, ...]:
+        """The weight of each step."""
+        return tuple(step.weight for step in self.plan)
 
 
 class Line(Model):
@@ -201,6 +244,34 @@ class CountsGate(ShareGate):
     kind = "counts"
     bad: CountQuery
     total: CountQuery
+
+
+LONGEST_DELAY = timedelta(minutes=10)
+
+
+def _at_most(longest: timedelta, text: Duration) -> Duration:
+    """Return a duration; raises ValueError for a longer one."""
+    if text.span > longest:
+        msg = f"must be at most {format_duration(longest)}, got {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+class LossGate(ShareGate):
+    """The share of requests that the gateway has answered itself, with 5xx, in an arm's place."""
+
+    kind = "loss"
+    gateway: CountingGateway | None = None
+    """None: whichever has taken the route."""
+    delay: PositiveDuration = Duration("60s")
+    """How much older than the servers' counters the gateway's are read: at least the time between
+    two scrapes of a server, so that no failure is in the gateway's count and not in theirs.
+    """
+
+    @field_validator("delay")
+    @classmethod
+    def _ten_minutes_at_most(cls, text: Duration) -> Duration:
+        return _at_most(LONGEST_DELAY, text)
 
 
 class Slowdown(Model):
@@ -259,6 +330,7 @@ class Gate(Model):
     latency: LatencyGate | None = None
     predictions: PredictionsGate | None = None
     counts: CountsGate | None = None
+    loss: LossGate | None = None
     threshold: ThresholdGate | None = None
     dry_run: bool = False
 
@@ -295,6 +367,15 @@ class Gate(Model):
         msg = f"gate {self.name!r} asks nothing"
         raise ValueError(msg)
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.dry_run, self.settings))
+
+    @override
+    def __hash__(self) -> int:
+        """Return the hash of what it asks: kept, because its tests are looked up at every look."""
+        return self._hash
+
 
 DEFAULT_GATES = (
     Gate(name="errors", error_rate=ErrorRateGate()),
@@ -321,6 +402,8 @@ class Analysis(Model):
     """Time without a usable look after which the canary leaves the Service until it can be seen
     again.
     """
+    source: Source | None = None
+    """None: Prometheus where one is named, here or to the operator; else the pods."""
     prometheus: Prometheus | None = None
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
@@ -333,10 +416,7 @@ class Analysis(Model):
     @field_validator("max_blind")
     @classmethod
     def _a_day_at_most(cls, text: Duration) -> Duration:
-        if text.span > LONGEST_BLIND:
-            msg = f"must be at most {format_duration(LONGEST_BLIND)}, got {text!r}"
-            raise ValueError(msg)
-        return text
+        return _at_most(LONGEST_BLIND, text)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -352,10 +432,33 @@ class Analysis(Model):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _asks_its_source_what_it_can(self) -> Self:
+        if self.source is not Source.PODS:
+            return self
+        if self.prometheus:
+            msg = "source Pods asks no Prometheus: set source Prometheus, or take prometheus out"
+            raise ValueError(msg)
+        if any(gate.counts or gate.threshold for gate in self.gates):
+            msg = (
+                "source Pods has no query language: gates with counts or threshold need source "
+                "Prometheus"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def period(self) -> timedelta:
         """The time between two looks."""
         return self.interval.span
+
+
+REQUESTS_OF_A_CLIENT = 10.0
+"""Dispersion where clients keep to a version, and nobody has said how many requests each sends."""
+
+JUDGING = {"canary", "analysis", "drift", "paused"}
+SIZES = {"autoscaling", "disruption_budget"}
+"""Of `serving`: what says how many pods there are, and how many may be missing."""
 
 
 class ReleaseSpec(Model):
@@ -368,6 +471,35 @@ class ReleaseSpec(Model):
     drift: Drift = Drift()
     retrain: Retrain | None = None
     paused: bool = False
+
+    @model_validator(mode="after")
+    def _proves_itself_before_a_switch(self) -> Self:
+        proof = self.canary.shadow or self.analysis.probe
+        if self.canary.switches and not proof and self.canary.approval is not Approval.MANUAL:
+            msg = (
+                f"canary weight {ALL} gives the canary every request at once: set canary.shadow, "
+                "analysis.probe or canary.approval Manual, by which it is tried before"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _loses_by_a_gateway(self) -> Self:
+        losses = [gate.name for gate in self.analysis.gates if gate.loss]
+        settings = self.canary.routing.gateway_api
+        if losses and settings and settings.existing_route and settings.existing_route.pools:
+            msg = (
+                f"gate {losses[0]} with loss compares with what a gateway counts by Service, and "
+                "existingRoute.pools leads to none: take the gate out"
+            )
+            raise ValueError(msg)
+        if losses and settings is None:
+            msg = (
+                f"gate {losses[0]} with loss compares with what a gateway counts: set "
+                "canary.routing.gatewayAPI, or take the gate out"
+            )
+            raise ValueError(msg)
+        return self
 
     @classmethod
     def parse(cls, raw: dict[str, Any], *, strict: bool = False) -> Self:
@@ -383,6 +515,26 @@ class ReleaseSpec(Model):
             return cls.model_validate(raw)
         except ValidationError as problem:
             raise Invalid(_sentences(problem)) from problem
+
+    @property
+    def dispersion(self) -> float:
+        """What evidence from users is divided by: the requests of one client fail together where
+        a Gateway keeps it with one version.
+        """
+        settings, own = self.canary.routing.gateway_api, self.analysis.dispersion
+        is_sticky = settings is not None and settings.session_persistence is not None
+        return REQUESTS_OF_A_CLIENT if is_sticky and own == 1 else own
+
+    @cached_property
+    def judging(self) -> dict[str, Any]:
+        """What a canary is judged by, as the API server stores it: worked out once for a spec."""
+        parts = self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=JUDGING
+        )
+        sizes = self.serving.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_unset=True, include=SIZES
+        )
+        return {**parts, "serving": {**sizes, "replicas": self.serving.replicas}}
 
 
 def _sentences(problem: ValidationError) -> str:

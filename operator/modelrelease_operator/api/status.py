@@ -23,8 +23,10 @@ from pydantic import (
 from modelrelease_operator.api.drift import DriftStatus
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import has_null
+from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainStatus
+from modelrelease_operator.api.routing import ExistingRoute
 from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
@@ -70,6 +72,7 @@ class Reason(StrEnum):
     SHADOW_STARTED = "ShadowStarted"
     SHADOW_PASSED = "ShadowPassed"
     STEP_STARTED = "StepStarted"
+    SHARE_MISMATCH = "ShareMismatch"
     HOLDING = "Holding"
     PROMOTING = "Promoting"
     PROMOTED = "Promoted"
@@ -101,6 +104,15 @@ class Reason(StrEnum):
     STABLE_NOT_READY = "StableNotReady"
     APPLY_REFUSED = "ApplyRefused"
     ROUTE_NOT_TAKEN = "RouteNotTaken"
+    AUTOSCALED = "Autoscaled"
+    AUTOSCALED_BY_OTHER = "AutoscaledByOther"
+    AUTOSCALER_INACTIVE = "AutoscalerInactive"
+    AUTOSCALER_CONFLICT = "AutoscalerConflict"
+    AUTOSCALER_GONE = "AutoscalerGone"
+    ROUTE_CONFLICT = "RouteConflict"
+    ROUTE_INCOMPLETE = "RouteIncomplete"
+    ROUTE_UNSUPPORTED = "RouteUnsupported"
+    ROUTE_CONTESTED = "RouteContested"
     FAILING = "Failing"
     DRIFTED = "Drifted"
     DRIFT_ENDED = "DriftEnded"
@@ -132,6 +144,11 @@ class Recipe(Model):
     pod_template: dict[str, Any] = Field(default_factory=dict)
     pod: dict[str, Any] = Field(default_factory=dict)
     """Fields of a pod that need no template, as in the spec."""
+    runtime: dict[str, Any] = Field(default_factory=dict)
+    """The model server that the image is, as in the spec; empty: our predictor."""
+    fetch_image: str | None = None
+    """What fetches the artifact, where the image cannot: the default image of the time. No part of
+    the identity, so another default starts no canary."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -144,7 +161,8 @@ class Recipe(Model):
             "env": list(self.env),
             "pod_template": self.pod_template,
         }
-        return parts | ({"pod": self.pod} if self.pod else {})
+        added = {"pod": self.pod, "runtime": self.runtime}
+        return parts | {name: part for name, part in added.items() if part}
 
     @model_validator(mode="before")
     @classmethod
@@ -157,8 +175,9 @@ class Recipe(Model):
     def _write_exactly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
         exact = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
-        if not self.pod:
-            written.pop("pod", None)
+        for name in ("pod", "runtime", "fetchImage"):
+            if not written.get(name):
+                written.pop(name, None)
         if has_null(exact):
             written["exact"] = json.dumps(exact, sort_keys=True, separators=(",", ":"))
         return written
@@ -182,7 +201,7 @@ class Target(Model):
     @property
     def target(self) -> "Target":
         """The revision alone."""
-        return Target(**self.parts())
+        return self._part(Target)
 
 
 class Resolved(Model):
@@ -208,6 +227,30 @@ class Streak(Model):
     """When the newest of them was counted:
     looks that come closer together than the interval are one.
     """
+
+
+class ShareCounts(Model):
+    """The memory of the check of the canary's share of the requests, [canary, stable] each."""
+
+    weight: int = 0
+    """What a gateway deals out to the canary, in percent."""
+    tries: int = 0
+    """How often counting began anew: with each step, and once the share was proven wrong."""
+    counts: tuple[int, int] = (0, 0)
+    """Requests since then."""
+    first: tuple[int, int] = (0, 0)
+    """Those of the first interval of them."""
+    newest: tuple[int, int] = (0, 0)
+    """Those of the last one."""
+    spoiled: bool = True
+    """Whether the weight was not in effect at some look of the open interval."""
+    mismatch: tuple[int, int] | None = None
+    """The requests that proved the share wrong, until it is proven right again."""
+
+    def next_try(self) -> Self:
+        """Count anew."""
+        nothing = (0, 0)
+        return self.but(counts=nothing, first=nothing, newest=nothing, mismatch=None)
 
 
 PACKED = "packed"
@@ -277,6 +320,10 @@ class Evidence(Model):
     """Copies that have started."""
     copy_since: datetime | None = None
     """When the newest copy started; None until a look of the present step."""
+    share: ShareCounts | None = None
+    """Which share of the requests the canary has had; None where nobody deals them out one by
+    one.
+    """
 
     @model_serializer(mode="wrap")
     def _small(
@@ -308,6 +355,14 @@ class Evidence(Model):
             msg = f"it is not what an operator packed ({problem})"
             raise ValueError(msg) from problem
 
+    def read_anew(self) -> Self:
+        """Forget the times of samples, which are of another source: counting begins anew, with no
+        interval between two sources. What was counted stays, and the values that are subtracted.
+        """
+        return self.but(
+            started=False, scraped={}, scrape_seconds=None, horizon=None, counts_from=None
+        )
+
     def next_step(self) -> Self:
         """Forget what belongs to one weight: its counts, its evidence for promotion, the counters'
         start.
@@ -334,13 +389,16 @@ class Evidence(Model):
             "uneven": False,
             "opened": {},
             "recut": [],
+            "share": self.share and self.share.next_try().but(spoiled=True),
         }
         return self.but(**update, **closed, begun=[], streaks={})
 
 
 class Samples(Model):
-    """Of whom the newest look had samples, and when Prometheus took them."""
+    """Of whom the newest look had samples, from where, and when they were taken."""
 
+    source: Source | None = None
+    """None: of an operator that knew only Prometheus."""
     oldest: datetime | None = None
     """Of the pods that are judged, the one that was scraped longest ago;
     None where that is not told.
@@ -352,7 +410,7 @@ class Samples(Model):
     stable_pods: int = 0
     """How many pods are judged."""
     left_out: tuple[str, ...] = ()
-    """Ready pods that Prometheus does not show, or shows nothing new of; the first few."""
+    """Ready pods that are not shown, or of which nothing new is; the first few."""
     resets: tuple[int, int] = (0, 0)
     """[canary, stable]: processes that began anew;
     what they answered since their last sample is lost.
@@ -403,6 +461,20 @@ class ShadowStatus(Model):
     message: str = ""
 
 
+class ShareStatus(Model):
+    """The canary's share of the requests beside its weight, as the last looks counted it."""
+
+    weight: int
+    """What the gateway deals out to it, in percent."""
+    percent: float
+    """What it answered of both arms' requests."""
+    requests: int
+    """Both arms'."""
+    mismatch: bool
+    """Whether that is proven to be another share: then nothing goes on."""
+    message: str
+
+
 class CanaryStatus(Target):
     """The revision under test."""
 
@@ -449,7 +521,13 @@ class CanaryStatus(Target):
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
     unready_seconds: float = 0.0
-    """Time in which they were not, by its own fault; forgotten after a while in which all were."""
+    """Time in which pods that had been ready were not, by its own fault; forgotten after a while in
+    which all were.
+    """
+    growing_seconds: float = 0.0
+    """Time since another of the pods that are asked for got ready, while no ready one was lost."""
+    full_pods: int = 0
+    """The pods that were ready together, of those that are asked for now."""
     ready_seconds: float = 0.0
     """Time since the last moment when they were not."""
     alone: bool = False
@@ -475,6 +553,21 @@ class CanaryStatus(Target):
     """Why the effective weight cannot be the requested one."""
     shadow: ShadowStatus | None = None
     """How it compares in the shadow, where the release asks for that."""
+    share: ShareStatus | None = None
+    """Whether it has the requests that its weight says, where a gateway deals them out."""
+
+
+class GateInterval(Model):
+    """What both arms' counts since the canary began leave possible, at every look at once."""
+
+    lower: float
+    upper: float
+    """Of the canary's share of bad requests less stable's, in percentage points, on average."""
+    ratio_lower: float = 0.0
+    ratio_upper: float | None = None
+    """Of the canary's share over stable's; None where it has no upper end."""
+    confidence: float
+    """Percent."""
 
 
 class GateStatus(Model):
@@ -498,6 +591,10 @@ class GateStatus(Model):
     """0 to 1: how much of the evidence needed to roll back is there."""
     evidence_for_promotion: float = 0.0
     """0 to 1: how much of the evidence needed for the next step is there."""
+    interval: GateInterval | None = None
+    """None where nothing is compared with stable, or nothing is excluded yet, or it is withheld."""
+    interval_withheld: str | None = None
+    """Why there is none although there could be."""
     message: str
 
 
@@ -546,6 +643,10 @@ class Previous(Target):
     proven: bool = True
     """Whether the Service may move back to it in one pass.
     False for a version that was taken back.
+    """
+    shadow: ShadowStatus | None = None
+    """How the version after it did beside it in the shadow: a part of that one's evidence,
+    should the two be compared again.
     """
 
     @property
@@ -640,6 +741,8 @@ class Status(Model):
     evidence: Evidence = Evidence()
     drift: DriftStatus | None = None
     retrain: RetrainStatus | None = None
+    route: ExistingRoute | None = None
+    """The route of others whose weights are the release's, until they are given back."""
     outcomes: tuple[RegistryOutcome, ...] = ()
     """What the registry has not been told yet."""
     history: tuple[HistoryEntry, ...] = ()
@@ -657,7 +760,10 @@ class Status(Model):
         except ValidationError as problem:
             first = problem.errors(include_url=False)[0]
             where = ".".join(("status", *(str(part) for part in first["loc"])))
-            msg = f"{where} cannot be read ({first['msg']}): remove the status to start over"
+            msg = (
+                f"{where} cannot be read ({first['msg']}): what a newer version wrote is for that "
+                "one to read; where somebody else did, remove the status to start over"
+            )
             raise Invalid(msg) from problem
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 from modelrelease_operator.api.drift import DriftStatus, FeatureStatus
 from modelrelease_operator.api.registry import Registered
 from modelrelease_operator.api.retrain import RetrainCause, RetrainOutcome, RetrainStatus
+from modelrelease_operator.api.routing import ExistingRoute
 from modelrelease_operator.api.status import (
     PACKED,
     CommandSeen,
@@ -27,6 +28,8 @@ from modelrelease_operator.api.status import (
     RegistryOutcome,
     Rejected,
     Resolved,
+    ShareCounts,
+    ShareStatus,
     Status,
     Streak,
 )
@@ -122,6 +125,7 @@ def test_todays_status_holds_every_part_that_there_is():
     assert {gate.name for gate in status.gates} == {
         "errors", "latency", "shift", "refunds", "p99", "probe/errors", "probe/latency",
     }  # fmt: skip
+    assert {gate.name for gate in status.gates if gate.interval} >= {"errors", "latency"}
 
 
 @pytest.mark.parametrize("file", [TODAY, OLDER], ids=["today's", "an older one"])
@@ -193,7 +197,12 @@ def _with_the_rest(status: Status) -> Status:
         name="feature_03", psi=0.31, threshold=0.1, values=1200, verdict="Drifted"
     )
     evidence = status.evidence.but(
-        streaks={key_of("p99", threshold): Streak(looks=2, at=START)}, resets=[0, 1]
+        streaks={key_of("p99", threshold): Streak(looks=2, at=START)},
+        resets=[0, 1],
+        share=ShareCounts(weight=50, tries=2, counts=(90, 110), first=(9, 11), newest=(8, 12)),
+    )
+    share = ShareStatus(
+        weight=50, percent=45.0, requests=200, mismatch=False, message="canary 2 answered 45 %"
     )
     return status.but(
         uid="uid-1",
@@ -213,8 +222,9 @@ def _with_the_rest(status: Status) -> Status:
         judged_by=a_spec(**ASKED).analysis.model_dump(mode="json", by_alias=True,
         exclude_none=True),
         canary=status.canary.but(probed_steps=(1,), returned=(START,),
-        note="33 % of 2 replicas is 1 of 3"),
+        note="33 % of 2 replicas is 1 of 3", share=share),
         evidence=evidence,
+        route=ExistingRoute(name="front", rule="predict"),
         drift=DriftStatus(revision="rev1", windows="SSD", at=START, features=(feature,),
         message="1 of 3"),
         retrain=RetrainStatus(

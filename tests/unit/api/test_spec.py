@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api.durations import format_duration, parse_duration
+from modelrelease_operator.api.pods import Resources, requests_cpu
 from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.errors import Invalid
 from testbed.builders import a_spec
@@ -50,6 +51,15 @@ def test_known_places_of_models(uri: str):
 
 
 WRONG: list[Any] = [
+    (
+        {"serving": {"autoscaling": {"minReplicas": 4, "maxReplicas": 3}}},
+        "spec.serving.autoscaling: minReplicas must not be above maxReplicas, got 4 and 3",
+    ),
+    ({"serving": {"autoscaling": {"minReplicas": 0}}}, "spec.serving.autoscaling.minReplicas: "),
+    (
+        {"serving": {"disruptionBudget": {"maxUnavailable": 0}}},
+        "spec.serving.disruptionBudget.maxUnavailable: ",
+    ),
     pytest.param({"model": {}}, "spec.model.uri: Field required", id="no uri"),
     pytest.param({"model": None}, "spec.model: Input should be", id="no model"),
     *(
@@ -141,7 +151,11 @@ WRONG: list[Any] = [
     ),
                  id="a window shorter than a scrape"),
     pytest.param({"canary": {"weight": 0}}, "spec.canary.weight:", id="weight 0"),
-    pytest.param({"canary": {"weight": 100}}, "spec.canary.weight:", id="weight 100"),
+    pytest.param({"canary": {"weight": 101}}, "spec.canary.weight:", id="weight 101"),
+    pytest.param({"canary": {"weight": 100}}, "gives the canary every request at once",
+                 id="every request to what nothing has tried"),
+    pytest.param({"canary": {"steps": [{"weight": 9}, {"weight": 100}], "shadow": {}}},
+                 "a step of weight 100 must be the only one", id="weight 100 behind others"),
     pytest.param({"canary": {"weight": 5, "steps": [{"weight": 6}]}},
                  "spec.canary: set either weight or steps, not both", id="weight and steps"),
     pytest.param({"canary": {"steps": [{"weight": 9}, {"weight": 9}]}},
@@ -252,6 +266,16 @@ WRONG: list[Any] = [
             "spec.analysis.prometheus.url"),
         )
     ),
+    pytest.param({"analysis": {"source": "Pods", "prometheus": {"url": "https://p"}}},
+    "source Pods asks no Prometheus", id="pods that are read by a Prometheus"),
+    *(
+        pytest.param({"analysis": {"source": "Pods", "gates": [{"name": "x", **gate}]}},
+        "source Pods has no query language", id=f"pods that are asked for {kind}")
+        for kind, gate in (
+            ("a number", {"threshold": {"query": "up", "max": 1}}),
+            ("counts", {"counts": {"bad": OWN, "total": OWN}}),
+        )
+    ),
     pytest.param({"analysis": {"prometheus": {"url": "prometheus:9090"}}},
     "spec.analysis.prometheus.url:",
                  id="address without a scheme"),
@@ -339,3 +363,50 @@ def test_the_time_of_blindness_is_bounded(limit: str):
 
 def test_the_time_of_blindness_outlasts_two_scrapes_of_two_minutes_by_default():
     assert parse_duration(a_spec().analysis.max_blind) > timedelta(minutes=4)
+
+
+def test_an_empty_autoscaling_has_the_defaults():
+    spec = ReleaseSpec.parse({"model": {"uri": URI}, "serving": {"autoscaling": {}}}, strict=True)
+    settings = spec.serving.autoscaling
+    assert settings is not None
+    assert (settings.min_replicas, settings.max_replicas) == (3, 10)
+    assert settings.target_cpu_utilization_percent == 70
+
+
+@pytest.mark.parametrize(
+    ("serving", "bounded"),
+    [
+        ({"replicas": 20}, 20),
+        ({"replicas": 20, "autoscaling": {}}, 10),
+        ({"replicas": 1, "autoscaling": {}}, 3),
+        ({"autoscaling": {"minReplicas": 5}}, 5),
+    ],
+)
+def test_a_plan_counts_the_pods_that_an_autoscaler_would_leave(
+    serving: dict[str, Any], bounded: int
+):
+    spec = ReleaseSpec.parse({"model": {"uri": URI}, "serving": serving})
+    assert spec.serving.bounded_replicas == bounded
+
+
+def a_template(**resources: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "predictor", "resources": resources}]}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "template", "requested"),
+    [
+        ({}, {}, True),
+        ({"requests": {"cpu": "1"}}, {}, True),
+        ({"limits": {"cpu": 1}}, {}, True),
+        ({"limits": {"memory": "1Gi"}}, {}, False),
+        ({"requests": {"cpu": None}}, {}, False),
+        ({"limits": {"memory": "1Gi"}}, a_template(requests={"cpu": "1"}), True),
+        ({"requests": {"cpu": "1"}}, a_template(requests={"cpu": None}), False),
+        ({}, a_template(limits={"memory": "1Gi"}), True),
+    ],
+)
+def test_whether_the_predictor_requests_cpu(
+    resources: dict[str, Any], template: dict[str, Any], requested: bool
+):
+    assert requests_cpu(Resources.model_validate(resources), template) is requested
