@@ -341,7 +341,8 @@ class Cached(Kube):
         self._require_followed(kind)
         if kind in self.absent:
             where = f"{kind} {namespace}/{name}"
-            msg = f"{where}: this cluster does not serve its kind; {REMEDIES[kind]}"
+            asked = f"asked once in {OPTIONAL_PAUSE_SECONDS:.0f} s"
+            msg = f"{where}: this cluster does not serve its kind ({asked}); {REMEDIES[kind]}"
             raise Gone(msg)
         return self._told(kind, namespace, name)
 
