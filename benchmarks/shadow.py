@@ -2,7 +2,7 @@
 while no canary answers, and with copies switched off.
 
 Three predictors of one model serve side by side and are loaded in turns, round after round, at one
-rate and at random moments over loopback; ratios are those of neighbours in a round. Of the first
+rate and at random moments over loopback; ratios are those of all rounds together. Of the first
 every request is copied to a canary, one in ten of them is asked a second time of stable, and all
 pairs are compared. The predictors have one core. The canary shares the other with the client, which
 makes copying look dearer than it is where a canary has cores of its own.
@@ -16,13 +16,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from itertools import chain
 from pathlib import Path
 from random import Random
-from statistics import median
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -64,6 +64,7 @@ WANTED: Final = ShadowSettings(
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
 _START_SECONDS: Final = 60.0
 _WARM_UP_SECONDS: Final = 2.0
+_RESAMPLES: Final = 1000
 _COPIES: Final = (
     SAME, DIFFERENT, CANARY_FAILED, STABLE_FAILED, BOTH_FAILED, DROPPED, UNREACHABLE
 )  # fmt: skip
@@ -76,8 +77,8 @@ class Arm:
 
     name: str
     port: int
-    p50_ms: list[float] = field(default_factory=list)
-    p99_ms: list[float] = field(default_factory=list)
+    rounds_ms: list[list[float]] = field(default_factory=list)
+    """The milliseconds of each round, shortest first."""
     sent: int = 0
     failed: int = 0
 
@@ -220,9 +221,9 @@ def measure(*, rate: float, seconds: float, rounds: int) -> str:
                     arm = arms[(number + at) % len(arms)]
                     # All arms of a round are asked at the same moments.
                     latencies = _load(arm, bodies, Random(number), rate=rate, seconds=seconds)
-                    arm.p50_ms.append(_quantile(latencies, 0.5))
-                    arm.p99_ms.append(_quantile(latencies, 0.99))
-                    say(f"{arm.name}: p50 {arm.p50_ms[-1]:.2f} ms, p99 {arm.p99_ms[-1]:.2f} ms")
+                    arm.rounds_ms.append(latencies)
+                    p50, p99 = _quantile(latencies, 0.5), _quantile(latencies, 0.99)
+                    say(f"{number + 1} of {rounds}, {arm.name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
             copied = _copied(arms[0])
     load = f"{rate:g} requests/s, {rounds} rounds of {seconds:g} s, load average "
     return f"{load}{os.getloadavg()[0]:.1f} at the end.\n\n{_as_markdown(arms)}\n\n{copied}"
@@ -248,7 +249,7 @@ def _copies(pairs: Mapping[str, float]) -> float:
 
 
 def _as_markdown(arms: Sequence[Arm]) -> str:
-    """Return the arms as a table: medians over rounds, and ratios to the last arm's."""
+    """Return the arms as a table: quantiles of all rounds, and their ratios to the last arm's."""
     *_, base = arms
     lines = [
         "| stable | p50 ms | p99 ms | p50, times | p99, times | failed |",
@@ -256,20 +257,37 @@ def _as_markdown(arms: Sequence[Arm]) -> str:
     ]
     for arm in arms:
         cells = [
-            f"{median(arm.p50_ms):.2f}",
-            f"{median(arm.p99_ms):.2f}",
-            _ratio(arm.p50_ms, base.p50_ms),
-            _ratio(arm.p99_ms, base.p99_ms),
+            f"{_pooled(arm.rounds_ms, 0.5):.2f}",
+            f"{_pooled(arm.rounds_ms, 0.99):.2f}",
+            _ratio(arm, base, 0.5),
+            _ratio(arm, base, 0.99),
             str(arm.failed),
         ]
         lines.append(f"| {arm.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _ratio(some: Sequence[float], others: Sequence[float]) -> str:
-    """Return the median of the rounds' ratios, with the lowest and highest."""
-    ratios = [one / other for one, other in zip(some, others, strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+def _pooled(rounds: Iterable[Sequence[float]], share: float) -> float:
+    """Return a quantile of all rounds together."""
+    return _quantile(sorted(chain.from_iterable(rounds)), share)
+
+
+def _ratio(arm: Arm, base: Arm, share: float) -> str:
+    """Return the ratio of two arms' quantiles with a 95 % interval.
+
+    The interval is that of a bootstrap of rounds, of both arms the same ones: requests of one round
+    share what else the machine does then (Efron and Tibshirani 1993, section 8.5).
+    """
+    random = Random(0)
+    pairs = list(zip(arm.rounds_ms, base.rounds_ms, strict=True))
+
+    def ratio(chosen: Sequence[tuple[list[float], list[float]]]) -> float:
+        ours, theirs = zip(*chosen, strict=True)
+        return _pooled(ours, share) / _pooled(theirs, share)
+
+    ratios = sorted(ratio(random.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
+    low, high = _quantile(ratios, 0.025), _quantile(ratios, 0.975)
+    return f"{ratio(pairs):.2f} ({low:.2f}-{high:.2f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
