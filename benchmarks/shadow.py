@@ -4,8 +4,8 @@ while no canary answers, and with copies switched off.
 Three predictors of one model serve side by side and are loaded in turns, round after round, at one
 rate and at random moments over loopback; ratios are those of all rounds together. Of the first
 every request is copied to a canary, one in ten of them is asked a second time of stable, and all
-pairs are compared. The predictors have one core. The canary shares the other with the client, which
-makes copying look dearer than it is where a canary has cores of its own.
+pairs are compared. The predictors have one core. The canary shares the other with the client and
+gives way to it at once (SCHED_IDLE), as one on a core of its own would not be in its way.
 """
 
 import argparse
@@ -104,6 +104,12 @@ def _predictor(
         server.stop()
 
 
+def give_way(server: Server) -> None:
+    """Let a server, and each thread of it, run only while its core is idle otherwise."""
+    for thread in Path(f"/proc/{server.pid}/task").iterdir():
+        os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+
+
 def _is_ready(port: int) -> bool:
     try:
         return _get(port, "/ready")[0] == 200
@@ -127,13 +133,13 @@ def _arms(folder: Path, model: Exported) -> Iterator[list[Arm]]:
     canary, nobody, *ports = free_ports(5)
     with ExitStack() as stack:
 
-        def run(core: int, port: int, revision: str, **environment: str) -> None:
+        def run(core: int, port: int, revision: str, **environment: str) -> Server:
             variables = {ENV_REVISION: revision, **environment}
-            stack.enter_context(
+            return stack.enter_context(
                 _predictor(folder, model, core=core, port=port, environment=variables)
             )
 
-        run(LOAD_CORE, canary, "new", **{ENV_SHADOW: WANTED.model_dump_json()})
+        give_way(run(LOAD_CORE, canary, "new", **{ENV_SHADOW: WANTED.model_dump_json()}))
         places = {
             COPYING: {"SHADOW_CANARY_URL": f"http://127.0.0.1:{canary}"},
             NO_CANARY: {"SHADOW_CANARY_URL": f"http://127.0.0.1:{nobody}"},
