@@ -10,8 +10,8 @@ A holder that could not renew in time stops before anybody else may begin: befor
 asked how long it may take, none goes on for longer than the Lease is good, and the process ends,
 because nothing that it remembers is worth more than being sure. That holds for one that was frozen,
 too: the clock goes on while a process is stopped or its machine sleeps. It does not go on in a
-virtual machine that its host has paused; what such a one writes in its first moment is caught where
-objects are replaced in the version that was read.
+virtual machine that its host has paused: the next pass of the other operator mends what such a one
+wrote in its first moment.
 """
 
 import asyncio
