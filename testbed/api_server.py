@@ -57,6 +57,8 @@ class ApiServer:
     refuse: Refusal = lambda method, plural, obj: None
     objects: dict[Key, Object] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    writes: Counter[str] = field(default_factory=Counter)
+    """By who asked: the user of its kubeconfig. Those of Leases are not counted."""
     silent: set[str] = field(default_factory=set)
     """Plurals whose watches end at once and say nothing."""
     absent: set[str] = field(default_factory=lambda: {"httproutes"})
@@ -92,15 +94,15 @@ class ApiServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def kubeconfig(self, folder: Path) -> Path:
+    def kubeconfig(self, folder: Path, user: str = "fake") -> Path:
         """Write what a client needs to find this server."""
         path = folder / "kubeconfig"
         cluster = {"name": "fake", "cluster": {"server": self.url}}
-        context = {"name": "fake", "context": {"cluster": "fake", "user": "fake"}}
-        user = {"name": "fake", "user": {"token": "none"}}
+        context = {"name": "fake", "context": {"cluster": "fake", "user": user}}
+        account = {"name": user, "user": {"token": user}}
         text = {
             "apiVersion": "v1", "kind": "Config", "current-context": "fake",
-            "clusters": [cluster], "contexts": [context], "users": [user],
+            "clusters": [cluster], "contexts": [context], "users": [account],
         }  # fmt: skip
         path.write_text(json.dumps(text))
         return path
@@ -173,6 +175,8 @@ class ApiServer:
             verb = "LIST"
         resource = f"{plural}/status" if status else plural
         self.requests[f"{verb} {resource}"] += 1
+        if verb not in ("GET", "LIST", "WATCH") and plural != "leases":
+            self.writes[request.headers.get("Authorization", "").removeprefix("Bearer ")] += 1
         body = json.loads(await request.text() or "null") or {}
         if refusal := self.refuse(verb, resource, body):
             return _refused(*refusal)

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from functools import partial
+from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -179,8 +180,11 @@ class _Exchange(asyncio.Protocol):
             self._body += body
 
     def on_message_complete(self) -> None:
-        """Hand over the response."""
+        """Hand over the response; one that only announces it (1xx) is none."""
         status = self._parser.get_status_code()
+        if HTTPStatus.CONTINUE <= status < HTTPStatus.OK:
+            self._headers, self._ends_with_connection = {}, False
+            return
         self._end(Response(status, self._headers, bytes(self._body)))
 
     def _end(self, response: Response | None) -> None:

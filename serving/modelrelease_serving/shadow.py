@@ -41,6 +41,7 @@ from modelrelease_serving.inference import LENGTH_HEADER
 from modelrelease_serving.logs import fields
 from modelrelease_serving.responses import Reply
 from modelrelease_serving.shadow_pairs import (
+    BUSY_STATUS,
     NO_ANSWER,
     NOT_REACHED,
     TOO_LATE,
@@ -153,7 +154,7 @@ class ShadowCopier:
     ) -> None:
         """Take one answered request, or let it pass. Takes microseconds, and raises nothing."""
         settings = self._settings
-        if settings is None or self._canary is None:
+        if settings is None or self._canary is None or reply.status == BUSY_STATUS:
             return
         if random.random() >= settings.share or not self._bucket.take():
             return

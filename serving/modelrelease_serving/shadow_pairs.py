@@ -46,7 +46,8 @@ from modelrelease_serving.inference import LENGTH_HEADER, NUMPY
 MAX_CANARIES: Final = 3
 """Canaries whose counts are kept: more would be series of revisions that are long gone."""
 _SECONDS: Final = SECONDS_HEADER.lower().encode()
-_BUSY: Final = 503
+BUSY_STATUS: Final = 503
+"""Of an answer that says nothing about a model: its server had no time for the request."""
 _LENGTH: Final = re.compile(rb"[0-9]{1,9}")
 
 
@@ -141,7 +142,7 @@ class Comparison(NamedTuple):
     def _pair(self, stable: ArmAnswer, canary: ArmAnswer) -> str:
         if not canary.reached:
             return UNREACHABLE
-        if canary.status == _BUSY:
+        if canary.status == BUSY_STATUS:
             return BUSY
         if canary.late:
             return LATE

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -88,6 +89,38 @@ def test_with_the_operator_killed_while_rolling_back_stable_still_serves_alone(
 def _has_evidence(status: dict[str, object]) -> bool:
     gates = status.get("gates")
     return isinstance(gates, list) and any(gate["canaryTotal"] > 0 for gate in gates)
+
+
+@pytest.fixture
+def two_operators(cluster: Cluster) -> Iterator[None]:
+    """A second operator that waits for the Lease of the first."""
+    cluster.install_operator("replicas=2")
+    yield
+    cluster.install_operator()
+
+
+@pytest.mark.usefixtures("two_operators")
+def test_of_two_operators_the_one_that_waited_acts_when_the_other_is_killed(
+    release: Release,
+) -> None:
+    release.begins("1")
+    acting = _holder(release.cluster)
+    where = ("-n", OPERATOR_SPACE)
+    release.cluster.kubectl("delete", "pod", acting, *where, "--grace-period=0", "--force")
+    release.apply("2")
+    wait_until(
+        "another to act", lambda: _holder(release.cluster), lambda who: who != acting, within=15
+    )
+    release.wait("the canary to start", phase_is("Starting", "Progressing"), within=15)
+
+
+def _holder(cluster: Cluster) -> str:
+    """Return the pod that holds the Lease."""
+    lease = cluster.kubectl(
+        "get", "lease", "modelrelease-operator", "-n", "kube-system", "-o", "json"
+    )
+    holder: str = json.loads(lease)["spec"]["holderIdentity"]
+    return holder.rpartition("_")[0]
 
 
 def _reached(phase: str, version: str):

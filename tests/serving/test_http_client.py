@@ -54,6 +54,14 @@ async def test_a_response_comes_whole_with_its_status_and_headers() -> None:
     assert response.headers[b"x-model-version"] == b"7"
 
 
+async def test_a_response_that_only_announces_another_is_none() -> None:
+    first = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    content = first + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with listening(saying(content)) as url:
+        response = await Peer(url).ask("GET", "/shadow", seconds=5)
+    assert response == (200, {b"content-length": b"2"}, b"ok")
+
+
 async def test_a_body_whose_length_nobody_said_ends_with_the_connection() -> None:
     async with listening(saying(b"HTTP/1.0 200 OK\r\nServer: simple\r\n\r\n[1]")) as url:
         response = await Peer(url).ask("POST", "/score", seconds=5)

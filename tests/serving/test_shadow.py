@@ -43,7 +43,7 @@ from modelrelease_serving import http_client, shadow
 from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.http_client import Peer
 from modelrelease_serving.model import Model
-from modelrelease_serving.responses import reply
+from modelrelease_serving.responses import Reply, reply
 from modelrelease_serving.shadow import ShadowCopier, TokenBucket
 from modelrelease_serving.shadow_pairs import ShadowPairs
 from modelrelease_training.export import Exported
@@ -392,6 +392,16 @@ class TestACanaryThatFails:
             await old.predict(row)
             await old.until_counted(BUSY)
             assert old.counted() == {BUSY: 1}
+
+    async def test_a_request_that_stable_had_no_time_for_is_not_copied(
+        self, loaded: Model, row: list[Any], scripted: ScriptedCanary
+    ) -> None:
+        async with stable(loaded, scripted.url) as old:
+            await old.until_copying()
+            old.copier("/predict", b"{}", {}, Reply(503, [], b""), 0.1)
+            await old.predict(row)
+            await old.until_counted(DIFFERENT)
+            assert old.counted() == {DIFFERENT: 1}
 
     async def test_by_answering_much_more_than_stable_is_cut_off(
         self, loaded: Model, row: list[Any], scripted: ScriptedCanary, script: Script

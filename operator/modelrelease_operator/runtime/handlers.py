@@ -96,7 +96,7 @@ class OperatorContext:
         await self.cache.filled(PATIENCE_SECONDS)
         self.workers.keep_in_step(self.resync, self._listed)
         if self.lease:
-            self.cache.may_write = self.lease.is_held
+            self.cache.write_seconds = self.lease.write_seconds
             self.workers.hold()
             self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
 

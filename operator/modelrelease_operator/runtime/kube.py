@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from math import inf
 from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies
@@ -54,7 +55,7 @@ RESOURCES = {
     "GatewayClass": ("gateway.networking.k8s.io/v1", "gatewayclasses"),
 }
 
-TIMEOUT_SECONDS = 15
+TIMEOUT_SECONDS = 15.0
 MOST_AT_ONCE = 16
 """Requests under way together, watches apart: a thousand releases ask as politely as one."""
 PAGE = 500
@@ -96,8 +97,10 @@ class Kube:
         self.api = api
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
         self._proven: tuple[float, dict[str, str]] = (float("-inf"), {})
-        self.may_write: Callable[[], bool] = lambda: True
-        """Looked at before every write but those of the Lease itself."""
+        self.write_seconds: Callable[[], float] = lambda: inf
+        """Within which a write must be over, 0 where none may be made: asked before every one but
+        those of the Lease itself.
+        """
 
     @classmethod
     async def connect(cls) -> "Kube":
@@ -310,15 +313,23 @@ class Kube:
         body: Object | Sequence[Edit] | None = None, content: str = JSON,
     ) -> Object:  # fmt: skip
         """Ask once, when it is this request's turn; return the answer's object."""
-        if method != "GET" and not self.may_write():
+        limit = asyncio.timeout(TIMEOUT_SECONDS + 1)
+        async with self._turn, _errors_of(what), limit:
+            # Looked up now: nothing is waited for between the look at the Lease and a write.
+            await self._proof()
+            seconds = TIMEOUT_SECONDS if method == "GET" else self._seconds_to_write(what)
+            async with self._open(method, path, query, body, content, seconds) as answer:
+                await _raise_refusal(answer, what)
+                obj: Object = from_json(await answer.read())
+                return obj
+
+    def _seconds_to_write(self, what: str) -> float:
+        """Return what a write may take; raise Unavailable where another may write by now."""
+        seconds = min(TIMEOUT_SECONDS, self.write_seconds())
+        if seconds <= 0:
             msg = f"{what}: not written, because another operator may act by now"
             raise Unavailable(msg)
-        limit = asyncio.timeout(TIMEOUT_SECONDS + 1)
-        opened = self._open(method, path, query, body, content, TIMEOUT_SECONDS)
-        async with self._turn, _errors_of(what), limit, opened as answer:
-            await _raise_refusal(answer, what)
-            obj: Object = from_json(await answer.read())
-            return obj
+        return seconds
 
     async def _proof(self) -> dict[str, str]:
         """Return the headers that prove who asks, looked up now and then, as tokens are rotated."""

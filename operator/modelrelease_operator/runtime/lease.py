@@ -6,9 +6,12 @@ of them know. The holder renews it every few seconds. Whoever waits takes it whe
 or when it was not renewed for as long as it says, by the waiting one's own clock. Every change is
 made to the version that was read, so of two that try one fails.
 
-A holder that could not renew in time stops before anybody else may begin: `is_held` is looked at
-before every write, and the process ends, because nothing that it remembers is worth more than being
-sure.
+A holder that could not renew in time stops before anybody else may begin: before every write is
+asked how long it may take, none goes on for longer than the Lease is good, and the process ends,
+because nothing that it remembers is worth more than being sure. That holds for one that was frozen,
+too: the clock goes on while a process is stopped or its machine sleeps. It does not go on in a
+virtual machine that its host has paused: the next pass of the other operator mends what such a one
+wrote in its first moment.
 """
 
 import asyncio
@@ -30,6 +33,8 @@ RENEW_SECONDS = 3.0
 TRUSTED_SECONDS = 7.0
 """How long the holder believes itself after a renewal was asked for: less than others wait."""
 RETRY_SECONDS = 1.5
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps. Not every desk's system has it; clusters' nodes have."""
 
 
 class Lease:
@@ -49,7 +54,14 @@ class Lease:
 
     def is_held(self) -> bool:
         """Return whether this process may write now."""
-        return self._renewed is not None and time.monotonic() - self._renewed < TRUSTED_SECONDS
+        return self.write_seconds() > 0
+
+    def write_seconds(self) -> float:
+        """Return within how many seconds a write must be over, 0 where none may be made."""
+        if self._renewed is None:
+            return 0.0
+        age = _now() - self._renewed
+        return DURATION_SECONDS - age if age < TRUSTED_SECONDS else 0.0
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
@@ -83,7 +95,7 @@ class Lease:
 
     async def _try(self) -> bool:
         """Take or renew it if that may be done; return whether it is ours."""
-        tried_at = time.monotonic()
+        tried_at = _now()
         try:
             async with asyncio.timeout(RENEW_SECONDS):
                 ours = await self._taken()
@@ -131,7 +143,7 @@ class Lease:
 
     def _has_expired(self, lease: Object) -> bool:
         """Return whether the Lease has not changed for as long as it is good, by our own clock."""
-        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
+        version, now = lease["metadata"]["resourceVersion"], _now()
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, now)
         duration = lease["spec"].get("leaseDurationSeconds") or DURATION_SECONDS
@@ -142,3 +154,7 @@ class Lease:
         if text != self._said:
             log.warning(text)
             self._said = text
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)

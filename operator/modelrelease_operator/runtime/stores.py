@@ -22,6 +22,7 @@ from modelrelease_operator.settings import Settings
 
 BEARER = "bearer"
 """The login that has a token for a password."""
+HTTPS_PORT = 443
 PIN = "pin spec.model.version and spec.model.sha256, with which the operator does not read it"
 
 
@@ -121,7 +122,7 @@ class Stores:
     async def credentials(self, url: str, source: ModelSource, namespace: str) -> Credentials:
         """Return what a store is shown: what the release names, else what the operator has."""
         if source.credentials_secret_ref is None:
-            return login_of(self.settings.credentials_file, _host_of(url))
+            return login_of(self.settings.credentials_file, _parsed(url))
         if self.kube is None:
             return Credentials()
         try:
@@ -135,9 +136,9 @@ class Stores:
             raise Unavailable(str(problem)) from problem
 
 
-def _host_of(url: str) -> str:
+def _parsed(url: str) -> URL:
     try:
-        return URL(url).host or ""
+        return URL(url)
     except ValueError as problem:
         msg = f"{shown_url(url)} {NO_ADDRESS}: {problem}"
         raise Invalid(msg) from problem
@@ -175,17 +176,25 @@ def refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavai
     return Unavailable(f"{url} answered {status}")
 
 
-def login_of(file: str, host: str) -> Credentials:
-    """Return the login for a host from a .netrc file, read anew because Secrets change."""
-    if not file:
+def login_of(file: str, url: URL) -> Credentials:
+    """Return the login for a server from a .netrc file, read anew because Secrets change.
+
+    `machine HOST` is the server at the port of `https://`, asked by that; any other is `machine
+    HOST:PORT`. A release names the address, and would have a login for a host sent in the clear, or
+    to whatever else listens there.
+    """
+    if not file or not url.host:
         return Credentials()
     try:
-        record = netrc.netrc(file).hosts.get(host)
+        hosts = netrc.netrc(file).hosts
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
         # Not its text, which may quote the file.
         line = f" at line {problem.lineno}" if isinstance(problem, netrc.NetrcParseError) else ""
         msg = f"MODELRELEASE_CREDENTIALS_FILE {file} cannot be read{line}: it must be like a .netrc"
         raise Unavailable(msg) from None
+    record = hosts.get(f"{url.host_subcomponent}:{url.port}")
+    if record is None and url.scheme == "https" and url.port == HTTPS_PORT:
+        record = hosts.get(url.host)
     if record is None:
         return Credentials()
     login, _, password = record

@@ -86,8 +86,8 @@ async def test_a_model_is_resolved_at_a_literal_address_that_the_installer_allow
 
 def test_a_stores_login_is_known_by_its_literal_address(tmp_path: Path):
     file = tmp_path / "credentials"
-    file.write_text("machine fd00::7 login reader password s3cret\n")
-    found = login_of(str(file), cast(str, URL("http://[fd00::7]:9000/qna").host))
+    file.write_text("machine [fd00::7]:9000 login reader password s3cret\n")
+    found = login_of(str(file), URL("http://[fd00::7]:9000/qna"))
     assert (found.username, found.password) == ("reader", "s3cret")
 
 

@@ -1,6 +1,7 @@
 """Of all operators that watch the same, one acts; and it stops before another begins."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -100,8 +101,35 @@ async def test_a_holder_that_cannot_renew_ends_before_another_may_begin(
 
 async def test_who_does_not_hold_it_writes_nothing(server: ApiServer, kubes: list[Kube]):
     kube = kubes[1]
-    kube.may_write = Lease(kubes[0], SPACE, "one").is_held
+    kube.write_seconds = Lease(kubes[0], SPACE, "one").write_seconds
     with pytest.raises(Unavailable, match="another operator may act by now"):
         await kube.delete("Service", "ml", "qna", uid="u")
     assert await kube.known("Service", "ml", "qna") is None, "but it reads"
     assert server.requests == {"GET services": 1}
+
+
+async def test_a_write_that_waited_for_its_turn_until_the_lease_was_lost_is_not_made(
+    server: ApiServer, kubes: list[Kube]
+):
+    kube = kubes[0]
+    held = [5.0]
+    kube.write_seconds = lambda: held[-1]
+    kube._turn = asyncio.Semaphore(0)
+    write = asyncio.create_task(kube.delete("Service", "ml", "qna", uid="u"))
+    await asyncio.sleep(0)
+    held.append(0.0)
+    kube._turn.release()
+    with pytest.raises(Unavailable, match="another operator may act by now"):
+        await write
+    assert not server.requests
+
+
+async def test_no_write_goes_on_for_longer_than_the_lease_is_good(kubes: list[Kube]):
+    kube = kubes[0]
+    kube.write_seconds = lambda: 0.2
+    # It takes connections and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kube.api.configuration.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await kube.delete("Service", "ml", "qna", uid="u")

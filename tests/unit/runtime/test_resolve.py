@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from modelrelease_contract import manifest_digest
 from modelrelease_operator.api.pods import CREDENTIALS
@@ -29,7 +30,7 @@ from modelrelease_operator.runtime.resolve import (
     target_for_release,
     target_for_spec,
 )
-from modelrelease_operator.runtime.stores import Stores
+from modelrelease_operator.runtime.stores import Stores, login_of
 from modelrelease_operator.settings import Settings
 from testbed.builders import START, a_spec
 from testbed.servers import Handler, answering, hanging_up, never, serving
@@ -161,9 +162,10 @@ async def test_a_private_store_is_shown_what_the_operator_was_told_for_it(
     login: str, authorization: str, tmp_path: Path
 ):
     file = tmp_path / "logins"
-    file.write_text(f"machine elsewhere login x password y\nmachine 127.0.0.1 {login}\n")
     stores = Stores(settings=Settings(credentials_file=str(file)))
     async with serving(private_to(authorization)) as address:
+        place = address.removeprefix("http://")
+        file.write_text(f"machine elsewhere login x password y\nmachine {place} {login}\n")
         assert (await resolve(source(address), stores=stores)).version == "7"
         file.write_text("machine 127.0.0.1 login s3cr3t oops")
         with pytest.raises(
@@ -171,6 +173,26 @@ async def test_a_private_store_is_shown_what_the_operator_was_told_for_it(
         ) as caught:
             await resolve(source(address), stores=stores)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "address", "is_shown"),
+    [
+        ("models.example", "https://models.example/qna", True),
+        ("models.example", "https://models.example:443/qna", True),
+        ("models.example", "http://models.example/qna", False),
+        ("models.example", "https://models.example:8443/qna", False),
+        ("models.example:8443", "https://models.example:8443/qna", True),
+        ("models.example:80", "http://models.example/qna", True),
+        ("models.example:80", "https://models.example/qna", False),
+    ],
+)
+def test_a_login_is_for_one_server_and_not_for_whatever_else_is_on_its_host(
+    machine: str, address: str, is_shown: bool, tmp_path: Path
+):
+    file = tmp_path / "logins"
+    file.write_text(f"machine {machine} login me password pw\n")
+    assert bool(login_of(str(file), URL(address)).secrets) is is_shown
 
 
 @pytest.mark.parametrize(
