@@ -578,7 +578,8 @@ class Reconciler:
         owner = ground.owner
         needed = {(SERVICE, name) for name in names.service_names(owner.name)}
         needed |= set(ground.provider.sources(owner.name))
-        absent = [key for key in needed if await read_ours(self.kube, owner, *key) is None]
+        # Sorted here and below: two passes over the same things ask the same, in the same order.
+        absent = [key for key in sorted(needed) if await read_ours(self.kube, owner, *key) is None]
         return frozenset(absent)
 
     async def _make(
@@ -742,7 +743,7 @@ class Reconciler:
         }
         asking = (decision.desired.probing, decision.desired.comparing)
         wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}
-        for name in (gone | (observed.probers - wanted)) & set(uids):
+        for name in sorted((gone | (observed.probers - wanted)) & set(uids)):
             await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
         await self._clear_routes(ground, decision, done)
         last = decision.status.retrain.request if decision.status.retrain else None
