@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 
 from testbed.simulation.run import simulated
 from testbed.simulation.runner import Outcome, judged, outcomes_of
@@ -49,8 +49,8 @@ def _run(seeds: range, processes: int) -> list[Outcome]:
     """Run seeds until all are done or somebody has had enough: what was done is kept."""
     outcomes: list[Outcome] = []
     told = began = time.monotonic()
-    with suppress(KeyboardInterrupt), closing(outcomes_of(seeds, processes)) as coming:
-        for outcome in coming:
+    with suppress(KeyboardInterrupt):
+        for outcome in outcomes_of(seeds, processes):
             outcomes.append(outcome)
             if not outcome.held:
                 print(outcome.words, file=sys.stderr)
