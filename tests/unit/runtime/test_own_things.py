@@ -90,6 +90,23 @@ async def test_a_deployment_that_only_carries_our_labels_is_not_deleted(world: O
     assert world.routed() == status["stable"]["revision"]
 
 
+async def test_a_deployment_of_the_release_that_lost_its_owner_is_removed_once_nothing_needs_it(
+    world: Operating,
+):
+    """Left there, its pods would keep every later canary from its clients."""
+    await world.serves("1")
+    labels = {
+        names.LABEL_RELEASE: "qna",
+        names.LABEL_REVISION: "feedbeef00",
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+    }
+    template = {"metadata": {"labels": labels}}
+    spec = {"replicas": 1, "template": template}
+    world.server.put("Deployment", "qna-feedbeef00", metadata={"labels": labels}, spec=spec)
+    await world.until(lambda _: True)
+    assert not world.server.has("Deployment", "qna-feedbeef00")
+
+
 async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_changed(
     world: Operating,
 ):
