@@ -617,7 +617,7 @@ class Reconciler:
         if not (done.refused and forward):
             await self._weigh(ground, decision, memory, done, now)
         await self._give_back(ground, before, done)
-        await self._clear(ground, decision, done)
+        await self._clear(ground, decision, memory.stored, done)
         await self._protect(ground, [obj for obj in rendered if obj["kind"] == PDB], done)
         await self._autoscale(ground, [obj for obj in rendered if obj["kind"] == HPA], done)
         await self._retrain(owner, done, now)
@@ -732,14 +732,19 @@ class Reconciler:
         except ReleaseError as problem:
             problems.append(problem)
 
-    async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings."""
+    async def _clear(
+        self, ground: Ground, decision: Decision, stored: frozenset[str], done: Done
+    ) -> None:
+        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings; none that
+        a `stored` status names which could not be brought up to date.
+        """
         owner, observed, uids = ground.owner, ground.observed, ground.uids
         kept = {
             running.target.revision for running in decision.desired.running
         } | decision.desired.retained
         gone = {
-            names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept
+            names.workload_name(owner.name, revision)
+            for revision in set(observed.workloads) - kept - stored
         }
         asking = (decision.desired.probing, decision.desired.comparing)
         wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}
@@ -826,8 +831,9 @@ class Reconciler:
             status = with_refused_autoscaler(status, before, problem, observed.generation, now)
         status, of_drains = _protected(done, status, before, ground, now)
         notices += of_drains
-        if done.refused or ground.owed:
-            # Nothing wakes a release for the route that it has left.
+        if done.refused or ground.owed or memory.unwritten:
+            # Nothing wakes a release for the route that it has left, nor for what it may not remove
+            # before status is written.
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
         aside = (*done.unprotected, *ground.unseen.values())
         if not all(isinstance(problem, Invalid) for problem in aside):

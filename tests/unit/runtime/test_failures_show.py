@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -223,3 +224,21 @@ async def test_a_release_that_was_refused_is_in_the_metrics(world: Operating):
     await world.until(lambda it: it.get("phase") == "Stable")
     assert metric(CONDITION, type="Stalled", reason="SpecInvalid") is None
     assert metric(CONDITION, type="Ready", reason="Reconciled") == 1
+
+
+async def test_nothing_is_removed_that_a_status_names_which_cannot_be_written(world: Operating):
+    """A process that begins anew would know stable as it was, and find no Deployment of it."""
+    status = await world.with_canary(canary={"steps": [{"weight": 50}], "keepPrevious": "0s"})
+    before = f"qna-{status['stable']['revision']}"
+    world.server.refuse = lambda method, plural, obj: (
+        (403, "denied") if plural == "modelreleases/status" else None
+    )
+    for _ in range(20):
+        world.clock.now += timedelta(seconds=20)
+        with pytest.raises(Invalid):
+            await world.once()
+    assert world.routed() == status["canary"]["revision"], "it was promoted, but for status"
+    assert world.server.has("Deployment", before)
+    world.server.refuse = lambda method, plural, obj: None
+    await world.until(lambda status: not world.server.has("Deployment", before))
+    assert world.status()["stable"]["version"] == "2"
