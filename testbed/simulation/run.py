@@ -107,6 +107,7 @@ class Simulation:
     deaths: int = 0
     turns: int = 0
     _hear_at: float = BEGINNING
+    _resynced: bool = False
     _last_good: float = BEGINNING
     """When the last pass began that ended well."""
 
@@ -198,8 +199,12 @@ class Simulation:
         process = self.process
         if process is None or self.timeline.now < self.settled:
             return False
-        idle = process.due is None and self._hear_at == float("inf")
-        return idle or ending.may_wait(self)
+        if process.due is None and self._hear_at == float("inf"):
+            if self._resynced:
+                return True
+            # What waits for a person is looked at once more, as it is every ten minutes.
+            self._resynced, process.due = True, self.timeline.now
+        return ending.may_wait(self)
 
     async def _begin_process(self) -> None:
         self.story.tell("the operator starts")

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modelrelease_operator.api.status import Verdict
 from modelrelease_operator.core.analysis import judge
+from modelrelease_operator.core.measurement import intervals
 from modelrelease_operator.core.measurement.intervals import Counted
 from modelrelease_operator.core.release import commands, stable
 from modelrelease_operator.core.scope import Scope
@@ -75,7 +77,7 @@ def a_promotion_on_missing_data(patch: pytest.MonkeyPatch) -> None:
 
     def held(*args: Any) -> judge.Judgement:
         found = real(*args)
-        return judge.replace(found, verdict=Verdict.PASS, sighted=True)
+        return replace(found, verdict=Verdict.PASS, sighted=True)
 
     patch.setattr(judge, "_held", held)
 
@@ -96,7 +98,7 @@ def a_foreign_service_is_taken_over(patch: pytest.MonkeyPatch) -> None:
 
 def a_dropped_interval(patch: pytest.MonkeyPatch) -> None:
     """Counters go on, and what they grew by in an interval that closes is told nobody."""
-    real = judge.count
+    real = intervals.count
 
     def count(*args: Any) -> Counted:
         counted = real(*args)
