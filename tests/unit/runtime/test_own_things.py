@@ -107,6 +107,27 @@ async def test_a_deployment_of_the_release_that_lost_its_owner_is_removed_once_n
     assert not world.server.has("Deployment", "qna-feedbeef00")
 
 
+async def test_a_deletion_that_is_refused_for_now_is_tried_again(world: Operating):
+    """A 409 says that it is another object, or only that somebody wrote at the same moment."""
+    status = await world.with_canary()
+    name = f"qna-{status['canary']['revision']}"
+    refused: list[str] = []
+
+    def once(method: str, plural: str, obj: Any) -> tuple[int, str] | None:
+        if (method, plural) != ("DELETE", "deployments") or refused:
+            return None
+        refused.append(name)
+        return 409, "the object has been modified"
+
+    world.server.refuse = once
+    world.release("1")
+    await world.until(lambda status: status["phase"] == "Stable")
+    for _ in range(3):
+        await world.once()
+    assert refused
+    assert not world.server.has("Deployment", name)
+
+
 async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_changed(
     world: Operating,
 ):
