@@ -255,7 +255,12 @@ class Audit:
             self._compare(looks, stable or "", grown[2:])
         self._judged = set(self.ready_pods_known())
         for look in looks:
-            self._counted |= {pod: sample for pod, (_, sample) in look.samples.items()}
+            # What a pod shows that was never ready is not looked at.
+            self._counted |= {
+                pod: sample
+                for pod, (_, sample) in look.samples.items()
+                if pod in self._judged or pod in self._counted
+            }
         looks.clear()
 
     def _compare(self, looks: list[Look], revision: str, grown: list[int]) -> None:
