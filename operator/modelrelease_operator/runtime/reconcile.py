@@ -122,6 +122,8 @@ class Done:
     wrote: bool = False
     begun: bool = True
     """False: what would have begun was refused, and nothing of it was made."""
+    held_back: bool = False
+    """Whether a revision that is wanted no more may not be removed yet."""
     refused: list[ReleaseError] = field(default_factory=list)
     unprotected: list[ReleaseError] = field(default_factory=list)
     """Why a budget for drains could not be made, which stops nothing."""
@@ -735,17 +737,20 @@ class Reconciler:
     async def _clear(
         self, ground: Ground, decision: Decision, stored: frozenset[str], done: Done
     ) -> None:
-        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings; none that
-        a `stored` status names which could not be brought up to date.
+        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings.
+
+        No revision yet that a `stored` status names which could not be brought up to date, or that
+        clients were seen to be led to, because what leads them elsewhere may have been refused.
         """
         owner, observed, uids = ground.owner, ground.observed, ground.uids
         kept = {
             running.target.revision for running in decision.desired.running
         } | decision.desired.retained
-        gone = {
-            names.workload_name(owner.name, revision)
-            for revision in set(observed.workloads) - kept - stored
-        }
+        unwanted, held = set(observed.workloads) - kept, stored
+        if observed.routed is not None and observed.routed != decision.desired.routed:
+            held |= observed.routed
+        done.held_back = bool(unwanted & held)
+        gone = {names.workload_name(owner.name, revision) for revision in unwanted - held}
         asking = (decision.desired.probing, decision.desired.comparing)
         wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}
         for name in sorted((gone | (observed.probers - wanted)) & set(uids)):
@@ -831,9 +836,8 @@ class Reconciler:
             status = with_refused_autoscaler(status, before, problem, observed.generation, now)
         status, of_drains = _protected(done, status, before, ground, now)
         notices += of_drains
-        if done.refused or ground.owed or memory.unwritten:
-            # Nothing wakes a release for the route that it has left, nor for what it may not remove
-            # before status is written.
+        if done.refused or ground.owed or done.held_back:
+            # Nothing wakes a release for the route that it has left, nor for what it removes later.
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
         aside = (*done.unprotected, *ground.unseen.values())
         if not all(isinstance(problem, Invalid) for problem in aside):

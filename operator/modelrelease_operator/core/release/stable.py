@@ -45,7 +45,7 @@ def stable(scope: Scope) -> Decision:
         if why:
             message = f"{message}; {_suspicion(scope, why)}"
     previous = scope.status.previous
-    requeue = min(previous.left, scope.spec.analysis.period) if previous else None
+    requeue = min(previous.left or POLL_PODS, scope.spec.analysis.period) if previous else None
     return scope.with_status(message=message).decision(steady(scope), requeue=requeue)
 
 

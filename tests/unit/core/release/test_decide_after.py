@@ -154,6 +154,7 @@ def test_the_predecessor_stays_after_its_time_while_clients_are_led_to_it():
         decision = world.decide()
         world.status = decision.status
         assert "rev1" in {running.target.revision for running in decision.desired.running}
+        assert decision.requeue, "it is looked at again, and not without a pause"
     end = world.run()
     assert (set(end.pods), end.unanswered) == ({"rev2"}, 0)
 
