@@ -24,7 +24,7 @@ from modelrelease_operator.runtime.kube import Kube, Object
 from testbed.simulation.runner import outcome_of
 
 SEEDS, ITEMS = 2000, 20
-"""As many as two cores run in two minutes, dealt out to the workers of pytest."""
+"""What two cores run in two minutes also where others want them, dealt out to pytest's workers."""
 MOST_SEEDS = 500
 """Within which a planted bug is found."""
 
