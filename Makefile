@@ -107,6 +107,10 @@ bench-serving: setup ## measure: the predictor beside other servers of scikit-le
 bench-soak: setup ## measure: the predictor under minutes of load, and under ten times too much
 	@$(PYTHON) -m benchmarks.serving.soak $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: setup ## measure: whole releases under faults, each from a number (ARGS="--seeds 10000")
+	@$(PYTHON) -m benchmarks.faults $(ARGS)
+
 .PHONY: lock
 lock: setup ## lock the dependencies anew (needs uv)
 	locks/update

@@ -80,6 +80,8 @@ REFUSED = (
 )  # fmt: skip
 ANOTHER_OBJECT = "metadata.uid: Invalid value"
 """What the API server says, with 422, of an apply to another object than was read."""
+OTHER_UID = "UID in"
+"""What the API server says, with 409, of a deletion of another object than was read."""
 REFUSED_AS_500 = (
     "failed to create typed patch object",
     "failed to convert new object",
@@ -251,7 +253,10 @@ class Kube:
         )  # fmt: skip
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
-        """Delete an object and what it owns; one that is gone, or another by now, is fine."""
+        """Delete an object and what it owns; one that is gone, or another by now, is fine.
+
+        Raises Conflict where it is still there: writes that came together are refused, too.
+        """
         body = {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
@@ -259,8 +264,11 @@ class Kube:
         path, what = _path(kind, namespace, name), f"{kind} {namespace}/{name}"
         try:
             await self._ask("DELETE", path, body=body, what=what)
-        except (Gone, Conflict):
+        except Gone:
             return
+        except Conflict as problem:
+            if OTHER_UID not in str(problem):
+                raise
 
     async def create(self, obj: Object) -> Object:
         """Create an object; raise Conflict when there is one of its name."""

@@ -129,6 +129,15 @@ class Memory:
     route_refused_since: datetime | None = None
     contest: Contest = field(default_factory=Contest)
 
+    @property
+    def stored(self) -> frozenset[str]:
+        """The revisions that the stored status names, where what was decided since could not be
+        written: a process that begins anew knows no others.
+        """
+        status = (self.unwritten and self.unwritten[0]) or {}
+        arms = (status.get(arm) for arm in ("stable", "canary", "previous"))
+        return frozenset(arm["revision"] for arm in arms if arm)
+
     def is_long_refused(self, refused: bool, now: datetime) -> bool:
         """Take in whether a gateway refuses the route now; return whether it has for long."""
         self.route_refused_since = (self.route_refused_since or now) if refused else None

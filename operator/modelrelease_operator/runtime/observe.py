@@ -48,7 +48,9 @@ class Owned:
     probers: frozenset[str]
     """Names of Deployments that probe."""
     uids: dict[str, str]
-    """By name: the Deployments' uids, for whoever deletes them."""
+    """By name: uids of the Deployments that may be deleted: not of an earlier release's, which are
+    collected without us.
+    """
 
 
 async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Owned:
@@ -81,7 +83,8 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
     if lost:
         for item in own:
             _tell_track(workloads, item)
-    uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in own}
+    nobodys = [item for item in ours if not item["metadata"].get("ownerReferences")]
+    uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in (*own, *nobodys)}
     return Owned(workloads=workloads, probers=probers, uids=uids)
 
 

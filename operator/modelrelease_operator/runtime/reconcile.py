@@ -122,6 +122,8 @@ class Done:
     wrote: bool = False
     begun: bool = True
     """False: what would have begun was refused, and nothing of it was made."""
+    held_back: bool = False
+    """Whether a revision that is wanted no more may not be removed yet."""
     refused: list[ReleaseError] = field(default_factory=list)
     unprotected: list[ReleaseError] = field(default_factory=list)
     """Why a budget for drains could not be made, which stops nothing."""
@@ -578,7 +580,8 @@ class Reconciler:
         owner = ground.owner
         needed = {(SERVICE, name) for name in names.service_names(owner.name)}
         needed |= set(ground.provider.sources(owner.name))
-        absent = [key for key in needed if await read_ours(self.kube, owner, *key) is None]
+        # Sorted here and below: two passes over the same things ask the same, in the same order.
+        absent = [key for key in sorted(needed) if await read_ours(self.kube, owner, *key) is None]
         return frozenset(absent)
 
     async def _make(
@@ -616,7 +619,7 @@ class Reconciler:
         if not (done.refused and forward):
             await self._weigh(ground, decision, memory, done, now)
         await self._give_back(ground, before, done)
-        await self._clear(ground, decision, done)
+        await self._clear(ground, decision, memory.stored, done)
         await self._protect(ground, [obj for obj in rendered if obj["kind"] == PDB], done)
         await self._autoscale(ground, [obj for obj in rendered if obj["kind"] == HPA], done)
         await self._retrain(owner, done, now)
@@ -731,18 +734,26 @@ class Reconciler:
         except ReleaseError as problem:
             problems.append(problem)
 
-    async def _clear(self, ground: Ground, decision: Decision, done: Done) -> None:
-        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings."""
+    async def _clear(
+        self, ground: Ground, decision: Decision, stored: frozenset[str], done: Done
+    ) -> None:
+        """Remove what is wanted no more: revisions, probers, Jobs of earlier retrainings.
+
+        No revision yet that a `stored` status names which could not be brought up to date, or that
+        clients were seen to be led to, because what leads them elsewhere may have been refused.
+        """
         owner, observed, uids = ground.owner, ground.observed, ground.uids
         kept = {
             running.target.revision for running in decision.desired.running
         } | decision.desired.retained
-        gone = {
-            names.workload_name(owner.name, revision) for revision in set(observed.workloads) - kept
-        }
+        unwanted, held = set(observed.workloads) - kept, stored
+        if observed.routed is not None and observed.routed != decision.desired.routed:
+            held |= observed.routed
+        done.held_back = bool(unwanted & held)
+        gone = {names.workload_name(owner.name, revision) for revision in unwanted - held}
         asking = (decision.desired.probing, decision.desired.comparing)
         wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}
-        for name in (gone | (observed.probers - wanted)) & set(uids):
+        for name in sorted((gone | (observed.probers - wanted)) & set(uids)):
             await self._try(delete_ours(self.kube, owner, "Deployment", name, uids[name]), done)
         await self._clear_routes(ground, decision, done)
         last = decision.status.retrain.request if decision.status.retrain else None
@@ -825,8 +836,8 @@ class Reconciler:
             status = with_refused_autoscaler(status, before, problem, observed.generation, now)
         status, of_drains = _protected(done, status, before, ground, now)
         notices += of_drains
-        if done.refused or ground.owed:
-            # Nothing wakes a release for the route that it has left.
+        if done.refused or ground.owed or done.held_back:
+            # Nothing wakes a release for the route that it has left, nor for what it removes later.
             requeue = min(requeue or TRY_AGAIN, TRY_AGAIN)
         aside = (*done.unprotected, *ground.unseen.values())
         if not all(isinstance(problem, Invalid) for problem in aside):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -223,3 +224,43 @@ async def test_a_release_that_was_refused_is_in_the_metrics(world: Operating):
     await world.until(lambda it: it.get("phase") == "Stable")
     assert metric(CONDITION, type="Stalled", reason="SpecInvalid") is None
     assert metric(CONDITION, type="Ready", reason="Reconciled") == 1
+
+
+async def test_nothing_is_removed_that_a_status_names_which_cannot_be_written(world: Operating):
+    """A process that begins anew would know stable as it was, and find no Deployment of it."""
+    status = await world.with_canary(canary={"steps": [{"weight": 50}], "keepPrevious": "0s"})
+    before = f"qna-{status['stable']['revision']}"
+    world.server.refuse = lambda method, plural, obj: (
+        (403, "denied") if plural == "modelreleases/status" else None
+    )
+    for _ in range(20):
+        world.clock.now += timedelta(seconds=20)
+        with pytest.raises(Invalid):
+            await world.once()
+    assert world.routed() == status["canary"]["revision"], "it was promoted, but for status"
+    assert world.server.has("Deployment", before)
+    world.server.refuse = lambda method, plural, obj: None
+    await world.until(lambda status: not world.server.has("Deployment", before))
+    assert world.status()["stable"]["version"] == "2"
+
+
+async def test_no_version_is_removed_that_clients_are_led_to_because_a_service_cannot_be_moved(
+    world: Operating,
+):
+    """Neither after its time nor because the spec has moved on meanwhile."""
+    parts = {"canary": {"steps": [{"weight": 50}], "keepPrevious": "0s"}}
+    status = await world.with_canary(**parts)
+    before = f"qna-{status['stable']['revision']}"
+    world.server.refuse = lambda method, plural, obj: (
+        (422, "denied by an admission webhook")
+        if (method, plural) == ("PATCH", "services")
+        else None
+    )
+    await world.until(lambda status: status["stable"]["version"] == "2")
+    world.release("3", **parts)
+    for _ in range(5):
+        await world.once()
+    assert world.server.has("Deployment", before)
+    assert world.routed() is None, "the Service is as it was when it was moved last"
+    world.server.refuse = lambda method, plural, obj: None
+    await world.until(lambda status: not world.server.has("Deployment", before))

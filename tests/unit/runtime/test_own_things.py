@@ -90,6 +90,44 @@ async def test_a_deployment_that_only_carries_our_labels_is_not_deleted(world: O
     assert world.routed() == status["stable"]["revision"]
 
 
+async def test_a_deployment_of_the_release_that_lost_its_owner_is_removed_once_nothing_needs_it(
+    world: Operating,
+):
+    """Left there, its pods would keep every later canary from its clients."""
+    await world.serves("1")
+    labels = {
+        names.LABEL_RELEASE: "qna",
+        names.LABEL_REVISION: "feedbeef00",
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+    }
+    template = {"metadata": {"labels": labels}}
+    spec = {"replicas": 1, "template": template}
+    world.server.put("Deployment", "qna-feedbeef00", metadata={"labels": labels}, spec=spec)
+    await world.until(lambda _: True)
+    assert not world.server.has("Deployment", "qna-feedbeef00")
+
+
+async def test_a_deletion_that_is_refused_for_now_is_tried_again(world: Operating):
+    """A 409 says that it is another object, or only that somebody wrote at the same moment."""
+    status = await world.with_canary()
+    name = f"qna-{status['canary']['revision']}"
+    refused: list[str] = []
+
+    def once(method: str, plural: str, obj: Any) -> tuple[int, str] | None:
+        if (method, plural) != ("DELETE", "deployments") or refused:
+            return None
+        refused.append(name)
+        return 409, "the object has been modified"
+
+    world.server.refuse = once
+    world.release("1")
+    await world.until(lambda status: status["phase"] == "Stable")
+    for _ in range(3):
+        await world.once()
+    assert refused
+    assert not world.server.has("Deployment", name)
+
+
 async def test_what_became_another_object_meanwhile_is_neither_deleted_nor_changed(
     world: Operating,
 ):

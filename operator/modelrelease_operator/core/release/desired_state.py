@@ -29,7 +29,18 @@ def steady(scope: Scope) -> Desired:
     if previous is None:
         return desired
     kept = DesiredWorkload(target=previous.target, replicas=scope.replicas, track="previous")
-    return desired.but(running=(*desired.running, kept))
+    desired = desired.but(running=(*desired.running, kept))
+    if answers_alone(scope, previous.revision):
+        return desired.but(routed=frozenset({previous.revision, scope.stable.revision}))
+    return desired
+
+
+def answers_alone(scope: Scope, revision: str) -> bool:
+    """Return whether clients are led to another revision than stable, which answers, and no pod of
+    stable could: nobody is taken from there before one can.
+    """
+    led = revision in (scope.observed.routed or frozenset())
+    return led and bool(scope.ready_pods(revision)) and not scope.ready_pods(scope.stable.revision)
 
 
 def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired:
@@ -94,7 +105,11 @@ def closed(scope: Scope) -> Desired:
 
 
 def taken_back(scope: Scope) -> Desired:
-    """Stable has every client, also those that a gateway still sends by the canary's Service."""
+    """Stable has every client, also those that a gateway still sends by the canary's Service; as
+    soon as it can answer one: until then they stay with a canary that does.
+    """
+    if answers_alone(scope, scope.canary.revision):
+        return side_by_side(scope, canary_replicas=scope.canary_pods_wanted, opened=True)
     return closed(scope).but(canary=None)
 
 
@@ -104,7 +119,7 @@ def withdrawn(scope: Scope) -> Desired:
     By a gateway its own Service leads to stable meanwhile, because a gateway may be late with the
     weights; not where a prober asks by it, which would take stable's answers for the canary's.
     """
-    return taken_back(scope) if leads_away(scope) else closed(scope)
+    return closed(scope).but(canary=None) if leads_away(scope) else closed(scope)
 
 
 def leads_away(scope: Scope) -> bool:

@@ -2,7 +2,7 @@
 
 from modelrelease_operator.api.status import Crashes, Evidence, Phase, Reason
 from modelrelease_operator.core.desired import REQUEUE_SOON, Decision
-from modelrelease_operator.core.release.desired_state import steady, taken_back
+from modelrelease_operator.core.release.desired_state import answers_alone, steady, taken_back
 from modelrelease_operator.core.scope import Scope
 
 
@@ -13,6 +13,12 @@ def rolling_back(scope: Scope) -> Decision:
             message = (
                 f"canary {scope.canary.version} is taken back: its Services lead to version "
                 f"{scope.stable.version}, and its pods stay until the route does; {problem}"
+            )
+            scope = scope.with_status(message=message)
+        elif answers_alone(scope, scope.canary.revision):
+            message = (
+                f"canary {scope.canary.version} is taken back as soon as a pod of version "
+                f"{scope.stable.version} is ready; until then it answers alone"
             )
             scope = scope.with_status(message=message)
         return scope.decision(taken_back(scope), requeue=REQUEUE_SOON)

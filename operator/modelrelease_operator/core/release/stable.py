@@ -19,7 +19,7 @@ from modelrelease_operator.core.scope import Scope, judged_pair
 def stable(scope: Scope) -> Decision:
     """Serve; begin a canary when the spec means another revision than the one that serves."""
     before = scope.status.previous
-    scope = scope.with_status(previous=kept(scope.spec, before, scope.now))
+    scope = scope.with_status(previous=_kept(scope, before))
     if scope.status.previous is None:
         scope = scope.with_status(evidence=Evidence(), crashes=Crashes())
     message = f"version {scope.stable.version} serves"
@@ -45,8 +45,18 @@ def stable(scope: Scope) -> Decision:
         if why:
             message = f"{message}; {_suspicion(scope, why)}"
     previous = scope.status.previous
-    requeue = min(previous.left, scope.spec.analysis.period) if previous else None
+    requeue = min(previous.left or POLL_PODS, scope.spec.analysis.period) if previous else None
     return scope.with_status(message=message).decision(steady(scope), requeue=requeue)
+
+
+def _kept(scope: Scope, before: Previous | None) -> Previous | None:
+    """Return the predecessor while it is kept: also after its time, where clients are still led to
+    it, because what moves them was refused.
+    """
+    left = kept(scope.spec, before, scope.now)
+    if left is None and before and before.revision in (scope.observed.routed or frozenset()):
+        return before.but(left_seconds=0.0, clock_at=scope.now)
+    return left
 
 
 def _back(scope: Scope) -> Decision | None:

@@ -2,11 +2,13 @@
 and so is a version just promoted.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from modelrelease_operator.api.status import Phase, Reason
+from modelrelease_operator.traffic.replicas import selector_for
 from testbed.builders import a_target, seconds
-from testbed.world import Behaviour, World, a_serving_world, a_world_in
+from testbed.world import QUICK, RELEASE, Behaviour, World, a_serving_world, a_world_in
 
 KEPT = {"keepPrevious": "10m"}
 SICK = Behaviour(error_rate=0.5)
@@ -135,3 +137,31 @@ def test_a_predecessor_that_is_not_kept_is_not_said_to_stay_warm():
     world = a_world_in(Phase.PROMOTING, canary={"keepPrevious": "0s"}).run(until=Phase.STABLE)
     assert world.status.message == "version 2 serves; version 1 is removed"
     assert world.run().pods.keys() == {"rev2"}
+
+
+def a_world_whose_service_was_not_moved(**changes: Any) -> World:
+    """Status says that version 2 serves, and what leads clients there was refused."""
+    world = a_promoted_world(**changes)
+    world.selector = selector_for(RELEASE, {"rev1"})
+    return world
+
+
+def test_the_predecessor_stays_after_its_time_while_clients_are_led_to_it():
+    world = a_world_whose_service_was_not_moved()
+    world.ask(canary={**QUICK["canary"], "keepPrevious": "0s"})
+    for _ in range(50):
+        world.now += timedelta(minutes=1)
+        decision = world.decide()
+        world.status = decision.status
+        assert "rev1" in {running.target.revision for running in decision.desired.running}
+        assert decision.requeue, "it is looked at again, and not without a pause"
+    end = world.run()
+    assert (set(end.pods), end.unanswered) == ({"rev2"}, 0)
+
+
+def test_clients_stay_with_the_predecessor_too_while_no_pod_of_the_new_version_is_ready():
+    world = a_world_whose_service_was_not_moved()
+    world.lose_pods("rev2")
+    assert world.decide().desired.routed == frozenset({"rev1", "rev2"})
+    end = world.run()
+    assert (end.routed, end.unanswered) == (frozenset({"rev2"}), 0)

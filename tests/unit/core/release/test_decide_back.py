@@ -285,3 +285,19 @@ def test_a_spec_that_cannot_be_resolved_leaves_what_serves_alone():
     world.target, world.problem = None, a_problem()
     world.steps(5)
     assert (world.stable.version, world.ready("rev1"), world.unanswered) == ("1", 3, 0)
+
+
+@pytest.mark.parametrize("command", ["back", "abort"])
+def test_a_canary_that_answers_alone_keeps_its_clients_until_stable_can_answer(command: str):
+    world = a_world_in(Phase.PROGRESSING).steps(3)
+    world.lose_pods("rev1")
+    if command == "abort":
+        world.commands = Commands(abort="2")
+    else:
+        world.release(a_target("1"))
+    decision = world.step()
+    assert decision.status.phase is Phase.ROLLING_BACK
+    assert decision.desired.routed == frozenset({"rev1", "rev2"})
+    assert "answers alone" in world.step().status.message
+    end = world.run()
+    assert (end.routed, end.unanswered) == (STABLE_ONLY, 0)

@@ -1,0 +1,131 @@
+"""The whole loop under faults, by seed: what must hold holds in each, and what is broken is found.
+
+docs/explanation/simulation.md says what misbehaves and what must hold.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from modelrelease_operator.api.status import Verdict
+from modelrelease_operator.core.analysis import judge
+from modelrelease_operator.core.measurement import intervals
+from modelrelease_operator.core.measurement.intervals import Counted
+from modelrelease_operator.core.release import commands, stable
+from modelrelease_operator.core.scope import Scope
+from modelrelease_operator.errors import Unavailable
+from modelrelease_operator.runtime import ownership
+from modelrelease_operator.runtime.kube import Kube, Object
+from testbed.simulation.runner import outcome_of
+
+SEEDS, ITEMS = 2000, 20
+"""What two cores run in two minutes also where others want them, dealt out to pytest's workers."""
+MOST_SEEDS = 500
+"""Within which a planted bug is found."""
+
+
+@pytest.mark.parametrize("item", range(ITEMS))
+def test_what_must_hold_holds_whatever_goes_wrong(item: int):
+    failed = [each for each in map(outcome_of, range(item, SEEDS, ITEMS)) if not each.held]
+    assert not failed, "\n".join(each.words for each in failed)
+
+
+def test_a_seed_is_the_same_in_another_process():
+    """Also where sets are in another order: strings have another hash there."""
+    told = [events_unnamed(told_in_another_process(seed=0, hash_seed=each)) for each in "12"]
+    assert told[0] == told[1]
+    assert "the operator starts" in told[0][1]
+
+
+def told_in_another_process(*, seed: int, hash_seed: str) -> str:
+    command = [sys.executable, "-m", "benchmarks.faults", "--story", str(seed)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def events_unnamed(story: str) -> list[str]:
+    """Leave out what is drawn anew each time: the name of an Event."""
+    return [line.partition(" Event ")[0] for line in story.splitlines()]
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def a_lost_write(patch: pytest.MonkeyPatch) -> None:
+    """A write that got no answer is taken for done."""
+    real = Kube.apply
+
+    async def apply(self: Kube, obj: Object, *, dry_run: bool = False) -> Object:
+        try:
+            return await real(self, obj, dry_run=dry_run)
+        except Unavailable:
+            unknown = {"uid": "not told", "resourceVersion": "0"}
+            return {**obj, "metadata": {**unknown, **obj["metadata"]}}
+
+    patch.setattr(Kube, "apply", apply)
+
+
+def a_promotion_on_missing_data(patch: pytest.MonkeyPatch) -> None:
+    """A look without an answer passes."""
+    real = judge._held
+
+    def held(*args: Any) -> judge.Judgement:
+        found = real(*args)
+        return replace(found, verdict=Verdict.PASS, sighted=True)
+
+    patch.setattr(judge, "_held", held)
+
+
+def a_weight_that_rises_after_a_failure(patch: pytest.MonkeyPatch) -> None:
+    """What was rejected is tried again at the next pass."""
+
+    def forgotten(scope: Scope, target: Any) -> Scope:
+        return scope.but(status=scope.status.without_rejection(target.revision))
+
+    patch.setattr(stable, "with_retry", forgotten)
+
+
+def a_foreign_service_is_taken_over(patch: pytest.MonkeyPatch) -> None:
+    """Whatever has the name is the release's."""
+    patch.setattr(ownership, "is_ours", lambda obj, owner: True)
+
+
+def a_dropped_interval(patch: pytest.MonkeyPatch) -> None:
+    """Counters go on, and what they grew by in an interval that closes is told nobody."""
+    real = intervals.count
+
+    def count(*args: Any) -> Counted:
+        counted = real(*args)
+        return counted.but(increments={}, closed={}) if counted.closed else counted
+
+    patch.setattr(judge, "count", count)
+
+
+def a_stale_approval(patch: pytest.MonkeyPatch) -> None:
+    """An approval counts although nobody had asked."""
+    patch.setattr(commands, "_trouble_with_approval", lambda *args: None)
+
+
+PLANTED: dict[str, Plant] = {
+    "clients reach stable": a_lost_write,
+    "only what passed is promoted": a_promotion_on_missing_data,
+    "no weight rises after a failure": a_weight_that_rises_after_a_failure,
+    "nothing foreign is written": a_foreign_service_is_taken_over,
+    "what is counted was answered": a_dropped_interval,
+    "an approval answers a question": a_stale_approval,
+}
+"""By the invariant that finds it."""
+
+
+@pytest.mark.parametrize("invariant", PLANTED)
+def test_a_planted_bug_is_found(invariant: str, monkeypatch: pytest.MonkeyPatch):
+    PLANTED[invariant](monkeypatch)
+    outcomes = map(outcome_of, range(MOST_SEEDS))
+    broken = (each.violation.invariant for each in outcomes if each.violation)
+    assert invariant in broken, f"{MOST_SEEDS} seeds do not show that {invariant} is broken"
