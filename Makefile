@@ -111,6 +111,10 @@ bench-soak: setup ## measure: the predictor under minutes of load, and under ten
 lock: setup ## lock the dependencies anew (needs uv)
 	locks/update
 
+.PHONY: check-platforms
+check-platforms: setup ## say whether what the images lock has wheels for amd64 and arm64
+	@tools/check-platforms
+
 .PHONY: cluster-up
 cluster-up: setup ## bring up a cluster with the operator (NAME=dev)
 	@$(PYTHON) -m cluster up --name $(NAME)
