@@ -58,6 +58,10 @@ class ArtifactCache:
         """Where the artifact lies, if it does."""
         return self.folder / self.sha256
 
+    @property
+    def _part(self) -> Path:
+        return self.folder / f"{self.sha256}.part"
+
     def has_entry(self) -> bool:
         """Say whether there is something to copy from."""
         try:
@@ -89,45 +93,48 @@ class ArtifactCache:
         """Keep the files at `paths` of `folder`, which were just checked. Called while `alone`."""
         size = sum((folder / path).stat().st_size for path in paths)
         try:
+            # What is wrong, and what a killed process left of it.
             self._remove(self.entry)
+            self._remove(self._part)
             if self._make_room(size):
                 self._copy(folder, paths)
         except OSError as error:
             _warn("the artifact is not kept in the cache", error)
 
     def _copy(self, folder: Path, paths: Sequence[str]) -> None:
-        part = self.folder / f"{self.sha256}.part"
-        self._remove(part)
         try:
             for path in paths:
-                target = part / path
+                target = self._part / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / path, target)
                 _write_through(target)
-            part.replace(self.entry)
+            self._part.replace(self.entry)
             _write_through(self.folder)
         finally:
-            self._remove(part)
+            self._remove(self._part)
         _LOG.info("kept in the cache", extra=fields(to=str(self.entry)))
 
     def _make_room(self, size: int) -> bool:
         """Remove what was used longest ago until `size` more bytes fit; say whether they do."""
         found = [path for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]
         sizes = {path: _bytes_in(path) for path in found}
-        # What a killed process left behind is of no use to anybody.
-        for path in sorted(found, key=lambda path: (path.suffix != ".part", path.stat().st_mtime)):
-            if path.suffix != ".part" and sum(sizes.values()) + size <= self.max_bytes:
-                break
-            if path.name != self.keep and self._remove_unused(path):
-                del sizes[path]
-        room = self.max_bytes - sum(sizes.values())
-        if size > room:
-            fact = f"the artifact has {size} bytes, and the cache room for {max(room, 0)}"
-            _LOG.warning(
-                "the artifact is not kept in the cache",
-                extra=fields(reason=f"{fact}: raise ARTIFACT_CACHE_MAX_BYTES"),
-            )
-        return size <= room
+        stays = sum(sizes[path] for path in found if path.name == self.keep)
+        if size + stays <= self.max_bytes:
+            # What a killed process left behind is of no use to anybody, so it goes first.
+            by_use = sorted(found, key=lambda it: (it.suffix != ".part", it.stat().st_mtime))
+            for path in by_use:
+                if path.suffix != ".part" and sum(sizes.values()) + size <= self.max_bytes:
+                    break
+                if path.name != self.keep and self._remove_unused(path):
+                    del sizes[path]
+        if sum(sizes.values()) + size <= self.max_bytes:
+            return True
+        fact = f"it has {size} bytes, others that stay have {sum(sizes.values())}"
+        advice = f"raise ARTIFACT_CACHE_MAX_BYTES, which is {self.max_bytes}"
+        _LOG.warning(
+            "the artifact is not kept in the cache", extra=fields(reason=f"{fact}: {advice}")
+        )
+        return False
 
     def _remove_unused(self, path: Path) -> bool:
         """Remove another artifact, unless somebody reads or brings it."""

@@ -12,7 +12,7 @@ from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Object, Release
 
 CLAIM = "models"
-NODE_FOLDERS = "/var/lib/modelrelease-tests"
+NODE_FOLDERS = "/var/lib/volumes"
 
 
 @pytest.fixture

@@ -202,6 +202,15 @@ def test_a_canary_takes_no_room_from_what_serves(
     assert "raise ARTIFACT_CACHE_MAX_BYTES" in str(caplog.records[-1].__dict__)
 
 
+def test_one_that_has_no_room_at_all_removes_no_other(
+    web: Web, artifact: Exported, newer: Exported, tmp_path: Path, kept: Path
+) -> None:
+    for each, room in ((artifact, size_of(artifact)), (newer, size_of(newer) - 1)):
+        web.publish(each.path)
+        start(web.url, each, tmp_path / each.digest, kept, artifact_cache_max_bytes=room)
+    assert artifacts_in(kept) == {artifact.digest}
+
+
 def test_what_another_pod_reads_is_not_removed(
     web: Web, artifact: Exported, newer: Exported, tmp_path: Path, kept: Path
 ) -> None:
