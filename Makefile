@@ -27,7 +27,13 @@ setup-flow: .venv-flow/ready ## make the environment of the retrain flow's tests
 .venv-flow/ready: locks/flow.txt pyproject.toml tools/setup .venv-flow/bin/uv
 	@tools/setup .venv-flow flow
 
-.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv: locks/uv.txt tools/venv
+.PHONY: setup-feast
+setup-feast: .venv-feast/ready ## make the environment of the feature store's example (.venv-feast: Feast)
+
+.venv-feast/ready: locks/feast.txt pyproject.toml tools/setup .venv-feast/bin/uv
+	@tools/setup .venv-feast feast
+
+.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv: locks/uv.txt tools/venv
 	@tools/venv $(@:/bin/uv=)
 
 # Needs Python's standard library alone, so that it compiles while `setup` and its like fetch packages.
@@ -46,18 +52,18 @@ demo-loop: setup ## see the loop close: drift, a retraining in a Job, the regist
 
 # First everything that is fetched or compiled, side by side; then one kind of tests after another.
 .PHONY: test
-test: ## check everything: style, types, layers, unit, property, contract, text, flow and cluster tests
+test: ## check everything: style, types, layers, unit, property, contract, text, flow, Feast and cluster tests
 	@echo "== Unless it was done before: fetching packages (5 GB for the text tests alone) and compiling a Kubernetes."
-	@echo "== Then lint, the fast tests beside those of text and flow, and those on a cluster."
-	@$(MAKE) --no-print-directory -j2 prepare setup setup-text setup-flow NAME=tests
+	@echo "== Then lint, the fast tests beside those of text, flow and Feast, and those on a cluster."
+	@$(MAKE) --no-print-directory -j2 prepare setup setup-text setup-flow setup-feast NAME=tests
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory -j2 test-text-and-flow test-fast
+	@$(MAKE) --no-print-directory -j2 test-apart test-fast
 	@$(MAKE) --no-print-directory test-cluster
 
-# One after the other: both have servers and models to load, and wait more than they work.
-.PHONY: test-text-and-flow
-test-text-and-flow:
-	@$(MAKE) --no-print-directory test-text test-flow
+# One after the other: they have servers and models to load, and wait more than they work.
+.PHONY: test-apart
+test-apart:
+	@$(MAKE) --no-print-directory test-text test-flow test-feast
 
 .PHONY: test-text
 test-text: setup-text ## the tests with a real sentence encoder, in an environment of their own
@@ -66,6 +72,10 @@ test-text: setup-text ## the tests with a real sentence encoder, in an environme
 .PHONY: test-flow
 test-flow: setup-flow ## the tests of the retrain flow on real Prefect and MLflow servers, in an environment of their own
 	.venv-flow/bin/python -m pytest tests/flow
+
+.PHONY: test-feast
+test-feast: setup-feast ## the tests of the example with a feature store, on Feast, in an environment of their own
+	.venv-feast/bin/python -m pytest tests/feast
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster
@@ -115,6 +125,10 @@ bench-faults: setup ## measure: whole releases under faults, each from a number 
 lock: setup ## lock the dependencies anew (needs uv)
 	locks/update
 
+.PHONY: check-platforms
+check-platforms: setup ## say whether what the images lock has wheels for amd64 and arm64
+	@tools/check-platforms
+
 .PHONY: cluster-up
 cluster-up: setup ## bring up a cluster with the operator (NAME=dev)
 	@$(PYTHON) -m cluster up --name $(NAME)
@@ -131,4 +145,4 @@ cluster-status: setup ## show what runs of a cluster (NAME=dev)
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .venv-text .venv-flow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .venv-flow .venv-feast .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -95,7 +95,7 @@ class Running(Process):
 
 
 @asynccontextmanager
-async def running(**parts: Any) -> AsyncIterator[Running]:
+async def running(*, asks_prometheus: bool = True, **parts: Any) -> AsyncIterator[Running]:
     """Start a server and an operator; wait until it watches."""
     server = await ApiServer(**parts).start()
     async with serving(_nothing) as prometheus:
@@ -103,7 +103,7 @@ async def running(**parts: Any) -> AsyncIterator[Running]:
             env = {
                 **os.environ,
                 "KUBECONFIG": str(server.kubeconfig(Path(folder))),
-                "MODELRELEASE_PROMETHEUS_URL": prometheus,
+                "MODELRELEASE_PROMETHEUS_URL": prometheus if asks_prometheus else "",
                 "MODELRELEASE_LIVENESS_PORT": "18080",
                 "MODELRELEASE_METRICS_PORT": "19090",
                 "MODELRELEASE_LOG_LEVEL": "ERROR",
@@ -181,9 +181,33 @@ async def foreign_objects(number: int = 3000) -> list[Figure]:
     return [Figure(subject, grown, 10, "MB"), Figure(subject, spent, 0.5, "CPU s")]
 
 
+async def small_site(number: int = 3) -> list[Figure]:
+    """Measure what a site with a few releases pays for the operator, without Prometheus.
+
+    The fake pods have no addresses, so what drift asks of pods for the first time is not in it.
+    """
+    async with running(asks_prometheus=False) as operator:
+        await asyncio.sleep(SETTLE_SECONDS)
+        alone, (_, nothing) = operator.memory(), await operator.watched(WATCH_SECONDS)
+        operator.make(number)
+        await until(lambda: operator.stable() == number, within=60)
+        await asyncio.sleep(SETTLE_SECONDS)
+        requests, cpu = await operator.watched(WATCH_SECONDS)
+        memory = operator.memory()
+    subject, quiet = "no Prometheus, no release", f"no Prometheus, {number} idle releases"
+    return [
+        Figure(subject, alone, 100, "MB"),
+        Figure(subject, nothing, 0.01, "cores"),
+        Figure(quiet, memory, 100, "MB"),
+        Figure(quiet, cpu, 0.01, "cores"),
+        Figure(quiet, requests, 0.2, "requests/s"),
+    ]
+
+
 async def measured() -> list[Figure]:
     """Measure everything, one after the other."""
     return [
+        *await small_site(),
         *await releases_that_never_start(),
         *await releases_at_once(),
         *await foreign_objects(),

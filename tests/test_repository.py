@@ -53,6 +53,13 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module
 
 
+def test_no_image_is_bound_to_one_kind_of_processor():
+    named = re.compile(r"--platform|x86_64|amd64|aarch64|arm64")
+    recipes = sorted(ROOT.glob("Dockerfile.*"))
+    assert {"Dockerfile.operator", "Dockerfile.serving"} <= {path.name for path in recipes}
+    assert [path.name for path in recipes if named.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize("root", SOURCE_ROOTS)
 def test_source_roots_hold_only_packages(root: str):
     assert not list((ROOT / root).glob("*.py")), f"{root}/ is a source root, not a package"

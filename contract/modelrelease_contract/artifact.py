@@ -271,6 +271,10 @@ class ArtifactManifest(_Strict):
     baseline: Baseline | None = None
     examples: Examples
     files: tuple[ModelFile, ...] = Field(min_length=1)
+    feature_service: Name | None = Field(default=None, exclude_if=lambda name: name is None)
+    """What a feature store calls the features that the model was trained on. The predictor looks
+    nothing up: whoever asks it does, by this name. Left out where there is none, so that older
+    readers take what they understand."""
     created: str | None = None
     """RFC 3339 time. Left out by a build that must be reproducible."""
 

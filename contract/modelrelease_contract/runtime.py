@@ -10,6 +10,8 @@ ENV_REVISION = "MODELRELEASE_REVISION"
 ENV_MODEL_URI = "MODEL_URI"
 ENV_MODEL_SHA256 = "MODEL_SHA256"
 ENV_MODEL_PATH = "MODEL_PATH"
+ENV_ARTIFACT_CACHE_PATH = "ARTIFACT_CACHE_PATH"
+ENV_ARTIFACT_CACHE_KEEP = "ARTIFACT_CACHE_KEEP"
 ENV_MODEL_VERSION = "MODEL_VERSION"
 ENV_API_VERSION = "API_VERSION"
 ENV_LOG_LEVEL = "LOG_LEVEL"
@@ -35,6 +37,9 @@ PROBE_PATH = "/probe"
 
 PVC_DIR = "/pvc"
 """Where the fetch container of `pvc://claim/path` finds the claim, read-only: `PVC_DIR/claim`."""
+
+CACHE_DIR = "/artifact-cache"
+"""Where the fetch container, and no other, finds the volume that keeps artifacts."""
 
 TERMINATION_LOG = "/dev/termination-log"
 """A container that gives up writes one sentence here; the operator repeats it in status."""

@@ -23,6 +23,7 @@ from modelrelease_contract import (
     named_files,
 )
 from modelrelease_serving.artifact import parse_manifest, parse_mlmodel, read_manifest
+from modelrelease_serving.cache import ArtifactCache
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.logs import fields
 from modelrelease_serving.settings import Settings
@@ -41,6 +42,7 @@ from modelrelease_serving.sources.copying import (
     open_part,
     part_of,
 )
+from modelrelease_serving.sources.folders import FolderSource
 
 _LOG = logging.getLogger(__name__)
 _MANIFEST_LIMIT: Final = 8 * 1024 * 1024
@@ -88,20 +90,66 @@ def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactMa
         msg = "MODEL_URI is not set: it must name the folder of the artifact to fetch"
         raise RefusedError(msg)
     patience = patience or Patience(settings.fetch_patience_seconds)
-    source, folder = open_source(settings), settings.model_path
-    _LOG.info("fetching", extra=fields(uri=settings.model_uri, to=str(folder)))
+    _LOG.info("fetching", extra=fields(uri=settings.model_uri, to=str(settings.model_path)))
     if settings.model_sha256 is None:
         _LOG.warning("MODEL_SHA256 is not set: whatever is at MODEL_URI is fetched")
+    cache = ArtifactCache.of(settings)
+    if cache is None:
+        manifest = _fetch_from(open_source(settings), settings, patience)
+    else:
+        manifest = _fetch_through(cache, settings, patience)
+    _LOG.info("fetched", extra=fields(model=manifest.name, version=manifest.version))
+    return manifest
+
+
+def _fetch_through(
+    cache: ArtifactCache, settings: Settings, patience: Patience
+) -> ArtifactManifest:
+    """Copy what the cache has, else ask the store and keep what it gave."""
+    with cache.shared():
+        if manifest := _fetch_cached(cache, settings):
+            return manifest
+    with cache.alone():
+        # Another pod may have brought it while this one waited.
+        if manifest := _fetch_cached(cache, settings):
+            return manifest
+        manifest = _fetch_from(open_source(settings), settings, patience)
+        if not settings.manifest_only:
+            cache.add(settings.model_path, _paths_of(manifest, settings.model_path))
+    return manifest
+
+
+def _fetch_cached(cache: ArtifactCache, settings: Settings) -> ArtifactManifest | None:
+    """Copy what the cache has, checked as what a store gives; None where it has nothing right."""
+    if not cache.has_entry():
+        return None
+    try:
+        manifest = _fetch_from(FolderSource(cache.entry), settings, Patience(0))
+    except (RefusedError, UnreachableError) as error:
+        _LOG.warning("the cache is wrong: the store is asked", extra=fields(reason=str(error)))
+        return None
+    _LOG.info("found in the cache", extra=fields(file=str(cache.entry)))
+    cache.touch()
+    return manifest
+
+
+def _paths_of(manifest: ArtifactManifest, folder: Path) -> list[str]:
+    """Return the files of an artifact; what MLflow wrote has no manifest among them."""
+    own = [MANIFEST_NAME] if (folder / MANIFEST_NAME).exists() else []
+    return [*own, *(file.path for file in manifest.files)]
+
+
+def _fetch_from(source: Source, settings: Settings, patience: Patience) -> ArtifactManifest:
+    """Copy the artifact of a source, whose digest must be the pinned one."""
+    folder = settings.model_path
     try:
         raw = patience.run(lambda: read_small(source, MANIFEST_NAME, limit=_MANIFEST_LIMIT))
     except MissingError as error:
         manifest = _fetch_mlflow(source, folder, settings, patience)
         if manifest is None:
             raise error from None
-    else:
-        manifest = _fetch_files(source, raw, folder, settings, patience)
-    _LOG.info("fetched", extra=fields(model=manifest.name, version=manifest.version))
-    return manifest
+        return manifest
+    return _fetch_files(source, raw, folder, settings, patience)
 
 
 def _fetch_files(

@@ -171,6 +171,20 @@ class Settings(BaseSettings):
         default=4 * 1024**3, gt=0, validation_alias="ARTIFACT_MAX_BYTES"
     )
     """Largest artifact that `fetch` copies, all files together."""
+    artifact_cache_path: Path | None = Field(
+        default=None, validation_alias=runtime.ENV_ARTIFACT_CACHE_PATH
+    )
+    """Folder in which `fetch` keeps artifacts, by digest, for the next start. Without it none."""
+    artifact_cache_keep: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        validation_alias=runtime.ENV_ARTIFACT_CACHE_KEEP,
+    )
+    """Digest of an artifact that is not removed from there for another."""
+    artifact_cache_max_bytes: int = Field(
+        default=10 * 1024**3, gt=0, validation_alias="ARTIFACT_CACHE_MAX_BYTES"
+    )
+    """What the artifacts there may have together; the one used longest ago is removed first."""
     fetch_patience_seconds: float = Field(
         default=120, ge=0, validation_alias="FETCH_PATIENCE_SECONDS"
     )

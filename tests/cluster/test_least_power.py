@@ -50,6 +50,10 @@ POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"uri": GOOD, "credentialsSecretRef": {"name": "db"}}},
         "spec.model.credentialsSecretRef",
     ),
+    "a volume for artifacts": (
+        {"model": {"uri": GOOD, "cache": {"persistentVolumeClaim": {"claimName": "db"}}}},
+        "spec.model.cache",
+    ),
     "credentials for Prometheus": (
         {"analysis": {"prometheus": {"url": "https://evil", "basicAuthSecretRef": {"name": "db"}}}},
         "spec.analysis.prometheus",

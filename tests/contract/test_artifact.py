@@ -180,6 +180,8 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
         runtime.ENV_MODEL_URI: "pvc://claim/path",
         runtime.ENV_MODEL_SHA256: "0" * 64,
         runtime.ENV_MODEL_PATH: "/somewhere",
+        runtime.ENV_ARTIFACT_CACHE_PATH: "/kept",
+        runtime.ENV_ARTIFACT_CACHE_KEEP: "1" * 64,
         runtime.ENV_MODEL_VERSION: "7",
         runtime.ENV_API_VERSION: "v2",
         runtime.ENV_LOG_LEVEL: "warning",
@@ -202,6 +204,7 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
         Path("/somewhere"),
         "7",
     )
+    assert (read.artifact_cache_path, read.artifact_cache_keep) == (Path("/kept"), "1" * 64)
     assert (read.api_version, read.log_level, read.log_format) == ("v2", "WARNING", "text")
     assert (read.drain_seconds, read.connection_max_age_seconds) == (3.5, 4.5)
     assert (read.manifest_only, read.probe_stable_revision) == (True, "abd")

@@ -339,11 +339,13 @@ def test_the_command_has_the_predictor_answer_before_it_is_done(
     customers: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = customers.assign(target=1)
-    assert exported(tmp_path, a_pipeline(customers), rows, "-o", "json") == 0
+    options = ("-o", "json", "--feature-service", "churn_v1")
+    assert exported(tmp_path, a_pipeline(customers), rows, *options) == 0
     said = capsys.readouterr()
     assert "the predictor gave the same 1000 of 1000 answers (by scikit-learn)" in said.err
     folder = Path(json.loads(said.out)["path"])
     manifest = ArtifactManifest.model_validate_json((folder / "manifest.json").read_bytes())
+    assert manifest.feature_service == "churn_v1"
     assert "target" not in {feature.name for feature in manifest.features}
     assert {file.path for file in manifest.files} == {"model.joblib", "model.skops"}
 

@@ -88,6 +88,7 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
     version: str,
     output: Path | str = "artifacts",
     served: Format = "joblib",
+    feature_service: str | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> Exported:
@@ -96,13 +97,14 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
     `examples` are rows that it was not fitted to, as its `predict` takes them: a DataFrame, an
     array of shape (rows, features), or a list of texts. From 200 rows on they are the baseline that
     drift is measured against. `served` is the format of the file that a predictor loads; the
-    artifact has both where both can be written. `say` is told what a person should know.
+    artifact has both where both can be written. `feature_service` is the name by which a feature
+    store has the columns. `say` is told what a person should know.
 
     Raises ArtifactError, in a sentence, for a model that cannot be served.
     """
     label = Label(name=name, version=version)
     try:
-        own = describe(model, examples, label=label, served=served)
+        own = describe(model, examples, label=label, served=served, feature_service=feature_service)
     except ValueError as error:
         msg = f"the model cannot be exported: {error}"
         raise ArtifactError(msg) from error
@@ -116,7 +118,14 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
         return write(own.manifest, own.files, output=Path(output), force=force)
 
 
-def describe(model: Any, examples: Any, *, label: Label, served: Format = "joblib") -> OwnModel:
+def describe(
+    model: Any,
+    examples: Any,
+    *,
+    label: Label,
+    served: Format = "joblib",
+    feature_service: str | None = None,
+) -> OwnModel:
     """Return the artifact of a fitted estimator and the rows it answers. Writes nothing.
 
     Raises ValueError for what cannot be served.
@@ -142,6 +151,7 @@ def describe(model: Any, examples: Any, *, label: Label, served: Format = "jobli
         name=label.name,
         version=label.version,
         created=label.created,
+        feature_service=feature_service,
         format=served,
         model_file=next(iter(files)),
         features=columns.features,

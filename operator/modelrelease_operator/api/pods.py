@@ -28,6 +28,9 @@ QUANTITY_PATTERN = (
 CREDENTIALS = "credentialsSecretRef"
 """Beside the pod fields of a recipe: the Secret that the artifact is fetched with."""
 
+CACHE = "cache"
+"""Beside them, too: the claim that keeps artifacts."""
+
 OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
 CPU_FROM = ("requests", "limits")
 LONGEST_NAME = 63

@@ -32,7 +32,7 @@ from modelrelease_operator.api.durations import (
 )
 from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
-from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
+from modelrelease_operator.api.pods import Env, ObjectName, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretName, Source
 from modelrelease_operator.api.queries import CountQuery, ThresholdGate
@@ -55,6 +55,18 @@ class StoreSecret(Model):
     name: SecretName
 
 
+class ClaimedVolume(Model):
+    """A PersistentVolumeClaim in the release's namespace, as pods name one."""
+
+    claim_name: ObjectName
+
+
+class ArtifactVolume(Model):
+    """Where pods keep the artifacts that they fetched, for their next start."""
+
+    persistent_volume_claim: ClaimedVolume
+
+
 class ModelSource(Model):
     """Where the model artifact is."""
 
@@ -65,6 +77,8 @@ class ModelSource(Model):
     """What an http(s) store or an OCI registry is shown, by the operator and by the pods that
     fetch the artifact.
     """
+    cache: ArtifactVolume | None = None
+    """A volume that keeps artifacts by digest: a pod starts again while the store is away."""
 
     @property
     def pinned(self) -> bool:

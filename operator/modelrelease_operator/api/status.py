@@ -149,6 +149,9 @@ class Recipe(Model):
     fetch_image: str | None = None
     """What fetches the artifact, where the image cannot: the default image of the time. No part of
     the identity, so another default starts no canary."""
+    keeps: str | None = Field(default=None, exclude_if=lambda kept: kept is None)
+    """Digest of the artifact that the release's cache keeps whatever else it removes: that of the
+    version which served when this one was begun. No part of the identity."""
 
     @property
     def identity(self) -> dict[str, Any]:

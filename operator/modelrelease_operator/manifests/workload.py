@@ -13,7 +13,7 @@ from typing import Any
 from modelrelease_contract import runtime, schemes
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
-from modelrelease_operator.api.pods import CREDENTIALS
+from modelrelease_operator.api.pods import CACHE, CREDENTIALS
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
@@ -23,6 +23,9 @@ SERVER = "predictor"
 """Name of the server's container, whatever server it is: pod templates are laid over it."""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
+
+CACHE_VOLUME = "modelrelease-artifacts"
+"""Of the claim that keeps artifacts."""
 
 METRICS_PORT_NAME = "metrics"
 """Of the port that shows a server's metrics, where that is another."""
@@ -145,7 +148,7 @@ def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[st
     claim, volume, mount = claim_of(target.uri)
     fields = target.recipe.pod
     server = runtime_of(target.recipe)
-    fetched = [fetcher(target, mount)] if server.artifact.fetched else []
+    fetched = [_cached(owner, target, fetcher(target, mount))] if server.artifact.fetched else []
     return {
         "metadata": {"labels": {}, "annotations": _annotations(target, server)},
         "spec": {
@@ -159,6 +162,7 @@ def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[st
                 {"name": "model", "emptyDir": {"sizeLimit": f"{gibibytes_for(target)}Gi"}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 *([volume] if claim else []),
+                *_cache_of(target),
                 *without_nulls(fields.get("volumes", ())),
             ],
             **spread(owner, target),
@@ -257,6 +261,33 @@ def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
         ],
     }
+
+
+def _cached(owner: Owner, target: Target, fetch: dict[str, Any]) -> dict[str, Any]:
+    """Return the container that fetches with the cache that the release names, if it names one.
+
+    The server never sees it. Each release has a folder of its own, and so its own bound.
+    """
+    if not target.recipe.pod.get(CACHE):
+        return fetch
+    ours = [
+        {
+            "name": runtime.ENV_ARTIFACT_CACHE_PATH,
+            "value": f"{runtime.CACHE_DIR}/{owner.name}",
+        }
+    ]
+    if target.recipe.keeps:
+        ours.append({"name": runtime.ENV_ARTIFACT_CACHE_KEEP, "value": target.recipe.keeps})
+    taken = {item["name"] for item in ours}
+    theirs = [item for item in fetch["env"] if item["name"] not in taken]
+    mounts = [*fetch["volumeMounts"], {"name": CACHE_VOLUME, "mountPath": runtime.CACHE_DIR}]
+    return {**fetch, "env": ours + theirs, "volumeMounts": mounts}
+
+
+def _cache_of(target: Target) -> Iterator[dict[str, Any]]:
+    """Yield the volume that keeps artifacts, where there is one."""
+    if claim := target.recipe.pod.get(CACHE):
+        yield {"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}
 
 
 def _credentials(target: Target) -> list[dict[str, Any]]:

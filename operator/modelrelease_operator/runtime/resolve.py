@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest, schemes
-from modelrelease_operator.api.pods import CREDENTIALS
+from modelrelease_operator.api.pods import CACHE, CREDENTIALS
 from modelrelease_operator.api.registry import (
     TAG_DIGEST,
     TAG_VERSION,
@@ -236,6 +236,8 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
         pod[CREDENTIALS] = spec.model.credentials_secret_ref.name
+    if spec.model.cache:
+        pod[CACHE] = spec.model.cache.persistent_volume_claim.claim_name
     runtime = serving.runtime.to_dict() if serving.runtime else {}
     recipe = Recipe(
         image=serving.image or default_image,
@@ -273,6 +275,16 @@ def target_for_release(
     another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a
     person asked for the new default.
     """
+    target = _known_or_new(spec, resolved, status, default_image=default_image, renewed=renewed)
+    serving = status.stable
+    if spec.model.cache is None or serving is None or serving.sha256 == target.sha256:
+        return target
+    return target.but(recipe=target.recipe.but(keeps=serving.sha256))
+
+
+def _known_or_new(
+    spec: ReleaseSpec, resolved: Resolved, status: Status, *, default_image: str, renewed: bool
+) -> Target:
     target = target_for_spec(spec, resolved, default_image=default_image)
     known = _known_revisions(status, resolved)
     if spec.serving.image or renewed or target.revision in known:

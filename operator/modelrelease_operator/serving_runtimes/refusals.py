@@ -34,6 +34,11 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
             yield _cannot(gate.name, kind, server, reason)
     if spec.analysis.probe and server.prober_args is None:
         yield f"spec.analysis.probe: serving runtime {server.name} answers no probes: take it away"
+    if spec.model.cache and not server.artifact.fetched:
+        yield (
+            f"spec.model.cache: serving runtime {server.name} fetches the model by itself "
+            "(spec.serving.runtime.fetch), past the cache: take the cache away"
+        )
     if spec.canary.shadow and not server.answers_copies:
         yield from _without_examples(server)
 

@@ -94,6 +94,7 @@ CASES = {
     "claim": alone(uri="pvc://models/qna/1"),
     "image": alone(uri="file:///models/qna"),
     "canary": beside(rate=2.5),
+    "cached": alone(recipe=Recipe(image="i", pod={"cache": "artifacts"}, keeps="0" * 64)),
     "server": alone(recipe=THEIRS),
 }
 

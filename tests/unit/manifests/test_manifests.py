@@ -438,6 +438,36 @@ def test_an_archive_of_a_registry_has_room_beside_its_files():
     assert next(it for it in volumes if it["name"] == "model")["emptyDir"] == {"sizeLimit": "82Gi"}
 
 
+CACHED = Recipe(
+    image="i",
+    pod={"cache": "artifacts"},
+    keeps="0" * 64,
+    env=({"name": "ARTIFACT_CACHE_PATH", "value": "/etc"},),
+)
+
+
+def test_the_cache_is_mounted_where_the_artifact_is_fetched_and_nowhere_else():
+    pod = pod_of(running(target={"recipe": CACHED}))
+    mounts = {
+        each["name"]: [mount["name"] for mount in each["volumeMounts"]]
+        for each in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])
+    }
+    assert mounts == {
+        "fetch": ["model", "tmp", "modelrelease-artifacts"],
+        "predictor": ["model", "tmp"],
+    }
+    assert pod["spec"]["volumes"][-1] == {
+        "name": "modelrelease-artifacts",
+        "persistentVolumeClaim": {"claimName": "artifacts"},
+    }
+
+
+def test_each_release_has_a_folder_of_its_own_in_the_cache_and_keeps_what_serves():
+    env = env_of(container(pod_of(running(target={"recipe": CACHED})), "fetch"))
+    assert env["ARTIFACT_CACHE_PATH"] == "/artifact-cache/qna"
+    assert env["ARTIFACT_CACHE_KEEP"] == "0" * 64
+
+
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():
     pod = pod_of(
         running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})})

@@ -500,3 +500,36 @@ async def test_an_image_of_ones_own_is_the_one_that_is_meant():
         a_spec(serving={"image": "i:2"}), resolved, status, default_image="i:1"
     )
     assert meant.recipe.image == "i:2"
+
+
+PINNED = {"version": "7", "sha256": DIGEST}
+CACHED = {
+    "uri": "pvc://models/qna/7",
+    "cache": {"persistentVolumeClaim": {"claimName": "artifacts"}},
+}
+
+
+async def test_another_cache_is_another_revision():
+    resolved = await a_resolved()
+    plain, cached = (
+        target_for_spec(a_spec(**parts), resolved, default_image="i:1")
+        for parts in ({}, {"model": CACHED | PINNED})
+    )
+    assert plain.revision != cached.revision
+
+
+async def test_the_cache_of_a_canary_keeps_what_serves_meanwhile():
+    status, _ = await a_release()
+    newer = await resolve(source("pvc://models/qna/8", version="8", sha256="8" * 64))
+    spec = a_spec(model=CACHED | PINNED)
+    canary = target_for_release(spec, newer, status, default_image="i:1")
+    assert (canary.recipe.keeps, status.stable and status.stable.sha256) == (DIGEST, DIGEST)
+    assert canary.revision == target_for_spec(spec, newer, default_image="i:1").revision
+
+
+async def test_what_serves_itself_and_a_release_without_a_cache_keep_no_other():
+    status, resolved = await a_release()
+    newer = await resolve(source("pvc://models/qna/8", version="8", sha256="8" * 64))
+    assert target_for_release(a_spec(), newer, status, default_image="i:1").recipe.keeps is None
+    same = target_for_release(a_spec(model=CACHED | PINNED), resolved, status, default_image="i:1")
+    assert same.recipe.keeps is None

@@ -52,7 +52,7 @@ def target_ports(desired: Desired) -> dict[str, Any]:
 
 def spec_with(runtime: dict[str, Any], **parts: Any) -> ReleaseSpec:
     serving = {"image": FOREIGN_IMAGE, "runtime": runtime}
-    return a_spec(model=SOURCE, serving=serving, **parts)
+    return a_spec(serving=serving, **{"model": SOURCE, **parts})
 
 
 def test_a_release_that_names_no_server_is_served_by_the_predictor():
@@ -222,6 +222,9 @@ LATENCY = {"gates": [{"name": "latency", "latency": {}}]}
                      id="a path that the profile cannot know"),
         pytest.param({"profile": "mlserver", "fetch": False}, {"canary": {"shadow": {}}},
                      "are in the artifact, which is not fetched", id="no artifact with examples"),
+        pytest.param({"profile": "mlserver", "fetch": False},
+                     {"model": {**SOURCE, "cache": {"persistentVolumeClaim": {"claimName": "c"}}}},
+                     "fetches the model by itself", id="nothing to keep"),
     ],
 )  # fmt: skip
 def test_what_a_server_cannot_answer_is_refused_with_the_reason(

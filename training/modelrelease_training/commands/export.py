@@ -76,6 +76,11 @@ def add(commands: Commands) -> None:
         default="joblib",
         help="of the file that is served (default: %(default)s)",
     )
+    parser.add_argument(
+        "--feature-service",
+        metavar="NAME",
+        help="what a feature store calls the columns; it is recorded for whoever looks them up",
+    )
     parser.add_argument("--force", action="store_true", help="replace this version if it exists")
 
 
@@ -92,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
             version=options.version,
             output=options.output,
             served=options.model_format,
+            feature_service=options.feature_service,
             force=options.force,
             say=say,
         )

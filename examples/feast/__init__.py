@@ -1,0 +1,1 @@
+"""An example with a feature store; runs in .venv-feast (`make setup-feast`)."""
