@@ -186,7 +186,8 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     runtime = spec.serving.runtime
 
     async def recorded() -> "tuple[Recording, str, str]":
-        metrics = runtime_for(runtime.to_dict() if runtime else {}).metrics
+        server = runtime_for(runtime.to_dict() if runtime else {})
+        metrics = server.metrics.asked_by({gate.settings.asks for gate in gates})
         history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,
