@@ -244,6 +244,8 @@ class CountsGate(ShareGate):
     kind = "counts"
     bad: CountQuery
     total: CountQuery
+    paired: bool = False
+    """Whether one event counts in both arms, such as a verdict on two answers to one prompt."""
 
 
 LONGEST_DELAY = timedelta(minutes=10)
