@@ -460,6 +460,10 @@ class Analysis(Model):
     source: Source | None = None
     """None: Prometheus where one is named, here or to the operator; else the pods."""
     prometheus: Prometheus | None = None
+    counted_by: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
+    """The gateway that counts requests where the servers do not (`traffic.gateway_counters`); None:
+    the servers.
+    """
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
     min_requests: int = Field(default=100, ge=1, le=10**9)

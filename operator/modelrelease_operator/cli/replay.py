@@ -137,6 +137,11 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
+NOT_OF_SERVERS = (
+    "has a gateway count (analysis.countedBy), and a past is told by the servers' counters alone"
+)
+
+
 def _replay(parsed: argparse.Namespace) -> int:
     if parsed.end <= parsed.start:
         print("modelrelease replay: --end must be after --start", file=sys.stderr)
@@ -150,6 +155,9 @@ def _replay(parsed: argparse.Namespace) -> int:
         url = parsed.prometheus or (
             release.spec.analysis.prometheus and release.spec.analysis.prometheus.url
         )
+        if release.spec.analysis.counted_by:
+            print(f"modelrelease replay: {release.name} {NOT_OF_SERVERS}", file=sys.stderr)
+            return 2
         if not url:
             print(f"modelrelease replay: {release.name} {_without_past(release)}", file=sys.stderr)
             return 2

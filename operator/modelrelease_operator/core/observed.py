@@ -79,6 +79,8 @@ class Counter:
     """Unix time of the sample; None where the source tells none."""
     started: float | None = None
     """Unix time at which the process that counts began, if told."""
+    lasting: bool = False
+    """Counted by a process that outlives releases, a gateway's: what it shows first is older."""
     value: float
 
 

@@ -13,6 +13,7 @@ from modelrelease_operator.core.query_results import NotMeasured, QueryResult, Q
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.serving_runtimes import ServerMetrics, runtime_of
+from modelrelease_operator.traffic.counted_by import gateway_of
 
 AT_ONCE = 4
 """Queries of one release that are open at the same time: its gates may be slow, and others wait."""
@@ -57,7 +58,7 @@ async def measure(
     arms = revisions_of(
         query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
     )
-    arms = replace(arms, metrics=asked_of(arms, spec), after=after)
+    arms = replace(arms, metrics=asked_of(arms, spec), after=after, gateway=gateway_of(spec))
     gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
     metrics, answers = await asyncio.gather(
@@ -105,7 +106,7 @@ async def _hint(
 ) -> str | None:
     """Ask why a ready pod of either arm is missing, where any gate waits for it."""
     waits = any(not kind_of(gate).own_queries for gate in spec.analysis.gates)
-    if not waits or isinstance(metrics, MetricsUnavailable):
+    if not waits or arms.gateway or isinstance(metrics, MetricsUnavailable):
         return None
     shown = {counter.pod for counter in metrics}
     for revision in arms.metrics:

@@ -29,7 +29,8 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
         if kind == "predictions" and not server.metrics.counts_bins:
             yield _cannot(gate.name, kind, server, "only our predictor counts predictions by bin")
         asks = gate.settings.asks
-        if reason := server.refused.get(asks):
+        by_gateway = spec.analysis.counted_by and asks in ("errorRate", "latency")
+        if (reason := server.refused.get(asks)) and not by_gateway:
             what = kind if asks == kind else f"{kind} with metric {asks}"
             yield _cannot(gate.name, what, server, reason)
     if spec.analysis.probe and server.prober_args is None:
@@ -57,5 +58,5 @@ def _cannot(gate: str, kind: str, server: ServingRuntime, reason: str) -> str:
     return (
         f"spec.analysis.gates: gate {gate} of kind {kind} cannot be answered by the counters of "
         f"serving runtime {server.name}: {reason}. Name other gates in spec.analysis.gates, such "
-        "as one of kind counts with the counters of a gateway"
+        "as one of kind counts, or have a gateway count: spec.analysis.countedBy"
     )

@@ -213,7 +213,7 @@ def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown])
         process
         for process, shown in fresh.items()
         if process not in known
-        and (not evidence.started or _served_before(shown, evidence.counts_from))
+        and (shown.lasting or not evidence.started or _served_before(shown, evidence.counts_from))
     }
     unknown = [series for series in values if series not in tally.counters]
     keys = ((series, parse(series)) for series in unknown)
