@@ -132,7 +132,7 @@ async def test_a_gateway_that_counts_is_asked_about_a_canary_and_not_after_its_p
     """By then the new version is behind the Service that its predecessor was behind."""
     steps = [{"weight": 50, "bake": "10s"}]
     canary = {**BY_GATEWAY["canary"], "steps": steps, "keepPrevious": "10m"}
-    parts = {"canary": canary, "analysis": {"countedBy": "Traefik"}}
+    parts: dict[str, Any] = {"canary": canary, "analysis": {"countedBy": "Traefik"}}
     await served(world)
     world.release("1", **parts)
     await pass_until(world, is_stable)
