@@ -98,7 +98,7 @@ SENT = {"200": 360, "503": 4}
 SHOWN = {
     CountingGateway.TRAEFIK: Shown({"200": 36, "500": 4, "502": 5}, {"200": 405}, (42, 45)),
     CountingGateway.ISTIO: Shown({"200": 36, "504": 5}, SENT, (30, 40)),
-    CountingGateway.CONTOUR: Shown({"200": 36, "504": 5}, SENT, (30, 40)),
+    CountingGateway.CONTOUR: Shown({"200": 35, "500": 4, "503": 5}, {"200": 416}, (36, 39)),
     CountingGateway.LINKERD: Shown({"200": 36, "504": 3, "502": 2}, SENT, (30, 40)),
 }
 
