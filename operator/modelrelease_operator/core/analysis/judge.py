@@ -487,7 +487,7 @@ def _uncut(look: _Look, gate: Gate, evidence: Evidence) -> NotMeasured | None:
     metric = kind_of(gate).metric(gate.settings)
     shown = look.newest_samples.shapes(probe=is_of_probes(gate.name), metric=metric)
     if not shown:
-        return None
+        return _unshown(gate, metric) if metric and look.sight.both else None
     pairs = evidence.bounds.get(gate.name, [])
     what = metric or "latency"
     why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable, what=what)
@@ -497,6 +497,15 @@ def _uncut(look: _Look, gate: Gate, evidence: Evidence) -> NotMeasured | None:
     return NotMeasured(
         verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message
     )
+
+
+def _unshown(gate: Gate, metric: str) -> NotMeasured:
+    """Say that no server shows a histogram: before the first answer, or where it has none."""
+    message = (
+        f"gate {gate.name}: no server shows a histogram of {metric} yet; if answers come and this "
+        f"stays, its version has none, or serving.runtime.metrics.{metric} names another"
+    )
+    return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
 
 
 def _uncounted(

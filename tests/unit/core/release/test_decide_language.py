@@ -91,6 +91,19 @@ def test_a_cold_prefix_cache_is_not_held_against_a_canary_that_may_warm_up(
     assert world.run().stable.version == ends_as
 
 
+def test_a_histogram_that_no_server_shows_holds_the_release_and_is_said():
+    """A version of vLLM without it, say: the profile names it, and nothing comes."""
+    latency = {"metric": "timePerOutputToken"}
+    world = releasing(
+        Behaviour(),
+        [{"name": "errors", "errorRate": {}}, {"name": "tpot", "latency": latency}],
+    )
+    world.run(until=Phase.PROGRESSING).steps(30)
+    assert world.status.phase is Phase.PROGRESSING
+    told = {gate.name: gate.message for gate in world.status.gates}
+    assert "no server shows a histogram of timePerOutputToken yet" in told["tpot"]
+
+
 def test_what_nobody_asks_for_is_not_kept():
     world = releasing(Behaviour(), [{"name": "errors", "errorRate": {}}])
     world.run(until=Phase.PROGRESSING).steps(5)
