@@ -64,8 +64,10 @@ class Measured:
     looks: int = 0
     wait: float = 0.0
     """Seconds that an answer takes."""
+    asked: list[Revisions] = field(default_factory=list)
 
     async def read_counters(self, of: Revisions, **_: Any) -> Metrics:
+        self.asked.append(of)
         await asyncio.sleep(self.wait)
         self.looks += 1
         canary, _stable = of.metrics

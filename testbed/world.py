@@ -55,6 +55,11 @@ from testbed.builders import START, a_spec, a_target
 BACK_OFF = (0, 10, 20, 40, 80, 160, 300)
 """Seconds that the kubelet waits before it starts a container once more."""
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 1.0)
+TOKENS = {
+    "timeToFirstToken": (0.02, 0.06, 0.1, 0.25, 0.5, 1.0),
+    "answerTokens": (20.0, 50.0, 100.0, 200.0, 500.0),
+}
+"""Bounds of a language model's server, by what it measures."""
 RELEASE = "qna"
 
 
@@ -66,6 +71,14 @@ class Behaviour:
     probe_error_rate: float = 0.0
     probes_refused: bool = False
     latency: float = 0.015
+    first_token: float = 0.05
+    """Seconds to the first token, of servers of language models."""
+    cold_seconds: float = 0.0
+    """Seconds that a pod's prefix cache is cold: the first token takes ten times as long."""
+    tokens: int = 100
+    """Of each answer."""
+    cut_short: float = 0.0
+    """Share of the answers that end by `length` and not by `stop`."""
     gone_bad: float = 0.0
     """Share of the requests that a person's own counters count as bad."""
     bins: tuple[float, ...] = ()
@@ -315,11 +328,17 @@ class World:
                 bound=value if kind == "le" else None,
                 bin=value if kind == "bin" else None,
                 layout=value if kind == "layout" else None,
+                reason=value if kind == "reason" else None,
                 value=count,
             )
             for revision, pod in self._scraped()
             for (kind, value), count in (pod.counters or {("code", "200"): 0}).items()
-            if kind != "own"
+            if kind != "own" and kind not in TOKENS
+        ) + tuple(
+            Counter(revision=revision, pod=pod.name, metric=kind, bound=value, value=count)
+            for revision, pod in self._scraped()
+            for (kind, value), count in pod.counters.items()
+            if kind in TOKENS
         ) + tuple(
             Counter(
                 revision=revision, pod="prober", probe=True, value=count,
@@ -493,10 +512,31 @@ class World:
         for bound in self.bounds:
             grown["le", str(bound)] = requests if behaviour.latency <= bound else 0
         grown |= self._by_own_counters(requests, behaviour) | self._by_bins(requests, behaviour)
+        if self._answers_in_tokens(name):
+            grown |= self._by_tokens(requests, behaviour, pod)
         for key, count in grown.items():
             pod.counters[key] = pod.counters.get(key, 0) + count
         if behaviour.bins:
             pod.counters["layout", "baseline"] = 1
+
+    def _answers_in_tokens(self, revision: str) -> bool:
+        target = self.recorded_targets.get(revision)
+        return target is not None and bool(runtime_of(target.recipe).metrics.histograms)
+
+    def _by_tokens(
+        self, requests: int, behaviour: Behaviour, pod: Pod
+    ) -> dict[tuple[str, str], int]:
+        """Count what a server of language models counts beside the time to answer."""
+        warm_at = (pod.ready_at or START) + timedelta(seconds=behaviour.cold_seconds)
+        first = behaviour.first_token * (10 if self.now < warm_at else 1)
+        cut = binomial(self.random, requests, behaviour.cut_short)
+        grown = {("reason", "stop"): requests - cut, ("reason", "length"): cut}
+        measured = {"timeToFirstToken": first, "answerTokens": float(behaviour.tokens)}
+        for metric, value in measured.items():
+            bounds = TOKENS[metric]
+            grown |= {(metric, str(at)): requests if value <= at else 0 for at in bounds}
+            grown[metric, "+Inf"] = requests
+        return grown
 
     def _by_own_counters(self, requests: int, behaviour: Behaviour) -> dict[tuple[str, str], int]:
         if not any(gate.counts for gate in self.spec.analysis.gates):

@@ -193,6 +193,32 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 {"counts": {"bad": OWN, "total": OWN, "maxPercent": 0}},
                 "counts.maxPercent must be above 0",
             ),
+            ("ends for no reason", {"finishReasons": {"bad": []}}, "finishReasons.bad"),
+            (
+                "ends without a bound",
+                {"finishReasons": {"bad": ["length"], "compareWithStable": False}},
+                "finishReasons bounds nothing",
+            ),
+            (
+                "a margin for ends stricter than what is tolerated",
+                {"finishReasons": {"bad": ["length"], "margin": {"ratio": 1, "points": 0}}},
+                "finishReasons.margin must not be stricter",
+            ),
+            (
+                "ends with a limit of nothing",
+                {"finishReasons": {"bad": ["length"], "maxPercent": 0}},
+                "finishReasons.maxPercent must be above 0",
+            ),
+            (
+                "a latency of what nobody measures",
+                {"latency": {"metric": "timeToLastToken"}},
+                "gates[0].latency.metric",
+            ),
+            (
+                "answers that may be shorter than shorter",
+                {"answerTokens": {"tolerated": {"ratio": 0.5}}},
+                "answerTokens.tolerated.ratio",
+            ),
             (
                 "losses by no gateway",
                 {"loss": {}},

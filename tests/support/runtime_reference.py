@@ -6,10 +6,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelrelease_operator.serving_runtimes.predictor import LANGUAGE
 from modelrelease_operator.serving_runtimes.profiles import Profile, profiles
 
 DOCUMENT = Path(__file__).parents[2] / "docs/reference/serving-runtimes.md"
 BEGIN, END = "<!-- profiles: begin -->\n", "<!-- profiles: end -->\n"
+RELEASED = "a real server"
 PAGES = {"recorded": "a recorded page", "from source": "a page after its source", "none": "nothing"}
 
 
@@ -21,7 +23,25 @@ def table() -> str:
         *(_row(name, profile) for name, profile in profiles().items()),
     ]
     sections = (line for name, profile in profiles().items() for line in _section(name, profile))
-    return "\n".join((*lines, *sections)) + "\n"
+    return "\n".join((*lines, *_language(), *sections)) + "\n"
+
+
+def _language() -> Iterator[str]:
+    """Yield the table of what servers of language models count."""
+    yield "\n### Language models\n"
+    yield f"| profile | {' | '.join(f'`{asks}`' for asks in LANGUAGE)} |"
+    yield "|---|---|---|---|---|"
+    for name, profile in profiles().items():
+        metrics = profile.metrics
+        counted = (
+            metrics.time_to_first_token,
+            metrics.time_per_output_token,
+            metrics.answer_tokens,
+            metrics.finish_reasons,
+        )
+        if any(counted):
+            cells = (f"`{each.name}`" if each else "refused" for each in counted)
+            yield f"| [`{name}`](#{name}) | {' | '.join(cells)} |"
 
 
 def _row(name: str, profile: Profile) -> str:
@@ -31,7 +51,7 @@ def _row(name: str, profile: Profile) -> str:
     latency = f"`{metrics.duration.name}`{unit}" if metrics.duration else "refused"
     port = f"{profile.port}, metrics {metrics.port}" if metrics.port else f"{profile.port}"
     errors = ", ".join(counters) or "refused"
-    page = PAGES[profile.page]
+    page = RELEASED if profile.released else PAGES[profile.page]
     return f"| [`{name}`](#{name}) | {profile.title} | {port} | {errors} | {latency} | {page} |"
 
 

@@ -12,3 +12,8 @@ class GateSettings(Model):
     """The name of its field in a gate, as people write it."""
     by_probes: ClassVar[bool] = False
     """Whether the prober's requests can answer it where users are few."""
+
+    @property
+    def asks(self) -> str:
+        """What a server must count for it: the name under which a server says that it cannot."""
+        return self.kind

@@ -68,6 +68,23 @@ class DurationMetric(Model):
     where: Where = Field(default_factory=dict)
 
 
+class TokensMetric(Model):
+    """A histogram of the tokens of an answer."""
+
+    name: MetricName
+    """Without the `_bucket` that its series end in."""
+    where: Where = Field(default_factory=dict)
+
+
+class FinishReasonsMetric(Model):
+    """A counter of answers by the reason for which they ended."""
+
+    name: MetricName
+    label: LabelName
+    """Its label with the reason."""
+    where: Where = Field(default_factory=dict)
+
+
 class RuntimeMetrics(Model):
     """Where a server shows what it counts, and under which names."""
 
@@ -75,6 +92,11 @@ class RuntimeMetrics(Model):
     port: Port | None = None
     requests: Annotated[tuple[RequestsMetric, ...], Field(max_length=20)] | None = None
     duration: DurationMetric | None = None
+    time_to_first_token: DurationMetric | None = None
+    time_per_output_token: DurationMetric | None = None
+    """One observation an answer: those of single tokens of one answer are slow together."""
+    answer_tokens: TokensMetric | None = None
+    finish_reasons: FinishReasonsMetric | None = None
 
 
 class RuntimeDrain(Model):

@@ -258,6 +258,8 @@ class CountsGate(ShareGate):
     kind = "counts"
     bad: CountQuery
     total: CountQuery
+    paired: bool = False
+    """Whether one event counts in both arms, such as a verdict on two answers to one prompt."""
 
 
 LONGEST_DELAY = timedelta(minutes=10)
@@ -297,19 +299,44 @@ class Slowdown(Model):
     milliseconds: float = Field(default=5, ge=0, le=3_600_000)
 
 
+class LatencyMetric(StrEnum):
+    """What servers of language models time beside the whole answer."""
+
+    TIME_TO_FIRST_TOKEN = "timeToFirstToken"  # noqa: S105 - no password
+    TIME_PER_OUTPUT_TOKEN = "timePerOutputToken"  # noqa: S105 - no password
+
+
+WARM_UP = Duration("15s")
+CACHE_WARM_UP = Duration("2m")
+"""Of the time to the first token: a new pod has seen no prompt, so its prefix cache is empty."""
+
+
 class LatencyGate(GateSettings):
     """The share of prediction requests slower than stable's own quantiles, or than a limit."""
 
     kind = "latency"
     by_probes = True
+    metric: LatencyMetric | None = None
+    """None: the time to answer."""
     compare_with_stable: bool = True
     tolerated: Slowdown = Slowdown()
     max_seconds: float | None = Field(default=None, gt=0)
     max_percent: float = Field(default=1.0, gt=0, lt=100)
-    warm_up: DurationText = Duration("15s")
+    warm_up: DurationText | None = None
     """Time at each weight before latency counts:
-    pods that just started are slower than they will be.
+    pods that just started are slower than they will be. None: `warms_for`.
     """
+
+    @property
+    @override
+    def asks(self) -> str:
+        return self.metric or self.kind
+
+    @property
+    def warms_for(self) -> timedelta:
+        """The time at each weight before latency counts."""
+        cached = self.metric is LatencyMetric.TIME_TO_FIRST_TOKEN
+        return (self.warm_up or (CACHE_WARM_UP if cached else WARM_UP)).span
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -336,6 +363,32 @@ class PredictionsGate(GateSettings):
         return self
 
 
+class FinishReasonsGate(ShareGate):
+    """The share of answers that ended for one of these reasons, as the server counts them."""
+
+    kind = "finishReasons"
+    bad: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=63)], ...],
+        Field(min_length=1, max_length=20),
+    ]  # fmt: skip
+
+
+class Lengthening(Model):
+    """By how much the canary's answers may be longer or shorter than stable's:
+    both the ratio and the tokens must be exceeded.
+    """
+
+    ratio: float = Field(default=1.25, ge=1, le=1000)
+    tokens: float = Field(default=5, ge=0, le=1_000_000)
+
+
+class AnswerTokensGate(GateSettings):
+    """The share of answers longer, and of those shorter, than stable's own quantiles."""
+
+    kind = "answerTokens"
+    tolerated: Lengthening = Lengthening()
+
+
 class Gate(Model):
     """One question asked of the evidence, of the kind whose field is set."""
 
@@ -345,6 +398,8 @@ class Gate(Model):
     predictions: PredictionsGate | None = None
     counts: CountsGate | None = None
     loss: LossGate | None = None
+    finish_reasons: FinishReasonsGate | None = None
+    answer_tokens: AnswerTokensGate | None = None
     threshold: ThresholdGate | None = None
     dry_run: bool = False
 
@@ -419,6 +474,10 @@ class Analysis(Model):
     source: Source | None = None
     """None: Prometheus where one is named, here or to the operator; else the pods."""
     prometheus: Prometheus | None = None
+    counted_by: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
+    """The gateway that counts requests where the servers do not (`traffic.gateway_counters`); None:
+    the servers.
+    """
     false_rollback_probability: float = Field(default=0.01, gt=0, lt=0.5)
     false_promotion_probability: float = Field(default=0.05, gt=0, lt=0.5)
     min_requests: int = Field(default=100, ge=1, le=10**9)

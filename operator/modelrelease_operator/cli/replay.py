@@ -95,6 +95,11 @@ def _moment(text: str) -> datetime:
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
+NOT_OF_SERVERS = (
+    "has a gateway count (analysis.countedBy), and a past is told by the servers' counters alone"
+)
+
+
 def _replay(parsed: argparse.Namespace) -> int:
     if parsed.end <= parsed.start:
         print("modelrelease replay: --end must be after --start", file=sys.stderr)
@@ -108,6 +113,9 @@ def _replay(parsed: argparse.Namespace) -> int:
         url = parsed.prometheus or (
             release.spec.analysis.prometheus and release.spec.analysis.prometheus.url
         )
+        if release.spec.analysis.counted_by:
+            print(f"modelrelease replay: {release.name} {NOT_OF_SERVERS}", file=sys.stderr)
+            return 2
         if not url:
             print(f"modelrelease replay: {release.name} {_without_past(release)}", file=sys.stderr)
             return 2
@@ -144,7 +152,8 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     runtime = spec.serving.runtime
 
     async def recorded() -> "tuple[Recording, str, str]":
-        metrics = runtime_for(runtime.to_dict() if runtime else {}).metrics
+        server = runtime_for(runtime.to_dict() if runtime else {})
+        metrics = server.metrics.asked_by({gate.settings.asks for gate in gates})
         history = PrometheusHistory(url, credentials=credentials, metrics=metrics)
         recording = await history.read(
             namespace=namespace, release=release.name, start=parsed.start, end=parsed.end,

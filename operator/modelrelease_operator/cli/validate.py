@@ -16,6 +16,7 @@ from modelrelease_operator.cli.common import Commands, command, line_of, located
 from modelrelease_operator.core.whatif.warnings import about_autoscaling, about_source, about_trust
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 FIELD = re.compile(r"\b(spec|metadata)(\.[A-Za-z]\w*|\.\d+|\[\d+\])+")
 """A field as sentences name it."""
@@ -63,7 +64,10 @@ def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     if isinstance(name, str) and (problem := names.problem_of(name)):
         raise Invalid(problem)
     spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
-    if refusal := allowed.refusal_of_serving(spec) or refusal_of_runtime(spec):
+    refusal = (
+        allowed.refusal_of_serving(spec) or refusal_of_runtime(spec) or refusal_of_counting(spec)
+    )
+    if refusal:
         raise Invalid(refusal)
     if spec.retrain:
         allowed.check_retrain(spec.retrain)

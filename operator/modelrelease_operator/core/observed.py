@@ -62,7 +62,11 @@ class Counter:
     code: str | None = None
     """HTTP status code, for a series of answered requests; what came of it, for one of probes."""
     bound: str | None = None
-    """Upper bound `le` in seconds, for a series of a duration histogram."""
+    """Upper bound `le`, for a series of a histogram: in seconds, or in tokens."""
+    metric: str = ""
+    """What that histogram measures, where it is not the time to answer."""
+    reason: str | None = None
+    """Why the answers ended that it counts, for a series of finished answers."""
     bin: str | None = None
     """Bin of the baseline, for a series of predictions."""
     layout: str | None = None
@@ -75,6 +79,8 @@ class Counter:
     """Unix time of the sample; None where the source tells none."""
     started: float | None = None
     """Unix time at which the process that counts began, if told."""
+    lasting: bool = False
+    """Counted by a process that outlives releases, a gateway's: what it shows first is older."""
     value: float
 
 

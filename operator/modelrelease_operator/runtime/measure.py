@@ -12,7 +12,8 @@ from modelrelease_operator.core.observed import Metrics, MetricsUnavailable, Pai
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult, QueryResults
 from modelrelease_operator.runtime.metric_sources.source import MetricSource, Revisions
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
-from modelrelease_operator.serving_runtimes import runtime_of
+from modelrelease_operator.serving_runtimes import ServerMetrics, runtime_of
+from modelrelease_operator.traffic.counted_by import gateway_of
 
 AT_ONCE = 4
 """Queries of one release that are open at the same time: its gates may be slow, and others wait."""
@@ -35,6 +36,12 @@ def revisions_of(namespace: str, release: str, *targets: Target) -> Revisions:
     return Revisions(namespace=namespace, release=release, metrics=metrics)
 
 
+def asked_of(arms: Revisions, spec: ReleaseSpec) -> dict[str, ServerMetrics]:
+    """Return what is read of each revision's server: no more than the gates ask for."""
+    asks = {gate.settings.asks for gate in spec.analysis.gates}
+    return {revision: metrics.asked_by(asks) for revision, metrics in arms.metrics.items()}
+
+
 async def measure(
     source: MetricSource,
     spec: ReleaseSpec,
@@ -48,12 +55,10 @@ async def measure(
     `pods` are the ready ones of each revision: of those that are not shown it is asked why, of the
     canary's first. `after` is the time of the newest sample that was ever counted, in unix seconds.
     """
-    arms = replace(
-        revisions_of(
-            query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
-        ),
-        after=after,
+    arms = revisions_of(
+        query_scope.namespace, query_scope.release, query_scope.canary, query_scope.stable
     )
+    arms = replace(arms, metrics=asked_of(arms, spec), after=after, gateway=gateway_of(spec))
     gates = list(_with_queries(spec))
     room = asyncio.Semaphore(AT_ONCE)
     metrics, answers = await asyncio.gather(
@@ -101,7 +106,7 @@ async def _hint(
 ) -> str | None:
     """Ask why a ready pod of either arm is missing, where any gate waits for it."""
     waits = any(not kind_of(gate).own_queries for gate in spec.analysis.gates)
-    if not waits or isinstance(metrics, MetricsUnavailable):
+    if not waits or arms.gateway or isinstance(metrics, MetricsUnavailable):
         return None
     shown = {counter.pod for counter in metrics}
     for revision in arms.metrics:

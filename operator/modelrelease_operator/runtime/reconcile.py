@@ -93,6 +93,10 @@ EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
 Stall = tuple[Reason, str]
 """Why nothing moves until a person mends something, and the sentence about it."""
+ONE_ARM = MetricsUnavailable(
+    message="a gateway counts (spec.analysis.countedBy), and both versions by one Service since "
+    "the promotion"
+)
 NOT_MEASURED = MetricsUnavailable(message="not measured yet")
 
 
@@ -515,6 +519,10 @@ class Reconciler:
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period, controllers=observed.route_controllers,
         )  # fmt: skip
+        if spec.analysis.counted_by and status.canary is None:
+            # A gateway's counters of an arm's Service are those of both versions by now.
+            observed = replace(observed, metrics=ONE_ARM, answers=not_answered(spec, ONE_ARM))
+            return decide(spec=spec, status=status, observed=observed, now=now)
         pods = {name: workload.ready_names for name, workload in observed.workloads.items()}
         asked = await source.get()
         after = newest_counted(status, asked.source)

@@ -13,6 +13,7 @@ from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
 from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release
 from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ async def resolution_of(
         spec, resolved, status, default_image=default_image, renewed=renewed_image == default_image
     )
     resolved = resolved.but(image=target.recipe.image)
-    if refusal := refusal_of_runtime(spec):
+    if refusal := refusal_of_runtime(spec) or refusal_of_counting(spec):
         unfit = Problem(reason=Reason.SPEC_INVALID, message=refusal)
         return Resolution(resolved=resolved, problem=unfit, following=following)
     if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):

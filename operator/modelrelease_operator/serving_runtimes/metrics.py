@@ -4,8 +4,8 @@ Pure: every source of metrics reads a server's samples here, wherever it has the
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -17,18 +17,24 @@ Sample = tuple[str, Labels, float]
 NOTHING_YET: Final = "none"
 """Code of the counter, always 0, of a server that has not answered a request yet: most servers show
 no series before the first, and a pod that shows nothing is taken not to be seen."""
+FINISH_REASONS: Final = "finishReasons"
+"""What a gate asks of a server that counts why answers end."""
 PROCESS_START: Final = "process_start_time_seconds"
 """When its process began, as client libraries count it."""
 INFINITY: Final = "+Inf"
 
 
 class Reading(NamedTuple):
-    """What one sample tells; one of the two is set."""
+    """What one sample tells: `code`, `bound` or `reason` is set."""
 
     code: str | None = None
     """HTTP status code of the answers that it counts."""
     bound: str | None = None
-    """Upper bound `le` in seconds of the bucket that it counts."""
+    """Upper bound `le` of the bucket that it counts: in seconds, or in tokens."""
+    metric: str = ""
+    """What that histogram measures, where it is not the time to answer."""
+    reason: str | None = None
+    """Why the answers ended that it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +69,27 @@ class RequestSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonSeries:
+    """A counter of answers by a label with why they ended."""
+
+    name: str
+    label: str
+    where: tuple[tuple[str, str], ...] = ()
+    """As of `RequestSeries`."""
+
+    def reason_of(self, labels: Labels) -> str | None:
+        """Return the reason of the answers that a series counts, or None where it tells none."""
+        return labels.get(self.label) if _matches(self.where, labels) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DurationHistogram:
-    """A histogram of the time to answer."""
+    """A histogram of durations, by default of the time to answer; or of tokens."""
 
     name: str
     """Without the `_bucket` that its series end in."""
     per_second: int = 1
-    """How many of the server's units make a second: 1, 1000 or 1000000."""
+    """How many of the server's units make a second: 1, 1000 or 1000000. Of tokens 1."""
     where: tuple[tuple[str, str], ...] = ()
     """As of `RequestSeries`."""
 
@@ -92,6 +112,10 @@ class ServerMetrics:
     """Each prediction request is counted by one of them, once."""
     duration: DurationHistogram | None = None
     """None where the server has none: then there is no latency to compare."""
+    histograms: tuple[tuple[str, DurationHistogram], ...] = ()
+    """By what else it measures, under the words of the gates: `timeToFirstToken` and its like."""
+    finish_reasons: ReasonSeries | None = None
+    """Of servers that count why answers end."""
     labelled: bool = False
     """Whether every series names release, revision and version itself, under the contract's labels.
     Other servers' series are a revision's because a pod of it shows them."""
@@ -102,18 +126,41 @@ class ServerMetrics:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all series that are read."""
-        counters = tuple(dict.fromkeys(series.name for series in self.requests))
-        return counters if self.duration is None else (*counters, f"{self.duration.name}_bucket")
+        counters = [series.name for series in self.requests]
+        if self.finish_reasons:
+            counters.append(self.finish_reasons.name)
+        buckets = (f"{histogram.name}_bucket" for _, histogram in self._histograms)
+        return tuple(dict.fromkeys((*counters, *buckets)))
+
+    @property
+    def _histograms(self) -> tuple[tuple[str, DurationHistogram], ...]:
+        answer = (("", self.duration),) if self.duration else ()
+        return (*answer, *self.histograms)
+
+    def asked_by(self, asks: Collection[str]) -> "ServerMetrics":
+        """Return these without what no gate asks for (`GateSettings.asks`): a histogram has fifty
+        series of a pod.
+        """
+        kept = tuple(each for each in self.histograms if each[0] in asks)
+        reasons = self.finish_reasons if FINISH_REASONS in asks else None
+        return replace(self, histograms=kept, finish_reasons=reasons)
 
     def reading_of(self, name: str, labels: Labels) -> Reading | None:
-        """Return what a sample tells, or None where it tells nothing of predictions."""
-        duration = self.duration
-        if duration is not None and name == f"{duration.name}_bucket":
-            bound = duration.bound_of(labels)
-            return None if bound is None else Reading(bound=bound)
+        """Return what a sample tells, or None where it tells nothing of predictions.
+
+        The first that a name stands for reads it.
+        """
+        for metric, histogram in self._histograms:
+            if name == f"{histogram.name}_bucket":
+                bound = histogram.bound_of(labels)
+                return None if bound is None else Reading(bound=bound, metric=metric)
         for series in self.requests:
             if series.name == name and (code := series.code_of(labels)) is not None:
                 return Reading(code=code)
+        reasons = self.finish_reasons
+        if reasons is not None and reasons.name == name:
+            reason = reasons.reason_of(labels)
+            return None if reason is None else Reading(reason=reason)
         return None
 
     def totals(self, samples: Iterable[Sample]) -> dict[Reading, float]:

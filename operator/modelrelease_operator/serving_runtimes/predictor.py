@@ -16,6 +16,9 @@ from modelrelease_operator.serving_runtimes.runtime import (
 DRAIN_SECONDS = 10
 """So long it goes on answering after SIGTERM, and asks clients to leave."""
 
+LANGUAGE = ("timeToFirstToken", "timePerOutputToken", "answerTokens", "finishReasons")
+"""What servers of language models alone count, under the words of the gates."""
+
 PREDICTOR = ServingRuntime(
     name="predictor",
     args=("serve",),
@@ -34,6 +37,7 @@ PREDICTOR = ServingRuntime(
     ),
     drain=Drain(grace_seconds=DRAIN_SECONDS + 25),
     artifact=ArtifactDelivery(directory=runtime.MODEL_DIR),
+    refused=dict.fromkeys(LANGUAGE, "it answers with no tokens"),
     answers_copies=True,
     prober_args=("probe",),
 )

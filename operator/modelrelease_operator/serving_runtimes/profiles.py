@@ -12,8 +12,10 @@ from typing import Literal
 
 import yaml
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
 
 from modelrelease_operator.api.serving_runtime import Runtime
+from modelrelease_operator.serving_runtimes.predictor import LANGUAGE
 
 FOLDER = files(__package__) / "profiles"
 SUFFIX = ".yaml"
@@ -31,10 +33,12 @@ class Profile(Runtime):
     page: Literal["recorded", "from source", "none"]
     """What the profile is tested on: a page that the server showed, one that was written after its
     source, or nothing, for servers that show nothing of use."""
+    released: bool = False
+    """Whether the tests on a cluster promote the real server and take it back."""
     env: Mapping[str, str] = Field(default_factory=dict)
     """Variables that no release may change. Kubernetes fills in `$(MODEL_PATH)` and its like."""
     refused: Mapping[str, str] = Field(default_factory=dict)
-    """Kinds of gates that its counters cannot answer, and why."""
+    """What gates ask for (`GateSettings.asks`) that its counters cannot answer, and why."""
     needs: tuple[str, ...] = ()
     """What whoever uses it has to do: a flag of the server, say."""
     traps: tuple[str, ...] = ()
@@ -47,6 +51,9 @@ class Profile(Runtime):
             lacking.add("errorRate")
         if self.metrics.duration is None:
             lacking.add("latency")
+        answered = {to_camel(name) for name in self.metrics.model_fields_set} & {*LANGUAGE}
+        if answered:
+            lacking |= {*LANGUAGE} - answered
         if set(self.refused) != lacking:
             msg = f"{self.title}: `refused` must say why there is no {sorted(lacking)}, and no more"
             raise ValueError(msg)

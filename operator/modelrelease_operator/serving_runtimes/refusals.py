@@ -11,13 +11,11 @@ from modelrelease_operator.serving_runtimes.runtime import ServingRuntime
 def refusal_of_runtime(spec: ReleaseSpec) -> str | None:
     """Return why a spec cannot be served or judged by the server that it names, or None."""
     runtime = spec.serving.runtime.to_dict() if spec.serving.runtime else {}
-    if not runtime:
-        return None
     try:
         server = runtime_for(runtime)
     except Invalid as problem:
         return str(problem)
-    if spec.serving.image is None:
+    if runtime and spec.serving.image is None:
         return (
             "spec.serving.runtime needs spec.serving.image: the operator's default image is the "
             "predictor's"
@@ -30,8 +28,11 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
         kind = gate.settings.kind
         if kind == "predictions" and not server.metrics.counts_bins:
             yield _cannot(gate.name, kind, server, "only our predictor counts predictions by bin")
-        if reason := server.refused.get(kind):
-            yield _cannot(gate.name, kind, server, reason)
+        asks = gate.settings.asks
+        by_gateway = spec.analysis.counted_by and asks in ("errorRate", "latency")
+        if (reason := server.refused.get(asks)) and not by_gateway:
+            what = kind if asks == kind else f"{kind} with metric {asks}"
+            yield _cannot(gate.name, what, server, reason)
     if spec.analysis.probe and server.prober_args is None:
         yield f"spec.analysis.probe: serving runtime {server.name} answers no probes: take it away"
     if spec.model.cache and not server.artifact.fetched:
@@ -62,5 +63,5 @@ def _cannot(gate: str, kind: str, server: ServingRuntime, reason: str) -> str:
     return (
         f"spec.analysis.gates: gate {gate} of kind {kind} cannot be answered by the counters of "
         f"serving runtime {server.name}: {reason}. Name other gates in spec.analysis.gates, such "
-        "as one of kind counts with the counters of a gateway"
+        "as one of kind counts, or have a gateway count: spec.analysis.countedBy"
     )

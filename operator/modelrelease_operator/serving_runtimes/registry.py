@@ -11,19 +11,23 @@ from modelrelease_operator.api.serving_runtime import (
     PER_SECOND,
     DurationMetric,
     ExampleRequests,
+    FinishReasonsMetric,
     RequestsMetric,
     Runtime,
     RuntimeMetrics,
+    TokensMetric,
     Unit,
 )
 from modelrelease_operator.api.status import Recipe
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes.metrics import (
+    FINISH_REASONS,
     DurationHistogram,
+    ReasonSeries,
     RequestSeries,
     ServerMetrics,
 )
-from modelrelease_operator.serving_runtimes.predictor import PREDICTOR
+from modelrelease_operator.serving_runtimes.predictor import LANGUAGE, PREDICTOR
 from modelrelease_operator.serving_runtimes.profiles import Profile, profiles
 from modelrelease_operator.serving_runtimes.runtime import (
     ArtifactDelivery,
@@ -120,6 +124,11 @@ def _refused(metrics: ServerMetrics, known: Mapping[str, str]) -> dict[str, str]
         refused["errorRate"] = known.get("errorRate", NO_COUNTER)
     if metrics.duration is None:
         refused["latency"] = known.get("latency", NO_HISTOGRAM)
+    told = {metric for metric, _ in metrics.histograms}
+    told |= {FINISH_REASONS} if metrics.finish_reasons else set()
+    for name in LANGUAGE:
+        if name not in told:
+            refused[name] = known.get(name, f"{WHERE}.metrics.{name} names none")
     return refused
 
 
@@ -129,6 +138,16 @@ def _metrics(metrics: RuntimeMetrics, port: int) -> ServerMetrics:
         port=metrics.port or port,
         requests=tuple(_series(each) for each in metrics.requests or ()),
         duration=_histogram(metrics.duration) if metrics.duration else None,
+        histograms=tuple(
+            (name, _tokens(metric) if isinstance(metric, TokensMetric) else _histogram(metric))
+            for name, metric in (
+                ("timeToFirstToken", metrics.time_to_first_token),
+                ("timePerOutputToken", metrics.time_per_output_token),
+                ("answerTokens", metrics.answer_tokens),
+            )
+            if metric
+        ),
+        finish_reasons=_reasons(metrics.finish_reasons) if metrics.finish_reasons else None,
     )
 
 
@@ -141,6 +160,14 @@ def _series(metric: RequestsMetric) -> RequestSeries:
         other_code=OTHER_OUTCOME if metric.codes else None,
         where=tuple(metric.where.items()),
     )
+
+
+def _reasons(metric: FinishReasonsMetric) -> ReasonSeries:
+    return ReasonSeries(name=metric.name, label=metric.label, where=tuple(metric.where.items()))
+
+
+def _tokens(metric: TokensMetric) -> DurationHistogram:
+    return DurationHistogram(name=metric.name, where=tuple(metric.where.items()))
 
 
 def _histogram(metric: DurationMetric) -> DurationHistogram:

@@ -68,7 +68,7 @@ class ServingRuntime:
     drain: Drain
     artifact: ArtifactDelivery
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Kinds of gates that its counters cannot answer, and why."""
+    """What gates ask for (`GateSettings.asks`) that its counters cannot answer, and why."""
     answers_copies: bool = False
     """Whether it copies what it answers to a canary in the dark, and answers such copies."""
     prober_args: tuple[str, ...] | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from modelrelease_operator.api.routing import CountingGateway
+from modelrelease_operator.serving_runtimes.metrics import DurationHistogram
 from modelrelease_operator.traffic.gateway_api import PORT
 
 
@@ -27,8 +28,24 @@ class GatewayCounters:
     """Matchers of the series of a Service."""
     failed: tuple[str, ...]
     """Matchers of answers with 5xx, and of none; a series has one of them at most."""
+    code_label: str
+    """Its label with the status code of the answer."""
+    duration: DurationHistogram
+    """Of the time to answer, with the same labels of the backend."""
     how: str
     """What its counters need, for people."""
+    traps: tuple[str, ...] = ()
+    """What its counters show otherwise than one thinks."""
+
+    def code_of(self, labels: Mapping[str, str]) -> str:
+        """Return the status code of the answers that a series counts: NO_ANSWER where there was
+        none.
+        """
+        return labels.get(self.code_label) or NO_ANSWER
+
+    def durations(self, namespace: str, service: str) -> str:
+        """Return what selects the histogram of the requests that were sent to a Service."""
+        return f"{self.duration.name}_bucket{{{self._backend(namespace, service)}}}"
 
     def requests(self, namespace: str, service: str) -> str:
         """Return what selects the requests that were sent to a Service."""
@@ -43,6 +60,8 @@ class GatewayCounters:
         return self.backend.format(namespace=namespace, service=service)
 
 
+NO_ANSWER = "502"
+"""What a request counts as to which no server has answered."""
 COUNTING: Mapping[CountingGateway, GatewayCounters] = {
     # A backend is `httproute-<namespace>-<route>-gw-…-ep-…-<rule>-<hash>-svc-<namespace>-<service>-
     # <place in the rule>` (3.7). What it answers itself is 502, 503 or 504.
@@ -52,6 +71,9 @@ COUNTING: Mapping[CountingGateway, GatewayCounters] = {
         backend='service=~"httproute-{namespace}-.*-svc-{namespace}-{service}-[0-9]+'
         '@kubernetesgateway"',
         failed=('code=~"5.."',),
+        code_label="code",
+        duration=DurationHistogram(name="traefik_service_request_duration_seconds"),
+        traps=("bounds are 0.1, 0.3, 1.2 and 5 s, unless --metrics.prometheus.buckets says more",),
         how="Traefik with --metrics.prometheus (addServicesLabels, which is on by default)",
     ),
     # `destination` would not see a connection that was refused.
@@ -61,6 +83,9 @@ COUNTING: Mapping[CountingGateway, GatewayCounters] = {
         backend='reporter="source",destination_service_namespace="{namespace}",'
         'destination_service_name="{service}"',
         failed=('response_code=~"5.."',),
+        code_label="response_code",
+        duration=DurationHistogram(name="istio_request_duration_milliseconds", per_second=1000),
+        traps=("a client that left is code 0, and no error",),
         how="the gateway's own proxy (reporter source)",
     ),
     CountingGateway.CONTOUR: GatewayCounters(
@@ -68,6 +93,9 @@ COUNTING: Mapping[CountingGateway, GatewayCounters] = {
         requests_total="envoy_cluster_upstream_rq",
         backend=f'envoy_cluster_name="{{namespace}}_{{service}}_{PORT}"',
         failed=('envoy_response_code=~"5.."',),
+        code_label="envoy_response_code",
+        duration=DurationHistogram(name="envoy_cluster_upstream_rq_time", per_second=1000),
+        traps=("the histogram has those alone that the server has answered",),
         how="its Envoys' /stats/prometheus",
     ),
     CountingGateway.LINKERD: GatewayCounters(
@@ -75,6 +103,9 @@ COUNTING: Mapping[CountingGateway, GatewayCounters] = {
         requests_total="outbound_http_route_backend_response_statuses_total",
         backend='backend_kind="Service",backend_namespace="{namespace}",backend_name="{service}"',
         failed=('http_status=~"5.."', 'http_status="",error!=""'),
+        code_label="http_status",
+        duration=DurationHistogram(name="outbound_http_route_backend_response_duration_seconds"),
+        traps=("the proxy of each caller counts, so each must be scraped",),
         how="the proxies of those who ask (outbound)",
     ),
 }

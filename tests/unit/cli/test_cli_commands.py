@@ -157,6 +157,7 @@ def test_a_release_that_wants_a_prometheus_and_names_none_is_remarked_on(
     [
         ("{source: Pods}", "reads its pods (analysis.source), which keep no past"),
         ("{}", "names no Prometheus, and pods keep no past"),
+        ("{countedBy: Traefik}", "has a gateway count (analysis.countedBy)"),
     ],
 )
 def test_a_release_without_a_prometheus_is_not_replayed_and_told_why(
@@ -166,6 +167,26 @@ def test_a_release_without_a_prometheus_is_not_replayed_and_told_why(
     file.write_text(RELEASE.replace("ANALYSIS", analysis))
     span = ["--start", "2026-11-01T12:00:00Z", "--end", "2026-11-01T13:00:00Z"]
     assert main(["replay", str(file), *span]) == 2
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("analysis", "why"),
+    [
+        ("{countedBy: Kong}", "Kong cannot be asked: it counts all backends of a rule as one"),
+        ("{countedBy: Traefik}", "spec.analysis.countedBy needs canary.routing.gatewayAPI"),
+        (
+            "{gates: [{name: ttft, latency: {metric: timeToFirstToken}}]}",
+            "gate ttft of kind latency with metric timeToFirstToken cannot be answered",
+        ),
+    ],
+)
+def test_what_nobody_counts_is_refused_before_it_is_applied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, why: str
+):
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", analysis))
+    assert main(["validate", str(file)]) == 1
     assert why in capsys.readouterr().err
 
 

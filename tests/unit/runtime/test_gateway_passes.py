@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.api import names
+from modelrelease_operator.api.routing import CountingGateway
 from modelrelease_operator.runtime import cache
+from modelrelease_operator.traffic.gateway_counters import COUNTING
 from testbed.api_server import ApiServer
 from testbed.operating import FAST, Operating, operating
 from tests.unit.runtime.test_cache import until
@@ -122,6 +124,28 @@ async def test_a_route_that_is_refused_stalls_the_release_after_half_a_minute_an
     )
     assert "RouteNotTaken" in world.server.reasons()
     await pass_until(world, is_stable)
+
+
+async def test_a_gateway_that_counts_is_asked_about_a_canary_and_not_after_its_promotion(
+    world: Operating,
+):
+    """By then the new version is behind the Service that its predecessor was behind."""
+    steps = [{"weight": 50, "bake": "10s"}]
+    canary = {**BY_GATEWAY["canary"], "steps": steps, "keepPrevious": "10m"}
+    parts: dict[str, Any] = {"canary": canary, "analysis": {"countedBy": "Traefik"}}
+    await served(world)
+    world.release("1", **parts)
+    await pass_until(world, is_stable)
+    world.release("2", **parts)
+    status = await pass_until(world, lambda it: it.get("stable", {}).get("version") == "2")
+    assert {of.gateway for of in world.measured.asked} == {COUNTING[CountingGateway.TRAEFIK]}
+    assert status["previous"]["version"] == "1"
+    looks = world.measured.looks
+    for _ in range(10):
+        await world.once()
+        gateway_takes(world.server)
+    assert world.measured.looks == looks
+    assert is_stable(world.status())
 
 
 async def test_taking_the_routing_out_removes_the_route_once_the_service_leads(world: Operating):

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from modelrelease_operator.serving_runtimes import ServingRuntime, runtime_for
-from modelrelease_operator.serving_runtimes.metrics import NOTHING_YET, Sample
+from modelrelease_operator.serving_runtimes.metrics import NOTHING_YET, Reading, Sample
+from modelrelease_operator.serving_runtimes.predictor import LANGUAGE
 from modelrelease_operator.serving_runtimes.profiles import profiles
 
 PAGES = Path(__file__).parent / "pages"
@@ -70,6 +71,14 @@ def test_every_profile_with_a_page_is_read():
     assert {file.stem for file in PAGES.iterdir()} == set(WITH_PAGE)
 
 
+@pytest.mark.parametrize("name", profiles())
+def test_a_profile_says_that_its_server_is_released_where_it_is(name: str):
+    on_a_cluster = (Path(__file__).parents[2] / "cluster/test_own_server.py").read_text()
+    named = f'"profile": "{name}"' in on_a_cluster
+    assert profiles()[name].released is named
+    assert profiles()[name].page == "recorded" or not named
+
+
 @pytest.mark.parametrize("name", WITH_PAGE)
 def test_a_page_says_whether_it_was_recorded(name: str):
     text = (PAGES / f"{name}.txt").read_text()
@@ -81,7 +90,8 @@ def test_a_page_is_read_as_its_server_means_it(name: str, shown: Shown):
     metrics = server_of(name).metrics
     totals = metrics.totals(samples((PAGES / f"{name}.txt").read_text()))
     assert {reading.code: value for reading, value in totals.items() if reading.code} == shown.codes
-    bounds = {reading.bound: value for reading, value in totals.items() if reading.bound}
+    times = {reading: n for reading, n in totals.items() if reading.bound and not reading.metric}
+    bounds = {reading.bound: value for reading, value in times.items()}
     assert len(bounds) == shown.buckets
     assert (metrics.duration is not None) == bool(bounds)
     if bounds:
@@ -89,10 +99,64 @@ def test_a_page_is_read_as_its_server_means_it(name: str, shown: Shown):
         assert (bounds[bound], bounds["+Inf"]) == (below, shown.timed)
 
 
+class OfLanguage(NamedTuple):
+    """What a page shows of a language model."""
+
+    below: dict[str, tuple[str, int, int]]
+    """By histogram: a bound, how many were no larger, and all."""
+    reasons: dict[str, int]
+    refused: tuple[str, ...] = ()
+
+
+LANGUAGE_SHOWN = {
+    "vllm": OfLanguage(
+        below={
+            "timeToFirstToken": ("0.25", 32, 35),
+            "timePerOutputToken": ("0.025", 34, 34),
+            "answerTokens": ("100.0", 27, 35),
+        },
+        reasons={"stop": 30, "length": 3, "abort": 2},
+    ),
+    "sglang": OfLanguage(
+        below={"timeToFirstToken": ("0.2", 33, 35), "answerTokens": ("100.0", 27, 35)},
+        reasons={},
+        refused=("timePerOutputToken", "finishReasons"),
+    ),
+    "tgi": OfLanguage(
+        below={"timePerOutputToken": ("0.025", 34, 35), "answerTokens": ("100", 27, 35)},
+        reasons={},
+        refused=("timeToFirstToken", "finishReasons"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "shown"), LANGUAGE_SHOWN.items(), ids=LANGUAGE_SHOWN)
+def test_a_page_of_a_language_model_is_read_as_its_server_means_it(name: str, shown: OfLanguage):
+    server = server_of(name)
+    totals = server.metrics.totals(samples((PAGES / f"{name}.txt").read_text()))
+    assert {each.reason: n for each, n in totals.items() if each.reason} == shown.reasons
+    assert {metric for metric, _ in server.metrics.histograms} == set(shown.below)
+    for metric, (bound, below, whole) in shown.below.items():
+        assert totals[Reading(bound=bound, metric=metric)] == below
+        assert totals[Reading(bound="+Inf", metric=metric)] == whole
+    assert {asks for asks in server.refused if asks in LANGUAGE} == set(shown.refused)
+
+
+def test_what_no_gate_asks_for_is_not_read():
+    metrics = server_of("vllm").metrics
+    asked = metrics.asked_by({"errorRate", "timeToFirstToken"})
+    assert set(metrics.names) - set(asked.names) == {
+        "vllm:request_time_per_output_token_seconds_bucket",
+        "vllm:request_generation_tokens_bucket",
+        "vllm:request_success_total",
+    }
+
+
 @pytest.mark.parametrize("name", profiles())
 def test_a_profile_makes_a_server_and_a_server_with_nothing_to_count_refuses_both_gates(name: str):
     profile, server = profiles()[name], server_of(name)
     assert server.name == name
     assert server.drain.grace_seconds > server.drain.pre_stop_seconds
-    assert dict(server.refused) == dict(profile.refused)
+    assert server.refused.items() >= profile.refused.items()
+    assert set(server.refused) - set(profile.refused) <= set(LANGUAGE)
     assert (profile.page == "none") == (set(profile.refused) == {"errorRate", "latency"})

@@ -191,8 +191,8 @@ class Reads:
 
     indicators: tuple[Indicator, ...]
     """Each once."""
-    bounds: frozenset[str]
-    """Every histogram bound that must be counted."""
+    buckets: frozenset[str]
+    """Every bucket of a histogram that must be counted."""
     keys: tuple[tuple[str, str, str], ...]
     """Of each comparison (`Comparison.keys`)."""
     limit_keys: tuple[str, str, str, str]
@@ -207,14 +207,14 @@ class Reads:
         """Read it from a gate's tests."""
         limits = (limit.indicator,) if limit else ()
         indicators = tuple(dict.fromkeys((*(test.indicator for test in comparisons), *limits)))
-        bounds = frozenset[str]().union(*(indicator.bounds for indicator in indicators))
+        buckets = frozenset[str]().union(*(indicator.buckets for indicator in indicators))
         keys = tuple(test.keys(gate) for test in comparisons)
         source = indicators[0].source if indicators else PREDICTOR
         directions = ("rollback", "stable", "promote", "waiting")
         back, stable, on, waiting = (f"{direction}/{gate}/limit" for direction in directions)
         return cls(
             indicators=indicators,
-            bounds=bounds,
+            buckets=buckets,
             keys=keys,
             limit_keys=(back, stable, on, waiting),
             source=source,

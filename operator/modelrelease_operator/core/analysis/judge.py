@@ -40,7 +40,6 @@ from modelrelease_operator.core.measurement.indicators import (
     ERRORS,
     Increments,
     Indicator,
-    Shapes,
     refused_probes,
     why_not_cut,
 )
@@ -363,12 +362,11 @@ def _as_asked(
     look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
 ) -> tuple[GateTest, ...]:
     """Return the tests as they are at this look: some do not count yet, and some have no answer."""
-    shapes = _shapes(look)
     gates = {gate.name: gate for gate in look.gates}
     asked = []
     for gate_test in gate_tests:
         why = _not_yet(look, evidence, gate_test)
-        trouble = _trouble(look, gates[gate_test.name], shapes, evidence)
+        trouble = _trouble(look, gates[gate_test.name], evidence)
         waiting = gate_test.waiting_for(why) if why else gate_test
         asked.append(waiting.but(trouble=trouble) if trouble else waiting)
     return tuple(asked)
@@ -386,7 +384,8 @@ def _not_yet(look: _Look, evidence: Evidence, gate_test: GateTest) -> str | None
         )
     if look.waited >= gate_test.warm_up:
         return None
-    return f"latency counts in {format_duration(gate_test.warm_up - look.waited)}, from warm pods"
+    what = next((test.metric for test in gate_test.reads.indicators if test.metric), "latency")
+    return f"{what} counts in {format_duration(gate_test.warm_up - look.waited)}, from warm pods"
 
 
 def _past(look: _Look, evidence: Evidence, source: str) -> list[str]:
@@ -443,9 +442,7 @@ def _missing(*arms: Arm) -> str:
     return f"waiting for the metrics of {len(absent)} of {ready} ready pods ({absent[0]})"
 
 
-def _trouble(
-    look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence
-) -> NotMeasured | None:
+def _trouble(look: _Look, gate: Gate, evidence: Evidence) -> NotMeasured | None:
     """Say why a gate cannot be asked at this look, or return None:
     its counts and evidence stay as they are.
     """
@@ -455,7 +452,7 @@ def _trouble(
         return _unheld(look, gate) if trouble is None and kind.beside_servers else trouble
     if look.trouble or not kind.cuts_histograms:
         return look.trouble
-    return _uncut(look, gate, shapes, evidence)
+    return _uncut(look, gate, evidence)
 
 
 def _own_trouble(look: _Look, gate: Gate) -> NotMeasured | None:
@@ -485,29 +482,30 @@ def _unheld(look: _Look, gate: Gate) -> NotMeasured | None:
     return _of_gate(gate.name, NotMeasured(verdict=Verdict.INSUFFICIENT, message=message))
 
 
-def _shapes(look: _Look) -> dict[bool, Shapes]:
-    """Return the histograms' bounds, of users and of probes, where a gate reads latency."""
-    if not any(kind_of(gate).cuts_histograms for gate in look.gates):
-        return {}
-    kinds = (False, True) if look.spec.analysis.probe else (False,)
-    return {probe: look.newest_samples.shapes(probe=probe) for probe in kinds}
-
-
-def _uncut(
-    look: _Look, gate: Gate, shapes: Mapping[bool, Shapes], evidence: Evidence
-) -> NotMeasured | None:
+def _uncut(look: _Look, gate: Gate, evidence: Evidence) -> NotMeasured | None:
     """Say why latencies do not compare at this look, or return None."""
-    shown = shapes.get(is_of_probes(gate.name), {})
+    metric = kind_of(gate).metric(gate.settings)
+    shown = look.newest_samples.shapes(probe=is_of_probes(gate.name), metric=metric)
     if not shown:
-        return None
+        return _unshown(gate, metric) if metric and look.sight.both else None
     pairs = evidence.bounds.get(gate.name, [])
-    why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable)
+    what = metric or "latency"
+    why = why_not_cut(shown, pairs, canary=look.canary, stable=look.stable, what=what)
     if why is None:
         return None
     passes, message = why
     return NotMeasured(
         verdict=Verdict.INSUFFICIENT if passes else Verdict.UNAVAILABLE, message=message
     )
+
+
+def _unshown(gate: Gate, metric: str) -> NotMeasured:
+    """Say that no server shows a histogram: before the first answer, or where it has none."""
+    message = (
+        f"gate {gate.name}: no server shows a histogram of {metric} yet; if answers come and this "
+        f"stays, its version has none, or serving.runtime.metrics.{metric} names another"
+    )
+    return NotMeasured(verdict=Verdict.INSUFFICIENT, message=message)
 
 
 def _uncounted(
@@ -544,9 +542,9 @@ def _advance(
     look: _Look, evidence: Evidence, gate_tests: Sequence[GateTest]
 ) -> tuple[Counted, tuple[GateTest, ...]]:
     """Count what is new, and let the tests see each interval that closed."""
-    bounds = frozenset[str]().union(*(gate_test.reads.bounds for gate_test in gate_tests))
+    buckets = frozenset[str]().union(*(gate_test.reads.buckets for gate_test in gate_tests))
     moment = Moment(
-        canary=look.canary, stable=look.stable, bounds=bounds, waited=look.waited, now=look.now
+        canary=look.canary, stable=look.stable, buckets=buckets, waited=look.waited, now=look.now
     )
     newest_samples = NOTHING if look.trouble else look.newest_samples
     counted = count(evidence, newest_samples, look.sight, _own_answers(look, gate_tests), moment)

@@ -1,6 +1,6 @@
 """Figures in words that a person on call can act on."""
 
-from modelrelease_operator.core.measurement.indicators import Indicator
+from modelrelease_operator.core.measurement.indicators import ANSWER_TOKENS, Indicator
 from modelrelease_operator.core.statistics.eprocess import ArmCounts
 
 
@@ -18,9 +18,14 @@ def facts(version: str, bad: str, indicator: Indicator, arms: tuple[ArmCounts, A
     shares = [_share(counts, "probes" if indicator.probe else "requests") for counts in arms]
     if indicator.canary_bound is None:
         return f"canary {version} {bad} {shares[0]}, stable {shares[1]}"
+    does, over = ("has", f"{indicator.metric} over") if indicator.metric else ("takes", "over")
+    canary, stable = (
+        amount(indicator.metric, bound)
+        for bound in (indicator.canary_bound, indicator.stable_bound)
+    )
     return (
-        f"canary {version} takes over {_milliseconds(indicator.canary_bound)} for {shares[0]}, "
-        f"stable over {_milliseconds(indicator.stable_bound)} for {shares[1]}"
+        f"canary {version} {does} {over} {canary} for {shares[0]}, stable over {stable} for "
+        f"{shares[1]}"
     )
 
 
@@ -36,5 +41,7 @@ def percent(counts: ArmCounts) -> str:
     return f"{share:.1f} %" if share >= 0.1 or not counts.bad else f"{share:.2f} %"
 
 
-def _milliseconds(bound: str | None) -> str:
-    return f"{float(bound or 0) * 1000:.3g} ms"
+def amount(metric: str, bound: str | None) -> str:
+    """Return a bound of a histogram in words."""
+    number = float(bound or 0)
+    return f"{number:g}" if metric == ANSWER_TOKENS else f"{number * 1000:.3g} ms"

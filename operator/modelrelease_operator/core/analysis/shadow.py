@@ -92,7 +92,7 @@ def weight_of(spec: ReleaseSpec) -> float:
 def warm_up_of(spec: ReleaseSpec) -> timedelta:
     """Return for how long pairs are left out: pods are slower while they are new."""
     latency = _latency_of(spec)
-    return latency.warm_up.span if latency else timedelta(0)
+    return latency.warms_for if latency else timedelta(0)
 
 
 def slower_of(spec: ReleaseSpec) -> tuple[float, float]:
@@ -249,8 +249,9 @@ def errors_of(spec: ReleaseSpec) -> ErrorRateGate | None:
 
 
 def _latency_of(spec: ReleaseSpec) -> LatencyGate | None:
-    """Return the release's own gate on latency that compares with stable, if it has one."""
-    return _comparing(gate.latency for gate in spec.analysis.gates if not gate.dry_run)
+    """Return the release's own gate on the time to answer that compares with stable, if any."""
+    gates = (gate.latency for gate in spec.analysis.gates if not gate.dry_run)
+    return _comparing(latency for latency in gates if latency and latency.metric is None)
 
 
 def _comparing(settings: Iterable[_Compared | None]) -> _Compared | None:

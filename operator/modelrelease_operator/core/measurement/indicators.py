@@ -11,12 +11,13 @@ from modelrelease_contract import metrics as words
 from modelrelease_operator.api.spec import LatencyGate
 from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.series import (
-    BOUND,
     INFINITY,
     OWN,
     PREDICTOR,
     PROBE,
+    REASON,
     BoundPair,
+    bucket_name,
     own_series_of,
     pair_of,
     parse,
@@ -26,8 +27,6 @@ from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.query_results import CounterSample
 from modelrelease_operator.core.statistics.eprocess import ArmCounts, Interval
 
-ALL_REQUESTS = f"{BOUND}={INFINITY}"
-"""Name of the series of a histogram that has every request."""
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 """Of stable's own latency: where the canary's is compared with it."""
 
@@ -41,6 +40,10 @@ class Indicator:
     key: str
     canary_bound: str | None = None
     stable_bound: str | None = None
+    metric: str = ""
+    """What the histogram measures that the bounds are of, where it is not the time to answer."""
+    reasons: frozenset[str] = frozenset()
+    """Makes it an indicator of finished answers: those that ended for one of these are bad."""
     bin: str | None = None
     """Makes it an indicator of predictions: those in this bin count as bad."""
     own: bool = False
@@ -60,9 +63,10 @@ class Indicator:
         return PROBE if self.probe else PREDICTOR
 
     @property
-    def bounds(self) -> frozenset[str]:
-        """The histogram bounds that it reads: none, unless it is one of latency."""
-        return frozenset(filter(None, (self.canary_bound, self.stable_bound)))
+    def buckets(self) -> frozenset[str]:
+        """The names of the buckets that it reads: none, unless it is one of latency."""
+        bounds = filter(None, (self.canary_bound, self.stable_bound))
+        return frozenset(bucket_name(self.metric, bound) for bound in bounds)
 
     @property
     def of_probes(self) -> "Indicator":
@@ -83,24 +87,39 @@ class Indicator:
             return ArmCounts(total=total, bad=min(total, names.get(f"bad={self.key}", 0)))
         if self.probe:
             return _probed(names, bound)
-        return _arm(names, bound, self.bin)
+        if bound is not None:
+            return _above(names, self.metric, bound)
+        if self.reasons:
+            return _ended(names, self.reasons)
+        return _in_bin(names, self.bin) if self.bin is not None else _failed(names)
 
 
+ANSWER_TOKENS = "answerTokens"
+"""What the histogram of the answers' tokens measures (`Counter.metric`)."""
+SLOW = "slow"
+"""Begins the keys of the indicators of the time to answer."""
 Increments = Mapping[str, Mapping[str, int]]
 """By revision and name of series (`SeriesKey.name`): how much it grew, over all pods."""
 
 ERRORS = Indicator(key="errors")
 
 
-def slow_indicator(canary_bound: str, stable_bound: str) -> Indicator:
+def slow_indicator(canary_bound: str, stable_bound: str, metric: str = "") -> Indicator:
     """Return the indicator of canary requests above one bound beside stable requests above
     another.
     """
     return Indicator(
-        key=f"slow/{canary_bound}/{stable_bound}",
+        key=f"{metric or SLOW}/{canary_bound}/{stable_bound}",
         canary_bound=canary_bound,
         stable_bound=stable_bound,
+        metric=metric,
     )
+
+
+def ended_indicator(reasons: Iterable[str]) -> Indicator:
+    """Return the indicator of answers that ended for one of some reasons."""
+    bad = frozenset(reasons)
+    return Indicator(key=f"ended/{'+'.join(sorted(bad))}", reasons=bad)
 
 
 Shapes = Mapping[tuple[str, frozenset[str]], str]
@@ -108,15 +127,21 @@ Shapes = Mapping[tuple[str, frozenset[str]], str]
 
 
 def choose_bounds(
-    counters: Sequence[Counter], stable: str, *, ratio: float, seconds: float
+    counters: Sequence[Counter],
+    stable: str,
+    *,
+    ratio: float,
+    more: float,
+    shorter: bool = False,
 ) -> tuple[BoundPair, ...]:
-    """Cut latency at stable's own quantiles, as the bounds that both arms have allow; fixed for the
-    release.
+    """Cut what one histogram measures at stable's own quantiles, as the bounds that both arms have
+    allow; fixed for the release.
 
-    The canary is held to the first bound that is at least `ratio` times and `seconds` above
-    stable's: "the canary's latency is at most so much larger than stable's" needs no estimate of a
-    quantile (docs/explanation/decisions.md, "Latency is not independent from request to request").
-    Empty while stable has answered too little to be cut.
+    The canary is held to the first bound that is at least `ratio` times and `more` above stable's:
+    "the canary's latency is at most so much larger than stable's" needs no estimate of a quantile
+    (docs/explanation/decisions.md, "Latency is not independent from request to request").
+    `shorter` cuts at the bounds below the lowest quantiles instead, and holds the canary to the
+    last bound that is as far below. Empty while stable has answered too little to be cut.
     """
     common = common_bounds(counters)
     sums: dict[str, float] = {}
@@ -129,18 +154,32 @@ def choose_bounds(
     ordered = sorted(common & sums.keys(), key=float)
     pairs = {}
     for quantile in QUANTILES:
-        cut = next((bound for bound in ordered if sums[bound] >= quantile * total), None)
-        held = cut and next(
-            (
-                bound
-                for bound in ordered
-                if float(bound) >= max(float(cut) * ratio, float(cut) + seconds)
-            ),
-            None,
-        )
+        share = 1 - quantile if shorter else quantile
+        cut = _cut(ordered, sums, share * total, below=shorter)
+        held = cut and _held(ordered, float(cut), ratio=ratio, more=more, shorter=shorter)
         if cut and held:
             pairs[cut] = BoundPair(stable=cut, canary=held)
     return tuple(pairs.values())
+
+
+def _cut(
+    ordered: Sequence[str], sums: Mapping[str, float], count: float, *, below: bool
+) -> str | None:
+    """Return the first bound that so many requests are within, or the last that no more are."""
+    if below:
+        return next((bound for bound in reversed(ordered) if sums[bound] <= count), None)
+    return next((bound for bound in ordered if sums[bound] >= count), None)
+
+
+def _held(
+    ordered: Sequence[str], cut: float, *, ratio: float, more: float, shorter: bool
+) -> str | None:
+    """Return the bound that the canary is held to where stable is cut, or None without one."""
+    if shorter:
+        least = min(cut / ratio, cut - more)
+        return next((bound for bound in reversed(ordered) if float(bound) <= least), None)
+    most = max(cut * ratio, cut + more)
+    return next((bound for bound in ordered if float(bound) >= most), None)
 
 
 def first_bound_from(counters: Iterable[Counter], seconds: float) -> str | None:
@@ -172,22 +211,23 @@ def bounds_shown(counters: Iterable[Counter]) -> Shapes:
 
 
 def why_not_cut(
-    shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str
+    shown: Shapes, pairs: Sequence[str], *, canary: str, stable: str, what: str = "latency"
 ) -> tuple[bool, str] | None:
-    """Say why latencies do not compare, and whether that may pass by itself; None where they do.
+    """Say why latencies (or `what`) do not compare, and whether that may pass by itself; None where
+    they do.
 
     `shown` are the histograms (`bounds_shown`), `pairs` the bounds that were chosen
     (`bounds_of`), empty before. Two versions of a server may have different buckets: one that a
     process lacks would count as if no request had been within it.
     """
     if not any(revision == canary for revision, _ in shown):
-        return True, "latency is not compared: the canary shows no latency histogram yet"
+        return True, f"{what} is not compared: the canary shows no {what} histogram yet"
     if not pairs:
         if _common(shown):
             return None
         return (
             False,
-            "latency cannot be compared: the two versions' histograms have no bucket in common",
+            f"{what} cannot be compared: the two versions' histograms have no bucket in common",
         )
     chosen = [pair_of(pair) for pair in pairs]
     held = frozenset(pair.canary for pair in chosen)
@@ -197,7 +237,7 @@ def why_not_cut(
         needed = wanted.get(revision, frozenset())
         if not needed <= bounds:
             lacking = min(needed - bounds, key=float)
-            return False, f"latency cannot be compared: pod {pod} has no bucket le={lacking}"
+            return False, f"{what} cannot be compared: pod {pod} has no bucket le={lacking}"
     return None
 
 
@@ -207,6 +247,7 @@ def bounds_of(
     """Return pairs of bounds as `stable>canary` and a limit as `limit>bound`;
     nothing while unknown.
     """
+    counters = of_metric(counters, latency.metric or "")
     if not any(revision == canary for revision, _ in bounds_shown(counters)):
         return []
     chosen = []
@@ -215,7 +256,7 @@ def bounds_of(
             counters,
             stable,
             ratio=latency.tolerated.ratio,
-            seconds=latency.tolerated.milliseconds / 1000,
+            more=latency.tolerated.milliseconds / 1000,
         )
         if not pairs:
             return []
@@ -226,6 +267,11 @@ def bounds_of(
             return []
         chosen.append(BoundPair(stable=None, canary=bound).text)
     return chosen
+
+
+def of_metric(counters: Iterable[Counter], metric: str) -> list[Counter]:
+    """Return the buckets of one of the servers' histograms."""
+    return [each for each in counters if each.bound is not None and each.metric == metric]
 
 
 def names_of(source: str, counted: Increments) -> dict[str, dict[str, int]]:
@@ -293,7 +339,7 @@ def _probed(names: Mapping[str, int], bound: str | None) -> ArmCounts:
         name.removeprefix(PROBE): grown for name, grown in names.items() if name.startswith(PROBE)
     }
     if bound is not None:
-        return _arm(mine, bound, None)
+        return _above(mine, "", bound)
     bad = sum(
         mine.get(f"code={result}", 0) for result in (words.PROBE_DIFFERENT, words.PROBE_ERROR)
     )
@@ -301,17 +347,34 @@ def _probed(names: Mapping[str, int], bound: str | None) -> ArmCounts:
     return ArmCounts(total=good + bad, bad=bad)
 
 
-def _arm(names: Mapping[str, int], bound: str | None, place: str | None) -> ArmCounts:
-    if place is not None:
-        total = sum([grown for name, grown in names.items() if name.startswith("bin=")])
-        bad = names.get(f"bin={place}", 0)
-    elif bound is None:
-        total = bad = 0
-        for name, grown in names.items():
-            if name[:5] == "code=":
-                total += grown
-                bad += grown if name[5:6] == "5" else 0
-    else:
-        total = names.get(ALL_REQUESTS, 0)
-        bad = max(0, total - names.get(f"le={bound}", 0))
+def _failed(names: Mapping[str, int]) -> ArmCounts:
+    """Count answers, and as bad those with 5xx."""
+    total = bad = 0
+    for name, grown in names.items():
+        if name[:5] == "code=":
+            total += grown
+            bad += grown if name[5:6] == "5" else 0
+    return ArmCounts(total=total, bad=bad)
+
+
+def _above(names: Mapping[str, int], metric: str, bound: str) -> ArmCounts:
+    """Count what a histogram measured, and as bad what is above a bound."""
+    total = names.get(bucket_name(metric, INFINITY), 0)
+    bad = max(0, total - names.get(bucket_name(metric, bound), 0))
     return ArmCounts(total=total, bad=min(bad, total))
+
+
+def _in_bin(names: Mapping[str, int], place: str) -> ArmCounts:
+    """Count predictions, and as bad those in a bin."""
+    return _labelled(names, "bin=", frozenset({place}))
+
+
+def _ended(names: Mapping[str, int], reasons: frozenset[str]) -> ArmCounts:
+    """Count answers, and as bad those that ended for one of some reasons."""
+    return _labelled(names, f"{REASON}=", reasons)
+
+
+def _labelled(names: Mapping[str, int], begin: str, bad: frozenset[str]) -> ArmCounts:
+    mine = {name: grown for name, grown in names.items() if name.startswith(begin)}
+    counted = [grown for name, grown in mine.items() if name.removeprefix(begin) in bad]
+    return ArmCounts(total=sum(mine.values()), bad=sum(counted))

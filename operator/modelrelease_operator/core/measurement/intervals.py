@@ -62,8 +62,8 @@ class Moment:
     canary: str
     stable: str
     """The revisions that are compared."""
-    bounds: frozenset[str]
-    """The buckets that are read."""
+    buckets: frozenset[str]
+    """The names of those that are read."""
     waited: timedelta
     """How long the present weight has been in effect."""
     now: datetime
@@ -126,7 +126,7 @@ def count(
     )  # fmt: skip
     fresh: dict[str, Shown] = {}
     if newest.processes:
-        fresh = _take_predictors(tally, newest, sight, moment.bounds)
+        fresh = _take_predictors(tally, newest, sight, moment.buckets)
     else:
         tally.unasked.add(PREDICTOR)
     asked = tuple(own)
@@ -176,7 +176,7 @@ def _advanced(
 
 
 def _take_predictors(
-    tally: _Tally, newest: Newest, sight: Sight, bounds: frozenset[str]
+    tally: _Tally, newest: Newest, sight: Sight, buckets: frozenset[str]
 ) -> dict[str, Shown]:
     """Take the new samples of predictors and probers; return whose they are."""
     evidence = tally.evidence
@@ -187,10 +187,10 @@ def _take_predictors(
         for process, shown in sight.shown.items()
         if process not in strangers and is_new(scraped.get(process), shown)
     }
-    values = tally.shown = values_of(newest.processes, bounds)
+    values = tally.shown = values_of(newest.processes, buckets)
     if len(fresh) < len(sight.shown):
         values = values_of(
-            [process for process in newest.processes if process.name in fresh], bounds
+            [process for process in newest.processes if process.name in fresh], buckets
         )
     lives = _lives(tally, values, fresh)
     tally.restarted = lives.restarted
@@ -213,7 +213,7 @@ def _lives(tally: _Tally, values: Mapping[str, int], fresh: Mapping[str, Shown])
         process
         for process, shown in fresh.items()
         if process not in known
-        and (not evidence.started or _served_before(shown, evidence.counts_from))
+        and (shown.lasting or not evidence.started or _served_before(shown, evidence.counts_from))
     }
     unknown = [series for series in values if series not in tally.counters]
     keys = ((series, parse(series)) for series in unknown)

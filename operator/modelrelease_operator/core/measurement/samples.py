@@ -23,6 +23,7 @@ from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.measurement.counters import is_another_process
 from modelrelease_operator.core.measurement.indicators import Shapes
 from modelrelease_operator.core.measurement.series import (
+    BOUND,
     INFINITY,
     PREDICTOR,
     PROBE,
@@ -61,8 +62,8 @@ class Process:
     """None where it counts nothing that is judged."""
     series: Mapping[str, Counter]
     """By text of the key: one counter each."""
-    bounds: frozenset[str]
-    """Of its histogram's buckets, as far as they are read."""
+    bounds: Mapping[str, frozenset[str]]
+    """By what a histogram measures (`Counter.metric`): its buckets, as far as they are read."""
     plausible: bool
     """Whether every value is a number of requests."""
 
@@ -80,13 +81,14 @@ class Newest:
         """All of them."""
         return tuple(chain.from_iterable([process.series.values() for process in self.processes]))
 
-    def shapes(self, *, probe: bool) -> Shapes:
-        """Return the histograms that are shown, of predictors or of probers."""
+    def shapes(self, *, probe: bool, metric: str = "") -> Shapes:
+        """Return the histograms of one metric that are shown, of predictors or of probers."""
         shapes: dict[tuple[str, frozenset[str]], str] = {}
         for process in self.processes:
             shown = process.shown
-            if process.bounds and shown is not None and shown.probe is probe:
-                shapes.setdefault((shown.revision, process.bounds), shown.pod)
+            bounds = process.bounds.get(metric)
+            if bounds and shown is not None and shown.probe is probe:
+                shapes.setdefault((shown.revision, bounds), shown.pod)
         return shapes
 
 
@@ -270,14 +272,14 @@ def _process(revision: str, pod: str, probe: bool, counters: Collection[Counter]
     """Return the process of these counters, which are all of one."""
     name, buckets, codes = texts_of(revision, pod, PROBE if probe else PREDICTOR)
     series: dict[str, Counter] = {}
-    bounds = []
+    bounds: dict[str, list[str]] = {}
     plausible = True
     shown, newest_at = None, -math.inf
     for counter in counters:
         bound, value, at = counter.bound, counter.value, counter.at or 0.0
         if bound is not None:
-            text = buckets[bound]
-            bounds.append(bound)
+            text = series_of(counter) if counter.metric else buckets[bound]
+            bounds.setdefault(counter.metric, []).append(bound)
         elif counter.code is not None:
             text = codes[counter.code]
         else:
@@ -293,8 +295,9 @@ def _process(revision: str, pod: str, probe: bool, counters: Collection[Counter]
     if len(series) < len(counters):
         shown = max(filter(_is_judged, series.values()), key=_age, default=None)
     return Process(
-        name=name, shown=shown, series=series, bounds=_histogram(*bounds), plausible=plausible
-    )
+        name=name, shown=shown, series=series, plausible=plausible,
+        bounds={metric: _histogram(*mine) for metric, mine in bounds.items()},
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
@@ -358,17 +361,29 @@ def is_number_of_pairs(value: float) -> bool:
     return 0 <= value <= MOST_PAIRS
 
 
-def values_of(processes: Iterable[Process], bounds: frozenset[str]) -> dict[str, int]:
-    """Return the values that count, of counters that are no nonsense:
-    buckets only where they are read.
+def values_of(processes: Iterable[Process], buckets: frozenset[str]) -> dict[str, int]:
+    """Return the values that count, of counters that are no nonsense: of buckets those of these
+    names (`bucket_name`), and the last one of their histograms.
     """
-    wanted = {None, *bounds, INFINITY} if bounds else {None}
+    wanted = _with_last(buckets)
     return {
         series: int(counter.value)
         for process in processes
         for series, counter in process.series.items()
-        if counter.bound in wanted and counter.layout is None
+        if counter.layout is None and (counter.bound is None or _is_read(counter, wanted))
     }
+
+
+@lru_cache(maxsize=1024)
+def _with_last(buckets: frozenset[str]) -> frozenset[tuple[str, str]]:
+    """Return what tells these buckets and the last one of each of their histograms."""
+    split = [bucket.rpartition(f"{BOUND}=") for bucket in buckets]
+    read = {(metric.removesuffix("/"), bound) for metric, _, bound in split}
+    return frozenset(read | {(metric, INFINITY) for metric, _ in read})
+
+
+def _is_read(counter: Counter, wanted: frozenset[tuple[str, str]]) -> bool:
+    return (counter.metric, counter.bound) in wanted
 
 
 def _shown_of(newest_samples: Newest) -> dict[str, Shown]:

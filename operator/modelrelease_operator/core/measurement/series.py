@@ -25,6 +25,7 @@ OWN: Final = "counts/"
 CODE: Final = "code"
 BOUND: Final = "le"
 BIN: Final = "bin"
+REASON: Final = "reason"
 LAYOUT: Final = "layout"
 TOTAL: Final = "total"
 BAD: Final = "bad"
@@ -51,7 +52,8 @@ class SeriesKey:
     pod: str
     """For a gate's own counters with the mark of their labels, as `pod~labels`."""
     kind: str
-    """What its value tells: CODE, BOUND, BIN, LAYOUT, or of a gate's own queries OWN_KINDS."""
+    """What its value tells: CODE, BOUND, BIN, REASON, LAYOUT, or of a gate's own queries OWN_KINDS.
+    """
     value: str
     """The code, the bound, the bin; for a gate's own queries the key of their indicator."""
     source: str
@@ -87,12 +89,19 @@ def series_of(counter: Counter) -> str:
     process = process_name(counter.revision, counter.pod)
     source = PROBE if counter.probe else ""
     if counter.bound is not None:
-        return f"{process}|{source}{BOUND}={counter.bound}"
+        return f"{process}|{source}{bucket_name(counter.metric, counter.bound)}"
+    if counter.reason is not None:
+        return f"{process}|{REASON}={counter.reason}"
     if counter.bin is not None:
         return f"{process}|{BIN}={counter.bin}"
     if counter.layout is not None:
         return f"{process}|{LAYOUT}={counter.layout}"
     return f"{process}|{source}{CODE}={counter.code}"
+
+
+def bucket_name(metric: str, bound: str) -> str:
+    """Return the name of a histogram's bucket; the time to answer has no name of its own."""
+    return f"{metric}/{BOUND}={bound}" if metric else f"{BOUND}={bound}"
 
 
 class _Texts(dict[str, str]):
@@ -139,6 +148,7 @@ def parse(series: str) -> SeriesKey:
     pod, _, name = rest.partition("|")
     source = source_of_name(name)
     kind, _, value = name.removeprefix(PROBE).partition("=")
+    kind = kind.rpartition("/")[2]
     process = process_name(revision, pod)
     if source not in (PREDICTOR, PROBE):
         process = f"{process_name(revision, pod.rpartition('~')[0])}|{source}"

@@ -29,6 +29,7 @@ from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess
 from modelrelease_operator.core.statistics.sample_size import to_breach, to_reach, to_stay_below
 from modelrelease_operator.core.steps import last_alike, next_weight
 from modelrelease_operator.core.whatif.end import IN_SHADOW, End
+from modelrelease_operator.core.whatif.language import of_a_second, shown_beside
 from modelrelease_operator.core.whatif.shadow_plan import ShadowPlan, shadow_plan
 from modelrelease_operator.core.whatif.simulation import SERVED_BEFORE, LatencyModel
 from modelrelease_operator.traffic.registry import split_of
@@ -338,7 +339,7 @@ class _Stage:
         if not gate_test.ready:
             return math.inf
         needs = [
-            self._requests(test.promote, test.indicator, ratio, beta)
+            self._requests(test.promote, test, ratio, beta)
             for test in gate_test.comparisons
             if test.promote
         ]
@@ -357,7 +358,7 @@ class _Stage:
         needs = [
             self._requests(
                 _template(test),
-                test.indicator,
+                test,
                 ratio,
                 alpha / tests * test.rollback.plan.weights[0],
             )
@@ -373,9 +374,11 @@ class _Stage:
         return min(needs, default=math.inf)
 
     def _requests(
-        self, test: EProcess, indicator: Indicator, ratio: float, probability: float
+        self, test: EProcess, comparison: Comparison, ratio: float, probability: float
     ) -> float:
-        stable, canary = self._rates(indicator, ratio)
+        stable, canary = self._rates(comparison.indicator, ratio)
+        if comparison.exchanged:
+            stable, canary = canary, stable
         # A stable that never fails is as good as one that fails once in a trillion.
         stable = max(stable, 1e-12)
         return to_reach(
@@ -389,15 +392,17 @@ class _Stage:
     def _rates(self, indicator: Indicator, ratio: float) -> tuple[float, float]:
         """Return how often requests of either arm are bad in an indicator.
 
-        Own counts are taken to go bad as often as requests fail, predictions to be alike.
+        Own counts are taken to go bad as often as requests fail, and answers of a language model to
+        end badly; predictions to be alike; its other times, and its tokens, to be parts of the time
+        to answer.
         """
         if indicator.bin is not None:
             return 1 / BINS, 1 / BINS
         if indicator.canary_bound is None or indicator.stable_bound is None:
             return _error_rates(self.conditions, ratio)
-        law = self.conditions.latency
-        return 1 - law.within(float(indicator.stable_bound)), 1 - law.within(
-            float(indicator.canary_bound)
+        law, unit = self.conditions.latency, of_a_second(indicator.metric)
+        return 1 - law.within(float(indicator.stable_bound) / unit), 1 - law.within(
+            float(indicator.canary_bound) / unit
         )
 
 
@@ -419,7 +424,9 @@ def _error_rates(conditions: Conditions, ratio: float) -> tuple[float, float]:
 
 def _stages(spec: ReleaseSpec, conditions: Conditions) -> Iterator[_Stage]:
     steps, pods = _distinct(spec), 0
-    counters = (*_histogram(conditions), *_bins())
+    histogram = tuple(_histogram(conditions))
+    served = Counter(revision="stable", pod="stable", code="200", value=SERVED_BEFORE)
+    counters = (*histogram, *shown_beside(spec, (*histogram, served)), *_bins())
     for index in steps:
         step = spec.canary.plan[index]
         chosen = split_of(spec, step.weight)

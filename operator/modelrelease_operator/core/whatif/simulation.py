@@ -55,6 +55,11 @@ from modelrelease_operator.core.whatif.fleet import (
     Scrapes,
     groups_of,
 )
+from modelrelease_operator.core.whatif.language import (
+    measures_more,
+    of_a_second,
+    shown_beside,
+)
 from modelrelease_operator.traffic.registry import provider_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -510,7 +515,8 @@ class _World:
         if judged_pair(self.status):
             server = self.random.randrange(self.scenario.scrapes.servers)
             for arm in self.arms.values():
-                metrics += arm.counters(server)
+                shown = tuple(arm.counters(server))
+                metrics += [*shown, *shown_beside(self.spec, shown)]
             for name, prober in self.probers.items():
                 if server in prober.shown:
                     metrics += _counters(name, PROBER, *prober.shown[server], probe=True)
@@ -648,8 +654,10 @@ class _World:
 
     def _read_less(self, evidence: Evidence) -> None:
         """Stop counting buckets that `decide` has not chosen:
-        it fixes its bounds for the whole release.
+        it fixes its bounds for the whole release. Nothing where other histograms are made of them.
         """
+        if measures_more(self.spec):
+            return
         used = _bounds_in_use(evidence.bounds)
         for arm in self.arms.values():
             kept = tuple(bound for bound in arm.bounds if str(bound) in used)
@@ -666,7 +674,8 @@ def _telling_bounds(spec: ReleaseSpec, scenario: Scenario) -> tuple[float, ...]:
     for gate in spec.analysis.gates:
         limit = kind_of(gate).telling_seconds(gate.settings)
         if limit is not None:
-            kept.update([bound for bound in ordered if bound >= limit][:1])
+            seconds = limit / of_a_second(kind_of(gate).metric(gate.settings))
+            kept.update([bound for bound in ordered if bound >= seconds][:1])
     kept.update([bound for bound in ordered if bound > max(kept, default=0.0)][:1])
     return tuple(sorted(kept))
 

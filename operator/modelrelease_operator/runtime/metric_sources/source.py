@@ -13,6 +13,7 @@ from modelrelease_operator.core.query_results import QueryResult
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.serving_runtimes import ServerMetrics
 from modelrelease_operator.settings import Settings
+from modelrelease_operator.traffic.gateway_counters import GatewayCounters
 
 Bins = tuple[BinSample, ...] | MetricsUnavailable
 
@@ -27,6 +28,8 @@ class Revisions:
     """By revision, in the order in which they are to be read: the canary before stable."""
     after: float | None = None
     """The time of the newest sample that was ever counted of them, in unix seconds."""
+    gateway: GatewayCounters | None = None
+    """Who counts requests instead of the servers, by the Service of each arm."""
 
 
 class MetricSource(Protocol):

@@ -48,7 +48,7 @@ class Looks:
         moment = Moment(
             canary="rev2",
             stable="rev1",
-            bounds=frozenset(),
+            buckets=frozenset(),
             waited=timedelta(seconds=self.waited),
             now=now,
         )

@@ -5,10 +5,11 @@ in one query and not yet in another would look like errors, or hide some.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -23,6 +24,10 @@ from modelrelease_operator.core.measurement.indicators import Indicator, own_ind
 from modelrelease_operator.core.measurement.queries import ARM, QueryScope, short
 from modelrelease_operator.core.measurement.queries import KIND as KIND_LABEL
 from modelrelease_operator.core.query_results import CounterSample, NotMeasured, QueryResult
+
+PAIR: Final = 2.0
+"""What one arm loses the other may win, so both counts of an event depend on each other: groups of
+two, by which the evidence is divided (docs/explanation/decisions.md, "What breaks it")."""
 
 
 class CountsKind(GateKind[CountsGate]):
@@ -58,6 +63,8 @@ class CountsKind(GateKind[CountsGate]):
         parameters: TestParameters,
         unready: str | None,
     ) -> GateTest:
+        if settings.paired:
+            parameters = replace(parameters, dispersion=max(PAIR, parameters.dispersion))
         return share_test(name, settings, _indicator(name, settings), _bad(name), parameters)
 
     @override

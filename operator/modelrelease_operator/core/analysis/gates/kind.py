@@ -79,6 +79,12 @@ class GateKind(ABC, Generic[S]):
         """Return what Prometheus' answer to the query means; whatever it raises is nonsense."""
         return NotMeasured(verdict=Verdict.UNAVAILABLE, message="it has no query")
 
+    def metric(self, settings: S) -> str:
+        """Return what the servers' histogram measures that it cuts; nothing for the time to
+        answer.
+        """
+        return ""
+
     # -- its tests
 
     def bounds(self, settings: S, counters: Sequence[Counter], arms: tuple[str, str]) -> list[str]:

@@ -11,7 +11,11 @@ from modelrelease_operator.api.spec import LatencyGate
 from modelrelease_operator.core.analysis.gate_tests import GateTest, Reads, TestParameters
 from modelrelease_operator.core.analysis.gates.kind import GateKind, WatchedShare
 from modelrelease_operator.core.analysis.gates.share import NOTABLE
-from modelrelease_operator.core.measurement.indicators import bounds_of, slow_indicator
+from modelrelease_operator.core.measurement.indicators import (
+    SLOW,
+    bounds_of,
+    slow_indicator,
+)
 from modelrelease_operator.core.measurement.series import pair_of
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.statistics.eprocess import Tolerance
@@ -23,8 +27,6 @@ SLOW_TOGETHER = 10.0
 """Slow requests come in groups: all that wait behind one stall of a pod are slow with it. This
 divides the evidence for a rollback (docs/explanation/decisions.md, "What breaks it"); a canary that
 is slow throughout is still found at once."""
-SLOW = "slow/"
-"""Begins the keys of the indicators of slow requests."""
 
 
 class LatencyKind(GateKind[LatencyGate]):
@@ -32,6 +34,10 @@ class LatencyKind(GateKind[LatencyGate]):
 
     cuts_histograms = True
     fixes_bounds = True
+
+    @override
+    def metric(self, settings: LatencyGate) -> str:
+        return settings.metric or ""
 
     @override
     def bounds(
@@ -54,7 +60,7 @@ class LatencyKind(GateKind[LatencyGate]):
         tail = {stable for stable, _ in compared[-2:]}
         comparisons = []
         for stable, canary in compared:
-            indicator = slow_indicator(canary, stable)
+            indicator = slow_indicator(canary, stable, self.metric(settings))
             margin = SLOW_MARGIN if stable in tail else None
             comparisons.append(
                 parameters.comparison(indicator, NO_WORSE, margin, together=SLOW_TOGETHER)
@@ -62,10 +68,9 @@ class LatencyKind(GateKind[LatencyGate]):
         limit = None
         if limits:
             line = f"the limit of {settings.max_percent:g} % above {settings.max_seconds:g} s"
-            limit = parameters.limit(
-                slow_indicator(limits[0], limits[0]), settings.max_percent, line
-            )
-        allowed = f"stable's latency times {settings.tolerated.ratio:g}"
+            indicator = slow_indicator(limits[0], limits[0], self.metric(settings))
+            limit = parameters.limit(indicator, settings.max_percent, line)
+        allowed = f"stable's {settings.metric or 'latency'} times {settings.tolerated.ratio:g}"
         return GateTest(
             name=name, bad="is slow for", allowed=allowed, alpha=parameters.alpha,
             comparisons=tuple(comparisons), limit=limit,
@@ -74,16 +79,17 @@ class LatencyKind(GateKind[LatencyGate]):
 
     @override
     def warm_up(self, settings: LatencyGate) -> timedelta:
-        return settings.warm_up.span
+        return settings.warms_for
 
     @override
     def watched(
         self, name: str, settings: LatencyGate, evidence: Mapping[str, Sequence[int]]
     ) -> Iterator[WatchedShare]:
+        what = f"has {settings.metric} over" if settings.metric else "takes over"
         for key in evidence:
-            if key.startswith(SLOW):
+            if key.startswith(f"{settings.metric or SLOW}/"):
                 yield WatchedShare(
-                    key=key, what=f"takes over {key.split('/')[1]} s for", notable=NOTABLE
+                    key=key, what=f"{what} {key.split('/')[1]} s for", notable=NOTABLE
                 )
 
     @override

@@ -59,6 +59,11 @@ NO_QUERIES = (
     "(spec.analysis.prometheus.url, or the chart value prometheus.url), or take the gate out"
 )
 
+NO_GATEWAY = (
+    "a gateway is to count (spec.analysis.countedBy), and pods tell nothing of it: name a "
+    "Prometheus that scrapes it (spec.analysis.prometheus.url, or the chart value prometheus.url)"
+)
+
 
 class PodSource:
     """The pods of a release that has no Prometheus."""
@@ -84,6 +89,8 @@ class PodSource:
         One revision after the other, the canary before stable: then an outage that both share is
         never shown by the canary alone.
         """
+        if of.gateway:
+            return MetricsUnavailable(message=NO_GATEWAY)
         self._reader.clock.go_on_after((of.namespace, of.release), of.after)
         try:
             pods = await self._pods_of(of)

@@ -140,8 +140,8 @@ class PodRows:
             )
             for reading, value in counted.items():
                 yield Counter(
-                    revision=revision, pod=pod, code=reading.code, bound=reading.bound,
-                    source=source, at=at, started=started, value=value,
+                    revision=revision, pod=pod, source=source, at=at, started=started, value=value,
+                    **reading._asdict(),
                 )  # fmt: skip
 
     def _target(self, pod: str, labels: Mapping[str, str]) -> TargetLabels:

@@ -20,7 +20,8 @@ from modelrelease_operator.core.observed import (
 )
 from modelrelease_operator.core.query_results import NotMeasured, QueryResult
 from modelrelease_operator.runtime.credentials import Credentials
-from modelrelease_operator.runtime.metric_sources.prometheus import diagnose
+from modelrelease_operator.runtime.metric_sources.prometheus import by_gateway, diagnose
+from modelrelease_operator.runtime.metric_sources.prometheus.by_gateway import GatewayRows
 from modelrelease_operator.runtime.metric_sources.prometheus.by_pod import PodsOfOthers
 from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     LONGEST_REASON,
@@ -41,6 +42,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.series import (
 )
 from modelrelease_operator.runtime.metric_sources.source import Bins, Revisions
 from modelrelease_operator.runtime.web import Web
+from modelrelease_operator.traffic.gateway_counters import GatewayCounters
 
 MAX_BYTES = 32 * 1024 * 1024
 SETTING = "MODELRELEASE_PROMETHEUS_MAX_BYTES, chart value prometheus.maxBytes"
@@ -103,6 +105,8 @@ class PrometheusSource:
 
         Bins of predictions only where a gate asks for them: they are a fifth more series.
         """
+        if of.gateway:
+            return await self._read_gateway(of, of.gateway)
         query = counters_query(of, predictions=predictions, probes=probes)
         rows = CounterRows(PodsOfOthers.of(of))
         problem = await self._ask(self._request(query, rows.take))
@@ -111,6 +115,14 @@ class PrometheusSource:
         if len(rows) > MANY:
             return await asyncio.to_thread(rows.counters)
         return rows.counters()
+
+    async def _read_gateway(self, of: Revisions, gateway: GatewayCounters) -> Metrics:
+        """Return what a gateway counted of both arms, or why there is nothing to be had."""
+        rows = GatewayRows(of, gateway)
+        problem = await self._ask(self._request(by_gateway.query(of, gateway), rows.take))
+        if isinstance(problem, MetricsUnavailable):
+            return problem
+        return rows.counters() or MetricsUnavailable(message=by_gateway.nothing_of(of, gateway))
 
     async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
         """Return every counter of pairs with stable, or why there is none to be had."""
