@@ -29,6 +29,7 @@ from modelrelease_contract.artifact import (
     Format,
     Histogram,
     Output,
+    OutputColumn,
 )
 from modelrelease_training.bins import edges, histogram, text_histogram
 from modelrelease_training.columns import Columns, Value, columns_of
@@ -64,7 +65,8 @@ _ROWS_THERE: Final = (
     "it to such"
 )
 
-Answer = float | str
+Answer = float | str | tuple[float | str, ...]
+"""A number or class; one for each output of a model that has several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,12 @@ def describe(model: Any, examples: Any, *, label: Label, served: Format = "jobli
             f"no baseline is recorded, so drift cannot be measured: it takes {LEAST_ROWS} rows, "
             f"and these are {len(columns.rows)}"
         )
+    elif output.columns:
+        notes.append(
+            f"it answers {len(output.columns)} values a row, so its answers are in no baseline, "
+            "which counts one bin a row: drift of the features is measured, and no gate asks for "
+            "`predictions`"
+        )
     shown = _examples(columns.rows)
     manifest = ArtifactManifest(
         name=label.name,
@@ -174,32 +182,42 @@ def _require_readable(manifest: ArtifactManifest) -> None:
 
 
 def answers_of(model: Any, given: Any) -> list[Answer]:
-    """Return what the model itself answers, a number or class a row. Raises ValueError."""
+    """Return what the model itself answers: for each row a number or class, or a tuple of them.
+
+    Raises ValueError for what JSON has no word for.
+    """
     if not callable(getattr(model, "predict", None)):
         msg = f"a {type(model).__name__} has no predict, and only what predict answers is served"
         raise ValueError(msg)
     try:
-        predicted = np.asarray(model.predict(given))
+        predicted = _array(model.predict(given))
     except Exception as error:
         fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         msg = f"it does not answer the examples ({fault}): give them as they were given to fit"
         raise ValueError(msg) from error
     if predicted.ndim == 2 and predicted.shape[1] == 1:
         predicted = predicted[:, 0]
-    if predicted.ndim != 1:
+    if predicted.ndim not in {1, 2} or predicted.size == 0:
         msg = (
-            f"it answers {predicted.shape[1]} values a row, and one number or class a row is "
-            "served: export one estimator for each"
+            f"it answers with an array of shape {predicted.shape}: one value, or a list of them, "
+            "for each row is served"
         )
         raise ValueError(msg)
-    answers = [_plain(answer) for answer in predicted.tolist()]
-    if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+    values = [_plain(value) for value in predicted.ravel().tolist()]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         msg = "it answers with a number that is not finite, which JSON has no word for"
         raise ValueError(msg)
-    return answers
+    if predicted.ndim == 1:
+        return list(values)
+    width = predicted.shape[1]
+    return [tuple(values[at : at + width]) for at in range(0, len(values), width)]
 
 
-def _plain(answer: object) -> Answer:
+def _array(predicted: Any) -> Any:
+    return predicted.toarray() if hasattr(predicted, "toarray") else np.asarray(predicted)
+
+
+def _plain(answer: object) -> float | str:
     if isinstance(answer, str | float):
         return answer
     if isinstance(answer, bool | int):
@@ -278,10 +296,31 @@ def _strangers(model: Any) -> list[str]:
 
 
 def _output(model: Any, answers: Sequence[Answer]) -> Output:
+    if isinstance(answers[0], tuple):
+        return _columns(model, list(zip(*answers, strict=True)))
     classes = np.ravel(getattr(model, "classes_", ()))
     if len(classes) or any(isinstance(answer, str) for answer in answers):
         return Output(classes=tuple(str(name) for name in classes))
     return Output(task="regression")
+
+
+def _columns(model: Any, columns: Sequence[Sequence[float | str]]) -> Output:
+    """Return the output of a model that answers with lists, one of `columns` for each value."""
+    classes = getattr(model, "classes_", None)
+    if isinstance(classes, list) and len(classes) == len(columns):
+        known = [tuple(map(str, names)) for names in classes]
+    elif classes is not None:
+        # Of each label it says yes or no, and its classes are the numbers of the labels.
+        known = [("0", "1")] * len(columns)
+    else:
+        known = [()] * len(columns)
+    return Output(
+        task="regression" if classes is None else "classification",
+        columns=tuple(
+            OutputColumn(name=f"prediction_{index}", classes=names)
+            for index, names in enumerate(known)
+        ),
+    )
 
 
 def _examples(rows: Sequence[Sequence[Value]]) -> list[int]:
@@ -300,7 +339,9 @@ def _examples(rows: Sequence[Sequence[Value]]) -> list[int]:
 
 def _baseline(output: Output, columns: Columns, answers: Sequence[Answer]) -> Baseline:
     return Baseline(
-        rows=len(columns.rows), features=columns.histograms, prediction=_binned(output, answers)
+        rows=len(columns.rows),
+        features=columns.histograms,
+        prediction=None if output.columns else _binned(output, answers),
     )
 
 
@@ -337,10 +378,12 @@ def try_it(exported: Exported, own: OwnModel) -> str:
     return str(said["answers_from"])
 
 
-def _same(answer: Answer, recorded: Answer) -> bool:
+def _same(answer: Any, recorded: Answer) -> bool:
+    if isinstance(recorded, tuple):
+        return len(answer) == len(recorded) and all(map(_same, answer, recorded))
     if isinstance(answer, str) or isinstance(recorded, str):
-        return answer == recorded
-    return abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded))
+        return bool(answer == recorded)
+    return bool(abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded)))
 
 
 def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
