@@ -34,9 +34,10 @@ MANIFEST_BYTES_MAX = 8 * 1024 * 1024
 """What a predictor reads of it."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["joblib", "skops", "mlflow"]
+Format = Literal["joblib", "skops", "mlflow", "xgboost", "lightgbm", "catboost", "onnx"]
 """How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an
-`MLmodel` whose scikit-learn flavour names the one or the other."""
+`MLmodel` whose scikit-learn flavour names the one or the other, and the others are what XGBoost,
+LightGBM, CatBoost and ONNX Runtime read, which holds no code."""
 LONGEST_NAME = 253
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 
@@ -300,7 +301,7 @@ class ArtifactManifest(_Strict):
         if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
             msg = f"file paths must differ, and none may be {MANIFEST_NAME}, got {paths}"
             raise ValueError(msg)
-        if self.format != "mlflow" and not self.examples.predictions:
+        if self.format not in {"mlflow", "onnx"} and not self.examples.predictions:
             msg = "the example rows need predictions: one for each"
             raise ValueError(msg)
         _require_width(self.examples.predictions, len(self.output.columns))

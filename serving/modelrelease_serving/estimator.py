@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.boosters import library_of
 from modelrelease_serving.comparison import Scalar, difference, repeats, values_of
 from modelrelease_serving.compiled import Compiled, Floats, compile_estimator, thresholds
 from modelrelease_serving.errors import ModelFailedError, NoAnswerError, RefusedError
@@ -43,8 +44,9 @@ class Estimator:
         if not callable(getattr(fitted, "predict", None)):
             msg = f"the model file holds a {type(fitted).__name__}, which has no predict: {_SERVED}"
             raise RefusedError(msg)
-        self.form = "scikit-learn"
-        """Who answers: `scikit-learn`, or the name of the fast form."""
+        self.library = library_of(fitted)
+        self.form = self.library
+        """Who answers: the estimator's library, or the name of the fast form."""
         self.outputs = len(manifest.output.columns)
         """How many values an answer has that is a list; 0: an answer is one value."""
         names = [] if self.outputs else _classes(fitted)
@@ -331,7 +333,7 @@ def _range(manifest: ArtifactManifest, index: int) -> tuple[float, float]:
 
 def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
     """Say whether a row's answer depends on the rows beside it, or nobody can tell."""
-    if estimator.form != "scikit-learn":
+    if estimator.form != estimator.library:
         # A fast form computes each row for itself.
         return False
     examples = list(dict.fromkeys(manifest.examples.rows))[:_ROWS_IN_COMPANY]

@@ -104,7 +104,7 @@ class Inference:
         return {
             "name": self._model.manifest.name,
             "versions": [self._model.manifest.version],
-            "platform": "scikit-learn",
+            "platform": self._model.estimator.library,
             "inputs": self._inputs(),
             "outputs": outputs,
         }

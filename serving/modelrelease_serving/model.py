@@ -162,8 +162,8 @@ class Model:
         try:
             predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         except RefusedError:
-            # What the estimator was fitted to where a text is missing does not always show.
-            if not self.estimator.table.swap_missing():
+            # What the estimator was fitted to does not always show.
+            if not self.estimator.table.swap():
                 raise
             predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         recorded = examples.model_copy(update={"predictions": tuple(predictions)})
@@ -175,12 +175,12 @@ class Model:
             self._compare_examples()
         except RefusedError:
             # What the estimator was fitted to does not always show; the recorded answers do.
-            if not self.estimator.table.swap_missing():
+            if not self.estimator.table.swap():
                 raise
             try:
                 self._compare_examples()
             except RefusedError:
-                self.estimator.table.swap_missing()
+                self.estimator.table.swap()
                 self._compare_examples()
 
     def _compare_examples(self) -> None:

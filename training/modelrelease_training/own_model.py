@@ -10,13 +10,16 @@ import json
 import math
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -32,6 +35,7 @@ from modelrelease_contract.artifact import (
     OutputColumn,
 )
 from modelrelease_training.bins import edges, histogram, text_histogram
+from modelrelease_training.booster_files import BOOSTERS, native_files, native_format
 from modelrelease_training.columns import Columns, Value, columns_of
 from modelrelease_training.errors import ArtifactError
 from modelrelease_training.export import (
@@ -60,10 +64,13 @@ _KEPT: Final = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "
 _KEPT_PREFIXES: Final = ("LC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON")
 _OTHER_LIBRARIES: Final = ": this predictor has other libraries"
 """How a predictor begins its advice about a model that fails there."""
+_UNREADABLE: Final = "cannot be loaded"
 _ROWS_THERE: Final = (
     "rows reach a predictor as 64-bit numbers, texts and gaps, without a table of pandas, so fit "
     "it to such"
 )
+
+Served = Format | Literal["native"]
 
 Answer = float | str | tuple[float | str, ...]
 """A number or class; one for each output of a model that has several."""
@@ -89,22 +96,28 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
     name: str,
     version: str,
     output: Path | str = "artifacts",
-    served: Format = "joblib",
+    served: Served = "joblib",
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> Exported:
     """Write a fitted estimator to `<output>/<name>/<version>`, once the predictor has tried it.
 
+    `model` may also be the path of a file in ONNX, which ONNX Runtime answers here and in pods.
+
     `examples` are rows that it was not fitted to, as its `predict` takes them: a DataFrame, an
     array of shape (rows, features), or a list of texts. From 200 rows on they are the baseline that
-    drift is measured against. `served` is the format of the file that a predictor loads; the
-    artifact has both where both can be written. `say` is told what a person should know.
+    drift is measured against. `served` is the format of the file that a predictor loads, `native`
+    being the library's own; the artifact has also the other one, where it can be written. `say`
+    is told what a person should know.
 
     Raises ArtifactError, in a sentence, for a model that cannot be served.
     """
     label = Label(name=name, version=version)
     try:
-        own = describe(model, examples, label=label, served=served)
+        if isinstance(model, Path):
+            own = describe_onnx(model, examples, label=label)
+        else:
+            own = describe(model, examples, label=label, served=served)
     except ValueError as error:
         msg = f"the model cannot be exported: {error}"
         raise ArtifactError(msg) from error
@@ -118,19 +131,23 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
         return write(own.manifest, own.files, output=Path(output), force=force)
 
 
-def describe(model: Any, examples: Any, *, label: Label, served: Format = "joblib") -> OwnModel:
+def describe(model: Any, examples: Any, *, label: Label, served: Served = "joblib") -> OwnModel:
     """Return the artifact of a fitted estimator and the rows it answers. Writes nothing.
 
     Raises ValueError for what cannot be served.
     """
     columns = columns_of(_selected(model, examples))
     answers = answers_of(model, columns.given)
+    if served == "native":
+        served = _native(model)
     files, notes = _files(model, served)
     strangers = _strangers(model)
     if strangers:
+        ours = BOOSTERS.issuperset(strangers)
+        image = "modelrelease-serving-boosters" if ours else "an image of your own"
         notes.append(
-            f"the model needs {', '.join(strangers)}, which the predictor's image does not have: "
-            "name one in spec.serving.image that does (docs/how-to/bring-your-own-model.md)"
+            f"the model needs {', '.join(strangers)}, which the predictor's usual image does not "
+            f"have: name {image} in spec.serving.image (docs/how-to/bring-your-own-model.md)"
         )
     output = _output(model, answers)
     baseline = _baseline(output, columns, answers) if len(columns.rows) >= LEAST_ROWS else None
@@ -167,6 +184,69 @@ def describe(model: Any, examples: Any, *, label: Label, served: Format = "jobli
     return OwnModel(
         manifest=manifest, files=files, columns=columns, answers=answers, notes=tuple(notes)
     )
+
+
+def describe_onnx(path: Path, examples: Any, *, label: Label) -> OwnModel:
+    """Return the artifact of a model in ONNX. Its answers are those of a predictor here.
+
+    Raises ValueError for what cannot be served, ArtifactError for what the predictor refuses.
+    """
+    columns = columns_of(examples)
+    files = {"model.onnx": path.read_bytes()}
+    shown = tuple(tuple(columns.rows[index]) for index in _examples(columns.rows))
+    draft = ArtifactManifest(
+        name=label.name,
+        version=label.version,
+        created=label.created,
+        format="onnx",
+        model_file="model.onnx",
+        features=columns.features,
+        libraries=_libraries_of_onnx(),
+        examples=Examples(rows=shown, predictions=(), tolerance=TOLERANCE),
+        files=listed(files),
+    )
+    with tempfile.TemporaryDirectory(prefix="modelrelease-") as trial:
+        exported = write(draft, files, output=Path(trial))
+        said = _ask_predictor(exported, _bodies(columns.rows))["answers"]
+    answers = [_plain(answer) for answer in said]
+    output = Output(task="regression")
+    if not all(isinstance(answer, float) for answer in said):
+        output = Output(classes=tuple(str(name) for name in sorted(set(said))))
+    enough = len(columns.rows) >= LEAST_ROWS
+    manifest = draft.model_copy(
+        update={
+            "output": output,
+            "baseline": _baseline(output, columns, answers) if enough else None,
+            "examples": Examples(
+                rows=shown,
+                predictions=tuple(answers[index] for index in _examples(columns.rows)),
+                tolerance=TOLERANCE,
+            ),
+        }
+    )
+    _require_readable(manifest)
+    notes = (
+        "the model needs onnxruntime, which the predictor's usual image does not have: name "
+        "modelrelease-serving-boosters in spec.serving.image "
+        "(docs/how-to/bring-your-own-model.md)",
+    )
+    return OwnModel(
+        manifest=manifest, files=files, columns=columns, answers=list(answers), notes=notes
+    )
+
+
+def _libraries_of_onnx() -> dict[str, str]:
+    runtime = packages_distributions().get("onnxruntime", ())
+    if not runtime:
+        msg = "it is in ONNX, and there is no onnxruntime here to answer it: install one"
+        raise ValueError(msg)
+    return {runtime[0]: version_of(runtime[0]), "python": platform.python_version()}
+
+
+def _bodies(rows: Sequence[Sequence[Value]]) -> bytes:
+    """Return requests for rows, one a line, of as many rows as one may hold."""
+    parts = [rows[at : at + TRIED_ROWS] for at in range(0, len(rows), TRIED_ROWS)]
+    return b"".join(json.dumps({"features": part}).encode() + b"\n" for part in parts)
 
 
 def _require_readable(manifest: ArtifactManifest) -> None:
@@ -231,13 +311,40 @@ def _selected(model: Any, examples: Any) -> Any:
 
     Raises ValueError for a table without one of them.
     """
-    names = getattr(model, "feature_names_in_", None)
+    names = _fitted_names(model)
     if names is None or not hasattr(examples, "columns"):
         return examples
-    if absent := [name for name in names if name not in examples.columns]:
+    known = {str(column): column for column in examples.columns}
+    if type(model).__module__.startswith("lightgbm."):
+        # It has an underscore for each space.
+        known |= {name.replace(" ", "_"): column for name, column in known.items()}
+    if absent := [name for name in names if name not in known]:
         msg = f"the examples lack the column {absent[0]!r}, which the model was fitted to"
         raise ValueError(msg)
-    return examples[list(names)]
+    return examples[[known[name] for name in names]]
+
+
+def _fitted_names(model: Any) -> list[str] | None:
+    """Return the columns that a model was fitted to, None where it does not know them by name."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        # CatBoost keeps them under a name of its own, and numbers in their place.
+        names = getattr(model, "feature_names_", None)
+        if names == [str(index) for index in range(len(names or ()))]:
+            return None
+    return None if names is None else [str(name) for name in names]
+
+
+def _native(model: Any) -> Format:
+    """Return the format of a model's own library. Raises ValueError where there is none."""
+    form = native_format(model)
+    if form is None:
+        msg = (
+            f"a {type(model).__name__} is of no library with a file of its own, which XGBoost, "
+            "LightGBM and CatBoost have: serve it as joblib or skops"
+        )
+        raise ValueError(msg)
+    return form
 
 
 def _files(model: Any, served: Format) -> tuple[dict[str, bytes], list[str]]:
@@ -247,10 +354,11 @@ def _files(model: Any, served: Format) -> tuple[dict[str, bytes], list[str]]:
     """
     files: dict[str, bytes] = {}
     notes = []
-    other: Format = "skops" if served == "joblib" else "joblib"
+    safer: Format = native_format(model) or "skops"
+    other: Format = safer if served == "joblib" else "joblib"
     for form in (served, other):
         try:
-            files |= dump(model, (form,))
+            files |= native_files(model) if form in BOOSTERS else dump(model, (form,))
         except Exception as error:
             fault = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             if form == served:
@@ -306,16 +414,16 @@ def _output(model: Any, answers: Sequence[Answer]) -> Output:
 
 def _columns(model: Any, columns: Sequence[Sequence[float | str]]) -> Output:
     """Return the output of a model that answers with lists, one of `columns` for each value."""
-    classes = getattr(model, "classes_", None)
+    classes = getattr(model, "classes_", ())
     if isinstance(classes, list) and len(classes) == len(columns):
         known = [tuple(map(str, names)) for names in classes]
-    elif classes is not None:
+    elif len(classes):
         # Of each label it says yes or no, and its classes are the numbers of the labels.
         known = [("0", "1")] * len(columns)
     else:
         known = [()] * len(columns)
     return Output(
-        task="regression" if classes is None else "classification",
+        task="classification" if len(classes) else "regression",
         columns=tuple(
             OutputColumn(name=f"prediction_{index}", classes=names)
             for index, names in enumerate(known)
@@ -364,7 +472,7 @@ def try_it(exported: Exported, own: OwnModel) -> str:
     an artifact that a pod would refuse, or that answers otherwise.
     """
     rows, answers = own.columns.rows[:TRIED_ROWS], own.answers[:TRIED_ROWS]
-    said = _ask_predictor(exported, json.dumps({"features": rows}).encode() + b"\n")
+    said = _ask_predictor(exported, _bodies(rows))
     pairs = zip(said["answers"], answers, strict=True)
     wrong = [index for index, pair in enumerate(pairs) if not _same(*pair)]
     if wrong:
@@ -410,7 +518,8 @@ def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
         why = _last_words(ended.stderr)
         if _OTHER_LIBRARIES in why:
             # Here they are the same.
-            why = f"{why.partition(_OTHER_LIBRARIES)[0]}: {_ROWS_THERE}"
+            why = why.partition(_OTHER_LIBRARIES)[0]
+            why = why if _UNREADABLE in why else f"{why}: {_ROWS_THERE}"
         msg = f"the predictor refuses the model: {why}; nothing was written"
         raise ArtifactError(msg)
     answer: dict[str, Any] = json.loads(ended.stdout)
