@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,28 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON_IMAGE = "python:3.12-slim-bookworm"
 
 
-def build(tool: str, dockerfile: Path, context: Path, reference: str, archive: Path) -> None:
+def build(
+    tool: str,
+    dockerfile: Path,
+    context: Path,
+    reference: str,
+    archive: Path,
+    *,
+    arguments: Mapping[str, str],
+) -> None:
     """Build one image and save it as an archive that every container runtime reads."""
+    given: list[str] = []
+    for name, value in arguments.items():
+        given += ["--build-arg", f"{name}={value}"]
     with host_settings() as settings:
         if tool == "buildah":
-            _with_buildah(dockerfile, context, reference, archive, settings)
+            _with_buildah(
+                dockerfile, context, reference, archive, [*given, *_secrets(settings)], settings
+            )
         else:
-            _with_docker(tool, dockerfile, context, reference, archive, settings)
+            _with_docker(
+                tool, dockerfile, context, reference, archive, [*given, *_secrets(settings)]
+            )
 
 
 def base_key(tool: str) -> str:
@@ -57,7 +72,12 @@ def _buildah() -> list[str]:
 
 
 def _with_buildah(
-    dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path
+    dockerfile: Path,
+    context: Path,
+    reference: str,
+    archive: Path,
+    options: Sequence[str | Path],
+    settings: Path,
 ) -> None:
     buildah = _buildah()
     bottom = f"localhost/{base.reference()}"
@@ -74,7 +94,7 @@ def _with_buildah(
             "--pull=never",
         ]
         command += ["--build-arg", f"BASE={bottom}", "--file", dockerfile, "--tag", reference]
-        command += _secrets(settings)
+        command += options
         wheels = Path(os.environ.get("PIP_FIND_LINKS", ""))
         if wheels.is_absolute() and wheels.is_dir():
             command += ["--volume", f"{wheels}:/run/wheels:ro"]
@@ -85,13 +105,18 @@ def _with_buildah(
 
 
 def _with_docker(
-    tool: str, dockerfile: Path, context: Path, reference: str, archive: Path, settings: Path
+    tool: str,
+    dockerfile: Path,
+    context: Path,
+    reference: str,
+    archive: Path,
+    options: Sequence[str | Path],
 ) -> None:
     command: list[str | Path] = [tool, "build", "--file", dockerfile, "--tag", reference]
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         if variable in os.environ:
             command += ["--build-arg", variable]
-    command += _secrets(settings)
+    command += options
     log = cache.root() / "logs" / f"image-{dockerfile.name}.log"
     env = {"DOCKER_BUILDKIT": "1"}
     shell.stream(f"building {reference}", [*command, context], log, env=env)

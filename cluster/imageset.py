@@ -32,6 +32,8 @@ class Image:
     reference: str
     dockerfile: str
     inputs: tuple[str, ...] = ()
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Of the build, by name."""
 
     @property
     def name(self) -> str:
@@ -67,6 +69,13 @@ SERVING = Image(
     "Dockerfile.serving",
     ("locks/serving.txt", "locks/build.txt", "tools/slim", *SOURCES),
 )
+BOOSTERS = Image(
+    "modelrelease-serving-boosters:dev",
+    "Dockerfile.serving",
+    ("locks/boosters.txt", "locks/build.txt", "tools/slim", *SOURCES),
+    arguments=(("LOCK", "boosters"),),
+)
+"""The predictor with XGBoost, LightGBM and CatBoost."""
 
 TRAINING = Image(
     "modelrelease-training:dev",
@@ -91,6 +100,7 @@ ENVOY = Image("modelrelease-envoy:dev", "cluster/envoy.Dockerfile", ("locks/envo
 """The proxy of Contour."""
 IMAGES = {
     "serving": SERVING,
+    "boosters": BOOSTERS,
     "operator": OPERATOR,
     "training": TRAINING,
     "drift": DRIFT,
@@ -110,7 +120,12 @@ def build_once(image: Image, tool: str) -> tuple[Path, str]:
     """Return an image's archive and key; build it if these inputs were not built before."""
     image.check()
     files = image.files()
-    key = cache.digest(cache.digest_of_files(REPOSITORY, files), builder.base_key(tool), tool)
+    key = cache.digest(
+        cache.digest_of_files(REPOSITORY, files),
+        builder.base_key(tool),
+        tool,
+        *(f"{name}={value}" for name, value in image.arguments),
+    )
     target = cache.root() / "images" / f"{image.name}-{key}.tar"
     if target.is_file():
         return target, key
@@ -126,7 +141,14 @@ def build_once(image: Image, tool: str) -> tuple[Path, str]:
                     copy = context / file.relative_to(REPOSITORY)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(file, copy)
-                builder.build(tool, context / image.dockerfile, context, image.reference, temporary)
+                builder.build(
+                    tool,
+                    context / image.dockerfile,
+                    context,
+                    image.reference,
+                    temporary,
+                    arguments=dict(image.arguments),
+                )
             _prune(image)
     say(f"  {image.reference} is {target.stat().st_size / 1e6:.0f} MB")
     return target, key

@@ -11,6 +11,7 @@ import hashlib
 import json
 import zlib
 from bisect import bisect_right
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -33,9 +34,10 @@ MANIFEST_BYTES_MAX = 8 * 1024 * 1024
 """What a predictor reads of it."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["joblib", "skops", "mlflow"]
+Format = Literal["joblib", "skops", "mlflow", "xgboost", "lightgbm", "catboost", "onnx"]
 """How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an
-`MLmodel` whose scikit-learn flavour names the one or the other."""
+`MLmodel` whose scikit-learn flavour names the one or the other, and the others are what XGBoost,
+LightGBM, CatBoost and ONNX Runtime read, which holds no code."""
 LONGEST_NAME = 253
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 
@@ -90,14 +92,35 @@ class Feature(_Strict):
         return self
 
 
+class OutputColumn(_Strict):
+    """One value of an answer that is a list."""
+
+    name: Name
+    classes: tuple[str, ...] = ()
+
+
 class Output(_Strict):
-    """What the model answers for one row."""
+    """What the model answers for one row: a number or class, or a list of them."""
 
     name: Name = "prediction"
     task: Literal["classification", "regression"] = "classification"
     classes: tuple[str, ...] = ()
     probability: bool = False
     """True: the answer is the probability of the second of two classes, not the class."""
+    columns: tuple[OutputColumn, ...] = Field(default=(), exclude_if=lambda columns: not columns)
+    """One for each value of an answer that is a list, in its order. None at all, and then left out
+    for older readers: an answer is one value."""
+
+    @model_validator(mode="after")
+    def _columns_are_several(self) -> Self:
+        names = [column.name for column in self.columns]
+        if len(names) == 1 or len(set(names)) < len(names):
+            msg = f"the columns of an output must be several of different names, got {names}"
+            raise ValueError(msg)
+        if names and (self.classes or self.probability):
+            msg = "an output of several columns has its classes there, and no probability"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _probability_is_of_two_classes(self) -> Self:
@@ -196,28 +219,18 @@ class Baseline(_Strict):
     prediction: Histogram | None = None
 
 
+Prediction = float | str | tuple[float | str, ...]
+"""A number or class; several of them where the output has columns."""
+
+
 class Examples(_Strict):
     """Rows with outputs recorded at training, which a predictor repeats before it is ready."""
 
     rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
-    predictions: tuple[float | str, ...]
+    predictions: tuple[Prediction, ...]
     """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
     """Largest difference between a recorded and a repeated number; beyond 1, a share of it."""
-
-    @field_validator("predictions", mode="before")
-    @classmethod
-    def _one_value_per_row(cls, predictions: object) -> object:
-        if not isinstance(predictions, list | tuple):
-            return predictions
-        for index, prediction in enumerate(predictions):
-            if isinstance(prediction, list | tuple | dict):
-                msg = (
-                    f"prediction {index} has {len(prediction)} values: a model answers one number "
-                    "or class a row"
-                )
-                raise ValueError(msg)
-        return predictions
 
     @model_validator(mode="after")
     def _one_prediction_per_row(self) -> Self:
@@ -292,9 +305,10 @@ class ArtifactManifest(_Strict):
         if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
             msg = f"file paths must differ, and none may be {MANIFEST_NAME}, got {paths}"
             raise ValueError(msg)
-        if self.format != "mlflow" and not self.examples.predictions:
+        if self.format not in {"mlflow", "onnx"} and not self.examples.predictions:
             msg = "the example rows need predictions: one for each"
             raise ValueError(msg)
+        _require_width(self.examples.predictions, len(self.output.columns))
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
             msg = f"feature names must differ, got {names}"
@@ -304,6 +318,17 @@ class ArtifactManifest(_Strict):
                 msg = f"example row {index} has {len(row)} values for {len(names)} features"
                 raise ValueError(msg)
         return self
+
+
+def _require_width(predictions: Iterable[Prediction], columns: int) -> None:
+    """Raise ValueError unless every prediction has as many values as the output has columns."""
+    wanted = f"{columns} values, one for each column" if columns else "one number or class"
+    for index, prediction in enumerate(predictions):
+        values = len(prediction) if isinstance(prediction, tuple) else None
+        if values != (columns or None):
+            got = "one value" if values is None else f"{values} values"
+            msg = f"prediction {index} has {got}: by its output, the model answers with {wanted}"
+            raise ValueError(msg)
 
 
 def manifest_digest(raw: bytes) -> str:

@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from modelrelease_contract.artifact import Prediction
+
 SAMPLED_TYPE: Final = "dev.modelrelease.prediction.sampled"
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -27,7 +29,7 @@ class SampledPrediction(_Read):
     features: tuple[str, ...]
     """Names, in the order of a row's values."""
     rows: tuple[tuple[float | str | None, ...], ...]
-    predictions: tuple[float | str, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
 
 
 class SampledEvent(_Read):

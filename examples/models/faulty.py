@@ -176,9 +176,8 @@ def broken(order: Order) -> Exported:
     metrics = evaluate(model, data.held_out)
     manifest = describe(model, files, label=order.label, data=data, metrics=metrics)
     recorded = manifest.examples
-    lies = Examples(
-        rows=recorded.rows, predictions=tuple(1 - float(truth) for truth in recorded.predictions)
-    )
+    truths = [truth for truth in recorded.predictions if isinstance(truth, float)]
+    lies = Examples(rows=recorded.rows, predictions=tuple(1 - truth for truth in truths))
     return write(
         manifest.model_copy(update={"examples": lies}),
         files,

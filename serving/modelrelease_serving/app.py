@@ -189,7 +189,7 @@ def _add_invocations(app: PredictorApp, model: Model) -> None:
             answering.handler(invocations),
             summary=summary,
             description="Also takes a CSV file with a head, as text/csv.",
-            responses=docs.answer(docs.invocations_answer())
+            responses=docs.answer(docs.invocations_answer(model.manifest))
             | docs.errors(400, 408, 413, 415, 422, 500, 503),
             openapi_extra=docs.invocations_request(model.manifest),
         )

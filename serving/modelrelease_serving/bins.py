@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest, Feature, Histogram
 from modelrelease_contract import metrics as names
-from modelrelease_serving.estimator import Answer, Row, Value
+from modelrelease_serving.estimator import Answer, Row
 from modelrelease_serving.logs import fields
 
 GATHERED_ROWS: Final = 256
@@ -207,7 +207,7 @@ class _Texts:
         self._counts = [0] * len(bins.labels)
         self._missing = self._unseen = 0
 
-    def add(self, values: Sequence[Value]) -> None:
+    def add(self, values: Sequence[Answer | None]) -> None:
         for value in values:
             if value is None:
                 self._missing += 1

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import FeatureKind
-from modelrelease_serving.comparison import difference, repeats
+from modelrelease_serving.boosters import library_of
+from modelrelease_serving.comparison import Scalar, difference, repeats, values_of
 from modelrelease_serving.compiled import Compiled, Floats, compile_estimator, thresholds
 from modelrelease_serving.errors import ModelFailedError, NoAnswerError, RefusedError
 from modelrelease_serving.tables import Row, Table, Value
 
-Answer = float | str
+Answer = Scalar | list[Scalar]
+"""A number or class, or one for each of several outputs."""
 
 __all__ = ["Answer", "CostModel", "Estimator", "Row", "Value", "compare", "measure", "mixes_rows"]
 
@@ -42,9 +44,13 @@ class Estimator:
         if not callable(getattr(fitted, "predict", None)):
             msg = f"the model file holds a {type(fitted).__name__}, which has no predict: {_SERVED}"
             raise RefusedError(msg)
-        self.form = "scikit-learn"
-        """Who answers: `scikit-learn`, or the name of the fast form."""
-        self.classes: tuple[str, ...] = tuple(str(name) for name in _classes(fitted))
+        self.library = library_of(fitted)
+        self.form = self.library
+        """Who answers: the estimator's library, or the name of the fast form."""
+        self.outputs = len(manifest.output.columns)
+        """How many values an answer has that is a list; 0: an answer is one value."""
+        names = [] if self.outputs else _classes(fitted)
+        self.classes: tuple[str, ...] = tuple(str(name) for name in names)
         self.has_probabilities = hasattr(fitted, "predict_proba") and bool(self.classes)
         self.table = Table(fitted, features)
         self._numeric = all(feature.kind is FeatureKind.NUMERIC for feature in features)
@@ -80,7 +86,9 @@ class Estimator:
         self._predict_row = compiled.predict_row if self._probability or regression else None
 
     def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        """Return an answer for each row: a class, a number, or the second class's probability."""
+        """Return an answer for each row: a class, a number, or the second class's probability; a
+        list of classes or numbers where the model has several outputs.
+        """
         if self._predict_row is not None and len(rows) == 1:
             number = self._predict_row(rows[0])
             if number is None or not math.isfinite(number):
@@ -88,7 +96,12 @@ class Estimator:
             return [number]
         if self._probability:
             return _answers(_shares(self._call(self._proba, rows))[:, 1], len(rows))
-        return _answers(self._call(self._predict, rows), len(rows))
+        return self._answers(self._call(self._predict, rows), len(rows))
+
+    def _answers(self, predicted: Any, rows: int) -> list[Answer]:
+        if self.outputs:
+            return _several(predicted, (rows, self.outputs))
+        return _answers(predicted, rows)
 
     def evidence(self, rows: Sequence[Row]) -> NDArray[Any]:
         """Return all that the model says of each row: probabilities or scores where it has them."""
@@ -104,7 +117,7 @@ class Estimator:
         probabilities: list[list[float]] = shares.tolist()
         if self._probability:
             return [row[1] for row in probabilities], probabilities
-        return _answers(self._call(self._predict, rows), len(rows)), probabilities
+        return self._answers(self._call(self._predict, rows), len(rows)), probabilities
 
     def _call(self, method: Callable[[Any], NDArray[Any]], rows: Sequence[Row]) -> NDArray[Any]:
         matrix: Any = self.table(rows)
@@ -127,7 +140,8 @@ def _no_probabilities(_matrix: Any) -> NDArray[Any]:
 
 
 _SERVED: Final = (
-    "one number or one class for each row is served, so export an estimator that answers so"
+    "one number or class for each row, or a list of as many as the manifest names, is served, so "
+    "export an estimator that answers so"
 )
 
 
@@ -151,7 +165,9 @@ def _shares(probabilities: Any) -> Floats:
 
 
 def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
-    """Return answers that did not come as one list. Raises NoAnswerError for several a row."""
+    """Return answers that did not come as one list. Raises NoAnswerError for several a row where
+    the manifest names one.
+    """
     array = np.asarray(predicted)
     if array.ndim == 2 and array.shape == (expected, 1):
         return array[:, 0]
@@ -166,9 +182,10 @@ def _one_column(predicted: Any, expected: int) -> NDArray[Any]:
 def require_plain(predictions: Sequence[object]) -> None:
     """Raise NoAnswerError for answers that JSON has no word for, such as dates."""
     for prediction in predictions:
-        if not isinstance(prediction, float | int | str):
-            msg = f"the model answers with a {type(prediction).__name__}: {_SERVED}"
-            raise NoAnswerError(msg)
+        for value in prediction if isinstance(prediction, list) else [prediction]:
+            if not isinstance(value, float | int | str):
+                msg = f"the model answers with a {type(value).__name__}: {_SERVED}"
+                raise NoAnswerError(msg)
 
 
 def _answers(predicted: Any, expected: int) -> list[Answer]:
@@ -179,6 +196,25 @@ def _answers(predicted: Any, expected: int) -> list[Answer]:
         msg = f"the model gave {len(answers)} answers for {expected} rows"
         raise ModelFailedError(msg)
     if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+        raise ModelFailedError(_NOT_FINITE)
+    return answers
+
+
+def _several(predicted: Any, shape: tuple[int, int]) -> list[Answer]:
+    """Return lists of values, `shape` (rows, outputs). Raises NoAnswerError for another shape."""
+    array = np.asarray(predicted)
+    if array.ndim != 2 or array.shape[1] != shape[1]:
+        got = " x ".join(map(str, array.shape[1:])) or "one"
+        msg = (
+            f"the manifest names {shape[1]} outputs, and the model answers with {got}: export the "
+            "model again"
+        )
+        raise NoAnswerError(msg)
+    if len(array) != shape[0]:
+        msg = f"the model gave {len(array)} answers for {shape[0]} rows"
+        raise ModelFailedError(msg)
+    answers: list[Answer] = array.tolist()
+    if any(isinstance(value, float) and not math.isfinite(value) for value in _values(answers)):
         raise ModelFailedError(_NOT_FINITE)
     return answers
 
@@ -211,6 +247,8 @@ def compare(fitted: Any, manifest: ArtifactManifest) -> Comparison:
     """
     if any(feature.kind is not FeatureKind.NUMERIC for feature in manifest.features):
         return Comparison(None, "a feature is not numeric")
+    if manifest.output.columns:
+        return Comparison(None, "it has several outputs")
     try:
         compiled = compile_estimator(fitted)
         if compiled is None:
@@ -243,10 +281,15 @@ def _distance(fitted: Any, compiled: Compiled, manifest: ArtifactManifest) -> fl
 
 
 def _between(expected: Sequence[Answer], answers: Sequence[Answer]) -> float:
-    return max(_apart(*pair) for pair in zip(expected, answers, strict=True))
+    pairs = zip(_values(expected), _values(answers), strict=True)
+    return max(_apart(*pair) for pair in pairs)
 
 
-def _apart(expected: Answer, answer: Answer) -> float:
+def _values(answers: Sequence[Answer]) -> list[Scalar]:
+    return list(chain.from_iterable(map(values_of, answers)))
+
+
+def _apart(expected: Scalar, answer: Scalar) -> float:
     distance = difference(expected, answer)
     return distance if isinstance(expected, str) else distance / max(1.0, abs(expected))
 
@@ -290,7 +333,7 @@ def _range(manifest: ArtifactManifest, index: int) -> tuple[float, float]:
 
 def mixes_rows(estimator: Estimator, manifest: ArtifactManifest) -> bool:
     """Say whether a row's answer depends on the rows beside it, or nobody can tell."""
-    if estimator.form != "scikit-learn":
+    if estimator.form != estimator.library:
         # A fast form computes each row for itself.
         return False
     examples = list(dict.fromkeys(manifest.examples.rows))[:_ROWS_IN_COMPANY]

@@ -17,6 +17,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema, from_js
 
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.comparison import values_of
 from modelrelease_serving.engine import PredictionResult
 from modelrelease_serving.errors import BadRequestError
 from modelrelease_serving.estimator import Answer
@@ -90,10 +91,11 @@ class Inference:
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model's tensors, once it is loaded."""
+        columns = self._model.estimator.outputs
         output = {
             "name": self._output,
             "datatype": _datatype(self._model.answer_type),
-            "shape": [-1],
+            "shape": [-1, columns] if columns else [-1],
         }
         outputs = [output]
         if self._model.estimator.has_probabilities:
@@ -102,7 +104,7 @@ class Inference:
         return {
             "name": self._model.manifest.name,
             "versions": [self._model.manifest.version],
-            "platform": "scikit-learn",
+            "platform": self._model.estimator.library,
             "inputs": self._inputs(),
             "outputs": outputs,
         }
@@ -189,8 +191,19 @@ class Inference:
         if name == PROBABILITIES and result.probabilities is not None:
             values = [share for shares in result.probabilities for share in shares]
             return {"name": name, "datatype": "FP64", "shape": [rows, len(values) // rows]}, values
+        columns = self._model.estimator.outputs
+        if columns:
+            return self._matrix(name, result.answers, [rows, columns])
         datatype = _datatype(type(result.answers[0]))
         return {"name": name, "datatype": datatype, "shape": [rows]}, list(result.answers)
+
+    def _matrix(
+        self, name: str, answers: Sequence[Answer], shape: list[int]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Return the tensor of answers that are lists. It has one datatype, whatever they mix."""
+        kind = self._model.answer_type
+        values = [kind(value) for answer in answers for value in values_of(answer)]
+        return {"name": name, "datatype": _datatype(kind), "shape": shape}, values
 
 
 def _split(body: bytes, headers: dict[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -305,7 +318,7 @@ def _pack(datatype: str, values: Sequence[Any]) -> bytes:
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
-def _datatype(kind: type[Answer | int | bool]) -> str:
+def _datatype(kind: type) -> str:
     return {float: "FP64", int: "INT64", bool: "BOOL"}.get(kind, "BYTES")
 
 

@@ -1,8 +1,8 @@
 """From the files of an artifact to an estimator: a loader for each format, under the settings.
 
-A pickle is code: joblib artifacts are loaded only when somebody pinned their digest. skops files
-hold no code, but name the types to build: only known ones are built. The files' digests were
-checked before.
+A pickle is code: joblib artifacts are loaded only when somebody pinned their digest, and so are the
+files of libraries of trees, whose readers trust them. skops files hold no code, but name the types
+to build: only known ones are built. The files' digests were checked before.
 """
 
 import logging
@@ -18,6 +18,7 @@ from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import Format
 from modelrelease_contract.mlflow import flavor
 from modelrelease_serving.artifact import parse_mlmodel
+from modelrelease_serving.boosters import NATIVE, forget_columns, read_native
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields
 from modelrelease_serving.tables import forget_names, parts
@@ -43,7 +44,7 @@ class Rules:
     """What may be loaded. The defaults suit a pod."""
 
     allow_unpinned: bool = False
-    """Unpickle an artifact whose digest nobody named. For work on one's own machine."""
+    """Read a file that needs a pin without one. For work on one's own machine."""
     trusted_types: tuple[str, ...] = ()
     """Full names of types that a skops file may build, beside those that skops itself trusts."""
     on_mismatch: OnMismatch = "refuse"
@@ -58,15 +59,22 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
     path, form = folder / manifest.model_file, manifest.format
     if form == "mlflow":
         path, form = _model_file_of_mlflow(folder, manifest)
-    if form == "skops":
+    if form in NATIVE:
+        danger = "is read by code that trusts what it says"
+        _require_pin(path, danger, pinned=pinned, rules=rules)
+        compare_libraries(manifest, pickled=False, rules=rules)
+        estimator = _load_native(path, manifest)
+    elif form == "skops":
         compare_libraries(manifest, pickled=False, rules=rules)
         estimator = _load_skops(path, rules)
     else:
-        _require_pin(path, pinned=pinned, rules=rules)
+        _require_pin(path, "is a pickle, which can run any code", pinned=pinned, rules=rules)
         compare_libraries(manifest, pickled=True, rules=rules)
         estimator = _load_pickle(path)
     _check_names(estimator, manifest)
     forget_names(estimator)
+    for part in parts(estimator):
+        forget_columns(part)
     # Rows come without names, and were just found to be in the right order: no need to say it each
     # time.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -108,9 +116,9 @@ def _model_file_of_mlflow(folder: Path, manifest: ArtifactManifest) -> tuple[Pat
     return folder / model_file, "skops" if form == "skops" else "joblib"
 
 
-def _require_pin(path: Path, *, pinned: bool, rules: Rules) -> None:
+def _require_pin(path: Path, danger: str, *, pinned: bool, rules: Rules) -> None:
     if not (pinned or rules.allow_unpinned):
-        fact = f"{path.name} is a pickle, which can run any code, and nobody pinned its digest"
+        fact = f"{path.name} {danger}, and nobody pinned its digest"
         msg = f"{fact}: set MODEL_SHA256, or ALLOW_UNPINNED=true for a file that you made yourself"
         raise RefusedError(msg)
 
@@ -120,6 +128,13 @@ def _load_pickle(path: Path) -> Any:
 
     try:
         return joblib.load(path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _load_native(path: Path, manifest: ArtifactManifest) -> Any:
+    try:
+        return read_native(path, manifest)
     except Exception as error:
         raise _unreadable(path, error) from error
 
@@ -171,10 +186,15 @@ def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
     if columns is None:
         return
     names = [feature.name for feature in manifest.features]
-    if list(columns) != names:
+    # LightGBM has an underscore for each space.
+    if [_joined(column) for column in columns] != [_joined(name) for name in names]:
         fact = f"the model was fitted to the columns {list(columns)}, but the manifest says {names}"
         msg = f"{fact}: their order decides what a row means, so export the model again"
         raise RefusedError(msg)
+
+
+def _joined(name: object) -> str:
+    return str(name).replace(" ", "_")
 
 
 def _unreadable(path: Path, error: Exception) -> RefusedError:

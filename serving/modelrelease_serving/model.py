@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from modelrelease_contract import ArtifactManifest
 from modelrelease_serving.artifact import check_file, read_manifest
-from modelrelease_serving.comparison import repeats
+from modelrelease_serving.comparison import repeats, values_of
 from modelrelease_serving.errors import NoAnswerError, RefusedError
 from modelrelease_serving.estimator import (
     Answer,
@@ -58,8 +58,8 @@ class Model:
         """How long it takes to answer, measured when it was loaded."""
         self.mixes_rows = False
         """True when a row's answer depends on the rows beside it: requests cannot share a call."""
-        self.answer_type: type[Answer] = float
-        """What an answer is, seen when it was loaded."""
+        self.answer_type: type[float | str] = float
+        """What an answer is, or each value of it, seen when it was loaded."""
         self._pinned = pinned
         self._rules = rules
         self._estimator: Estimator | None = None
@@ -115,7 +115,7 @@ class Model:
         self._repeat_examples()
         reason = self._use_fast_form(fitted, estimator) if fast else "switched off by COMPILE_MODEL"
         rows = self.manifest.examples.rows
-        self.answer_type = type(self.predict(rows[:1])[0])
+        self.answer_type = _type_of(self.predict(rows[:1])[0])
         self.mixes_rows = mixes_rows(estimator, self.manifest)
         self.cost = measure(estimator, rows)
         self.ready = True
@@ -162,8 +162,8 @@ class Model:
         try:
             predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         except RefusedError:
-            # What the estimator was fitted to where a text is missing does not always show.
-            if not self.estimator.table.swap_missing():
+            # What the estimator was fitted to does not always show.
+            if not self.estimator.table.swap():
                 raise
             predictions = [self._answer(index, row) for index, row in enumerate(examples.rows)]
         recorded = examples.model_copy(update={"predictions": tuple(predictions)})
@@ -175,12 +175,12 @@ class Model:
             self._compare_examples()
         except RefusedError:
             # What the estimator was fitted to does not always show; the recorded answers do.
-            if not self.estimator.table.swap_missing():
+            if not self.estimator.table.swap():
                 raise
             try:
                 self._compare_examples()
             except RefusedError:
-                self.estimator.table.swap_missing()
+                self.estimator.table.swap()
                 self._compare_examples()
 
     def _compare_examples(self) -> None:
@@ -209,6 +209,14 @@ class Model:
             msg = f"{fact}: {_advice(error)}"
             raise RefusedError(msg) from error
         return answer
+
+
+def _type_of(answer: Answer) -> type[float | str]:
+    """Return what all values of an answer can be: texts where they mix with numbers."""
+    kinds = {type(value) for value in values_of(answer)}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return str if str in kinds else float
 
 
 def _brief(error: Exception) -> str:

@@ -106,8 +106,12 @@ def predict_answer(manifest: ArtifactManifest) -> Schema:
         "type": "object",
         "required": ["model_version"],
         "properties": {
-            "prediction": {**_ANSWER, "description": "for one row"},
-            "predictions": {"type": "array", "items": _ANSWER, "description": "for a list of rows"},
+            "prediction": {**_prediction(manifest), "description": "for one row"},
+            "predictions": {
+                "type": "array",
+                "items": _prediction(manifest),
+                "description": "for a list of rows",
+            },
             "probabilities": {"oneOf": [_SHARES, {"type": "array", "items": _SHARES}]},
             "model_version": {"const": manifest.version},
         },
@@ -138,9 +142,19 @@ def invocations_request(manifest: ArtifactManifest) -> Schema:
     return _body(schema, examples)
 
 
-def invocations_answer() -> Schema:
+def invocations_answer(manifest: ArtifactManifest) -> Schema:
     """Describe the answer to MLflow's clients."""
-    return record({"predictions": {"type": "array", "items": _ANSWER}})
+    return record({"predictions": {"type": "array", "items": _prediction(manifest)}})
+
+
+def _prediction(manifest: ArtifactManifest) -> Schema:
+    """Describe the answer to one row: one value, or one for each column of the output."""
+    columns = manifest.output.columns
+    if not columns:
+        return _ANSWER
+    values = [{**_ANSWER, "title": column.name} for column in columns]
+    number = len(columns)
+    return {"type": "array", "prefixItems": values, "minItems": number, "maxItems": number}
 
 
 def infer_request(manifest: ArtifactManifest) -> Schema:

@@ -19,7 +19,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import product
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, TypeGuard
 from urllib.parse import urlsplit
 
 import prometheus_client
@@ -34,7 +34,7 @@ from modelrelease_contract.runtime import (
     PROBE_STABLE_DIR,
 )
 from modelrelease_serving.artifact import read_manifest
-from modelrelease_serving.comparison import repeats
+from modelrelease_serving.comparison import Answer, repeats
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.listening import usable
 from modelrelease_serving.logs import fail_with_message, fields
@@ -54,7 +54,7 @@ class Probe:
     """A row for one revision, and the answer that its artifact records, if the row is its own."""
 
     row: Row
-    recorded: float | str | None = None
+    recorded: Answer | None = None
     tolerance: float = 0.0
 
     @property
@@ -137,12 +137,18 @@ def _result(status: int, content: bytes, probe: Probe) -> str:
         prediction = json.loads(content)["prediction"] if status == 200 else None
     except (ValueError, LookupError, TypeError):
         prediction = None
-    if not isinstance(prediction, str | int | float):
+    if not _is_answer(prediction):
         return names.PROBE_ERROR
     if probe.recorded is None:
         return names.PROBE_ANSWERED
     repeated = repeats(prediction, probe.recorded, probe.tolerance)
     return names.PROBE_SAME if repeated else names.PROBE_DIFFERENT
+
+
+def _is_answer(prediction: object) -> TypeGuard[Answer]:
+    """Say whether it is a number or class, or a list of them."""
+    values = prediction if isinstance(prediction, list) else [prediction]
+    return all(isinstance(value, str | int | float) for value in values)
 
 
 class ProbeMetrics:

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from modelrelease_contract import events
 from modelrelease_contract import metrics as names
+from modelrelease_serving.comparison import Answer
 from modelrelease_serving.logs import fields
 
 Value = float | str | None
@@ -44,7 +45,7 @@ class Sample:
     """One answered request."""
 
     rows: Sequence[Sequence[Value]]
-    answers: Sequence[float | str]
+    answers: Sequence[Answer]
     request_id: str | None
     at: float
     """Unix time."""
@@ -102,7 +103,7 @@ class PayloadSampler:
     def __call__(
         self,
         rows: Sequence[Sequence[Value]],
-        answers: Sequence[float | str],
+        answers: Sequence[Answer],
         request_id: str | None,
     ) -> None:
         """Take one answered request, or let it pass. Takes microseconds, and raises nothing."""

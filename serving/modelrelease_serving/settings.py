@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)
     """When set, the manifest must say the same."""
     allow_unpinned: bool = Field(default=False, validation_alias="ALLOW_UNPINNED")
-    """Whether a pickle is loaded whose digest nobody pinned. For work on one's own machine."""
+    """Whether a file that needs a pin is loaded without one. For work on one's own machine."""
     skops_trusted_types: str = Field(default="", validation_alias="SKOPS_TRUSTED_TYPES")
     """Full names of types, separated by commas,
     that a skops file may build beside scikit-learn's.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modelrelease_contract import Feature
 from modelrelease_contract.artifact import FeatureKind
+from modelrelease_serving.boosters import category_codes, whole_columns
 
 Value = float | str | None
 Row = Sequence[Value]
@@ -32,11 +33,26 @@ _ITEMS_MAX: Final = 100_000
 class Table:
     """Builds the input of one fitted estimator."""
 
-    __slots__ = ("_booleans", "_dtype", "_is_flat", "_nullable", "_texts", "missing")
+    __slots__ = (
+        "_booleans",
+        "_codes",
+        "_dtype",
+        "_is_flat",
+        "_is_plain",
+        "_nullable",
+        "_texts",
+        "_whole",
+        "missing",
+    )
 
     def __init__(self, fitted: Any, features: Sequence[Feature]) -> None:
         numeric = [feature.kind is FeatureKind.NUMERIC for feature in features]
-        self._dtype: type = np.float64 if all(numeric) else object
+        # A search answers by the best estimator that it found.
+        answering = getattr(fitted, "best_estimator_", fitted)
+        self._codes = category_codes(answering)
+        self._whole = whole_columns(answering)
+        self._is_plain = all(numeric) and not self._codes and not self._whole
+        self._dtype: type = np.float64 if self._is_plain else object
         self._nullable = any(feature.nullable for feature in features)
         self._texts = [index for index, is_number in enumerate(numeric) if not is_number]
         self._booleans = [index for index, feature in enumerate(features) if feature.boolean]
@@ -47,8 +63,12 @@ class Table:
     def __call__(self, rows: Sequence[Row]) -> NDArray[Any]:
         """Return the rows as an array, or the texts of their only column."""
         array: NDArray[Any] = np.array(rows, dtype=self._dtype)
-        if self._dtype is np.float64:
+        if self._is_plain:
             return array
+        if self._codes:
+            return self._coded(array)
+        for index in self._whole:
+            array[:, index] = [_whole(value) for value in array[:, index]]
         for index in self._booleans:
             array[:, index] = [None if value is None else bool(value) for value in array[:, index]]
         if self._nullable:
@@ -57,13 +77,30 @@ class Table:
                 array[gaps[:, index], index] = self.missing[index]
         return array[:, 0] if self._is_flat else array
 
-    def swap_missing(self) -> bool:
-        """Take the other of None and NaN for missing texts. Return False where there are none."""
+    def _coded(self, array: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers alone. A category that the estimator was not fitted to is missing."""
+        for index, codes in self._codes.items():
+            array[:, index] = [codes.get(value, math.nan) for value in array[:, index]]
+        return array.astype(np.float64)
+
+    def swap(self) -> bool:
+        """Take the other of two inputs that an estimator may have been fitted to.
+
+        These are numbers of 64 and of 32 bits, and beside texts None and NaN for missing ones.
+        Return False where there is one input alone.
+        """
+        if self._is_plain:
+            self._dtype = np.float32 if self._dtype is np.float64 else np.float64
+            return True
         if not (self._nullable and self._texts):
             return False
         for index in self._texts:
             self.missing[index] = math.nan if self.missing[index] is None else None
         return True
+
+
+def _whole(value: Value) -> Value:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parts(fitted: Any) -> Iterator[Any]:

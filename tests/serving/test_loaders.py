@@ -242,8 +242,8 @@ def test_a_library_that_is_not_here_is_named(tmp_path: Path) -> None:
     exported = train(tmp_path)
     path = exported.path / "model.joblib"
     # A pickle that names a class of a package that is not installed.
-    path.write_bytes(b"cxgboost.sklearn\nXGBClassifier\n.")
+    path.write_bytes(b"cprophet.forecaster\nProphet\n.")
     with pytest.raises(
-        RefusedError, match="needs the library 'xgboost', which this predictor does not have"
+        RefusedError, match="needs the library 'prophet', which this predictor does not have"
     ):
         load_estimator(exported.path, exported.manifest, pinned=True, rules=Rules())

@@ -41,9 +41,11 @@ def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
 def load_model(folder: Path) -> tuple[Any, ArtifactManifest]:
     """Return the fitted model in `folder`, and its manifest. Raises ArtifactError."""
     manifest, _ = read_artifact(folder)
-    path = folder / manifest.model_file
+    path, form = folder / manifest.model_file, manifest.format
+    if form not in _LOADERS and _PICKLE in {file.path for file in manifest.files}:
+        path, form = folder / _PICKLE, "joblib"
     try:
-        return _LOADERS[manifest.format](path), manifest
+        return _LOADERS[form](path), manifest
     except Exception as error:
         msg = (
             f"{path} cannot be loaded ({type(error).__name__}: {error}): it needs "
@@ -69,6 +71,8 @@ def _load_skops(path: Path) -> Any:
     return skops.io.load(path, trusted=trusted)
 
 
+_PICKLE: Final = "model.joblib"
+"""Beside a file of XGBoost, LightGBM or CatBoost, the whole estimator."""
 _LOADERS: Final[dict[Format, Callable[[Path], Any]]] = {"joblib": joblib.load, "skops": _load_skops}
 
 

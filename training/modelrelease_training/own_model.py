@@ -10,13 +10,16 @@ import json
 import math
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -29,8 +32,10 @@ from modelrelease_contract.artifact import (
     Format,
     Histogram,
     Output,
+    OutputColumn,
 )
 from modelrelease_training.bins import edges, histogram, text_histogram
+from modelrelease_training.booster_files import BOOSTERS, native_files, native_format
 from modelrelease_training.columns import Columns, Value, columns_of
 from modelrelease_training.errors import ArtifactError
 from modelrelease_training.export import (
@@ -59,12 +64,16 @@ _KEPT: Final = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "
 _KEPT_PREFIXES: Final = ("LC_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON")
 _OTHER_LIBRARIES: Final = ": this predictor has other libraries"
 """How a predictor begins its advice about a model that fails there."""
+_UNREADABLE: Final = "cannot be loaded"
 _ROWS_THERE: Final = (
     "rows reach a predictor as 64-bit numbers, texts and gaps, without a table of pandas, so fit "
     "it to such"
 )
 
-Answer = float | str
+Served = Format | Literal["native"]
+
+Answer = float | str | tuple[float | str, ...]
+"""A number or class; one for each output of a model that has several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,24 +96,32 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
     name: str,
     version: str,
     output: Path | str = "artifacts",
-    served: Format = "joblib",
+    served: Served = "joblib",
     feature_service: str | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> Exported:
     """Write a fitted estimator to `<output>/<name>/<version>`, once the predictor has tried it.
 
+    `model` may also be the path of a file in ONNX, which ONNX Runtime answers here and in pods.
+
     `examples` are rows that it was not fitted to, as its `predict` takes them: a DataFrame, an
     array of shape (rows, features), or a list of texts. From 200 rows on they are the baseline that
-    drift is measured against. `served` is the format of the file that a predictor loads; the
-    artifact has both where both can be written. `feature_service` is the name by which a feature
-    store has the columns. `say` is told what a person should know.
+    drift is measured against. `served` is the format of the file that a predictor loads, `native`
+    being the library's own; the artifact has also the other one, where it can be written.
+    `feature_service` is the name by which a feature store has the columns. `say` is told what a
+    person should know.
 
     Raises ArtifactError, in a sentence, for a model that cannot be served.
     """
     label = Label(name=name, version=version)
     try:
-        own = describe(model, examples, label=label, served=served, feature_service=feature_service)
+        if isinstance(model, Path):
+            own = describe_onnx(model, examples, label=label, feature_service=feature_service)
+        else:
+            own = describe(
+                model, examples, label=label, served=served, feature_service=feature_service
+            )
     except ValueError as error:
         msg = f"the model cannot be exported: {error}"
         raise ArtifactError(msg) from error
@@ -123,7 +140,7 @@ def describe(
     examples: Any,
     *,
     label: Label,
-    served: Format = "joblib",
+    served: Served = "joblib",
     feature_service: str | None = None,
 ) -> OwnModel:
     """Return the artifact of a fitted estimator and the rows it answers. Writes nothing.
@@ -132,12 +149,16 @@ def describe(
     """
     columns = columns_of(_selected(model, examples))
     answers = answers_of(model, columns.given)
+    if served == "native":
+        served = _native(model)
     files, notes = _files(model, served)
     strangers = _strangers(model)
     if strangers:
+        ours = BOOSTERS.issuperset(strangers)
+        image = "modelrelease-serving-boosters" if ours else "an image of your own"
         notes.append(
-            f"the model needs {', '.join(strangers)}, which the predictor's image does not have: "
-            "name one in spec.serving.image that does (docs/how-to/bring-your-own-model.md)"
+            f"the model needs {', '.join(strangers)}, which the predictor's usual image does not "
+            f"have: name {image} in spec.serving.image (docs/how-to/bring-your-own-model.md)"
         )
     output = _output(model, answers)
     baseline = _baseline(output, columns, answers) if len(columns.rows) >= LEAST_ROWS else None
@@ -145,6 +166,12 @@ def describe(
         notes.append(
             f"no baseline is recorded, so drift cannot be measured: it takes {LEAST_ROWS} rows, "
             f"and these are {len(columns.rows)}"
+        )
+    elif output.columns:
+        notes.append(
+            f"it answers {len(output.columns)} values a row, so its answers are in no baseline, "
+            "which counts one bin a row: drift of the features is measured, and no gate asks for "
+            "`predictions`"
         )
     shown = _examples(columns.rows)
     manifest = ArtifactManifest(
@@ -171,6 +198,72 @@ def describe(
     )
 
 
+def describe_onnx(
+    path: Path, examples: Any, *, label: Label, feature_service: str | None = None
+) -> OwnModel:
+    """Return the artifact of a model in ONNX. Its answers are those of a predictor here.
+
+    Raises ValueError for what cannot be served, ArtifactError for what the predictor refuses.
+    """
+    columns = columns_of(examples)
+    files = {"model.onnx": path.read_bytes()}
+    shown = tuple(tuple(columns.rows[index]) for index in _examples(columns.rows))
+    draft = ArtifactManifest(
+        name=label.name,
+        version=label.version,
+        created=label.created,
+        format="onnx",
+        model_file="model.onnx",
+        features=columns.features,
+        feature_service=feature_service,
+        libraries=_libraries_of_onnx(),
+        examples=Examples(rows=shown, predictions=(), tolerance=TOLERANCE),
+        files=listed(files),
+    )
+    with tempfile.TemporaryDirectory(prefix="modelrelease-") as trial:
+        exported = write(draft, files, output=Path(trial))
+        said = _ask_predictor(exported, _bodies(columns.rows))["answers"]
+    answers = [_plain(answer) for answer in said]
+    output = Output(task="regression")
+    if not all(isinstance(answer, float) for answer in said):
+        output = Output(classes=tuple(str(name) for name in sorted(set(said))))
+    enough = len(columns.rows) >= LEAST_ROWS
+    manifest = draft.model_copy(
+        update={
+            "output": output,
+            "baseline": _baseline(output, columns, answers) if enough else None,
+            "examples": Examples(
+                rows=shown,
+                predictions=tuple(answers[index] for index in _examples(columns.rows)),
+                tolerance=TOLERANCE,
+            ),
+        }
+    )
+    _require_readable(manifest)
+    notes = (
+        "the model needs onnxruntime, which the predictor's usual image does not have: name "
+        "modelrelease-serving-boosters in spec.serving.image "
+        "(docs/how-to/bring-your-own-model.md)",
+    )
+    return OwnModel(
+        manifest=manifest, files=files, columns=columns, answers=list(answers), notes=notes
+    )
+
+
+def _libraries_of_onnx() -> dict[str, str]:
+    runtime = packages_distributions().get("onnxruntime", ())
+    if not runtime:
+        msg = "it is in ONNX, and there is no onnxruntime here to answer it: install one"
+        raise ValueError(msg)
+    return {runtime[0]: version_of(runtime[0]), "python": platform.python_version()}
+
+
+def _bodies(rows: Sequence[Sequence[Value]]) -> bytes:
+    """Return requests for rows, one a line, of as many rows as one may hold."""
+    parts = [rows[at : at + TRIED_ROWS] for at in range(0, len(rows), TRIED_ROWS)]
+    return b"".join(json.dumps({"features": part}).encode() + b"\n" for part in parts)
+
+
 def _require_readable(manifest: ArtifactManifest) -> None:
     """Raise ValueError for a manifest that is larger than a predictor reads."""
     size = len(encode(manifest))
@@ -184,32 +277,42 @@ def _require_readable(manifest: ArtifactManifest) -> None:
 
 
 def answers_of(model: Any, given: Any) -> list[Answer]:
-    """Return what the model itself answers, a number or class a row. Raises ValueError."""
+    """Return what the model itself answers: for each row a number or class, or a tuple of them.
+
+    Raises ValueError for what JSON has no word for.
+    """
     if not callable(getattr(model, "predict", None)):
         msg = f"a {type(model).__name__} has no predict, and only what predict answers is served"
         raise ValueError(msg)
     try:
-        predicted = np.asarray(model.predict(given))
+        predicted = _array(model.predict(given))
     except Exception as error:
         fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         msg = f"it does not answer the examples ({fault}): give them as they were given to fit"
         raise ValueError(msg) from error
     if predicted.ndim == 2 and predicted.shape[1] == 1:
         predicted = predicted[:, 0]
-    if predicted.ndim != 1:
+    if predicted.ndim not in {1, 2} or predicted.size == 0:
         msg = (
-            f"it answers {predicted.shape[1]} values a row, and one number or class a row is "
-            "served: export one estimator for each"
+            f"it answers with an array of shape {predicted.shape}: one value, or a list of them, "
+            "for each row is served"
         )
         raise ValueError(msg)
-    answers = [_plain(answer) for answer in predicted.tolist()]
-    if any(isinstance(answer, float) and not math.isfinite(answer) for answer in answers):
+    values = [_plain(value) for value in predicted.ravel().tolist()]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         msg = "it answers with a number that is not finite, which JSON has no word for"
         raise ValueError(msg)
-    return answers
+    if predicted.ndim == 1:
+        return list(values)
+    width = predicted.shape[1]
+    return [tuple(values[at : at + width]) for at in range(0, len(values), width)]
 
 
-def _plain(answer: object) -> Answer:
+def _array(predicted: Any) -> Any:
+    return predicted.toarray() if hasattr(predicted, "toarray") else np.asarray(predicted)
+
+
+def _plain(answer: object) -> float | str:
     if isinstance(answer, str | float):
         return answer
     if isinstance(answer, bool | int):
@@ -223,13 +326,40 @@ def _selected(model: Any, examples: Any) -> Any:
 
     Raises ValueError for a table without one of them.
     """
-    names = getattr(model, "feature_names_in_", None)
+    names = _fitted_names(model)
     if names is None or not hasattr(examples, "columns"):
         return examples
-    if absent := [name for name in names if name not in examples.columns]:
+    known = {str(column): column for column in examples.columns}
+    if type(model).__module__.startswith("lightgbm."):
+        # It has an underscore for each space.
+        known |= {name.replace(" ", "_"): column for name, column in known.items()}
+    if absent := [name for name in names if name not in known]:
         msg = f"the examples lack the column {absent[0]!r}, which the model was fitted to"
         raise ValueError(msg)
-    return examples[list(names)]
+    return examples[[known[name] for name in names]]
+
+
+def _fitted_names(model: Any) -> list[str] | None:
+    """Return the columns that a model was fitted to, None where it does not know them by name."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        # CatBoost keeps them under a name of its own, and numbers in their place.
+        names = getattr(model, "feature_names_", None)
+        if names == [str(index) for index in range(len(names or ()))]:
+            return None
+    return None if names is None else [str(name) for name in names]
+
+
+def _native(model: Any) -> Format:
+    """Return the format of a model's own library. Raises ValueError where there is none."""
+    form = native_format(model)
+    if form is None:
+        msg = (
+            f"a {type(model).__name__} is of no library with a file of its own, which XGBoost, "
+            "LightGBM and CatBoost have: serve it as joblib or skops"
+        )
+        raise ValueError(msg)
+    return form
 
 
 def _files(model: Any, served: Format) -> tuple[dict[str, bytes], list[str]]:
@@ -239,10 +369,11 @@ def _files(model: Any, served: Format) -> tuple[dict[str, bytes], list[str]]:
     """
     files: dict[str, bytes] = {}
     notes = []
-    other: Format = "skops" if served == "joblib" else "joblib"
+    safer: Format = native_format(model) or "skops"
+    other: Format = safer if served == "joblib" else "joblib"
     for form in (served, other):
         try:
-            files |= dump(model, (form,))
+            files |= native_files(model) if form in BOOSTERS else dump(model, (form,))
         except Exception as error:
             fault = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             if form == served:
@@ -288,10 +419,31 @@ def _strangers(model: Any) -> list[str]:
 
 
 def _output(model: Any, answers: Sequence[Answer]) -> Output:
+    if isinstance(answers[0], tuple):
+        return _columns(model, list(zip(*answers, strict=True)))
     classes = np.ravel(getattr(model, "classes_", ()))
     if len(classes) or any(isinstance(answer, str) for answer in answers):
         return Output(classes=tuple(str(name) for name in classes))
     return Output(task="regression")
+
+
+def _columns(model: Any, columns: Sequence[Sequence[float | str]]) -> Output:
+    """Return the output of a model that answers with lists, one of `columns` for each value."""
+    classes = getattr(model, "classes_", ())
+    if isinstance(classes, list) and len(classes) == len(columns):
+        known = [tuple(map(str, names)) for names in classes]
+    elif len(classes):
+        # Of each label it says yes or no, and its classes are the numbers of the labels.
+        known = [("0", "1")] * len(columns)
+    else:
+        known = [()] * len(columns)
+    return Output(
+        task="classification" if len(classes) else "regression",
+        columns=tuple(
+            OutputColumn(name=f"prediction_{index}", classes=names)
+            for index, names in enumerate(known)
+        ),
+    )
 
 
 def _examples(rows: Sequence[Sequence[Value]]) -> list[int]:
@@ -310,7 +462,9 @@ def _examples(rows: Sequence[Sequence[Value]]) -> list[int]:
 
 def _baseline(output: Output, columns: Columns, answers: Sequence[Answer]) -> Baseline:
     return Baseline(
-        rows=len(columns.rows), features=columns.histograms, prediction=_binned(output, answers)
+        rows=len(columns.rows),
+        features=columns.histograms,
+        prediction=None if output.columns else _binned(output, answers),
     )
 
 
@@ -333,7 +487,7 @@ def try_it(exported: Exported, own: OwnModel) -> str:
     an artifact that a pod would refuse, or that answers otherwise.
     """
     rows, answers = own.columns.rows[:TRIED_ROWS], own.answers[:TRIED_ROWS]
-    said = _ask_predictor(exported, json.dumps({"features": rows}).encode() + b"\n")
+    said = _ask_predictor(exported, _bodies(rows))
     pairs = zip(said["answers"], answers, strict=True)
     wrong = [index for index, pair in enumerate(pairs) if not _same(*pair)]
     if wrong:
@@ -347,10 +501,12 @@ def try_it(exported: Exported, own: OwnModel) -> str:
     return str(said["answers_from"])
 
 
-def _same(answer: Answer, recorded: Answer) -> bool:
+def _same(answer: Any, recorded: Answer) -> bool:
+    if isinstance(recorded, tuple):
+        return len(answer) == len(recorded) and all(map(_same, answer, recorded))
     if isinstance(answer, str) or isinstance(recorded, str):
-        return answer == recorded
-    return abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded))
+        return bool(answer == recorded)
+    return bool(abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded)))
 
 
 def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
@@ -377,7 +533,8 @@ def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
         why = _last_words(ended.stderr)
         if _OTHER_LIBRARIES in why:
             # Here they are the same.
-            why = f"{why.partition(_OTHER_LIBRARIES)[0]}: {_ROWS_THERE}"
+            why = why.partition(_OTHER_LIBRARIES)[0]
+            why = why if _UNREADABLE in why else f"{why}: {_ROWS_THERE}"
         msg = f"the predictor refuses the model: {why}; nothing was written"
         raise ArtifactError(msg)
     answer: dict[str, Any] = json.loads(ended.stdout)

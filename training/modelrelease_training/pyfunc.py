@@ -15,7 +15,7 @@ class Loaded:
         self._manifest = manifest
 
     def predict(self, rows: Any, params: dict[str, Any] | None = None) -> Any:  # noqa: ARG002 (MLflow passes it)
-        """Answer as the predictor does: one value for each row. Columns may come in any order."""
+        """Answer as the predictor does, row by row. Columns may come in any order."""
         names = [feature.name for feature in self._manifest.features]
         matrix = rows[names].to_numpy() if hasattr(rows, "to_numpy") else rows
         if self._manifest.output.probability:

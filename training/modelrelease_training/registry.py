@@ -333,13 +333,15 @@ def _mlflow_files(manifest: ArtifactManifest, run_id: str) -> dict[str, str]:
         for feature in manifest.features
     ]
     is_number = manifest.output.probability or manifest.output.task == "regression"
-    output = ColSpec(DataType.double if is_number else DataType.string, manifest.output.name)
+    kind = DataType.double if is_number else DataType.string
+    answered = [column.name for column in manifest.output.columns] or [manifest.output.name]
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(kind, name) for name in answered]
     names = [feature.name for feature in manifest.features]
     example = {"columns": names, "data": [list(row) for row in manifest.examples.rows]}
     model = Model(
         run_id=run_id,
         artifact_path=ARTIFACT_PATH,
-        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([output])),
+        signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
         saved_input_example_info={
             "artifact_path": "input_example.json",
             "type": "dataframe",

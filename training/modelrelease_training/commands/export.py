@@ -23,7 +23,8 @@ examples:
   modelrelease-train export churn.joblib --examples held_out.parquet --drop churned --name churn --version 1 \\
     --output artifacts --model-format skops
 
-MODEL is a fitted estimator that joblib or pickle wrote: reading it runs its code, so take one of your own.
+MODEL is a fitted estimator that joblib or pickle wrote: reading it runs its code, so take one of your own. Or
+it is a model in ONNX, which is served as it is (the extra `onnx`).
 The examples are rows that it was not fitted to. A column that it was not fitted to, such as the target, is
 left out where the model knows its columns by name. The predictor loads the artifact and answers up to 1,000
 of the rows before it is written. In Python: modelrelease_training.own_model.export(model, rows, ...).
@@ -39,7 +40,7 @@ def add(commands: Commands) -> None:
         summary="make an artifact of a model that you fitted yourself",
         epilog=_EPILOG,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .joblib or .pkl file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .joblib, .pkl or .onnx file")
     parser.add_argument(
         "--examples",
         type=Path,
@@ -72,9 +73,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--model-format",
-        choices=("joblib", "skops"),
+        choices=("joblib", "skops", "native"),
         default="joblib",
-        help="of the file that is served (default: %(default)s)",
+        help="of the file that is served; native: that of XGBoost, LightGBM or CatBoost (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--feature-service",
@@ -124,6 +126,8 @@ def run(options: argparse.Namespace) -> int:
 def _read_model(path: Path) -> Any:
     import joblib  # noqa: PLC0415 (see the package)
 
+    if path.suffix == ".onnx" and path.is_file():
+        return path
     try:
         return joblib.load(path)
     except Exception as error:

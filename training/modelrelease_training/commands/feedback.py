@@ -147,6 +147,12 @@ def read_answers(path: Path, manifest: ArtifactManifest) -> dict[Key, str]:
         if event.modelversion in ("", manifest.version):
             name = event.predictionid or event.id
             for row, value in enumerate(event.data.predictions):
+                if isinstance(value, tuple):
+                    msg = (
+                        f"{path}, line {number}: row {row} was answered with {len(value)} values, "
+                        "and only models that answer one class a row are judged"
+                    )
+                    raise DataError(msg)
                 predictions[(name, row)] = _class(value, manifest)
     return predictions
 
