@@ -22,6 +22,7 @@ from modelrelease_contract import (
     ModelFile,
     named_files,
 )
+from modelrelease_contract.runtime import SIGNATURE_NAME
 from modelrelease_serving.artifact import parse_manifest, parse_mlmodel, read_manifest
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.logs import fields
@@ -100,6 +101,8 @@ def fetch(settings: Settings, *, patience: Patience | None = None) -> ArtifactMa
             raise error from None
     else:
         manifest = _fetch_files(source, raw, folder, settings, patience)
+    if settings.fetch_signature:
+        _fetch_signature(source, folder, patience)
     _LOG.info("fetched", extra=fields(model=manifest.name, version=manifest.version))
     return manifest
 
@@ -139,6 +142,17 @@ def _fetch_mlflow(
         folder, sha256=settings.model_sha256, version=settings.model_version
     )
     return manifest
+
+
+def _fetch_signature(source: Source, folder: Path, patience: Patience) -> None:
+    """Copy the signature. Who wants one says what it means that there is none: `verify`."""
+    target = folder / SIGNATURE_NAME
+    try:
+        raw = patience.run(lambda: read_small(source, SIGNATURE_NAME, limit=_MANIFEST_LIMIT))
+    except MissingError:
+        target.unlink(missing_ok=True)
+    else:
+        _write_whole(target, raw)
 
 
 def _write_whole(target: Path, content: bytes) -> None:

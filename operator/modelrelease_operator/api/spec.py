@@ -34,7 +34,7 @@ from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.prometheus import Prometheus, SecretName, Source
+from modelrelease_operator.api.prometheus import Prometheus, SecretKey, SecretName, Source
 from modelrelease_operator.api.queries import CountQuery, ThresholdGate
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.api.routing import CountingGateway, Routing
@@ -55,6 +55,30 @@ class StoreSecret(Model):
     name: SecretName
 
 
+class SigningKey(Model):
+    """Where the public key is that an artifact must be signed with, in the release's namespace."""
+
+    config_map_key_ref: SecretKey | None = None
+    secret_key_ref: SecretKey | None = None
+
+    @model_validator(mode="after")
+    def _is_in_one_place(self) -> Self:
+        if (self.config_map_key_ref is None) == (self.secret_key_ref is None):
+            msg = "set either configMapKeyRef or secretKeyRef of signature.key"
+            raise ValueError(msg)
+        return self
+
+    def to_ref(self) -> dict[str, dict[str, str]]:
+        """Return the one reference that there is, as a variable of a container has it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ModelSignature(Model):
+    """How the artifact must be signed."""
+
+    key: SigningKey
+
+
 class ModelSource(Model):
     """Where the model artifact is."""
 
@@ -65,6 +89,8 @@ class ModelSource(Model):
     """What an http(s) store or an OCI registry is shown, by the operator and by the pods that
     fetch the artifact.
     """
+    signature: ModelSignature | None = None
+    """Checked in each pod before the server starts, where given."""
 
     @property
     def pinned(self) -> bool:

@@ -130,6 +130,15 @@ class Reason(StrEnum):
     RETRAIN_CANCELLED = "RetrainCancelled"
 
 
+class Verifier(Model):
+    """What checks the signature of the artifact in each pod of a revision."""
+
+    image: str
+    """The default image of the time: never one that a release chose."""
+    keys: str = ""
+    """Public keys, PEM, one of which the operator wants; empty: what the release wants is all."""
+
+
 class Recipe(Model):
     """What makes pods what they are, kept so that a revision can be repaired after the spec moved
     on.
@@ -149,6 +158,9 @@ class Recipe(Model):
     fetch_image: str | None = None
     """What fetches the artifact, where the image cannot: the default image of the time. No part of
     the identity, so another default starts no canary."""
+    verifier: Verifier | None = None
+    """Where a signature is wanted. No part of the identity either: other keys of the operator's are
+    for what is released from then on."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -175,7 +187,7 @@ class Recipe(Model):
     def _write_exactly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
         exact = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
-        for name in ("pod", "runtime", "fetchImage"):
+        for name in ("pod", "runtime", "fetchImage", "verifier"):
             if not written.get(name):
                 written.pop(name, None)
         if has_null(exact):

@@ -66,7 +66,7 @@ from modelrelease_operator.runtime.ownership import (
     read_ours,
 )
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolution import Resolution, resolution_of
+from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
@@ -328,7 +328,10 @@ class Reconciler:
             watch=self.registry,
             default_image=default_image,
             renewed_image=annotations.get(names.ANNOTATION_IMAGE),
-            allowed=Allowed.parse(self.settings.pod_templates),
+            policy=Policy(
+                allowed=Allowed.parse(self.settings.pod_templates),
+                signing_keys=self.settings.signing_keys,
+            ),
         )
         return as_followed(resolution, following, spec, before, default_image=default_image)
 

@@ -12,7 +12,7 @@ from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
 from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.serving_runtimes import refusal_of_runtime, refusal_of_signing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,23 @@ class Resolution:
     """Why the alias's new version is not meant yet: it is to be looked up again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What whoever installed the operator wants of revisions that begin from now on."""
+
+    allowed: Allowed = EVERYTHING
+    """What a pod template may set."""
+    signing_keys: str = ""
+    """Public keys, PEM, with one of which an artifact must be signed; empty: with none."""
+
+    def refusal(self, spec: ReleaseSpec, target: Target) -> str | None:
+        """Return why a revision may not begin, or None."""
+        return self.allowed.refusal_of_serving(spec) or refusal_of_signing(target.recipe)
+
+
+ANYTHING = Policy()
+
+
 async def resolution_of(
     spec: ReleaseSpec,
     status: Status,
@@ -37,12 +54,12 @@ async def resolution_of(
     watch: RegistryWatch,
     default_image: str,
     renewed_image: str | None = None,
-    allowed: Allowed = EVERYTHING,
+    policy: Policy = ANYTHING,
 ) -> Resolution:
     """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant.
 
-    `renewed_image` is the default image that a person asked for, `allowed` what a pod template may
-    set.
+    `renewed_image` is the default image that a person asked for, `policy` what whoever installed
+    the operator wants of new revisions.
     """
     ref = model_ref(spec.model.uri)
     known = status.resolved if is_current(status.resolved, spec.model) else None
@@ -68,13 +85,14 @@ async def resolution_of(
     watch.subscribe(key, ref, version)
     following = _alias_status(ref, version, trouble)
     target = target_for_release(
-        spec, resolved, status, default_image=default_image, renewed=renewed_image == default_image
-    )
+        spec, resolved, status, default_image=default_image, signing_keys=policy.signing_keys,
+        renewed=renewed_image == default_image,
+    )  # fmt: skip
     resolved = resolved.but(image=target.recipe.image)
     if refusal := refusal_of_runtime(spec):
         unfit = Problem(reason=Reason.SPEC_INVALID, message=refusal)
         return Resolution(resolved=resolved, problem=unfit, following=following)
-    if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
+    if target.revision not in _running(status) and (refusal := policy.refusal(spec, target)):
         too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
         return Resolution(resolved=resolved, problem=too_much, following=following)
     return Resolution(resolved=resolved, target=target, following=following, delayed=delayed)

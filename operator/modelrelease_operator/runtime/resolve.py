@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest, schemes
-from modelrelease_operator.api.pods import CREDENTIALS
+from modelrelease_operator.api.pods import CREDENTIALS, SIGNATURE
 from modelrelease_operator.api.registry import (
     TAG_DIGEST,
     TAG_VERSION,
@@ -17,7 +17,7 @@ from modelrelease_operator.api.registry import (
     run_ref,
 )
 from modelrelease_operator.api.spec import VERSION_PATTERN, ModelSource, ReleaseSpec
-from modelrelease_operator.api.status import Recipe, Resolved, Status, Target
+from modelrelease_operator.api.status import Recipe, Resolved, Status, Target, Verifier
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
 from modelrelease_operator.runtime.oci_registry import Repository
@@ -231,11 +231,19 @@ def _resolved(
     )
 
 
-def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> Target:
-    """Return the revision that a spec means: the same inputs always give the same revision."""
+def target_for_spec(
+    spec: ReleaseSpec, resolved: Resolved, *, default_image: str, signing_keys: str = ""
+) -> Target:
+    """Return the revision that a spec means: the same inputs always give the same revision.
+
+    `signing_keys` are those of which the operator wants one.
+    """
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
         pod[CREDENTIALS] = spec.model.credentials_secret_ref.name
+    if spec.model.signature:
+        pod[SIGNATURE] = spec.model.signature.key.to_ref()
+    is_verified = bool(spec.model.signature or signing_keys)
     runtime = serving.runtime.to_dict() if serving.runtime else {}
     recipe = Recipe(
         image=serving.image or default_image,
@@ -245,6 +253,7 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
         pod=pod,
         runtime=runtime,
         fetch_image=default_image if runtime else None,
+        verifier=Verifier(image=default_image, keys=signing_keys) if is_verified else None,
     )
     uri = resolved.location or resolved.uri
     identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.identity}
@@ -265,6 +274,7 @@ def target_for_release(
     status: Status,
     *,
     default_image: str,
+    signing_keys: str = "",
     renewed: bool = False,
 ) -> Target:
     """Return what a spec means beside what is known of its release.
@@ -273,12 +283,12 @@ def target_for_release(
     another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a
     person asked for the new default.
     """
-    target = target_for_spec(spec, resolved, default_image=default_image)
+    target = target_for_spec(spec, resolved, default_image=default_image, signing_keys=signing_keys)
     known = _known_revisions(status, resolved)
     if spec.serving.image or renewed or target.revision in known:
         return target
     for revision, image in known.items():
-        kept = target_for_spec(spec, resolved, default_image=image)
+        kept = target_for_spec(spec, resolved, default_image=image, signing_keys=signing_keys)
         if kept.revision == revision:
             return kept
     return target
