@@ -2,8 +2,9 @@
 
 The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks
 two predictors, or two servers that are not ours. Where a signature is wanted, `verify` checks it
-between `fetch` and the server. All are the same image: `python -m modelrelease_serving fetch`,
-`verify`, `serve`, `probe` and `compare`.
+between `fetch` and the server, and `describe` tells what an artifact is that only a pod can read.
+All are the same image: `python -m modelrelease_serving fetch`, `verify`, `describe`, `serve`,
+`probe` and `compare`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"

@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -30,6 +30,9 @@ examples:
     MODEL_URI=https://models.example.com/qna/1/ MODEL_SHA256=... MODEL_PATH=/models \\
       python -m modelrelease_serving fetch
 
+  Find out the version and the digest of an artifact:
+    MODEL_URI=s3://models/qna/1 MODEL_PATH=/tmp/qna python -m modelrelease_serving describe
+
   Load an artifact as a pod would, and answer requests from standard input, one body in each line:
     echo '{"features": [0.1, ...]}' | MODEL_PATH=artifacts/qna/1 ALLOW_UNPINNED=true python -m modelrelease_serving check
 
@@ -47,7 +50,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `serve`, `check`, `fetch`, `verify`, `probe` or `compare`. Return the exit code."""
+    """Run one of the commands. Return the exit code."""
     command = _parser().parse_args(arguments).command
     # As the first process of a container nothing else would make this one end on SIGTERM.
     signal.signal(signal.SIGTERM, _terminate)
@@ -61,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
     jobs = {
-        "serve": _serve, "check": _check, "fetch": _fetch, "verify": _verify, "probe": _probe,
-        "compare": _compare,
+        "serve": _serve, "check": _check, "fetch": _fetch, "verify": _verify,
+        "describe": _describe, "probe": _probe, "compare": _compare,
     }  # fmt: skip
     return jobs[command](settings)
 
@@ -87,8 +90,25 @@ def _check(settings: Settings) -> int:
 def _fetch(settings: Settings) -> int:
     from modelrelease_serving.fetch import fetch  # noqa: PLC0415 - and serve not for urllib
 
+    return _ended(settings, fetch)
+
+
+def _verify(settings: Settings) -> int:
+    from modelrelease_serving.verify import verify  # noqa: PLC0415 - nobody else waits for it
+
+    return _ended(settings, verify)
+
+
+def _describe(settings: Settings) -> int:
+    from modelrelease_serving.describe import run  # noqa: PLC0415 - as `fetch`
+
+    return _ended(settings, run)
+
+
+def _ended(settings: Settings, job: Callable[[Settings], object]) -> int:
+    """Do what ends by itself; return the exit code, and say why where it failed."""
     try:
-        fetch(settings)
+        job(settings)
     except RefusedError as error:
         fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
@@ -100,20 +120,6 @@ def _fetch(settings: Settings) -> int:
             f"cannot write to {settings.model_path}: {error}",
             termination_log=settings.termination_log,
         )
-        return EXIT_UNREACHABLE
-    return 0
-
-
-def _verify(settings: Settings) -> int:
-    from modelrelease_serving.verify import verify  # noqa: PLC0415 - nobody else waits for it
-
-    try:
-        verify(settings)
-    except RefusedError as error:
-        fail_with_message(str(error), termination_log=settings.termination_log)
-        return EXIT_REFUSED
-    except UnreachableError as error:
-        fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_UNREACHABLE
     return 0
 
@@ -147,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "check", "fetch", "verify", "probe", "compare"),
+        choices=("serve", "check", "fetch", "verify", "describe", "probe", "compare"),
         default="serve",
         help="default: serve",
     )

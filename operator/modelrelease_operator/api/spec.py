@@ -108,17 +108,6 @@ class ModelSource(Model):
             raise ValueError(msg)
         return uri
 
-    @model_validator(mode="after")
-    def _pinned_where_unreadable(self) -> Self:
-        scheme = schemes.scheme_of(self.uri)
-        if scheme and scheme.must_be_pinned and not self.pinned:
-            msg = (
-                f"sha256 and version are required with {scheme.prefix}, which the operator cannot "
-                "read"
-            )
-            raise ValueError(msg)
-        return self
-
 
 class Serving(PodFields):
     """How the model is served."""

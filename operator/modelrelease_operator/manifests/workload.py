@@ -117,7 +117,7 @@ def deployment(
     target = running.target
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = selector_of(owner, target.revision)
-    pod = merged(_pod(owner, target, shadow), target.recipe.pod_template)
+    pod = pod_of(owner, target, shadow)
     ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
     pod["metadata"] = merged(pod.get("metadata"), ours)
     return {
@@ -145,6 +145,12 @@ def scraped(server: ServingRuntime) -> dict[str, str]:
         "prometheus.io/port": str(server.metrics.port),
         "prometheus.io/path": server.metrics.path,
     }
+
+
+def pod_of(owner: Owner, target: Target, shadow: ShadowSettings | None = None) -> dict[str, Any]:
+    """Return the pods of a revision, with what the release lays over them."""
+    pod: dict[str, Any] = merged(_pod(owner, target, shadow), target.recipe.pod_template)
+    return pod
 
 
 def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a release's model source means at this pass: kept while it holds, else looked up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelrelease_operator.api.pod_policy import EVERYTHING, Allowed
 from modelrelease_operator.api.registry import ModelRef, model_ref
@@ -11,7 +11,13 @@ from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
-from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release
+from modelrelease_operator.runtime.resolve import (
+    NeedsPod,
+    Place,
+    is_current,
+    resolve,
+    target_for_release,
+)
 from modelrelease_operator.serving_runtimes import refusal_of_runtime, refusal_of_signing
 
 
@@ -27,6 +33,14 @@ class Resolution:
     """The alias that is followed, if any."""
     delayed: Problem | None = None
     """Why the alias's new version is not meant yet: it is to be looked up again."""
+    unread: Place | None = None
+    """What only a pod of the release can tell the version and the digest of."""
+
+    def but_for(self, problem: Problem) -> "Resolution":
+        """Return this where what is not known yet stays so, and why."""
+        if self.target is not None:
+            return replace(self, delayed=problem)
+        return replace(self, problem=problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +79,18 @@ async def resolution_of(
     known = status.resolved if is_current(status.resolved, spec.model) else None
     looked = watch.found(key, ref)
     trouble, delayed = looked.problem if looked else None, None
+    unread: Place | None = None
     try:
         resolved = known
         if _is_due(known, looked):
             resolved = await resolve(
                 spec.model, watch.registry, stores=watch.stores, namespace=key[0]
             )
+    except NeedsPod as needed:
+        resolved, unread = known, needed.place
+        if known is None:
+            waits = _problem(Reason.MODEL_UNAVAILABLE, needed)
+            return replace(_without_target(status, ref, waits), unread=unread)
     except Invalid as problem:
         if known is None or not isinstance(problem, Missing):
             return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
@@ -89,13 +109,13 @@ async def resolution_of(
         renewed=renewed_image == default_image,
     )  # fmt: skip
     resolved = resolved.but(image=target.recipe.image)
-    if refusal := refusal_of_runtime(spec):
-        unfit = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=resolved, problem=unfit, following=following)
-    if target.revision not in _running(status) and (refusal := policy.refusal(spec, target)):
-        too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=resolved, problem=too_much, following=following)
-    return Resolution(resolved=resolved, target=target, following=following, delayed=delayed)
+    begins = target.revision not in _running(status)
+    if refusal := refusal_of_runtime(spec) or (begins and policy.refusal(spec, target)):
+        refused = Problem(reason=Reason.SPEC_INVALID, message=refusal)
+        return Resolution(resolved=resolved, problem=refused, following=following)
+    return Resolution(
+        resolved=resolved, target=target, following=following, delayed=delayed, unread=unread
+    )
 
 
 def _running(status: Status) -> frozenset[str]:

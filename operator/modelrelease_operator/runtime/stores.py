@@ -135,6 +135,10 @@ class Stores:
             raise Unavailable(str(problem)) from problem
 
 
+class NotThere(Invalid):
+    """There is no such file."""
+
+
 def _host_of(url: str) -> str:
     try:
         return URL(url).host or ""
@@ -171,7 +175,7 @@ def refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavai
             f"spec.model.credentialsSecretRef, or {PIN}"
         )
     if status in (404, 410):
-        return Invalid(f"{url} answered {status}: there is no artifact for spec.model.uri")
+        return NotThere(f"{url} answered {status}: there is no artifact for spec.model.uri")
     return Unavailable(f"{url} answered {status}")
 
 
