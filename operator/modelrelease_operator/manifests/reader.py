@@ -23,7 +23,7 @@ from modelrelease_operator.manifests.workload import (
 )
 
 DEADLINE_SECONDS = 30 * 60
-KEPT_SECONDS = 120
+KEPT_SECONDS = 300
 """After its end, until another one tries again what this one could not read."""
 READER = "fetch"
 """Name of its container, as that of the one which fetches: pod templates are laid over both."""

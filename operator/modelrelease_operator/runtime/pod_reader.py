@@ -1,13 +1,13 @@
 """Has a Job of the release find out what an artifact is that the operator cannot read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from modelrelease_contract import ArtifactIdentity
 from modelrelease_contract.runtime import EXIT_REFUSED
-from modelrelease_operator.api.status import Target
+from modelrelease_operator.api.status import Resolved, Target
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.manifests import Owner, reader_job
 from modelrelease_operator.manifests.reader import COMMAND, READER
@@ -20,12 +20,21 @@ EXIT_USAGE = 2
 OF_JOB = "batch.kubernetes.io/job-name"
 
 
-async def read_by_pod(kube: Kube, owner: Owner, target: Target) -> ArtifactIdentity:
-    """Return what is at the target's place, once its Job has said so; make the Job where there is
-    none. The Job is deleted when it has answered.
+class Reading(Unavailable):
+    """There is no answer yet, and nothing is wrong."""
 
-    Raises Unavailable while it is read and where that may be tried again, Invalid for an artifact
-    that can never work.
+
+async def read_by_pod(
+    kube: Kube,
+    owner: Owner,
+    target: Target,
+    understood: Callable[[ArtifactIdentity], Resolved],
+) -> Resolved:
+    """Return what is at the target's place, once its Job has said so; make the Job where there is
+    none. The Job is deleted when its answer was understood.
+
+    Raises Reading while it is read, Unavailable where that may be tried again, Invalid for an
+    artifact that can never work.
     """
     wanted = reader_job(owner, target)
     name = wanted["metadata"]["name"]
@@ -34,13 +43,16 @@ async def read_by_pod(kube: Kube, owner: Owner, target: Target) -> ArtifactIdent
     if live is None:
         await _make(kube, wanted)
         msg = f"{reads}, because the operator cannot"
-        raise Unavailable(msg)
+        raise Reading(msg)
     pods = await kube.list("Pod", owner.namespace, {OF_JOB: name})
     end = next(filter(None, (ended(pod, READER) for pod in pods)), None)
     if end is None:
-        msg = f"{reads}: {_trouble(live, pods) or 'it has not answered yet'}"
-        raise Unavailable(msg)
-    found = _answer(end, target)
+        if trouble := _trouble(live, pods):
+            msg = f"{reads}: {trouble}"
+            raise Unavailable(msg)
+        msg = f"{reads}, because the operator cannot"
+        raise Reading(msg)
+    found = understood(_answer(end, target))
     await delete_ours(kube, owner, "Job", name, live["metadata"]["uid"])
     return found
 

@@ -65,7 +65,7 @@ from modelrelease_operator.runtime.ownership import (
     owner_of,
     read_ours,
 )
-from modelrelease_operator.runtime.pod_reader import read_by_pod
+from modelrelease_operator.runtime.pod_reader import Reading, read_by_pod
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
 from modelrelease_operator.runtime.resolve import resolved_by_pod, unread_target
@@ -359,16 +359,21 @@ class Reconciler:
         target = unread_target(spec, place, default_image=self.settings.serving_image)
         if refusal := refusal_of_runtime(spec) or self._policy.refusal(spec, target):
             return resolution.but_for(Problem(reason=Reason.SPEC_INVALID, message=refusal))
+        memory = self._memory_of(release)
+        last = memory.unread if memory.unread and memory.unread[0] == target.revision else None
         try:
-            found = await read_by_pod(self.kube, owner_of(release), target)
-            resolved = resolved_by_pod(spec.model, place, found)
-        except Invalid as problem:
-            reason, message = Reason.MODEL_INVALID, str(problem)
-        except Unavailable as problem:
-            reason, message = Reason.MODEL_UNAVAILABLE, str(problem)
-        else:
-            return await self._meaning(release, spec, before.but(resolved=resolved))
-        return resolution.but_for(Problem(reason=reason, message=message))
+            understood = partial(resolved_by_pod, spec.model, place)
+            resolved = await read_by_pod(self.kube, owner_of(release), target, understood)
+        except Reading as problem:
+            # What was wrong the last time is told until it is known to be right.
+            waits = Problem(reason=Reason.MODEL_UNAVAILABLE, message=str(problem))
+            return resolution.but_for(last[1] if last else waits)
+        except (Invalid, Unavailable) as problem:
+            wrong = isinstance(problem, Invalid)
+            reason = Reason.MODEL_INVALID if wrong else Reason.MODEL_UNAVAILABLE
+            memory.unread = target.revision, Problem(reason=reason, message=str(problem))
+            return resolution.but_for(memory.unread[1])
+        return await self._meaning(release, spec, before.but(resolved=resolved))
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what is remembered of a release that is gone."""
