@@ -513,6 +513,10 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "half a digest": ({"uri": "oci://registry/qna@sha256:abc"}, "spec.model.uri must be"),
     "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
     "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
+    "a signature without a key": (
+        {"uri": GOOD, "signature": {"key": {}}},
+        "set either configMapKeyRef or secretKeyRef of spec.model.signature.key",
+    ),
     "a digest that is none": ({"uri": GOOD, "sha256": "abc"}, "spec.model.sha256"),
     "a version with a slash": ({"uri": GOOD, "version": "1/2"}, "spec.model.version"),
 }

@@ -50,6 +50,15 @@ POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"uri": GOOD, "credentialsSecretRef": {"name": "db"}}},
         "spec.model.credentialsSecretRef",
     ),
+    "a key in a Secret": (
+        {
+            "model": {
+                "uri": GOOD,
+                "signature": {"key": {"secretKeyRef": {"name": "db", "key": "password"}}},
+            }
+        },
+        "spec.model.signature.key.secretKeyRef",
+    ),
     "credentials for Prometheus": (
         {"analysis": {"prometheus": {"url": "https://evil", "basicAuthSecretRef": {"name": "db"}}}},
         "spec.analysis.prometheus",
