@@ -23,6 +23,7 @@ from modelrelease_operator.runtime.resolve import (
     resolve,
     resolved_by_pod,
     target_for_spec,
+    unread_target,
 )
 from modelrelease_operator.settings import Settings
 from testbed.builders import a_spec
@@ -122,6 +123,17 @@ async def test_a_version_in_an_object_store_without_a_digest_is_left_to_a_pod(mo
     assert place.location == "s3://bucket/qna/5"
     found = resolved_by_pod(asked, place, ArtifactIdentity(version="5", sha256="a" * 64))
     assert (found.location, found.registered) == (place.location, place.registered)
+
+
+async def test_a_folder_that_mlflow_logged_is_left_to_a_pod_and_named_by_the_registry(
+    model: Registering,
+):
+    version = model.version(b"flavors: {}", file="MLmodel")
+    uri = f"models:/{model.name}/{version}"
+    with pytest.raises(NeedsPod) as left:
+        await resolve(source(uri), Registry(model.url))
+    target = unread_target(a_spec(model={"uri": uri}), left.value.place, default_image="i:1")
+    assert (target.uri, target.version) == (model.place(version), version)
 
 
 async def test_what_a_pod_read_is_held_to_the_registrys_digest(model: Registering):
