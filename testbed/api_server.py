@@ -202,8 +202,7 @@ class ApiServer:
             verb = "LIST"
         resource = f"{plural}/status" if status else plural
         self.requests[f"{verb} {resource}"] += 1
-        if verb not in ("GET", "LIST", "WATCH") and plural != "leases":
-            self.writes[request.headers.get("Authorization", "").removeprefix("Bearer ")] += 1
+        self._count(verb, plural, request)
         body = json.loads(await request.text() or "null") or {}
         if refusal := self.refuse(verb, resource, body):
             return _refused(*refusal)
@@ -225,6 +224,10 @@ class ApiServer:
     def _review(self, review: Object) -> web.Response:
         verb = review["spec"]["resourceAttributes"]["verb"]
         return web.json_response({**review, "status": {"allowed": verb not in self.may_not}})
+
+    def _count(self, verb: str, plural: str, request: web.Request) -> None:
+        if verb not in ("GET", "LIST", "WATCH") and plural != "leases":
+            self.writes[request.headers.get("Authorization", "").removeprefix("Bearer ")] += 1
 
     def _list(self, request: web.Request, plural: str, namespace: str | None) -> web.Response:
         is_selected = _selected(request.query.get("labelSelector", ""))

@@ -7,6 +7,7 @@ spell alike stands here and nowhere else. Imports pydantic only.
 
 from modelrelease_contract.artifact import (
     MANIFEST_NAME,
+    ArtifactIdentity,
     ArtifactManifest,
     Baseline,
     Examples,
@@ -21,6 +22,7 @@ from modelrelease_contract.mlflow import MLMODEL_NAME, listing_digest, mlflow_ma
 __all__ = [
     "MANIFEST_NAME",
     "MLMODEL_NAME",
+    "ArtifactIdentity",
     "ArtifactManifest",
     "Baseline",
     "Examples",

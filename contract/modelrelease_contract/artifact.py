@@ -262,17 +262,29 @@ class ModelFile(_Strict):
         return path
 
 
+Version = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    ),
+]
+"""As a label of Kubernetes may have it."""
+
+
+class ArtifactIdentity(_Strict):
+    """What an artifact was found to be: what the command `describe` answers."""
+
+    version: Version
+    sha256: Sha256
+    """What pins it: the digest of its manifest, or of MLflow's listing."""
+
+
 class ArtifactManifest(_Strict):
     """Everything about a model that can be known without loading it."""
 
     schema_version: Literal[1] = 1
     name: Name
-    version: Annotated[
-        str,
-        StringConstraints(
-            min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
-        ),
-    ]
+    version: Version
     format: Format = "joblib"
     model_file: str = "model.joblib"
     """The file of `files` that is loaded. Others may hold the same model in another format."""

@@ -1,8 +1,10 @@
 """What the operator hands to the predictor's containers, and what they answer with.
 
 The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks
-two predictors, or two servers that are not ours. All are the same image: `python -m
-modelrelease_serving fetch`, `serve`, `probe` and `compare`.
+two predictors, or two servers that are not ours. Where a signature is wanted, `verify` checks it
+between `fetch` and the server, and `describe` tells what an artifact is that only a pod can read.
+All are the same image: `python -m modelrelease_serving fetch`, `verify`, `describe`, `serve`,
+`probe` and `compare`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"
@@ -19,6 +21,9 @@ ENV_LOG_FORMAT = "LOG_FORMAT"
 ENV_DRAIN_SECONDS = "DRAIN_SECONDS"
 ENV_CONNECTION_MAX_AGE_SECONDS = "CONNECTION_MAX_AGE_SECONDS"
 ENV_MANIFEST_ONLY = "MANIFEST_ONLY"
+ENV_FETCH_SIGNATURE = "FETCH_SIGNATURE"
+ENV_RELEASE_KEY = "SIGNING_KEY_OF_RELEASE"
+ENV_OPERATOR_KEYS = "SIGNING_KEYS_OF_OPERATOR"
 ENV_PROBE_STABLE_REVISION = "PROBE_STABLE_REVISION"
 ENV_PROBE_STABLE_URL = "PROBE_STABLE_URL"
 ENV_PROBE_CANARY_URL = "PROBE_CANARY_URL"
@@ -27,6 +32,9 @@ ENV_PROBE_TIMEOUT_SECONDS = "PROBE_TIMEOUT_SECONDS"
 
 MODEL_DIR = "/models"
 """Where the fetch container puts the artifact and the predictor finds it, read-only."""
+
+SIGNATURE_NAME = "model.sig"
+"""File name of a signature over an artifact, at its top: where `model_signing` puts it."""
 
 PROBE_STABLE_DIR = f"{MODEL_DIR}/stable"
 PROBE_CANARY_DIR = f"{MODEL_DIR}/canary"

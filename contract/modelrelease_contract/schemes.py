@@ -23,7 +23,7 @@ class Reader(StrEnum):
     HUB = "hub"
     """The operator asks the Hugging Face Hub, which has the files at a place of its own."""
     POD = "pod"
-    """Nobody before a pod fetches it, so a person has to say what it is."""
+    """A pod of the release's own, with its credentials, where nobody says version and digest."""
 
 
 WEB: Final = "web"
@@ -54,11 +54,6 @@ class Scheme:
     def prefix(self) -> str:
         """What each of its URIs begins with."""
         return f"{self.name}:/" if self.read_by is Reader.REGISTRY else f"{self.name}://"
-
-    @property
-    def must_be_pinned(self) -> bool:
-        """Whether a person has to give version and sha256, because nobody can look them up."""
-        return self.read_by is Reader.POD
 
 
 _WEB_PLACE: Final = r"[^\s?#@/]+(/[^\s?#]*)?"
@@ -179,11 +174,6 @@ def uri_pattern() -> str:
 def uri_forms() -> str:
     """Return the forms of all URIs, for a message."""
     return _listed(list(chain.from_iterable(scheme.forms for scheme in SCHEMES)), "or")
-
-
-def pinned_prefixes() -> str:
-    """Return what URIs begin with that must be pinned, for a message."""
-    return _listed([scheme.prefix for scheme in SCHEMES if scheme.must_be_pinned], "and")
 
 
 def fetched_forms() -> str:

@@ -6,10 +6,12 @@ archive ever reaches a disk. An archive that has a name which leads out is refus
 
 import gzip
 import io
+import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import IO, Any, Final
 
 from modelrelease_contract.oci import OciError, Packing, inner_path
@@ -17,6 +19,10 @@ from modelrelease_contract.oci import OciError, Packing, inner_path
 _LONGEST_READ: Final = 1024 * 1024
 """More is only asked for by a header that wants memory."""
 _MOST_ENTRIES: Final = 100_000
+MODULE_OF_ZSTD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+"""Python's own module, or its backport, which the extras `operator` and `serving` bring."""
+_WINDOW_LOG_MAX: Final = 23
+"""8 MiB of memory for a frame, which every reader should have (RFC 8878, 3.1.1.1.2)."""
 
 
 class Archive:
@@ -27,12 +33,8 @@ class Archive:
 
         Raises OciError for what cannot be read, here and in `read`.
         """
-        if packing is Packing.ZSTD:
-            msg = "is compressed with zstd, which is not read: push it without compression"
-            raise OciError(msg)
         with _understood():
-            plain: Any = gzip.GzipFile(fileobj=stream) if packing is Packing.GZIP else stream
-            bounded: Any = _Bounded(plain, most)
+            bounded: Any = _Bounded(_unpacked(stream, packing), most)
             self._tar = tarfile.TarFile(fileobj=bounded)
             self._entries = dict(self._listed())
 
@@ -73,6 +75,22 @@ class Archive:
                 yield path, entry
 
 
+def _unpacked(stream: IO[bytes], packing: Packing) -> Any:
+    if packing is Packing.GZIP:
+        return gzip.GzipFile(fileobj=stream)
+    if packing is Packing.ZSTD:
+        # Only here: whoever reads layers has it, and most have none that are packed so.
+        zstd: Any = import_module(MODULE_OF_ZSTD)
+        most = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
+        return zstd.ZstdFile(stream, options=most)
+    return stream
+
+
+def _errors_of_zstd() -> tuple[type[Exception], ...]:
+    module = sys.modules.get(MODULE_OF_ZSTD)
+    return (module.ZstdError,) if module else ()
+
+
 class _Bounded:
     """A stream that is never read beyond `most` bytes, nor much of it at once."""
 
@@ -111,13 +129,14 @@ class _Bounded:
 def _understood() -> Iterator[None]:
     try:
         yield
-    except (
+    except (  # type: ignore[misc] # mypy knows no tuple that is put together here
         tarfile.TarError,
         EOFError,
         zlib.error,
         OSError,
         RecursionError,
         OverflowError,
+        *_errors_of_zstd(),
     ) as error:
         msg = f"is no tar archive that can be read: {str(error) or type(error).__name__}"
         raise OciError(msg) from error

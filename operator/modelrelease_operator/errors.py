@@ -2,6 +2,7 @@
 
 ReleaseError
   Invalid        a person must act: shown as a condition, looked at again when something changes
+    NotRead      not by the operator: a pod can read it
   Unavailable    the world must act: tried again with growing pauses
     Conflict     what was read is no longer what is there: read it again
   Gone           the release was deleted: there is nothing left to do
@@ -14,6 +15,15 @@ class ReleaseError(Exception):
 
 class Invalid(ReleaseError):
     """The input can never work as it is."""
+
+
+class NotRead(Invalid):
+    """The operator cannot read an artifact, which a pod can."""
+
+    def __init__(self, message: str, *, location: str | None = None) -> None:
+        super().__init__(message)
+        self.location = location
+        """Where it is for good; None: where it was looked for."""
 
 
 class Unavailable(ReleaseError):

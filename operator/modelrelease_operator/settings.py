@@ -6,6 +6,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 NOTIFY_TOPICS = ("RolledBack", "Promoted", "Drifted", "DriftEnded", "RetrainFailed", "NeedsPerson")
 """What a webhook may be told of."""
 
+_PUBLIC_KEYS = r"^(\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----)*\s*$"
 _PATH = r"(metadata|spec)(\.[A-Za-z][A-Za-z0-9]*)*"
 
 
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
         default="scheduling", pattern=f"^(none|scheduling|all|{_PATH}(, *{_PATH})*)$"
     )
     """What a pod template may set: `none`, `scheduling`, `all`, or paths separated by commas."""
+    signing_keys: str = Field(default="", pattern=_PUBLIC_KEYS)
+    """Public keys, PEM, one after the other: each artifact must be signed with one of them; empty
+    for no such rule.
+    """
     namespaces: str = ""
     """Namespaces to watch, separated by commas; empty for all."""
     lease_namespace: str = ""

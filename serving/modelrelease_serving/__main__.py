@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -30,8 +30,14 @@ examples:
     MODEL_URI=https://models.example.com/qna/1/ MODEL_SHA256=... MODEL_PATH=/models \\
       python -m modelrelease_serving fetch
 
+  Find out the version and the digest of an artifact:
+    MODEL_URI=s3://models/qna/1 MODEL_PATH=/tmp/qna python -m modelrelease_serving describe
+
   Load an artifact as a pod would, and answer requests from standard input, one body in each line:
     echo '{"features": [0.1, ...]}' | MODEL_PATH=artifacts/qna/1 ALLOW_UNPINNED=true python -m modelrelease_serving check
+
+  Check who signed an artifact that was fetched:
+    SIGNING_KEY_OF_RELEASE="$(cat models.pub)" MODEL_PATH=/models python -m modelrelease_serving verify
 
   Compare two predictors on the example rows of their artifacts, and show the counts on port 8001:
     MODEL_PATH=probing PROBE_STABLE_URL=http://localhost:8000 PROBE_CANARY_URL=http://localhost:8010 \\
@@ -44,7 +50,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `serve`, `check`, `fetch`, `probe` or `compare`. Return the exit code."""
+    """Run one of the commands. Return the exit code."""
     command = _parser().parse_args(arguments).command
     # As the first process of a container nothing else would make this one end on SIGTERM.
     signal.signal(signal.SIGTERM, _terminate)
@@ -58,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     configure(level=settings.log_level, form=settings.log_format)
     jobs = {
-        "serve": _serve, "check": _check, "fetch": _fetch, "probe": _probe, "compare": _compare,
+        "serve": _serve, "check": _check, "fetch": _fetch, "verify": _verify,
+        "describe": _describe, "probe": _probe, "compare": _compare,
     }  # fmt: skip
     return jobs[command](settings)
 
@@ -83,8 +90,25 @@ def _check(settings: Settings) -> int:
 def _fetch(settings: Settings) -> int:
     from modelrelease_serving.fetch import fetch  # noqa: PLC0415 - and serve not for urllib
 
+    return _ended(settings, fetch)
+
+
+def _verify(settings: Settings) -> int:
+    from modelrelease_serving.verify import verify  # noqa: PLC0415 - nobody else waits for it
+
+    return _ended(settings, verify)
+
+
+def _describe(settings: Settings) -> int:
+    from modelrelease_serving.describe import run  # noqa: PLC0415 - as `fetch`
+
+    return _ended(settings, run)
+
+
+def _ended(settings: Settings, job: Callable[[Settings], object]) -> int:
+    """Do what ends by itself; return the exit code, and say why where it failed."""
     try:
-        fetch(settings)
+        job(settings)
     except RefusedError as error:
         fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
@@ -120,8 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     lines = [f"  {name:<28} {default}".rstrip() for name, default in sorted(variables().items())]
     parser = argparse.ArgumentParser(
         prog="modelrelease_serving",
-        description="Serve one model artifact over HTTP, check or fetch it first, or probe or "
-        "compare two that serve. "
+        description="Serve one model artifact over HTTP, check, fetch or verify it first, or probe "
+        "or compare two that serve. "
         "Settings: the environment.",
         epilog="\n".join(["environment variables and their defaults:", *lines, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -129,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "check", "fetch", "probe", "compare"),
+        choices=("serve", "check", "fetch", "verify", "describe", "probe", "compare"),
         default="serve",
         help="default: serve",
     )

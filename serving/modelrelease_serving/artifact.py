@@ -95,7 +95,7 @@ def read_manifest(
     if not path.exists() and (folder / MLMODEL_NAME).is_file():
         return _read_mlflow(folder, sha256=sha256, name=name, version=version)
     try:
-        raw = _read(path, MANIFEST_BYTES_MAX)
+        raw = read_small_file(path, MANIFEST_BYTES_MAX)
     except OSError as error:
         fact = f"{path} cannot be read ({error.strerror or error})"
         msg = f"{fact}: point MODEL_PATH at the folder of an artifact"
@@ -108,7 +108,7 @@ def _read_mlflow(
 ) -> tuple[ArtifactManifest, str]:
     path = folder / MLMODEL_NAME
     try:
-        mlmodel = parse_mlmodel(_read(path, MANIFEST_BYTES_MAX), origin=str(path))
+        mlmodel = parse_mlmodel(read_small_file(path, MANIFEST_BYTES_MAX), origin=str(path))
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror or error}): save the model again"
         raise RefusedError(msg) from error
@@ -117,7 +117,7 @@ def _read_mlflow(
     check_pin(digest, origin=str(folder), sha256=sha256)
     example = example_file(mlmodel)
     try:
-        content = _read(folder / example, _EXAMPLE_BYTES_MAX) if example else None
+        content = read_small_file(folder / example, _EXAMPLE_BYTES_MAX) if example else None
         return mlflow_manifest(mlmodel, files, name=name, version=version, example=content), digest
     except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError) as error:
         # MLflow's format is not ours: whatever is not where it should be ends here.
@@ -143,7 +143,7 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_small_file(path: Path, limit: int) -> bytes:
     """Return the content of a small file. Raises OSError."""
     with _open(path) as stream:
         content = stream.read(limit + 1)

@@ -1,7 +1,8 @@
 """What can go wrong, by what should happen next.
 
 * `RefusedError`: the artifact can never work; exit with `EXIT_REFUSED`, do not try again.
-* `UnreachableError`: the artifact could not be brought here in time; exit with 1, try again.
+* `UnreachableError`: the artifact could not be brought here in time, or what checks it is not right
+  yet; exit with 1, try again.
 * `BadRequestError`: the client's mistake; a 4xx problem document.
 * `ModelFailedError`: the model's mistake; a 500 problem document.
 * `BusyError`: more requests than the model can answer; a 503 problem document.
@@ -15,7 +16,7 @@ class RefusedError(Exception):
 
 
 class UnreachableError(Exception):
-    """The artifact could not be copied, and a later try may succeed."""
+    """The artifact could not be copied or checked, and a later try may succeed."""
 
 
 class ModelFailedError(Exception):

@@ -22,6 +22,7 @@ from modelrelease_contract import (
     ModelFile,
     named_files,
 )
+from modelrelease_contract.runtime import SIGNATURE_NAME
 from modelrelease_serving.artifact import parse_manifest, parse_mlmodel, read_manifest
 from modelrelease_serving.cache import ArtifactCache
 from modelrelease_serving.errors import RefusedError, UnreachableError
@@ -123,6 +124,9 @@ def _fetch_cached(cache: ArtifactCache, settings: Settings) -> ArtifactManifest 
     """Copy what the cache has, checked as what a store gives; None where it has nothing right."""
     if not cache.has_entry():
         return None
+    if settings.fetch_signature and not (cache.entry / SIGNATURE_NAME).exists():
+        _LOG.info("the cache has no signature: the store is asked")
+        return None
     try:
         manifest = _fetch_from(FolderSource(cache.entry), settings, Patience(0))
     except (RefusedError, UnreachableError) as error:
@@ -130,12 +134,25 @@ def _fetch_cached(cache: ArtifactCache, settings: Settings) -> ArtifactManifest 
         return None
     _LOG.info("found in the cache", extra=fields(file=str(cache.entry)))
     cache.touch()
+    if settings.fetch_signature:
+        _renew_signature(settings)
     return manifest
+
+
+def _renew_signature(settings: Settings) -> None:
+    """Take the store's signature instead of the cache's: an artifact may be signed anew, with
+    another key. While the store is away the cache's stays.
+    """
+    try:
+        _fetch_signature(open_source(settings), settings.model_path, Patience(0))
+    except (RefusedError, UnreachableError) as error:
+        _LOG.warning("the signature is that of the cache", extra=fields(reason=str(error)))
 
 
 def _paths_of(manifest: ArtifactManifest, folder: Path) -> list[str]:
     """Return the files of an artifact; what MLflow wrote has no manifest among them."""
-    own = [MANIFEST_NAME] if (folder / MANIFEST_NAME).exists() else []
+    beside = (MANIFEST_NAME, SIGNATURE_NAME)
+    own = [name for name in beside if (folder / name).exists()]
     return [*own, *(file.path for file in manifest.files)]
 
 
@@ -148,8 +165,11 @@ def _fetch_from(source: Source, settings: Settings, patience: Patience) -> Artif
         manifest = _fetch_mlflow(source, folder, settings, patience)
         if manifest is None:
             raise error from None
-        return manifest
-    return _fetch_files(source, raw, folder, settings, patience)
+    else:
+        manifest = _fetch_files(source, raw, folder, settings, patience)
+    if settings.fetch_signature:
+        _fetch_signature(source, folder, patience)
+    return manifest
 
 
 def _fetch_files(
@@ -187,6 +207,17 @@ def _fetch_mlflow(
         folder, sha256=settings.model_sha256, version=settings.model_version
     )
     return manifest
+
+
+def _fetch_signature(source: Source, folder: Path, patience: Patience) -> None:
+    """Copy the signature. Who wants one says what it means that there is none: `verify`."""
+    target = folder / SIGNATURE_NAME
+    try:
+        raw = patience.run(lambda: read_small(source, SIGNATURE_NAME, limit=_MANIFEST_LIMIT))
+    except MissingError:
+        target.unlink(missing_ok=True)
+    else:
+        _write_whole(target, raw)
 
 
 def _write_whole(target: Path, content: bytes) -> None:

@@ -191,6 +191,12 @@ class Settings(BaseSettings):
     """How long `fetch` waits for a source that does not answer."""
     manifest_only: bool = Field(default=False, validation_alias=runtime.ENV_MANIFEST_ONLY)
     """Whether `fetch` leaves the model's files where they are: a prober needs only the manifest."""
+    fetch_signature: bool = Field(default=False, validation_alias=runtime.ENV_FETCH_SIGNATURE)
+    """Whether `fetch` brings the artifact's signature, too."""
+    release_key: str = Field(default="", validation_alias=runtime.ENV_RELEASE_KEY)
+    """Public key, PEM, that `verify` wants the artifact to be signed with."""
+    operator_keys: str = Field(default="", validation_alias=runtime.ENV_OPERATOR_KEYS)
+    """The same for any one of several keys, one after the other."""
     probe_stable_revision: str = Field(
         default="stable", validation_alias=runtime.ENV_PROBE_STABLE_REVISION
     )

@@ -539,28 +539,22 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "half a digest": ({"uri": "oci://registry/qna@sha256:abc"}, "spec.model.uri must be"),
     "a uri with a space": ({"uri": "http://host/a b"}, "spec.model.uri must be"),
     "a uri with a query": ({"uri": "http://host/a?x=1"}, "spec.model.uri must be"),
-    "a claim without a digest": (
-        {"uri": "pvc://claim/qna", "version": "1"},
-        "sha256 and spec.model.version",
+    "a signature without a key": (
+        {"uri": GOOD, "signature": {"key": {}}},
+        "set either configMapKeyRef or secretKeyRef of spec.model.signature.key",
     ),
-    "a claim without a version": (
-        {"uri": "pvc://claim/qna", "sha256": DIGEST},
-        "are required with pvc://",
-    ),
-    "an object without a digest": (
-        {"uri": "s3://models/qna", "version": "1"},
-        "s3://, gs:// and az://, which the",
-    ),
-    "an object without a version": (
-        {"uri": "az://models/qna", "sha256": DIGEST},
-        "s3://, gs:// and az://, which",
-    ),
-    "a file without a digest": ({"uri": "file:///models/qna"}, "are required with pvc://, file://"),
     "a digest that is none": ({"uri": GOOD, "sha256": "abc"}, "spec.model.sha256"),
     "a version with a slash": ({"uri": GOOD, "version": "1/2"}, "spec.model.version"),
 }
 
 ACCEPTED: dict[str, dict[str, Any]] = {
+    "an object that a pod has to read": {"model": {"uri": "s3://models/qna"}},
+    "a signature by a key": {
+        "model": {
+            "uri": GOOD,
+            "signature": {"key": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}}},
+        }
+    },
     "every request at once, after a shadow": {"canary": {"weight": 100, "shadow": {}}},
     "every request at once, after probes": {
         "canary": {"steps": [{"weight": 100}]},

@@ -54,6 +54,15 @@ POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"uri": GOOD, "cache": {"persistentVolumeClaim": {"claimName": "db"}}}},
         "spec.model.cache",
     ),
+    "a key in a Secret": (
+        {
+            "model": {
+                "uri": GOOD,
+                "signature": {"key": {"secretKeyRef": {"name": "db", "key": "password"}}},
+            }
+        },
+        "spec.model.signature.key.secretKeyRef",
+    ),
     "credentials for Prometheus": (
         {"analysis": {"prometheus": {"url": "https://evil", "basicAuthSecretRef": {"name": "db"}}}},
         "spec.analysis.prometheus",

@@ -189,6 +189,9 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
         runtime.ENV_DRAIN_SECONDS: "3.5",
         runtime.ENV_CONNECTION_MAX_AGE_SECONDS: "4.5",
         runtime.ENV_MANIFEST_ONLY: "true",
+        runtime.ENV_FETCH_SIGNATURE: "true",
+        runtime.ENV_RELEASE_KEY: "key",
+        runtime.ENV_OPERATOR_KEYS: "keys",
         runtime.ENV_PROBE_STABLE_REVISION: "abd",
         runtime.ENV_PROBE_STABLE_URL: "http://stable",
         runtime.ENV_PROBE_CANARY_URL: "http://canary",
@@ -208,6 +211,7 @@ def test_every_variable_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert (read.api_version, read.log_level, read.log_format) == ("v2", "WARNING", "text")
     assert (read.drain_seconds, read.connection_max_age_seconds) == (3.5, 4.5)
     assert (read.manifest_only, read.probe_stable_revision) == (True, "abd")
+    assert (read.fetch_signature, read.release_key, read.operator_keys) == (True, "key", "keys")
     assert (read.probe_stable_url, read.probe_canary_url) == ("http://stable", "http://canary")
     assert (read.probe_rate, read.probe_timeout_seconds) == (0.5, 2.5)
     assert len(values) == sum(name.startswith("ENV_") for name in vars(runtime))

@@ -276,15 +276,8 @@ def test_the_places_of_models_agree():
     ("path", "words"),
     [
         (
-            "spec.model",
-            [
-                "pvc://",
-                "file://",
-                "s3://",
-                "gs://",
-                "az://",
-                "has(self.sha256) && has(self.version)",
-            ],
+            "spec.model.signature.key",
+            ["has(self.configMapKeyRef) != has(self.secretKeyRef)"],
         ),
         ("spec.serving.autoscaling", ["self.minReplicas <= self.maxReplicas"]),
         ("spec.canary", ["has(self.weight) && has(self.steps)"]),

@@ -4,6 +4,9 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -17,9 +20,9 @@ from modelrelease_contract.oci import (
     token_in,
 )
 from modelrelease_contract.schemes import matches
-from modelrelease_contract.tar_layers import Archive
+from modelrelease_contract.tar_layers import MODULE_OF_ZSTD, Archive
 from tests.support.oci_registry import FILE_PATH, LAYER_TYPE, TITLE
-from tests.support.tar_archives import packed
+from tests.support.tar_archives import packed, packed_by_zstd
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -148,6 +151,30 @@ def test_a_file_of_an_archive_is_read_from_the_middle():
     assert b"".join(archive.chunks("a", 4, 3)) == b"456789"
 
 
+def test_an_archive_in_zstd_is_read_from_the_middle_and_again():
+    archive = Archive(io.BytesIO(packed_by_zstd({"a": b"0123456789"})), Packing.ZSTD, most=10**6)
+    for start in (4, 0):
+        assert b"".join(archive.chunks("a", start, 3)) == b"0123456789"[start:]
+
+
+def test_a_frame_of_zstd_grows_to_its_limit_and_no_further():
+    bomb = packed_by_zstd({"a": bytes(50_000_000), "b": b""})
+    assert len(bomb) < 10_000
+    with pytest.raises(OciError, match="holds more than 1000000 bytes when it is unpacked"):
+        Archive(io.BytesIO(bomb), Packing.ZSTD, most=10**6)
+
+
+def test_a_frame_of_zstd_that_wants_memory_is_refused():
+    """At 8 MiB it is what the highest of the usual levels makes; 128 MiB is asked for by name."""
+    zstd: Any = import_module(MODULE_OF_ZSTD)
+    window = zstd.CompressionParameter.window_log
+    content = random.Random(7).randbytes(9_000_000)
+    usual, greedy = (packed_by_zstd({"a": content}, options={window: log}) for log in (23, 27))
+    assert Archive(io.BytesIO(usual), Packing.ZSTD, most=10**8).paths == ("a",)
+    with pytest.raises(OciError, match=r"no tar archive that can be read: .*memory"):
+        Archive(io.BytesIO(greedy), Packing.ZSTD, most=10**8)
+
+
 def with_attributes(**attributes: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -171,15 +198,20 @@ def test_an_archive_that_was_made_to_do_harm_is_refused(raw: bytes, sentence: st
         Archive(io.BytesIO(raw), Packing.TAR, most=10**7)
 
 
-def test_whatever_is_damaged_in_an_archive_is_refused_or_read():
+@pytest.mark.parametrize(
+    ("pack", "packing"), [(packed, Packing.TAR), (packed_by_zstd, Packing.ZSTD)]
+)
+def test_whatever_is_damaged_in_an_archive_is_refused_or_read(
+    pack: Callable[..., bytes], packing: Packing
+):
     chance = random.Random(7)
-    whole = packed({"manifest.json": b"{}" * 100, "models/model.joblib": bytes(2000)})
+    whole = pack({"manifest.json": b"{}" * 100, "models/model.joblib": bytes(2000)})
     for _ in range(500):
         raw = bytearray(whole)
         for _ in range(chance.randint(1, 20)):
-            raw[chance.randrange(4000)] = chance.randrange(256)
+            raw[chance.randrange(min(4000, len(raw)))] = chance.randrange(256)
         try:
-            archive = Archive(io.BytesIO(bytes(raw)), Packing.TAR, most=10**6)
+            archive = Archive(io.BytesIO(bytes(raw)), packing, most=10**6)
             for path in archive.paths:
                 b"".join(archive.chunks(path, 0, 1000))
         except OciError:

@@ -18,7 +18,7 @@ from modelrelease_contract import schemes
 from modelrelease_contract.schemes import Reader, Scheme
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.runtime.resolve import resolve
+from modelrelease_operator.runtime.resolve import NeedsPod, resolve
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.fetch import fetch
 from modelrelease_serving.model import Model
@@ -31,7 +31,6 @@ ROOT = Path(__file__).parents[2]
 CRD: dict[str, Any] = yaml.safe_load((ROOT / "crds/modelreleases.yaml").read_text())
 OPEN_API = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 MODEL = OPEN_API["properties"]["spec"]["properties"]["model"]
-(PINNED_RULE,) = MODEL["x-kubernetes-validations"]
 (URI_RULE,) = MODEL["properties"]["uri"]["x-kubernetes-validations"]
 
 each_scheme = pytest.mark.parametrize("scheme", schemes.SCHEMES, ids=lambda scheme: scheme.name)
@@ -49,13 +48,6 @@ def test_the_crd_matches_the_uris_of_the_table():
 
 def test_the_crd_names_the_forms_of_the_table():
     assert schemes.uri_forms() in URI_RULE["message"]
-
-
-def test_the_crd_wants_a_pin_where_the_table_does():
-    listed, _, _ = PINNED_RULE["rule"].partition(".exists")
-    prefixes = [scheme.prefix for scheme in schemes.SCHEMES if scheme.must_be_pinned]
-    assert re.findall(r"'([^']+)'", listed) == prefixes
-    assert f"required with {schemes.pinned_prefixes()}, which" in PINNED_RULE["message"]
 
 
 def test_the_fetcher_opens_what_the_table_says_and_nothing_else():
@@ -160,9 +152,9 @@ def test_a_new_scheme_is_validated(shelf: Exported):
         spec(uri="shelf://top/UPPER", version="1", sha256=shelf.digest)
 
 
-async def test_a_new_scheme_is_pinned(shelf: Exported):
-    with pytest.raises(Invalid, match="sha256 and version are required with shelf://"):
-        spec(uri="shelf://top/qna")
+async def test_a_new_scheme_is_pinned_or_read_by_a_pod(shelf: Exported):
+    with pytest.raises(NeedsPod, match="shelf://top/qna"):
+        await resolve(spec(uri="shelf://top/qna").model)
     pinned = spec(uri="shelf://top/qna", version="1", sha256=shelf.digest)
     resolved = await resolve(pinned.model)
     assert (resolved.version, resolved.sha256) == ("1", shelf.digest)

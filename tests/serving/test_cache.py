@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from modelrelease_contract import MANIFEST_NAME, runtime
+from modelrelease_contract.runtime import SIGNATURE_NAME
 from modelrelease_serving import __main__ as command
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.fetch import Patience, fetch
@@ -64,6 +65,37 @@ def test_a_pod_starts_again_while_the_store_is_away(
     start(web.url, artifact, tmp_path / "first", kept)
     start(NOBODY, artifact, tmp_path / "again", kept)
     assert artifacts_in(kept) == {artifact.digest}
+
+
+def signed(folder: Path, text: str) -> Path:
+    (folder / SIGNATURE_NAME).write_text(text)
+    return folder
+
+
+def test_a_signature_is_kept_with_the_artifact_and_the_stores_is_taken_before_it(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    store = shutil.copytree(artifact.path, tmp_path / "store")
+    web.publish(signed(store, "old"))
+    for pod in ("first", "second"):
+        start(web.url, artifact, tmp_path / pod, kept, fetch_signature=True)
+    web.publish(signed(store, "new"))
+    start(web.url, artifact, tmp_path / "third", kept, fetch_signature=True)
+    start(NOBODY, artifact, tmp_path / "away", kept, fetch_signature=True)
+    found = [(tmp_path / pod / SIGNATURE_NAME).read_text() for pod in ("second", "third", "away")]
+    assert found == ["old", "new", "old"]
+
+
+def test_an_artifact_that_was_kept_without_its_signature_is_asked_for_again(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    store = shutil.copytree(artifact.path, tmp_path / "store")
+    web.publish(store)
+    start(web.url, artifact, tmp_path / "first", kept)
+    web.publish(signed(store, "late"))
+    start(web.url, artifact, tmp_path / "second", kept, fetch_signature=True)
+    start(NOBODY, artifact, tmp_path / "away", kept, fetch_signature=True)
+    assert (tmp_path / "away" / SIGNATURE_NAME).read_text() == "late"
 
 
 def test_without_the_cache_it_does_not_start(artifact: Exported, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fetching from a stand-in for an OCI registry: models as people push them, and what goes wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.support.oci_registry import (
     digest_of,
     oci_registry,
 )
-from tests.support.tar_archives import a_device, a_link, packed
+from tests.support.tar_archives import a_device, a_link, packed, packed_by_zstd
 
 QNA = "team/qna"
 ME: dict[str, Any] = {"http_username": "me", "http_password": "pw"}
@@ -80,10 +81,15 @@ def test_a_tag_that_was_moved_is_held_to_the_digest_of_the_model(
 
 def model_pack(files: dict[str, bytes], packing: str) -> list[Layer]:
     """Return a layer for each file, as `modctl` makes them."""
-    mode = {".tar": "w", ".tar+gzip": "w:gz"}.get(packing)
+    packs: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+        ".tar": packed,
+        ".tar+gzip": partial(packed, mode="w:gz"),
+        ".tar+zstd": packed_by_zstd,
+    }
+    pack = packs.get(packing)
     return [
         Layer(
-            packed({path: content}, mode=mode) if mode else content,
+            pack({path: content}) if pack else content,
             media_type=MODEL_TYPE + packing,
             annotations={FILE_PATH: path},
         )
@@ -91,7 +97,7 @@ def model_pack(files: dict[str, bytes], packing: str) -> list[Layer]:
     ]
 
 
-@pytest.mark.parametrize("packing", [".raw", ".tar", ".tar+gzip"])
+@pytest.mark.parametrize("packing", [".raw", ".tar", ".tar+gzip", ".tar+zstd"])
 def test_layers_of_model_pack_can_be_served(
     packing: str,
     registry: OciRegistry,
@@ -187,7 +193,7 @@ REFUSED: dict[str, tuple[list[Layer], str]] = {
         [Layer(b"no tar" * 1000)],
         "no tar archive that can be read",
     ),
-    "an archive in zstd": ([Layer(b"x", MODEL_TYPE + ".tar+zstd")], "compressed with zstd"),
+    "an archive in zstd that is none": ([Layer(b"x", MODEL_TYPE + ".tar+zstd")], "no tar archive"),
 }
 
 
@@ -245,7 +251,7 @@ def test_a_tag_that_does_not_exist_is_refused_at_once(
         bring(registry.uri(QNA, "v3"), tmp_path)
 
 
-@pytest.mark.parametrize("packing", [".raw", ".tar", ".tar+gzip"])
+@pytest.mark.parametrize("packing", [".raw", ".tar", ".tar+gzip", ".tar+zstd"])
 def test_more_than_may_be_fetched_is_refused(
     packing: str, registry: OciRegistry, files: dict[str, bytes], tmp_path: Path
 ) -> None:

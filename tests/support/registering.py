@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import requests
 
-from modelrelease_contract import manifest_digest
+from modelrelease_contract import MANIFEST_NAME, manifest_digest
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -23,7 +23,12 @@ class Registering:
     """By version: the run that made it."""
 
     def version(
-        self, manifest: bytes, *, tags: dict[str, str] | None = None, source: str | None = None
+        self,
+        manifest: bytes,
+        *,
+        tags: dict[str, str] | None = None,
+        source: str | None = None,
+        file: str = MANIFEST_NAME,
     ) -> str:
         """Register a version whose artifact is one manifest; returns MLflow's number for it."""
         self._post("registered-models/create", accept=(200, 400), name=self.name)
@@ -31,7 +36,7 @@ class Registering:
         run = self._post("runs/create", experiment_id=experiment["experiment_id"])["run"]["info"]
         folder = f"{run['artifact_uri']}/artifact"
         path = folder.removeprefix("mlflow-artifacts:/")
-        self.put(f"{path}/manifest.json", manifest)
+        self.put(f"{path}/{file}", manifest)
         made = self._post(
             "model-versions/create",
             name=self.name, source=source or folder, run_id=run["run_id"],

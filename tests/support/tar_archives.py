@@ -2,6 +2,10 @@
 
 import io
 import tarfile
+from importlib import import_module
+from typing import Any
+
+from modelrelease_contract.tar_layers import MODULE_OF_ZSTD
 
 
 def packed(
@@ -17,6 +21,12 @@ def packed(
         for entry in others:
             archive.addfile(entry)
     return buffer.getvalue()
+
+
+def packed_by_zstd(files: dict[str, bytes], **options: Any) -> bytes:
+    """Return an archive in one frame of zstd."""
+    zstd: Any = import_module(MODULE_OF_ZSTD)
+    return bytes(zstd.compress(packed(files), **options))
 
 
 def a_link(path: str, target: str) -> tarfile.TarInfo:

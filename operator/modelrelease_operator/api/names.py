@@ -15,6 +15,8 @@ LABEL_TRACK = f"{GROUP}/track"
 LABEL_VERSION = f"{GROUP}/version"
 LABEL_RETRAIN = f"{GROUP}/retrain"
 """Of a Job and its pods: the request that they answer."""
+LABEL_READER = f"{GROUP}/reader"
+"""Of a Job that finds out what an artifact is, and of its pods: what is read, as a number."""
 LABEL_PROBER = f"{GROUP}/prober"
 """On pods of a prober instead of the release's own label:
 no Service of the release may select them.
@@ -68,6 +70,12 @@ def retrain_job_name(release: str, request: str) -> str:
     at most 63 characters, because pods carry it as a label.
     """
     tail = f"-retrain-{request}"
+    return release[: 63 - len(tail)].rstrip("-") + tail
+
+
+def reader_job_name(release: str, place: str) -> str:
+    """Return the name of the Job that reads an artifact, as long at most as a retraining's."""
+    tail = f"-read-{place}"
     return release[: 63 - len(tail)].rstrip("-") + tail
 
 

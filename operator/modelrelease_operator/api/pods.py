@@ -31,7 +31,10 @@ CREDENTIALS = "credentialsSecretRef"
 CACHE = "cache"
 """Beside them, too: the claim that keeps artifacts."""
 
-OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "predictor"), ("model", "source", "tmp")
+SIGNATURE = "signature"
+"""Beside them, too: the key that the artifact must be signed with."""
+
+OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "verify-signature", "predictor"), ("model", "source", "tmp")
 CPU_FROM = ("requests", "limits")
 LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
@@ -251,7 +254,7 @@ def requests_cpu(resources: Resources, template: Mapping[str, Any]) -> bool:
     """
     given = resources.to_dict() or {"requests": {"cpu": "default"}}
     containers = (template.get("spec") or {}).get("containers") or ()
-    predictors = [each for each in containers if each.get("name") == OUR_CONTAINERS[1]]
+    predictors = [each for each in containers if each.get("name") == OUR_CONTAINERS[-1]]
     laid_over = (predictors[0].get("resources") or {}) if predictors else {}
     parts = [{**(given.get(of) or {}), **(laid_over.get(of) or {})} for of in CPU_FROM]
     return any(part.get("cpu") is not None for part in parts)

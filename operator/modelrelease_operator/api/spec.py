@@ -34,7 +34,7 @@ from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
 from modelrelease_operator.api.pods import Env, ObjectName, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
-from modelrelease_operator.api.prometheus import Prometheus, SecretName, Source
+from modelrelease_operator.api.prometheus import Prometheus, SecretKey, SecretName, Source
 from modelrelease_operator.api.queries import CountQuery, ThresholdGate
 from modelrelease_operator.api.retrain import Retrain
 from modelrelease_operator.api.routing import CountingGateway, Routing
@@ -67,6 +67,30 @@ class ArtifactVolume(Model):
     persistent_volume_claim: ClaimedVolume
 
 
+class SigningKey(Model):
+    """Where the public key is that an artifact must be signed with, in the release's namespace."""
+
+    config_map_key_ref: SecretKey | None = None
+    secret_key_ref: SecretKey | None = None
+
+    @model_validator(mode="after")
+    def _is_in_one_place(self) -> Self:
+        if (self.config_map_key_ref is None) == (self.secret_key_ref is None):
+            msg = "set either configMapKeyRef or secretKeyRef of signature.key"
+            raise ValueError(msg)
+        return self
+
+    def to_ref(self) -> dict[str, dict[str, str]]:
+        """Return the one reference that there is, as a variable of a container has it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ModelSignature(Model):
+    """How the artifact must be signed."""
+
+    key: SigningKey
+
+
 class ModelSource(Model):
     """Where the model artifact is."""
 
@@ -79,6 +103,8 @@ class ModelSource(Model):
     """
     cache: ArtifactVolume | None = None
     """A volume that keeps artifacts by digest: a pod starts again while the store is away."""
+    signature: ModelSignature | None = None
+    """Checked in each pod before the server starts, where given."""
 
     @property
     def pinned(self) -> bool:
@@ -95,17 +121,6 @@ class ModelSource(Model):
             msg = f"must be {forms}, with no space, ? or #, and no user name, got {uri!r}"
             raise ValueError(msg)
         return uri
-
-    @model_validator(mode="after")
-    def _pinned_where_unreadable(self) -> Self:
-        scheme = schemes.scheme_of(self.uri)
-        if scheme and scheme.must_be_pinned and not self.pinned:
-            msg = (
-                f"sha256 and version are required with {scheme.prefix}, which the operator cannot "
-                "read"
-            )
-            raise ValueError(msg)
-        return self
 
 
 class Serving(PodFields):

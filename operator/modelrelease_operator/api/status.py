@@ -130,6 +130,15 @@ class Reason(StrEnum):
     RETRAIN_CANCELLED = "RetrainCancelled"
 
 
+class Verifier(Model):
+    """What checks the signature of the artifact in each pod of a revision."""
+
+    image: str
+    """The default image of the time: never one that a release chose."""
+    keys: str = ""
+    """Public keys, PEM, one of which the operator wants; empty: what the release wants is all."""
+
+
 class Recipe(Model):
     """What makes pods what they are, kept so that a revision can be repaired after the spec moved
     on.
@@ -152,6 +161,9 @@ class Recipe(Model):
     keeps: str | None = Field(default=None, exclude_if=lambda kept: kept is None)
     """Digest of the artifact that the release's cache keeps whatever else it removes: that of the
     version which served when this one was begun. No part of the identity."""
+    verifier: Verifier | None = None
+    """Where a signature is wanted. No part of the identity either: other keys of the operator's are
+    for what is released from then on."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -178,7 +190,7 @@ class Recipe(Model):
     def _write_exactly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
         exact = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
-        for name in ("pod", "runtime", "fetchImage"):
+        for name in ("pod", "runtime", "fetchImage", "verifier"):
             if not written.get(name):
                 written.pop(name, None)
         if has_null(exact):

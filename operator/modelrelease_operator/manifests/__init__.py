@@ -9,6 +9,7 @@ from modelrelease_operator.manifests.autoscaler import autoscaler
 from modelrelease_operator.manifests.disruption import disruption_budgets
 from modelrelease_operator.manifests.prober import prober
 from modelrelease_operator.manifests.read_back import read_back
+from modelrelease_operator.manifests.reader import reader_job
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import route_for, services
 from modelrelease_operator.manifests.settled import settled
@@ -19,6 +20,7 @@ from modelrelease_operator.traffic.replicas import REPLICAS
 __all__ = [
     "Owner",
     "read_back",
+    "reader_job",
     "reference_to",
     "render",
     "retrain_job",

@@ -13,7 +13,7 @@ from typing import Any
 from modelrelease_contract import runtime, schemes
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
-from modelrelease_operator.api.pods import CACHE, CREDENTIALS
+from modelrelease_operator.api.pods import CACHE, CREDENTIALS, SIGNATURE
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
@@ -37,6 +37,12 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 EVICTABLE = {"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "model,tmp"}
 """What lies in our volumes can be fetched again: they keep no node from being scaled down."""
+
+VERIFIER_RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "20m", "memory": "64Mi"},
+    "limits": {"memory": "256Mi"},
+}
+"""A container that ends before the server starts costs a pod nothing beside it."""
 
 PLACEMENT = (
     "affinity", "imagePullSecrets", "nodeSelector", "priorityClassName", "runtimeClassName",
@@ -114,7 +120,7 @@ def deployment(
     target = running.target
     labels = {names.LABEL_REVISION: target.revision, names.LABEL_VERSION: target.version}
     selector = selector_of(owner, target.revision)
-    pod = merged(_pod(owner, target, shadow), target.recipe.pod_template)
+    pod = pod_of(owner, target, shadow)
     ours = {"labels": {**selector, names.LABEL_VERSION: target.version}}
     pod["metadata"] = merged(pod.get("metadata"), ours)
     return {
@@ -144,11 +150,19 @@ def scraped(server: ServingRuntime) -> dict[str, str]:
     }
 
 
+def pod_of(owner: Owner, target: Target, shadow: ShadowSettings | None = None) -> dict[str, Any]:
+    """Return the pods of a revision, with what the release lays over them."""
+    pod: dict[str, Any] = merged(_pod(owner, target, shadow), target.recipe.pod_template)
+    return pod
+
+
 def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[str, Any]:
     claim, volume, mount = claim_of(target.uri)
     fields = target.recipe.pod
     server = runtime_of(target.recipe)
-    fetched = [_cached(owner, target, fetcher(target, mount))] if server.artifact.fetched else []
+    fetched: list[dict[str, Any]] = []
+    if server.artifact.fetched:
+        fetched = [_cached(owner, target, fetcher(target, mount)), *_verifiers(target)]
     return {
         "metadata": {"labels": {}, "annotations": _annotations(target, server)},
         "spec": {
@@ -245,6 +259,8 @@ def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
         {"name": runtime.ENV_MODEL_PATH, "value": delivery.directory},
         *_credentials(target),
     ]
+    if target.recipe.verifier:
+        ours.append({"name": runtime.ENV_FETCH_SIGNATURE, "value": "true"})
     return {
         "name": "fetch",
         "image": target.recipe.fetch_image or target.recipe.image,
@@ -288,6 +304,43 @@ def _cache_of(target: Target) -> Iterator[dict[str, Any]]:
     """Yield the volume that keeps artifacts, where there is one."""
     if claim := target.recipe.pod.get(CACHE):
         yield {"name": CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}
+
+
+def _verifiers(target: Target) -> Iterator[dict[str, Any]]:
+    """Yield the container that checks who signed the artifact, where that is wanted.
+
+    Nothing of a release is in it but its key: no image, variable or mount of its choice.
+    """
+    verifier = target.recipe.verifier
+    if verifier is None:
+        return
+    directory = runtime_of(target.recipe).artifact.directory
+    env: list[dict[str, Any]] = [
+        {"name": runtime.ENV_MODEL_URI, "value": target.uri},
+        {"name": runtime.ENV_MODEL_SHA256, "value": target.sha256},
+        {"name": runtime.ENV_MODEL_PATH, "value": directory},
+    ]
+    if own := _signing_key(target):
+        env.append({"name": runtime.ENV_RELEASE_KEY, "valueFrom": own})
+    if verifier.keys:
+        env.append({"name": runtime.ENV_OPERATOR_KEYS, "value": verifier.keys})
+    yield {
+        "name": "verify-signature",
+        "image": verifier.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["verify"],
+        "env": env,
+        "resources": copied(VERIFIER_RESOURCES),
+        "securityContext": copied(LOCKED_DOWN),
+        "terminationMessagePath": runtime.TERMINATION_LOG,
+        "volumeMounts": [{"name": "model", "mountPath": directory, "readOnly": True}],
+    }
+
+
+def _signing_key(target: Target) -> dict[str, Any]:
+    """Return where the release's key is, as a variable of a container names it."""
+    reference: dict[str, Any] = without_nulls(target.recipe.pod).get(SIGNATURE) or {}
+    return reference
 
 
 def _credentials(target: Target) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Phase, Status
 from modelrelease_operator.core.desired import POLL_PODS
+from modelrelease_operator.core.observed import Problem
 
 PATIENT = timedelta(seconds=30)
 """The longest time between looks at something that is awaited and that wakes us when it comes."""
@@ -128,6 +129,8 @@ class Memory:
     """What could not be written, with what is stored in its place: decisions go on from there."""
     route_refused_since: datetime | None = None
     contest: Contest = field(default_factory=Contest)
+    unread: tuple[str, Problem] | None = None
+    """By the revision without a digest: why a pod could not read its artifact the last time."""
 
     @property
     def stored(self) -> frozenset[str]:

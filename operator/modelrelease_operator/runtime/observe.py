@@ -122,7 +122,7 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     """Judge a Job by itself, or by its own container where a sidecar keeps the pod from ending."""
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
-    ended = [(pod, state) for pod in pods if (state := _ended(pod, RETRAIN_CONTAINER))]
+    ended = [(pod, state) for pod in pods if (state := ended(pod, RETRAIN_CONTAINER))]
     last = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _,
     state in ended),
                default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
@@ -150,7 +150,7 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     return ObservedJob(name=name)
 
 
-def _ended(pod: Object, container: str) -> Mapping[str, Any] | None:
+def ended(pod: Object, container: str) -> Mapping[str, Any] | None:
     """Return how a container of a pod ended, if it did."""
     for status in pod.get("status", {}).get("containerStatuses", ()):
         if status.get("name") == container:
@@ -249,7 +249,7 @@ def what_passes_read(obj: Object) -> tuple[Any, ...]:
                 *known,
                 workload_of("", None, [obj]),
                 status.get("phase"),
-                _ended(obj, RETRAIN_CONTAINER),
+                ended(obj, RETRAIN_CONTAINER),
             )
         case "Service" | "PodDisruptionBudget":
             return known

@@ -11,6 +11,7 @@ from typing import Final
 
 from yarl import URL
 
+from modelrelease_contract import MLMODEL_NAME
 from modelrelease_contract.oci import (
     MEDIA_TYPES,
     OCI_MANIFEST_BYTES_MAX,
@@ -28,7 +29,7 @@ from modelrelease_contract.oci import (
 )
 from modelrelease_contract.tar_layers import Archive
 from modelrelease_operator.api.spec import ModelSource
-from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.errors import Invalid, NotRead, Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.stores import PIN, Reply, Stores, refusal, shown_url
 
@@ -38,6 +39,10 @@ SECONDS = 30.0
 MOST_REDIRECTS: Final = 3
 UNPACKED: Final = 4
 """How many times as large as it is an archive may become, of those that are looked into."""
+
+
+class _ForPodsError(OciError):
+    """There is a model, or may be one, that takes more to read than the operator gives."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,8 +66,10 @@ class Repository:
     async def read(self, name: str, *, limit: int) -> tuple[str, bytes]:
         """Return where the artifact is for good, and its file of that name.
 
-        Raises Unavailable when the registry does not answer, Invalid when it will never give it.
+        Raises Unavailable when the registry does not answer, Invalid when it will never give it,
+        NotRead where a pod may find what this cannot.
         """
+        location = None
         try:
             async with asyncio.timeout(SECONDS):
                 raw = await self._manifest(self.reference.name)
@@ -72,6 +79,8 @@ class Repository:
                 return location, await self._file(raw, name, limit)
         except OciError as problem:
             msg = f"spec.model.uri {self.reference.uri} {problem}"
+            if isinstance(problem, _ForPodsError):
+                raise NotRead(msg, location=location) from problem
             raise Invalid(msg) from problem
         except TimeoutError as problem:
             msg = f"{self.reference.api} does not answer (not all of it within {SECONDS:g} s)"
@@ -95,16 +104,18 @@ class Repository:
             if room < 0:
                 msg = (
                     f"has {name} in no layer of its own, and the operator looks into no archives "
-                    f"of more than {limit} bytes: push {name} as a file, or {PIN}"
+                    f"of more than {limit} bytes"
                 )
-                raise OciError(msg)
+                raise _ForPodsError(msg)
             raw = await self._blob(layer, limit)
             # Not between the passes of other releases: it may take a moment.
             content = await asyncio.to_thread(_unpacked, raw, layer, name, limit)
             if content is not None:
                 return content
         msg = f"has no {name} in its layers: push the whole folder that was exported"
-        raise OciError(msg)
+        # An archive may hold what MLflow wrote: to search it for that as well is a pod's work.
+        is_mlflow = layers.archives or nearest(layers.files, MLMODEL_NAME)
+        raise _ForPodsError(msg) if is_mlflow else OciError(msg)
 
     async def _blob(self, layer: Layer, limit: int) -> bytes:
         # As much as the manifest says, of which the archives' sum is bounded.

@@ -65,9 +65,12 @@ from modelrelease_operator.runtime.ownership import (
     owner_of,
     read_ours,
 )
+from modelrelease_operator.runtime.pod_reader import Reading, read_by_pod
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolution import Resolution, resolution_of
+from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
+from modelrelease_operator.runtime.resolve import resolved_by_pod, unread_target
 from modelrelease_operator.runtime.telemetry import Reporter
+from modelrelease_operator.serving_runtimes import refusal_of_runtime
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.cohort import with_weights_alone
@@ -325,18 +328,58 @@ class Reconciler:
         self, release: Object, following: FollowedSpec, spec: ReleaseSpec, before: Status
     ) -> Resolution:
         """Return what the followed spec means, as far as its meaning is followed."""
-        meta, default_image = release["metadata"], self.settings.serving_image
+        default_image = self.settings.serving_image
+        resolution = await self._meaning(release, spec, before)
+        if resolution.unread:
+            resolution = await self._read_by_pod(release, spec, before, resolution)
+        return as_followed(resolution, following, spec, before, default_image=default_image)
+
+    @property
+    def _policy(self) -> Policy:
+        allowed = Allowed.parse(self.settings.pod_templates)
+        return Policy(allowed=allowed, signing_keys=self.settings.signing_keys)
+
+    async def _meaning(self, release: Object, spec: ReleaseSpec, before: Status) -> Resolution:
+        """Return what a spec means, as far as the operator can find out by itself."""
+        meta = release["metadata"]
         annotations = meta.get("annotations") or {}
-        resolution = await resolution_of(
+        return await resolution_of(
             spec,
             before,
             key=(meta["namespace"], meta["name"]),
             watch=self.registry,
-            default_image=default_image,
+            default_image=self.settings.serving_image,
             renewed_image=annotations.get(names.ANNOTATION_IMAGE),
-            allowed=Allowed.parse(self.settings.pod_templates),
+            policy=self._policy,
         )
-        return as_followed(resolution, following, spec, before, default_image=default_image)
+
+    async def _read_by_pod(
+        self, release: Object, spec: ReleaseSpec, before: Status, resolution: Resolution
+    ) -> Resolution:
+        """Return what a spec means once a pod of the release has read its artifact.
+
+        That pod may have no more than a revision's own may have.
+        """
+        place = resolution.unread
+        assert place is not None  # noqa: S101 - for the type checker: nobody calls it otherwise
+        target = unread_target(spec, place, default_image=self.settings.serving_image)
+        if refusal := refusal_of_runtime(spec) or self._policy.refusal(spec, target):
+            return resolution.but_for(Problem(reason=Reason.SPEC_INVALID, message=refusal))
+        memory = self._memory_of(release)
+        last = memory.unread if memory.unread and memory.unread[0] == target.revision else None
+        try:
+            understood = partial(resolved_by_pod, spec.model, place)
+            resolved = await read_by_pod(self.kube, owner_of(release), target, understood)
+        except Reading as problem:
+            # What was wrong the last time is told until it is known to be right.
+            waits = Problem(reason=Reason.MODEL_UNAVAILABLE, message=str(problem))
+            return resolution.but_for(last[1] if last else waits)
+        except (Invalid, Unavailable) as problem:
+            wrong = isinstance(problem, Invalid)
+            reason = Reason.MODEL_INVALID if wrong else Reason.MODEL_UNAVAILABLE
+            memory.unread = target.revision, Problem(reason=reason, message=str(problem))
+            return resolution.but_for(memory.unread[1])
+        return await self._meaning(release, spec, before.but(resolved=resolved))
 
     def forget(self, namespace: str, name: str) -> None:
         """Forget what is remembered of a release that is gone."""

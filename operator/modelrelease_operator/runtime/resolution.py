@@ -1,6 +1,6 @@
 """What a release's model source means at this pass: kept while it holds, else looked up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelrelease_operator.api.pod_policy import EVERYTHING, Allowed
 from modelrelease_operator.api.registry import ModelRef, model_ref
@@ -11,8 +11,14 @@ from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
-from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_release
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.runtime.resolve import (
+    NeedsPod,
+    Place,
+    is_current,
+    resolve,
+    target_for_release,
+)
+from modelrelease_operator.serving_runtimes import refusal_of_runtime, refusal_of_signing
 from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 
@@ -28,6 +34,31 @@ class Resolution:
     """The alias that is followed, if any."""
     delayed: Problem | None = None
     """Why the alias's new version is not meant yet: it is to be looked up again."""
+    unread: Place | None = None
+    """What only a pod of the release can tell the version and the digest of."""
+
+    def but_for(self, problem: Problem) -> "Resolution":
+        """Return this where what is not known yet stays so, and why."""
+        if self.target is not None:
+            return replace(self, delayed=problem)
+        return replace(self, problem=problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What whoever installed the operator wants of revisions that begin from now on."""
+
+    allowed: Allowed = EVERYTHING
+    """What a pod template may set."""
+    signing_keys: str = ""
+    """Public keys, PEM, with one of which an artifact must be signed; empty: with none."""
+
+    def refusal(self, spec: ReleaseSpec, target: Target) -> str | None:
+        """Return why a revision may not begin, or None."""
+        return self.allowed.refusal_of_serving(spec) or refusal_of_signing(target.recipe)
+
+
+ANYTHING = Policy()
 
 
 async def resolution_of(
@@ -38,23 +69,29 @@ async def resolution_of(
     watch: RegistryWatch,
     default_image: str,
     renewed_image: str | None = None,
-    allowed: Allowed = EVERYTHING,
+    policy: Policy = ANYTHING,
 ) -> Resolution:
     """Return what the spec means. An alias that cannot be looked up goes on meaning what it meant.
 
-    `renewed_image` is the default image that a person asked for, `allowed` what a pod template may
-    set.
+    `renewed_image` is the default image that a person asked for, `policy` what whoever installed
+    the operator wants of new revisions.
     """
     ref = model_ref(spec.model.uri)
     known = status.resolved if is_current(status.resolved, spec.model) else None
     looked = watch.found(key, ref)
     trouble, delayed = looked.problem if looked else None, None
+    unread: Place | None = None
     try:
         resolved = known
         if _is_due(known, looked):
             resolved = await resolve(
                 spec.model, watch.registry, stores=watch.stores, namespace=key[0]
             )
+    except NeedsPod as needed:
+        resolved, unread = known, needed.place
+        if known is None:
+            waits = _problem(Reason.MODEL_UNAVAILABLE, needed)
+            return replace(_without_target(status, ref, waits), unread=unread)
     except Invalid as problem:
         if known is None or not isinstance(problem, Missing):
             return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
@@ -69,16 +106,18 @@ async def resolution_of(
     watch.subscribe(key, ref, version)
     following = _alias_status(ref, version, trouble)
     target = target_for_release(
-        spec, resolved, status, default_image=default_image, renewed=renewed_image == default_image
-    )
+        spec, resolved, status, default_image=default_image, signing_keys=policy.signing_keys,
+        renewed=renewed_image == default_image,
+    )  # fmt: skip
     resolved = resolved.but(image=target.recipe.image)
-    if refusal := refusal_of_runtime(spec) or refusal_of_counting(spec):
-        unfit = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=resolved, problem=unfit, following=following)
-    if target.revision not in _running(status) and (refusal := allowed.refusal_of_serving(spec)):
-        too_much = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=resolved, problem=too_much, following=following)
-    return Resolution(resolved=resolved, target=target, following=following, delayed=delayed)
+    begins = target.revision not in _running(status)
+    refusal = refusal_of_runtime(spec) or refusal_of_counting(spec)
+    if refusal := refusal or (begins and policy.refusal(spec, target)):
+        refused = Problem(reason=Reason.SPEC_INVALID, message=refusal)
+        return Resolution(resolved=resolved, problem=refused, following=following)
+    return Resolution(
+        resolved=resolved, target=target, following=following, delayed=delayed, unread=unread
+    )
 
 
 def _running(status: Status) -> frozenset[str]:

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from modelrelease_contract import MANIFEST_NAME, ArtifactManifest, manifest_digest, schemes
-from modelrelease_operator.api.pods import CACHE, CREDENTIALS
+from modelrelease_contract import (
+    MANIFEST_NAME,
+    MLMODEL_NAME,
+    ArtifactIdentity,
+    ArtifactManifest,
+    manifest_digest,
+    schemes,
+)
+from modelrelease_operator.api.pods import CACHE, CREDENTIALS, SIGNATURE
 from modelrelease_operator.api.registry import (
     TAG_DIGEST,
     TAG_VERSION,
@@ -17,11 +24,11 @@ from modelrelease_operator.api.registry import (
     run_ref,
 )
 from modelrelease_operator.api.spec import VERSION_PATTERN, ModelSource, ReleaseSpec
-from modelrelease_operator.api.status import Recipe, Resolved, Status, Target
-from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.api.status import Recipe, Resolved, Status, Target, Verifier
+from modelrelease_operator.errors import Invalid, NotRead, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
 from modelrelease_operator.runtime.oci_registry import Repository
-from modelrelease_operator.runtime.stores import Stores
+from modelrelease_operator.runtime.stores import NotThere, Stores
 
 COMMIT = r"[0-9a-f]{40}"
 MANIFEST_LIMIT = 8 * 1024 * 1024
@@ -51,7 +58,7 @@ async def resolve(
     """Find out which version and digest a source means now; what is pinned is not read.
 
     Raises Unavailable when the store does not answer, Invalid when what it holds cannot be
-    released.
+    released, NeedsPod where only a pod of the release can tell.
     """
     reader = _Reader(
         source=source, registry=registry, stores=stores or Stores(), namespace=namespace
@@ -61,23 +68,44 @@ async def resolve(
         return await _resolve_registered(source, registry, reader)
     if scheme and scheme.read_by is schemes.Reader.HUB:
         return await _resolve_in_hub(source, reader)
-    if source.pinned or (scheme and scheme.must_be_pinned):
+    if source.pinned:
         return _resolved(source, source.version or "", source.sha256 or "")
+    if scheme and scheme.read_by is schemes.Reader.POD:
+        raise NeedsPod(Place(location=source.uri))
     if scheme and scheme.fetched_by == schemes.OCI:
         return await _resolve_in_registry(source, reader)
-    version, digest = await reader.read(source.uri)
+    version, digest = await reader.read(Place(location=source.uri))
     return _resolved(source, version, digest)
 
 
+def resolved_by_pod(source: ModelSource, place: "Place", found: ArtifactIdentity) -> Resolved:
+    """Return what a source means where a pod found out what is at its place.
+
+    Raises Invalid where that is not what the source or its registry says.
+    """
+    _check_pins(source, found.version, found.sha256)
+    _check_registered(source, place, found.sha256)
+    resolved = _resolved(source, found.version, found.sha256, place)
+    return resolved.but(location=None) if place.location == source.uri else resolved
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """What a registry says of an artifact."""
+class Place:
+    """Where an artifact is, and what a registry says of it."""
 
     location: str
     """Where a pod finds it."""
     registered: Registered | None = None
     digest: str | None = None
     version: str | None = None
+
+
+class NeedsPod(Exception):
+    """Only a pod of the release can find out what a place holds."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.location)
+        self.place = place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +117,24 @@ class _Reader:
     stores: Stores
     namespace: str
 
-    async def read(self, place: str, *, may_move: bool = False) -> tuple[str, str]:
-        """Return version and digest."""
-        url = f"{place.rstrip('/')}/{MANIFEST_NAME}"
+    async def read(self, place: Place, *, may_move: bool = False) -> tuple[str, str]:
+        """Return version and digest. Raises NeedsPod for a folder that MLflow wrote."""
+        try:
+            raw = await self._file(place, MANIFEST_NAME, may_move)
+        except NotThere as problem:
+            try:
+                await self._file(place, MLMODEL_NAME, may_move)
+            except NotThere:
+                raise problem from None
+            raise NeedsPod(place) from problem
+        return self.understood(raw)
+
+    async def _file(self, place: Place, name: str, may_move: bool) -> bytes:
+        url = f"{place.location.rstrip('/')}/{name}"
         own = self.registry.credentials_for(url) if self.registry else None
-        raw = await self.stores.read(
+        return await self.stores.read(
             url, self.source, self.namespace, limit=MANIFEST_LIMIT, own=own, may_move=may_move
         )
-        return self.understood(raw)
 
     def understood(self, raw: bytes) -> tuple[str, str]:
         """Return version and digest of a manifest, if it is what the source asks for."""
@@ -107,9 +145,12 @@ class _Reader:
 async def _resolve_in_registry(source: ModelSource, reader: _Reader) -> Resolved:
     """Find out what a tag or a digest of an OCI registry holds; from then on it is a digest."""
     repository = await Repository.of(source, reader.stores, reader.namespace)
-    location, raw = await repository.read(MANIFEST_NAME, limit=MANIFEST_LIMIT)
+    try:
+        location, raw = await repository.read(MANIFEST_NAME, limit=MANIFEST_LIMIT)
+    except NotRead as problem:
+        raise NeedsPod(Place(location=problem.location or source.uri)) from problem
     version, digest = reader.understood(raw)
-    return _resolved(source, version, digest, _Entry(location=location))
+    return _resolved(source, version, digest, Place(location=location))
 
 
 async def _resolve_in_hub(source: ModelSource, reader: _Reader) -> Resolved:
@@ -127,8 +168,8 @@ async def _resolve_in_hub(source: ModelSource, reader: _Reader) -> Resolved:
     if source.pinned:
         version, digest = source.version or "", source.sha256 or ""
     else:
-        version, digest = await reader.read(location, may_move=True)
-    return _resolved(source, version, digest, _Entry(location=location))
+        version, digest = await reader.read(Place(location=location), may_move=True)
+    return _resolved(source, version, digest, Place(location=location))
 
 
 def _commit_in(raw: bytes, url: str) -> str:
@@ -155,9 +196,15 @@ async def _resolve_registered(
     scheme = schemes.scheme_of(entry.location)
     is_readable = scheme is not None and scheme.read_by is schemes.Reader.OPERATOR
     if is_readable and not source.pinned:
-        version, digest = await reader.read(entry.location)
+        version, digest = await reader.read(entry)
     else:
         version, digest = _as_registered(source, entry)
+    _check_registered(source, entry, digest)
+    return _resolved(source, version, digest, entry)
+
+
+def _check_registered(source: ModelSource, entry: Place, digest: str) -> None:
+    """Raise Invalid where a registry's tag names another digest than what is there has."""
     if entry.digest and entry.digest != digest:
         msg = (
             f"spec.model.uri {source.uri} is {entry.registered}, whose tag {TAG_DIGEST} says "
@@ -165,12 +212,11 @@ async def _resolve_registered(
             "after it was registered"
         )
         raise Invalid(msg)
-    return _resolved(source, version, digest, entry)
 
 
-async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
+async def _look_up(source: ModelSource, registry: Registry) -> Place:
     if run := run_ref(source.uri):
-        return _Entry(location=registry.place(await registry.artifacts_of_run(run.run), run.path))
+        return Place(location=registry.place(await registry.artifacts_of_run(run.run), run.path))
     ref = model_ref(source.uri)
     if ref is None:
         msg = f"spec.model.uri {source.uri} is neither models:/name@alias nor models:/name/number"
@@ -195,7 +241,7 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
         )
         raise Invalid(msg)
     place = await registry.artifacts_of(entry.registered)
-    return _Entry(
+    return Place(
         location=registry.place(place),
         registered=entry.registered,
         digest=digest,
@@ -203,22 +249,19 @@ async def _look_up(source: ModelSource, registry: Registry) -> _Entry:
     )
 
 
-def _as_registered(source: ModelSource, entry: _Entry) -> tuple[str, str]:
-    """Return version and digest of an artifact that only pods can read, as registered or pinned."""
+def _as_registered(source: ModelSource, entry: Place) -> tuple[str, str]:
+    """Return version and digest of an artifact that only pods can read, as registered or pinned.
+
+    Raises NeedsPod where neither says both.
+    """
     version, digest = source.version or entry.version, source.sha256 or entry.digest
     if not (version and digest):
-        msg = (
-            f"spec.model.uri {source.uri} is at {entry.location}, which the operator cannot read: "
-            f"set the tags {TAG_DIGEST} and {TAG_VERSION} on "
-            f"{entry.registered or 'a registered version'}, "
-            "or spec.model.sha256 and spec.model.version"
-        )
-        raise Invalid(msg)
+        raise NeedsPod(entry)
     return version, digest
 
 
 def _resolved(
-    source: ModelSource, version: str, digest: str, entry: _Entry | None = None
+    source: ModelSource, version: str, digest: str, entry: Place | None = None
 ) -> Resolved:
     return Resolved(
         uri=source.uri,
@@ -231,13 +274,21 @@ def _resolved(
     )
 
 
-def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str) -> Target:
-    """Return the revision that a spec means: the same inputs always give the same revision."""
+def target_for_spec(
+    spec: ReleaseSpec, resolved: Resolved, *, default_image: str, signing_keys: str = ""
+) -> Target:
+    """Return the revision that a spec means: the same inputs always give the same revision.
+
+    `signing_keys` are those of which the operator wants one.
+    """
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
         pod[CREDENTIALS] = spec.model.credentials_secret_ref.name
     if spec.model.cache:
         pod[CACHE] = spec.model.cache.persistent_volume_claim.claim_name
+    if spec.model.signature:
+        pod[SIGNATURE] = spec.model.signature.key.to_ref()
+    is_verified = bool(spec.model.signature or signing_keys)
     runtime = serving.runtime.to_dict() if serving.runtime else {}
     recipe = Recipe(
         image=serving.image or default_image,
@@ -247,6 +298,7 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
         pod=pod,
         runtime=runtime,
         fetch_image=default_image if runtime else None,
+        verifier=Verifier(image=default_image, keys=signing_keys) if is_verified else None,
     )
     uri = resolved.location or resolved.uri
     identity = {"uri": uri, "sha256": resolved.sha256, "recipe": recipe.identity}
@@ -261,12 +313,26 @@ def target_for_spec(spec: ReleaseSpec, resolved: Resolved, *, default_image: str
     )
 
 
+def unread_target(spec: ReleaseSpec, place: Place, *, default_image: str) -> Target:
+    """Return what a spec means before its artifact was read: what has to be read, and how."""
+    model = spec.model
+    number = place.registered.version if place.registered else ""
+    resolved = Resolved(
+        uri=model.uri,
+        version=model.version or place.version or number,
+        sha256=model.sha256 or place.digest or "",
+        location=place.location,
+    )
+    return target_for_spec(spec, resolved, default_image=default_image)
+
+
 def target_for_release(
     spec: ReleaseSpec,
     resolved: Resolved,
     status: Status,
     *,
     default_image: str,
+    signing_keys: str = "",
     renewed: bool = False,
 ) -> Target:
     """Return what a spec means beside what is known of its release.
@@ -275,7 +341,10 @@ def target_for_release(
     another one now, means that revision: an upgrade of the operator starts no canary. `renewed`: a
     person asked for the new default.
     """
-    target = _known_or_new(spec, resolved, status, default_image=default_image, renewed=renewed)
+    target = _known_or_new(
+        spec, resolved, status,
+        default_image=default_image, signing_keys=signing_keys, renewed=renewed,
+    )  # fmt: skip
     serving = status.stable
     if spec.model.cache is None or serving is None or serving.sha256 == target.sha256:
         return target
@@ -283,14 +352,20 @@ def target_for_release(
 
 
 def _known_or_new(
-    spec: ReleaseSpec, resolved: Resolved, status: Status, *, default_image: str, renewed: bool
+    spec: ReleaseSpec,
+    resolved: Resolved,
+    status: Status,
+    *,
+    default_image: str,
+    signing_keys: str,
+    renewed: bool,
 ) -> Target:
-    target = target_for_spec(spec, resolved, default_image=default_image)
+    target = target_for_spec(spec, resolved, default_image=default_image, signing_keys=signing_keys)
     known = _known_revisions(status, resolved)
     if spec.serving.image or renewed or target.revision in known:
         return target
     for revision, image in known.items():
-        kept = target_for_spec(spec, resolved, default_image=image)
+        kept = target_for_spec(spec, resolved, default_image=image, signing_keys=signing_keys)
         if kept.revision == revision:
             return kept
     return target
@@ -317,14 +392,18 @@ def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:
             f"{first['msg']}"
         )
         raise Invalid(msg) from problem
+    _check_pins(source, manifest.version, digest)
+    return manifest
+
+
+def _check_pins(source: ModelSource, version: str, digest: str) -> None:
+    """Raise Invalid where a source names another version or digest than the artifact has."""
     if source.sha256 and source.sha256 != digest:
         msg = f"spec.model.sha256 is {source.sha256}, but the artifact at {source.uri} has {digest}"
         raise Invalid(msg)
-    if source.version and source.version != manifest.version:
-        version = manifest.version
+    if source.version and source.version != version:
         msg = (
             f"spec.model.version is {source.version!r}, but the artifact at {source.uri} is "
             f"{version!r}"
         )
         raise Invalid(msg)
-    return manifest

@@ -136,6 +136,10 @@ class Stores:
             raise Unavailable(str(problem)) from problem
 
 
+class NotThere(Invalid):
+    """There is no such file."""
+
+
 def _parsed(url: str) -> URL:
     try:
         return URL(url)
@@ -172,7 +176,7 @@ def refusal(url: str, status: int, credentials: Credentials) -> Invalid | Unavai
             f"spec.model.credentialsSecretRef, or {PIN}"
         )
     if status in (404, 410):
-        return Invalid(f"{url} answered {status}: there is no artifact for spec.model.uri")
+        return NotThere(f"{url} answered {status}: there is no artifact for spec.model.uri")
     return Unavailable(f"{url} answered {status}")
 
 

@@ -15,7 +15,7 @@ from modelrelease_operator.serving_runtimes.metrics import (
     RequestSeries,
     ServerMetrics,
 )
-from modelrelease_operator.serving_runtimes.refusals import refusal_of_runtime
+from modelrelease_operator.serving_runtimes.refusals import refusal_of_runtime, refusal_of_signing
 from modelrelease_operator.serving_runtimes.registry import runtime_for, runtime_of
 from modelrelease_operator.serving_runtimes.runtime import (
     ArtifactDelivery,
@@ -35,6 +35,7 @@ __all__ = [
     "asks_examples",
     "example_forms",
     "refusal_of_runtime",
+    "refusal_of_signing",
     "runtime_for",
     "runtime_of",
     "why_nobody_compares",

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from modelrelease_operator.api.pods import SIGNATURE
 from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.status import Recipe
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes.registry import runtime_for
+from modelrelease_operator.serving_runtimes.registry import runtime_for, runtime_of
 from modelrelease_operator.serving_runtimes.runtime import ServingRuntime
 
 
@@ -21,6 +23,19 @@ def refusal_of_runtime(spec: ReleaseSpec) -> str | None:
             "predictor's"
         )
     return next(_refusals(spec, server), None)
+
+
+def refusal_of_signing(recipe: Recipe) -> str | None:
+    """Return why the signature that is wanted cannot be checked with the server, or None."""
+    server = runtime_of(recipe)
+    if recipe.verifier is None or server.artifact.fetched:
+        return None
+    own = SIGNATURE in recipe.pod
+    who = "spec.model.signature" if own else "the operator (chart value signatures.publicKeys)"
+    return (
+        f"{who} wants a signature to be checked, but serving runtime {server.name} gets the "
+        "artifact by itself: set spec.serving.runtime.fetch to true"
+    )
 
 
 def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:

@@ -77,18 +77,6 @@ WRONG: list[Any] = [
             "file://host/x", "file://",
         )
     ),
-    pytest.param({"model": {"uri": "s3://c/x"}}, (
-        "spec.model: sha256 and version are required "
-        "with s3://"
-    ),
-                 id="an object that is not pinned"),
-    pytest.param({"model": {"uri": "pvc://c/x"}}, (
-        "spec.model: sha256 and version are required "
-        "with pvc://"
-    ),
-                 id="pvc without a digest"),
-    pytest.param({"model": {"uri": "file:///x", "version": "1"}}, "required with file://",
-                 id="file without a digest"),
     pytest.param({"model": {"uri": URI, "sha256": "ABC"}}, "spec.model.sha256:", id="no digest"),
     pytest.param({"model": {"uri": URI, "version": "-x"}}, "spec.model.version:",
     id="no label value"),

@@ -10,7 +10,7 @@ import pytest
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
-from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status
+from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Verifier
 from modelrelease_operator.core.desired import Desired, DesiredWorkload
 from modelrelease_operator.manifests import Owner, render, settled
 from modelrelease_operator.manifests.overlay import merged
@@ -466,6 +466,35 @@ def test_each_release_has_a_folder_of_its_own_in_the_cache_and_keeps_what_serves
     env = env_of(container(pod_of(running(target={"recipe": CACHED})), "fetch"))
     assert env["ARTIFACT_CACHE_PATH"] == "/artifact-cache/qna"
     assert env["ARTIFACT_CACHE_KEEP"] == "0" * 64
+
+
+def test_a_signature_is_checked_after_the_fetch_by_what_no_release_can_change():
+    recipe = Recipe(
+        image="own:1",
+        env=({"name": "PYTHONPATH", "value": "/mine"}, {"name": "MODEL_URI", "value": "mine"}),
+        pod={
+            "signature": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}},
+            "volumes": [{"name": "mine", "emptyDir": {}}],
+            "volumeMounts": [{"name": "mine", "mountPath": "/opt"}],
+        },
+        verifier=Verifier(image="serving:1", keys="PEM"),
+    )
+    pod = pod_of(running(target={"recipe": recipe}))
+    before = [each["name"] for each in pod["spec"]["initContainers"]]
+    assert before == ["fetch", "verify-signature"]
+    verifier = container(pod, "verify-signature")
+    assert verifier["image"] == "serving:1"
+    assert verifier["volumeMounts"] == [{"name": "model", "mountPath": "/models", "readOnly": True}]
+    env = {item["name"]: item.get("value", item.get("valueFrom")) for item in verifier["env"]}
+    target = running(target={"recipe": recipe}).target
+    assert env == {
+        "MODEL_URI": target.uri,
+        "MODEL_SHA256": target.sha256,
+        "MODEL_PATH": "/models",
+        "SIGNING_KEY_OF_RELEASE": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}},
+        "SIGNING_KEYS_OF_OPERATOR": "PEM",
+    }
+    assert {"name": "FETCH_SIGNATURE", "value": "true"} in container(pod, "fetch")["env"]
 
 
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():

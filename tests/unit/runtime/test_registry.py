@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease_contract import manifest_digest
+from modelrelease_contract import ArtifactIdentity, manifest_digest
 from modelrelease_operator.api.registry import ModelRef, RunRef, followed_alias, model_ref, run_ref
 from modelrelease_operator.api.spec import ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status
@@ -18,7 +18,13 @@ from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.mlflow import Registry, registry_of
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.resolution import Resolution, resolution_of
-from modelrelease_operator.runtime.resolve import resolve, target_for_spec
+from modelrelease_operator.runtime.resolve import (
+    NeedsPod,
+    resolve,
+    resolved_by_pod,
+    target_for_spec,
+    unread_target,
+)
 from modelrelease_operator.settings import Settings
 from testbed.builders import a_spec
 from testbed.servers import answering, never, serving
@@ -108,12 +114,36 @@ async def test_a_version_in_an_object_store_is_taken_as_registered(model: Regist
     assert found.sha256 == tags["modelrelease.digest"]
 
 
-async def test_a_version_in_an_object_store_without_a_digest_is_refused(model: Registering):
+async def test_a_version_in_an_object_store_without_a_digest_is_left_to_a_pod(model: Registering):
     version = model.version(b"{}", source="s3://bucket/qna/5")
-    with pytest.raises(
-        Invalid, match=r"set the tags modelrelease\.digest and modelrelease\.version"
-    ):
-        await resolve(source(f"models:/{model.name}/{version}"), Registry(model.url))
+    asked = source(f"models:/{model.name}/{version}")
+    with pytest.raises(NeedsPod) as left:
+        await resolve(asked, Registry(model.url))
+    place = left.value.place
+    assert place.location == "s3://bucket/qna/5"
+    found = resolved_by_pod(asked, place, ArtifactIdentity(version="5", sha256="a" * 64))
+    assert (found.location, found.registered) == (place.location, place.registered)
+
+
+async def test_a_folder_that_mlflow_logged_is_left_to_a_pod_and_named_by_the_registry(
+    model: Registering,
+):
+    version = model.version(b"flavors: {}", file="MLmodel")
+    uri = f"models:/{model.name}/{version}"
+    with pytest.raises(NeedsPod) as left:
+        await resolve(source(uri), Registry(model.url))
+    target = unread_target(a_spec(model={"uri": uri}), left.value.place, default_image="i:1")
+    assert (target.uri, target.version) == (model.place(version), version)
+
+
+async def test_what_a_pod_read_is_held_to_the_registrys_digest(model: Registering):
+    version = model.version(b"{}", tags=digest_tag(b"x"), source="s3://bucket/qna/5")
+    asked = source(f"models:/{model.name}/{version}")
+    with pytest.raises(NeedsPod) as left:
+        await resolve(asked, Registry(model.url))
+    other = ArtifactIdentity(version="5", sha256="a" * 64)
+    with pytest.raises(Invalid, match="was changed after it was registered"):
+        resolved_by_pod(asked, left.value.place, other)
 
 
 @pytest.mark.parametrize("tag", ["feature/login", "-1", "1" * 64, "v 1"])

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Reason, StableStatus, Status, Target
+from modelrelease_operator.api.status import Reason, StableStatus, Status, Target, Verifier
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolution import Resolution, resolution_of
+from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
 from testbed.builders import START, a_spec
 
 MODEL = {"uri": "pvc://models/qna/7", "version": "7", "sha256": "0" * 64}
@@ -14,7 +16,7 @@ HOST = {"spec": {"hostPID": True}}
 
 
 async def resolution(spec: ReleaseSpec, status: Status | None = None, **more: Any) -> Resolution:
-    known = {"default_image": "i:1", "allowed": Allowed.parse("all"), **more}
+    known = {"default_image": "i:1", **more}
     return await resolution_of(
         spec, status or Status(), key=("ml", "qna"), watch=RegistryWatch(), **known
     )
@@ -33,7 +35,9 @@ async def serving_now(spec: ReleaseSpec, **more: Any) -> tuple[Status, Target]:
 
 
 async def test_a_template_that_is_not_allowed_begins_no_revision_and_is_named():
-    found = await resolution(spec_of(podTemplate=HOST), allowed=Allowed.parse("scheduling"))
+    found = await resolution(
+        spec_of(podTemplate=HOST), policy=Policy(allowed=Allowed.parse("scheduling"))
+    )
     assert found.target is None
     assert found.problem is not None
     assert found.problem.reason is Reason.SPEC_INVALID
@@ -43,7 +47,7 @@ async def test_a_template_that_is_not_allowed_begins_no_revision_and_is_named():
 async def test_a_stricter_setting_stops_no_revision_that_runs():
     spec = spec_of(podTemplate=HOST)
     status, target = await serving_now(spec)
-    found = await resolution(spec, status, allowed=Allowed.parse("none"))
+    found = await resolution(spec, status, policy=Policy(allowed=Allowed.parse("none")))
     assert (found.target, found.problem) == (target, None)
 
 
@@ -71,3 +75,54 @@ async def test_a_status_of_an_operator_that_kept_no_image_is_read():
     raw = status.to_dict()
     del raw["resolved"]["image"]
     assert (await resolution(spec_of(), Status.parse(raw), default_image="i:2")).target == target
+
+
+SIGNED = {"signature": {"key": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}}}}
+KEYS = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
+
+
+async def test_a_signature_that_a_release_wants_is_checked_by_the_operators_image():
+    spec = a_spec(model=MODEL | SIGNED, serving={"image": "own:1"})
+    recipe = (await serving_now(spec))[1].recipe
+    assert recipe.verifier == Verifier(image="i:1")
+    assert recipe.pod["signature"] == SIGNED["signature"]["key"]
+
+
+async def test_another_key_is_another_revision_and_none_leaves_it_as_it_was():
+    other = {"signature": {"key": {"secretKeyRef": {"name": "keys", "key": "models.pub"}}}}
+    models = (MODEL, MODEL | SIGNED, MODEL | other)
+    revisions = {(await serving_now(a_spec(model=model)))[1].revision for model in models}
+    assert len(revisions) == 3
+
+
+async def test_keys_of_the_operator_hold_for_what_begins_from_then_on():
+    """They start no canary, and take nothing away that serves."""
+    status, before = await serving_now(spec_of())
+    status_of_later, later = await serving_now(spec_of(), policy=Policy(signing_keys=KEYS))
+    assert later.revision == before.revision
+    assert later.recipe.verifier == Verifier(image="i:1", keys=KEYS)
+    assert Status.parse(status_of_later.to_dict()).stable == status_of_later.stable
+    assert status.stable is not None
+    assert status.stable.recipe.verifier is None
+
+
+@pytest.mark.parametrize(
+    ("model", "policy", "who"),
+    [
+        (MODEL | SIGNED, Policy(), "spec.model.signature wants"),
+        (
+            MODEL,
+            Policy(signing_keys=KEYS),
+            "(chart value signatures.publicKeys) wants",
+        ),
+    ],
+)
+async def test_a_server_that_gets_the_artifact_by_itself_cannot_have_it_checked(
+    model: dict[str, Any], policy: Policy, who: str
+):
+    server = {"image": "s:1", "runtime": {"profile": "mlserver", "fetch": False}}
+    found = await resolution(a_spec(model=model, serving=server), policy=policy)
+    assert found.target is None
+    assert found.problem is not None
+    assert who in found.problem.message
+    assert "set spec.serving.runtime.fetch to true" in found.problem.message

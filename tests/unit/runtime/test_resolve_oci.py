@@ -13,7 +13,7 @@ from modelrelease_operator.core.whatif.warnings import about_trust
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests.workload import fetcher
 from modelrelease_operator.runtime import oci_registry as oci_registry_of_operator
-from modelrelease_operator.runtime.resolve import is_current, resolve, target_for_spec
+from modelrelease_operator.runtime.resolve import NeedsPod, is_current, resolve, target_for_spec
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.runtime.web import Reach
 from modelrelease_operator.settings import Settings
@@ -140,11 +140,6 @@ async def test_an_image_of_a_build_is_read_through_its_index(registry: OciRegist
 
 REFUSED: dict[str, tuple[tuple[Layer, ...], str]] = {
     "no manifest of ours": ((Layer.of_file("README.md", b"x"),), "has no manifest.json"),
-    "a large archive": (
-        (Layer(bytes(9_000_000)),),
-        r"has manifest\.json in no layer of its own, and .* more than 8388608 bytes: push "
-        r"manifest\.json as a file, or pin spec\.model\.version",
-    ),
     "a path that leads out": ((Layer.of_file("../x/manifest.json", GOOD),), "leads out"),
     "a manifest that is too large": (
         (Layer.of_file("manifest.json", bytes(9_000_000)),),
@@ -165,6 +160,24 @@ async def test_what_cannot_be_released_is_refused_with_a_sentence(
     registry.push(QNA, "v3", *layers)
     with pytest.raises(Invalid, match=sentence):
         await resolve(source(registry.uri(QNA, "v3")))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Layer(bytes(9_000_000)),),
+        (Layer.of_file("MLmodel", b"x"),),
+        (Layer(packed({"MLmodel": b"x"})),),
+    ],
+    ids=["a large archive", "a file of MLflow's", "an archive without our manifest"],
+)
+async def test_what_takes_more_to_read_is_left_to_a_pod_at_its_digest(
+    layers: tuple[Layer, ...], registry: OciRegistry
+):
+    digest = registry.push(QNA, "v3", *layers)
+    with pytest.raises(NeedsPod) as left:
+        await resolve(source(registry.uri(QNA, "v3")))
+    assert left.value.place.location == registry.uri(QNA, digest)
 
 
 async def test_other_bytes_than_a_digest_names_are_refused(registry: OciRegistry):

@@ -1,0 +1,82 @@
+"""The Job that finds out what an artifact is which only pods can read: its version and its digest.
+
+Its pod is that of the revision which is to come, without the server: the same account, credentials,
+variables and volumes, so it can reach what that could reach, and nothing else. It runs once.
+"""
+
+import hashlib
+import json
+from itertools import takewhile
+from typing import Any
+
+from modelrelease_contract import runtime
+from modelrelease_operator.api import names
+from modelrelease_operator.api.status import Target
+from modelrelease_operator.manifests.overlay import copied
+from modelrelease_operator.manifests.workload import (
+    DEFAULT_RESOURCES,
+    Owner,
+    claim_of,
+    fetcher,
+    metadata,
+    pod_of,
+)
+
+DEADLINE_SECONDS = 30 * 60
+KEPT_SECONDS = 300
+"""After its end, until another one tries again what this one could not read."""
+READER = "fetch"
+"""Name of its container, as that of the one which fetches: pod templates are laid over both."""
+COMMAND = "describe"
+_LEFT_OUT = ("containers", "initContainers", "restartPolicy", "topologySpreadConstraints")
+
+
+def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
+    """Return the Job for a target without a digest; what `target.version` says names an artifact
+    that has no version of its own. Its pod has no label of the release, which Services select by.
+    """
+    place = _number_of(target)
+    labels = {names.LABEL_READER: place}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(owner, names.reader_job_name(owner.name, place), **labels),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": {"metadata": {"labels": labels}, "spec": _pod(owner, target)},
+        },
+    }
+
+
+def _number_of(target: Target) -> str:
+    """Return a name for what is read, and how: another way to it is another Job."""
+    read = [target.uri, target.version, target.sha256, target.recipe.identity]
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _pod(owner: Owner, target: Target) -> dict[str, Any]:
+    spec = pod_of(owner, target)["spec"]
+    begun = spec.get("initContainers") or []
+    before = list(takewhile(lambda it: it.get("name") != READER, begun))
+    fetching = next((each for each in begun if each.get("name") == READER), None)
+    kept = {name: part for name, part in spec.items() if name not in _LEFT_OUT}
+    return {
+        **kept,
+        "restartPolicy": "Never",
+        "initContainers": before,
+        "containers": [_container(target, fetching or fetcher(target, claim_of(target.uri)[2]))],
+    }
+
+
+def _container(target: Target, fetching: dict[str, Any]) -> dict[str, Any]:
+    told = {runtime.ENV_MODEL_SHA256: target.sha256, runtime.ENV_MODEL_VERSION: target.version}
+    others = [item for item in fetching["env"] if item["name"] not in told]
+    ours = [{"name": name, "value": value} for name, value in told.items() if value]
+    return {
+        **fetching,
+        "args": [COMMAND],
+        "env": [*others, *ours],
+        "resources": copied(DEFAULT_RESOURCES),
+    }
