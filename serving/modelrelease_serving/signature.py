@@ -3,6 +3,7 @@
 A signature is a bundle of Sigstore's: a DSSE envelope around an in-toto statement that lists every
 file of the model with its digest. Written after model_signing 1.1 and the specifications of DSSE
 and in-toto, because that library brings thirty others into the image (decision record 65).
+Nothing is signed here, so nothing in this module is secret.
 
 Nothing in a bundle is believed before the signature over it was found right.
 """
@@ -12,21 +13,16 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeVar
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
+from ecdsa import NIST256p, NIST384p, NIST521p, VerifyingKey
+from ecdsa.keys import BadSignatureError
+from ecdsa.util import sigdecode_der
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
-_CURVES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
-    "secp256r1": hashes.SHA256,
-    "secp384r1": hashes.SHA384,
-    "secp521r1": hashes.SHA512,
+_CURVES: Final = {
+    NIST256p.name: hashlib.sha256,
+    NIST384p.name: hashlib.sha384,
+    NIST521p.name: hashlib.sha512,
 }
 """Kinds of keys, each with the hash that its signatures are made over."""
 _IN_TOTO: Final = "application/vnd.in-toto+json"
@@ -44,19 +40,19 @@ class SignatureError(ValueError):
 class PublicKey:
     """One key that a signature may be made with."""
 
-    key: ec.EllipticCurvePublicKey
+    key: VerifyingKey
 
     @property
     def fingerprint(self) -> str:
         """Sha256 of the key in DER, as `openssl pkey -pubin -outform DER | sha256sum` shows it."""
-        der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return hashlib.sha256(der).hexdigest()
+        return hashlib.sha256(self.key.to_der()).hexdigest()
 
     def made(self, signature: bytes, message: bytes) -> bool:
         """Say whether a signature over a message was made with this key."""
+        made_over = _CURVES[self.key.curve.name]
         try:
-            self.key.verify(signature, message, ec.ECDSA(_CURVES[self.key.curve.name]()))
-        except InvalidSignature:
+            self.key.verify(signature, message, hashfunc=made_over, sigdecode=sigdecode_der)
+        except BadSignatureError:
             return False
         return True
 
@@ -72,12 +68,13 @@ def public_keys(text: str) -> tuple[PublicKey, ...]:
 
 def _public_key(block: str) -> PublicKey:
     try:
-        key = load_pem_public_key(block.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+        key = VerifyingKey.from_pem(block)
+    except Exception as error:
+        # The library has no one class for all that can be wrong with a key.
         kind = block.removeprefix("-----BEGIN ").partition("-----")[0]
         msg = f"holds {kind!r}, which is no public key that can be read: give the public half, PEM"
         raise KeyFileError(msg) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+    if key.curve.name not in _CURVES:
         kinds = ", ".join(_CURVES)
         msg = f"holds a public key of another kind than model_signing's: it must be on {kinds}"
         raise KeyFileError(msg)

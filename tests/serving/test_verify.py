@@ -1,7 +1,9 @@
 """Who signed a model: signatures of the real tool, and everything that must not pass for one."""
 
+import base64
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -160,6 +162,21 @@ def test_a_payload_that_was_exchanged_is_refused(signed: Path) -> None:
     (signed / bundle).write_text(json.dumps(ours))
     with pytest.raises(RefusedError, match="was not made with the key"):
         check(signed)
+
+
+def test_whatever_is_changed_in_a_signature_it_is_no_longer_by_its_key() -> None:
+    chance = random.Random(7)
+    (key,) = public_keys(KEY.public)
+    whole = json.loads(KEY.bundle({}))["dsseEnvelope"]["signatures"][0]["sig"]
+    message = b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
+    right = base64.b64decode(whole)
+    assert key.made(right, message)
+    for _ in range(300):
+        wrong = bytearray(right)
+        place = chance.randrange(len(wrong))
+        wrong[place] ^= chance.randrange(1, 256)
+        assert not key.made(bytes(wrong), message)
+        assert not key.made(bytes(wrong[:place]), message)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 100_000, b"\xff", b'{"mediaType": "x"}'])
