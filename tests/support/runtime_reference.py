@@ -13,6 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/reference/serving-runtimes.md"
 BEGIN, END = "<!-- profiles: begin -->\n", "<!-- profiles: end -->\n"
 RELEASED = "a real server"
 PAGES = {"recorded": "a recorded page", "from source": "a page after its source", "none": "nothing"}
+NEVER_RUN = "Never run by this project: known from its source alone"
 
 
 def table() -> str:
@@ -57,6 +58,7 @@ def _row(name: str, profile: Profile) -> str:
 
 def _section(name: str, profile: Profile) -> Iterator[str]:
     yield f"\n### {name}\n"
+    yield f"* Run: {profile.ran}." if profile.ran else f"* {NEVER_RUN}."
     for kind, reason in profile.refused.items():
         yield f"* No `{kind}` gate: {reason}."
     if path := (asked := profile.example_requests).path:

@@ -29,7 +29,10 @@ class Profile(Runtime):
     title: str
     """As its makers write it."""
     sources: tuple[str, ...] = Field(min_length=1)
-    """Where the names and numbers are known from: repository, commit and file, or a recording."""
+    """Where the names and numbers are known from, beside a run: repository, commit and file."""
+    ran: str = ""
+    """Which version of the real server was run, where, when, and what was looked at. Empty: what
+    is said of it is known from its sources alone."""
     page: Literal["recorded", "from source", "none"]
     """What the profile is tested on: a page that the server showed, one that was written after its
     source, or nothing, for servers that show nothing of use."""
@@ -43,6 +46,13 @@ class Profile(Runtime):
     """What whoever uses it has to do: a flag of the server, say."""
     traps: tuple[str, ...] = ()
     """What its counters do not show, or show otherwise than one thinks."""
+
+    @model_validator(mode="after")
+    def _says_what_ran_to_show_a_recorded_page(self) -> "Profile":
+        if self.page == "recorded" and not self.ran:
+            msg = f"{self.title}: a page is recorded from a server that ran: say in `ran` which one"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _says_why_a_gate_is_refused(self) -> "Profile":

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from modelrelease_operator.serving_runtimes import ServingRuntime, runtime_for
 from modelrelease_operator.serving_runtimes.metrics import NOTHING_YET, Reading, Sample
 from modelrelease_operator.serving_runtimes.predictor import LANGUAGE
-from modelrelease_operator.serving_runtimes.profiles import profiles
+from modelrelease_operator.serving_runtimes.profiles import FOLDER, Profile, profiles
 
 PAGES = Path(__file__).parent / "pages"
 BEGINS = {"recorded": "# recorded: ", "from source": "# written from source, not recorded: "}
@@ -36,12 +38,12 @@ SHOWN = {
     "bentoml": Shown({**PYTHON, "400": 1}, 16, ("0.025", 38), 41),
     "kserve": Shown({NOTHING_YET: 0}, 15, ("0.01", 38), 41),
     "mlserver": Shown({**PYTHON, "404": 1, "422": 1}, 15, ("0.01", 20), 42),
-    "ray-serve": Shown({**PYTHON, "400": 1}, 3, ("0.02", 35), 40),
+    "ray-serve": Shown({"200": 36, "404": 1, "422": 2, "500": 5}, 20, ("0.5", 43), 44),
     "sglang": Shown({"200": 35, "400": 1, "503": 5}, 3, ("1.0", 30), 35),
     "tensorflow-serving": Shown({**PYTHON, "400": 1}, 4, ("3.24e-05", 30), 35),
     "tgi": Shown({**PYTHON, "422": 1}, 3, ("0.15", 30), 35),
     "triton": Shown({**PYTHON, "400": 2}),
-    "vllm": Shown({**PYTHON, "400": 1}, 4, ("0.5", 20), 35),
+    "vllm": Shown({"200": 37, "400": 4}, 22, ("0.3", 36), 36),
 }
 WITH_PAGE = {name: each for name, each in profiles().items() if each.page != "none"}
 
@@ -85,6 +87,12 @@ def test_a_page_says_whether_it_was_recorded(name: str):
     assert text.startswith(BEGINS[WITH_PAGE[name].page])
 
 
+def test_a_page_is_recorded_only_from_a_server_that_ran():
+    said = yaml.safe_load((FOLDER / "kserve.yaml").read_text())
+    with pytest.raises(ValidationError, match="say in `ran` which one"):
+        Profile.model_validate({**said, "ran": ""})
+
+
 @pytest.mark.parametrize(("name", "shown"), SHOWN.items(), ids=SHOWN)
 def test_a_page_is_read_as_its_server_means_it(name: str, shown: Shown):
     metrics = server_of(name).metrics
@@ -111,11 +119,11 @@ class OfLanguage(NamedTuple):
 LANGUAGE_SHOWN = {
     "vllm": OfLanguage(
         below={
-            "timeToFirstToken": ("0.25", 32, 35),
-            "timePerOutputToken": ("0.025", 34, 34),
-            "answerTokens": ("100.0", 27, 35),
+            "timeToFirstToken": ("0.02", 20, 37),
+            "timePerOutputToken": ("0.01", 12, 36),
+            "answerTokens": ("10.0", 36, 36),
         },
-        reasons={"stop": 30, "length": 3, "abort": 2},
+        reasons={"stop": 0, "length": 36, "abort": 0, "error": 0, "repetition": 0},
     ),
     "sglang": OfLanguage(
         below={"timeToFirstToken": ("0.2", 33, 35), "answerTokens": ("100.0", 27, 35)},

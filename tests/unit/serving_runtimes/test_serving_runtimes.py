@@ -203,6 +203,9 @@ LATENCY = {"gates": [{"name": "latency", "latency": {}}]}
         pytest.param({"profile": "tensorflow-serving"}, {},
                      "set readinessPath; profile tensorflow-serving leaves it open",
                      id="a readiness that the profile cannot know"),
+        pytest.param({"profile": "ray-serve"}, {},
+                     "set readinessPath; profile ray-serve leaves it open",
+                     id="a readiness that only the application has"),
         pytest.param({"profile": "kserve"}, {"analysis": ERRORS},
                      "gate errors of kind errorRate cannot be answered by the counters of serving "
                      "runtime kserve: it times every prediction and counts no outcome",
