@@ -248,7 +248,7 @@ async def test_no_version_is_removed_that_clients_are_led_to_because_a_service_c
     world: Operating,
 ):
     """Neither after its time nor because the spec has moved on meanwhile."""
-    parts = {"canary": {"steps": [{"weight": 50}], "keepPrevious": "0s"}}
+    parts: dict[str, Any] = {"canary": {"steps": [{"weight": 50}], "keepPrevious": "0s"}}
     status = await world.with_canary(**parts)
     before = f"qna-{status['stable']['revision']}"
     world.server.refuse = lambda method, plural, obj: (
