@@ -109,9 +109,26 @@ def nothing_in(file: Path) -> int:
     return 2
 
 
-def show(results: Sequence[dict[str, Any]]) -> None:
-    """Print JSON: an object for one release, a list for several."""
-    print(json.dumps(results[0] if len(results) == 1 else results, indent=2, allow_nan=False))
+def add_output(parser: argparse.ArgumentParser, default: str = "text") -> None:
+    """Add how an answer is written: for people by default, or for programs."""
+    parser.add_argument(
+        "-o", "--output", choices=(default, "json", "yaml"), default=default,
+        help=f"(default: {default})",
+    )  # fmt: skip
+
+
+def written(result: Any, output: str) -> str:
+    """Return an answer for programs: the same as JSON and as YAML."""
+    text = json.dumps(result, indent=2, allow_nan=False)
+    if output == "json":
+        return text
+    # From the JSON, so that both have the same words and no type of ours is in either.
+    return yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True).rstrip()
+
+
+def show(results: Sequence[dict[str, Any]], output: str) -> None:
+    """Print an answer for programs: an object for one release, a list for several."""
+    print(written(results[0] if len(results) == 1 else results, output))
 
 
 def duration(text: str) -> timedelta:

@@ -15,6 +15,7 @@ from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
     NothingThere,
+    add_output,
     command,
     indented,
     manifests,
@@ -70,9 +71,7 @@ def add(commands: Commands) -> None:
         "file", type=Path, metavar="FILE", help="YAML with ModelReleases; - for standard input"
     )
     add_traffic(parser)
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="(default: table)"
-    )
+    add_output(parser, "table")
     parser.set_defaults(run=_plan)
 
 
@@ -94,8 +93,8 @@ def _plan(parsed: argparse.Namespace) -> int:
         every = read_every(release.spec, conditions.scrape_interval)
         assumed = replace(conditions, scrape_interval=every)
         plans.append((release, assumed, plan(release.spec, assumed)))
-    if parsed.output == "json":
-        show([_as_json(*planned) for planned in plans])
+    if parsed.output != "table":
+        show([_as_json(*planned) for planned in plans], parsed.output)
     else:
         print("\n\n".join(_as_text(*planned) for planned in plans))
     return 0

@@ -13,6 +13,7 @@ from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
     NothingThere,
+    add_output,
     command,
     indented,
     manifests,
@@ -20,16 +21,15 @@ from modelrelease_operator.cli.common import (
     show,
 )
 from modelrelease_operator.cli.evidence import gates_table
+from modelrelease_operator.cli.login import add_login, credentials_of
 from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.whatif.end import End
-from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import runtime_for
 
 if TYPE_CHECKING:
     from modelrelease_operator.core.whatif.recording import Recording
     from modelrelease_operator.core.whatif.replay import ReplayedEvent, ReplayResult
-    from modelrelease_operator.runtime.credentials import Credentials
 
 DETAILS = """\
 Reads the raw counters of a release from Prometheus, at the interval of its
@@ -77,51 +77,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--stable", metavar="REVISION", help="(default: found from the labels)")
     parser.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="bearer token for Prometheus"
-    )
-    parser.add_argument("--user", metavar="NAME", help="basic authentication, with --password-file")
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="see --user")
-    parser.add_argument(
-        "--ca-file",
-        type=Path,
-        metavar="FILE",
-        help="certificates, PEM, to trust (default: the system's)",
-    )
-    parser.add_argument(
-        "--tenant", metavar="NAME", help="whose series are meant (default: the spec's)"
-    )
-    parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
-    )
+    add_login(parser)
+    add_output(parser)
     parser.set_defaults(run=_replay)
-
-
-def _credentials(parsed: argparse.Namespace, tenant: str | None) -> "Credentials":
-    """Read from files what Prometheus is to be shown: everybody may read a command line.
-
-    `tenant` is the spec's, where the command line names none.
-    """
-    from modelrelease_operator.runtime.credentials import Credentials  # noqa: PLC0415
-
-    if bool(parsed.user) != bool(parsed.password_file):
-        msg = "--user and --password-file belong together"
-        raise Invalid(msg)
-    return Credentials(
-        token=_text(parsed.token_file),
-        username=parsed.user,
-        password=_text(parsed.password_file),
-        ca=_text(parsed.ca_file),
-        tenant=parsed.tenant or tenant,
-    )
-
-
-def _text(file: Path | None) -> str | None:
-    try:
-        return None if file is None else file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        msg = f"{file} cannot be read: {problem}"
-        raise Invalid(msg) from problem
 
 
 def _moment(text: str) -> datetime:
@@ -154,8 +112,8 @@ def _replay(parsed: argparse.Namespace) -> int:
             print(f"modelrelease replay: {release.name} {_without_past(release)}", file=sys.stderr)
             return 2
         results.append((release, _replayed(release, url, parsed)))
-    if parsed.output == "json":
-        show([_as_json(release, replayed) for release, replayed in results])
+    if parsed.output != "text":
+        show([_as_json(release, replayed) for release, replayed in results], parsed.output)
     else:
         print("\n\n".join(_as_text(release, replayed) for release, replayed in results))
     return 0
@@ -181,7 +139,7 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
     spec, gates = release.spec, release.spec.analysis.gates
     namespace = parsed.namespace or release.namespace or "default"
     named = spec.analysis.prometheus
-    credentials = _credentials(parsed, named.tenant if named else None)
+    credentials = credentials_of(parsed, named.tenant if named else None)
 
     runtime = spec.serving.runtime
 

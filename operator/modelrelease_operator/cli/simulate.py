@@ -17,6 +17,7 @@ from modelrelease_operator.cli.common import (
     Commands,
     Manifest,
     NothingThere,
+    add_output,
     command,
     duration,
     indented,
@@ -98,9 +99,7 @@ def add(commands: Commands) -> None:
         "--runs", type=whole, default=200, metavar="N", help="releases to simulate (default: 200)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="(default: table)"
-    )
+    add_output(parser, "table")
     parser.set_defaults(run=_simulate)
 
 
@@ -131,8 +130,11 @@ def _simulate(parsed: argparse.Namespace) -> int:
         scene = replace(scenario, given=given, scrapes=scrapes)
         outcomes = list(_outcomes(release, scene, runs=parsed.runs, seed=parsed.seed))
         results.append((scene, release, forecast(outcomes, steps=len(release.spec.canary.plan))))
-    if parsed.output == "json":
-        show([_as_json(parsed, scene, release, summary) for scene, release, summary in results])
+    if parsed.output != "table":
+        results_shown = [
+            _as_json(parsed, scene, release, summary) for scene, release, summary in results
+        ]
+        show(results_shown, parsed.output)
     else:
         print("\n\n".join(_as_text(scene, release, summary) for scene, release, summary in results))
     return 0

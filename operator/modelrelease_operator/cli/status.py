@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Phase, Status
-from modelrelease_operator.cli.common import Commands, add_place, command, one_line, table
+from modelrelease_operator.cli.common import (
+    Commands,
+    add_output,
+    add_place,
+    command,
+    one_line,
+    table,
+    written,
+)
 from modelrelease_operator.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
@@ -52,9 +59,7 @@ def add(commands: Commands) -> None:
     parser = command(commands, "status", "show releases in a table", STATUS_DETAILS)
     add_place(parser)
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
-    parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
-    )
+    add_output(parser)
     parser.set_defaults(run=_status)
     parser = command(commands, "watch", "follow a release until nothing goes on", WATCH_DETAILS)
     parser.add_argument("name", metavar="NAME", help="name of the ModelRelease")
@@ -64,8 +69,8 @@ def add(commands: Commands) -> None:
 
 def _status(parsed: argparse.Namespace) -> int:
     releases = sorted(asyncio.run(_listed(parsed)), key=_place)
-    if parsed.output == "json":
-        print(json.dumps([_as_json(release) for release in releases], indent=2, allow_nan=False))
+    if parsed.output != "text":
+        print(written([_as_json(release) for release in releases], parsed.output))
         return 0
     if not releases:
         where = "all namespaces" if parsed.all_namespaces else "this namespace; -A shows all"

@@ -13,6 +13,7 @@ from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.status import CanaryStatus, Phase, Samples, StableStatus, Status
 from modelrelease_operator.cli.common import (
     Commands,
+    add_output,
     add_place,
     command,
     documents,
@@ -52,9 +53,7 @@ def add(commands: Commands) -> None:
         "-f", "--file", type=Path, metavar="FILE",
         help="read what `kubectl get modelrelease -o json` printed instead; - for standard input",
     )  # fmt: skip
-    parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="(default: text)"
-    )
+    add_output(parser)
     parser.set_defaults(run=_why)
 
 
@@ -69,8 +68,8 @@ def _why(parsed: argparse.Namespace) -> int:
         return 2
     now = datetime.now(UTC)
     explanations = [explain(release, now, context=parsed.context) for release in releases]
-    if parsed.output == "json":
-        show([_as_json(explanation) for explanation in explanations])
+    if parsed.output != "text":
+        show([_as_json(explanation) for explanation in explanations], parsed.output)
     else:
         print(plain("\n\n".join(_as_text(explanation, now) for explanation in explanations)))
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modelrelease_operator.cli import main, parser
 
@@ -107,6 +108,15 @@ def test_a_plan_says_who_is_asked_for_the_metrics_and_reckons_with_that(
     assert main(["plan", str(file), "--rps", "50", "-o", "json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["read_every_seconds"] == every
+
+
+def test_an_answer_is_the_same_as_yaml_and_as_json(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", STEPS, "--rps", "50", "-o", "json"]) == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert main(["plan", STEPS, "--rps", "50", "-o", "yaml"]) == 0
+    as_yaml = capsys.readouterr().out
+    assert as_yaml.startswith("name: ranker\n")
+    assert yaml.safe_load(as_yaml) == as_json
 
 
 def test_gates_in_promql_are_remarked_on_where_the_release_names_no_prometheus(
