@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +42,23 @@ KINDS = {
     "gatewayclasses": ("gateway.networking.k8s.io/v1", "GatewayClass"),
     "namespaces": ("v1", "Namespace"),
     "customresourcedefinitions": ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    "validatingadmissionpolicies": (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicy",
+    ),
+    "validatingadmissionpolicybindings": (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBinding",
+    ),
 }
-WHOLE_CLUSTER = ("gatewayclasses", "namespaces", "customresourcedefinitions")
+WHOLE_CLUSTER = (
+    "gatewayclasses",
+    "namespaces",
+    "customresourcedefinitions",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+)
+REVIEWS = "selfsubjectaccessreviews"
 BY_KIND = {kind: plural for plural, (_, kind) in KINDS.items()}
 
 
@@ -61,6 +76,12 @@ class ApiServer:
     """Plurals whose watches end at once and say nothing."""
     absent: set[str] = field(default_factory=lambda: {"httproutes"})
     """Plurals that the cluster does not serve."""
+    openapi: Object = field(default_factory=dict)
+    """What it publishes of the schemas of a group."""
+    documents: dict[str, Object] = field(default_factory=dict)
+    """By path: what it says of itself, instead of what this server would."""
+    may_not: set[str] = field(default_factory=set)
+    """Verbs that a person is said not to be allowed."""
     _serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _watchers: dict[str, list[asyncio.Queue[Object]]] = field(default_factory=dict)
     _log: dict[str, list[Object]] = field(default_factory=dict)
@@ -159,10 +180,16 @@ class ApiServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
-        if discovery := _discovery(parts):
+        if parts[:2] == ["openapi", "v3"]:
+            return web.json_response(self.openapi)
+        if discovery := self.documents.get(request.path) or _discovery(parts, self.absent):
             return web.json_response(discovery)
         beyond_version = parts[2:] if parts[0] == "api" else parts[3:]
+        if not beyond_version:
+            return web.Response(status=404, text="404 page not found\n")
         namespace, plural, name, status = _parse_path(beyond_version)
+        if plural == REVIEWS:
+            return self._review(await request.json())
         if plural not in KINDS or plural in self.absent:
             return _refused(404, "the server could not find the requested resource")
         watching = request.query.get("watch") == "true"
@@ -190,6 +217,10 @@ class ApiServer:
             "DELETE": lambda: self._delete(key, body),
         }
         return handlers[verb]()
+
+    def _review(self, review: Object) -> web.Response:
+        verb = review["spec"]["resourceAttributes"]["verb"]
+        return web.json_response({**review, "status": {"allowed": verb not in self.may_not}})
 
     def _list(self, request: web.Request, plural: str, namespace: str | None) -> web.Response:
         is_selected = _selected(request.query.get("labelSelector", ""))
@@ -433,7 +464,7 @@ def _parse_path(parts: list[str]) -> tuple[str | None, str, str, bool]:
     return namespace, parts[0], parts[1] if len(parts) > 1 else "", parts[2:] == ["status"]
 
 
-def _discovery(parts: list[str]) -> Object | None:
+def _discovery(parts: list[str], absent: Collection[str]) -> Object | None:
     """Answer what a client asks to learn which kinds there are."""
     match parts:
         case ["version"]:
@@ -450,7 +481,11 @@ def _discovery(parts: list[str]) -> Object | None:
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": _resources("v1")}
         case ["apis", group, version]:
             name = f"{group}/{version}"
-            return {"kind": "APIResourceList", "groupVersion": name, "resources": _resources(name)}
+            resources = [each for each in _resources(name) if each["name"] not in absent]
+            # A real one answers with 404 for a group that it does not have.
+            if not resources:
+                return None
+            return {"kind": "APIResourceList", "groupVersion": name, "resources": resources}
         case _:
             return None
 

@@ -428,9 +428,7 @@ def test_pools_of_others_are_kept_on_the_arms_and_all_else_of_them_is_left(
     # The operator asks once a minute for a kind that was not served when it started.
     routed.wait(
         "the refusal of a gateway that knows no pools",
-        lambda seen: (
-            reasons(seen).get("Stalled") == "RouteNotTaken" and refused in seen["message"]
-        ),
+        lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken" and refused in seen["message"],
         within=150,
     )
     (deployment,) = routed.items("deployments")

@@ -60,10 +60,33 @@ def test_when_no_pod_of_stable_is_ready_the_fix_takes_over_by_a_persons_word(
     assert given["by"] == "modelrelease"
 
 
+def test_the_doctor_finds_nothing_wrong_where_a_release_serves_and_its_history_is_told(
+    release: Release,
+) -> None:
+    release.begins("1")
+    found = json.loads(_run(release, "doctor", "-o", "json"))
+    by_check: dict[str, list[dict[str, str]]] = {}
+    for each in found:
+        by_check.setdefault(each["check"], []).append(each)
+    for check in ("API server", "ModelRelease kind", "schema", "operator", "your rights"):
+        assert [each["result"] for each in by_check[check]] == ["ok"], by_check[check]
+    about = {each["about"] for each in by_check["spec"]}
+    assert f"{release.space}/{release.name}" in about
+    told = json.loads(_run(release, "history", release.name, "-o", "json"))
+    assert [(each["to"], each["outcome"], each["by"]) for each in told] == [
+        ("1", "FirstVersionServes", "operator")
+    ]
+
+
 def _modelrelease(release: Release, verb: str) -> str:
     """Run a command of the command line about a release; return what it printed."""
+    return _run(release, verb, release.name)
+
+
+def _run(release: Release, *arguments: str) -> str:
+    """Run the command line in a release's namespace; return what it printed."""
     program = Path(sys.executable).with_name("modelrelease")
-    command = [str(program), verb, release.name, "-n", release.space]
+    command = [str(program), *arguments, "-n", release.space]
     kubeconfig = {"KUBECONFIG": str(release.cluster.kubeconfig)}
     done = subprocess.run(
         command, env={**os.environ, **kubeconfig}, capture_output=True, text=True, check=False

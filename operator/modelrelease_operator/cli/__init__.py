@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from modelrelease_operator import __version__
 from modelrelease_operator.cli.act import add as add_act
 from modelrelease_operator.cli.common import plain
+from modelrelease_operator.cli.doctor import add as add_doctor
+from modelrelease_operator.cli.history import add as add_history
 from modelrelease_operator.cli.plan import add as add_plan
 from modelrelease_operator.cli.replay import add as add_replay
 from modelrelease_operator.cli.run import add as add_run
@@ -70,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         add_run, add_validate, add_plan, add_simulate, add_replay, add_status, add_why, add_act,
+        add_history, add_doctor,
     ):  # fmt: skip
         add(commands)
     return whole

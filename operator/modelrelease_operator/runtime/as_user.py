@@ -16,7 +16,7 @@ from kubernetes.aio import config as kube_config
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
-from modelrelease_operator.runtime.kube import TIMEOUT_SECONDS, Object, Objects, guarded
+from modelrelease_operator.runtime.kube import TIMEOUT_SECONDS, Kube, Object, Objects, guarded
 
 FIELD_MANAGER: Final = "modelrelease"
 """Who wrote a command, as `status.commands` has it. Which user it was is in the audit log."""
@@ -36,6 +36,11 @@ class AsUser:
     api: kube_client.CustomObjectsApi
     namespace: str
     """The one that was named, or else that of the kubeconfig's context."""
+
+    @property
+    def kube(self) -> Kube:
+        """Return a client for objects beside releases, with the same person's rights."""
+        return Kube(self.api.api_client)
 
     async def read(self, name: str) -> Object:
         """Return a release; raises Invalid with what to do where there is none."""

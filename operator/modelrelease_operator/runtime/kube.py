@@ -52,7 +52,11 @@ RESOURCES = {
     "Gateway": ("gateway.networking.k8s.io/v1", "gateways"),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "GatewayClass": ("gateway.networking.k8s.io/v1", "gatewayclasses"),
-}
+    "ValidatingAdmissionPolicy": ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": (
+        "admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings",
+    ),
+}  # fmt: skip
 
 TIMEOUT_SECONDS = 15
 MOST_AT_ONCE = 16
@@ -277,6 +281,27 @@ class Kube:
             _path(kind, meta["namespace"], meta["name"]),
         )
         return await self._ask("PUT", path, query=query, body=obj, what=what)
+
+    async def document(self, path: str, what: str) -> Object:
+        """Return what the API server says of itself at a path, such as `/version`."""
+        return await self._ask("GET", path, what=what)
+
+    async def may(self, verb: str, resource: str, namespace: str | None) -> bool:
+        """Return whether whoever asks may do something with a resource of our group; None: in all
+        namespaces.
+        """
+        attributes = {"group": names.GROUP, "resource": resource, "verb": verb}
+        if namespace:
+            attributes["namespace"] = namespace
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }  # fmt: skip
+        answer = await self._ask(
+            "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review,
+            what=f"whether you may {verb} {resource}",
+        )  # fmt: skip
+        return bool((answer.get("status") or {}).get("allowed"))
 
     async def event(self, about: Object, reason: str, message: str, *, warning: bool) -> None:
         """Record an Event about an object."""

@@ -7,7 +7,7 @@ of them, and nothing is made or removed that could meet them.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,14 +96,14 @@ class Neighbours:
         )
 
     async def autoscalers(
-        self, kube: Kube, owner: Owner, workloads: Mapping[str, Workload]
+        self, kube: Kube, owner: Owner, revisions: Collection[str]
     ) -> tuple[OtherAutoscaler, ...]:
         """Return others' autoscalers that aim at pods of the release, sorted by name.
 
         Raises why they could not be listed, where they never were.
         """
         aims = {(names.GROUP, names.KIND, owner.name)}
-        aims |= {("apps", "Deployment", names.workload_name(owner.name, it)) for it in workloads}
+        aims |= {("apps", "Deployment", names.workload_name(owner.name, it)) for it in revisions}
         others = [
             _autoscaler_of(other)
             for other in await self._of_others(kube, HPA, owner)

@@ -35,7 +35,7 @@ def autoscaled(scope: Scope) -> State | None:
     """
     settings, autoscalers = scope.spec.serving.autoscaling, scope.observed.autoscalers
     if autoscalers.others:
-        return _by_another(autoscalers.own_name, autoscalers.others, asked_for=settings is not None)
+        return by_another(autoscalers.own_name, autoscalers.others, asked_for=settings is not None)
     if not autoscalers.seen:
         return None
     own = f"HorizontalPodAutoscaler {autoscalers.own_name}"
@@ -51,7 +51,7 @@ def autoscaled(scope: Scope) -> State | None:
     return "True", Reason.AUTOSCALED, f"{own} scales {bounds}, to {target}"
 
 
-def _by_another(own_name: str, others: Sequence[OtherAutoscaler], *, asked_for: bool) -> State:
+def by_another(own_name: str, others: Sequence[OtherAutoscaler], *, asked_for: bool) -> State:
     """Say whom the release follows, and what another owner's autoscaler cannot do."""
     other = others[0]
     if asked_for:

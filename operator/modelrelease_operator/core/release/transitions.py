@@ -39,6 +39,8 @@ from modelrelease_operator.core.steps import alike_note, last_alike, share_words
 from modelrelease_operator.serving_runtimes import asks_examples
 from modelrelease_operator.traffic.registry import provider_of, split_of
 
+BACK_TO = "back to version"
+"""How a message begins of going back to the version that is warm."""
 SILENT_REASONS = (Reason.SUPERSEDED, Reason.SPEC_REVERTED)
 """Rollbacks that a person asked for by changing the spec: no warning."""
 
@@ -310,9 +312,7 @@ def back_to_previous(scope: Scope, previous: Previous) -> Decision:
 
     What it is moved from was taken back: if the spec names it again, it is a canary like any other.
     """
-    message = (
-        f"back to version {previous.version}, still warm; version {scope.stable.version} is out"
-    )
+    message = f"{BACK_TO} {previous.version}, still warm; version {scope.stable.version} is out"
     scope = _pointing_at(scope, previous.target, Reason.SPEC_REVERTED, message)
     before = scope.status.previous
     taken_back = before.but(proven=False) if before else None
@@ -322,7 +322,7 @@ def back_to_previous(scope: Scope, previous: Previous) -> Decision:
 def back_together(scope: Scope, previous: Previous) -> Decision:
     """Open to both until as many pods of the previous version are ready as serve now."""
     message = (
-        f"back to version {previous.version}: {scope.ready_pods(previous.revision)} of its "
+        f"{BACK_TO} {previous.version}: {scope.ready_pods(previous.revision)} of its "
         f"{scope.replicas} pods are ready; version {scope.stable.version} helps until all are"
     )
     both = frozenset({previous.revision, scope.stable.revision})

@@ -1,0 +1,1 @@
+"""What `modelrelease doctor` concludes from what it could read of a cluster: pure, no client."""
