@@ -537,9 +537,22 @@ class ReleaseSpec(Model):
         return {**parts, "serving": {**sizes, "replicas": self.serving.replicas}}
 
 
+def problems_of(problem: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return each wrong field's path in the manifest, with a sentence that names it."""
+    errors = problem.errors(include_url=False)
+    paths = [error["loc"] for error in errors]
+    found = []
+    for error in errors:
+        own = error["loc"]
+        within = any(path[: len(own)] == own and path != own for path in paths)
+        if error["type"] == "too_short" and within:
+            # pydantic counts only the items that are right: the list is not too short.
+            continue
+        path = ("spec", *own)
+        where = ".".join(map(str, path))
+        found.append((path, f"{where}: {error['msg'].removeprefix('Value error, ')}"))
+    return found
+
+
 def _sentences(problem: ValidationError) -> str:
-    parts = []
-    for error in problem.errors(include_url=False):
-        where = ".".join(("spec", *(str(part) for part in error["loc"])))
-        parts.append(f"{where}: {error['msg'].removeprefix('Value error, ')}")
-    return "; ".join(parts)
+    return "; ".join(sentence for _, sentence in problems_of(problem))

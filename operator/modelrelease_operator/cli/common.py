@@ -62,21 +62,61 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 def documents(file: Path) -> list[Any]:
     """Return the YAML or JSON documents of a file, `-` for standard input; raise Invalid."""
+    return [document for document, _ in _with_nodes(file)]
+
+
+def _with_nodes(file: Path) -> list[tuple[Any, yaml.Node]]:
+    """Return the documents of a file, each with the node that knows the lines of its fields."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
-        return list(yaml.safe_load_all(text))
+        loader = yaml.SafeLoader(text)
+        found = []
+        while loader.check_node():
+            node = loader.get_node()
+            found.append((loader.construct_document(node), node))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         msg = f"{file}: cannot be read: {problem}"
         raise Invalid(msg) from problem
+    return found
+
+
+def located_in(file: Path) -> list[tuple[dict[str, Any], yaml.Node]]:
+    """Return the raw ModelReleases of a file with their nodes; raise Invalid when it cannot be
+    read.
+    """
+    return [
+        (document, node)
+        for document, node in _with_nodes(file)
+        if isinstance(document, dict) and document.get("kind") == names.KIND
+    ]
+
+
+def line_of(node: yaml.Node, path: Iterable[str | int]) -> int:
+    """Return the line of a field, counted from 1; of what is missing, that of what it is missing
+    in.
+    """
+    line = node.start_mark.line
+    for part in path:
+        child = _child(node, part)
+        if child is None:
+            break
+        begin, node = child
+        line = begin.start_mark.line
+    return line + 1
+
+
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    """Return where a field begins, and its value."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == part), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None
 
 
 def releases_in(file: Path) -> list[dict[str, Any]]:
     """Return the raw ModelReleases of a file; raise Invalid when it cannot be read."""
-    return [
-        document
-        for document in documents(file)
-        if isinstance(document, dict) and document.get("kind") == names.KIND
-    ]
+    return [document for document, _ in located_in(file)]
 
 
 def name_of(document: dict[str, Any]) -> str:

@@ -1,22 +1,29 @@
 """`modelrelease validate`: check manifests without a cluster."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
-from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.cli.common import Commands, command, name_of, releases_in
+from modelrelease_operator.api.spec import ReleaseSpec, problems_of
+from modelrelease_operator.cli.common import Commands, command, line_of, located_in, name_of
 from modelrelease_operator.core.whatif.warnings import about_autoscaling, about_source, about_trust
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import refusal_of_runtime
 
+FIELD = re.compile(r"\b(spec|metadata)(\.[A-Za-z]\w*|\.\d+|\[\d+\])+")
+"""A field as sentences name it."""
 DETAILS = """\
 Every ModelRelease in the files is checked by the rules of the API server;
-other kinds are left alone. Remarks, on standard error, change nothing. Ends
-with 1 when one is invalid, with 2 when there was none.
+other kinds are left alone. What is wrong is said with the line of its field.
+Remarks, on standard error, change nothing. Ends with 1 when one is invalid,
+with 2 when there was none.
 
 example:
   modelrelease validate examples/releases/*.yaml
@@ -48,7 +55,7 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=_validate)
 
 
-def _check(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
+def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     """Return a manifest's spec; raise Invalid where the API server or operator would refuse it."""
     meta = document.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
@@ -73,27 +80,49 @@ def _pod_templates(text: str) -> str:
 
 def _validate(parsed: argparse.Namespace) -> int:
     """Check every manifest of our kind; say what is wrong with each."""
-    wrong = checked = 0
+    wrong = found = 0
     allowed = Allowed.parse(parsed.pod_templates)
     for file in parsed.file:
         try:
-            releases = releases_in(file)
+            releases = located_in(file)
         except Invalid as problem:
             print(problem, file=sys.stderr)
             wrong += 1
             continue
-        for document in releases:
-            checked += 1
-            name = name_of(document)
-            try:
-                spec = _check(document, allowed)
-                print(f"{file}: {names.KIND} {name} is valid")
-                for remark in (*about_trust(spec), *about_autoscaling(spec), *about_source(spec)):
-                    print(f"{file}: {names.KIND} {name}: remark: {remark}", file=sys.stderr)
-            except Invalid as problem:
-                wrong += 1
-                print(f"{file}: {names.KIND} {name}: {problem}", file=sys.stderr)
-    if not checked and not wrong:
+        found += len(releases)
+        valid = [_is_valid(file, document, node, allowed) for document, node in releases]
+        wrong += valid.count(False)
+    if not found and not wrong:
         print(f"no {names.KIND} was found in {', '.join(map(str, parsed.file))}", file=sys.stderr)
         return 2
     return 1 if wrong else 0
+
+
+def _is_valid(file: Path, document: dict[str, Any], node: yaml.Node, allowed: Allowed) -> bool:
+    """Print what is to be said of one manifest, each with the line that it is about."""
+    about = f"{names.KIND} {name_of(document)}"
+    try:
+        spec = checked(document, allowed)
+    except Invalid as problem:
+        for path, sentence in _problems(problem):
+            print(f"{file}:{line_of(node, path)}: {about}: {sentence}", file=sys.stderr)
+        return False
+    print(f"{file}: {about} is valid")
+    for remark in (*about_trust(spec), *about_autoscaling(spec), *about_source(spec)):
+        line = line_of(node, _path_in(remark))
+        print(f"{file}:{line}: {about}: remark: {remark}", file=sys.stderr)
+    return True
+
+
+def _problems(problem: Invalid) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return each problem with the path of the field that it is about."""
+    if isinstance(problem.__cause__, ValidationError):
+        return problems_of(problem.__cause__)
+    return [(_path_in(str(problem)), str(problem))]
+
+
+def _path_in(sentence: str) -> tuple[str | int, ...]:
+    """Return the path of the first field that a sentence names."""
+    named = FIELD.search(sentence)
+    parts = re.findall(r"[^.\[\]]+", named[0]) if named else []
+    return tuple(int(part) if part.isdigit() else part for part in parts)

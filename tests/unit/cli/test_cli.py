@@ -52,7 +52,9 @@ def test_every_bad_manifest_gets_its_sentence_and_the_good_ones_are_still_named(
     assert main(["validate", path]) == 1
     out, err = capsys.readouterr()
     assert "ModelRelease qna is valid" in out
-    assert f"{path}: ModelRelease sick: spec.serving.replicas: Input should be greater than" in err
+    assert (
+        f"{path}:6: ModelRelease sick: spec.serving.replicas: Input should be greater than" in err
+    )
 
 
 @pytest.mark.parametrize(
