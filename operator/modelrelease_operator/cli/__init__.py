@@ -15,6 +15,7 @@ from modelrelease_operator.cli.act import add as add_act
 from modelrelease_operator.cli.common import plain
 from modelrelease_operator.cli.doctor import add as add_doctor
 from modelrelease_operator.cli.history import add as add_history
+from modelrelease_operator.cli.init import add as add_init
 from modelrelease_operator.cli.plan import add as add_plan
 from modelrelease_operator.cli.replay import add as add_replay
 from modelrelease_operator.cli.run import add as add_run
@@ -26,6 +27,7 @@ from modelrelease_operator.errors import ReleaseError
 
 EXAMPLES = """\
 examples:
+  modelrelease init models:/qna@champion        write a first manifest
   modelrelease validate release.yaml            check manifests without a cluster
   modelrelease plan release.yaml --rps 20       what a release will take, and what it will catch
   modelrelease why qna -n prod                  why a release is where it is, and how to go on
@@ -71,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"modelrelease {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        add_run, add_validate, add_plan, add_simulate, add_replay, add_status, add_why, add_act,
-        add_history, add_doctor,
+        add_run, add_init, add_validate, add_plan, add_simulate, add_replay, add_status, add_why,
+        add_history, add_act, add_doctor,
     ):  # fmt: skip
         add(commands)
     return whole

@@ -72,8 +72,8 @@ def _with_nodes(file: Path) -> list[tuple[Any, yaml.Node]]:
         loader = yaml.SafeLoader(text)
         found = []
         while loader.check_node():
-            node = loader.get_node()
-            found.append((loader.construct_document(node), node))
+            if (node := loader.get_node()) is not None:
+                found.append((loader.construct_document(node), node))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         msg = f"{file}: cannot be read: {problem}"
         raise Invalid(msg) from problem
