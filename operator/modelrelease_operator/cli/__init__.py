@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from modelrelease_operator import __version__
 from modelrelease_operator.cli.act import add as add_act
 from modelrelease_operator.cli.common import plain
+from modelrelease_operator.cli.completion import add as add_completion
 from modelrelease_operator.cli.doctor import add as add_doctor
 from modelrelease_operator.cli.history import add as add_history
 from modelrelease_operator.cli.init import add as add_init
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         add_run, add_init, add_validate, add_plan, add_simulate, add_replay, add_status, add_why,
         add_history, add_act, add_doctor,
+        add_completion,
     ):  # fmt: skip
         add(commands)
     return whole
