@@ -17,9 +17,11 @@ The script is made once and asks nothing but kubectl, for names of releases of
 your context's namespace. Make it anew after an upgrade.
 
 examples:
-  modelrelease completion bash > ~/.local/share/bash-completion/completions/modelrelease
+  modelrelease completion bash \\
+      > ~/.local/share/bash-completion/completions/modelrelease
   modelrelease completion zsh > "${fpath[1]}/_modelrelease"
-  modelrelease completion fish > ~/.config/fish/completions/modelrelease.fish
+  modelrelease completion fish \\
+      > ~/.config/fish/completions/modelrelease.fish
 """
 
 

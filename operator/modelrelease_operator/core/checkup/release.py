@@ -97,6 +97,8 @@ def told_by_status(subject: Subject, status: Status, lead: str) -> Finding:
         return subject.unseen(METRICS, f"{lead}; its status has no look at metrics")
     seen = f"{samples.canary_pods} pods of the canary and {samples.stable_pods} of stable"
     says = f"{lead}; by its status the newest look had samples of {seen}"
+    if samples.newest:
+        says = f"{says}, the newest of {samples.newest:%Y-%m-%d %H:%M:%S} UTC"
     if samples.left_out:
         left_out = ", ".join(samples.left_out)
         return subject.warning(METRICS, f"{says}, and none of {left_out}")
@@ -179,27 +181,29 @@ def about_autoscaling(
         yield found(check, message)
     elif settings is None:
         yield subject.ok(check, "no HorizontalPodAutoscaler aims at it, and it asks for none")
-    if settings is None:
-        return
-    if isinstance(resource_metrics, Unseen):
-        yield (
-            subject.wrong(
-                check,
-                f"the metrics API is there and does not answer: {resource_metrics.why}",
-                "kubectl describe apiservice v1beta1.metrics.k8s.io",
-            )
-            if not resource_metrics.refused
-            else subject.unseen(check, resource_metrics.why)
+    if settings is not None:
+        yield _about_metrics_api(subject, resource_metrics)
+
+
+def _about_metrics_api(subject: Subject, served: Object | Unseen | None) -> Finding:
+    """Say whether the CPU that an autoscaler looks at can be had."""
+    check = "autoscaling"
+    if isinstance(served, Unseen) and served.refused:
+        return subject.unseen(check, served.why)
+    if isinstance(served, Unseen):
+        return subject.wrong(
+            check,
+            f"the metrics API does not answer: {served.why}",
+            "kubectl describe apiservice v1beta1.metrics.k8s.io",
         )
-    elif resource_metrics is None:
-        yield subject.wrong(
+    if served is None:
+        return subject.wrong(
             check,
             "spec.serving.autoscaling looks at CPU by the metrics API (v1beta1.metrics.k8s.io), "
             "which the cluster does not have",
             "install metrics-server, or take spec.serving.autoscaling out",
         )
-    else:
-        yield subject.ok(check, "the metrics API is served")
+    return subject.ok(check, "the metrics API is served")
 
 
 def none_there(where: str) -> Finding:
