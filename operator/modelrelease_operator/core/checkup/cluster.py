@@ -18,7 +18,10 @@ MOST_FIELDS: Final = 5
 """Fields that are named of those that differ."""
 LEASE_SECONDS: Final = 10
 """For which a Lease that does not say it is taken to be good."""
-INSTALL: Final = "helm install modelrelease charts/modelrelease -n modelrelease-system"
+INSTALL: Final = (
+    "helm install modelrelease charts/modelrelease -n modelrelease-system --create-namespace, "
+    "with the values that README.md names"
+)
 ASK: Final = "ask somebody who may, or name a --context of theirs"
 
 
