@@ -111,7 +111,7 @@ async def _of_releases(cluster: "AsUser", parsed: argparse.Namespace) -> list[Fi
     """Look at every release; where they cannot be listed, that is the finding."""
     from modelrelease_operator.core.checkup.finding import Subject  # noqa: PLC0415
     from modelrelease_operator.core.checkup.release import none_there  # noqa: PLC0415
-    from modelrelease_operator.runtime.checkup.release import check_release  # noqa: PLC0415
+    from modelrelease_operator.runtime.checkup.release import Asking, check_release  # noqa: PLC0415
 
     try:
         releases = await cluster.releases(everywhere=parsed.all_namespaces)
@@ -120,12 +120,16 @@ async def _of_releases(cluster: "AsUser", parsed: argparse.Namespace) -> list[Fi
     if not releases:
         where = "all namespaces" if parsed.all_namespaces else f"namespace {cluster.namespace}"
         return [none_there(where)]
-    credentials = credentials_of(parsed, None)
+    asking = Asking(
+        kube=cluster.kube,
+        prometheus=parsed.prometheus,
+        credentials=credentials_of(parsed, None),
+    )
     room = asyncio.Semaphore(AT_ONCE)
 
     async def checked(release: dict[str, Any]) -> list[Finding]:
         async with room:
-            return await check_release(cluster.kube, release, parsed.prometheus, credentials)
+            return await check_release(asking, release)
 
     found = await asyncio.gather(*map(checked, releases))
     return [finding for findings in found for finding in findings]

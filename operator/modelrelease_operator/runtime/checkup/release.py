@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from modelrelease_operator.api import names
@@ -43,10 +43,22 @@ FROM_HERE = (
 )
 
 
-async def check_release(
-    kube: Kube, release: Object, prometheus: str | None, credentials: Credentials
-) -> list[Finding]:
-    """Check one release as the API server gives it; `prometheus` is asked in place of its own."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who is asked about every release."""
+
+    kube: Kube
+    prometheus: str | None
+    """The server that the person names, asked in place of a release's own."""
+    credentials: Credentials
+    """What that server is shown."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    """Others' autoscalers, listed once for a namespace."""
+
+
+async def check_release(asking: Asking, release: Object) -> list[Finding]:
+    """Check one release as the API server gives it."""
+    kube = asking.kube
     meta = release["metadata"]
     subject = Subject(f"{meta['namespace']}/{meta['name']}")
     found = [*about_spec(subject, release)]
@@ -55,9 +67,9 @@ async def check_release(
     if spec is None or status is None:
         return found
     metrics, routing, autoscaling = await asyncio.gather(
-        _metrics(kube, subject, release, prometheus, credentials),
+        _metrics(asking, subject, release, spec, status),
         _routing(kube, subject, meta["namespace"], spec.canary.routing.gateway_api),
-        _autoscaling(kube, subject, release, spec, status),
+        _autoscaling(asking, subject, release, spec, status),
     )
     return [*found, *metrics, *routing, *autoscaling]
 
@@ -68,14 +80,11 @@ def _targets(status: Status) -> tuple[Target, ...]:
 
 
 async def _metrics(
-    kube: Kube, subject: Subject, release: Object, prometheus: str | None, credentials: Credentials
+    asking: Asking, subject: Subject, release: Object, spec: ReleaseSpec, status: Status
 ) -> list[Finding]:
     """Ask the release's Prometheus, or tell what the operator's status says of its source."""
-    spec, status = spec_of(release), status_of(release)
-    if spec is None or status is None:
-        return []
     named = spec.analysis.prometheus
-    url = prometheus or (named.url if named else None)
+    url = asking.prometheus or (named.url if named else None)
     if spec.analysis.source is Source.PODS:
         return [about_pods_own_pages(subject, status)]
     if url is None:
@@ -86,9 +95,9 @@ async def _metrics(
         return [subject.unseen(METRICS, "nothing of it runs yet that Prometheus could show")]
     meta = release["metadata"]
     of = revisions_of(meta["namespace"], meta["name"], *targets)
-    ready = await seen(_ready(kube, meta["namespace"], meta["name"], of.metrics))
+    ready = await seen(_ready(asking.kube, meta["namespace"], meta["name"], of.metrics))
     pods = None if isinstance(ready, Unseen) else ready
-    server = _server(url, named, credentials if prometheus else Credentials(), asked=prometheus)
+    server = _server(url, named, asking)
     answer = await scraped(server, of, pods)
     if isinstance(answer, MetricsUnavailable):
         lead = f"from here: {answer.message}"
@@ -96,16 +105,18 @@ async def _metrics(
     return [*about_scrapes(subject, spec, answer)]
 
 
-def _server(
-    url: str, named: Prometheus | None, credentials: Credentials, *, asked: str | None
-) -> Server:
+def _server(url: str, named: Prometheus | None, asking: Asking) -> Server:
     """Return the server to ask. One that only a release names is asked as the operator asks it: at
     no address of this machine, and without a login.
     """
-    tenant = credentials.tenant or (named.tenant if named else None)
-    verify = bool(asked) or not (named and named.insecure_skip_verify)
-    shown = replace(credentials, tenant=tenant, verify=verify)
-    return Server(url=url, credentials=shown, reach=None if asked else Reach())
+    by_person = asking.prometheus is not None
+    login = asking.credentials if by_person else Credentials()
+    shown = replace(
+        login,
+        tenant=login.tenant or (named.tenant if named else None),
+        verify=by_person or not (named and named.insecure_skip_verify),
+    )
+    return Server(url=url, credentials=shown, reach=None if by_person else Reach())
 
 
 def _by_status(subject: Subject, status: Status) -> list[Finding]:
@@ -155,12 +166,12 @@ async def _routing(
 
 
 async def _autoscaling(
-    kube: Kube, subject: Subject, release: Object, spec: ReleaseSpec, status: Status
+    asking: Asking, subject: Subject, release: Object, spec: ReleaseSpec, status: Status
 ) -> list[Finding]:
+    kube = asking.kube
     revisions = [target.revision for target in _targets(status)]
-    others, metrics = await asyncio.gather(
-        seen(Neighbours().autoscalers(kube, owner_of(release), revisions)),
-        seen(served(kube, "metrics.k8s.io/v1beta1")),
-    )
+    others = await seen(asking.neighbours.autoscalers(kube, owner_of(release), revisions))
+    wanted = spec.serving.autoscaling is not None
+    metrics = await seen(served(kube, "metrics.k8s.io/v1beta1")) if wanted else None
     name = release["metadata"]["name"]
     return [*about_autoscaling(subject, name, spec, others or (), metrics)]
