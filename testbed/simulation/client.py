@@ -205,6 +205,8 @@ class Client(Cached):
                     events = [event for event in events for _ in range(2)]
                 case 2:
                     events = _of_others_first(events)
+                case _:
+                    pass
         watch.at = end
         return events
 

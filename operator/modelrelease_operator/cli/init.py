@@ -43,7 +43,8 @@ ABOUT_MODEL: Final = {
     ),
     schemes.Reader.HUB: ("The revision is resolved to one commit, which stays.",),
     schemes.Reader.POD: (
-        "Only pods can read this place: version and sha256 say what they must find there.",
+        "Only pods can read this place: without version and sha256 here, a Job of the release",
+        "finds out both once.",
     ),
     schemes.Reader.OPERATOR: ("Another version is another address here, and begins as a canary.",),
 }
@@ -105,11 +106,7 @@ def add(commands: Commands) -> None:
 def _init(parsed: argparse.Namespace) -> int:
     found = _found(parsed)
     text = manifest_of(found, parsed, _name(found, parsed.name))
-    try:
-        checked(yaml.safe_load(text), Allowed.parse("scheduling"))
-    except Invalid as problem:
-        msg = f"{problem}{_hint(found)}"
-        raise Invalid(msg) from problem
+    checked(yaml.safe_load(text), Allowed.parse("scheduling"))
     print(text, end="")
     return 0
 
@@ -176,13 +173,6 @@ def _name(found: Found, wanted: str | None) -> str:
         msg = f"{found.uri} tells no name for a release: give --name"
         raise Invalid(msg)
     return name
-
-
-def _hint(found: Found) -> str:
-    scheme = schemes.scheme_of(found.uri)
-    if scheme and scheme.must_be_pinned and not (found.version and found.sha256):
-        return "; give --model-version and --sha256, or the folder itself and this place with --at"
-    return ""
 
 
 def manifest_of(found: Found, parsed: argparse.Namespace, name: str) -> str:

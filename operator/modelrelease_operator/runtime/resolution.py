@@ -110,14 +110,20 @@ async def resolution_of(
         renewed=renewed_image == default_image,
     )  # fmt: skip
     resolved = resolved.but(image=target.recipe.image)
-    begins = target.revision not in _running(status)
-    refusal = refusal_of_runtime(spec) or refusal_of_counting(spec)
-    if refusal := refusal or (begins and policy.refusal(spec, target)):
+    if refusal := _refusal(spec, target, status, policy):
         refused = Problem(reason=Reason.SPEC_INVALID, message=refusal)
         return Resolution(resolved=resolved, problem=refused, following=following)
     return Resolution(
         resolved=resolved, target=target, following=following, delayed=delayed, unread=unread
     )
+
+
+def _refusal(spec: ReleaseSpec, target: Target, status: Status, policy: Policy) -> str | None:
+    """Say why a spec cannot be followed. What a running revision sets is not judged again."""
+    known = refusal_of_runtime(spec) or refusal_of_counting(spec)
+    if known or target.revision in _running(status):
+        return known
+    return policy.refusal(spec, target)
 
 
 def _running(status: Status) -> frozenset[str]:
