@@ -252,8 +252,7 @@ class Audit:
         if not looks or before.scraped == after.scraped:
             return
         canary, stable = _revision(new, "canary"), _revision(new, "stable")
-        # One that shows nothing of an arm is not used: what the other counted comes with the next.
-        used = [look for look in looks if {canary, stable} <= look.revisions]
+        used = _used(looks, after)
         begun = before.started and after.started and ERRORS in before.release
         if begun and _step(old) == _step(new) and canary is not None:
             grown = [
@@ -343,6 +342,19 @@ def _revision(status: Object, arm: str) -> str | None:
 
 def _evidence(status: Object) -> Evidence:
     return Evidence.model_validate(status.get("evidence") or {})
+
+
+def _used(looks: list[Look], evidence: Evidence) -> list[Look]:
+    """Return the looks up to the last that was counted: one that lacks an arm may not be, and what
+    the other answered comes with a later one.
+    """
+    times = set(evidence.scraped.values())
+    counted = [
+        number
+        for number, look in enumerate(looks, 1)
+        if any(sample.at in times for _, sample in look.samples.values())
+    ]
+    return looks[: max(counted, default=0)]
 
 
 def _grown(known: Sample | None, sample: Sample) -> tuple[int, int]:

@@ -30,11 +30,6 @@ class Look:
     samples: dict[str, tuple[str, Sample]]
     """By pod: its revision and its newest sample."""
 
-    @property
-    def revisions(self) -> set[str | None]:
-        """Return the revisions of which something is shown."""
-        return {revision for revision, _ in self.samples.values()}
-
 
 @dataclass
 class Scrapes:
