@@ -106,6 +106,10 @@ class Client(Cached):
         self._fingerprint: tuple[object, ...] | None = None
 
     @override
+    async def _proof(self) -> dict[str, str]:
+        return {}
+
+    @override
     @asynccontextmanager
     async def _open(
         self, method: str, path: str, query: Mapping[str, str] | None,
