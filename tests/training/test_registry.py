@@ -141,10 +141,11 @@ def test_a_store_in_a_file_needs_no_server(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    registry = Registry("sqlite:///mlflow.db", "mine")
+    # MLflow keeps a store by its address, whatever folder it was made in.
+    registry = Registry("sqlite:///a-store-in-a-file.db", "mine")
     registry.register(exported.path)
     assert registry.find("models:/qna@candidate").digest == exported.digest
-    assert (tmp_path / "mlflow.db").exists()
+    assert (tmp_path / "a-store-in-a-file.db").exists()
 
 
 def test_an_unknown_alias_is_one_sentence(registry: Registry, exported: Exported) -> None:
@@ -232,7 +233,8 @@ def test_a_champion_whose_files_are_gone_is_no_absence_of_a_champion(
 ) -> None:
     """Without this a challenger would be accepted without a comparison."""
     monkeypatch.chdir(tmp_path)
-    registry = Registry("sqlite:///mlflow.db", "mine")
+    # MLflow keeps a store by its address, whatever folder it was made in.
+    registry = Registry("sqlite:///a-store-in-a-file.db", "mine")
     found = registry.register(exported.path, aliases=["champion"])
     shutil.rmtree(found.source.removeprefix("file://"))
     with pytest.raises(RegistryError) as refused:

@@ -122,9 +122,9 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
     """Judge a Job by itself, or by its own container where a sidecar keeps the pod from ending."""
     name = job["metadata"]["name"]
     pods = await kube.list("Pod", namespace, {"batch.kubernetes.io/job-name": name})
-    ended = [(pod, state) for pod in pods if (state := ended(pod, RETRAIN_CONTAINER))]
+    ends = [(pod, state) for pod in pods if (state := ended(pod, RETRAIN_CONTAINER))]
     last = max(((state.get("finishedAt", ""), (state.get("message") or "").strip()) for _,
-    state in ended),
+    state in ends),
                default=("", ""))[1][-LAST_WORDS:]  # fmt: skip
     for kind, outcome in (
         ("Complete", RetrainOutcome.SUCCEEDED),
@@ -140,9 +140,9 @@ async def _job_seen(kube: Kube, namespace: str, job: Object) -> ObservedJob:
                 "",
             )
             return ObservedJob(name=name, outcome=outcome, message=last or cluster)
-    if any(state.get("exitCode") == 0 for _, state in ended):
+    if any(state.get("exitCode") == 0 for _, state in ends):
         return ObservedJob(name=name, outcome=RetrainOutcome.SUCCEEDED, message=last)
-    for pod, state in ended:
+    for pod, state in ends:
         if pod.get("status", {}).get("phase") == "Running":
             code = state.get("exitCode")
             msg = f"{last or 'it'} ended with {code}, while other containers of its pod go on"

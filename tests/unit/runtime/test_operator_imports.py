@@ -45,7 +45,7 @@ def test_all_that_is_imported_is_in_the_image(imported: set[str]) -> None:
     locked = {name.lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)}
     owners = packages_distributions()
     brought = {
-        module: {owner.lower().replace("_", "-") for owner in owners.get(module, ())}
+        module: {re.sub(r"[-_.]+", "-", owner.lower()) for owner in owners.get(module, ())}
         # Compiled halves of modules stand at the top with an underscore.
         for module in imported - ONLY_WHERE_THEY_ARE
         if not module.startswith(("_", "modelrelease_"))
