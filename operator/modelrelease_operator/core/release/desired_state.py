@@ -114,12 +114,15 @@ def taken_back(scope: Scope) -> Desired:
 
 
 def withdrawn(scope: Scope) -> Desired:
-    """A canary that left the Service waits warm.
+    """A canary that left the Service waits warm, at least as strong as its weight needs when it
+    comes back: a release that is scaled up meanwhile scales it, too.
 
     By a gateway its own Service leads to stable meanwhile, because a gateway may be late with the
     weights; not where a prober asks by it, which would take stable's answers for the canary's.
     """
-    return closed(scope).but(canary=None) if leads_away(scope) else closed(scope)
+    replicas = max(scope.split.canary, scope.canary_pods_wanted)
+    warm = side_by_side(scope, canary_replicas=replicas, opened=False)
+    return warm.but(canary=None) if leads_away(scope) else warm
 
 
 def leads_away(scope: Scope) -> bool:

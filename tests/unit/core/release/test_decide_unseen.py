@@ -8,7 +8,7 @@ import pytest
 from modelrelease_operator.api.status import Phase, Reason
 from modelrelease_operator.core.observed import Commands
 from testbed.builders import a_spec, a_target
-from testbed.world import Behaviour, World, a_world_in
+from testbed.world import QUICK, Behaviour, World, a_world_in
 from tests.support.scraping import ScrapedWorld
 
 STABLE_ONLY = frozenset({"rev1"})
@@ -62,6 +62,16 @@ def test_a_canary_that_failed_in_the_dark_is_rejected_as_soon_as_it_is_seen():
     world.run()
     assert world.status.rejected is not None
     assert world.status.rejected.reason is Reason.REGRESSION
+
+
+def test_a_canary_that_waits_grows_with_its_release_and_is_not_rejected_for_it():
+    world = an_unseen_world(serving={"replicas": 1})
+    world.spec = a_spec(**{**QUICK, "serving": {"replicas": 8}, "canary": LONG})
+    world.steps(200)
+    # One of one had half of the requests, and still asks for that.
+    assert (world.status.phase, world.ready("rev2")) == (Phase.PAUSED, 8)
+    world.behaviour("rev2").scraped = True
+    assert world.run().stable.version == "2"
 
 
 def test_a_look_now_and_then_is_enough_to_keep_its_users():
