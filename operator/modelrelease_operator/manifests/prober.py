@@ -26,6 +26,7 @@ from modelrelease_operator.manifests.workload import (
     fetcher,
     gibibytes_for,
     metadata,
+    metadata_beside,
     placement,
     scraped,
 )
@@ -49,7 +50,6 @@ COMPARE_ARGS = ("compare",)
 FROM_ENV = ("HOST", runtime.ENV_LOG_FORMAT, runtime.ENV_LOG_LEVEL)
 """Settings of a predictor that the prober has too. No proxy: it asks inside of the cluster."""
 WHERE_SCRAPED = ("prometheus.io/port", "prometheus.io/path")
-SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
 Asked = DesiredProber | DesiredComparison
@@ -84,22 +84,14 @@ def prober(owner: Owner, probing: Asked) -> dict[str, Any]:
 
 
 def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
-    """Return labels and annotations: meshes and webhooks are told what a canary's pods tell them.
-
-    A plain label such as `app` stays behind, because a user's Service may select by it.
-    """
-    theirs = canary.recipe.pod_template.get("metadata") or {}
-    templates = (theirs.get("labels") or {}).items()
-    kept = {
-        key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)
-    }
-    annotations = dict(theirs.get("annotations") or {})
+    """Return what a canary's pods tell, beside where this one's own page is."""
+    theirs = metadata_beside(canary)
     if not runtime_of(canary.recipe).answers_copies:
         # Where another server's page is says nothing of this one's.
         for name in WHERE_SCRAPED:
-            annotations.pop(name, None)
+            theirs["annotations"].pop(name, None)
     ours = {"labels": {}, "annotations": scraped(PREDICTOR) | EVICTABLE}
-    pod: dict[str, Any] = merged(ours, {"labels": kept, "annotations": annotations})
+    pod: dict[str, Any] = merged(ours, theirs)
     return {**pod, "labels": {**pod["labels"], **labels}}
 
 

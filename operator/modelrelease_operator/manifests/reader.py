@@ -12,13 +12,14 @@ from typing import Any
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.manifests.overlay import copied
+from modelrelease_operator.manifests.overlay import copied, without_nulls
 from modelrelease_operator.manifests.workload import (
     DEFAULT_RESOURCES,
     Owner,
     claim_of,
     fetcher,
     metadata,
+    metadata_beside,
     pod_of,
 )
 
@@ -28,6 +29,7 @@ KEPT_SECONDS = 300
 READER = "fetch"
 """Name of its container, as that of the one which fetches: pod templates are laid over both."""
 COMMAND = "describe"
+SCRAPED_BY = "prometheus.io/"
 _LEFT_OUT = ("containers", "initContainers", "restartPolicy", "topologySpreadConstraints")
 
 
@@ -45,7 +47,7 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(owner, target)},
+            "template": {"metadata": _pod_metadata(target, labels), "spec": _pod(owner, target)},
         },
     }
 
@@ -54,6 +56,16 @@ def _number_of(target: Target) -> str:
     """Return a name for what is read, and how: another way to it is another Job."""
     read = [target.uri, target.version, target.sha256, target.recipe.identity]
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _pod_metadata(target: Target, labels: dict[str, str]) -> dict[str, Any]:
+    """Return what its pods tell meshes and webhooks, such as the one that gives them an identity at
+    a store. Nobody scrapes it.
+    """
+    theirs = without_nulls(metadata_beside(target))
+    annotations = theirs["annotations"].items()
+    told = {key: value for key, value in annotations if not key.startswith(SCRAPED_BY)}
+    return {"labels": theirs["labels"] | labels, "annotations": told}
 
 
 def _pod(owner: Owner, target: Target) -> dict[str, Any]:

@@ -44,6 +44,8 @@ VERIFIER_RESOURCES: dict[str, Any] = {
 }
 """A container that ends before the server starts costs a pod nothing beside it."""
 
+SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
+
 PLACEMENT = (
     "affinity", "imagePullSecrets", "nodeSelector", "priorityClassName", "runtimeClassName",
     "serviceAccountName", "tolerations", "topologySpreadConstraints",
@@ -231,6 +233,21 @@ def _before(target: Target) -> Iterator[dict[str, Any]]:
         yield merged(_own(), {**sidecar, "restartPolicy": "Always"})
     for container in fields.get("initContainers", ()):
         yield merged(_own(), container)
+
+
+def metadata_beside(target: Target) -> dict[str, Any]:
+    """Return labels and annotations of a pod that works for a revision and is none of its own:
+    meshes and webhooks are told what its pods tell them.
+
+    A plain label such as `app` stays behind, because a user's Service may select by it.
+    """
+    theirs = target.recipe.pod_template.get("metadata") or {}
+    labels = {
+        key: value
+        for key, value in (theirs.get("labels") or {}).items()
+        if "/" in key and not key.startswith(SELECTED_BY)
+    }
+    return {"labels": labels, "annotations": dict(theirs.get("annotations") or {})}
 
 
 def _own() -> dict[str, Any]:

@@ -107,6 +107,20 @@ async def test_no_service_can_select_the_pod_of_the_job(world: Operating):
     assert list(job(world)["spec"]["template"]["metadata"]["labels"]) == [names.LABEL_READER]
 
 
+async def test_what_meshes_and_identities_are_told_by_is_told_of_the_job_too(world: Operating):
+    """Azure's webhook gives a pod its token by a label, Istio's leaves one alone by another."""
+    identity = {"azure.workload.identity/use": "true"}
+    mesh = {"sidecar.istio.io/inject": "false"}
+    scraped = {"prometheus.io/port": "9000"}
+    ours = {names.LABEL_RELEASE: "qna", "app.kubernetes.io/name": "qna"}
+    told = {"labels": identity | ours | {"app": "shop"}, "annotations": mesh | scraped}
+    world.release("1", model=S3, serving={"podTemplate": {"metadata": told}})
+    await world.once()
+    meta = job(world)["spec"]["template"]["metadata"]
+    assert meta["annotations"] == mesh
+    assert meta["labels"].keys() == identity.keys() | {names.LABEL_READER}
+
+
 async def test_a_template_that_may_not_be_set_makes_no_job_either(world: Operating):
     world.release("1", model=S3, serving={"podTemplate": {"spec": {"hostPID": True}}})
     await world.once()
