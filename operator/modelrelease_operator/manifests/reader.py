@@ -37,7 +37,7 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
     """Return the Job for a target without a digest; what `target.version` says names an artifact
     that has no version of its own. Its pod has no label of the release, which Services select by.
     """
-    place = _number_of(target)
+    place = _number_of(owner, target)
     labels = {names.LABEL_READER: place}
     return {
         "apiVersion": "batch/v1",
@@ -52,9 +52,11 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
     }
 
 
-def _number_of(target: Target) -> str:
-    """Return a name for what is read, and how: another way to it is another Job."""
-    read = [target.uri, target.version, target.sha256, target.recipe.identity]
+def _number_of(owner: Owner, target: Target) -> str:
+    """Return a name for what is read, and how: another way to it is another Job, and so is another
+    release's, whose long name may begin alike.
+    """
+    read = [owner.name, target.uri, target.version, target.sha256, target.recipe.identity]
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
 
 
