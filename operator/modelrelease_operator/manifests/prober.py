@@ -28,6 +28,7 @@ from modelrelease_operator.manifests.workload import (
     metadata,
     metadata_beside,
     placement,
+    resources_beside,
     scraped,
 )
 from modelrelease_operator.serving_runtimes import example_forms, runtime_of
@@ -165,7 +166,8 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
     env = {item["name"]: item for item in ours["env"]}
     env[runtime.ENV_MODEL_PATH] = {"name": runtime.ENV_MODEL_PATH, "value": folder}
     env[runtime.ENV_MANIFEST_ONLY] = {"name": runtime.ENV_MANIFEST_ONLY, "value": "true"}
-    ours |= {"env": list(env.values()), "resources": copied(RESOURCES)}
+    resources = resources_beside(RESOURCES, target.recipe.resources)
+    ours |= {"env": list(env.values()), "resources": resources}
     for volume in ours["volumeMounts"]:
         if volume["name"] == "model":
             # Where the server looks for its model is its own matter.
@@ -193,7 +195,7 @@ def _container(owner: Owner, probing: Asked) -> dict[str, Any]:
         "args": list(args or ()),
         "env": [{"name": name, "value": value} for name, value in env.items()],
         "ports": [{"name": PORT_NAME, "containerPort": PREDICTOR.port, "protocol": "TCP"}],
-        "resources": copied(RESOURCES),
+        "resources": resources_beside(RESOURCES, recipe.resources),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "readinessProbe": {

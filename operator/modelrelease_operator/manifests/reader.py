@@ -12,7 +12,7 @@ from typing import Any
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.manifests.overlay import copied, without_nulls
+from modelrelease_operator.manifests.overlay import without_nulls
 from modelrelease_operator.manifests.workload import (
     DEFAULT_RESOURCES,
     Owner,
@@ -21,6 +21,7 @@ from modelrelease_operator.manifests.workload import (
     metadata,
     metadata_beside,
     pod_of,
+    resources_beside,
 )
 
 DEADLINE_SECONDS = 30 * 60
@@ -92,5 +93,5 @@ def _container(target: Target, fetching: dict[str, Any]) -> dict[str, Any]:
         **fetching,
         "args": [COMMAND],
         "env": [*others, *ours],
-        "resources": copied(DEFAULT_RESOURCES),
+        "resources": resources_beside(DEFAULT_RESOURCES, fetching.get("resources") or {}),
     }

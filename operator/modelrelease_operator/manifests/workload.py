@@ -6,7 +6,7 @@ and rollback restart no pod.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,9 @@ VERIFIER_RESOURCES: dict[str, Any] = {
 """A container that ends before the server starts costs a pod nothing beside it."""
 
 SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
+
+HELPER_CPU = "1"
+"""Limit of a container that works for a revision."""
 
 PLACEMENT = (
     "affinity", "imagePullSecrets", "nodeSelector", "priorityClassName", "runtimeClassName",
@@ -347,7 +350,7 @@ def _verifiers(target: Target) -> Iterator[dict[str, Any]]:
         "imagePullPolicy": "IfNotPresent",
         "args": ["verify"],
         "env": env,
-        "resources": copied(VERIFIER_RESOURCES),
+        "resources": resources_beside(VERIFIER_RESOURCES, target.recipe.resources),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "volumeMounts": [{"name": "model", "mountPath": directory, "readOnly": True}],
@@ -388,6 +391,16 @@ def resources_of(target: Target) -> dict[str, Any]:
     """Return what each container asks for and may use."""
     resources: dict[str, Any] = without_nulls(target.recipe.resources)
     return resources or copied(DEFAULT_RESOURCES)
+
+
+def resources_beside(ours: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resources of a container that works for a revision whose own are `own`: with a
+    limit of CPU where those have one. A quota of such limits takes no container without.
+    """
+    resources: dict[str, Any] = copied(ours)
+    if (own.get("limits") or {}).get("cpu") is not None:
+        resources["limits"]["cpu"] = HELPER_CPU
+    return resources
 
 
 def _server(
