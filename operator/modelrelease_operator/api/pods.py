@@ -34,7 +34,10 @@ CACHE = "cache"
 SIGNATURE = "signature"
 """Beside them, too: the key that the artifact must be signed with."""
 
-OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "verify-signature", "predictor"), ("model", "source", "tmp")
+OUR_CONTAINERS = ("fetch", "verify-signature", "predictor")
+CACHE_VOLUME = "modelrelease-artifacts"
+"""Of the claim that keeps artifacts."""
+OUR_VOLUMES = ("model", "source", "tmp", CACHE_VOLUME)
 CPU_FROM = ("requests", "limits")
 LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers

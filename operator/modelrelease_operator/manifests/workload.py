@@ -13,7 +13,7 @@ from typing import Any
 from modelrelease_contract import runtime, schemes
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
-from modelrelease_operator.api.pods import CACHE, CREDENTIALS, SIGNATURE
+from modelrelease_operator.api.pods import CACHE, CACHE_VOLUME, CREDENTIALS, SIGNATURE
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
@@ -23,9 +23,6 @@ SERVER = "predictor"
 """Name of the server's container, whatever server it is: pod templates are laid over it."""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
-
-CACHE_VOLUME = "modelrelease-artifacts"
-"""Of the claim that keeps artifacts."""
 
 METRICS_PORT_NAME = "metrics"
 """Of the port that shows a server's metrics, where that is another."""
