@@ -152,6 +152,32 @@ def test_a_release_that_wants_a_prometheus_and_names_none_is_remarked_on(
     assert (remark in " ".join(capsys.readouterr().out.split())) is is_remarked
 
 
+LOSS = "gates: [{name: errors, errorRate: {}}, {name: lost, loss: {}}]"
+NEEDS = "which only Prometheus answers, and"
+
+
+@pytest.mark.parametrize(
+    ("analysis", "remark"),
+    [
+        ("{countedBy: Traefik}", f"countedBy Traefik is asked by queries, {NEEDS} the release na"),
+        (f"{{{LOSS}}}", f"gates lost have queries of their own, {NEEDS} the release names none"),
+        (f"{{source: Pods, {LOSS}}}", f"{NEEDS} spec.analysis.source is Pods"),
+        (f'{{{LOSS}, prometheus: {{url: "http://p"}}}}', ""),
+        ('{countedBy: Traefik, prometheus: {url: "http://p"}}', ""),
+    ],
+)
+def test_what_a_gateway_counts_needs_a_prometheus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, remark: str
+):
+    routed = "canary: {routing: {gatewayAPI: {parentRefs: [{name: public}]}}}"
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", f"{analysis}\n  {routed}"))
+    assert main(["validate", str(file)]) == 0
+    told = capsys.readouterr().err
+    assert remark in told
+    assert (NEEDS in told) is bool(remark)
+
+
 @pytest.mark.parametrize(
     ("analysis", "why"),
     [
