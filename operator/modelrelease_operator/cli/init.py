@@ -231,7 +231,7 @@ def _routing(gateway: str) -> str:
 def _fields(values: dict[str, Any], indent: int) -> list[str]:
     """Write the fields that have a value, as YAML that is JSON on the right."""
     return [
-        f"{' ' * indent}{key}: {json.dumps(value)}\n"
+        f"{' ' * indent}{key}: {json.dumps(value, ensure_ascii=False)}\n"
         for key, value in values.items()
         if value is not None
     ]
