@@ -39,6 +39,7 @@ from modelrelease_operator.cli.traffic import (
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Scrapes
 from modelrelease_operator.core.whatif.forecast import Forecast, Middle, forecast
+from modelrelease_operator.core.whatif.language import taken_for_granted
 from modelrelease_operator.core.whatif.simulation import Scenario, SimulatedRun, simulate
 
 DETAILS = """\
@@ -208,7 +209,8 @@ def _about(scenario: Scenario) -> str:
 
 
 def _gates(scenario: Scenario, release: Manifest) -> list[str]:
-    return sentences(scenario.assumptions(release.spec), scenario.given)
+    own = sentences(scenario.assumptions(release.spec), scenario.given)
+    return [*own, *taken_for_granted(release.spec)]
 
 
 def _figures(middle: Middle | None) -> list[str]:

@@ -415,7 +415,7 @@ def test_a_gate_is_given_what_a_person_expects_of_it(
     ("given", "sentence"),
     [
         ("orders=1", "--gate orders=1: no such gate; it may name answers, later, queue, refunds"),
-        ("errors=1", "--gate errors=1: this gate is asked of errors or latency"),
+        ("errors=1", "--gate errors=1: what this gate sees follows from errors and latency"),
         ("refunds=0.1", "gate refunds has counts and takes STABLE:CANARY, two shares"),
         ("refunds=0.1:2", "must be a share between 0 and 1"),
         ("answers=much", "gate answers has predictions and takes SHIFT"),
