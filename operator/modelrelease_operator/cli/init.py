@@ -25,7 +25,7 @@ What is written passes `modelrelease validate`; nothing is changed anywhere.
 
 examples:
   modelrelease init models:/qna@champion > release.yaml
-  modelrelease init artifacts/qna --at s3://models/qna/7 --replicas 9
+  modelrelease init artifacts/qna/7 --at s3://models/qna/7 --replicas 9
   modelrelease init hf://me/qna@v7 --gateway infra/public | kubectl apply -f -
 """
 NAMELESS: Final = re.compile(r"(v?\d[\w.-]*|latest|main|model|models|artifacts?)")
