@@ -468,6 +468,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         ),
         (["simulate", STEPS, "--rps", "20", "--runs", "0"], "must be a whole number above 0"),
         (["plan", STEPS, "--rps", "20", "--replicas", "0"], "must be a whole number above 0"),
+        (["plan", STEPS, "--rps", "20", "--replicas", "1001"], "must be at most 1000, got 1001"),
+        (["simulate", STEPS, "--rps", "20", "--share-ratio", "101"], "must be at most 100, got"),
         (["plan", STEPS, "--rps", "20", "--scrape-interval", "0s"], "must be above 0s, got 0s"),
         (
             ["simulate", STEPS, "--rps", "20", "--onset", "soon"],
@@ -483,6 +485,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         "a gate without a value",
         "no runs",
         "no pods",
+        "too many pods",
+        "too much of a share",
         "no time between scrapes",
         "a word for a time",
     ],
