@@ -83,6 +83,8 @@ def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _wanted(release: dict[str, Any], name: str | None, namespace: str | None) -> bool:
     meta = release.get("metadata") or {}
+    if not isinstance(meta, dict):
+        return True  # What is wrong with it is told.
     return name in (None, meta.get("name")) and namespace in (None, meta.get("namespace"))
 
 
