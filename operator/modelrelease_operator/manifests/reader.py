@@ -31,7 +31,10 @@ READER = "fetch"
 """Name of its container, as that of the one which fetches: pod templates are laid over both."""
 COMMAND = "describe"
 SCRAPED_BY = "prometheus.io/"
-_LEFT_OUT = ("containers", "initContainers", "restartPolicy", "topologySpreadConstraints")
+_LEFT_OUT = (
+    "containers", "initContainers", "resourceClaims", "restartPolicy", "topologySpreadConstraints",
+)  # fmt: skip
+"""Devices, too: reading takes none, and the version that serves may hold all there are."""
 
 
 def reader_job(owner: Owner, target: Target) -> dict[str, Any]:

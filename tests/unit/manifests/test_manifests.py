@@ -516,6 +516,16 @@ def test_every_container_has_a_limit_of_cpu_where_the_release_sets_one(limit: st
     assert {"cpu" in each["resources"]["limits"] for each in every} == {limit is not None}
 
 
+def test_no_device_is_waited_for_to_read_an_artifact():
+    gpu = [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]
+    using = {"name": "predictor", "resources": {"claims": [{"name": "gpu"}]}}
+    template = {"spec": {"resourceClaims": gpu, "containers": [using]}}
+    recipe = Recipe(image="own:1", pod_template=template)
+    assert pod_of(running(target={"recipe": recipe}))["spec"]["resourceClaims"] == gpu
+    job = reader_job(OWNER, a_target("1", recipe=recipe))
+    assert "gpu" not in json.dumps(job)
+
+
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():
     pod = pod_of(
         running(target={"recipe": Recipe(image="i", pod={"credentialsSecretRef": "store"})})
