@@ -129,6 +129,8 @@ class _Bounded:
 def _understood() -> Iterator[None]:
     try:
         yield
+    except OciError:
+        raise
     except (  # type: ignore[misc] # mypy knows no tuple that is put together here
         tarfile.TarError,
         EOFError,
@@ -136,6 +138,8 @@ def _understood() -> Iterator[None]:
         OSError,
         RecursionError,
         OverflowError,
+        # Of attributes that should be numbers (GNU's sparse files), which tarfile lets through.
+        ValueError,
         *_errors_of_zstd(),
     ) as error:
         msg = f"is no tar archive that can be read: {str(error) or type(error).__name__}"

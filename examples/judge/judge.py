@@ -7,9 +7,12 @@ of kind `counts` with `paired: true` judges the canary by these two counters.
 Standard library alone, so that it runs from a ConfigMap in any image with Python 3.11.
 """
 
+import http.client
 import json
 import os
 import random
+import re
+import socket
 import ssl
 import sys
 import threading
@@ -137,11 +140,13 @@ class Judge:
             return None
         a, b = self.drawn.sample((CANARY, STABLE), 2)
         text = QUESTION.format(prompt=prompt, a=answers[a], b=answers[b])
-        letter = self.compare(text).strip()[:1].upper()
-        if letter not in ("A", "B", "T"):
-            msg = f"the judge says neither A, B nor T, but {letter!r}"
+        said = self.compare(text)
+        # Nothing beside the letter but marks: "Answer B" begins with an A, and "The first" with T.
+        letter = re.fullmatch(r"\W*([ABT])\W*", said, re.IGNORECASE)
+        if letter is None:
+            msg = f"the judge says neither A, B nor T, but {said[:80]!r}"
             raise ValueError(msg)
-        return {"A": a, "B": b}.get(letter)
+        return {"A": a, "B": b}.get(letter[1].upper())
 
 
 def chat(address: str, model: str, text: str, key: str = "") -> str:
@@ -153,16 +158,23 @@ def chat(address: str, model: str, text: str, key: str = "") -> str:
     request = urllib.request.Request(  # noqa: S310 - whoever runs the judge names the address
         f"{address}/v1/chat/completions", data=json.dumps(body).encode(), headers=headers
     )
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-        return _text_of(json.load(answer))
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+            return _text_of(json.load(answer))
+    except http.client.HTTPException as problem:
+        msg = f"{address} breaks off: {problem!r}"
+        raise ValueError(msg) from problem
 
 
 def _text_of(answer: Any) -> str:
     try:
-        return str(answer["choices"][0]["message"]["content"])
-    except (LookupError, TypeError) as problem:
-        msg = "the answer has no choices[0].message.content"
-        raise ValueError(msg) from problem
+        text = answer["choices"][0]["message"]["content"]
+    except (LookupError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        msg = "the answer has no text in choices[0].message.content"
+        raise ValueError(msg)
+    return text
 
 
 def arms_of(release: Mapping[str, Any]) -> Arms | None:
@@ -187,6 +199,18 @@ def read_release(namespace: str, name: str) -> Mapping[str, Any]:
         return found
 
 
+class Pages(ThreadingHTTPServer):
+    """Heard by IPv6 and by IPv4, as far as the machine has them."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:  # type: ignore[explicit-override]  # of 3.12
+        """Take both families by one socket."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 def show(counts: Counts, port: int) -> ThreadingHTTPServer:
     """Serve the counters at /metrics, in the background."""
 
@@ -202,7 +226,7 @@ def show(counts: Counts, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: Any) -> None:  # type: ignore[explicit-override]  # of 3.12
             """Keep quiet: the kubelet and Prometheus ask every few seconds."""
 
-    server = ThreadingHTTPServer(("", port), Page)
+    server = Pages(("", port), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -213,7 +237,7 @@ def run(judge: Judge, prompts: Sequence[str], *, pause: float) -> None:
         for prompt in judge.drawn.sample(prompts, len(prompts)):
             try:
                 judged = judge.judge(prompt)
-            except (OSError, ValueError) as problem:
+            except (OSError, ValueError, http.client.HTTPException) as problem:
                 # The API server does not answer: the next prompt asks it again.
                 sys.stderr.write(f"the release cannot be read: {problem}\n")
                 judged = False
@@ -236,6 +260,8 @@ def main() -> None:
         return chat(env["JUDGE_URL"], env["JUDGE_MODEL"], text, env.get("JUDGE_KEY", ""))
 
     prompts = [line for line in Path(env["PROMPTS"]).read_text().splitlines() if line.strip()]
+    if not prompts:
+        sys.exit(f"{env['PROMPTS']} holds no prompt: write one a line")
     show(counts, int(env.get("PORT", "8000")))
     run(
         Judge(arms=arms, ask=ask, compare=compare, counts=counts),

@@ -30,7 +30,7 @@ def check(settings: Settings, bodies: Iterable[bytes]) -> dict[str, object]:
     model.load(fast=settings.compile_model)
     decoder = Decoder(model.manifest.features)
     answers: list[Answer] = []
-    for number, body in enumerate(bodies):
+    for number, body in enumerate(bodies, start=1):
         try:
             answers += model.predict(decoder.decode(body).rows)
         except (BadRequestError, ModelFailedError) as error:

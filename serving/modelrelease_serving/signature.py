@@ -67,17 +67,22 @@ def public_keys(text: str) -> tuple[PublicKey, ...]:
 
 
 def _public_key(block: str) -> PublicKey:
+    kind = block.removeprefix("-----BEGIN ").partition("-----")[0]
+    another = (
+        "holds a public key of another kind than model_signing's: it must be on the curve P-256, "
+        "P-384 or P-521"
+    )
     try:
         key = VerifyingKey.from_pem(block)
     except Exception as error:
-        # The library has no one class for all that can be wrong with a key.
-        kind = block.removeprefix("-----BEGIN ").partition("-----")[0]
-        msg = f"holds {kind!r}, which is no public key that can be read: give the public half, PEM"
+        # The library has no one class for all that can be wrong with a key, such as RSA.
+        if kind.endswith("PUBLIC KEY"):
+            msg = f"{another}, and nothing of it may be missing"
+        else:
+            msg = f"holds {kind!r}, which is no public key: give the public half, PEM"
         raise KeyFileError(msg) from error
     if key.curve.name not in _CURVES:
-        kinds = ", ".join(_CURVES)
-        msg = f"holds a public key of another kind than model_signing's: it must be on {kinds}"
-        raise KeyFileError(msg)
+        raise KeyFileError(another)
     return PublicKey(key)
 
 

@@ -453,6 +453,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 "operator's own",
             ),
             (
+                "a mount of all artifacts",
+                {
+                    "serving": {
+                        "volumeMounts": [{"name": "modelrelease-artifacts", "mountPath": "/a"}]
+                    }
+                },
+                "operator's own",
+            ),
+            (
                 "a mount over the model",
                 {"serving": {"volumeMounts": [{"name": "a", "mountPath": "/models"}]}},
                 "operator's own",

@@ -169,6 +169,7 @@ def test_kinds_of_fields_of_a_pod_template_agree(path: str):
         ("sidecars", "name", pods.OUR_CONTAINERS),
         ("volumes", "name", pods.OUR_VOLUMES),
         ("volumeMounts", "mountPath", pods.OUR_PATHS),
+        ("volumeMounts", "name", pods.UNMOUNTED),
     ],
 )
 def test_what_only_the_operator_may_name_agrees(field: str, key: str, ours: tuple[str, ...]):

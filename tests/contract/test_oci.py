@@ -189,9 +189,19 @@ def with_attributes(**attributes: str) -> bytes:
     [
         (with_attributes(size="-1024"), "entries have no end|no tar archive"),
         (with_attributes(size=str(2**62)), "no tar archive|holds more than"),
+        (with_attributes(**{"GNU.sparse.map": "a,b"}), "is no tar archive"),
+        (with_attributes(**{"GNU.sparse.size": "much"}), "is no tar archive"),
+        (with_attributes(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}), "no tar archive"),
         (with_attributes(comment="x" * 2_000_000), "attributes are too long"),
     ],
-    ids=["a size that leads back", "a size beyond the end", "attributes that want memory"],
+    ids=[
+        "a size that leads back",
+        "a size beyond the end",
+        "a map that is none",
+        "a size of words",
+        "a map that is missing",
+        "attributes that want memory",
+    ],
 )
 def test_an_archive_that_was_made_to_do_harm_is_refused(raw: bytes, sentence: str):
     with pytest.raises(OciError, match=sentence):

@@ -47,7 +47,7 @@ def test_it_refuses_what_a_pod_would_refuse(artifact: Exported) -> None:
 
 def test_it_names_the_request_that_is_not_answered(artifact: Exported) -> None:
     bodies = [a_request(artifact), b'{"features": ["no number"]}']
-    with pytest.raises(RefusedError, match=r"^request 1 is not answered: "):
+    with pytest.raises(RefusedError, match=r"^request 2 is not answered: "):
         check(settings_for(artifact), bodies)
 
 

@@ -186,11 +186,28 @@ def test_what_is_no_signature_is_refused(raw: bytes, signed: Path) -> None:
         check(signed)
 
 
+RSA = (
+    "-----BEGIN PUBLIC KEY-----\n"
+    "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDSkJPGVvT7JksVtjFI0WsKmarI\n"
+    "zq58LuP5sAe37mxfVluvhTUyocByuNcFi44oQ+H0PvzEkOVcrSyCV8c5+Kds6zLh\n"
+    "XAjKBV7NJLNx+jvGGXx8mJpVWVcnt1PgjSJoPLlLK0uBqbF+I6ofafxUkpFzl8jJ\n"
+    "VD4OQZ0pvAGTkMpdnQIDAQAB\n"
+    "-----END PUBLIC KEY-----"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("nothing", "holds no public key"),
-        ("-----BEGIN PUBLIC KEY-----s3cret-----END PUBLIC KEY-----", "'PUBLIC KEY', which is no"),
+        (
+            "-----BEGIN PUBLIC KEY-----s3cret-----END PUBLIC KEY-----",
+            "nothing of it may be missing",
+        ),
+        (
+            RSA,
+            "of another kind than model_signing's: it must be on the curve P-256, P-384 or P-521",
+        ),
         (
             "-----BEGIN EC PRIVATE KEY-----\ns3cret\n-----END EC PRIVATE KEY-----",
             "'EC PRIVATE KEY'",

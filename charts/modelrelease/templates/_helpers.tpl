@@ -42,7 +42,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-# The Jobs of spec.retrain.
+# The Jobs of spec.retrain, and those that read an artifact which only pods can.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]

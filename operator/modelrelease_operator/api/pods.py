@@ -34,7 +34,12 @@ CACHE = "cache"
 SIGNATURE = "signature"
 """Beside them, too: the key that the artifact must be signed with."""
 
-OUR_CONTAINERS, OUR_VOLUMES = ("fetch", "verify-signature", "predictor"), ("model", "source", "tmp")
+OUR_CONTAINERS = ("fetch", "verify-signature", "predictor")
+CACHE_VOLUME = "modelrelease-artifacts"
+"""Of the claim that keeps artifacts."""
+OUR_VOLUMES = ("model", "source", "tmp", CACHE_VOLUME)
+UNMOUNTED = (CACHE_VOLUME,)
+"""Which no server may mount: it would write where every release of the claim keeps artifacts."""
 CPU_FROM = ("requests", "limits")
 LONGEST_NAME = 63
 OUR_PATHS = ("/models", "/tmp")  # noqa: S108 - paths inside of containers
@@ -218,7 +223,11 @@ class PodFields(_Asked):
         Items, Field(max_length=50), _with("name"), AfterValidator(_of_a_label), _once("name")
     ] = ()
     volume_mounts: Annotated[
-        Items, Field(max_length=50), _with("name", "mountPath"), _once("mountPath")
+        Items,
+        Field(max_length=50),
+        _with("name", "mountPath"),
+        AfterValidator(_of_a_label),
+        _once("mountPath"),
     ] = ()
     """Mounted where the artifact is fetched and where it is served."""
 
@@ -229,6 +238,7 @@ class PodFields(_Asked):
             ("sidecars", self.sidecars, "name", OUR_CONTAINERS),
             ("volumes", self.volumes, "name", OUR_VOLUMES),
             ("volumeMounts", self.volume_mounts, "mountPath", OUR_PATHS),
+            ("volumeMounts", self.volume_mounts, "name", UNMOUNTED),
         )
         for field, items, key, taken in ours:
             if reserved := [item[key] for item in items if item[key] in taken]:

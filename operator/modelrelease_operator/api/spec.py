@@ -123,11 +123,14 @@ class ModelSource(Model):
         return uri
 
 
+MOST_REPLICAS = 1000
+
+
 class Serving(PodFields):
     """How the model is served."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
-    replicas: int = Field(default=3, ge=1, le=1000)
+    replicas: int = Field(default=3, ge=1, le=MOST_REPLICAS)
     resources: Resources = Resources()
     env: Env = ()
     pod_template: PodTemplate = Field(default_factory=dict)

@@ -69,7 +69,7 @@ def _no_such_gate(
     open_ones = sorted({gate.name for gate in every_gate if kind_of(gate).form})
     names = ", ".join(open_ones) or "none: there is no gate with counts, predictions or threshold"
     why = (
-        "this gate is asked of errors or latency, which have options of their own"
+        "what this gate sees follows from errors and latency, which have options of their own"
         if known
         else "no such gate"
     )

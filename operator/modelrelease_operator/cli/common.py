@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -60,13 +60,10 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def documents(file: Path) -> list[Any]:
-    """Return the YAML or JSON documents of a file, `-` for standard input; raise Invalid."""
-    return [document for document, _ in _with_nodes(file)]
-
-
 def _with_nodes(file: Path) -> list[tuple[Any, yaml.Node]]:
-    """Return the documents of a file, each with the node that knows the lines of its fields."""
+    """Return the YAML or JSON documents of a file, `-` for standard input, each with the node that
+    knows the lines of its fields; raise Invalid.
+    """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
         loader = yaml.SafeLoader(text)
@@ -77,18 +74,37 @@ def _with_nodes(file: Path) -> list[tuple[Any, yaml.Node]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         msg = f"{file}: cannot be read: {problem}"
         raise Invalid(msg) from problem
+    except RecursionError as problem:
+        msg = f"{file}: cannot be read: it is nested too deeply"
+        raise Invalid(msg) from problem
+    except ValueError as problem:
+        # YAML takes 2026-13-45 for a date.
+        msg = (
+            f"{file}: cannot be read: a value looks like a date or a number and is none "
+            f"({problem}): put it in quotes"
+        )
+        raise Invalid(msg) from problem
     return found
 
 
 def located_in(file: Path) -> list[tuple[dict[str, Any], yaml.Node]]:
-    """Return the raw ModelReleases of a file with their nodes; raise Invalid when it cannot be
-    read.
+    """Return the raw ModelReleases of a file with their nodes, those in a list such as `kubectl get
+    -o json` gives, too; raise Invalid when it cannot be read.
     """
-    return [
-        (document, node)
-        for document, node in _with_nodes(file)
-        if isinstance(document, dict) and document.get("kind") == names.KIND
-    ]
+    return [found for each in _with_nodes(file) for found in _releases(*each)]
+
+
+def _releases(document: Any, node: yaml.Node) -> Iterator[tuple[dict[str, Any], yaml.Node]]:
+    if not isinstance(document, dict):
+        return
+    kind, group = document.get("kind"), str(document.get("apiVersion", "")).rpartition("/")[0]
+    if kind == names.KIND and group in ("", names.GROUP):
+        yield document, node
+    items, listed = document.get("items"), _child(node, "items")
+    if str(kind).endswith("List") and isinstance(items, list) and listed:
+        for index, item in enumerate(items):
+            if child := _child(listed[1], index):
+                yield from _releases(item, child[1])
 
 
 def line_of(node: yaml.Node, path: Iterable[str | int]) -> int:

@@ -25,7 +25,7 @@ What is written passes `modelrelease validate`; nothing is changed anywhere.
 
 examples:
   modelrelease init models:/qna@champion > release.yaml
-  modelrelease init artifacts/qna --at s3://models/qna/7 --replicas 9
+  modelrelease init artifacts/qna/7 --at s3://models/qna/7 --replicas 9
   modelrelease init hf://me/qna@v7 --gateway infra/public | kubectl apply -f -
 """
 NAMELESS: Final = re.compile(r"(v?\d[\w.-]*|latest|main|model|models|artifacts?)")
@@ -231,7 +231,7 @@ def _routing(gateway: str) -> str:
 def _fields(values: dict[str, Any], indent: int) -> list[str]:
     """Write the fields that have a value, as YAML that is JSON on the right."""
     return [
-        f"{' ' * indent}{key}: {json.dumps(value)}\n"
+        f"{' ' * indent}{key}: {json.dumps(value, ensure_ascii=False)}\n"
         for key, value in values.items()
         if value is not None
     ]

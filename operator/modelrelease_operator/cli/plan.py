@@ -28,6 +28,7 @@ from modelrelease_operator.cli.traffic import add_traffic, latency_of, read_ever
 from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.analysis.judge import LOOK_OFTEN
 from modelrelease_operator.core.whatif.end import IN_SHADOW, End
+from modelrelease_operator.core.whatif.language import taken_for_granted
 from modelrelease_operator.core.whatif.planning import (
     Conditions,
     Journey,
@@ -139,7 +140,8 @@ def _who_reads(release: Manifest, conditions: Conditions) -> str:
 def _own_gates(release: Manifest, conditions: Conditions, plan: Plan) -> list[str]:
     look = between_looks(release.spec, conditions)
     gates = (gate for gate in release.spec.analysis.gates if kind_of(gate).form)
-    return [_own_gate(gate, look, conditions, plan) for gate in gates]
+    own = [_own_gate(gate, look, conditions, plan) for gate in gates]
+    return [*own, *taken_for_granted(release.spec)]
 
 
 def _own_gate(gate: Gate, look: timedelta, conditions: Conditions, plan: Plan) -> str:

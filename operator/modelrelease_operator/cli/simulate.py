@@ -39,7 +39,13 @@ from modelrelease_operator.cli.traffic import (
 from modelrelease_operator.core.whatif.end import End
 from modelrelease_operator.core.whatif.fleet import Scrapes
 from modelrelease_operator.core.whatif.forecast import Forecast, Middle, forecast
-from modelrelease_operator.core.whatif.simulation import Scenario, SimulatedRun, simulate
+from modelrelease_operator.core.whatif.language import taken_for_granted
+from modelrelease_operator.core.whatif.simulation import (
+    MOST_OF_A_SHARE,
+    Scenario,
+    SimulatedRun,
+    simulate,
+)
 
 DETAILS = """\
 Runs the operator's own decisions on a fake clock against clients that come by
@@ -87,7 +93,7 @@ def add(commands: Commands) -> None:
         "them (default: 0)",
     )  # fmt: skip
     parser.add_argument(
-        "--share-ratio", type=positive, default=1.0, metavar="RATIO",
+        "--share-ratio", type=_share_ratio, default=1.0, metavar="RATIO",
         help="what a gateway gives the canary of the share that its weight says (default: 1)",
     )  # fmt: skip
     add_gates(parser)
@@ -101,6 +107,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     add_output(parser, "table")
     parser.set_defaults(run=_simulate)
+
+
+def _share_ratio(text: str) -> float:
+    ratio = positive(text)
+    if ratio > MOST_OF_A_SHARE:
+        msg = f"must be at most {MOST_OF_A_SHARE:g}, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return ratio
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
@@ -208,7 +222,8 @@ def _about(scenario: Scenario) -> str:
 
 
 def _gates(scenario: Scenario, release: Manifest) -> list[str]:
-    return sentences(scenario.assumptions(release.spec), scenario.given)
+    own = sentences(scenario.assumptions(release.spec), scenario.given)
+    return [*own, *taken_for_granted(release.spec)]
 
 
 def _figures(middle: Middle | None) -> list[str]:

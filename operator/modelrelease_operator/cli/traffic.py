@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from modelrelease_operator.api.prometheus import Source
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import MOST_REPLICAS, ReleaseSpec
 from modelrelease_operator.cli.common import Manifest, duration, positive, share
 from modelrelease_operator.core.analysis.judge import LOOK_OFTEN
 from modelrelease_operator.core.whatif.simulation import LatencyModel
@@ -46,7 +46,7 @@ def add_traffic(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--replicas",
-        type=whole,
+        type=pods,
         metavar="N",
         help="pods that serve (default: spec.serving.replicas, within autoscaling's bounds)",
     )
@@ -58,6 +58,15 @@ def whole(text: str) -> int:
         msg = f"must be a whole number above 0, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def pods(text: str) -> int:
+    """Read an argument that is a number of pods that a release may have."""
+    count = whole(text)
+    if count > MOST_REPLICAS:
+        msg = f"must be at most {MOST_REPLICAS}, got {count}"
+        raise argparse.ArgumentTypeError(msg)
+    return count
 
 
 def _interval(text: str) -> timedelta:
@@ -73,8 +82,8 @@ def with_replicas(releases: Iterable[Manifest], replicas: int | None) -> list[Ma
     scaled = []
     for release in releases:
         serving = release.spec.serving
-        pods = serving.bounded_replicas if replicas is None else replicas
-        spec = release.spec.but(serving=serving.but(replicas=pods))
+        count = serving.bounded_replicas if replicas is None else replicas
+        spec = release.spec.but(serving=serving.but(replicas=count))
         scaled.append(replace(release, spec=spec))
     return scaled
 

@@ -20,6 +20,7 @@ from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 FIELD = re.compile(r"\b(spec|metadata)(\.[A-Za-z]\w*|\.\d+|\[\d+\])+")
 """A field as sentences name it."""
+NAMESPACE = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 DETAILS = """\
 Every ModelRelease in the files is checked by the rules of the API server;
 other kinds are left alone. What is wrong is said with the line of its field.
@@ -58,12 +59,9 @@ def add(commands: Commands) -> None:
 
 def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     """Return a manifest's spec; raise Invalid where the API server or operator would refuse it."""
-    meta = document.get("metadata")
-    name = meta.get("name") if isinstance(meta, dict) else None
-    # One with generateName has no name yet.
-    if isinstance(name, str) and (problem := names.problem_of(name)):
-        raise Invalid(problem)
     spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
+    if problem := _problem_of_head(document):
+        raise Invalid(problem)
     refusal = (
         allowed.refusal_of_serving(spec) or refusal_of_runtime(spec) or refusal_of_counting(spec)
     )
@@ -72,6 +70,28 @@ def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     if spec.retrain:
         allowed.check_retrain(spec.retrain)
     return spec
+
+
+def _problem_of_head(document: dict[str, Any]) -> str | None:
+    """Return what is wrong with a manifest's version, name or namespace, or None."""
+    version, meta = document.get("apiVersion"), document.get("metadata")
+    if version != names.API_VERSION:
+        return f"apiVersion must be {names.API_VERSION}, got {version!r}"
+    if not isinstance(meta, dict):
+        return f"metadata must be a mapping with a name, got {meta!r}"
+    name, namespace = meta.get("name"), meta.get("namespace", "")
+    # One with generateName has no name yet.
+    if name is None and not meta.get("generateName"):
+        return "metadata.name is missing"
+    for field, value in (("name", name or ""), ("namespace", namespace)):
+        if not isinstance(value, str):
+            return f"metadata.{field} must be text, got {value!r}: put it in quotes"
+    if namespace and not re.fullmatch(NAMESPACE, namespace):
+        return (
+            "metadata.namespace must be at most 63 characters, hold only a-z, 0-9 and '-', and "
+            f"neither start nor end with '-', got {namespace!r}"
+        )
+    return names.problem_of(name) if name else None
 
 
 def _pod_templates(text: str) -> str:

@@ -16,9 +16,9 @@ from modelrelease_operator.cli.common import (
     add_output,
     add_place,
     command,
-    documents,
     indented,
     plain,
+    releases_in,
     show,
     table,
 )
@@ -77,17 +77,14 @@ def _why(parsed: argparse.Namespace) -> int:
 
 def _from_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the releases of a file, inside of lists too, that bear the name, if one is given."""
-    releases: list[dict[str, Any]] = []
-    for document in documents(parsed.file):
-        items = document.get("items", [document]) if isinstance(document, dict) else []
-        releases += [
-            item for item in items if isinstance(item, dict) and item.get("kind") == names.KIND
-        ]
+    releases = releases_in(parsed.file)
     return [release for release in releases if _wanted(release, parsed.name, parsed.namespace)]
 
 
 def _wanted(release: dict[str, Any], name: str | None, namespace: str | None) -> bool:
     meta = release.get("metadata") or {}
+    if not isinstance(meta, dict):
+        return True  # What is wrong with it is told.
     return name in (None, meta.get("name")) and namespace in (None, meta.get("namespace"))
 
 

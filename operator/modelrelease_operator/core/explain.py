@@ -83,10 +83,13 @@ def explain(release: dict[str, Any], now: datetime, *, context: str | None = Non
     """
     meta = release.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
-    if release.get("kind") != names.KIND or not isinstance(meta, dict) or not isinstance(name, str):
+    if release.get("kind") != names.KIND:
         msg = f"this is {release.get('kind', 'no object')} {name or ''}, no {names.KIND}".replace(
             " ,", ","
         )
+        raise Invalid(msg)
+    if not isinstance(meta, dict) or not isinstance(name, str):
+        msg = f"this {names.KIND} has no name: its metadata is {meta!r}"
         raise Invalid(msg)
     namespace = str(meta.get("namespace") or "default")
     raw = release.get("status")

@@ -26,7 +26,9 @@ from modelrelease_operator.manifests.workload import (
     fetcher,
     gibibytes_for,
     metadata,
+    metadata_beside,
     placement,
+    resources_beside,
     scraped,
 )
 from modelrelease_operator.serving_runtimes import example_forms, runtime_of
@@ -49,7 +51,6 @@ COMPARE_ARGS = ("compare",)
 FROM_ENV = ("HOST", runtime.ENV_LOG_FORMAT, runtime.ENV_LOG_LEVEL)
 """Settings of a predictor that the prober has too. No proxy: it asks inside of the cluster."""
 WHERE_SCRAPED = ("prometheus.io/port", "prometheus.io/path")
-SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
 
 
 Asked = DesiredProber | DesiredComparison
@@ -84,22 +85,14 @@ def prober(owner: Owner, probing: Asked) -> dict[str, Any]:
 
 
 def _pod_metadata(labels: dict[str, str], canary: Target) -> dict[str, Any]:
-    """Return labels and annotations: meshes and webhooks are told what a canary's pods tell them.
-
-    A plain label such as `app` stays behind, because a user's Service may select by it.
-    """
-    theirs = canary.recipe.pod_template.get("metadata") or {}
-    templates = (theirs.get("labels") or {}).items()
-    kept = {
-        key: value for key, value in templates if "/" in key and not key.startswith(SELECTED_BY)
-    }
-    annotations = dict(theirs.get("annotations") or {})
+    """Return what a canary's pods tell, beside where this one's own page is."""
+    theirs = metadata_beside(canary)
     if not runtime_of(canary.recipe).answers_copies:
         # Where another server's page is says nothing of this one's.
         for name in WHERE_SCRAPED:
-            annotations.pop(name, None)
+            theirs["annotations"].pop(name, None)
     ours = {"labels": {}, "annotations": scraped(PREDICTOR) | EVICTABLE}
-    pod: dict[str, Any] = merged(ours, {"labels": kept, "annotations": annotations})
+    pod: dict[str, Any] = merged(ours, theirs)
     return {**pod, "labels": {**pod["labels"], **labels}}
 
 
@@ -173,7 +166,8 @@ def _fetcher(target: Target, folder: str) -> dict[str, Any]:
     env = {item["name"]: item for item in ours["env"]}
     env[runtime.ENV_MODEL_PATH] = {"name": runtime.ENV_MODEL_PATH, "value": folder}
     env[runtime.ENV_MANIFEST_ONLY] = {"name": runtime.ENV_MANIFEST_ONLY, "value": "true"}
-    ours |= {"env": list(env.values()), "resources": copied(RESOURCES)}
+    resources = resources_beside(RESOURCES, target.recipe.resources)
+    ours |= {"env": list(env.values()), "resources": resources}
     for volume in ours["volumeMounts"]:
         if volume["name"] == "model":
             # Where the server looks for its model is its own matter.
@@ -201,7 +195,7 @@ def _container(owner: Owner, probing: Asked) -> dict[str, Any]:
         "args": list(args or ()),
         "env": [{"name": name, "value": value} for name, value in env.items()],
         "ports": [{"name": PORT_NAME, "containerPort": PREDICTOR.port, "protocol": "TCP"}],
-        "resources": copied(RESOURCES),
+        "resources": resources_beside(RESOURCES, recipe.resources),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "readinessProbe": {

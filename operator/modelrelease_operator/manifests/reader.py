@@ -12,14 +12,16 @@ from typing import Any
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Target
-from modelrelease_operator.manifests.overlay import copied
+from modelrelease_operator.manifests.overlay import without_nulls
 from modelrelease_operator.manifests.workload import (
     DEFAULT_RESOURCES,
     Owner,
     claim_of,
     fetcher,
     metadata,
+    metadata_beside,
     pod_of,
+    resources_beside,
 )
 
 DEADLINE_SECONDS = 30 * 60
@@ -28,14 +30,18 @@ KEPT_SECONDS = 300
 READER = "fetch"
 """Name of its container, as that of the one which fetches: pod templates are laid over both."""
 COMMAND = "describe"
-_LEFT_OUT = ("containers", "initContainers", "restartPolicy", "topologySpreadConstraints")
+SCRAPED_BY = "prometheus.io/"
+_LEFT_OUT = (
+    "containers", "initContainers", "resourceClaims", "restartPolicy", "topologySpreadConstraints",
+)  # fmt: skip
+"""Devices, too: reading takes none, and the version that serves may hold all there are."""
 
 
 def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
     """Return the Job for a target without a digest; what `target.version` says names an artifact
     that has no version of its own. Its pod has no label of the release, which Services select by.
     """
-    place = _number_of(target)
+    place = _number_of(owner, target)
     labels = {names.LABEL_READER: place}
     return {
         "apiVersion": "batch/v1",
@@ -45,15 +51,27 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(owner, target)},
+            "template": {"metadata": _pod_metadata(target, labels), "spec": _pod(owner, target)},
         },
     }
 
 
-def _number_of(target: Target) -> str:
-    """Return a name for what is read, and how: another way to it is another Job."""
-    read = [target.uri, target.version, target.sha256, target.recipe.identity]
+def _number_of(owner: Owner, target: Target) -> str:
+    """Return a name for what is read, and how: another way to it is another Job, and so is another
+    release's, whose long name may begin alike.
+    """
+    read = [owner.name, target.uri, target.version, target.sha256, target.recipe.identity]
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _pod_metadata(target: Target, labels: dict[str, str]) -> dict[str, Any]:
+    """Return what its pods tell meshes and webhooks, such as the one that gives them an identity at
+    a store. Nobody scrapes it.
+    """
+    theirs = without_nulls(metadata_beside(target))
+    annotations = theirs["annotations"].items()
+    told = {key: value for key, value in annotations if not key.startswith(SCRAPED_BY)}
+    return {"labels": theirs["labels"] | labels, "annotations": told}
 
 
 def _pod(owner: Owner, target: Target) -> dict[str, Any]:
@@ -78,5 +96,5 @@ def _container(target: Target, fetching: dict[str, Any]) -> dict[str, Any]:
         **fetching,
         "args": [COMMAND],
         "env": [*others, *ours],
-        "resources": copied(DEFAULT_RESOURCES),
+        "resources": resources_beside(DEFAULT_RESOURCES, fetching.get("resources") or {}),
     }

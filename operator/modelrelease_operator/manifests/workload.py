@@ -6,14 +6,14 @@ and rollback restart no pod.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelrelease_contract import runtime, schemes
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
-from modelrelease_operator.api.pods import CACHE, CREDENTIALS, SIGNATURE
+from modelrelease_operator.api.pods import CACHE, CACHE_VOLUME, CREDENTIALS, SIGNATURE
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
@@ -23,9 +23,6 @@ SERVER = "predictor"
 """Name of the server's container, whatever server it is: pod templates are laid over it."""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
-
-CACHE_VOLUME = "modelrelease-artifacts"
-"""Of the claim that keeps artifacts."""
 
 METRICS_PORT_NAME = "metrics"
 """Of the port that shows a server's metrics, where that is another."""
@@ -43,6 +40,11 @@ VERIFIER_RESOURCES: dict[str, Any] = {
     "limits": {"memory": "256Mi"},
 }
 """A container that ends before the server starts costs a pod nothing beside it."""
+
+SELECTED_BY = ("app.kubernetes.io/", f"{names.GROUP}/")
+
+HELPER_CPU = "1"
+"""Limit of a container that works for a revision."""
 
 PLACEMENT = (
     "affinity", "imagePullSecrets", "nodeSelector", "priorityClassName", "runtimeClassName",
@@ -233,6 +235,21 @@ def _before(target: Target) -> Iterator[dict[str, Any]]:
         yield merged(_own(), container)
 
 
+def metadata_beside(target: Target) -> dict[str, Any]:
+    """Return labels and annotations of a pod that works for a revision and is none of its own:
+    meshes and webhooks are told what its pods tell them.
+
+    A plain label such as `app` stays behind, because a user's Service may select by it.
+    """
+    theirs = target.recipe.pod_template.get("metadata") or {}
+    labels = {
+        key: value
+        for key, value in (theirs.get("labels") or {}).items()
+        if "/" in key and not key.startswith(SELECTED_BY)
+    }
+    return {"labels": labels, "annotations": dict(theirs.get("annotations") or {})}
+
+
 def _own() -> dict[str, Any]:
     return {"imagePullPolicy": "IfNotPresent", "securityContext": copied(LOCKED_DOWN)}
 
@@ -330,7 +347,7 @@ def _verifiers(target: Target) -> Iterator[dict[str, Any]]:
         "imagePullPolicy": "IfNotPresent",
         "args": ["verify"],
         "env": env,
-        "resources": copied(VERIFIER_RESOURCES),
+        "resources": resources_beside(VERIFIER_RESOURCES, target.recipe.resources),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "volumeMounts": [{"name": "model", "mountPath": directory, "readOnly": True}],
@@ -371,6 +388,16 @@ def resources_of(target: Target) -> dict[str, Any]:
     """Return what each container asks for and may use."""
     resources: dict[str, Any] = without_nulls(target.recipe.resources)
     return resources or copied(DEFAULT_RESOURCES)
+
+
+def resources_beside(ours: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resources of a container that works for a revision whose own are `own`: with a
+    limit of CPU where those have one. A quota of such limits takes no container without.
+    """
+    resources: dict[str, Any] = copied(ours)
+    if (own.get("limits") or {}).get("cpu") is not None:
+        resources["limits"]["cpu"] = HELPER_CPU
+    return resources
 
 
 def _server(

@@ -59,7 +59,7 @@ class Repository:
     async def of(cls, source: ModelSource, stores: Stores, namespace: str) -> "Repository":
         """Return the repository that a source names, with the credentials for it."""
         reference = Reference.parse(source.uri)
-        credentials = await stores.credentials(f"https://{reference.host}", source, namespace)
+        credentials = await stores.credentials(reference.api, source, namespace)
         shown = credentials if credentials.token else NOTHING
         return cls(reference=reference, stores=stores, credentials=credentials, shown=shown)
 

@@ -50,6 +50,11 @@ async def read_by_pod(
         if trouble := _trouble(live, pods):
             msg = f"{reads}: {trouble}"
             raise Unavailable(msg)
+        if not pods:
+            # Why (a quota, a policy, an account that is missing) is in the Job's Events alone.
+            ask = f"kubectl -n {owner.namespace} describe job {name}"
+            msg = f"{reads} once it has a pod. If it gets none, `{ask}` says why"
+            raise Reading(msg)
         msg = f"{reads}, because the operator cannot"
         raise Reading(msg)
     found = understood(_answer(end, target))

@@ -9,6 +9,9 @@ from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes.registry import runtime_for, runtime_of
 from modelrelease_operator.serving_runtimes.runtime import ServingRuntime
 
+TAKEN = ("/", "/tmp")  # noqa: S108 - paths inside of containers
+"""Where every pod has something."""
+
 
 def refusal_of_runtime(spec: ReleaseSpec) -> str | None:
     """Return why a spec cannot be served or judged by the server that it names, or None."""
@@ -50,6 +53,7 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
             yield _cannot(gate.name, what, server, reason)
     if spec.analysis.probe and server.prober_args is None:
         yield f"spec.analysis.probe: serving runtime {server.name} answers no probes: take it away"
+    yield from _about_directory(spec, server)
     if spec.model.cache and not server.artifact.fetched:
         yield (
             f"spec.model.cache: serving runtime {server.name} fetches the model by itself "
@@ -57,6 +61,23 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
         )
     if spec.canary.shadow and not server.answers_copies:
         yield from _without_examples(server)
+
+
+def _about_directory(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
+    """Say why the model cannot be mounted where the server looks for it."""
+    directory = server.artifact.directory
+    mounted = {mount["mountPath"] for mount in spec.serving.volume_mounts}
+    if directory in TAKEN:
+        yield (
+            f"spec.serving.runtime.modelDirectory: {directory} holds other files of the pod: name "
+            "a folder of the model's own, such as /mnt/models"
+        )
+    elif directory in mounted:
+        yield (
+            f"spec.serving.volumeMounts: the model of serving runtime {server.name} is mounted at "
+            f"{directory} already: name another mountPath, or another "
+            "spec.serving.runtime.modelDirectory"
+        )
 
 
 def _without_examples(server: ServingRuntime) -> Iterator[str]:

@@ -183,6 +183,11 @@ WRONG: list[Any] = [
     pytest.param({"analysis": {"onInsufficientEvidence": "Hope"}},
     "spec.analysis.onInsufficientEvidence:",
                  id="unknown end"),
+    *(
+        pytest.param({"serving": {part: [item | {"name": "modelrelease-artifacts"}]}},
+        f"{part} must not have the name modelrelease-artifacts", id=f"our artifacts in {part}")
+        for part, item in (("volumes", {"emptyDir": {}}), ("volumeMounts", {"mountPath": "/a"}))
+    ),
     pytest.param({"analysis": {"gates": []}}, "spec.analysis.gates:", id="no gates"),
     pytest.param({"analysis": {"gates": [{"name": "a"}]}}, (
         "must have exactly one of "

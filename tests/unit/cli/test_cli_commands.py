@@ -152,6 +152,32 @@ def test_a_release_that_wants_a_prometheus_and_names_none_is_remarked_on(
     assert (remark in " ".join(capsys.readouterr().out.split())) is is_remarked
 
 
+LOSS = "gates: [{name: errors, errorRate: {}}, {name: lost, loss: {}}]"
+NEEDS = "which only Prometheus answers, and"
+
+
+@pytest.mark.parametrize(
+    ("analysis", "remark"),
+    [
+        ("{countedBy: Traefik}", f"countedBy Traefik is asked by queries, {NEEDS} the release na"),
+        (f"{{{LOSS}}}", f"gates lost have queries of their own, {NEEDS} the release names none"),
+        (f"{{source: Pods, {LOSS}}}", f"{NEEDS} spec.analysis.source is Pods"),
+        (f'{{{LOSS}, prometheus: {{url: "http://p"}}}}', ""),
+        ('{countedBy: Traefik, prometheus: {url: "http://p"}}', ""),
+    ],
+)
+def test_what_a_gateway_counts_needs_a_prometheus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], analysis: str, remark: str
+):
+    routed = "canary: {routing: {gatewayAPI: {parentRefs: [{name: public}]}}}"
+    file = tmp_path / "release.yaml"
+    file.write_text(RELEASE.replace("ANALYSIS", f"{analysis}\n  {routed}"))
+    assert main(["validate", str(file)]) == 0
+    told = capsys.readouterr().err
+    assert remark in told
+    assert (NEEDS in told) is bool(remark)
+
+
 @pytest.mark.parametrize(
     ("analysis", "why"),
     [
@@ -389,7 +415,7 @@ def test_a_gate_is_given_what_a_person_expects_of_it(
     ("given", "sentence"),
     [
         ("orders=1", "--gate orders=1: no such gate; it may name answers, later, queue, refunds"),
-        ("errors=1", "--gate errors=1: this gate is asked of errors or latency"),
+        ("errors=1", "--gate errors=1: what this gate sees follows from errors and latency"),
         ("refunds=0.1", "gate refunds has counts and takes STABLE:CANARY, two shares"),
         ("refunds=0.1:2", "must be a share between 0 and 1"),
         ("answers=much", "gate answers has predictions and takes SHIFT"),
@@ -442,6 +468,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         ),
         (["simulate", STEPS, "--rps", "20", "--runs", "0"], "must be a whole number above 0"),
         (["plan", STEPS, "--rps", "20", "--replicas", "0"], "must be a whole number above 0"),
+        (["plan", STEPS, "--rps", "20", "--replicas", "1001"], "must be at most 1000, got 1001"),
+        (["simulate", STEPS, "--rps", "20", "--share-ratio", "101"], "must be at most 100, got"),
         (["plan", STEPS, "--rps", "20", "--scrape-interval", "0s"], "must be above 0s, got 0s"),
         (
             ["simulate", STEPS, "--rps", "20", "--onset", "soon"],
@@ -457,6 +485,8 @@ def test_a_plan_says_what_gates_of_ones_own_need(own: str, capsys: pytest.Captur
         "a gate without a value",
         "no runs",
         "no pods",
+        "too many pods",
+        "too much of a share",
         "no time between scrapes",
         "a word for a time",
     ],

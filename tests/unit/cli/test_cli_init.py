@@ -155,3 +155,14 @@ def test_what_cannot_be_a_release_is_refused_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ):
     assert sentence in refused(capsys, *arguments)
+
+
+def test_letters_beyond_the_first_plane_are_a_uri_like_any_other(
+    capsys: pytest.CaptureFixture[str],
+):
+    uri = "s3://models/\N{ROCKET}/é/7"
+    assert spec_of(written(capsys, uri, "--name", "x"))["model"] == {"uri": uri}
+
+
+def test_a_namespace_that_there_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert "metadata.namespace must" in refused(capsys, "models:/qna@a", "-n", "My Team")

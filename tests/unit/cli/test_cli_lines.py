@@ -99,3 +99,45 @@ def test_json_has_lines_like_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[
     text = '{"kind": "ModelRelease",\n "metadata": {"name": "qna"},\n "spec": {"model":\n  {}}}'
     (line,) = said(tmp_path, capsys, text)
     assert line == "3: ModelRelease qna: spec.model.uri: Field required"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("  name: qna\n", "  labels: {}\n", "metadata.name is missing"),
+        ("name: qna", "name: 7", "metadata.name must be text, got 7: put it in quotes"),
+        ("metadata:\n  name: qna", "metadata: [qna]", "metadata must be a mapping with a name"),
+        ("name: qna", "name: qna\n  namespace: Prod", "metadata.namespace must be at most 63"),
+        ("/v1alpha1", "/v1", "apiVersion must be modelrelease.dev/v1alpha1, got"),
+        ("uri: ", "version: 2026-13-45\n    uri: ", "(month must be in 1..12): put it in quotes"),
+        ("uri: ", f"version: {'7' * 5000}\n    uri: ", "looks like a date or a number and is none"),
+        ("  model:", f"  model: {'[' * 2000}{']' * 2000}\n  m:", "it is nested too deeply"),
+    ],
+)
+def test_a_manifest_that_kubernetes_would_not_take_is_not_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, words: str
+):
+    (line,) = said(tmp_path, capsys, MANIFEST.replace(before, after, 1))
+    assert words in line
+
+
+def test_a_name_that_kubernetes_will_make_is_none_yet(tmp_path: Path):
+    path = tmp_path / "release.yaml"
+    path.write_text(MANIFEST.replace("name: qna", "generateName: qna-", 1))
+    assert main(["validate", str(path)]) == 0
+
+
+def test_a_kind_of_the_same_name_of_others_is_left_alone(tmp_path: Path):
+    path = tmp_path / "release.yaml"
+    path.write_text(MANIFEST.replace("modelrelease.dev/", "others.example/"))
+    assert main(["validate", str(path)]) == 2
+
+
+def test_releases_in_a_list_are_checked_on_their_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As `kubectl get modelreleases -o yaml` writes them."""
+    lines = MANIFEST.partition("---\n")[2].replace("weight: 5\n", "weight: 500\n").splitlines()
+    items = "\n    ".join(lines)
+    (first, *_) = said(tmp_path, capsys, f"apiVersion: v1\nkind: List\nitems:\n  - {items}\n")
+    assert first.startswith("13: ModelRelease qna: spec.canary.steps.0.weight: ")

@@ -179,7 +179,7 @@ def test_a_healthy_story_has_no_warnings():
     ("release", "sentence"),
     [
         ({"kind": "Pod", "metadata": {"name": "x"}}, "this is Pod x, no ModelRelease"),
-        ({"kind": "ModelRelease", "metadata": {}}, "no ModelRelease"),
+        ({"kind": "ModelRelease", "metadata": {}}, "this ModelRelease has no name"),
         (
             {"kind": "ModelRelease", "metadata": {"name": "q"}, "status": 7},
             "default/q: status must be a mapping",
@@ -270,6 +270,14 @@ def test_a_list_from_kubectl_is_told_one_by_one_or_by_name(
     assert json.loads(capsys.readouterr().out)["name"] == "ranker"
     assert main(["why", "ranker", "-n", "ml", "-f", path]) == 2
     assert capsys.readouterr().err == f"no ModelRelease ranker was found in {path}\n"
+
+
+def test_an_object_of_a_wrong_shape_is_named_and_is_no_stack_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = write(tmp_path, {"kind": "ModelRelease", "metadata": ["qna"]})
+    assert main(["why", "-f", path]) == 1
+    assert "this ModelRelease has no name" in " ".join(capsys.readouterr().err.split())
 
 
 def test_standard_input_is_read_for_a_dash(

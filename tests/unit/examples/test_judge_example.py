@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
@@ -90,11 +91,32 @@ def test_a_pair_during_which_the_canary_changed_says_nothing():
     assert its.counts.undecided == {"moved": 1}
 
 
-@pytest.mark.parametrize("said", ["neither", "", "I think A"])
+@pytest.mark.parametrize(
+    "said",
+    ["neither", "", "I think A", "Answer B is worse.", "The second one", "A is better than B"],
+)
 def test_what_is_no_verdict_decides_nothing(said: str):
     its = judging(verdict=lambda _: said)
     its.judge("2 + 2?")
     assert its.counts.undecided == {"judge": 1}
+
+
+@pytest.mark.parametrize("said", ["b", " B.", "**B**", "(B)\n"])
+def test_a_letter_may_have_marks_around_it(said: str):
+    its = judging(verdict=lambda _: said)
+    its.judge("2 + 2?")
+    assert its.counts.pairs == {"rev1": 1, "rev2": 1}
+
+
+def test_a_file_without_prompts_is_named_and_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n \n")
+    for name, value in (("NAMESPACE", "ml"), ("RELEASE", "chat"), ("PROMPTS", str(prompts))):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=r"prompts\.txt holds no prompt"):
+        example.main()
 
 
 @pytest.mark.parametrize(
@@ -116,6 +138,7 @@ async def test_servers_are_asked_over_http_and_one_that_fails_is_no_verdict():
         serving(saying("B")) as critic,
         serving(answering("overloaded", status=503)) as broken,
         serving(answering("{}")) as empty,
+        serving(answering('{"choices": [{"message": {"content": null}}]}')) as silent,
     ):
         addresses = {"stable": stable, "canary": canary}
         asked = example.Judge(
@@ -126,11 +149,11 @@ async def test_servers_are_asked_over_http_and_one_that_fails_is_no_verdict():
         )
         assert await asyncio.to_thread(asked.judge, "2 + 2?")
         assert asked.counts.pairs == {"rev1": 1, "rev2": 1}
-        for address in (broken, empty):
+        for address in (broken, empty, silent):
             addresses["canary"] = address
             assert await asyncio.to_thread(asked.judge, "2 + 2?")
     assert asked.counts.pairs == {"rev1": 1, "rev2": 1}
-    assert asked.counts.undecided == {"answer": 2}
+    assert asked.counts.undecided == {"answer": 3}
 
 
 async def test_the_judging_model_is_shown_its_key():
@@ -197,13 +220,14 @@ def test_the_gate_of_the_example_decides_by_who_loses_more_often(loses: float, v
     assert released_by(lambda drawn: drawn.random() < loses, pairs=3_000) is verdict
 
 
-def test_the_judges_page_is_shown_over_http():
+def test_the_judges_page_is_shown_over_http_by_ipv4_and_ipv6():
     counts = Counts(release="chat")
     counts.begin(ARMS)
     server = show(counts, 0)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}") as answer:
-            assert answer.read().decode() == counts.page()
+        for host in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
+            with urllib.request.urlopen(f"http://{host}:{server.server_port}") as answer:
+                assert answer.read().decode() == counts.page()
     finally:
         server.shutdown()
         server.server_close()

@@ -10,9 +10,10 @@ import pytest
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
+from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Verifier
-from modelrelease_operator.core.desired import Desired, DesiredWorkload
-from modelrelease_operator.manifests import Owner, render, settled
+from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
+from modelrelease_operator.manifests import Owner, reader_job, render, settled
 from modelrelease_operator.manifests.overlay import merged
 from testbed.builders import START, a_target
 from testbed.world import a_world_in
@@ -495,6 +496,34 @@ def test_a_signature_is_checked_after_the_fetch_by_what_no_release_can_change():
         "SIGNING_KEYS_OF_OPERATOR": "PEM",
     }
     assert {"name": "FETCH_SIGNATURE", "value": "true"} in container(pod, "fetch")["env"]
+
+
+@pytest.mark.parametrize("limit", [None, "4"])
+def test_every_container_has_a_limit_of_cpu_where_the_release_sets_one(limit: str | None):
+    """A ResourceQuota with limits.cpu takes no pod of which one container has none."""
+    limits = {"memory": "1Gi", **({"cpu": limit} if limit else {})}
+    recipe = Recipe(image="own:1", resources={"limits": limits}, verifier=Verifier(image="s:1"))
+    target = a_target("1", recipe=recipe)
+    probing = DesiredProber(stable=target, canary=a_target("2", recipe=recipe), settings=Probe())
+    pods = [
+        pod_of(running(target={"recipe": recipe})),
+        render(OWNER, Desired(probing=probing))[0]["spec"]["template"],
+        reader_job(OWNER, target)["spec"]["template"],
+    ]
+    parts = ("initContainers", "containers")
+    every = [each for pod in pods for part in parts for each in pod["spec"][part]]
+    assert {"fetch", "verify-signature", "predictor", "prober"} <= {each["name"] for each in every}
+    assert {"cpu" in each["resources"]["limits"] for each in every} == {limit is not None}
+
+
+def test_no_device_is_waited_for_to_read_an_artifact():
+    gpu = [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]
+    using = {"name": "predictor", "resources": {"claims": [{"name": "gpu"}]}}
+    template = {"spec": {"resourceClaims": gpu, "containers": [using]}}
+    recipe = Recipe(image="own:1", pod_template=template)
+    assert pod_of(running(target={"recipe": recipe}))["spec"]["resourceClaims"] == gpu
+    job = reader_job(OWNER, a_target("1", recipe=recipe))
+    assert "gpu" not in json.dumps(job)
 
 
 def test_credentials_for_the_store_reach_the_container_that_fetches_and_no_other():

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from modelrelease_operator.api import names
+from modelrelease_operator.manifests import Owner, reader_job
 from testbed.api_server import Object
+from testbed.builders import a_target
 from testbed.operating import Operating, operating
 from testbed.servers import serving
 
@@ -107,6 +109,20 @@ async def test_no_service_can_select_the_pod_of_the_job(world: Operating):
     assert list(job(world)["spec"]["template"]["metadata"]["labels"]) == [names.LABEL_READER]
 
 
+async def test_what_meshes_and_identities_are_told_by_is_told_of_the_job_too(world: Operating):
+    """Azure's webhook gives a pod its token by a label, Istio's leaves one alone by another."""
+    identity = {"azure.workload.identity/use": "true"}
+    mesh = {"sidecar.istio.io/inject": "false"}
+    scraped = {"prometheus.io/port": "9000"}
+    ours = {names.LABEL_RELEASE: "qna", "app.kubernetes.io/name": "qna"}
+    told = {"labels": identity | ours | {"app": "shop"}, "annotations": mesh | scraped}
+    world.release("1", model=S3, serving={"podTemplate": {"metadata": told}})
+    await world.once()
+    meta = job(world)["spec"]["template"]["metadata"]
+    assert meta["annotations"] == mesh
+    assert meta["labels"].keys() == identity.keys() | {names.LABEL_READER}
+
+
 async def test_a_template_that_may_not_be_set_makes_no_job_either(world: Operating):
     world.release("1", model=S3, serving={"podTemplate": {"spec": {"hostPID": True}}})
     await world.once()
@@ -167,6 +183,26 @@ async def test_a_pod_that_cannot_start_says_why(world: Operating):
     pod_is(world, {"waiting": {"reason": "CreateContainerConfigError", "message": words}})
     await world.once()
     assert words in world.status()["message"]
+
+
+async def test_a_job_that_gets_no_pod_is_not_said_to_read(world: Operating):
+    """A quota or a policy refuses its pod: the cluster tells that in the Job's Events alone."""
+    world.release("1", model=S3)
+    await world.once()
+    await world.once()
+    told = world.status()["message"]
+    assert "once it has a pod" in told
+    assert f"`kubectl -n ml describe job {job(world)['metadata']['name']}` says why" in told
+
+
+def test_two_releases_whose_long_names_begin_alike_have_a_job_each():
+    target = a_target("1", sha256="")
+    names_of = {
+        reader_job(Owner(namespace="ml", name="a" * 47 + end, uid=end), target)["metadata"]["name"]
+        for end in ("-eu", "-us")
+    }
+    assert len(names_of) == 2
+    assert max(map(len, names_of)) <= 63
 
 
 @pytest.mark.parametrize(

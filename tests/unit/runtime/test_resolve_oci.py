@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +265,30 @@ async def test_a_private_repository_says_that_it_wants_a_secret(registry: OciReg
     registry.login = Login("me", "pw")
     with pytest.raises(Invalid, match="it wants credentials: name a Secret"):
         await resolve(source(registry.uri(QNA, "v3")))
+
+
+@pytest.mark.parametrize(
+    ("place", "is_shown"),
+    [
+        ("oci://registry.example", True),
+        ("oci://registry.example:443", True),
+        ("oci+http://registry.example", False),
+        ("oci+http://registry.example:443", False),
+        ("oci://registry.example:5000", False),
+        ("oci+http://plain.example", True),
+    ],
+)
+async def test_a_login_of_the_operators_is_for_a_registry_by_tls_unless_its_port_is_named(
+    place: str, is_shown: bool, tmp_path: Path
+):
+    file = tmp_path / "netrc"
+    hosts = ("registry.example", "plain.example:80")
+    file.write_text("".join(f"machine {host} login me password pw\n" for host in hosts))
+    stores = Stores(settings=Settings(credentials_file=str(file)))
+    found = await oci_registry_of_operator.Repository.of(
+        source(f"{place}/qna:v3"), stores, namespace="ml"
+    )
+    assert bool(found.credentials.secrets) is is_shown
 
 
 @pytest.mark.parametrize("host", ["registry:99999", "[registry]", "registry:port"])

@@ -51,7 +51,7 @@ def target_ports(desired: Desired) -> dict[str, Any]:
 
 
 def spec_with(runtime: dict[str, Any], **parts: Any) -> ReleaseSpec:
-    serving = {"image": FOREIGN_IMAGE, "runtime": runtime}
+    serving = {"image": FOREIGN_IMAGE, "runtime": runtime, **parts.pop("serving", {})}
     return a_spec(serving=serving, **{"model": SOURCE, **parts})
 
 
@@ -228,6 +228,11 @@ LATENCY = {"gates": [{"name": "latency", "latency": {}}]}
         pytest.param({"profile": "mlserver", "fetch": False},
                      {"model": {**SOURCE, "cache": {"persistentVolumeClaim": {"claimName": "c"}}}},
                      "fetches the model by itself", id="nothing to keep"),
+        pytest.param({"profile": "mlserver", "modelDirectory": "/"}, {},
+                     "modelDirectory: / holds other files of the pod", id="a folder of others"),
+        pytest.param({"profile": "mlserver", "modelDirectory": "/data"},
+                     {"serving": {"volumeMounts": [{"name": "v", "mountPath": "/data"}]}},
+                     "mounted at /data already", id="two mounts of one path"),
     ],
 )  # fmt: skip
 def test_what_a_server_cannot_answer_is_refused_with_the_reason(

@@ -219,10 +219,15 @@ def about_policy(
     }
     if in_force := sorted(there & bound):
         return CLUSTER.ok(check, f"ValidatingAdmissionPolicy {', '.join(in_force)} is bound")
+    makes = "whoever may write a ModelRelease may have the operator make pods with any image"
+    if policies is None:
+        says = f"the cluster serves no ValidatingAdmissionPolicy, so {makes}"
+        return CLUSTER.warning(
+            check, says, "upgrade the cluster to 1.30, and then the chart: it makes one there"
+        )
     return CLUSTER.warning(
         check,
-        "there is none of the chart's: whoever may write a ModelRelease may have the operator "
-        "make pods with any image",
+        f"there is none of the chart's: {makes}",
         "install the chart with admissionPolicy.enabled=true",
     )
 

@@ -17,6 +17,8 @@ from modelrelease_operator.core.release.autoscaling import by_another
 from modelrelease_operator.core.whatif.warnings import about_autoscaling as remarks_on_autoscaling
 from modelrelease_operator.core.whatif.warnings import about_source, about_trust
 from modelrelease_operator.errors import Invalid
+from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 METRICS: Final = "metrics"
 ROUTES: Final = "httproutes"
@@ -46,10 +48,12 @@ def about_spec(subject: Subject, release: Object) -> Iterator[Finding]:
     except Invalid as problem:
         yield subject.wrong("spec", str(problem), "mend it: nothing moves until then")
         return
+    if refusal := refusal_of_runtime(spec) or refusal_of_counting(spec):
+        yield subject.wrong("spec", refusal, "mend it: nothing moves until then")
     remarks = [*about_trust(spec), *remarks_on_autoscaling(spec), *about_source(spec)]
     for remark in remarks:
         yield subject.warning("spec", remark)
-    if not remarks:
+    if not (refusal or remarks):
         yield subject.ok("spec", "it is valid")
 
 

@@ -28,6 +28,22 @@ def measures_more(spec: ReleaseSpec) -> bool:
     return bool(_metrics(spec))
 
 
+def taken_for_granted(spec: ReleaseSpec) -> Iterator[str]:
+    """Say of each gate with such a metric what is taken for it."""
+    for gate in spec.analysis.gates:
+        lead = f"gate {gate.name}: "
+        metric = kind_of(gate).metric(gate.settings)
+        if gate.finish_reasons:
+            reasons = " or ".join(gate.finish_reasons.bad)
+            yield f"{lead}answers end by {reasons} as often as requests fail (assumed)"
+        elif metric == ANSWER_TOKENS:
+            tokens = f"{of_a_second(metric):g} tokens"
+            yield f"{lead}an answer has {tokens} for each second that it takes (assumed)"
+        elif metric:
+            seconds = f"{of_a_second(metric):g} s"
+            yield f"{lead}{metric} is {seconds} for each second of an answer (assumed)"
+
+
 def shown_beside(spec: ReleaseSpec, counters: Iterable[Counter]) -> Iterator[Counter]:
     """Yield what the gates ask for of servers that show these counters of requests."""
     metrics, bad = _metrics(spec), _bad_reasons(spec)

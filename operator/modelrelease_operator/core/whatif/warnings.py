@@ -81,12 +81,21 @@ def about_source(spec: ReleaseSpec) -> Iterator[str]:
             "Unavailable, and nothing moves, unless the operator has one (chart value "
             "prometheus.url); set spec.analysis.prometheus.url, or leave source out"
         )
-    names = [gate.name for gate in analysis.gates if kind_of(gate).own_queries]
-    if names and analysis.source is None and analysis.prometheus is None:
+    names = ", ".join(gate.name for gate in analysis.gates if kind_of(gate).own_queries)
+    if names and analysis.source is Source.PODS:
         yield (
-            f"gates {', '.join(names)} have queries of their own, which only Prometheus answers, "
-            "and the release names none: they are Unavailable, and nothing moves, where the "
-            "operator has none either (chart value prometheus.url)"
+            f"gates {names} have queries of their own, which only Prometheus answers, and "
+            "spec.analysis.source is Pods: they are Unavailable, and nothing moves; set source "
+            "Prometheus, or take them out"
+        )
+    needs = [f"gates {names} have queries of their own"] if names else []
+    if analysis.counted_by:
+        needs += [f"spec.analysis.countedBy {analysis.counted_by} is asked by queries"]
+    if needs and analysis.source is None and analysis.prometheus is None:
+        yield (
+            f"{' and '.join(needs)}, which only Prometheus answers, and the release names none: "
+            "they are Unavailable, and nothing moves, where the operator has none either (chart "
+            "value prometheus.url)"
         )
 
 

@@ -109,3 +109,11 @@ def binding(*actions: str) -> dict[str, Any]:
 )
 def test_a_policy_counts_only_where_a_binding_denies(policies: Any, bindings: Any, result: Result):
     assert about_policy(policies, bindings).result is result
+
+
+def test_a_cluster_that_knows_no_policies_is_not_sent_to_the_chart():
+    """Kubernetes 1.29, where the chart makes none whatever its values say."""
+    found = about_policy(None, None)
+    assert (found.result, found.remedy) == (
+        Result.WARNING, "upgrade the cluster to 1.30, and then the chart: it makes one there",
+    )  # fmt: skip

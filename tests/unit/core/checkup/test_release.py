@@ -16,6 +16,7 @@ from modelrelease_operator.core.checkup.release import (
     about_operators_word,
     about_pods_own_pages,
     about_routing,
+    about_spec,
     told_by_status,
 )
 
@@ -30,6 +31,22 @@ SAMPLES = {"source": "Pods", "canaryPods": 1, "stablePods": 3, "newest": "2026-1
 
 def status(**parts: Any) -> Status:
     return Status.parse({"phase": "Progressing", "observedGeneration": 1, **parts})
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            {"serving": {"image": "i:1", "runtime": {"profile": "vllm"}}, "canary": {"shadow": {}}},
+            "serving runtime vllm copies no requests",
+        ),
+        ({"analysis": {"countedBy": "Traefik"}}, "needs canary.routing.gatewayAPI"),
+    ],
+)
+def test_what_the_operator_refuses_is_not_called_valid(parts: Object, words: str):
+    found, *_ = about_spec(ABOUT, {"spec": {"model": {"uri": "https://store/qna/7"}, **parts}})
+    assert found.result is Result.WRONG
+    assert words in found.says
 
 
 def test_a_look_at_the_pods_is_told_with_its_time():

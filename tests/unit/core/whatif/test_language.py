@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.core.whatif.language import measures_more, shown_beside
+from modelrelease_operator.core.whatif.language import (
+    measures_more,
+    shown_beside,
+    taken_for_granted,
+)
 from testbed.builders import a_spec
 
 SHOWN = (
@@ -45,3 +49,17 @@ def test_answers_end_badly_as_often_as_they_fail():
 def test_other_releases_show_nothing_beside():
     assert beside({"errorRate": {}}, {"latency": {}}) == []
     assert not measures_more(a_spec())
+
+
+def test_what_is_taken_for_each_gate_is_said():
+    gates = [
+        {"name": "ttft", "latency": {"metric": "timeToFirstToken"}},
+        {"name": "ends", "finishReasons": {"bad": ["length", "abort"]}},
+        {"name": "tokens", "answerTokens": {}},
+        {"name": "errors", "errorRate": {}},
+    ]
+    assert list(taken_for_granted(a_spec(analysis={"gates": gates}))) == [
+        "gate ttft: timeToFirstToken is 0.1 s for each second of an answer (assumed)",
+        "gate ends: answers end by length or abort as often as requests fail (assumed)",
+        "gate tokens: an answer has 1000 tokens for each second that it takes (assumed)",
+    ]
