@@ -69,6 +69,10 @@ _ROWS_THERE: Final = (
     "rows reach a predictor as 64-bit numbers, texts and gaps, without a table of pandas, so fit "
     "it to such"
 )
+_ROWS_OF_ONNX: Final = (
+    "give rows with the columns that its inputs take, in their order and of their kinds (--drop "
+    "leaves one out)"
+)
 
 Served = Format | Literal["native"]
 
@@ -116,8 +120,8 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
     """
     label = Label(name=name, version=version)
     try:
-        if isinstance(model, Path):
-            own = describe_onnx(model, examples, label=label, feature_service=feature_service)
+        if isinstance(model, Path | str):
+            own = describe_onnx(Path(model), examples, label=label, feature_service=feature_service)
         else:
             own = describe(
                 model, examples, label=label, served=served, feature_service=feature_service
@@ -206,7 +210,7 @@ def describe_onnx(
     Raises ValueError for what cannot be served, ArtifactError for what the predictor refuses.
     """
     columns = columns_of(examples)
-    files = {"model.onnx": path.read_bytes()}
+    files = {"model.onnx": _read_onnx(path)}
     shown = tuple(tuple(columns.rows[index]) for index in _examples(columns.rows))
     draft = ArtifactManifest(
         name=label.name,
@@ -248,6 +252,17 @@ def describe_onnx(
     return OwnModel(
         manifest=manifest, files=files, columns=columns, answers=list(answers), notes=notes
     )
+
+
+def _read_onnx(path: Path) -> bytes:
+    if path.suffix != ".onnx":
+        msg = f"{path} is no file in ONNX by its name: load the estimator in it, and give that"
+        raise ValueError(msg)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise ValueError(msg) from error
 
 
 def _libraries_of_onnx() -> dict[str, str]:
@@ -534,7 +549,8 @@ def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
         if _OTHER_LIBRARIES in why:
             # Here they are the same.
             why = why.partition(_OTHER_LIBRARIES)[0]
-            why = why if _UNREADABLE in why else f"{why}: {_ROWS_THERE}"
+            rows = _ROWS_OF_ONNX if exported.manifest.format == "onnx" else _ROWS_THERE
+            why = why if _UNREADABLE in why else f"{why}: {rows}"
         msg = f"the predictor refuses the model: {why}; nothing was written"
         raise ArtifactError(msg)
     answer: dict[str, Any] = json.loads(ended.stdout)
