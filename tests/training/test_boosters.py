@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from catboost import CatBoostClassifier, CatBoostRegressor
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -238,6 +240,22 @@ def test_what_a_file_would_leave_out_is_refused(model: Any, reason: str, tmp_pat
     rows = np.random.default_rng(3).normal(size=(300, 2))
     with pytest.raises(ValueError, match=reason):
         exported(model.fit(rows, rows[:, 0]), rows, tmp_path, "native")
+
+
+def test_trees_without_an_estimator_and_rankers_are_refused_with_what_to_fit(
+    tmp_path: Path,
+) -> None:
+    rows = np.random.default_rng(3).normal(size=(300, 2))
+    labels = (rows[:, 0] > 0).astype(int)
+    bare_xgboost = xgboost.train({}, xgboost.DMatrix(rows, labels), num_boost_round=2)
+    with pytest.raises(ValueError, match=r"xgboost\.train returns it, .*: fit XGBClassifier or"):
+        exported(bare_xgboost, rows, tmp_path, "joblib")
+    bare_lightgbm = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, labels), 2)
+    with pytest.raises(ValueError, match=r"lightgbm\.train returns it: fit LGBMClassifier or"):
+        exported(bare_lightgbm, rows, tmp_path, "native")
+    ranker = xgboost.XGBRanker(n_estimators=2).fit(rows, labels, group=[100, 200])
+    with pytest.raises(ValueError, match="none of a ranker"):
+        exported(ranker, rows, tmp_path, "native")
 
 
 def test_a_file_that_nobody_pinned_is_not_read(tmp_path: Path) -> None:

@@ -234,6 +234,26 @@ def test_a_column_that_the_model_knows_and_the_examples_lack_is_named() -> None:
         described(fitted, rows[["a"]])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"name": "../mine"}, r"the name of a model must be .*, got '\.\./mine'"),
+        ({"name": "x" * 64}, "the name of a model must be 1 to 63 letters"),
+        ({"version": "größe"}, "the version of a model must be"),
+        ({"version": 2}, "the version of a model must be .*, got 2"),
+        ({"feature_service": ""}, "exported: feature_service: String should have at least 1"),
+    ],
+)
+def test_a_name_that_can_be_no_folder_is_refused_in_one_line(
+    wrong: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    names = {"name": "mine", "version": "1", "output": tmp_path / "artifacts", **wrong}
+    with pytest.raises(ArtifactError, match=reason) as caught:
+        own_model.export(LinearRegression().fit(NUMBERS, NUMBERS[:, 0]), NUMBERS, **names)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_function_of_the_script_is_refused_before_a_pod_misses_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
