@@ -20,6 +20,8 @@ from modelrelease_serving.fetch import Patience, fetch
 from modelrelease_serving.model import Model
 from modelrelease_training.export import Exported
 from tests.serving.support import Web, settings, train, wait_until
+from tests.support.oci_registry import Layer, oci_registry
+from tests.support.tar_archives import packed
 
 NOBODY = "http://127.0.0.1:1/qna"
 """A store that is away."""
@@ -84,6 +86,20 @@ def test_a_signature_is_kept_with_the_artifact_and_the_stores_is_taken_before_it
     start(NOBODY, artifact, tmp_path / "away", kept, fetch_signature=True)
     found = [(tmp_path / pod / SIGNATURE_NAME).read_text() for pod in ("second", "third", "away")]
     assert found == ["old", "new", "old"]
+
+
+def test_an_artifact_of_an_archive_starts_from_the_cache_with_its_signature(
+    artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    files = {f"qna/{path.name}": path.read_bytes() for path in artifact.path.iterdir()}
+    with oci_registry() as registry:
+        registry.push("team/qna", "1", Layer(packed({**files, f"qna/{SIGNATURE_NAME}": b"signed"})))
+        uri = registry.uri("team/qna", "1")
+        for pod in ("first", "second"):
+            start(uri, artifact, tmp_path / pod, kept, fetch_signature=True)
+    start(uri, artifact, tmp_path / "away", kept, fetch_signature=True)
+    for pod in ("second", "away"):
+        assert (tmp_path / pod / SIGNATURE_NAME).read_bytes() == b"signed"
 
 
 def test_an_artifact_that_was_kept_without_its_signature_is_asked_for_again(
