@@ -6,6 +6,7 @@ to build: only known ones are built. The files' digests were checked before.
 """
 
 import logging
+import textwrap
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -201,7 +202,10 @@ def _unreadable(path: Path, error: Exception) -> RefusedError:
     if isinstance(error, ModuleNotFoundError):
         fact = f"{path.name} needs the library {error.name!r}, which this predictor does not have"
         return RefusedError(f"{fact}: name an image that has it (spec.serving.image)")
-    return RefusedError(f"{path.name} cannot be loaded ({type(error).__name__}: {error}): {ADVICE}")
+    # XGBoost's lines after the first are a stack of C++.
+    reason = textwrap.shorten(str(error).partition("\n")[0], 300, placeholder=" …")
+    fault = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return RefusedError(f"{path.name} cannot be loaded ({fault}): {ADVICE}")
 
 
 def _installed(library: str) -> str | None:

@@ -31,7 +31,7 @@ from modelrelease_serving.rows import Decoder
 from modelrelease_training import own_model
 from modelrelease_training.__main__ import main
 from modelrelease_training.booster_files import native_format
-from modelrelease_training.export import Exported, Label, write
+from modelrelease_training.export import Exported, Label, listed, write
 from modelrelease_training.load import load_model
 
 # CatBoost and LightGBM warn of names that arrays lack, as scikit-learn does.
@@ -267,6 +267,22 @@ def test_a_file_that_nobody_pinned_is_not_read(tmp_path: Path) -> None:
     ):
         Model.open(artifact.path).load()
     Model.open(artifact.path, rules=Rules(allow_unpinned=True)).load()
+
+
+@pytest.mark.parametrize("library", REGRESSORS)
+def test_a_file_that_the_library_cannot_read_is_refused_in_one_line(
+    library: str, tmp_path: Path
+) -> None:
+    rows, target = load_diabetes(return_X_y=True)
+    own, _ = exported(
+        REGRESSORS[library](**QUIET[library]).fit(rows, target), rows, tmp_path, "native"
+    )
+    files = {own.manifest.model_file: b"x"}
+    manifest = own.manifest.model_copy(update={"files": listed(files)})
+    artifact = write(manifest, files, output=tmp_path / "broken")
+    with pytest.raises(RefusedError, match=r"cannot be loaded \(.+Error: .+\): this") as caught:
+        Model.open(artifact.path, sha256=artifact.digest).load()
+    assert "\n" not in str(caught.value)
 
 
 def test_an_image_without_the_library_is_named(
