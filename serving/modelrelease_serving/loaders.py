@@ -10,6 +10,7 @@ import textwrap
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -34,6 +35,8 @@ _DTYPE: Final = "numpy.dtype"
 _TREE: Final = "sklearn.tree._tree.Tree"
 """scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers
 and runs no code; that its branches stay inside is checked here."""
+_SHOWN: Final = 3
+"""Columns that a sentence names: a pod's last words have 4096 bytes."""
 _STRICT: Final = "scikit-learn"
 """The library whose minor versions read each other's pickles wrongly, or not at all."""
 
@@ -188,8 +191,14 @@ def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
         return
     names = [feature.name for feature in manifest.features]
     # LightGBM has an underscore for each space.
-    if [_joined(column) for column in columns] != [_joined(name) for name in names]:
-        fact = f"the model was fitted to the columns {list(columns)}, but the manifest says {names}"
+    pairs = zip_longest([_joined(column) for column in columns], map(_joined, names))
+    apart = next((at for at, (fitted, named) in enumerate(pairs) if fitted != named), None)
+    if apart is not None:
+        fitted, named = (list(map(str, each[apart : apart + _SHOWN])) for each in (columns, names))
+        fact = (
+            f"the model was fitted to {len(columns)} columns, but the manifest names {len(names)} "
+            f"features, and they differ from number {apart + 1} on: {fitted} there, {named} here"
+        )
         msg = f"{fact}: their order decides what a row means, so export the model again"
         raise RefusedError(msg)
 
