@@ -24,6 +24,9 @@ MODULE_OF_ZSTD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "
 _WINDOW_LOG_MAX: Final = 23
 """8 MiB of memory for a frame, which every reader should have (RFC 8878, 3.1.1.1.2)."""
 
+_TOO_LARGE_A_WINDOW: Final = "requires too much memory"
+"""Of the words of zstd, which has one class for all that can be wrong."""
+
 
 class Archive:
     """The files of one layer, by path."""
@@ -142,5 +145,14 @@ def _understood() -> Iterator[None]:
         ValueError,
         *_errors_of_zstd(),
     ) as error:
-        msg = f"is no tar archive that can be read: {str(error) or type(error).__name__}"
+        if _TOO_LARGE_A_WINDOW in str(error):
+            msg = (
+                f"is packed by zstd with a window above {2**_WINDOW_LOG_MAX} bytes, which whoever "
+                "reads it has to keep in memory: pack it at a level up to 19 and without --long"
+            )
+            raise OciError(msg) from error
+        msg = (
+            f"is no tar archive that can be read ({str(error) or type(error).__name__}): pack and "
+            "push it again"
+        )
         raise OciError(msg) from error

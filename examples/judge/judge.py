@@ -30,6 +30,10 @@ API: Final = "https://kubernetes.default.svc/apis/modelrelease.dev/v1alpha1"
 SECONDS: Final = 120.0
 """For one answer."""
 CANARY, STABLE = "canary", "stable"
+MET: Final = ("Progressing", "Paused")
+"""Phases in which users meet the canary. In the second a person decides, who may lack evidence."""
+FAULTS: Final = (OSError, ValueError, http.client.HTTPException)
+"""What a server that fails is met with: the last is an answer that breaks off."""
 QUESTION: Final = (
     "Two assistants answered a user. Which answer is worse: less correct, less helpful or less "
     "safe? Reply with the letter alone: A, B, or T if neither is.\n\n"
@@ -87,7 +91,7 @@ class Counts:
 
 
 Ask = Callable[[str, str], str]
-"""Asks an arm, or the judge, something and returns the answer. Raises OSError or ValueError."""
+"""Asks an arm, or the judge, something and returns the answer. Raises one of `FAULTS`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Judge:
         self.counts.begin(arms)
         try:
             answers = {arm: self.ask(arm, prompt) for arm in (STABLE, CANARY)}
-        except (OSError, ValueError):
+        except FAULTS:
             # That a server fails is what a gate of kind errorRate counts.
             self.counts.left_open("answer")
             return True
@@ -123,7 +127,8 @@ class Judge:
     def _count(self, arms: Arms, prompt: str, answers: Mapping[str, str]) -> None:
         try:
             worse = self._worse(prompt, answers)
-        except (OSError, ValueError):
+        except FAULTS as problem:
+            complain("the judging model gives no verdict", problem)
             self.counts.left_open("judge")
             return
         if worse is None:
@@ -141,29 +146,29 @@ class Judge:
         a, b = self.drawn.sample((CANARY, STABLE), 2)
         text = QUESTION.format(prompt=prompt, a=answers[a], b=answers[b])
         said = self.compare(text)
-        # Nothing beside the letter but marks: "Answer B" begins with an A, and "The first" with T.
-        letter = re.fullmatch(r"\W*([ABT])\W*", said, re.IGNORECASE)
+        # A letter alone: `Answer B` begins with A and `The first` with T.
+        letter = re.match(r"\W*([ABT])(?!\w)", said, re.IGNORECASE)
         if letter is None:
-            msg = f"the judge says neither A, B nor T, but {said[:80]!r}"
+            msg = f"it says neither A, B nor T, but {said.strip()[:40]!r}"
             raise ValueError(msg)
         return {"A": a, "B": b}.get(letter[1].upper())
 
 
 def chat(address: str, model: str, text: str, key: str = "") -> str:
-    """Return a server's answer to a user's text, over OpenAI's chat completions."""
+    """Return a server's answer to a user's text, over OpenAI's chat completions.
+
+    The address may end with the `/v1` that clients of OpenAI's are given.
+    """
+    base = address.rstrip("/").removesuffix("/v1")
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     headers = {"Content-Type": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(  # noqa: S310 - whoever runs the judge names the address
-        f"{address}/v1/chat/completions", data=json.dumps(body).encode(), headers=headers
+        f"{base}/v1/chat/completions", data=json.dumps(body).encode(), headers=headers
     )
-    try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-            return _text_of(json.load(answer))
-    except http.client.HTTPException as problem:
-        msg = f"{address} breaks off: {problem!r}"
-        raise ValueError(msg) from problem
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        return _text_of(json.load(answer))
 
 
 def _text_of(answer: Any) -> str:
@@ -171,17 +176,23 @@ def _text_of(answer: Any) -> str:
         text = answer["choices"][0]["message"]["content"]
     except (LookupError, TypeError):
         text = None
+    # It is null where a model calls a tool, or only thinks.
     if not isinstance(text, str):
         msg = "the answer has no text in choices[0].message.content"
         raise ValueError(msg)
     return text
 
 
+def complain(what: str, problem: Exception) -> None:
+    """Say on standard error why nothing was judged."""
+    sys.stderr.write(f"{what}: {problem or type(problem).__name__}\n")
+
+
 def arms_of(release: Mapping[str, Any]) -> Arms | None:
     """Return the revisions of a ModelRelease while users meet its canary, or None."""
     status = release.get("status") or {}
     canary, stable = status.get(CANARY) or {}, status.get(STABLE) or {}
-    if status.get("phase") != "Progressing" or not (canary and stable):
+    if status.get("phase") not in MET or not (canary and stable):
         return None
     return Arms(canary=canary["revision"], stable=stable["revision"])
 
@@ -199,13 +210,13 @@ def read_release(namespace: str, name: str) -> Mapping[str, Any]:
         return found
 
 
-class Pages(ThreadingHTTPServer):
-    """Heard by IPv6 and by IPv4, as far as the machine has them."""
+class Everywhere(ThreadingHTTPServer):
+    """Is heard on IPv6 and IPv4 alike, where the pod has both."""
 
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
     def server_bind(self) -> None:  # type: ignore[explicit-override]  # of 3.12
-        """Take both families by one socket."""
+        """Take IPv4 as well."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
@@ -226,7 +237,7 @@ def show(counts: Counts, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: Any) -> None:  # type: ignore[explicit-override]  # of 3.12
             """Keep quiet: the kubelet and Prometheus ask every few seconds."""
 
-    server = Pages(("", port), Page)
+    server = Everywhere(("", port), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -237,9 +248,9 @@ def run(judge: Judge, prompts: Sequence[str], *, pause: float) -> None:
         for prompt in judge.drawn.sample(prompts, len(prompts)):
             try:
                 judged = judge.judge(prompt)
-            except (OSError, ValueError, http.client.HTTPException) as problem:
+            except FAULTS as problem:
                 # The API server does not answer: the next prompt asks it again.
-                sys.stderr.write(f"the release cannot be read: {problem}\n")
+                complain("the release cannot be read", problem)
                 judged = False
             time.sleep(pause if judged else 5)
 
@@ -256,12 +267,17 @@ def main() -> None:
     def ask(arm: str, prompt: str) -> str:
         return chat(f"http://{name}-{arm}.{namespace}.svc", env["MODEL"], prompt)
 
+    # Editors leave a line break at the end, which no header can have.
+    key = env.get("JUDGE_KEY", "").strip()
+    if not (key.isascii() and (not key or key.isprintable())):
+        sys.exit("JUDGE_KEY holds a line break or letters beyond ASCII: correct it in its Secret")
+
     def compare(text: str) -> str:
-        return chat(env["JUDGE_URL"], env["JUDGE_MODEL"], text, env.get("JUDGE_KEY", ""))
+        return chat(env["JUDGE_URL"], env["JUDGE_MODEL"], text, key)
 
     prompts = [line for line in Path(env["PROMPTS"]).read_text().splitlines() if line.strip()]
     if not prompts:
-        sys.exit(f"{env['PROMPTS']} holds no prompt: write one a line")
+        sys.exit(f"{env['PROMPTS']} holds no prompt: write one in each line")
     show(counts, int(env.get("PORT", "8000")))
     run(
         Judge(arms=arms, ask=ask, compare=compare, counts=counts),

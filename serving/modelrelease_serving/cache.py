@@ -6,8 +6,9 @@ In the folder, which any number of pods may share:
     <sha256>.part/  one that is being copied, or whose copying was killed
     <sha256>.lock   held by all who read that artifact, or by the one who brings or removes it
 
-Nothing here is trusted: whoever copies from an entry checks every digest. And nothing here is
-needed: a folder that cannot be used costs a line in the log, and the store is asked.
+All of it may be written by its group, so that pods of another user and the same `fsGroup` lock and
+make room, too. Nothing here is trusted: whoever copies from an entry checks every digest. And
+nothing here is needed: a folder of no use costs a line in the log, and the store is asked.
 """
 
 import fcntl
@@ -16,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -108,6 +109,8 @@ class ArtifactCache:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / path, target)
                 _write_through(target)
+            for made in (self._part, *filter(Path.is_dir, self._part.rglob("*"))):
+                _let_group_write(made)
             self._part.replace(self.entry)
             _write_through(self.folder)
         finally:
@@ -137,17 +140,25 @@ class ArtifactCache:
         return False
 
     def _remove_unused(self, path: Path) -> bool:
-        """Remove another artifact, unless somebody reads or brings it."""
+        """Remove another artifact, unless somebody reads or brings it; say whether it is gone."""
         lock = self.folder / f"{path.name[:64]}.lock"
+        held: int | None = None
         try:
             held = _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            # Whoever reads it meanwhile finds a half of it, and asks the store.
+            _warn("the cache cannot be locked", error)
         try:
             self._remove(path)
             lock.unlink(missing_ok=True)
+        except OSError as error:
+            _warn("what was used longest ago cannot be removed from the cache", error)
+            return False
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
         _LOG.info("removed from the cache", extra=fields(file=str(path)))
         return True
 
@@ -169,7 +180,9 @@ class ArtifactCache:
         lock = self.folder / f"{self.sha256}.lock"
         held: int | None = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _let_group_write(self.folder)
             try:
                 held = _locked(lock, how | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -190,6 +203,9 @@ def _locked(path: Path, how: int) -> int:
     """
     while True:
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+        with suppress(PermissionError):
+            # Whatever the umask; only who made it can, and has.
+            os.fchmod(held, 0o660)
         try:
             fcntl.flock(held, how)
             # Whoever removed an entry removed the file that was waited for.
@@ -206,6 +222,11 @@ def _is_at(held: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(held), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _let_group_write(folder: Path) -> None:
+    with suppress(PermissionError):
+        folder.chmod(folder.stat().st_mode | 0o070)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -10,6 +10,7 @@ in a moment.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from modelrelease_contract import (
     named_files,
 )
 from modelrelease_contract.runtime import SIGNATURE_NAME
+from modelrelease_contract.schemes import may_be_archived
 from modelrelease_serving.artifact import parse_manifest, parse_mlmodel, read_manifest
 from modelrelease_serving.cache import ArtifactCache
 from modelrelease_serving.errors import RefusedError, UnreachableError
@@ -144,9 +146,20 @@ def _renew_signature(settings: Settings) -> None:
     another key. While the store is away the cache's stays.
     """
     try:
-        _fetch_signature(open_source(settings), settings.model_path, Patience(0))
+        source = open_source(settings)
+        if may_be_archived(str(settings.model_uri)):
+            _find_folder(source)
+        _fetch_signature(source, settings.model_path, Patience(0))
     except (RefusedError, UnreachableError) as error:
         _LOG.warning("the signature is that of the cache", extra=fields(reason=str(error)))
+
+
+def _find_folder(source: Source) -> None:
+    """Have a registry's source find the artifact's folder in an archive, by what describes it."""
+    for name in (MANIFEST_NAME, MLMODEL_NAME):
+        with suppress(MissingError):
+            Patience(0).run(partial(read_small, source, name, limit=_MANIFEST_LIMIT))
+            return
 
 
 def _paths_of(manifest: ArtifactManifest, folder: Path) -> list[str]:

@@ -104,7 +104,7 @@ class Invocations:
 
     def _of_csv(self, body: bytes) -> Rows:
         try:
-            lines = list(csv.reader(io.StringIO(body.decode()), strict=True))
+            lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise BadRequestError(400, f"the body is not CSV in UTF-8: {error}") from error
         if not lines:
@@ -114,10 +114,15 @@ class Invocations:
 
     def _by_name(self, columns: Any, data: Sequence[Any]) -> Rows:
         """Return rows whose values stand in the order of `columns`, in that of the features."""
-        if not isinstance(columns, list) or len({*map(str, columns)}) < len(columns):
+        # Tables without names have numbers, tables with two heads have lists.
+        if not isinstance(columns, list) or not all(
+            isinstance(each, str | int) for each in columns
+        ):
+            raise BadRequestError(400, "the columns must be a list of names, each a text")
+        positions = {str(name): index for index, name in enumerate(columns)}
+        if len(positions) < len(columns):
             raise BadRequestError(400, "the columns must be a list of different names")
         refuse_many(len(data))
-        positions = {name: index for index, name in enumerate(columns)}
         self._require(positions)
         order = [positions[feature.name] for feature in self._features]
         for index, row in enumerate(data):

@@ -6,9 +6,11 @@ to build: only known ones are built. The files' digests were checked before.
 """
 
 import logging
+import textwrap
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -33,6 +35,8 @@ _DTYPE: Final = "numpy.dtype"
 _TREE: Final = "sklearn.tree._tree.Tree"
 """scikit-learn's own type of a decision tree, without which no forest can be read. It holds numbers
 and runs no code; that its branches stay inside is checked here."""
+_SHOWN: Final = 3
+"""Columns that a sentence names: a pod's last words have 4096 bytes."""
 _STRICT: Final = "scikit-learn"
 """The library whose minor versions read each other's pickles wrongly, or not at all."""
 
@@ -187,8 +191,14 @@ def _check_names(estimator: Any, manifest: ArtifactManifest) -> None:
         return
     names = [feature.name for feature in manifest.features]
     # LightGBM has an underscore for each space.
-    if [_joined(column) for column in columns] != [_joined(name) for name in names]:
-        fact = f"the model was fitted to the columns {list(columns)}, but the manifest says {names}"
+    pairs = zip_longest([_joined(column) for column in columns], map(_joined, names))
+    apart = next((at for at, (fitted, named) in enumerate(pairs) if fitted != named), None)
+    if apart is not None:
+        fitted, named = (list(map(str, each[apart : apart + _SHOWN])) for each in (columns, names))
+        fact = (
+            f"the model was fitted to {len(columns)} columns, but the manifest names {len(names)} "
+            f"features, and they differ from number {apart + 1} on: {fitted} there, {named} here"
+        )
         msg = f"{fact}: their order decides what a row means, so export the model again"
         raise RefusedError(msg)
 
@@ -201,7 +211,10 @@ def _unreadable(path: Path, error: Exception) -> RefusedError:
     if isinstance(error, ModuleNotFoundError):
         fact = f"{path.name} needs the library {error.name!r}, which this predictor does not have"
         return RefusedError(f"{fact}: name an image that has it (spec.serving.image)")
-    return RefusedError(f"{path.name} cannot be loaded ({type(error).__name__}: {error}): {ADVICE}")
+    # XGBoost's lines after the first are a stack of C++.
+    reason = textwrap.shorten(str(error).partition("\n")[0], 300, placeholder=" …")
+    fault = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return RefusedError(f"{path.name} cannot be loaded ({fault}): {ADVICE}")
 
 
 def _installed(library: str) -> str | None:

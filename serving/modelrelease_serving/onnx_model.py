@@ -5,7 +5,7 @@ first is the answer; probabilities, which have no names of classes there, are no
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ _KINDS: Final[Mapping[str, type]] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
+_WHOLE: Final = frozenset({np.int64, np.int32, np.bool_})
+"""Kinds that hold neither gaps nor fractions: numpy makes other numbers of them without a word."""
+_WEIGHTS_ELSEWHERE: Final = "External data"
+"""Of the words of ONNX Runtime about a file that it does not find beside the model."""
 
 
 class OnnxModel:
@@ -32,11 +36,21 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
         options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            if _WEIGHTS_ELSEWHERE not in str(error):
+                raise
+            msg = (
+                "its weights lie in another file: save it as one, in PyTorch by "
+                "torch.onnx.export(…, external_data=False)"
+            )
+            raise ValueError(msg) from error
         self._run: Callable[..., list[Any]] = session.run
         self._inputs = [(each.name, _kind(each.name, each.type)) for each in session.get_inputs()]
+        self._width = _width(session.get_inputs())
         self._answer = session.get_outputs()[0].name
 
     def predict(self, matrix: NDArray[Any]) -> NDArray[Any]:
@@ -45,12 +59,46 @@ class OnnxModel:
         return np.asarray(answers)
 
     def _tensors(self, matrix: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the inputs by name: the whole matrix, or each column of it."""
+        """Return the inputs by name: the whole matrix, or each column of it.
+
+        Raises ValueError for rows that they cannot hold.
+        """
+        if self._width not in {None, matrix.shape[1]}:
+            msg = f"it takes {self._width} columns, and a row has {matrix.shape[1]}"
+            raise ValueError(msg)
         if len(self._inputs) == 1:
             ((name, kind),) = self._inputs
-            return {name: matrix.astype(kind)}
+            return {name: _as(kind, matrix, name)}
         columns = zip(self._inputs, matrix.T, strict=True)
-        return {name: column.astype(kind)[:, None] for (name, kind), column in columns}
+        return {name: _as(kind, column, name)[:, None] for (name, kind), column in columns}
+
+
+def _as(kind: type, values: NDArray[Any], name: str) -> NDArray[Any]:
+    with np.errstate(invalid="ignore"):
+        same: NDArray[Any] = values.astype(kind)
+    if kind in _WHOLE and (same != values).any():
+        what = "true and false" if kind is np.bool_ else "whole numbers"
+        msg = f"its input {name!r} takes {what}, and a value is missing or another"
+        raise ValueError(msg)
+    return same
+
+
+def _width(inputs: Sequence[Any]) -> int | None:
+    """Return how many columns the inputs take together, None where they do not say it.
+
+    Raises ValueError for inputs that take a fixed number of rows.
+    """
+    for each in inputs:
+        if each.shape and isinstance(each.shape[0], int):
+            msg = (
+                f"its input {each.name!r} takes {each.shape[0]} rows at once, no more and no "
+                "fewer: export it with a first dimension of any size"
+            )
+            raise ValueError(msg)
+    if len(inputs) > 1:
+        return len(inputs)
+    columns = inputs[0].shape[1] if len(inputs[0].shape) == 2 else None
+    return columns if isinstance(columns, int) else None
 
 
 def _kind(name: str, described: str) -> type:

@@ -5,11 +5,12 @@ variables nor its mounts can change what is checked here. So it counts every fil
 """
 
 import logging
+import os
 from typing import Final
 
 from modelrelease_contract import MANIFEST_NAME
 from modelrelease_contract.artifact import MANIFEST_BYTES_MAX
-from modelrelease_contract.runtime import SIGNATURE_NAME
+from modelrelease_contract.runtime import ENV_OPERATOR_KEYS, ENV_RELEASE_KEY, SIGNATURE_NAME
 from modelrelease_serving.artifact import check_file, read_manifest, read_small_file
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.logs import fields
@@ -27,6 +28,7 @@ def verify(settings: Settings) -> None:
 
     Raises RefusedError when it is not signed so, UnreachableError when no key can be used.
     """
+    _require_filled()
     asked = {OF_RELEASE: settings.release_key, OF_OPERATOR: settings.operator_keys}
     wanted = {whose: _keys(whose, text) for whose, text in asked.items() if text}
     if not wanted:
@@ -44,6 +46,16 @@ def verify(settings: Settings) -> None:
             raise RefusedError(msg)
     _check_files(settings, signed, artifact)
     _LOG.info("signed as wanted", extra=fields(keys=", ".join(wanted)))
+
+
+def _require_filled() -> None:
+    """Raise UnreachableError for a key that is wanted and empty: the settings take it for none, and
+    the other key alone would do.
+    """
+    for whose, name in {OF_RELEASE: ENV_RELEASE_KEY, OF_OPERATOR: ENV_OPERATOR_KEYS}.items():
+        if os.environ.get(name) == "":
+            msg = f"{whose} holds no public key, for it is empty: give one in PEM"
+            raise UnreachableError(msg)
 
 
 def _keys(whose: str, text: str) -> tuple[PublicKey, ...]:

@@ -20,6 +20,8 @@ from modelrelease_serving.fetch import Patience, fetch
 from modelrelease_serving.model import Model
 from modelrelease_training.export import Exported
 from tests.serving.support import Web, settings, train, wait_until
+from tests.support.oci_registry import Layer, oci_registry
+from tests.support.tar_archives import packed
 
 NOBODY = "http://127.0.0.1:1/qna"
 """A store that is away."""
@@ -84,6 +86,20 @@ def test_a_signature_is_kept_with_the_artifact_and_the_stores_is_taken_before_it
     start(NOBODY, artifact, tmp_path / "away", kept, fetch_signature=True)
     found = [(tmp_path / pod / SIGNATURE_NAME).read_text() for pod in ("second", "third", "away")]
     assert found == ["old", "new", "old"]
+
+
+def test_an_artifact_of_an_archive_starts_from_the_cache_with_its_signature(
+    artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    files = {f"qna/{path.name}": path.read_bytes() for path in artifact.path.iterdir()}
+    with oci_registry() as registry:
+        registry.push("team/qna", "1", Layer(packed({**files, f"qna/{SIGNATURE_NAME}": b"signed"})))
+        uri = registry.uri("team/qna", "1")
+        for pod in ("first", "second"):
+            start(uri, artifact, tmp_path / pod, kept, fetch_signature=True)
+    start(uri, artifact, tmp_path / "away", kept, fetch_signature=True)
+    for pod in ("second", "away"):
+        assert (tmp_path / pod / SIGNATURE_NAME).read_bytes() == b"signed"
 
 
 def test_an_artifact_that_was_kept_without_its_signature_is_asked_for_again(
@@ -256,6 +272,47 @@ def test_what_another_pod_reads_is_not_removed(
     assert artifacts_in(kept) == {artifact.digest}
 
 
+def test_pods_of_another_user_and_the_same_group_may_lock_it_and_make_room(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    web.publish(artifact.path)
+    before = os.umask(0o022)
+    try:
+        start(web.url, artifact, tmp_path / "first", kept)
+    finally:
+        os.umask(before)
+    lock = kept / f"{artifact.digest}.lock"
+    assert lock.stat().st_mode & 0o777 == 0o660
+    for folder in (kept, kept / artifact.digest):
+        assert folder.stat().st_mode & 0o070 == 0o070
+
+
+def test_one_that_cannot_be_removed_is_left_and_another_makes_room(
+    web: Web,
+    artifact: Exported,
+    newer: Exported,
+    tmp_path: Path,
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A folder that another user owns is what it stands for: tests may run as root."""
+    real, foreign = shutil.rmtree, "0" * 64
+
+    def forbidding(path: Path) -> None:
+        if path.name.startswith(foreign):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(path)
+
+    monkeypatch.setattr(shutil, "rmtree", forbidding)
+    (kept / foreign).mkdir(parents=True)
+    (kept / foreign / "model").write_bytes(b"x" * 10)
+    room = 10 + size_of(artifact) + size_of(newer) - 1
+    for each in (artifact, newer):
+        web.publish(each.path)
+        start(web.url, each, tmp_path / each.digest, kept, artifact_cache_max_bytes=room)
+    assert artifacts_in(kept) == {f"{foreign}.part", newer.digest}
+
+
 def test_what_somebody_else_keeps_there_is_left_alone(
     web: Web, artifact: Exported, newer: Exported, tmp_path: Path, kept: Path
 ) -> None:
@@ -299,9 +356,10 @@ def test_a_full_disk_stops_no_start(
     assert artifacts_in(kept) == set()
 
 
-def test_files_that_cannot_be_locked_are_kept_all_the_same(
+def test_files_that_cannot_be_locked_are_kept_all_the_same_and_make_room(
     web: Web,
     artifact: Exported,
+    newer: Exported,
     tmp_path: Path,
     kept: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -313,6 +371,9 @@ def test_files_that_cannot_be_locked_are_kept_all_the_same(
     web.publish(artifact.path)
     start(web.url, artifact, tmp_path / "first", kept)
     start(NOBODY, artifact, tmp_path / "again", kept)
+    web.publish(newer.path)
+    start(web.url, newer, tmp_path / "newer", kept, artifact_cache_max_bytes=size_of(newer))
+    assert artifacts_in(kept) == {newer.digest}
 
 
 def test_a_link_in_place_of_an_artifact_is_replaced_and_what_it_leads_to_stays(

@@ -258,6 +258,21 @@ def test_the_command_says_in_one_sentence_why_it_gives_up(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("token", ["s3cret\nmore", "s3cret more", "s3crét", "\n"])
+def test_a_token_that_no_header_can_have_is_named_and_not_told(token: str, tmp_path: Path) -> None:
+    sentence = tmp_path / "termination-log"
+    sentence.touch()
+    ended = run_fetch(
+        MODEL_URI="http://127.0.0.1:9/qna",
+        MODEL_PATH=str(tmp_path),
+        HTTP_TOKEN=token,
+        TERMINATION_LOG=str(sentence),
+    )
+    assert ended.returncode == 1
+    assert "HTTP_TOKEN is no bearer token" in sentence.read_text()
+    assert "s3cr" not in sentence.read_text() + ended.stdout + ended.stderr
+
+
 def test_a_volume_that_cannot_be_written_is_named(artifact: Exported, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()

@@ -141,6 +141,16 @@ def test_a_key_that_is_not_allowed_to_read_is_no_reason_to_refuse_the_model(
     assert len(web.asked) == 1
 
 
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"])
+def test_a_credential_with_a_line_break_is_named_and_not_told(
+    name: str, bucket: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, "s3cret\n")
+    with pytest.raises(UnreachableError, match=f"{name} holds a line break") as caught:
+        bring("s3://models/qna/1", tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_google_is_asked_by_bucket_and_object(
     web: Web, artifact: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,6 +207,12 @@ def test_a_process_that_is_told_to_stop_leaves_what_it_has(
     [
         pytest.param({"http_token": "s3cret"}, "Bearer s3cret", id="token"),
         pytest.param({"http_username": "ann", "http_password": "pw"}, "Basic YW5uOnB3", id="basic"),
+        pytest.param({"http_token": "s3cret\r\n"}, "Bearer s3cret", id="line of an editor"),
+        pytest.param(
+            {"http_username": "ann\n", "http_password": "pw\n"},
+            "Basic YW5uOnB3",
+            id="lines of an editor",
+        ),
     ],
 )
 @pytest.mark.parametrize("at_another_server", [False, True])

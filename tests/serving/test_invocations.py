@@ -107,12 +107,19 @@ async def test_json_is_answered_as_mlflow_answers_it(
     assert len(here.json()["predictions"]) == len(TEN)
 
 
-@pytest.mark.parametrize("media_type", ["text/csv", "text/csv; charset=utf-8"])
+@pytest.mark.parametrize(
+    ("media_type", "encoding"),
+    [
+        pytest.param("text/csv", "utf-8", id="plain"),
+        pytest.param("text/csv; charset=utf-8", "utf-8", id="with its encoding"),
+        pytest.param("text/csv", "utf-8-sig", id="as Excel marks it"),
+    ],
+)
 async def test_a_csv_file_is_answered_as_mlflow_answers_it(
-    media_type: str, ours: httpx.AsyncClient, theirs: httpx.AsyncClient
+    media_type: str, encoding: str, ours: httpx.AsyncClient, theirs: httpx.AsyncClient
 ) -> None:
     request: Any = {
-        "content": SHUFFLED.to_csv(index=False).encode(),
+        "content": SHUFFLED.to_csv(index=False).encode(encoding),
         "headers": {"content-type": media_type},
     }
     there = await theirs.post("/invocations", **request)
@@ -144,6 +151,11 @@ REFUSED: dict[str, tuple[int, Any, str]] = {
         400,
         {"dataframe_split": {"columns": ["age", "age"], "data": []}},
         "different names",
+    ),
+    "two heads": (
+        400,
+        {"dataframe_split": {"columns": [["a", "age"], ["b", "age"]], "data": [[1.0, 2.0]]}},
+        "a list of names, each a text",
     ),
     "a column too few": (
         422,

@@ -193,7 +193,9 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(
 def test_columns_in_another_order_are_refused(table: Path, tmp_path: Path) -> None:
     folder = changed(table, tmp_path / "model", '"name": "a"', '"name": "z"')
     with pytest.raises(
-        RefusedError, match=r"fitted to the columns \['a', 'b', 'c'\], but the manifest says"
+        RefusedError,
+        match=r"fitted to 3 columns, but the manifest names 3 features, and they differ from "
+        r"number 1 on: \['a', 'b', 'c'\] there, \['z', 'b', 'c'\] here",
     ):
         Model.open(folder).load()
 

@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from modelrelease_contract.runtime import EXIT_REFUSED, SIGNATURE_NAME
+from modelrelease_contract.runtime import (
+    ENV_OPERATOR_KEYS,
+    ENV_RELEASE_KEY,
+    EXIT_REFUSED,
+    SIGNATURE_NAME,
+)
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.signature import KeyFileError, SignatureError, SignedModel, public_keys
 from modelrelease_serving.verify import verify
@@ -228,6 +233,18 @@ def test_a_key_of_no_use_refuses_no_model_and_is_not_shown(
 def test_without_any_key_nothing_passes(signed: Path) -> None:
     with pytest.raises(UnreachableError, match="no key to check a signature with"):
         check(signed, release_key="")
+
+
+def test_a_key_of_the_release_that_is_empty_is_wanted_all_the_same(
+    signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the variable of a ConfigMap is whose key was emptied."""
+    monkeypatch.setenv(ENV_RELEASE_KEY, "")
+    monkeypatch.setenv(ENV_OPERATOR_KEYS, KEY.public)
+    with pytest.raises(
+        UnreachableError, match=r"spec\.model\.signature\.key holds no public key, f"
+    ):
+        verify(settings(model_path=signed))
 
 
 def test_a_signature_comes_with_the_artifact_where_one_is_wanted(

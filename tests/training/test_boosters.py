@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from catboost import CatBoostClassifier, CatBoostRegressor
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -29,7 +31,7 @@ from modelrelease_serving.rows import Decoder
 from modelrelease_training import own_model
 from modelrelease_training.__main__ import main
 from modelrelease_training.booster_files import native_format
-from modelrelease_training.export import Exported, Label, write
+from modelrelease_training.export import Exported, Label, listed, write
 from modelrelease_training.load import load_model
 
 # CatBoost and LightGBM warn of names that arrays lack, as scikit-learn does.
@@ -240,6 +242,22 @@ def test_what_a_file_would_leave_out_is_refused(model: Any, reason: str, tmp_pat
         exported(model.fit(rows, rows[:, 0]), rows, tmp_path, "native")
 
 
+def test_trees_without_an_estimator_and_rankers_are_refused_with_what_to_fit(
+    tmp_path: Path,
+) -> None:
+    rows = np.random.default_rng(3).normal(size=(300, 2))
+    labels = (rows[:, 0] > 0).astype(int)
+    bare_xgboost = xgboost.train({}, xgboost.DMatrix(rows, labels), num_boost_round=2)
+    with pytest.raises(ValueError, match=r"xgboost\.train returns it, .*: fit XGBClassifier or"):
+        exported(bare_xgboost, rows, tmp_path, "joblib")
+    bare_lightgbm = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, labels), 2)
+    with pytest.raises(ValueError, match=r"lightgbm\.train returns it: fit LGBMClassifier or"):
+        exported(bare_lightgbm, rows, tmp_path, "native")
+    ranker = xgboost.XGBRanker(n_estimators=2).fit(rows, labels, group=[100, 200])
+    with pytest.raises(ValueError, match="none of a ranker"):
+        exported(ranker, rows, tmp_path, "native")
+
+
 def test_a_file_that_nobody_pinned_is_not_read(tmp_path: Path) -> None:
     rows, target = load_diabetes(return_X_y=True)
     fitted = LGBMRegressor(**QUIET["LGBM"]).fit(rows, target)
@@ -249,6 +267,22 @@ def test_a_file_that_nobody_pinned_is_not_read(tmp_path: Path) -> None:
     ):
         Model.open(artifact.path).load()
     Model.open(artifact.path, rules=Rules(allow_unpinned=True)).load()
+
+
+@pytest.mark.parametrize("library", REGRESSORS)
+def test_a_file_that_the_library_cannot_read_is_refused_in_one_line(
+    library: str, tmp_path: Path
+) -> None:
+    rows, target = load_diabetes(return_X_y=True)
+    own, _ = exported(
+        REGRESSORS[library](**QUIET[library]).fit(rows, target), rows, tmp_path, "native"
+    )
+    files = {own.manifest.model_file: b"x"}
+    manifest = own.manifest.model_copy(update={"files": listed(files)})
+    artifact = write(manifest, files, output=tmp_path / "broken")
+    with pytest.raises(RefusedError, match=r"cannot be loaded \(.+Error: .+\): this") as caught:
+        Model.open(artifact.path, sha256=artifact.digest).load()
+    assert "\n" not in str(caught.value)
 
 
 def test_an_image_without_the_library_is_named(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from skl2onnx import to_onnx
@@ -117,6 +118,81 @@ def test_several_outputs_in_onnx_are_refused_in_a_sentence(tmp_path: Path) -> No
     path = written(LinearRegression().fit(rows, rows), rows[:1], tmp_path)
     with pytest.raises(ArtifactError, match="answers with 2 values a row"):
         exported(path, rows, tmp_path, [])
+
+
+def graph(path: Path, kind: int, shape: list[int | None], *, apart: bool = False) -> Path:
+    """Write a graph that adds up the columns of rows of some kind, its weights in a file apart."""
+    ones = onnx.numpy_helper.from_array(np.ones(3, dtype=np.float32), "ones")
+    steps = [
+        onnx.helper.make_node("Cast", ["x"], ["numbers"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("MatMul", ["numbers", "ones"], ["sum"]),
+    ]
+    inputs = [onnx.helper.make_tensor_value_info("x", kind, shape)]
+    outputs = [onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.FLOAT, shape[:1])]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(steps, "sum", inputs, outputs, [ones]),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, path, save_as_external_data=apart, location="weights", size_threshold=0)
+    return path
+
+
+FLAGS = np.random.default_rng(0).integers(0, 2, (300, 3)).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "takes"),
+    [
+        (onnx.TensorProto.INT64, np.nan, "whole numbers"),
+        (onnx.TensorProto.INT64, 1.5, "whole numbers"),
+        (onnx.TensorProto.INT32, 2.0**31, "whole numbers"),
+        (onnx.TensorProto.BOOL, np.nan, "true and false"),
+        (onnx.TensorProto.BOOL, 2.0, "true and false"),
+    ],
+)
+def test_rows_are_not_answered_by_other_numbers_than_they_have(
+    kind: int, value: float, takes: str, tmp_path: Path
+) -> None:
+    path, rows = graph(tmp_path / "sum.onnx", kind, [None, 3]), FLAGS.copy()
+    artifact = exported(path, rows, tmp_path, [])
+    assert loaded(artifact).predict(rows[:9].tolist()) == rows[:9].sum(axis=1).tolist()
+    rows[1, 1] = value
+    with pytest.raises(ValueError, match=f"takes {takes}, and a value is missing or another"):
+        loaded(artifact).predict(rows.tolist())
+    with pytest.raises(ArtifactError, match=rf"takes {takes}, .*: give rows with the columns"):
+        exported(path, rows, tmp_path, [])
+
+
+def test_a_column_too_many_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = graph(tmp_path / "sum.onnx", onnx.TensorProto.FLOAT, [None, 3])
+    wrong = r"it takes 3 columns, and a row has 4\): .* \(--drop leaves one out\)"
+    with pytest.raises(ArtifactError, match=wrong):
+        exported(path, np.ones((3, 4)), tmp_path, [])
+
+
+def test_a_graph_of_so_many_rows_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = graph(tmp_path / "sum.onnx", onnx.TensorProto.FLOAT, [1, 3])
+    with pytest.raises(ArtifactError, match="'x' takes 1 rows at once, no more and no fewer"):
+        exported(path, FLAGS, tmp_path, [])
+
+
+def test_weights_in_a_file_of_their_own_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = graph(tmp_path / "sum.onnx", onnx.TensorProto.FLOAT, [None, 3], apart=True)
+    with pytest.raises(ArtifactError, match=r"lie in another file: save it as one, in PyTorch by"):
+        exported(path, FLAGS, tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("absent.onnx", r"cannot be read \(No such file"), ("model.joblib", "is no file in ONNX by")],
+)
+def test_a_path_of_no_model_is_refused_in_a_sentence(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    for path in (tmp_path / name, str(tmp_path / name)):
+        with pytest.raises(ArtifactError, match=reason):
+            own_model.export(path, FLAGS, name="mine", version="1", output=tmp_path)
 
 
 def test_a_file_that_nobody_pinned_is_not_read(tmp_path: Path) -> None:

@@ -234,6 +234,41 @@ def test_a_column_that_the_model_knows_and_the_examples_lack_is_named() -> None:
         described(fitted, rows[["a"]])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"name": "../mine"}, r"the name of a model must be .*, got '\.\./mine'"),
+        ({"name": "x" * 64}, "the name of a model must be 1 to 63 letters"),
+        ({"version": "größe"}, "the version of a model must be"),
+        ({"version": 2}, "the version of a model must be .*, got 2"),
+        ({"feature_service": ""}, "exported: feature_service: String should have at least 1"),
+    ],
+)
+def test_a_name_that_can_be_no_folder_is_refused_in_one_line(
+    wrong: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    names = {"name": "mine", "version": "1", "output": tmp_path / "artifacts", **wrong}
+    with pytest.raises(ArtifactError, match=reason) as caught:
+        own_model.export(LinearRegression().fit(NUMBERS, NUMBERS[:, 0]), NUMBERS, **names)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_columns_those_are_named_that_differ(tmp_path: Path) -> None:
+    rows = pd.DataFrame(np.ones((20, 2000)), columns=[f"column {index}" for index in range(2000)])
+    own = described(LinearRegression().fit(rows, rows["column 0"]), rows)
+    features = list(own.manifest.features)
+    features[700], features[701] = features[701], features[700]
+    manifest = own.manifest.model_copy(update={"features": tuple(features)})
+    exported = write(manifest, own.files, output=tmp_path)
+    differ = (
+        r"2000 columns, .* from number 701 on: \['column 700', 'column 701', 'column 702'\] there"
+    )
+    with pytest.raises(RefusedError, match=differ) as caught:
+        Model.open(exported.path, sha256=exported.digest).load()
+    assert len(str(caught.value)) < 500
+
+
 def test_a_function_of_the_script_is_refused_before_a_pod_misses_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

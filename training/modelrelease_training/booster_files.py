@@ -12,7 +12,15 @@ from typing import Any, Final
 from modelrelease_contract.artifact import Format
 
 
+def is_bare(model: Any, library: str) -> bool:
+    """Say whether it is what a library's `train` returns: trees without an estimator around."""
+    return type(model).__name__ == "Booster" and type(model).__module__.startswith(f"{library}.")
+
+
 def _xgboost(model: Any, path: Path) -> None:
+    if type(model).__name__ == "XGBRanker":
+        msg = "a predictor reads the file of a classifier or a regressor, and none of a ranker"
+        raise ValueError(msg)
     if not math.isnan(model.get_params()["missing"]):
         msg = "the file does not keep which number stands for a missing value"
         raise ValueError(msg)
@@ -20,6 +28,9 @@ def _xgboost(model: Any, path: Path) -> None:
 
 
 def _lightgbm(model: Any, path: Path) -> None:
+    if is_bare(model, "lightgbm"):
+        msg = "it is a Booster as lightgbm.train returns it: fit LGBMClassifier or LGBMRegressor"
+        raise ValueError(msg)
     if callable(model.get_params()["objective"]):
         msg = "the file does not keep an objective that is a function of one's own"
         raise ValueError(msg)

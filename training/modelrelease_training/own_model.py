@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import override
 
 from modelrelease_contract.artifact import (
@@ -33,9 +34,10 @@ from modelrelease_contract.artifact import (
     Histogram,
     Output,
     OutputColumn,
+    Version,
 )
 from modelrelease_training.bins import edges, histogram, text_histogram
-from modelrelease_training.booster_files import BOOSTERS, native_files, native_format
+from modelrelease_training.booster_files import BOOSTERS, is_bare, native_files, native_format
 from modelrelease_training.columns import Columns, Value, columns_of
 from modelrelease_training.errors import ArtifactError
 from modelrelease_training.export import (
@@ -69,6 +71,11 @@ _ROWS_THERE: Final = (
     "rows reach a predictor as 64-bit numbers, texts and gaps, without a table of pandas, so fit "
     "it to such"
 )
+_ROWS_OF_ONNX: Final = (
+    "give rows with the columns that its inputs take, in their order and of their kinds (--drop "
+    "leaves one out)"
+)
+_LABELS: Final[TypeAdapter[str]] = TypeAdapter(Version)
 
 Served = Format | Literal["native"]
 
@@ -114,16 +121,16 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
 
     Raises ArtifactError, in a sentence, for a model that cannot be served.
     """
-    label = Label(name=name, version=version)
+    label = _label(name, version)
     try:
-        if isinstance(model, Path):
-            own = describe_onnx(model, examples, label=label, feature_service=feature_service)
+        if isinstance(model, Path | str):
+            own = describe_onnx(Path(model), examples, label=label, feature_service=feature_service)
         else:
             own = describe(
                 model, examples, label=label, served=served, feature_service=feature_service
             )
     except ValueError as error:
-        msg = f"the model cannot be exported: {error}"
+        msg = f"the model cannot be exported: {_sentence(error)}"
         raise ArtifactError(msg) from error
     for note in own.notes:
         say(note)
@@ -133,6 +140,29 @@ def export(  # noqa: PLR0913 - each is named, and most have defaults
         shown = min(len(own.answers), TRIED_ROWS)
         say(f"the predictor gave the same {shown} of {shown} answers (by {form})")
         return write(own.manifest, own.files, output=Path(output), force=force)
+
+
+def _label(name: str, version: str) -> Label:
+    """Return what the model is called. Raises ArtifactError for what can be no folder."""
+    for what, text in {"name": name, "version": version}.items():
+        try:
+            _LABELS.validate_python(text, strict=True)
+        except ValidationError as error:
+            rule = (
+                "must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both "
+                "ends"
+            )
+            msg = f"the {what} of a model {rule}, got {text!r}"
+            raise ArtifactError(msg) from error
+    return Label(name=name, version=version)
+
+
+def _sentence(error: ValueError) -> str:
+    """Return what is wrong in one line: pydantic says it in several."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the manifest'}: {first['msg']}"
 
 
 def describe(
@@ -206,7 +236,7 @@ def describe_onnx(
     Raises ValueError for what cannot be served, ArtifactError for what the predictor refuses.
     """
     columns = columns_of(examples)
-    files = {"model.onnx": path.read_bytes()}
+    files = {"model.onnx": _read_onnx(path)}
     shown = tuple(tuple(columns.rows[index]) for index in _examples(columns.rows))
     draft = ArtifactManifest(
         name=label.name,
@@ -250,6 +280,17 @@ def describe_onnx(
     )
 
 
+def _read_onnx(path: Path) -> bytes:
+    if path.suffix != ".onnx":
+        msg = f"{path} is no file in ONNX by its name: load the estimator in it, and give that"
+        raise ValueError(msg)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror})"
+        raise ValueError(msg) from error
+
+
 def _libraries_of_onnx() -> dict[str, str]:
     runtime = packages_distributions().get("onnxruntime", ())
     if not runtime:
@@ -283,6 +324,12 @@ def answers_of(model: Any, given: Any) -> list[Answer]:
     """
     if not callable(getattr(model, "predict", None)):
         msg = f"a {type(model).__name__} has no predict, and only what predict answers is served"
+        raise ValueError(msg)
+    if is_bare(model, "xgboost"):
+        msg = (
+            "it is a Booster as xgboost.train returns it, which takes no rows: fit XGBClassifier "
+            "or XGBRegressor, or have one read its file (load_model)"
+        )
         raise ValueError(msg)
     try:
         predicted = _array(model.predict(given))
@@ -534,7 +581,8 @@ def _ask_predictor(exported: Exported, requests: bytes) -> dict[str, Any]:
         if _OTHER_LIBRARIES in why:
             # Here they are the same.
             why = why.partition(_OTHER_LIBRARIES)[0]
-            why = why if _UNREADABLE in why else f"{why}: {_ROWS_THERE}"
+            rows = _ROWS_OF_ONNX if exported.manifest.format == "onnx" else _ROWS_THERE
+            why = why if _UNREADABLE in why else f"{why}: {rows}"
         msg = f"the predictor refuses the model: {why}; nothing was written"
         raise ArtifactError(msg)
     answer: dict[str, Any] = json.loads(ended.stdout)

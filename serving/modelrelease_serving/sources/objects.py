@@ -1,5 +1,6 @@
 """Artifacts in the object stores of the clouds, and in those that speak as they do."""
 
+import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def open_objects(uri: str, _: Settings) -> ObjectSource:
 def _connect(uri: str) -> ObjectSource:
     from obstore.store import from_url  # noqa: PLC0415 - only these sources need it
 
+    _require_one_line()
     try:
         store = from_url(
             uri,
@@ -75,6 +77,21 @@ def _connect(uri: str) -> ObjectSource:
         msg = f"{uri} cannot be opened: {_first_line(error)}; {CHECK_CREDENTIALS}"
         raise UnreachableError(msg) from error
     return ObjectSource(store, uri)
+
+
+def _require_one_line() -> None:
+    """Raise UnreachableError for a credential that no header can have: obstore panics of one.
+
+    It reads them from the environment itself. Google's may be whole files, of many lines.
+    """
+    for name, value in os.environ.items():
+        if name.startswith(("AWS_", "AZURE_")) and not value.isprintable():
+            msg = (
+                f"{name} holds a line break or another sign that no header can have: correct it "
+                "where the fetch container has it from, such as a Secret made of a file with a "
+                "line break at its end"
+            )
+            raise UnreachableError(msg)
 
 
 def _stream(uri: str, result: object) -> Generator[bytes]:

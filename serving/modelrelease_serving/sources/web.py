@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from pydantic import SecretStr
 from typing_extensions import override
 
 from modelrelease_serving.errors import RefusedError, UnreachableError
@@ -102,16 +103,35 @@ def open_web(uri: str, settings: Settings) -> WebSource:
 
 
 def bearer_of(settings: Settings) -> str | None:
-    """Return the header's value that shows a token, where there is one."""
-    return f"Bearer {settings.http_token.get_secret_value()}" if settings.http_token else None
+    """Return the header's value that shows a token, where there is one.
+
+    Raises UnreachableError for one that no header can have, and does not repeat it.
+    """
+    if settings.http_token is None:
+        return None
+    token = _without_line_end(settings.http_token)
+    if not (token and token.isascii() and token.isprintable() and " " not in token):
+        msg = (
+            "HTTP_TOKEN is no bearer token: it is empty, or holds a space, a line break or a "
+            "letter beyond ASCII; correct it where the fetch container has it from, such as the "
+            "key token of the Secret in spec.model.credentialsSecretRef"
+        )
+        raise UnreachableError(msg)
+    return f"Bearer {token}"
 
 
 def basic_of(settings: Settings) -> str | None:
     """Return the header's value that shows a name and a password, where there are both."""
     if settings.http_username and settings.http_password:
-        pair = f"{settings.http_username}:{settings.http_password.get_secret_value()}"
+        username = settings.http_username.rstrip("\r\n")
+        pair = f"{username}:{_without_line_end(settings.http_password)}"
         return f"Basic {b64encode(pair.encode()).decode()}"
     return None
+
+
+def _without_line_end(secret: SecretStr) -> str:
+    """Return a secret without the line break that editors leave, as the operator reads it."""
+    return secret.get_secret_value().rstrip("\r\n")
 
 
 def _body(url: str, response: http.client.HTTPResponse) -> Generator[bytes]:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import random
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
@@ -91,9 +93,16 @@ def test_a_pair_during_which_the_canary_changed_says_nothing():
     assert its.counts.undecided == {"moved": 1}
 
 
+@pytest.mark.parametrize("said", ["A", "a.", "**A**", "(A)", "A: it is wrong", " A\n"])
+def test_a_letter_is_a_verdict_however_it_is_dressed(said: str):
+    its = judging(verdict=lambda _: said)
+    its.judge("2 + 2?")
+    assert its.counts.undecided == {}
+    assert sum(its.counts.losses.values()) == 1
+
+
 @pytest.mark.parametrize(
-    "said",
-    ["neither", "", "I think A", "Answer B is worse.", "The second one", "A is better than B"],
+    "said", ["neither", "", "I think A", "Answer B", "Assistant B", "Better: A", "The first"]
 )
 def test_what_is_no_verdict_decides_nothing(said: str):
     its = judging(verdict=lambda _: said)
@@ -101,31 +110,24 @@ def test_what_is_no_verdict_decides_nothing(said: str):
     assert its.counts.undecided == {"judge": 1}
 
 
-@pytest.mark.parametrize("said", ["b", " B.", "**B**", "(B)\n"])
-def test_a_letter_may_have_marks_around_it(said: str):
-    its = judging(verdict=lambda _: said)
-    its.judge("2 + 2?")
-    assert its.counts.pairs == {"rev1": 1, "rev2": 1}
-
-
-def test_a_file_without_prompts_is_named_and_not_asked_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n \n")
-    for name, value in (("NAMESPACE", "ml"), ("RELEASE", "chat"), ("PROMPTS", str(prompts))):
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit, match=r"prompts\.txt holds no prompt"):
-        example.main()
-
-
 @pytest.mark.parametrize(
-    ("phase", "expected"), [("Progressing", ARMS), ("Starting", None), ("RollingBack", None)]
+    ("phase", "expected"),
+    [("Progressing", ARMS), ("Paused", ARMS), ("Starting", None), ("RollingBack", None)],
 )
 def test_the_arms_are_those_that_users_meet(phase: str, expected: Arms | None):
     status = {"phase": phase, "canary": {"revision": "rev2"}, "stable": {"revision": "rev1"}}
     assert arms_of({"status": status}) == expected
     assert arms_of({}) is None
+
+
+async def breaking_off(request: web.Request) -> web.StreamResponse:
+    """Answer as a server does that dies in the middle."""
+    answer = web.StreamResponse(headers={"Content-Length": "1000"})
+    await answer.prepare(request)
+    await answer.write(b'{"choices"')
+    assert request.transport is not None
+    request.transport.close()
+    return answer
 
 
 async def test_servers_are_asked_over_http_and_one_that_fails_is_no_verdict():
@@ -138,7 +140,8 @@ async def test_servers_are_asked_over_http_and_one_that_fails_is_no_verdict():
         serving(saying("B")) as critic,
         serving(answering("overloaded", status=503)) as broken,
         serving(answering("{}")) as empty,
-        serving(answering('{"choices": [{"message": {"content": null}}]}')) as silent,
+        serving(answering('{"choices": [{"message": {"content": null}}]}')) as calling,
+        serving(breaking_off) as broken_off,
     ):
         addresses = {"stable": stable, "canary": canary}
         asked = example.Judge(
@@ -149,23 +152,24 @@ async def test_servers_are_asked_over_http_and_one_that_fails_is_no_verdict():
         )
         assert await asyncio.to_thread(asked.judge, "2 + 2?")
         assert asked.counts.pairs == {"rev1": 1, "rev2": 1}
-        for address in (broken, empty, silent):
+        for address in (broken, empty, calling, broken_off):
             addresses["canary"] = address
             assert await asyncio.to_thread(asked.judge, "2 + 2?")
     assert asked.counts.pairs == {"rev1": 1, "rev2": 1}
-    assert asked.counts.undecided == {"answer": 3}
+    assert asked.counts.undecided == {"answer": 4}
 
 
 async def test_the_judging_model_is_shown_its_key():
     seen: list[str | None] = []
 
     async def handler(request: web.Request) -> web.Response:
+        assert request.path == "/v1/chat/completions"
         seen.append(request.headers.get("Authorization"))
         return web.json_response({"choices": [{"message": {"content": "T"}}]})
 
     async with serving(handler) as address:
         await asyncio.to_thread(chat, address, "judge", "which?", "secret")
-        await asyncio.to_thread(chat, address, "judge", "which?")
+        await asyncio.to_thread(chat, f"{address}/v1/", "judge", "which?")
     assert seen == ["Bearer secret", None]
 
 
@@ -220,17 +224,47 @@ def test_the_gate_of_the_example_decides_by_who_loses_more_often(loses: float, v
     assert released_by(lambda drawn: drawn.random() < loses, pairs=3_000) is verdict
 
 
-def test_the_judges_page_is_shown_over_http_by_ipv4_and_ipv6():
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_the_judges_page_is_shown_over_http(host: str):
+    if host == "[::1]" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
     counts = Counts(release="chat")
     counts.begin(ARMS)
     server = show(counts, 0)
     try:
-        for host in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
-            with urllib.request.urlopen(f"http://{host}:{server.server_port}") as answer:
-                assert answer.read().decode() == counts.page()
+        with urllib.request.urlopen(f"http://{host}:{server.server_port}") as answer:
+            assert answer.read().decode() == counts.page()
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "key", "reason"),
+    [
+        ("\n \n", "", "holds no prompt"),
+        ("2 + 2?\n", "s3cret\nmore", "JUDGE_KEY holds a line break"),
+    ],
+)
+def test_settings_of_no_use_end_it_with_a_sentence(
+    prompts: str, key: str, reason: str, tmp_path: Path
+):
+    (tmp_path / "prompts.txt").write_text(prompts)
+    settings = {"NAMESPACE": "ml", "RELEASE": "chat", "MODEL": "chat", "JUDGE_KEY": key}
+    ended = subprocess.run(
+        [sys.executable, FOLDER / "judge.py"],
+        env={**settings, "PROMPTS": str(tmp_path / "prompts.txt"), "PORT": "0"},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert reason in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+def test_a_judge_of_another_namespace_says_nothing():
+    assert GATE.counts
+    for query in (GATE.counts.bad, GATE.counts.total):
+        assert 'namespace="{{namespace}}"' in query
 
 
 def test_the_release_is_one_that_vllm_can_answer():
