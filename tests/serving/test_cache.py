@@ -88,6 +88,16 @@ def test_a_signature_is_kept_with_the_artifact_and_the_stores_is_taken_before_it
     assert found == ["old", "new", "old"]
 
 
+def test_a_store_that_has_nothing_any_more_stops_no_start(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    web.publish(signed(shutil.copytree(artifact.path, tmp_path / "store"), "signed"))
+    start(web.url, artifact, tmp_path / "first", kept, fetch_signature=True)
+    web.script.clear()
+    start(web.url, artifact, tmp_path / "again", kept, fetch_signature=True)
+    assert (tmp_path / "again" / SIGNATURE_NAME).read_text() == "signed"
+
+
 def test_an_artifact_of_an_archive_starts_from_the_cache_with_its_signature(
     artifact: Exported, tmp_path: Path, kept: Path
 ) -> None:
