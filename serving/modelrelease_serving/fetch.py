@@ -137,11 +137,11 @@ def _fetch_cached(cache: ArtifactCache, settings: Settings) -> ArtifactManifest 
     _LOG.info("found in the cache", extra=fields(file=str(cache.entry)))
     cache.touch()
     if settings.fetch_signature:
-        _renew_signature(settings)
+        _renew_signature(settings, cache)
     return manifest
 
 
-def _renew_signature(settings: Settings) -> None:
+def _renew_signature(settings: Settings, cache: ArtifactCache) -> None:
     """Take the store's signature instead of the cache's: an artifact may be signed anew, with
     another key. While the store is away, or has none any more, the cache's stays: what it is over
     did not change.
@@ -156,8 +156,17 @@ def _renew_signature(settings: Settings) -> None:
         return
     if raw is None:
         _LOG.warning("the signature is that of the cache: the store has none")
-    else:
+    elif raw != (settings.model_path / SIGNATURE_NAME).read_bytes():
         _write_whole(settings.model_path / SIGNATURE_NAME, raw)
+        _keep_signature(cache, raw)
+
+
+def _keep_signature(cache: ArtifactCache, raw: bytes) -> None:
+    """Keep what the store was signed with anew, for when it is away."""
+    try:
+        _write_whole(cache.entry / SIGNATURE_NAME, raw)
+    except OSError as error:
+        _LOG.warning("the new signature is not kept in the cache", extra=fields(reason=str(error)))
 
 
 def _find_folder(source: Source) -> None:
