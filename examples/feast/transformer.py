@@ -11,7 +11,7 @@ from collections import Counter as Counted
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import httpx
 from fastapi import FastAPI, HTTPException, Response
@@ -30,10 +30,14 @@ UNANSWERED: Final = "none"
 TIMEOUT_SECONDS: Final = 10
 
 
+DriverId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""What Feast's INT64 holds; of another it makes an exception."""
+
+
 class Question(BaseModel):
     """Whose arrivals are asked for."""
 
-    driver_ids: list[int] = Field(min_length=1, max_length=1000)
+    driver_ids: list[DriverId] = Field(min_length=1, max_length=1000)
 
 
 @dataclass(frozen=True, slots=True)

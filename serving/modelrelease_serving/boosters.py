@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelrelease_contract import ArtifactManifest
+from modelrelease_serving import threads
 from modelrelease_serving.onnx_model import OnnxModel
 
 Category = float | str
@@ -138,6 +139,12 @@ def forget_columns(fitted: Any) -> None:
     """Let an estimator of XGBoost take arrays: some of its boosters insist on a table's names."""
     if type(fitted).__module__.partition(".")[0] == "xgboost":
         fitted.get_booster().feature_names = None
+
+
+def forget_threads(fitted: Any) -> None:
+    """Have LightGBM take as many threads as the container carries, and not as training had."""
+    if type(fitted).__module__.startswith("lightgbm.") and hasattr(fitted, "set_params"):
+        fitted.set_params(n_jobs=threads.chosen())
 
 
 def whole_columns(fitted: Any) -> list[int]:

@@ -2,7 +2,8 @@
 
 In the folder, which any number of pods may share:
 
-    <sha256>/       one artifact; it appears whole, by one rename, and is not written again
+    <sha256>/       one artifact; it appears whole, by one rename, and only its signature is
+                    written again, when the store has another
     <sha256>.part/  one that is being copied, or whose copying was killed
     <sha256>.lock   held by all who read that artifact, or by the one who brings or removes it
 

@@ -137,21 +137,36 @@ def _fetch_cached(cache: ArtifactCache, settings: Settings) -> ArtifactManifest 
     _LOG.info("found in the cache", extra=fields(file=str(cache.entry)))
     cache.touch()
     if settings.fetch_signature:
-        _renew_signature(settings)
+        _renew_signature(settings, cache)
     return manifest
 
 
-def _renew_signature(settings: Settings) -> None:
+def _renew_signature(settings: Settings, cache: ArtifactCache) -> None:
     """Take the store's signature instead of the cache's: an artifact may be signed anew, with
-    another key. While the store is away the cache's stays.
+    another key. While the store is away, or has none any more, the cache's stays: what it is over
+    did not change.
     """
     try:
         source = open_source(settings)
         if may_be_archived(str(settings.model_uri)):
             _find_folder(source)
-        _fetch_signature(source, settings.model_path, Patience(0))
+        raw = _signature_in(source, Patience(0))
     except (RefusedError, UnreachableError) as error:
         _LOG.warning("the signature is that of the cache", extra=fields(reason=str(error)))
+        return
+    if raw is None:
+        _LOG.warning("the signature is that of the cache: the store has none")
+    elif raw != (settings.model_path / SIGNATURE_NAME).read_bytes():
+        _write_whole(settings.model_path / SIGNATURE_NAME, raw)
+        _keep_signature(cache, raw)
+
+
+def _keep_signature(cache: ArtifactCache, raw: bytes) -> None:
+    """Keep what the store was signed with anew, for when it is away."""
+    try:
+        _write_whole(cache.entry / SIGNATURE_NAME, raw)
+    except OSError as error:
+        _LOG.warning("the new signature is not kept in the cache", extra=fields(reason=str(error)))
 
 
 def _find_folder(source: Source) -> None:
@@ -225,12 +240,18 @@ def _fetch_mlflow(
 def _fetch_signature(source: Source, folder: Path, patience: Patience) -> None:
     """Copy the signature. Who wants one says what it means that there is none: `verify`."""
     target = folder / SIGNATURE_NAME
-    try:
-        raw = patience.run(lambda: read_small(source, SIGNATURE_NAME, limit=_MANIFEST_LIMIT))
-    except MissingError:
+    raw = _signature_in(source, patience)
+    if raw is None:
         target.unlink(missing_ok=True)
     else:
         _write_whole(target, raw)
+
+
+def _signature_in(source: Source, patience: Patience) -> bytes | None:
+    try:
+        return patience.run(lambda: read_small(source, SIGNATURE_NAME, limit=_MANIFEST_LIMIT))
+    except MissingError:
+        return None
 
 
 def _write_whole(target: Path, content: bytes) -> None:

@@ -20,7 +20,7 @@ from modelrelease_contract import ArtifactManifest
 from modelrelease_contract.artifact import Format
 from modelrelease_contract.mlflow import flavor
 from modelrelease_serving.artifact import parse_mlmodel
-from modelrelease_serving.boosters import NATIVE, forget_columns, read_native
+from modelrelease_serving.boosters import NATIVE, forget_columns, forget_threads, read_native
 from modelrelease_serving.errors import RefusedError
 from modelrelease_serving.logs import fields
 from modelrelease_serving.tables import forget_names, parts
@@ -79,6 +79,7 @@ def load_estimator(folder: Path, manifest: ArtifactManifest, *, pinned: bool, ru
     forget_names(estimator)
     for part in parts(estimator):
         forget_columns(part)
+        forget_threads(part)
     # Rows come without names, and were just found to be in the right order: no need to say it each
     # time.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")

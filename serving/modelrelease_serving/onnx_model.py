@@ -4,13 +4,14 @@ It takes either one matrix of numbers, or a tensor for each feature by its place
 first is the answer; probabilities, which have no names of classes there, are not served.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from modelrelease_serving import threads
 
 _KINDS: Final[Mapping[str, type]] = {
     "tensor(float)": np.float32,
@@ -34,7 +35,7 @@ class OnnxModel:
         import onnxruntime  # noqa: PLC0415 - each format brings its own library
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        options.intra_op_num_threads = threads.chosen()
         options.inter_op_num_threads = 1
         try:
             session = onnxruntime.InferenceSession(

@@ -5,7 +5,7 @@ every prediction slower. Imports nothing, because it has to run before numpy is 
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,12 @@ def pin(environment: MutableMapping[str, str] = os.environ, *, cgroup: Path = CG
         environment.setdefault(name, number)
     # A pool of processes beside the one that answers would be copies of the model.
     environment.setdefault("JOBLIB_MULTIPROCESSING", "0")
+
+
+def chosen(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many threads were chosen, of a list the first: for what reads no variable."""
+    first = environment.get(_POOLS[0], "").partition(",")[0].strip()
+    return max(1, int(first)) if first.isdecimal() else 1
 
 
 def share(cgroup: Path = CGROUP) -> int:

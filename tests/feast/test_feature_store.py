@@ -129,6 +129,11 @@ def test_callers_name_drivers_and_get_the_predictors_answer(
     assert answer.json()["predictions"] == pytest.approx(expected, abs=1)
 
 
+def test_a_number_that_no_driver_can_have_is_refused(client: httpx.Client) -> None:
+    assert [ask(client, number).status_code for number in (-1, 2**63 - 1)] == [200, 200]
+    assert ask(client, 2**63).status_code == 422
+
+
 def test_missing_values_are_counted_by_the_version_that_got_them(client: httpx.Client) -> None:
     # Importing feast has prometheus_client keep counters by process, whatever their registry.
     ask(client, 1, STRANGER)

@@ -85,7 +85,31 @@ def test_a_signature_is_kept_with_the_artifact_and_the_stores_is_taken_before_it
     start(web.url, artifact, tmp_path / "third", kept, fetch_signature=True)
     start(NOBODY, artifact, tmp_path / "away", kept, fetch_signature=True)
     found = [(tmp_path / pod / SIGNATURE_NAME).read_text() for pod in ("second", "third", "away")]
-    assert found == ["old", "new", "old"]
+    assert found == ["old", "new", "new"]
+    assert not list(kept.rglob("*.part"))
+
+
+def test_a_cache_that_cannot_keep_a_new_signature_stops_no_start(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    store = shutil.copytree(artifact.path, tmp_path / "store")
+    web.publish(signed(store, "old"))
+    start(web.url, artifact, tmp_path / "first", kept, fetch_signature=True)
+    # Whoever may write nothing there finds it as this folder is in the way of its part.
+    (kept / artifact.digest / f".{SIGNATURE_NAME}.part").mkdir()
+    web.publish(signed(store, "new"))
+    start(web.url, artifact, tmp_path / "second", kept, fetch_signature=True)
+    assert (tmp_path / "second" / SIGNATURE_NAME).read_text() == "new"
+
+
+def test_a_store_that_has_nothing_any_more_stops_no_start(
+    web: Web, artifact: Exported, tmp_path: Path, kept: Path
+) -> None:
+    web.publish(signed(shutil.copytree(artifact.path, tmp_path / "store"), "signed"))
+    start(web.url, artifact, tmp_path / "first", kept, fetch_signature=True)
+    web.script.clear()
+    start(web.url, artifact, tmp_path / "again", kept, fetch_signature=True)
+    assert (tmp_path / "again" / SIGNATURE_NAME).read_text() == "signed"
 
 
 def test_an_artifact_of_an_archive_starts_from_the_cache_with_its_signature(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrelease_serving.threads import pin, share
+from modelrelease_serving.threads import chosen, pin, share
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,15 @@ def test_the_limit_of_version_1_is_read_too(tmp_path: Path, quota: str, threads:
 
 def test_without_cgroups_there_is_one_thread(tmp_path: Path) -> None:
     assert share(tmp_path / "nothing") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("3", 3), ("4,2", 4), ("", 1), ("0", 1), ("many", 1), (None, 1)]
+)
+def test_what_does_not_read_the_environment_is_told_its_number(
+    said: str | None, threads: int
+) -> None:
+    assert chosen({} if said is None else {"OMP_NUM_THREADS": said}) == threads
 
 
 def test_the_environment_goes_first(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from modelrelease_contract.artifact import Format
 from modelrelease_serving import boosters
 from modelrelease_serving.comparison import repeats
 from modelrelease_serving.errors import RefusedError
-from modelrelease_serving.loaders import Rules
+from modelrelease_serving.loaders import Rules, load_estimator
 from modelrelease_serving.model import Model
 from modelrelease_serving.rows import Decoder
 from modelrelease_training import own_model
@@ -201,6 +201,17 @@ def test_several_outputs_are_served(tmp_path: Path) -> None:
     of_labels = XGBClassifier(**QUIET["XGB"]).fit(rows, (numbers > 0).astype(int))
     artifact = require_same(of_labels, rows, tmp_path / "xgboost", "native")
     assert len(artifact.manifest.output.columns) == 2
+
+
+def test_lightgbm_takes_the_containers_threads_and_not_those_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, target = load_diabetes(return_X_y=True)
+    fitted = make_pipeline(SimpleImputer(), LGBMRegressor(**{**QUIET["LGBM"], "n_jobs": 64}))
+    _, artifact = exported(fitted.fit(rows, target), rows, tmp_path, "joblib")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    found = load_estimator(artifact.path, artifact.manifest, pinned=True, rules=Rules())
+    assert found[-1].n_jobs == 2
 
 
 def test_a_step_of_a_pipeline_answers_as_before(tmp_path: Path) -> None:
