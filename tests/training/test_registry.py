@@ -233,8 +233,7 @@ def test_a_champion_whose_files_are_gone_is_no_absence_of_a_champion(
 ) -> None:
     """Without this a challenger would be accepted without a comparison."""
     monkeypatch.chdir(tmp_path)
-    # MLflow keeps a store by its address, whatever folder it was made in.
-    registry = Registry("sqlite:///a-store-in-a-file.db", "mine")
+    registry = Registry("sqlite:///mlflow.db", "mine")
     found = registry.register(exported.path, aliases=["champion"])
     shutil.rmtree(found.source.removeprefix("file://"))
     with pytest.raises(RegistryError) as refused:
