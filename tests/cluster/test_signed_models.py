@@ -80,7 +80,7 @@ def test_a_folder_that_mlflow_wrote_is_read_by_a_job_and_serves(
     cluster: Cluster, store: str, space: str, tmp_path: Path
 ) -> None:
     data = make_data(seed=7, rows=200)
-    model = LogisticRegression().fit(data.rows, data.labels)
+    model = LogisticRegression(max_iter=1000).fit(data.rows, data.labels)
     folder = tmp_path / "qna" / "1"
     save(folder, model, serialization_format="skops", input_example=data.rows[:4])
     runs_registry(cluster, space, [folder])
