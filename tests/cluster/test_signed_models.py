@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sklearn.linear_model import LogisticRegression
 from typing_extensions import override
 
@@ -87,5 +88,6 @@ def test_a_folder_that_mlflow_wrote_is_read_by_a_job_and_serves(
     release = RegistryRelease(cluster=cluster, space=space, store=store)
     release.apply("1")
     status = release.wait("it to serve", lambda status: status.get("phase") == "Stable")
-    assert status["stable"]["version"].startswith("m-"), "MLflow's own id"
+    written = yaml.safe_load((folder / "MLmodel").read_text())
+    assert status["stable"]["version"] == written["model_uuid"], "MLflow's own name of it"
     assert not release.items("jobs"), "it has answered"
