@@ -74,6 +74,26 @@ def weights(release: Release) -> dict[str, int]:
     return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]}
 
 
+def answered_more(
+    release: Release, since: LoadStats, requests: int, *, within: float = 60
+) -> LoadStats:
+    """Wait until so many requests more were answered."""
+    return wait_until(
+        "more requests", release.stats,
+        lambda stats: stats.answered - since.answered > requests,
+        within=within,
+    )  # fmt: skip
+
+
+def a_twentieth_meets(release: Release, version: str, since: LoadStats) -> None:
+    """Require a weight of 5 %, and that share of the requests within four standard errors."""
+    after = answered_more(release, since, ENOUGH, within=120)
+    assert release.status()["weight"] == 5
+    counted = after.answered - since.answered
+    share = (after.count(version=version) - since.count(version=version)) / counted
+    assert abs(share - 0.05) < 4 * sqrt(0.05 * 0.95 / counted), f"{share:.4f} of {counted}"
+
+
 @pytest.mark.alone
 def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
     routed: Release,
@@ -89,30 +109,13 @@ def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
             "the first weight in effect", lambda seen: "stepSince" in seen.get("canary", {})
         )
         before = routed.stats()
-        after = wait_until(
-            "enough requests", routed.stats,
-            lambda stats: stats.answered - before.answered > ENOUGH,
-            within=120,
-        )  # fmt: skip
-        assert routed.status()["weight"] == 5
-        counted = after.answered - before.answered
-        share = (after.count(version="2") - before.count(version="2")) / counted
-        assert abs(share - 0.05) < 4 * sqrt(0.05 * 0.95 / counted), f"{share:.4f} of {counted}"
+        a_twentieth_meets(routed, "2", before)
         assert len(routed.pods("2")) == 1, "as many pods as a twentieth of the requests needs"
 
         routed.apply("2", canary=by_gateway(routed, **steps(5, 50)), analysis=SOON_SURE)
         routed.serves("2", within=300)
         routed.wait("the old version to be gone", lambda _: not routed.pods("1"))
     assert weights(routed) == {"qna-stable": 100, "qna-canary": 0}
-
-
-def answered_more(release: Release, since: LoadStats, requests: int) -> LoadStats:
-    """Wait until so many requests more were answered."""
-    return wait_until(
-        "more requests", release.stats,
-        lambda stats: stats.answered - since.answered > requests,
-        within=60,
-    )  # fmt: skip
 
 
 @pytest.mark.alone
@@ -356,15 +359,7 @@ def test_the_cohort_always_meets_the_canary_and_nobody_else_does_beyond_the_weig
         assert "no random sample" in status["canary"]["note"]
         before = routed.stats()
         all_testers_meet(routed, "2")
-        after = wait_until(
-            "enough requests", routed.stats,
-            lambda stats: stats.answered - before.answered > ENOUGH,
-            within=120,
-        )  # fmt: skip
-        assert routed.status()["weight"] == 5
-        counted = after.answered - before.answered
-        share = (after.count(version="2") - before.count(version="2")) / counted
-        assert abs(share - 0.05) < 4 * sqrt(0.05 * 0.95 / counted), f"{share:.4f} of {counted}"
+        a_twentieth_meets(routed, "2", before)
         routed.annotate(abort="2")
         routed.wait("the canary to be gone", lambda _: not routed.pods("2"))
         all_testers_meet(routed, "1")
