@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as version_of
@@ -183,26 +183,9 @@ def describe(
         served = _native(model)
     files, notes = _files(model, served)
     strangers = _strangers(model)
-    if strangers:
-        ours = BOOSTERS.issuperset(strangers)
-        image = "modelrelease-serving-boosters" if ours else "an image of your own"
-        notes.append(
-            f"the model needs {', '.join(strangers)}, which the predictor's usual image does not "
-            f"have: name {image} in spec.serving.image (docs/how-to/bring-your-own-model.md)"
-        )
     output = _output(model, answers)
     baseline = _baseline(output, columns, answers) if len(columns.rows) >= LEAST_ROWS else None
-    if baseline is None:
-        notes.append(
-            f"no baseline is recorded, so drift cannot be measured: it takes {LEAST_ROWS} rows, "
-            f"and these are {len(columns.rows)}"
-        )
-    elif output.columns:
-        notes.append(
-            f"it answers {len(output.columns)} values a row, so its answers are in no baseline, "
-            "which counts one bin a row: drift of the features is measured, and no gate asks for "
-            "`predictions`"
-        )
+    notes += [*_on_strangers(strangers), *_on_the_baseline(baseline, output, len(columns.rows))]
     shown = _examples(columns.rows)
     manifest = ArtifactManifest(
         name=label.name,
@@ -226,6 +209,32 @@ def describe(
     return OwnModel(
         manifest=manifest, files=files, columns=columns, answers=answers, notes=tuple(notes)
     )
+
+
+def _on_strangers(strangers: Sequence[str]) -> Iterator[str]:
+    """Say which image has the libraries that the predictor's usual one lacks."""
+    if strangers:
+        ours = BOOSTERS.issuperset(strangers)
+        image = "modelrelease-serving-boosters" if ours else "an image of your own"
+        yield (
+            f"the model needs {', '.join(strangers)}, which the predictor's usual image does not "
+            f"have: name {image} in spec.serving.image (docs/how-to/bring-your-own-model.md)"
+        )
+
+
+def _on_the_baseline(baseline: Baseline | None, output: Output, rows: int) -> Iterator[str]:
+    """Say what of drift cannot be measured."""
+    if baseline is None:
+        yield (
+            f"no baseline is recorded, so drift cannot be measured: it takes {LEAST_ROWS} rows, "
+            f"and these are {rows}"
+        )
+    elif output.columns:
+        yield (
+            f"it answers {len(output.columns)} values a row, so its answers are in no baseline, "
+            "which counts one bin a row: drift of the features is measured, and no gate asks for "
+            "`predictions`"
+        )
 
 
 def describe_onnx(
