@@ -81,6 +81,10 @@ test-feast: setup-feast ## the tests of the example with a feature store, on Fea
 test-fast: setup ## the tests that need no cluster
 	$(PYTHON) -m pytest -m "not cluster" -n auto --dist worksteal $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## search for what breaks a property: other examples at every run, ten times as many
+	HYPOTHESIS_PROFILE=search $(PYTHON) -m pytest -m "hypothesis and not cluster" -n auto --dist worksteal $(ARGS)
+
 .PHONY: test-cluster
 test-cluster: setup ## the tests on a real cluster; KEEP_CLUSTER=1 leaves it up for the next run
 	@tools/test-cluster $(ARGS)

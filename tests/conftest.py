@@ -1,8 +1,12 @@
-"""One MLflow server for all tests of a run, because it takes long to start."""
+"""What all tests share: one MLflow server for a run, because it takes long to start, and how
+properties are tried.
+"""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -14,11 +18,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 with suppress(ImportError):  # The environments of the text and flow tests have none.
-    import hypothesis
+    from hypothesis import HealthCheck, settings
 
-    # By default an example that takes over 200 ms fails, which it does on a busy machine.
-    hypothesis.settings.register_profile("without a clock", deadline=None)
-    hypothesis.settings.load_profile("without a clock")
+    # By default an example that takes over 200 ms fails, and so does one that takes long to draw:
+    # both happen on a busy machine.
+    no_clock: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    # The same examples at every run: a test that fails by chance is of no use.
+    settings.register_profile("ordinary", derandomize=True, **no_clock)
+    # Others at every run, and many more: `make fuzz`.
+    settings.register_profile(
+        "search", derandomize=False, max_examples=1000, print_blob=True, **no_clock
+    )
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
 @pytest.fixture(scope="session")

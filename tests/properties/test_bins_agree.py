@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_contract import (
@@ -26,6 +26,7 @@ from modelrelease_operator.core.drift.windows import BinSample, Memory, look
 from modelrelease_serving.bins import BinCounts
 from modelrelease_training.bins import count_texts, edges, histogram, text_histogram
 from testbed.builders import START
+from tests.support.examples import examples
 
 SPECIAL = [
     0.0,
@@ -88,7 +89,7 @@ def by_operator(predictor: BinCounts, rows: list[list[Any]]) -> dict[str, list[i
     return {name: [memory.sums[name, each] for each in order] for name, order in labels.items()}
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(numbers, min_size=1, max_size=60),
     st.lists(texts, min_size=1, max_size=60),

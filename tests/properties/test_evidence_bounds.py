@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
@@ -25,6 +25,7 @@ from modelrelease_operator.core.statistics.eprocess import (
     Tolerance,
     combine,
 )
+from tests.support.examples import examples
 
 ALPHA = 0.05
 RUNS = 300
@@ -92,7 +93,7 @@ class TestOneIntervalExpectsAtMostOne:
         n_c=sizes,
         n_s=sizes,
     )
-    @settings(max_examples=400)
+    @examples(400)
     def test_for_every_design_rate_and_size(
         self, make: Direction, line: Tolerance, p_s: float, inside: float, n_c: int, n_s: int
     ) -> None:
@@ -108,7 +109,7 @@ class TestOneIntervalExpectsAtMostOne:
     @given(
         make=directions, line=tolerances, p_s=rates, n_c=st.integers(1, 6), n_s=st.integers(1, 6)
     )
-    @settings(max_examples=60)
+    @examples(60)
     def test_for_their_mean_summed_over_every_outcome(
         self, make: Direction, line: Tolerance, p_s: float, n_c: int, n_s: int
     ) -> None:
@@ -128,7 +129,7 @@ class TestOneIntervalExpectsAtMostOne:
         n_s=st.integers(1, 40),
         share=st.floats(0, 1),
     )
-    @settings(max_examples=60)
+    @examples(60)
     def test_for_fixed_outcomes_that_random_routing_deals_to_the_arms(
         self, make: Direction, n_c: int, n_s: int, share: float
     ) -> None:

@@ -6,24 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.traffic.replicas import split
 from testbed.builders import a_target
 from testbed.world import Behaviour, World, a_serving_world
-
-
-def simulated(examples: int) -> settings:
-    """Tell the same stories at every run: a test that fails by chance is of no use."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-
+from tests.support.examples import examples
 
 HEALTHY = st.sampled_from([Behaviour(), Behaviour(latency=0.009)])
 SICK = st.sampled_from(
@@ -160,7 +150,7 @@ def serves(version: str) -> Callable[[World], bool]:
     return lambda world: world.stable.version == version and world.status.phase is Phase.STABLE
 
 
-@simulated(120)
+@examples(120)
 @given(world=worlds(HEALTHY), faults=st.lists(fault, max_size=6))
 def test_a_healthy_canary_is_promoted_whatever_goes_wrong_around_it(
     world: World, faults: list[Fault]
@@ -172,7 +162,7 @@ def test_a_healthy_canary_is_promoted_whatever_goes_wrong_around_it(
     assert set(end.pods) == {"rev2"}
 
 
-@simulated(120)
+@examples(120)
 @given(world=worlds(SICK), faults=st.lists(fault, max_size=6))
 def test_a_sick_canary_is_rejected_whatever_goes_wrong_around_it(world: World, faults: list[Fault]):
     before = world.stable
@@ -198,7 +188,7 @@ class Wiped(Watch):
             self.world.status = Status()
 
 
-@simulated(60)
+@examples(60)
 @given(
     world=worlds(SICK),
     faults=st.lists(fault, max_size=3),
@@ -213,7 +203,7 @@ def test_a_sick_canary_never_gets_everybody_however_often_status_is_wiped(
     assert end.reasons.count(Reason.FIRST_VERSION_SERVES) == 1
 
 
-@simulated(80)
+@examples(80)
 @given(
     world=worlds(HEALTHY),
     faults=st.lists(fault, max_size=3),
@@ -241,7 +231,7 @@ def test_whatever_the_spec_says_in_the_meantime_its_last_word_serves_in_the_end(
     assert set(end.pods) == {f"rev{changes[-1][1]}"}
 
 
-@simulated(40)
+@examples(40)
 @given(
     rates=st.tuples(st.sampled_from([0.0, 0.01, 0.1]), st.sampled_from([0.0, 0.005, 0.02, 0.5])),
     weights=WEIGHTS,

@@ -5,10 +5,11 @@ nothing is counted twice, and status holds only pods of late.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_operator.core.measurement.retention import GONE_AFTER
+from tests.support.examples import examples
 from tests.unit.core.measurement.test_retention import STABLE, Looks, Shown
 
 PODS = tuple(f"rev2-{letter}" for letter in "abc")
@@ -84,7 +85,7 @@ def live(story: Story) -> tuple[Looks, dict[str, Pod]]:
 
 
 @given(turns(restarts=st.just(False)))
-@settings(max_examples=150)
+@examples(150)
 def test_of_pods_that_come_and_go_exactly_what_can_be_known_is_counted(
     story: Story,
 ):
@@ -95,7 +96,7 @@ def test_of_pods_that_come_and_go_exactly_what_can_be_known_is_counted(
 
 
 @given(turns(restarts=st.booleans()))
-@settings(max_examples=150)
+@examples(150)
 def test_whatever_restarts_and_returns_no_request_is_counted_twice(
     story: Story,
 ):

@@ -5,7 +5,7 @@ one Job at most, one for each request, and a cool-down.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrelease_operator.api.drift import DriftStatus
@@ -17,6 +17,7 @@ from modelrelease_operator.core.drift.retraining import update_retraining
 from modelrelease_operator.core.observed import Commands, Observed, ObservedJob
 from modelrelease_operator.core.scope import Scope
 from testbed.builders import START, a_spec, a_target
+from tests.support.examples import examples
 
 EVENTS = (
     "pass", "dies before acting", "dies after acting", "an hour", "a day", "drift", "no drift",
@@ -119,7 +120,7 @@ class Cluster:
         self.status = self.status.model_copy(update=parts)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.lists(st.sampled_from(EVENTS), max_size=60))
 def test_there_is_one_job_at_most_one_for_each_request_and_a_cool_down(events: list[str]):
     cluster = Cluster()
@@ -133,7 +134,7 @@ def test_there_is_one_job_at_most_one_for_each_request_and_a_cool_down(events: l
         assert cause is RetrainCause.ASKED or since - before >= COOLDOWN
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(st.sampled_from(("dies before acting", "dies after acting", "pass")), max_size=12))
 def test_drift_makes_a_job_however_often_the_operator_dies_once_it_lives_long_enough(
     events: list[str],

@@ -16,7 +16,7 @@ from modelrelease_operator.traffic.registry import split_of
 from modelrelease_operator.traffic.replicas import share
 from testbed.builders import a_spec, a_target
 from testbed.world import World, a_serving_world
-from tests.properties.test_release_simulation import simulated
+from tests.support.examples import examples
 
 GATEWAY = {"gatewayAPI": {"parentRefs": [{"name": "public"}]}}
 WEIGHTS = st.lists(st.integers(1, 99), min_size=1, max_size=8, unique=True).map(sorted)
@@ -161,7 +161,7 @@ def scaled_worlds(draw: st.DrawFn, routing: dict[str, Any] | None) -> Scaled:
 
 
 @pytest.mark.parametrize("routing", [None, GATEWAY], ids=["by pods", "by a gateway"])
-@simulated(60)
+@examples(60)
 @given(data=st.data())
 def test_whatever_an_autoscaler_asks_for_there_are_never_too_few(
     data: st.DataObject, routing: dict[str, Any] | None

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from modelrelease_serving.app import create_app
 from modelrelease_serving.model import Model
 from tests.serving.support import settings as serving
+from tests.support.examples import examples
 
 ASKED = 60
 """Requests for each operation and mode: seconds, not minutes."""
@@ -72,12 +73,7 @@ def test_answers_are_as_documented(
         excluded = [negative_data_rejection]
 
     @given(operation.as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=ASKED,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @examples(ASKED, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     def ask(case: Any) -> None:
         answer = case.call()
         # Too many rows are refused by 413, which schemathesis does not take for a refusal.
