@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.doc_markers import put
 from benchmarks.serving.measure import LOAD_CORE, SERVER_CORE
-from benchmarks.serving.processes import Server, end_well_on_sigterm, free_ports, start
+from benchmarks.serving.processes import Server, end_well_on_sigterm, start
 from cluster.progress import say
 from examples.waiting import NotSeenError, wait_until
 from modelrelease_contract.runtime import (
@@ -54,6 +54,7 @@ from modelrelease_contract.shadow import (
 from modelrelease_training.data import make_data, split
 from modelrelease_training.export import Exported, Label, export_artifact
 from modelrelease_training.train import fit
+from testbed.ports import free_ports
 
 COPYING: Final = "every request copied"
 NO_CANARY: Final = "nobody answers for the canary"

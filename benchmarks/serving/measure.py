@@ -15,10 +15,11 @@ from benchmarks.serving.figures import MANY, ONE, Load, Visit
 from benchmarks.serving.load import script, shoot
 from benchmarks.serving.models import APPS, Prepared
 from benchmarks.serving.probe import SpeedProbe
-from benchmarks.serving.processes import Server, core_busy_seconds, free_ports, start
+from benchmarks.serving.processes import Server, core_busy_seconds, start
 from benchmarks.serving.verify import predict_rows, worst_difference
 from cluster.errors import ClusterError
 from cluster.shell import run
+from testbed.ports import free_ports
 
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1

@@ -8,7 +8,6 @@ session or lost their parent, and nothing else is ever signalled.
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -111,18 +110,6 @@ def start(
 def end_well_on_sigterm() -> None:
     """Let a SIGTERM to this program end it as Ctrl-C does, so that no server stays behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]
-    finally:
-        for listener in sockets:
-            listener.close()
 
 
 def core_busy_seconds(core: int) -> float:

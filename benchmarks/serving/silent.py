@@ -22,11 +22,12 @@ from typing import Final
 from typing_extensions import override
 
 from benchmarks.doc_markers import put
-from benchmarks.serving.processes import Server, free_ports, start
+from benchmarks.serving.processes import Server, start
 from examples.waiting import wait_until
 from modelrelease_training.data import make_data, split
 from modelrelease_training.export import Label, export_artifact
 from modelrelease_training.train import fit
+from testbed.ports import free_ports
 
 _BODY_BYTES: Final = 1_000_000
 _MOST_MB: Final = 100

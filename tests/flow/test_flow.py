@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from examples.waiting import wait_until
-from tests.support.mlflow_server import free_port
+from testbed.ports import free_port
 
 PATIENCE = 600
 BUSY = 503

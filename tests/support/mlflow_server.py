@@ -4,7 +4,6 @@ SQLite, artifacts through its proxy, as operators meet it.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -13,15 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from examples.waiting import wait_until
+from testbed.ports import free_port
 
 START_SECONDS = 180
 """Importing MLflow takes seconds alone, and a minute on a machine that builds something else."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from modelrelease_training.export import Exported
 from modelrelease_training.ingest import generate, write_table
 from modelrelease_training.load import load_model
 from modelrelease_training.registry import Facts, Registry
+from testbed.ports import free_port
 from tests.serving.support import train
-from tests.support.mlflow_server import free_port
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from benchmarks.serving.goals import goals
 from benchmarks.serving.openloop import OpenLoop
 from benchmarks.serving.report import Report, as_json, as_markdown, from_json
 from examples.waiting import wait_until
+from testbed.ports import free_port
 from testbed.servers import answering, hanging_up, never, serving
 
 ROW = [0.1] * 16
@@ -431,7 +432,7 @@ class TestTheOpenLoopClient:
         assert tally.outcomes.total() == tally.sent == 50
 
     async def test_tells_that_nobody_listens(self):
-        (port,) = processes.free_ports(1)
+        port = free_port()
         client = OpenLoop(port, "/predict", [{"features": ROW}], connections=5)
         await client.run(200, 0.05)
         tally = client.take()

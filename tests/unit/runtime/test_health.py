@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
 from modelrelease_operator.runtime.health import every_address, serving_health
+from testbed.ports import free_port
 
 
 def there(host: str) -> bool:
@@ -18,13 +19,6 @@ def there(host: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 async def status_of(url: str) -> int:

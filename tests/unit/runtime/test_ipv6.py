@@ -6,7 +6,6 @@ Real servers, which listen on ::1 and nowhere else.
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,19 +34,13 @@ from modelrelease_training import alerts
 from modelrelease_training.drift.server import WatchedServer, config_of
 from modelrelease_training.drift.settings import ServiceSettings
 from modelrelease_training.drift.worker import Worker
+from testbed.ports import free_port
 from testbed.servers import answering, serving
 from tests.support.asking import asking, revisions
 from tests.support.registering import a_manifest
 
 LOOPBACK = "::1"
 MANIFEST = a_manifest("7")
-
-
-def free_port() -> int:
-    """Return a port that nobody has, of either family."""
-    with socket.create_server((LOOPBACK, 0), family=socket.AF_INET6, dualstack_ipv6=False) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 async def status_of(host: str, port: int, path: str) -> int:
