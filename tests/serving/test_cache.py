@@ -221,7 +221,7 @@ def test_a_pod_that_dies_while_it_brings_an_artifact_keeps_nobody_waiting(
     waiting = threading.Thread(target=start, args=(web.url, artifact, tmp_path / "next", kept))
     waiting.start()
     try:
-        wait_until("a pod waits", lambda: "waiting for a pod" in caplog.text, within=10)
+        wait_until("a pod waits", lambda: "waiting for a pod" in caplog.text)
     finally:
         # What the kernel does at a process's end.
         os.close(dying)

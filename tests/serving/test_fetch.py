@@ -99,7 +99,7 @@ def test_a_server_that_stays_away_is_given_up_with_its_reason(web: Web, tmp_path
     with pytest.raises(
         UnreachableError, match=r"gave up after \d+ tries: .*/qna/manifest\.json answers 500"
     ):
-        bring(web.url, tmp_path, patience=1.0)
+        bring(web.url, tmp_path, patience=3.0)
     assert len(web.asked) > 2
 
 

@@ -237,11 +237,11 @@ def prometheus(pods: list[str], *, revision: str, every: float, offsets: list[fl
     servers, which scrape at moments of their own.
     """
     asked = 0
+    begin = time.time() // 600 * 600
 
     async def handler(request: web.Request) -> web.Response:
         nonlocal asked
         query = (await request.post())["query"]
-        begin = time.time() // 600 * 600
         rows: list[dict[str, Any]] = []
         if str(query).endswith("[10m]"):
             asked += 1

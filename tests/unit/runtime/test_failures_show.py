@@ -162,7 +162,7 @@ async def working(world: Operating) -> Workers:
 
 
 async def until(what: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not what():  # noqa: ASYNC110 - a predicate over two programs
             await asyncio.sleep(0.01)
 

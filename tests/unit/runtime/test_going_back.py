@@ -98,7 +98,7 @@ async def test_a_prometheus_that_drips_ends_a_look_in_time(world: Operating):
     world.measured.wait = 60
     before = time.monotonic()
     await world.once()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
     assert world.status()["verdict"] == "Unavailable"
     assert "not all metrics were read within 0.4 s" in world.status()["message"]
 

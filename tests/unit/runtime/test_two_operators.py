@@ -1,7 +1,8 @@
 """Two real operators contend for one Lease: one dies, leaves or freezes, and the other goes on.
 
-Both are processes as in a pod, and see a fake API server. The seconds within which the other acts
-are what the project promises, and what the Lease's own figures add up to.
+Both are processes as in a pod, and see a fake API server. The Lease's own figures add up to the
+seconds within which the other acts: 13 after a kill (tests/unit/runtime/test_lease.py). Here a busy
+machine may take three times as long.
 """
 
 import asyncio
@@ -17,14 +18,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving.processes import free_ports
 from testbed.api_server import ApiServer
 from testbed.operating import FAST, model
+from testbed.ports import free_ports
 
 ONE, TWO = "one", "two"
 STARTS_WITHIN = 90
-AFTER_A_KILL = 15
-AFTER_A_GOODBYE = 5
+ACTS_WITHIN = 45
 
 
 @dataclass
@@ -53,6 +53,12 @@ class Pair:
             return bool(stable.get("version") == version)
 
         return seen
+
+    def holder(self) -> str:
+        """Return who holds the Lease."""
+        lease = self.server.get("Lease", "modelrelease-operator", "kube-system")
+        found: str = lease["spec"]["holderIdentity"]
+        return found
 
     def acts(self, who: str) -> Callable[[], bool]:
         """Return whether an operator writes more than it has written now."""
@@ -103,26 +109,28 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 async def test_after_a_kill_the_other_goes_on_with_the_release(pair: Pair):
     pair.processes[ONE].kill()
     pair.apply("2")
-    await pair.wait("the second to act", pair.acts(TWO), AFTER_A_KILL)
-    await pair.wait("its canary", lambda: len(pair.server.of("Deployment")) == 2, 10)
+    await pair.wait("the second to act", pair.acts(TWO), ACTS_WITHIN)
+    await pair.wait("its canary", lambda: len(pair.server.of("Deployment")) == 2, ACTS_WITHIN)
 
 
-async def test_after_a_goodbye_the_other_goes_on_sooner(pair: Pair):
+async def test_after_a_goodbye_the_other_need_not_wait_for_the_lease_to_run_out(pair: Pair):
+    holder, acts = pair.holder(), pair.acts(TWO)
     pair.processes[ONE].terminate()
     pair.apply("2")
-    await pair.wait("the second to act", pair.acts(TWO), AFTER_A_GOODBYE)
     assert await pair.processes[ONE].wait() == 0
+    assert pair.holder() != holder, "it was given back"
+    await pair.wait("the second to act", acts, ACTS_WITHIN)
 
 
 async def test_one_that_was_frozen_and_wakes_writes_nothing_and_ends(pair: Pair):
     frozen = pair.processes[ONE]
     frozen.send_signal(signal.SIGSTOP)
     pair.apply("2")
-    await pair.wait("the second to act", pair.acts(TWO), AFTER_A_KILL)
+    await pair.wait("the second to act", pair.acts(TWO), ACTS_WITHIN)
     before = pair.server.writes[ONE]
     # What the frozen one will see at once: a release that changed, and pods that came.
     pair.apply("3")
     frozen.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await frozen.wait()
     assert pair.server.writes[ONE] == before

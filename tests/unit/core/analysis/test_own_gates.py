@@ -273,7 +273,7 @@ async def test_a_server_in_trouble_leaves_a_gate_unmeasured_with_its_name_its_qu
     gate: dict[str, Any], handler: Handler, sentence: str
 ):
     async with serving(handler) as address:
-        found = await Looks(asking(gate)).look(address, patience=1.5)
+        found = await Looks(asking(gate)).look(address, patience=1.5 if handler is never else 30)
     assert found.verdict is Verdict.UNAVAILABLE
     (status,) = found.gates
     assert f"gate {gate['name']}" in status.message
