@@ -8,6 +8,10 @@ T = TypeVar("T")
 
 
 LONGEST_SENTENCE = 600
+PATIENCE_SECONDS = 900.0
+"""A limit costs nothing until it is reached: this is several times what anything takes on a busy
+machine. Who waits for less says why.
+"""
 
 
 class NotSeenError(AssertionError):
@@ -31,7 +35,7 @@ def wait_until(
     look: Callable[[], T],
     is_done: Callable[[T], bool],
     *,
-    within: float,
+    within: float = PATIENCE_SECONDS,
     every: float = 0.5,
 ) -> T:
     """Return the first look that is `done`; raise with the last one when the time is over."""

@@ -12,7 +12,7 @@ from kubernetes.config import new_client_from_config
 
 from cluster import Cluster
 from examples import fixtures
-from examples.waiting import NotSeenError, wait_until
+from examples.waiting import PATIENCE_SECONDS, NotSeenError, wait_until
 
 OPERATOR_SPACE = "modelrelease-system"
 SOON_SURE: dict[str, Any] = {
@@ -28,7 +28,6 @@ FAST: dict[str, Any] = {
     "canary": {
         "steps": [{"weight": 33, "bake": "5s"}, {"weight": 50, "bake": "5s"}],
         "keepPrevious": "1s",
-        "startDeadline": "2m",
     },
     "analysis": {"interval": "3s"},
 }
@@ -38,6 +37,9 @@ OFTEN: dict[str, Any] = {"metadata": {"annotations": {"prometheus.io/scrape-inte
 """A pod template for tests that are not about evidence:
 the usual 15 s would only make them wait.
 """
+
+PROMPTLY = 60.0
+"""Seconds for what takes one or two on a machine that is not busy, and is to be done at once."""
 
 Object = dict[str, Any]
 
@@ -68,7 +70,7 @@ class Release:
     def uri(self, version: str) -> str:
         return fixtures.store_uri(self.store, "qna", version)
 
-    def serves(self, version: str, *, within: float = 300) -> None:
+    def serves(self, version: str, *, within: float = PATIENCE_SECONDS) -> None:
         """Wait until a version is stable and nothing goes on."""
         self.wait(
             f"version {version} to be stable",
@@ -84,7 +86,11 @@ class Release:
         self.serves(version)
 
     def wait(
-        self, condition: str, is_done: Callable[[Object], bool], *, within: float = 180
+        self,
+        condition: str,
+        is_done: Callable[[Object], bool],
+        *,
+        within: float = PATIENCE_SECONDS,
     ) -> Object:
         """Wait for a status of the present generation; on failure say what the operator logged."""
         try:
@@ -203,7 +209,7 @@ class Release:
         rps: float = 50,
         shifts: Mapping[str, float] | None = None,
         path: str = "/predict",
-        seconds: float = 1200,
+        seconds: float = 3600,
     ) -> None:
         """Start clients that call the main Service, and wait until they do.
 
@@ -216,7 +222,7 @@ class Release:
         )
         fixtures.apply(self.cluster, *clients)
         self.cluster.kubectl(
-            "rollout", "status", "-n", self.space, "deployment/load", "--timeout=120s"
+            "rollout", "status", "-n", self.space, "deployment/load", "--timeout=600s"
         )
 
     def stats(self) -> fixtures.LoadStats:
@@ -235,7 +241,7 @@ class Release:
             "every request to be answered",
             self.stats,
             lambda stats: stats.sent > before.sent and stats.answered >= stats.sent - 20,
-            within=15,
+            within=PROMPTLY,
         )
         earlier = before.failures(except_by=except_by)
         failures = after.failures(except_by=except_by)

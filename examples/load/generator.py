@@ -21,6 +21,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+PATIENCE_SECONDS = 20.0
+"""Beyond what a pod that leaves or a busy machine takes: what is later is lost."""
 MOST_IN_FLIGHT = 2000
 """A request that would be one more is counted as not sent, and as the generator's own failure."""
 
@@ -73,7 +75,7 @@ class Generator:
 
     async def run(self, seconds: float) -> None:
         """Send until the time is over or the task is cancelled; then wait for the last answers."""
-        timeout = aiohttp.ClientTimeout(total=10, connect=5)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS, connect=PATIENCE_SECONDS / 2)
         fresh = aiohttp.TCPConnector(force_close=True, limit=0)
         reused = aiohttp.TCPConnector(limit=16, keepalive_timeout=30)
         async with (

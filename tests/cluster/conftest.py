@@ -36,15 +36,15 @@ LOST_SHARE = "0.02"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, so that no file can forget to;
-    refuse what cannot run side by side.
-    """
+    """Mark everything in this folder, so that no file can forget to; begin with what is long."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse what cannot run side by side."""
     if WORKER and item.get_closest_marker("alone"):
         pytest.fail('wants the cluster for itself: add -m "cluster and not alone", or leave out -n')
 
@@ -94,7 +94,7 @@ def store(cluster: Cluster, artifacts: dict[str, Path]) -> str:
     )
     fixtures.apply(cluster, *fixtures.model_store(STORE_SPACE, folders))
     cluster.kubectl(
-        "rollout", "status", "-n", STORE_SPACE, f"deployment/{fixtures.STORE}", "--timeout=180s"
+        "rollout", "status", "-n", STORE_SPACE, f"deployment/{fixtures.STORE}", "--timeout=600s"
     )
     return STORE_SPACE
 
@@ -112,7 +112,7 @@ def _space_of(test: str) -> str:
 def space(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, which takes only pods without privileges."""
     name = _space_of(request.node.name)
-    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s")
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=600s")
     fixtures.apply(cluster, fixtures.namespace(name))
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")

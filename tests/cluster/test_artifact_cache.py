@@ -78,7 +78,7 @@ def on_node(cluster: Cluster, space: str, statement: str) -> None:
     fixtures.apply(cluster, pod)
     cluster.kubectl(
         "wait", f"pod/{name}", "-n", "default", "--for=jsonpath={.status.phase}=Succeeded",
-        "--timeout=60s",
+        "--timeout=600s",
     )  # fmt: skip
     cluster.kubectl("delete", "pod", name, "-n", "default", "--wait=true")
 
@@ -90,7 +90,7 @@ def release(cluster: Cluster, artifacts: dict[str, Path], space: str, claim: str
     fixtures.apply(cluster, *(fixtures.artifact_configmap(space, each) for each in folders))
     fixtures.apply(cluster, *fixtures.model_store(space, folders))
     cluster.kubectl(
-        "rollout", "status", "-n", space, f"deployment/{fixtures.STORE}", "--timeout=180s"
+        "rollout", "status", "-n", space, f"deployment/{fixtures.STORE}", "--timeout=600s"
     )
     return Release(cluster=cluster, space=space, store=space)
 
@@ -129,6 +129,5 @@ def test_pods_start_again_while_the_store_is_away(cluster: Cluster, release: Rel
         "as many new pods to be ready",
         lambda: ready_pods(release, "2"),
         lambda ready: len(ready) == len(before) and not set(ready.values()) & set(before.values()),
-        within=120,
     )
     assert len(after) == len(before)

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from examples.waiting import wait_until
-from testbed.releases import SOON_SURE, Release, phase_is
+from testbed.releases import PROMPTLY, SOON_SURE, Release, phase_is
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def test_a_spec_that_goes_back_to_stable_is_an_instant_rollback(release: Release
         release.apply("2")
         release.wait("the canary to have traffic", phase_is("Progressing"))
         release.apply("1")
-        status = release.wait("version 1 alone", phase_is("Stable"), within=20)
+        status = release.wait("version 1 alone", phase_is("Stable"), within=PROMPTLY)
     assert status["stable"]["version"] == "1"
     assert "rejected" not in status
     assert "SpecReverted" in release.reasons()
@@ -33,7 +33,7 @@ def test_a_spec_that_moves_on_rolls_the_old_canary_back_first(release: Release) 
     release.begins("1")
     release.load(rps=60)
     with release.no_request_lost(except_by=("3",)):
-        quick = {"weight": 50, "startDeadline": "2m", "keepPrevious": "1s"}
+        quick = {"weight": 50, "keepPrevious": "1s"}
         release.apply("3", canary=quick, analysis=SOON_SURE)
         release.wait("a canary", phase_is("Starting", "Progressing"))
         release.apply("2")
@@ -49,11 +49,11 @@ def test_a_release_deleted_in_the_middle_leaves_nothing_behind(release: Release)
     release.apply("2")
     release.wait("a canary", phase_is("Starting", "Progressing"))
     release.cluster.kubectl(
-        "delete", "modelrelease", release.name, "-n", release.space, "--timeout=30s"
+        "delete", "modelrelease", release.name, "-n", release.space, "--timeout=120s"
     )
     for kind in ("deployments", "services", "pods"):
         look = partial(release.items, kind)
-        wait_until(f"no {kind}", look, lambda left: not left, within=90)
+        wait_until(f"no {kind}", look, lambda left: not left)
 
 
 def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(
@@ -69,21 +69,21 @@ def test_what_the_operator_owns_is_put_right_when_somebody_else_changes_it(
         "the selector to be put back",
         lambda: release.read("service", "qna")["spec"]["selector"],
         lambda selector: selector["modelrelease.dev/revision"] == revision,
-        within=15,
+        within=PROMPTLY,
     )
     kubectl("scale", "deployment", f"qna-{revision}", "-n", space, "--replicas=0")
     wait_until(
         "the replicas to be put back",
         lambda: release.read("deployment", f"qna-{revision}"),
         lambda found: found["spec"]["replicas"] == 2,
-        within=15,
+        within=PROMPTLY,
     )
     kubectl("delete", "service", "qna-stable", "-n", space)
     wait_until(
         "the Service to be made again",
         lambda: [item["metadata"]["name"] for item in release.items("services")],
         lambda names: "qna-stable" in names,
-        within=15,
+        within=PROMPTLY,
     )
 
 

@@ -26,7 +26,7 @@ def test_drift_in_one_feature_raises_the_condition_with_its_name_and_ends_with_t
     release.apply("1", drift=QUICK)
     release.serves("1")
     release.load(rps=60)
-    calm = release.wait("windows without drift", windows("SS"), within=180)
+    calm = release.wait("windows without drift", windows("SS"))
     assert condition(calm)["status"] == "False"
 
     release.load(rps=60, shifts=MOVED)
@@ -56,7 +56,7 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
         cluster, fixtures.artifact_configmap(space, folder), *fixtures.model_store(space, [folder])
     )
     cluster.kubectl(
-        "rollout", "status", "-n", space, f"deployment/{fixtures.STORE}", "--timeout=120s"
+        "rollout", "status", "-n", space, f"deployment/{fixtures.STORE}", "--timeout=600s"
     )
     moved, calm = (
         Release(cluster=cluster, space=space, store=space, name=name) for name in ("moved", "calm")
@@ -65,15 +65,14 @@ def test_drift_in_each_kind_of_column_is_named_and_a_calm_twin_says_nothing(
         release.apply("1", drift=QUICK, serving=ONE_POD)
         url = f"http://{release.name}.{space}/predict"
         callers = fixtures.load_generator(
-            space, name=f"load-{release.name}", url=url, rps=60, seconds=600, rows=rows.tolist()
+            space, name=f"load-{release.name}", url=url, rps=60, seconds=3600, rows=rows.tolist()
         )
         fixtures.apply(cluster, *callers)
-    moved.wait("drift in every kind of column", lambda status: drifted(status) >= set(KINDS))
     found = moved.wait(
-        "drift to be raised", lambda status: condition(status).get("status") == "True"
+        "drift in every kind of column to be raised",
+        lambda status: condition(status).get("status") == "True" and drifted(status) >= set(KINDS),
     )
     assert condition(found)["reason"] == "Drifted"
-    assert drifted(found) >= set(KINDS)
 
     quiet = calm.wait("windows without drift", windows("SSS"))
     assert condition(quiet)["status"] == "False"

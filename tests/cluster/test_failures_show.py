@@ -25,7 +25,7 @@ def test_a_pod_template_that_does_not_fit_is_a_condition_and_nothing_is_made(
     release: Release,
 ) -> None:
     release.apply("1", serving={**FAST["serving"], **TYPO})
-    status = release.wait("the refusal", is_stalled("ApplyRefused"), within=60)
+    status = release.wait("the refusal", is_stalled("ApplyRefused"))
     assert "tolerations" in status["message"]
     assert "{" not in status["message"].split("tolerations")[0], (
         "a sentence, and not the server's JSON"
@@ -40,7 +40,7 @@ def test_a_pod_template_that_does_not_fit_is_a_condition_and_nothing_is_made(
 def test_a_new_version_that_does_not_fit_leaves_the_old_one_alone(release: Release) -> None:
     release.begins("1")
     release.apply("2", serving={**FAST["serving"], **TYPO})
-    status = release.wait("the refusal", is_stalled("ApplyRefused"), within=60)
+    status = release.wait("the refusal", is_stalled("ApplyRefused"))
     assert status["phase"] == "Stable"
     assert status["stable"]["version"] == "1"
     assert "canary" not in status
@@ -57,7 +57,7 @@ def test_a_quota_without_services_is_told(release: Release) -> None:
     }  # fmt: skip
     fixtures.apply(release.cluster, quota)
     release.apply("1")
-    status = release.wait("the refusal", is_stalled("ApplyRefused"), within=60)
+    status = release.wait("the refusal", is_stalled("ApplyRefused"))
     assert "exceeded quota" in status["message"]
     release.cluster.kubectl("delete", "resourcequota", "no-services", "-n", release.space)
     release.serves("1")

@@ -8,10 +8,11 @@ import pytest
 
 from cluster import Cluster
 from examples.waiting import wait_until
-from testbed.releases import OPERATOR_SPACE, SOON_SURE, Release, phase_is, rejected
+from testbed.releases import OPERATOR_SPACE, PROMPTLY, SOON_SURE, Release, phase_is, rejected
 
 pytestmark = pytest.mark.alone
-OUTAGE_SECONDS = 180
+OUTAGE_SECONDS = 60
+"""Twenty looks, and far from `maxBlind`, after which a canary leaves the Service."""
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def scraped_often(release: Release) -> None:
     release.scraped_often()
 
 
-def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Release) -> None:
+def test_with_prometheus_stopped_for_a_minute_nothing_moves(release: Release) -> None:
     release.begins("1")
     release.load(rps=40)
     release.apply("2", analysis=SOON_SURE)
@@ -40,16 +41,14 @@ def test_with_prometheus_stopped_for_three_minutes_nothing_moves(release: Releas
         )
         return len(seen)
 
-    wait_until(
-        "three minutes of looks", look, lambda looks: looks >= OUTAGE_SECONDS, within=600, every=1
-    )
+    wait_until("a minute of looks", look, lambda looks: looks >= OUTAGE_SECONDS, every=1)
     assert set(seen) == {("Progressing", before["weight"], "Unavailable", before["canary"]["step"])}
     assert "Prometheus" in release.status()["message"]
     assert release.status()["gates"][0]["canaryTotal"] == before["gates"][0]["canaryTotal"]
 
     kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=1")
-    kubectl("rollout", "status", "-n", "monitoring", "deployment/prometheus", "--timeout=120s")
-    release.serves("2", within=300)
+    kubectl("rollout", "status", "-n", "monitoring", "deployment/prometheus", "--timeout=600s")
+    release.serves("2")
 
 
 def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted(
@@ -66,7 +65,7 @@ def test_with_the_operator_killed_in_each_phase_a_good_version_is_still_promoted
             release.wait(f"phase {phase} or later", _reached(phase, "2"))
             _wait_a_random_moment(release, chance)
             _kill_operator(release.cluster)
-        release.serves("2", within=300)
+        release.serves("2")
     assert len(release.pods("2")) == 2
 
 
@@ -79,7 +78,7 @@ def test_with_the_operator_killed_while_rolling_back_stable_still_serves_alone(
         release.apply("3")
         release.wait("the rollback", _reached("RollingBack", "3"))
         _kill_operator(release.cluster)
-        status = release.wait("version 3 to be rejected", rejected("3"), within=300)
+        status = release.wait("version 3 to be rejected", rejected("3"))
         release.wait("its pods to be gone", lambda _: not release.pods("3"))
     assert status["stable"]["version"] == "1"
     selector = release.read("service", "qna")["spec"]["selector"]
@@ -109,9 +108,12 @@ def test_of_two_operators_the_one_that_waited_acts_when_the_other_is_killed(
     release.cluster.kubectl("delete", "pod", acting, *where, "--grace-period=0", "--force")
     release.apply("2")
     wait_until(
-        "another to act", lambda: _holder(release.cluster), lambda who: who != acting, within=15
+        "another to act",
+        lambda: _holder(release.cluster),
+        lambda who: who != acting,
+        within=PROMPTLY,
     )
-    release.wait("the canary to start", phase_is("Starting", "Progressing"), within=15)
+    release.wait("the canary to start", phase_is("Starting", "Progressing"), within=PROMPTLY)
 
 
 def _holder(cluster: Cluster) -> str:
@@ -147,7 +149,6 @@ def _wait_a_random_moment(release: Release, chance: random.Random) -> None:
         "a random moment",
         lambda: next(looks, None),
         lambda left: left is None,
-        within=60,
         every=0.3,
     )
 
@@ -172,4 +173,4 @@ def _kill_operator(cluster: Cluster) -> None:
         found: list[dict[str, object]] = json.loads(raw)["items"]
         return found
 
-    wait_until("a new operator", pods, lambda found: len(found) == 1, within=60)
+    wait_until("a new operator", pods, lambda found: len(found) == 1)

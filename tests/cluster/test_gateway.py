@@ -50,7 +50,6 @@ def steps(*weights: int, **canary: Any) -> dict[str, Any]:
     return {
         "steps": [{"weight": weight, "bake": "5s"} for weight in weights],
         "keepPrevious": "5s",
-        "startDeadline": "2m",
         **canary,
     }
 
@@ -63,9 +62,9 @@ def by_gateway(release: Release, **canary: Any) -> dict[str, Any]:
 def called(release: Release) -> None:
     """Start clients, and wait until the Gateway answers: it follows a first route a little late."""
     release.load(rps=100)
-    wait_until("an answer", release.stats, lambda stats: stats.count(outcome="200") > 0, within=60)
+    wait_until("an answer", release.stats, lambda stats: stats.count(outcome="200") > 0)
     enough = release.stats().answered + 500
-    wait_until("answers", release.stats, lambda stats: stats.answered > enough, within=60)
+    wait_until("answers", release.stats, lambda stats: stats.answered > enough)
 
 
 def weights(release: Release) -> dict[str, int]:
@@ -74,20 +73,23 @@ def weights(release: Release) -> dict[str, int]:
     return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]}
 
 
-def answered_more(
-    release: Release, since: LoadStats, requests: int, *, within: float = 60
-) -> LoadStats:
+def answered_more(release: Release, since: LoadStats, requests: int) -> LoadStats:
     """Wait until so many requests more were answered."""
     return wait_until(
-        "more requests", release.stats,
-        lambda stats: stats.answered - since.answered > requests,
-        within=within,
-    )  # fmt: skip
+        "more requests", release.stats, lambda stats: stats.answered - since.answered > requests
+    )
+
+
+def followed(release: Release) -> LoadStats:
+    """Wait until the Gateway must have followed its route: Traefik takes up one change every two
+    seconds at most, and this is six seconds of clients.
+    """
+    return answered_more(release, release.stats(), 600)
 
 
 def a_twentieth_meets(release: Release, version: str, since: LoadStats) -> None:
     """Require a weight of 5 %, and that share of the requests within four standard errors."""
-    after = answered_more(release, since, ENOUGH, within=120)
+    after = answered_more(release, since, ENOUGH)
     assert release.status()["weight"] == 5
     counted = after.answered - since.answered
     share = (after.count(version=version) - since.count(version=version)) / counted
@@ -113,7 +115,7 @@ def test_a_share_is_exact_and_a_good_version_is_promoted_without_a_lost_request(
         assert len(routed.pods("2")) == 1, "as many pods as a twentieth of the requests needs"
 
         routed.apply("2", canary=by_gateway(routed, **steps(5, 50)), analysis=SOON_SURE)
-        routed.serves("2", within=300)
+        routed.serves("2")
         routed.wait("the old version to be gone", lambda _: not routed.pods("1"))
     assert weights(routed) == {"qna-stable": 100, "qna-canary": 0}
 
@@ -125,9 +127,8 @@ def test_a_failing_version_has_no_request_once_it_is_rejected(routed: Release) -
     called(routed)
     with routed.no_request_lost(except_by=("3",)):
         routed.apply("3", analysis=SOON_SURE)
-        routed.wait("version 3 to be rejected", rejected("3"), within=300)
-        # Traefik takes up one change every two seconds at most.
-        told = answered_more(routed, routed.stats(), 300)
+        routed.wait("version 3 to be rejected", rejected("3"))
+        told = followed(routed)
         after = answered_more(routed, told, 500)
     assert after.count(version="3") == told.count(version="3")
     assert weights(routed) == {"qna-stable": 100, "qna-canary": 0}
@@ -157,15 +158,12 @@ def test_weights_that_somebody_edits_are_set_right_and_without_routing_the_route
     where = ("httproute", routed.name, "-n", routed.space)
     routed.cluster.kubectl("patch", *where, "--type=json", "-p", json.dumps([theirs]))
     right = {"qna-stable": 100, "qna-canary": 0}
-    wait_until(
-        "the weights to be right", lambda: weights(routed), lambda now: now == right, within=60
-    )
+    wait_until("the weights to be right", lambda: weights(routed), lambda now: now == right)
     routed.apply("1", canary=steps(50))
     wait_until(
         "the route to be gone",
         lambda: routed.cluster.kubectl("get", *where, "--ignore-not-found"),
         lambda answer: not answer,
-        within=60,
     )
     assert phase_is("Stable")(routed.status())
 
@@ -188,9 +186,7 @@ def test_of_two_releases_with_one_host_the_older_is_routed_and_the_other_follows
 
     routed.cluster.kubectl("delete", "modelrelease", "qna", "-n", routed.space)
     later.serves("2")
-    wait_until(
-        "answers of the other", routed.stats, lambda seen: seen.count(version="2") > 100, within=60
-    )
+    wait_until("answers of the other", routed.stats, lambda seen: seen.count(version="2") > 100)
     assert "Stalled" not in reasons(later.status())
 
 
@@ -236,7 +232,6 @@ def weights_become(release: Release, *expected: int) -> None:
         f"the weights {expected}",
         lambda: weights_of_front(release),
         lambda now: now == expected,
-        within=60,
     )
 
 
@@ -308,7 +303,7 @@ def start_testers(release: Release) -> None:
     """Start clients that the cohort finds, one for each way."""
     for name, asking in TESTERS.items():
         url = f"http://{release.host}/predict{asking.get('query', '')}"
-        clients = fixtures.load_generator(release.space, url=url, rps=10, seconds=1200, name=name)
+        clients = fixtures.load_generator(release.space, url=url, rps=10, seconds=3600, name=name)
         container = clients[-1]["spec"]["template"]["spec"]["containers"][0]
         sent = asking.get("headers", {}).items()
         container["command"] += [f"--header={header}={value}" for header, value in sent]
@@ -320,18 +315,18 @@ def answers_of(release: Release, name: str) -> fixtures.LoadStats:
 
 
 def all_testers_meet(release: Release, version: str) -> None:
-    """Check that each of the next answers to testers is a version's."""
-    for name in TESTERS:
-        before = answers_of(release, name)
+    """Check that each answer to testers is a version's, from when the Gateway follows its route."""
+    followed(release)
+    earlier = {name: answers_of(release, name) for name in TESTERS}
+    for name, before in earlier.items():
         after = wait_until(
             f"answers to {name}",
             lambda name=name: answers_of(release, name),  # type: ignore[misc]
             lambda now, before=before: now.answered > before.answered + 100,  # type: ignore[misc]
-            within=60,
         )
         counted = after.answered - before.answered
         theirs = after.count(version=version) - before.count(version=version)
-        assert theirs >= counted - 1, f"{name}: {theirs} of {counted} answers by {version}"
+        assert theirs == counted, f"{name}: {theirs} of {counted} answers by {version}"
 
 
 @pytest.mark.alone
@@ -348,7 +343,7 @@ def test_the_cohort_always_meets_the_canary_and_nobody_else_does_beyond_the_weig
     called(routed)
     start_testers(routed)
     for name in TESTERS:
-        where = ("-n", routed.space, f"deployment/{name}", "--timeout=120s")
+        where = ("-n", routed.space, f"deployment/{name}", "--timeout=600s")
         routed.cluster.kubectl("rollout", "status", *where)
     all_testers_meet(routed, "1")
     with routed.no_request_lost():
@@ -381,13 +376,13 @@ def test_callers_past_the_gateway_hold_a_canary_until_they_come_by_it(routed: Re
     front, routed.host = routed.host, ""
     routed.load(rps=100)
     routed.apply("2", canary=canary, analysis=SOON_SURE)
-    status = routed.wait("the mismatch", has_mismatch, within=180)
+    status = routed.wait("the mismatch", has_mismatch)
     assert "canary 2 answered 0.00 % of" in status["message"]
     assert "at a weight of 50 %" in status["message"]
     assert "ShareMismatch" in routed.reasons()
     routed.host = front
     routed.load(rps=100)
-    routed.serves("2", within=300)
+    routed.serves("2")
 
 
 def has_mismatch(status: dict[str, Any]) -> bool:
@@ -400,9 +395,9 @@ def pools(cluster: Cluster) -> Iterator[None]:
     """A schema for InferencePools. The Gateway knows none of them and refuses a route to one."""
     fixtures.apply(cluster, inference_pools.definition())
     name = f"crd/inferencepools.{inference_pools.GROUP}"
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", name)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=600s", name)
     yield
-    cluster.kubectl("delete", name, "--wait=true", "--timeout=60s")
+    cluster.kubectl("delete", name, "--wait=true", "--timeout=600s")
 
 
 @pytest.mark.usefixtures("pools")
@@ -430,7 +425,6 @@ def test_pools_of_others_are_kept_on_the_arms_and_all_else_of_them_is_left(
     routed.wait(
         "the refusal of a gateway that knows no pools",
         lambda seen: reasons(seen).get("Stalled") == "RouteNotTaken" and refused in seen["message"],
-        within=150,
     )
     (deployment,) = routed.items("deployments")
     revision = "modelrelease.dev/revision"
@@ -471,10 +465,10 @@ def test_a_good_version_loses_nothing_by_the_gateways_count_and_is_promoted(
 ) -> None:
     judged_by_losses(routed, "2")
     status = routed.wait(
-        "losses to be counted", lambda seen: loss_of(seen).get("canaryTotal", 0) > 100, within=120
+        "losses to be counted", lambda seen: loss_of(seen).get("canaryTotal", 0) > 100
     )
     assert "canary 2 loses 0.0 % of" in loss_of(status)["message"]
-    routed.serves("2", within=300)
+    routed.serves("2")
 
 
 def test_a_version_whose_answers_nobody_has_is_rejected_by_what_the_gateway_counts(
@@ -482,7 +476,7 @@ def test_a_version_whose_answers_nobody_has_is_rejected_by_what_the_gateway_coun
 ) -> None:
     """It answers and counts each request with 200, and closes the connections on one of fifty."""
     judged_by_losses(routed, "9")
-    status = routed.wait("version 9 to be rejected", rejected("9"), within=300)
+    status = routed.wait("version 9 to be rejected", rejected("9"))
     assert status["rejected"]["reason"] == "Regression"
     assert "canary 9 loses" in status["rejected"]["message"]
 
@@ -490,6 +484,6 @@ def test_a_version_whose_answers_nobody_has_is_rejected_by_what_the_gateway_coun
 def test_a_version_whose_process_dies_under_requests_is_rejected(routed: Release) -> None:
     """By the ends of its containers or by what is lost with them, whichever is proven first."""
     judged_by_losses(routed, "8")
-    status = routed.wait("version 8 to be rejected", rejected("8"), within=300)
+    status = routed.wait("version 8 to be rejected", rejected("8"))
     said = status["rejected"]["message"]
     assert "canary 8 loses" in said or "containers of canary 8 ended abnormally" in said

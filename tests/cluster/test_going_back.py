@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from examples import fixtures
-from testbed.releases import SOON_SURE, Release, phase_is, rejected
+from testbed.releases import PROMPTLY, SOON_SURE, Release, phase_is, rejected
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_a_version_is_taken_back_while_prometheus_is_down(release: Release) -> N
     kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=0")
     try:
         release.apply("1")
-        release.wait("version 1 alone", phase_is("Stable"), within=20)
+        release.wait("version 1 alone", phase_is("Stable"), within=PROMPTLY)
     finally:
         kubectl("scale", "-n", "monitoring", "deployment/prometheus", "--replicas=1")
-        kubectl("rollout", "status", "-n", "monitoring", "deployment/prometheus", "--timeout=120s")
+        kubectl("rollout", "status", "-n", "monitoring", "deployment/prometheus", "--timeout=600s")
     assert release.read("service", "qna")["spec"]["selector"]["modelrelease.dev/revision"] == stable

@@ -57,7 +57,7 @@ def test_a_version_that_answers_alike_is_promoted_and_one_with_a_late_first_toke
     chat: Release,
 ) -> None:
     chat.apply("2")
-    chat.serves("2", within=600)
+    chat.serves("2")
     gates = {gate["name"]: gate for gate in chat.status()["gates"]}
     assert {name: gate["verdict"] for name, gate in gates.items()} == {
         "errors": "Pass", "ttft": "Pass", "ends": "Pass", "tokens": "Pass",
@@ -78,6 +78,6 @@ def test_a_version_that_ends_or_says_otherwise_is_taken_back(
 
 
 def is_taken_back(chat: Release, version: str, *, says: str) -> None:
-    status = chat.wait(f"version {version} to be rejected", rejected(version), within=300)
+    status = chat.wait(f"version {version} to be rejected", rejected(version))
     assert status["rejected"]["reason"] == "Regression"
     assert says in status["rejected"]["message"]

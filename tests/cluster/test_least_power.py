@@ -109,7 +109,6 @@ def people(cluster: Cluster) -> str:
         "the policy to be in force",
         said,
         lambda text: "may be set or changed only by" in text,
-        within=60,
     )
     return space
 
@@ -183,7 +182,7 @@ def test_the_clusters_own_roles_know_releases(
     ask = ("auth", "can-i", verb, "modelreleases.modelrelease.dev", "--as", who, "-n", people)
     wait_until(
         "the aggregated role", lambda: cluster.kubectl(*ask, check=False).split()[-1],
-        lambda answer: answer == allowed, within=30,
+        lambda answer: answer == allowed,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import time
 
+from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
 
 PODS = {"source": "Pods"}
@@ -9,8 +10,10 @@ FIRST = 100
 """Requests of the canary, from which on it is to be taken back soon."""
 SOON = 10.0
 """Seconds."""
-SLACK = 5.0
-"""Seconds that a busy machine and a test that looks once a second may add."""
+SLACK = 25.0
+"""Seconds that a busy machine and a test that looks once a second may add. By scrapes of 15 s it
+takes longer than both.
+"""
 
 
 def test_a_good_version_is_promoted(release: Release) -> None:
@@ -30,14 +33,15 @@ def test_a_version_that_fails_is_rolled_back_within_seconds(release: Release) ->
     release.serves("1")
     release.load(rps=100)
     release.apply("3")
-    answered = release.stats().count(version="3")
     release.wait("canary 3 to have clients", phase_is("Progressing", "RollingBack"))
-    while answered < FIRST:
-        answered = release.stats().count(version="3")
-    met = time.monotonic()
-    status = release.wait(
-        "version 3 to be taken back", phase_is("RollingBack", "Stable"), within=60
+    answered = wait_until(
+        "the canary's first requests",
+        lambda: release.stats().count(version="3"),
+        lambda count: count >= FIRST or "rejected" in release.status(),
+        every=0,
     )
+    met = time.monotonic()
+    status = release.wait("version 3 to be taken back", phase_is("RollingBack", "Stable"))
     took = time.monotonic() - met
     print(f"\nrolled back {took:.1f} s after {answered} requests of the canary")  # noqa: T201
     status = release.wait("version 3 to be rejected", rejected("3"))

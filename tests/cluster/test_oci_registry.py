@@ -42,7 +42,7 @@ def runs_registry(cluster: Cluster, space: str, folders: list[Path]) -> None:
     kept = [fixtures.artifact_configmap(space, folder) for folder in folders]
     fixtures.apply(cluster, *kept)
     fixtures.apply(cluster, *_registry(space, folders))
-    cluster.kubectl("rollout", "status", "-n", space, f"deployment/{REGISTRY}", "--timeout=180s")
+    cluster.kubectl("rollout", "status", "-n", space, f"deployment/{REGISTRY}", "--timeout=600s")
 
 
 def _registry(space: str, folders: list[Path]) -> list[Object]:

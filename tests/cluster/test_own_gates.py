@@ -94,7 +94,7 @@ def allowed(cluster: Cluster) -> Iterator[None]:
 def test_a_prometheus_behind_a_token_is_read_with_the_token_of_a_secret(release: Release) -> None:
     fixtures.apply(release.cluster, *_guarded_prometheus(release.space))
     release.cluster.kubectl(
-        "rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=120s"
+        "rollout", "status", "-n", release.space, f"deployment/{GUARD}", "--timeout=600s"
     )
     release.begins("1")
     release.load(rps=80)

@@ -103,12 +103,12 @@ def test_mlserver_is_compared_by_the_prober_before_the_first_user(release: Relea
 
     release.apply("2", canary=shadowed(SHADOW))
     release.annotate(retry="2")
-    release.wait("users to meet version 2", phase_is("Progressing", "Promoting"), within=300)
+    release.wait("users to meet version 2", phase_is("Progressing", "Promoting"))
     told = release.events()
     assert "canary 2 answers example requests in the dark" in told
     assert "pairs of answers to example requests" in told
     assert release.reasons().count("ShadowPassed") == 1
-    wait_until("the prober to be gone", release.probers, lambda found: not found, within=20)
+    wait_until("the prober to be gone", release.probers, lambda found: not found)
     release.serves("2")
     release.apply("3")
     is_taken_back_unmet(release, "3", stable="2", says="fails")
@@ -130,7 +130,7 @@ def is_taken_back_unmet(
     """Check that a version is taken back for its answers, and that no user has met it."""
     steps = release.reasons().count("StepStarted")
     release.wait(f"version {version} to be compared", phase_is("Shadowing"))
-    status = release.wait(f"version {version} to be rejected", rejected(version), within=300)
+    status = release.wait(f"version {version} to be rejected", rejected(version))
     message = status["rejected"]["message"]
     assert message.startswith(f"in the shadow, canary {version} ")
     assert says in message

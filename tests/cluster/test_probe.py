@@ -29,7 +29,7 @@ def test_a_version_that_nobody_calls_is_promoted_on_probes_and_leaves_no_prober(
     assert (told["outcome"], told["version"]) == ("Promoted", "2")
     assert "probes and not users proved steps 1, 2 of 2" in told["message"]
     assert "probes decided and not users" in release.events()
-    wait_until("the prober to be gone", release.probers, lambda found: not found, within=60)
+    wait_until("the prober to be gone", release.probers, lambda found: not found)
     assert release.restarts() == 0
 
 
@@ -43,7 +43,7 @@ def test_a_version_that_nobody_calls_and_that_fails_is_rolled_back_by_probes(
     assert "canary 3 fails" in status["rejected"]["message"]
     assert "probes, stable 0.0 % of" in status["rejected"]["message"]
     assert status["stable"]["version"] == "1"
-    wait_until("the prober to be gone", release.probers, lambda found: not found, within=60)
+    wait_until("the prober to be gone", release.probers, lambda found: not found)
 
 
 def test_a_version_that_nobody_calls_is_not_promoted_without_probes(release: Release) -> None:

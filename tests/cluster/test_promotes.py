@@ -48,7 +48,7 @@ def test_kubectl_shows_where_a_release_stands(release: Release) -> None:
     assert wide.split()[-2:] == ["EFFECTIVE", "MESSAGE"]
 
     kubectl(
-        "wait", "-n", release.space, "modelrelease/qna", "--for=condition=Ready", "--timeout=180s"
+        "wait", "-n", release.space, "modelrelease/qna", "--for=condition=Ready", "--timeout=600s"
     )
     found = release.get()
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]

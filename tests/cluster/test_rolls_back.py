@@ -26,8 +26,9 @@ def test_a_version_that_fails_is_rolled_back_and_no_other_request_is_lost(releas
     assert [reason for reason in release.reasons() if reason == "Regression"] == ["Regression"]
 
     bad = release.stats().count(version="3", outcome="500")
-    # One in ten of a third of 100 requests a second, for three scrapes of 15 s and 30 s.
-    assert 0 < bad < 250, "bad answers that reached clients before the rollback"
+    # One in ten of a third of 100 requests a second, for three scrapes of 15 s: 172 are expected,
+    # 23 more or less by which connections are kept to the canary. A busy machine has as long again.
+    assert 0 < bad < 400, "bad answers that reached clients before the rollback"
 
 
 def test_a_slow_version_is_rolled_back(release: Release) -> None:
@@ -39,23 +40,20 @@ def test_a_slow_version_is_rolled_back(release: Release) -> None:
     assert status["stable"]["version"] == "1"
 
 
-@pytest.mark.parametrize(
-    ("version", "says"),
-    [("5", "example"), ("6", "sha256")],
-    ids=[
-        "its recorded answers do not come back",
-        "a file was changed after the manifest was written",
-    ],
-)
-@pytest.mark.alone
-def test_an_artifact_that_cannot_be_trusted_never_takes_traffic(
-    release: Release, version: str, says: str
-) -> None:
+def test_an_artifact_that_cannot_be_trusted_never_takes_traffic(release: Release) -> None:
+    """Not alone: nothing that clients meet changes, so a busy machine loses none of them."""
     release.begins("1")
     release.load(rps=20)
     with release.no_request_lost():
-        release.apply(version)
-        status = release.wait(f"version {version} to be rejected", rejected(version))
+        # Its recorded answers do not come back.
+        is_refused(release, "5", says="example")
+        # A file was changed after the manifest was written.
+        is_refused(release, "6", says="sha256")
+
+
+def is_refused(release: Release, version: str, *, says: str) -> None:
+    release.apply(version)
+    status = release.wait(f"version {version} to be rejected", rejected(version))
     assert status["rejected"]["reason"] == "ArtifactRefused"
     assert says in status["rejected"]["message"]
     assert release.stats().count(version=version) == 0

@@ -30,7 +30,7 @@ def test_a_good_version_meets_its_first_user_after_it_was_compared(release: Rele
     with release.no_request_lost():
         release.apply("2")
         release.wait("version 2 to be compared", phase_is("Shadowing"))
-        status = release.wait("version 2 to leave the shadow", compared, within=300)
+        status = release.wait("version 2 to leave the shadow", compared)
         release.wait("its first users", phase_is("Progressing"))
     assert status["canary"]["shadow"]["pairs"] >= 500
     assert status["canary"]["shadow"]["counts"]["different"] > 0, "it is another model"
@@ -56,7 +56,7 @@ def test_no_user_meets_one_that(
     release.begins("1")
     release.load(rps=60)
     release.apply(version)
-    status = release.wait(f"version {version} to be rejected", rejected(version), within=400)
+    status = release.wait(f"version {version} to be rejected", rejected(version))
     assert status["rejected"]["reason"] == "Regression"
     assert status["rejected"]["message"].startswith("in the shadow, ")
     assert says in status["rejected"]["message"]
@@ -71,7 +71,6 @@ def test_without_users_nothing_is_proven_and_a_person_is_asked(release: Release)
     status = release.wait(
         "a person to be asked",
         lambda status: "annotate approve=" in status.get("message", ""),
-        within=240,
     )
     assert status["phase"] == "Shadowing"
     waiting = next(each for each in status["conditions"] if each["type"] == "WaitingForPerson")

@@ -21,13 +21,13 @@ def test_every_request_moves_at_once_after_the_shadow_and_none_is_lost(release: 
     release.load(rps=60)
     with release.no_request_lost():
         release.apply("2")
-        status = release.wait("version 2 in the dark", in_the_dark, within=300)
+        status = release.wait("version 2 in the dark", in_the_dark)
         assert status["weight"] == 0
         assert release.stats().count(version="2") == 0, "users met it"
         release.serves("2")
         at_the_switch = release.stats()
         assert len(release.pods("2")) == len(release.pods("1")) == FAST["serving"]["replicas"]
-        release.wait("the way back to be closed", lambda seen: "previous" not in seen, within=300)
+        release.wait("the way back to be closed", lambda seen: "previous" not in seen)
     after = release.stats()
     assert after.count(version="2") > at_the_switch.count(version="2")
     assert not release.pods("1")
@@ -40,11 +40,11 @@ def test_a_version_that_fails_with_users_alone_is_taken_back_beside_the_past(
     release.begins("1")
     release.load(rps=60)
     release.apply("3")
-    status = release.wait("a person to be asked", is_asked, within=300)
+    status = release.wait("a person to be asked", is_asked)
     assert "canary 3 is at full strength in the dark; annotate approve=" in status["message"]
     assert release.stats().count(version="3") == 0, "users met it"
     release.annotate(approve=status["canary"]["revision"])
-    status = release.wait("version 3 to be taken back", rejected("3"), within=300)
+    status = release.wait("version 3 to be taken back", rejected("3"))
     assert (
         "beside what version 1 did before the promotion: it fails" in status["rejected"]["message"]
     )
