@@ -54,7 +54,7 @@ class Caller(threading.Thread):
         return id(self)
 
     def run(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.leaving.is_set():
             try:
                 # http.client opens a new connection only when the last answer said so, and never
@@ -76,7 +76,7 @@ class Caller(threading.Thread):
 
 
 def is_closed_by_peer(connection: socket.socket) -> bool:
-    connection.settimeout(10)
+    connection.settimeout(60)
     return connection.recv(1) == b""
 
 

@@ -228,7 +228,7 @@ def run_fetch(**environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     clean = {**kept, "FETCH_PATIENCE_SECONDS": "0.1", **environment}
     return subprocess.run(
-        command, env=clean, capture_output=True, text=True, check=False, timeout=30
+        command, env=clean, capture_output=True, text=True, check=False, timeout=120
     )
 
 

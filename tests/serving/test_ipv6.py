@@ -19,7 +19,7 @@ LOOPBACK = "::1"
 
 
 def ask(running: Predictor, path: str) -> tuple[int, str]:
-    connection = HTTPConnection(LOOPBACK, running.port, timeout=10)
+    connection = HTTPConnection(LOOPBACK, running.port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -102,7 +102,7 @@ def test_a_request_that_is_under_way_at_the_end_is_answered(
 ) -> None:
     with predictor(artifact.path, DRAIN_SECONDS="0") as running:
         running.wait_ready()
-        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as slow:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as slow:
             head = [
                 "POST /predict HTTP/1.1",
                 "Host: x",
@@ -177,14 +177,14 @@ def test_sigint_stops_at_once(artifact: Exported) -> None:
 def test_an_old_connection_ends_with_an_answer_that_says_so(artifact: Exported) -> None:
     with predictor(artifact.path, CONNECTION_MAX_AGE_SECONDS="0.5", DRAIN_SECONDS="0") as running:
         running.wait_ready()
-        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
             began = time.monotonic()
             assert not is_last(connection)
             wait_until("an answer is the last", lambda: is_last(connection))
             # Half a second, give or take a fifth, and the machine's own delays.
             assert 0.39 < time.monotonic() - began < SOON
             assert is_closed_by_peer(connection)
-        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
             assert not is_last(connection), "a new connection is young again"
 
 

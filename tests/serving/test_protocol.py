@@ -189,7 +189,7 @@ def test_real_clients_are_answered(running: Predictor, body: bytes) -> None:
 
     assert httpx.post(url, content=body, headers=headers).status_code == 200
     assert httpx.post(url, content=parts(), headers=headers).status_code == 200
-    assert requests.post(url, data=parts(), headers=headers, timeout=10).status_code == 200
+    assert requests.post(url, data=parts(), headers=headers, timeout=60).status_code == 200
     assert asyncio.run(by_aiohttp()) == 200
 
 
@@ -458,7 +458,7 @@ def test_it_listens_on_both_families(artifact: Exported) -> None:
         pytest.skip("this machine has no IPv6")
     with predictor(artifact.path, HOST="::", DRAIN_SECONDS="0") as found:
         for host in ("127.0.0.1", "::1"):
-            connection = HTTPConnection(host, found.port, timeout=10)
+            connection = HTTPConnection(host, found.port, timeout=60)
             connection.request("GET", "/health")
             assert connection.getresponse().status == 200
             connection.close()

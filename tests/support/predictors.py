@@ -51,7 +51,7 @@ class Predictor:
         return int(wait_until("it listens", lambda: self.logged("listening"))[0]["port"])
 
     def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def get(self, path: str) -> tuple[int, str]:
         """Answer on a fresh connection, or status 0 when nobody listens."""

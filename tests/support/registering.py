@@ -51,14 +51,14 @@ class Registering:
         return f"{self.url}{ARTIFACTS}/{source.removeprefix('mlflow-artifacts:/')}"
 
     def put(self, path: str, content: bytes) -> None:
-        requests.put(f"{self.url}{ARTIFACTS}/{path}", data=content, timeout=20).raise_for_status()
+        requests.put(f"{self.url}{ARTIFACTS}/{path}", data=content, timeout=60).raise_for_status()
 
     def alias(self, alias: str, version: str) -> None:
         self._post("registered-models/alias", name=self.name, alias=alias, version=version)
 
     def delete_alias(self, alias: str) -> None:
         query = {"name": self.name, "alias": alias}
-        found = requests.delete(f"{self.url}{API}/registered-models/alias", json=query, timeout=20)
+        found = requests.delete(f"{self.url}{API}/registered-models/alias", json=query, timeout=60)
         found.raise_for_status()
 
     def get(self, version: str) -> dict[str, Any]:
@@ -72,12 +72,12 @@ class Registering:
         return sorted(self.get(version).get("aliases", ()))
 
     def _get(self, path: str, **params: str) -> Any:
-        found = requests.get(f"{self.url}{API}/{path}", params=params, timeout=20)
+        found = requests.get(f"{self.url}{API}/{path}", params=params, timeout=60)
         found.raise_for_status()
         return found.json()
 
     def _post(self, path: str, *, accept: tuple[int, ...] = (200,), **body: Any) -> Any:
-        found = requests.post(f"{self.url}{API}/{path}", json=body, timeout=20)
+        found = requests.post(f"{self.url}{API}/{path}", json=body, timeout=60)
         assert found.status_code in accept, found.text
         return found.json()
 

@@ -288,7 +288,7 @@ def test_it_leaves_when_told(baseline: Path) -> None:
     with service(baseline) as process:
         process.wait_ready()
         process.process.send_signal(signal.SIGTERM)
-        assert process.process.wait(timeout=30) == 0
+        assert process.process.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_settings_of_no_use_end_it_with_a_sentence(
     ended = subprocess.run(
         [sys.executable, FOLDER / "judge.py"],
         env={**settings, "PROMPTS": str(tmp_path / "prompts.txt"), "PORT": "0"},
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert ended.returncode == 1
     assert reason in ended.stderr
