@@ -80,6 +80,16 @@ class Pod:
     counted_at: float = 0.0
     sample: Sample | None = None
     gone: float | None = None
+    phase: float = field(init=False)
+    """At which part of an interval it is scraped."""
+
+    def __post_init__(self) -> None:
+        self.phase = (hash_of(self.name) % 1000) / 1000
+
+
+def hash_of(name: str) -> int:
+    """Return a number that is the same in every process."""
+    return sum(ord(letter) * (index + 7) for index, letter in enumerate(name)) * 2654435761 >> 7
 
 
 @dataclass

@@ -139,6 +139,16 @@ class Simulation:
         for at, words in self.weather.told():
             self.timeline.after(at - BEGINNING, partial(self.story.tell, words))
 
+    def take_apart(self) -> None:
+        """Let go of everything: what a seed leaves behind is full of cycles, and whoever collects
+        them would look at all of it.
+        """
+        if self.process is not None:
+            vars(self.process).clear()
+        for part in (self.machines, self.scrapes, self.people, self.audit, self.way, self.timeline):
+            vars(part).clear()
+        vars(self).clear()
+
     def _drawn_behaviours(self) -> dict[str, Behaviour]:
         drawn = self.random.choice(BEHAVIOURS)
         return {"1": Behaviour(), "2": drawn, "3": Behaviour(start_seconds=4.0)}

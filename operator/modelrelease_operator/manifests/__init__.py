@@ -1,10 +1,15 @@
-"""From a desired world to Kubernetes objects: pure functions that return fresh dicts."""
+"""From a desired world to Kubernetes objects: pure functions, of whose results nobody changes any.
+
+Deployments are nearly all of the work, and the same from pass to pass: the last are kept.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.core.desired import Desired
+from modelrelease_operator.core.desired import Desired, DesiredWorkload
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.manifests.autoscaler import autoscaler
 from modelrelease_operator.manifests.disruption import disruption_budgets
 from modelrelease_operator.manifests.prober import prober
@@ -12,7 +17,7 @@ from modelrelease_operator.manifests.read_back import read_back
 from modelrelease_operator.manifests.reader import reader_job
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import route_for, services
-from modelrelease_operator.manifests.settled import settled
+from modelrelease_operator.manifests.settled import remembered_text, settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 from modelrelease_operator.traffic.provider import TrafficProvider
 from modelrelease_operator.traffic.replicas import REPLICAS
@@ -27,6 +32,11 @@ __all__ = [
     "route_for",
     "settled",
 ]
+
+
+DEPLOYMENTS_KEPT = 1024
+"""Some 20 kB each: those of the releases that move, out of several thousand."""
+_deployments: Memo[dict[str, Any]] = Memo(DEPLOYMENTS_KEPT)
 
 
 def render(
@@ -45,10 +55,28 @@ def render(
     probers = [prober(owner, each) for each in asked if each]
     there = live or {}
     deployments = [
-        settled(deployment(owner, running, desired.shadow), there.get(running.target.revision))
+        _deployment(owner, running, desired.shadow, there.get(running.target.revision))
         for running in desired.running
     ]
     budgets = disruption_budgets(owner, desired)
     autoscalers = [autoscaler(owner, desired.autoscaling)] if desired.autoscaling else []
     routes = services(owner, desired, provider, canary)
     return deployments + routes + probers + budgets + autoscalers
+
+
+def _deployment(
+    owner: Owner,
+    running: DesiredWorkload,
+    shadow: ShadowSettings | None,
+    live: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the Deployment of a revision as it is to be applied over the one there."""
+
+    def made() -> dict[str, Any]:
+        return settled(deployment(owner, running, shadow), live)
+
+    text = remembered_text(live) if live else None
+    if live and text is None:
+        return made()  # It depends on all of a template that is not ours.
+    inputs = (running, shadow, text)
+    return _deployments.of((owner, running.target.revision), inputs, made)

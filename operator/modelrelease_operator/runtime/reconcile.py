@@ -294,7 +294,7 @@ class Reconciler:
             raise Gone(msg)
         memory = self._memory_of(release)
         before, now = memory.status_of(release), self.clock()
-        following = followed_spec(release, before, memory.last_good)
+        following = followed_spec(release, before, memory.last_good, memory.spec_of)
         if following.spec is None:
             await self._refuse(
                 release, before, Reason.SPEC_INVALID, following.problem, now, reporter
@@ -933,12 +933,15 @@ class Reconciler:
         meta = release["metadata"]
         if after == before and release.get("status") and self._memory_of(release).unwritten is None:
             return
+        sent = after.to_dict()
         try:
-            await self.kube.apply_status(release, after.to_dict())
+            written = await self.kube.apply_status(release, sent)
         except Conflict:
             if isinstance(self.kube, Cached):
                 await self.kube.read_again(meta["namespace"], meta["name"])
             raise
+        if (stored := written.get("status")) == sent:
+            self._memory_of(release).read = stored, after
 
     def _next_look(self, decision: Decision, trouble: Problem | None) -> timedelta | None:
         """Return the decision's own time, or an earlier one when something is to be tried again."""
