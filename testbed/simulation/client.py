@@ -134,7 +134,7 @@ class Client(Cached):
     async def hear(self) -> None:
         """Let the watches tell what they tell by now."""
         for kind in (*WATCHED, *OPTIONAL):
-            if kind in self.stores:
+            if kind in self.stores and not self._hears_nothing(kind):
                 await self._hear(kind)
         self._hear_releases()
         now = self._way.timeline.now
@@ -169,6 +169,14 @@ class Client(Cached):
         self._watches[kind] = _Watch(at=at)
         for changed in news:
             self._wake_readers(kind, changed)
+
+    def _hears_nothing(self, kind: str) -> bool:
+        """Return whether a watch that works has nothing to tell."""
+        watch = self._watches[kind]
+        if watch.broken or self._way.weather.spells or watch.at < len(self._way.cluster.log[kind]):
+            return False
+        self.stores[kind].heard[None] = self._way.timeline.now
+        return True
 
     async def _hear(self, kind: str) -> None:
         watch, weather, now = self._watches[kind], self._way.weather, self._way.timeline.now

@@ -3,6 +3,7 @@
 docs/explanation/simulation.md says what misbehaves and what must hold.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease_operator.api.status import Verdict
+from modelrelease_operator.api.status import Status, Verdict
 from modelrelease_operator.core.analysis import judge
 from modelrelease_operator.core.measurement import intervals
 from modelrelease_operator.core.measurement.intervals import Counted
@@ -21,6 +22,7 @@ from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import ownership
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.reconcile import Reconciler
 from testbed.simulation.runner import outcome_of
 
 SEEDS, ITEMS = 2000, 20
@@ -33,6 +35,21 @@ MOST_SEEDS = 500
 def test_what_must_hold_holds_whatever_goes_wrong(item: int):
     failed = [each for each in map(outcome_of, range(item, SEEDS, ITEMS)) if not each.held]
     assert not failed, "\n".join(each.words for each in failed)
+
+
+def test_a_status_says_after_it_was_stored_what_it_said_before(monkeypatch: pytest.MonkeyPatch):
+    """So a pass may go on from what it wrote without reading it."""
+    real, decided = Reconciler._write, []
+
+    async def write(self: Reconciler, release: Object, before: Status, after: Status) -> None:
+        decided.append(after)
+        await real(self, release, before, after)
+
+    monkeypatch.setattr(Reconciler, "_write", write)
+    assert all(outcome_of(seed).held for seed in range(20))
+    stored = [json.loads(json.dumps(status.to_dict())) for status in decided]
+    assert len(stored) > 200
+    assert [Status.parse(each) for each in stored] == decided
 
 
 def test_a_seed_is_the_same_in_another_process():

@@ -1,7 +1,4 @@
-"""From a desired world to Kubernetes objects: pure functions, of whose results nobody changes any.
-
-Deployments are nearly all of the work, and the same from pass to pass: the last are kept.
-"""
+"""From a desired world to Kubernetes objects: pure functions that return fresh dicts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,28 +31,26 @@ __all__ = [
 ]
 
 
-DEPLOYMENTS_KEPT = 1024
-"""Some 20 kB each: those of the releases that move, out of several thousand."""
-_deployments: Memo[dict[str, Any]] = Memo(DEPLOYMENTS_KEPT)
-
-
 def render(
     owner: Owner,
     desired: Desired,
     live: Mapping[str, Mapping[str, Any]] | None = None,
     provider: TrafficProvider = REPLICAS,
     canary: Canary = Canary(),  # noqa: B008 - it is frozen
+    kept: Memo[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
     `live` has the Deployments that are there, by revision: their pods are not replaced. `provider`
-    deals out the requests of a release that says `canary`.
+    deals out the requests of a release that says `canary`. `kept` has Deployments from earlier
+    calls, nearly all of the work and mostly the same: whoever gives it changes nothing of what is
+    returned.
     """
     asked = (desired.probing, desired.comparing)
     probers = [prober(owner, each) for each in asked if each]
     there = live or {}
     deployments = [
-        _deployment(owner, running, desired.shadow, there.get(running.target.revision))
+        _deployment(owner, running, desired.shadow, there.get(running.target.revision), kept)
         for running in desired.running
     ]
     budgets = disruption_budgets(owner, desired)
@@ -69,6 +64,7 @@ def _deployment(
     running: DesiredWorkload,
     shadow: ShadowSettings | None,
     live: Mapping[str, Any] | None,
+    kept: Memo[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     """Return the Deployment of a revision as it is to be applied over the one there."""
 
@@ -76,7 +72,7 @@ def _deployment(
         return settled(deployment(owner, running, shadow), live)
 
     text = remembered_text(live) if live else None
-    if live and text is None:
-        return made()  # It depends on all of a template that is not ours.
+    if kept is None or (live and text is None):
+        return made()  # Without that text it depends on all of the live template.
     inputs = (running, shadow, text)
-    return _deployments.of((owner, running.target.revision), inputs, made)
+    return kept.of((owner, running.target.revision), inputs, made)
