@@ -33,7 +33,7 @@ def may_wait(simulation: "Simulation") -> bool:
     wanted = simulation.behaviours[simulation.people.version]
     if wanted.starts and not wanted.refuses:
         return False
-    return status.get("phase", Phase.PENDING) == Phase.PENDING
+    return bool(status.get("phase", Phase.PENDING) == Phase.PENDING)
 
 
 def _pointer(simulation: "Simulation", status: Status) -> None:
