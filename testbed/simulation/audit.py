@@ -9,6 +9,7 @@ from typing import Any
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.errors import ReleaseError
+from modelrelease_operator.traffic.gateway_api import HTTP_ROUTE
 from testbed.simulation.cluster import OPERATOR, Cluster, Key, Object
 from testbed.simulation.machines import RELEASE, Machines, Sample
 from testbed.simulation.people import People
@@ -76,6 +77,8 @@ class Audit:
                 self._routed(before, after)
             if kind == "Deployment":
                 self._workload(before, after)
+            if kind == HTTP_ROUTE and after is not None:
+                self._weighed(before, after)
 
     # What is touched
 
@@ -123,6 +126,21 @@ class Audit:
             if revision in self._failed:
                 why = self._failed[revision]
                 self.fail("no weight rises after a failure", f"{revision} had failed: {why}")
+
+    def _weighed(self, before: Object | None, after: Object) -> None:
+        """A route gives a canary no other share than a step's, and none after it failed."""
+        selector = _selected(self.cluster.get("Service", f"{RELEASE}-canary"))
+        revision, stable = selector.get(names.LABEL_REVISION), self._status().get("stable")
+        weight, old = _canary_weight(after), _canary_weight(before) if before else 0
+        if not weight or not stable or revision == stable["revision"]:
+            return
+        steps = [step["weight"] for step in self.people.settings["canary"]["steps"]]
+        if weight not in (*steps, 100):
+            self.fail("no share beyond its step", f"{weight} of {steps} for {revision}")
+        if revision not in self.machines.ever_ready:
+            self.fail("a canary is ready before it is reached", f"{revision} by the route")
+        if weight > old and revision in self._failed:
+            self.fail("no weight rises after a failure", f"{revision} by the route")
 
     def _revisions(self, selector: Mapping[str, str]) -> Iterator[str]:
         """Return the revisions with pods that a selector of the main Service takes."""
@@ -335,6 +353,12 @@ class Audit:
 def _selected(service: Object | None) -> dict[str, str]:
     selector: dict[str, str] = ((service or {}).get("spec") or {}).get("selector") or {}
     return selector
+
+
+def _canary_weight(route: Object) -> int:
+    """Return the share of the canary's Service, the second behind a route."""
+    weight: int = route["spec"]["rules"][-1]["backendRefs"][1]["weight"]
+    return weight
 
 
 def _revision(status: Object, arm: str) -> str | None:

@@ -138,15 +138,21 @@ class Client(Cached):
                 await self._hear(kind)
         self._hear_releases()
         now = self._way.timeline.now
-        if self._unfollowed and now >= self._optional_at:
+        missing = self._missing()
+        if missing and now >= self._optional_at:
             self._optional_at = now + OPTIONAL_PAUSE_SECONDS
-            for kind in list(self._unfollowed):
+            for kind in missing:
                 await self._begin_optional(kind)
+
+    def _missing(self) -> list[str]:
+        """Return the kinds that the cluster serves and that are not followed."""
+        late = sorted(self.absent & self._way.cluster.served - set(self._unfollowed))
+        return [*self._unfollowed, *late]
 
     def is_behind(self) -> bool:
         """Return whether there is something that a watch has not told yet."""
         log = self._way.cluster.log
-        return bool(self._unfollowed) or any(
+        return bool(self._missing()) or any(
             watch.broken or watch.at < len(log[kind]) for kind, watch in self._watches.items()
         )
 
