@@ -24,6 +24,7 @@ from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import ownership
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.reconcile import Reconciler
+from modelrelease_operator.traffic import gateway_api
 from testbed.simulation.runner import outcome_of
 
 SEEDS, ITEMS = 5000, 20
@@ -139,6 +140,12 @@ def a_stale_approval(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(commands, "_trouble_with_approval", lambda *args: None)
 
 
+def a_share_beyond_the_step(patch: pytest.MonkeyPatch) -> None:
+    """A route gives the canary twice what its step says."""
+    real = gateway_api.weight_of
+    patch.setattr(gateway_api, "weight_of", lambda route: min(100, 2 * real(route)))
+
+
 PLANTED: dict[str, Plant] = {
     "clients reach stable": a_lost_write,
     "only what passed is promoted": a_promotion_on_missing_data,
@@ -146,6 +153,7 @@ PLANTED: dict[str, Plant] = {
     "nothing foreign is written": a_foreign_service_is_taken_over,
     "what is counted was answered": a_dropped_interval,
     "an approval answers a question": a_stale_approval,
+    "no share beyond its step": a_share_beyond_the_step,
 }
 """By the invariant that finds it."""
 
