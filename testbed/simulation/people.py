@@ -185,7 +185,10 @@ class People:
         self.timeline.after(self.random.uniform(5, 60), self._goes_on)
 
     def _scales(self) -> None:
-        self.settings = {**self.settings, "serving": {"replicas": self.random.choice((1, 2, 4))}}
+        self.settings = {
+            **self.settings,
+            "serving": {**self.settings["serving"], "replicas": self.random.choice((1, 2, 4))},
+        }
         self.release(self.version)
 
     def _deletes_the_release(self) -> None:

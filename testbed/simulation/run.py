@@ -17,6 +17,7 @@ from modelrelease_operator.runtime.workers import QUIET_SECONDS, Workers
 from modelrelease_operator.settings import Settings
 from testbed.simulation import ending
 from testbed.simulation.audit import Audit
+from testbed.simulation.autoscaler import Autoscaler
 from testbed.simulation.client import Client, Died, Way
 from testbed.simulation.cluster import SPACE, Cluster
 from testbed.simulation.gateway import ROUTING, SLOWEST, Gateway
@@ -40,6 +41,8 @@ NOTICED_AFTER = 0.05
 """Seconds from a change to its watch."""
 CLOCK_JUMPS = (-3 * 86_400.0, -3600.0, -20.0, 20.0, 600.0, 86_400.0)
 RESYNC = 600.0
+WITH_AUTOSCALER = 0.2
+"""Share of the seeds in which an autoscaler sets the number of pods."""
 WITH_GATEWAY = 0.25
 """Share of the seeds in which a Gateway deals out the requests."""
 SCRAPES = {1.0: 30, 5.0: 35, 10.0: 15, 15.0: 12, 30.0: 5, 60.0: 3}
@@ -141,6 +144,9 @@ class Simulation:
         if self.gateway is not None:
             canary = {**self.people.settings["canary"], "routing": ROUTING}
             self.people.settings = {**self.people.settings, "canary": canary}
+        scales = Random(f"autoscaler {self.seed}")
+        if scales.random() < WITH_AUTOSCALER:
+            Autoscaler(self.people, scales).plan(STORM)
         self.audit = Audit(self.cluster, self.machines, self.people, self.scrapes, self.story.tell)
         self.audit.ready_pods_known = self._ready_pods_known
         self.cluster.hears.append(self._noticed)
