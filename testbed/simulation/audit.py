@@ -135,12 +135,24 @@ class Audit:
         if not weight or not stable or revision == stable["revision"]:
             return
         most = max(step["weight"] for step in self.people.settings["canary"]["steps"])
-        if most < weight < 100:
+        if most < weight < 100 and self._is_whole(stable["revision"]):
             self.fail("no share beyond its step", f"{weight}, and not {most}, for {revision}")
         if revision not in self.machines.ever_ready:
             self.fail("a canary is ready before it is reached", f"{revision} by the route")
         if weight > old and revision in self._failed:
             self.fail("no weight rises after a failure", f"{revision} by the route")
+
+    def _is_whole(self, revision: str) -> bool:
+        """Return whether all pods of a revision are ready, as far as the operator was told: where
+        some are not, those of the canary take what they cannot.
+        """
+        live = self.cluster.get("Deployment", names.workload_name(RELEASE, revision))
+        ready = [
+            labels
+            for labels in self.ready_pods_known().values()
+            if labels.get(names.LABEL_REVISION) == revision
+        ]
+        return live is not None and len(ready) >= live["spec"]["replicas"]
 
     def _revisions(self, selector: Mapping[str, str]) -> Iterator[str]:
         """Return the revisions with pods that a selector of the main Service takes."""
