@@ -21,6 +21,7 @@ from modelrelease_operator.runtime.cache import (
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.traffic.provider import Edit
 from testbed.simulation.cluster import SPACE, Cluster, Request, parsed
+from testbed.simulation.leader import Leader
 from testbed.simulation.story import Tell
 from testbed.simulation.virtual_time import Timeline
 from testbed.simulation.weather import CODES, Fault, Spell, Weather
@@ -53,6 +54,8 @@ class Way:
     timeline: Timeline
     tell: Tell
     writes: int = 0
+    leader: Leader | None = None
+    """Where the process that acts may be frozen."""
     trouble: int = 0
     """Requests of which something else became than what was asked."""
 
@@ -84,6 +87,8 @@ class Way:
         code, body = self.cluster.answer(request)
         if request.writes:
             self.writes += 1
+            if self.leader is not None:
+                self.leader.writes()
             self.tell("  {} -> {}", request.words, code)
         return Answer(code, to_json(body))
 
@@ -104,9 +109,13 @@ class Client(Cached):
         self._watches: dict[str, _Watch] = {}
         self._optional_at = way.timeline.now + OPTIONAL_PAUSE_SECONDS
         self._fingerprint: tuple[object, ...] | None = None
+        if way.leader is not None:
+            self.write_seconds = way.leader.lease.write_seconds
 
     @override
     async def _proof(self) -> dict[str, str]:
+        if self._way.leader is not None:
+            self._way.leader.asks()
         return {}
 
     @override

@@ -21,6 +21,7 @@ from testbed.simulation.autoscaler import Autoscaler
 from testbed.simulation.client import Client, Died, Way
 from testbed.simulation.cluster import SPACE, Cluster
 from testbed.simulation.gateway import ROUTING, SLOWEST, Gateway
+from testbed.simulation.leader import Leader
 from testbed.simulation.machines import RELEASE, Behaviour, Machines
 from testbed.simulation.people import BEHAVIOURS, People, drawn_settings
 from testbed.simulation.scrapes import Scrapes
@@ -43,6 +44,8 @@ CLOCK_JUMPS = (-3 * 86_400.0, -3600.0, -20.0, 20.0, 600.0, 86_400.0)
 RESYNC = 600.0
 WITH_AUTOSCALER = 0.2
 """Share of the seeds in which an autoscaler sets the number of pods."""
+WITH_FREEZES = 0.15
+"""Share of the seeds in which the process that acts is frozen at times."""
 WITH_GATEWAY = 0.25
 """Share of the seeds in which a Gateway deals out the requests."""
 SCRAPES = {1.0: 30, 5.0: 35, 10.0: 15, 15.0: 12, 30.0: 5, 60.0: 3}
@@ -126,6 +129,11 @@ class Simulation:
         (scrape,) = random.choices(tuple(SCRAPES), tuple(SCRAPES.values()))
         self.behaviours = self._drawn_behaviours()
         self.way = Way(self.cluster, self.weather, self.timeline, self.story.tell)
+        freezes = Random(f"leader {self.seed}")
+        if freezes.random() < WITH_FREEZES:
+            self.way.leader = Leader(
+                self.timeline, freezes, self.story.tell, until=self.settled - 100.0
+            )
         common = (self.timeline, self.weather)
         self.gateway = self._drawn_gateway()
         self.machines = Machines(
@@ -285,6 +293,12 @@ class Simulation:
         if process.failed is None:
             self._last_good = began
         self.people.answer_soon()
+        leader = self.way.leader
+        if leader is not None and leader.late:
+            self.audit.fail("nothing is written after the Lease", f"{leader.late} writes")
+        if leader is not None and leader.has_ended():
+            self.story.tell("the Lease is another's by now")
+            raise Died
 
     def _ready_pods_known(self) -> dict[str, dict[str, str]]:
         """Return the labels of the ready pods by name, as far as the operator was told."""

@@ -146,6 +146,11 @@ def a_share_beyond_the_step(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(gateway_api, "weight_of", lambda route: min(100, 2 * real(route)))
 
 
+def a_write_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks before a write whether another may act by now."""
+    patch.setattr(Kube, "_seconds_to_write", lambda self, what: 15.0)
+
+
 PLANTED: dict[str, Plant] = {
     "clients reach stable": a_lost_write,
     "only what passed is promoted": a_promotion_on_missing_data,
@@ -153,6 +158,7 @@ PLANTED: dict[str, Plant] = {
     "nothing foreign is written": a_foreign_service_is_taken_over,
     "what is counted was answered": a_dropped_interval,
     "an approval answers a question": a_stale_approval,
+    "nothing is written after the Lease": a_write_without_a_lease,
     "no share beyond its step": a_share_beyond_the_step,
 }
 """By the invariant that finds it."""
