@@ -123,9 +123,16 @@ class Audit:
         for revision in now_led:
             if self._status().get("stable") and revision not in self.machines.ever_ready:
                 self.fail("a canary is ready before it is reached", revision)
-            if revision in self._failed:
+            if revision in self._failed and not self._stays_by_a_gateway():
                 why = self._failed[revision]
                 self.fail("no weight rises after a failure", f"{revision} had failed: {why}")
+
+    def _stays_by_a_gateway(self) -> bool:
+        """Return whether a gateway sends clients to a canary that is on its way back, and nobody
+        else could answer: they stay with it.
+        """
+        stable = _revision(self._status(), "stable") or ""
+        return self.machines.gateway is not None and self.ready_of(stable) == 0
 
     def _weighed(self, before: Object | None, after: Object) -> None:
         """A route gives a canary no more than a step's share, or all; nothing after it failed."""
@@ -139,7 +146,8 @@ class Audit:
             self.fail("no share beyond its step", f"{weight}, and not {most}, for {revision}")
         if revision not in self.machines.ever_ready:
             self.fail("a canary is ready before it is reached", f"{revision} by the route")
-        if weight > old and revision in self._failed:
+        lost = self.ready_of(stable["revision"]) == 0
+        if weight > old and revision in self._failed and not lost:
             self.fail("no weight rises after a failure", f"{revision} by the route")
 
     def _is_whole(self, revision: str) -> bool:
@@ -147,12 +155,12 @@ class Audit:
         some are not, those of the canary take what they cannot.
         """
         live = self.cluster.get("Deployment", names.workload_name(RELEASE, revision))
-        ready = [
-            labels
-            for labels in self.ready_pods_known().values()
-            if labels.get(names.LABEL_REVISION) == revision
-        ]
-        return live is not None and len(ready) >= live["spec"]["replicas"]
+        return live is not None and self.ready_of(revision) >= live["spec"]["replicas"]
+
+    def ready_of(self, revision: str) -> int:
+        """Return how many pods of a revision the operator knows to be ready."""
+        known = self.ready_pods_known().values()
+        return sum(labels.get(names.LABEL_REVISION) == revision for labels in known)
 
     def _revisions(self, selector: Mapping[str, str]) -> Iterator[str]:
         """Return the revisions with pods that a selector of the main Service takes."""
