@@ -27,7 +27,7 @@ from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.traffic import gateway_api
 from testbed.simulation.runner import outcome_of
 
-SEEDS, ITEMS = 5000, 20
+SEEDS, ITEMS = 3000, 20
 """What two cores run in two minutes also where others want them, dealt out to pytest's workers."""
 MOST_SEEDS = 500
 """Within which a planted bug is found."""
