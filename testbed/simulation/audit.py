@@ -9,6 +9,7 @@ from typing import Any
 from modelrelease_operator.api import names
 from modelrelease_operator.api.status import Evidence
 from modelrelease_operator.errors import ReleaseError
+from modelrelease_operator.traffic.gateway_api import HTTP_ROUTE
 from testbed.simulation.cluster import OPERATOR, Cluster, Key, Object
 from testbed.simulation.machines import RELEASE, Machines, Sample
 from testbed.simulation.people import People
@@ -76,6 +77,8 @@ class Audit:
                 self._routed(before, after)
             if kind == "Deployment":
                 self._workload(before, after)
+            if kind == HTTP_ROUTE and after is not None:
+                self._weighed(before, after)
 
     # What is touched
 
@@ -120,9 +123,44 @@ class Audit:
         for revision in now_led:
             if self._status().get("stable") and revision not in self.machines.ever_ready:
                 self.fail("a canary is ready before it is reached", revision)
-            if revision in self._failed:
+            if revision in self._failed and not self._stays_by_a_gateway():
                 why = self._failed[revision]
                 self.fail("no weight rises after a failure", f"{revision} had failed: {why}")
+
+    def _stays_by_a_gateway(self) -> bool:
+        """Return whether a gateway sends clients to a canary that is on its way back, and nobody
+        else could answer: they stay with it.
+        """
+        stable = _revision(self._status(), "stable") or ""
+        return self.machines.gateway is not None and self.ready_of(stable) == 0
+
+    def _weighed(self, before: Object | None, after: Object) -> None:
+        """A route gives a canary no more than a step's share, or all; nothing after it failed."""
+        selector = _selected(self.cluster.get("Service", f"{RELEASE}-canary"))
+        revision, stable = selector.get(names.LABEL_REVISION), self._status().get("stable")
+        weight, old = _canary_weight(after), _canary_weight(before) if before else 0
+        if not weight or not stable or revision == stable["revision"]:
+            return
+        most = max(step["weight"] for step in self.people.settings["canary"]["steps"])
+        if most < weight < 100 and self._is_whole(stable["revision"]):
+            self.fail("no share beyond its step", f"{weight}, and not {most}, for {revision}")
+        if revision not in self.machines.ever_ready:
+            self.fail("a canary is ready before it is reached", f"{revision} by the route")
+        lost = self.ready_of(stable["revision"]) == 0
+        if weight > old and revision in self._failed and not lost:
+            self.fail("no weight rises after a failure", f"{revision} by the route")
+
+    def _is_whole(self, revision: str) -> bool:
+        """Return whether all pods of a revision are ready, as far as the operator was told: where
+        some are not, those of the canary take what they cannot.
+        """
+        live = self.cluster.get("Deployment", names.workload_name(RELEASE, revision))
+        return live is not None and self.ready_of(revision) >= live["spec"]["replicas"]
+
+    def ready_of(self, revision: str) -> int:
+        """Return how many pods of a revision the operator knows to be ready."""
+        known = self.ready_pods_known().values()
+        return sum(labels.get(names.LABEL_REVISION) == revision for labels in known)
 
     def _revisions(self, selector: Mapping[str, str]) -> Iterator[str]:
         """Return the revisions with pods that a selector of the main Service takes."""
@@ -247,9 +285,11 @@ class Audit:
 
     def _counts(self, old: Object, new: Object) -> None:
         """What the tests saw is what pods answered: nothing twice, and nothing left out."""
-        before, after = _evidence(old), _evidence(new)
         looks = self.scrapes.looks
-        if not looks or before.scraped == after.scraped:
+        if not looks or old.get("evidence") == new.get("evidence"):
+            return
+        before, after = _evidence(old), _evidence(new)
+        if before.scraped == after.scraped:
             return
         canary, stable = _revision(new, "canary"), _revision(new, "stable")
         used = _used(looks, after)
@@ -333,6 +373,12 @@ class Audit:
 def _selected(service: Object | None) -> dict[str, str]:
     selector: dict[str, str] = ((service or {}).get("spec") or {}).get("selector") or {}
     return selector
+
+
+def _canary_weight(route: Object) -> int:
+    """Return the share of the canary's Service, the second behind a route."""
+    weight: int = route["spec"]["rules"][-1]["backendRefs"][1]["weight"]
+    return weight
 
 
 def _revision(status: Object, arm: str) -> str | None:

@@ -21,6 +21,7 @@ from modelrelease_operator.runtime.cache import (
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.traffic.provider import Edit
 from testbed.simulation.cluster import SPACE, Cluster, Request, parsed
+from testbed.simulation.leader import Leader
 from testbed.simulation.story import Tell
 from testbed.simulation.virtual_time import Timeline
 from testbed.simulation.weather import CODES, Fault, Spell, Weather
@@ -53,6 +54,8 @@ class Way:
     timeline: Timeline
     tell: Tell
     writes: int = 0
+    leader: Leader | None = None
+    """Where the process that acts may be frozen."""
     trouble: int = 0
     """Requests of which something else became than what was asked."""
 
@@ -84,6 +87,8 @@ class Way:
         code, body = self.cluster.answer(request)
         if request.writes:
             self.writes += 1
+            if self.leader is not None:
+                self.leader.writes()
             self.tell("  {} -> {}", request.words, code)
         return Answer(code, to_json(body))
 
@@ -104,9 +109,13 @@ class Client(Cached):
         self._watches: dict[str, _Watch] = {}
         self._optional_at = way.timeline.now + OPTIONAL_PAUSE_SECONDS
         self._fingerprint: tuple[object, ...] | None = None
+        if way.leader is not None:
+            self.write_seconds = way.leader.lease.write_seconds
 
     @override
     async def _proof(self) -> dict[str, str]:
+        if self._way.leader is not None:
+            self._way.leader.asks()
         return {}
 
     @override
@@ -115,7 +124,9 @@ class Client(Cached):
         self, method: str, path: str, query: Mapping[str, str] | None,
         body: Object | Sequence[Edit] | None, content: str, seconds: float | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
-        sent = None if body is None else from_json(to_json(body))
+        # A status is of JSON's types already; of the rest, nothing is shared with who sends it.
+        plain = body is None or path.endswith("/status")
+        sent = body if plain else from_json(to_json(body))
         answer = self._way.ask(parsed(method, path, query or {}, sent, content))
         yield cast("aiohttp.ClientResponse", answer)
 
@@ -132,19 +143,25 @@ class Client(Cached):
     async def hear(self) -> None:
         """Let the watches tell what they tell by now."""
         for kind in (*WATCHED, *OPTIONAL):
-            if kind in self.stores:
+            if kind in self.stores and not self._hears_nothing(kind):
                 await self._hear(kind)
         self._hear_releases()
         now = self._way.timeline.now
-        if self._unfollowed and now >= self._optional_at:
+        missing = self._missing()
+        if missing and now >= self._optional_at:
             self._optional_at = now + OPTIONAL_PAUSE_SECONDS
-            for kind in list(self._unfollowed):
+            for kind in missing:
                 await self._begin_optional(kind)
+
+    def _missing(self) -> list[str]:
+        """Return the kinds that the cluster serves and that are not followed."""
+        late = sorted(self.absent & self._way.cluster.served - set(self._unfollowed))
+        return [*self._unfollowed, *late]
 
     def is_behind(self) -> bool:
         """Return whether there is something that a watch has not told yet."""
         log = self._way.cluster.log
-        return bool(self._unfollowed) or any(
+        return bool(self._missing()) or any(
             watch.broken or watch.at < len(log[kind]) for kind, watch in self._watches.items()
         )
 
@@ -167,6 +184,14 @@ class Client(Cached):
         self._watches[kind] = _Watch(at=at)
         for changed in news:
             self._wake_readers(kind, changed)
+
+    def _hears_nothing(self, kind: str) -> bool:
+        """Return whether a watch that works has nothing to tell."""
+        watch = self._watches[kind]
+        if watch.broken or self._way.weather.spells or watch.at < len(self._way.cluster.log[kind]):
+            return False
+        self.stores[kind].heard[None] = self._way.timeline.now
+        return True
 
     async def _hear(self, kind: str) -> None:
         watch, weather, now = self._watches[kind], self._way.weather, self._way.timeline.now

@@ -26,6 +26,8 @@ SERVED = (
     "ModelRelease", "Deployment", "Service", "Pod", "Job", "Event", "PodDisruptionBudget",
     "HorizontalPodAutoscaler",
 )  # fmt: skip
+AT_TIMES = ("HTTPRoute",)
+"""Kinds that some clusters serve, and some from a moment on."""
 UNTOLD = frozenset({"Event"})
 """Kinds that nobody watches."""
 
@@ -73,9 +75,10 @@ class Cluster:
 
     objects: dict[Key, Object] = field(default_factory=dict)
     log: dict[str, list[tuple[str, Object]]] = field(
-        default_factory=lambda: {kind: [] for kind in SERVED}
+        default_factory=lambda: {kind: [] for kind in (*SERVED, *AT_TIMES)}
     )
     """By kind: the type of each change and the object, for watches."""
+    served: frozenset[str] = frozenset(SERVED)
     hears: list[Written] = field(default_factory=list)
     _applied: dict[Key, Object] = field(default_factory=dict)
     """By object: what the operator applied last, whose fields are its own."""
@@ -118,7 +121,7 @@ class Cluster:
 
     def answer(self, request: Request) -> Answer:
         """Do what is asked; return the status and the body of the answer."""
-        if request.kind not in SERVED:
+        if request.kind not in self.served:
             return _refused(404, "the server could not find the requested resource")
         match request.method:
             case "GET":

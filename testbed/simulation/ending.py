@@ -26,13 +26,14 @@ def may_wait(simulation: "Simulation") -> bool:
     """Return whether a release need not end: its first version never starts, so there is nothing to
     go back to; or somebody had a sick version take over, beside which nothing can be proven.
     """
-    stable = simulation.people.status().stable
-    if stable and simulation.behaviours[stable.version].sick:
+    status = simulation.people.stored_status()
+    stable = status.get("stable")
+    if stable and simulation.behaviours[stable["version"]].sick:
         return True
     wanted = simulation.behaviours[simulation.people.version]
     if wanted.starts and not wanted.refuses:
         return False
-    return simulation.people.status().phase is Phase.PENDING
+    return bool(status.get("phase", Phase.PENDING) == Phase.PENDING)
 
 
 def _pointer(simulation: "Simulation", status: Status) -> None:

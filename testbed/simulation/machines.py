@@ -12,6 +12,7 @@ from typing import Any
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from testbed.simulation.cluster import Cluster, Key, Object
+from testbed.simulation.gateway import Gateway
 from testbed.simulation.story import Tell
 from testbed.simulation.virtual_time import Timeline
 from testbed.simulation.weather import Spell, Weather
@@ -80,6 +81,16 @@ class Pod:
     counted_at: float = 0.0
     sample: Sample | None = None
     gone: float | None = None
+    phase: float = field(init=False)
+    """At which part of an interval it is scraped."""
+
+    def __post_init__(self) -> None:
+        self.phase = (hash_of(self.name) % 1000) / 1000
+
+
+def hash_of(name: str) -> int:
+    """Return a number that is the same in every process."""
+    return sum(ord(letter) * (index + 7) for index, letter in enumerate(name)) * 2654435761 >> 7
 
 
 @dataclass
@@ -100,12 +111,16 @@ class Machines:
     """Revisions of which a pod was ready once."""
     dead: list[Pod] = field(default_factory=list)
     """Pods that are gone: a source may still show them for a while."""
+    gateway: Gateway | None = None
+    """Deals out the requests, where there is one."""
     well_after: float = float("inf")
     """From this time on no process ends and no pod flaps."""
     _due: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.cluster.hears.append(self._heard)
+        if self.gateway is not None:
+            self.gateway.deal = self._deal
 
     def lose_pod(self, name: str) -> None:
         """Delete a pod, as an eviction does; its Deployment makes another."""
@@ -138,7 +153,13 @@ class Machines:
 
     def routed(self) -> list[Pod]:
         """Return the ready pods that clients reach."""
-        main = self.cluster.get("Service", RELEASE)
+        if self.gateway is None:
+            return self._behind(RELEASE)
+        return [pod for name in self.gateway.shares() for pod in self._behind(name)]
+
+    def _behind(self, name: str) -> list[Pod]:
+        """Return the ready pods that a Service selects."""
+        main = self.cluster.get("Service", name)
         if main is None:
             return []
         selector = main["spec"].get("selector") or {}
@@ -157,7 +178,7 @@ class Machines:
                     self._remove(pod.name)
             elif by != MACHINES:
                 self._control_soon(name)
-        elif kind == "Service" and name == RELEASE:
+        elif kind == "Service" and (name == RELEASE or self.gateway is not None):
             self._deal()
         if after is None and before is not None and kind == names.KIND:
             self._collect_soon(before["metadata"]["uid"])
@@ -288,11 +309,14 @@ class Machines:
 
     def _deal(self) -> None:
         """Spread the clients' requests over the pods that they reach now."""
-        reached = self.routed()
-        rate = self.requests / len(reached) if reached else 0.0
-        names_reached = {pod.name for pod in reached}
+        rates: dict[str, float] = {}
+        dealt = {RELEASE: 1.0} if self.gateway is None else self.gateway.shares()
+        for service, share in dealt.items():
+            reached = self._behind(service)
+            for pod in reached:
+                rates[pod.name] = rates.get(pod.name, 0.0) + self.requests * share / len(reached)
         for pod in self.pods.values():
-            wanted = rate if pod.name in names_reached else 0.0
+            wanted = rates.get(pod.name, 0.0)
             if wanted != pod.rate:
                 self._settle(pod)
                 pod.rate = wanted

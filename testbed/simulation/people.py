@@ -94,6 +94,8 @@ class People:
     ended_processes: bool = False
     foreign: dict[str, Object] = field(default_factory=dict)
     """By uid: objects that are not the release's, as they must stay."""
+    _read: tuple[Object, Status] | None = None
+    """The stored status that was read last, and what it says."""
 
     @property
     def blind_seconds(self) -> float:
@@ -123,8 +125,15 @@ class People:
 
     def status(self) -> Status:
         """Return what they can read."""
-        live = self.cluster.get(names.KIND, RELEASE)
-        return Status.parse(live.get("status") if live else None)
+        stored = self.stored_status()
+        if self._read is None or self._read[0] is not stored:
+            self._read = stored, Status.parse(stored)
+        return self._read[1]
+
+    def stored_status(self) -> Object:
+        """Return the same as it is stored, empty where there is none."""
+        live = self.cluster.get(names.KIND, RELEASE) or {}
+        return live.get("status") or NOTHING
 
     def plan(self, begins: float, ends: float) -> None:
         """Draw what they do in a span of time."""
@@ -176,7 +185,10 @@ class People:
         self.timeline.after(self.random.uniform(5, 60), self._goes_on)
 
     def _scales(self) -> None:
-        self.settings = {**self.settings, "serving": {"replicas": self.random.choice((1, 2, 4))}}
+        self.settings = {
+            **self.settings,
+            "serving": {**self.settings["serving"], "replicas": self.random.choice((1, 2, 4))},
+        }
         self.release(self.version)
 
     def _deletes_the_release(self) -> None:
@@ -297,6 +309,8 @@ class People:
             self.annotate("approve", value)
 
 
+NOTHING: Object = {}
+"""The status of a release that has none yet."""
 OTHER_OWNER: Object = {
     "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "other", "uid": "uid-of-another",
     "controller": True,

@@ -17,8 +17,11 @@ from modelrelease_operator.runtime.workers import QUIET_SECONDS, Workers
 from modelrelease_operator.settings import Settings
 from testbed.simulation import ending
 from testbed.simulation.audit import Audit
+from testbed.simulation.autoscaler import Autoscaler
 from testbed.simulation.client import Client, Died, Way
 from testbed.simulation.cluster import SPACE, Cluster
+from testbed.simulation.gateway import ROUTING, SLOWEST, Gateway
+from testbed.simulation.leader import Leader
 from testbed.simulation.machines import RELEASE, Behaviour, Machines
 from testbed.simulation.people import BEHAVIOURS, People, drawn_settings
 from testbed.simulation.scrapes import Scrapes
@@ -39,6 +42,12 @@ NOTICED_AFTER = 0.05
 """Seconds from a change to its watch."""
 CLOCK_JUMPS = (-3 * 86_400.0, -3600.0, -20.0, 20.0, 600.0, 86_400.0)
 RESYNC = 600.0
+WITH_AUTOSCALER = 0.2
+"""Share of the seeds in which an autoscaler sets the number of pods."""
+WITH_FREEZES = 0.15
+"""Share of the seeds in which the process that acts is frozen at times."""
+WITH_GATEWAY = 0.25
+"""Share of the seeds in which a Gateway deals out the requests."""
 SCRAPES = {1.0: 30, 5.0: 35, 10.0: 15, 15.0: 12, 30.0: 5, 60.0: 3}
 """Seconds between two scrapes of a pod, with how often: the longer, the more passes to an end."""
 
@@ -120,10 +129,17 @@ class Simulation:
         (scrape,) = random.choices(tuple(SCRAPES), tuple(SCRAPES.values()))
         self.behaviours = self._drawn_behaviours()
         self.way = Way(self.cluster, self.weather, self.timeline, self.story.tell)
+        freezes = Random(f"leader {self.seed}")
+        if freezes.random() < WITH_FREEZES:
+            self.way.leader = Leader(
+                self.timeline, freezes, self.story.tell, until=self.settled - 100.0
+            )
         common = (self.timeline, self.weather)
+        self.gateway = self._drawn_gateway()
         self.machines = Machines(
             self.cluster, *common, Random(random.random()), self.story.tell, self.behaviours,
             requests=random.choice((100.0, 400.0, 2000.0)), well_after=self.settled - 100.0,
+            gateway=self.gateway,
         )  # fmt: skip
         self.scrapes = Scrapes(
             self.machines, *common, Random(random.random()), self.story.tell, scrape,
@@ -133,11 +149,38 @@ class Simulation:
             self.cluster, self.machines, self.timeline, Random(random.random()), self.story.tell,
             drawn_settings(random, scrape),
         )  # fmt: skip
+        if self.gateway is not None:
+            canary = {**self.people.settings["canary"], "routing": ROUTING}
+            self.people.settings = {**self.people.settings, "canary": canary}
+        scales = Random(f"autoscaler {self.seed}")
+        if scales.random() < WITH_AUTOSCALER:
+            Autoscaler(self.people, scales).plan(STORM)
         self.audit = Audit(self.cluster, self.machines, self.people, self.scrapes, self.story.tell)
         self.audit.ready_pods_known = self._ready_pods_known
         self.cluster.hears.append(self._noticed)
         for at, words in self.weather.told():
             self.timeline.after(at - BEGINNING, partial(self.story.tell, words))
+
+    def take_apart(self) -> None:
+        """Let go of everything: what a seed leaves behind is full of cycles, and whoever collects
+        them would look at all of it.
+        """
+        if self.process is not None:
+            vars(self.process).clear()
+        for part in (self.machines, self.scrapes, self.people, self.audit, self.way, self.timeline):
+            vars(part).clear()
+        vars(self).clear()
+
+    def _drawn_gateway(self) -> Gateway | None:
+        """Draw whether a Gateway deals out the requests: from numbers of its own, so that the
+        others' stories stay what they are.
+        """
+        random = Random(f"gateway {self.seed}")
+        if random.random() >= WITH_GATEWAY:
+            return None
+        gateway = Gateway(self.cluster, self.timeline, random, self.story.tell, RELEASE)
+        gateway.plan(STORM)
+        return gateway
 
     def _drawn_behaviours(self) -> dict[str, Behaviour]:
         drawn = self.random.choice(BEHAVIOURS)
@@ -244,10 +287,18 @@ class Simulation:
         period = max(5.0, self.scrapes.interval)
         spent = min(began - self._last_good, 2 * period + 30.0)
         limit = max(self.people.blind_seconds, 2.5 * self.scrapes.interval) + 2 * period + 30.0
+        if self.gateway is not None:
+            limit += SLOWEST + 60.0  # The gateway takes it late, and refuses at times.
         self.audit.passed(process.failed, spent, limit)
         if process.failed is None:
             self._last_good = began
         self.people.answer_soon()
+        leader = self.way.leader
+        if leader is not None and leader.late:
+            self.audit.fail("nothing is written after the Lease", f"{leader.late} writes")
+        if leader is not None and leader.has_ended():
+            self.story.tell("the Lease is another's by now")
+            raise Died
 
     def _ready_pods_known(self) -> dict[str, dict[str, str]]:
         """Return the labels of the ready pods by name, as far as the operator was told."""

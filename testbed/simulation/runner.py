@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from testbed.simulation.audit import Violation
 from testbed.simulation.run import Simulation, simulated
 
-COLLECT_EVERY = 25
-"""Seeds between two looks for cycles: they are most of what the collector would cost."""
+COLLECT_EVERY = 100
+"""Seeds between two looks for cycles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,11 @@ def outcome_of(seed: int) -> Outcome:
     except Exception as problem:
         words = f"{type(problem).__name__}: {problem}"
         return Outcome(seed, 0, Violation("the simulation works", words))
+    outcome = judged(simulation)
+    simulation.take_apart()
     if seed % COLLECT_EVERY == 0:
         gc.collect()
-    return judged(simulation)
+    return outcome
 
 
 def judged(simulation: Simulation) -> Outcome:

@@ -67,9 +67,8 @@ class Scrapes:
 
     def _scrape_on(self) -> None:
         """Scrape each pod at a moment of its own in every interval."""
-        for name in self.machines.pods:
-            delay = (hash_of(name) % 1000) / 1000 * self.interval
-            self.timeline.after(delay, partial(self._scrape, name))
+        for name, pod in self.machines.pods.items():
+            self.timeline.after(pod.phase * self.interval, partial(self._scrape, name))
         self.timeline.after(self.interval, self._scrape_on)
 
     def _scrape(self, name: str) -> None:
@@ -147,11 +146,6 @@ class Scrapes:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-
-def hash_of(name: str) -> int:
-    """Return a number that is the same in every process."""
-    return sum(ord(letter) * (index + 7) for index, letter in enumerate(name)) * 2654435761 >> 7
 
 
 def _counters(revision: str, pod: str, sample: Sample) -> Iterator[Counter]:

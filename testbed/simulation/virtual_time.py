@@ -12,10 +12,10 @@ from unittest.mock import patch
 
 from typing_extensions import override
 
-from modelrelease_operator.runtime import cache, kube, neighbours, workers
+from modelrelease_operator.runtime import cache, kube, lease, neighbours, workers
 
-CLOCKED = (cache, kube, neighbours, workers)
-"""Modules that look at `time.monotonic`."""
+CLOCKED = (cache, kube, lease, neighbours, workers)
+"""Modules that look at a clock that counts seconds from anywhere."""
 BEGINNING = 1_793_534_400.0
 """2026-11-01 12:00 UTC, in unix seconds."""
 
@@ -81,7 +81,7 @@ class _Impatient(selectors.DefaultSelector):
 @contextmanager
 def simulated_clocks(loop: Loop) -> Iterator[None]:
     """Have the operator's modules read the simulated time."""
-    clock: Any = SimpleNamespace(monotonic=loop.time)
+    clock: Any = SimpleNamespace(monotonic=loop.time, clock_gettime=lambda _: loop.time())
     with ExitStack() as stack:
         for module in CLOCKED:
             stack.enter_context(patch.object(module, "time", clock))

@@ -90,10 +90,10 @@ class Weather:
         return now < self.calm_after
 
     def has(self, spell: Spell, now: float, about: str = "") -> bool:
-        return any(
-            kind is spell and what == about and begins <= now < ends
-            for kind, what, begins, ends in self.spells
-        )
+        for kind, what, begins, ends in self.spells:
+            if kind is spell and what == about and begins <= now < ends:
+                return True
+        return False
 
     def of_request(self, request: Request, now: float) -> Fault | None:
         """Return what becomes of a request, None for what is asked."""

@@ -811,4 +811,8 @@ class Status(Model):
 def _without_nulls(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return {
+        key: _without_nulls(item) if isinstance(item, dict) else item
+        for key, item in value.items()
+        if item is not None
+    }

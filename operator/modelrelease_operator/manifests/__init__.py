@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelrelease_contract.shadow import ShadowSettings
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.core.desired import Desired
+from modelrelease_operator.core.desired import Desired, DesiredWorkload
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.manifests.autoscaler import autoscaler
 from modelrelease_operator.manifests.disruption import disruption_budgets
 from modelrelease_operator.manifests.prober import prober
@@ -12,7 +14,7 @@ from modelrelease_operator.manifests.read_back import read_back
 from modelrelease_operator.manifests.reader import reader_job
 from modelrelease_operator.manifests.retrain import retrain_job
 from modelrelease_operator.manifests.service import route_for, services
-from modelrelease_operator.manifests.settled import settled
+from modelrelease_operator.manifests.settled import remembered_text, settled
 from modelrelease_operator.manifests.workload import Owner, deployment, reference_to
 from modelrelease_operator.traffic.provider import TrafficProvider
 from modelrelease_operator.traffic.replicas import REPLICAS
@@ -35,20 +37,42 @@ def render(
     live: Mapping[str, Mapping[str, Any]] | None = None,
     provider: TrafficProvider = REPLICAS,
     canary: Canary = Canary(),  # noqa: B008 - it is frozen
+    kept: Memo[dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
     `live` has the Deployments that are there, by revision: their pods are not replaced. `provider`
-    deals out the requests of a release that says `canary`.
+    deals out the requests of a release that says `canary`. `kept` has Deployments from earlier
+    calls, nearly all of the work and mostly the same: whoever gives it changes nothing of what is
+    returned.
     """
     asked = (desired.probing, desired.comparing)
     probers = [prober(owner, each) for each in asked if each]
     there = live or {}
     deployments = [
-        settled(deployment(owner, running, desired.shadow), there.get(running.target.revision))
+        _deployment(owner, running, desired.shadow, there.get(running.target.revision), kept)
         for running in desired.running
     ]
     budgets = disruption_budgets(owner, desired)
     autoscalers = [autoscaler(owner, desired.autoscaling)] if desired.autoscaling else []
     routes = services(owner, desired, provider, canary)
     return deployments + routes + probers + budgets + autoscalers
+
+
+def _deployment(
+    owner: Owner,
+    running: DesiredWorkload,
+    shadow: ShadowSettings | None,
+    live: Mapping[str, Any] | None,
+    kept: Memo[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """Return the Deployment of a revision as it is to be applied over the one there."""
+
+    def made() -> dict[str, Any]:
+        return settled(deployment(owner, running, shadow), live)
+
+    text = remembered_text(live) if live else None
+    if kept is None or (live and text is None):
+        return made()  # Without that text it depends on all of the live template.
+    inputs = (running, shadow, text)
+    return kept.of((owner, running.target.revision), inputs, made)

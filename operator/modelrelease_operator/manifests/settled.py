@@ -40,6 +40,12 @@ def template_of(live: Object) -> dict[str, Any]:
     return _remembered(live) or _running(live)
 
 
+def remembered_text(live: Object) -> str | None:
+    """Return the text of the template that a Deployment began with, None where there is none."""
+    text: str | None = live["metadata"].get("annotations", {}).get(names.ANNOTATION_TEMPLATE)
+    return text or None
+
+
 def _begun_with(live: Object | None, fresh: Object) -> dict[str, Any] | None:
     if live is None:
         return None
@@ -48,7 +54,7 @@ def _begun_with(live: Object | None, fresh: Object) -> dict[str, Any] | None:
 
 
 def _remembered(live: Object) -> dict[str, Any] | None:
-    text = live["metadata"].get("annotations", {}).get(names.ANNOTATION_TEMPLATE)
+    text = remembered_text(live)
     try:
         template = json.loads(text) if text else None
     except ValueError:

@@ -28,6 +28,7 @@ from pydantic_core import to_json
 from typing_extensions import override
 
 from modelrelease_operator.api import names
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, Unavailable
 from modelrelease_operator.manifests.autoscaler import HPA
 from modelrelease_operator.manifests.disruption import PDB
@@ -60,6 +61,8 @@ BELIEVED_SECONDS = 120.0
 """How long a store is believed after the API server's last word: longer than a bookmark takes."""
 LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
+HASHES_KEPT = 4096
+"""Each with the object that it is of, which is there anyway for as long as its release moves."""
 
 Wake = Callable[[NamespacedName], None]
 
@@ -207,6 +210,8 @@ class Cached(Kube):
         self._releases: dict[NamespacedName, Object] = {}
         self._routing = RoutingConflicts(wake)
         self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
+        self._hashes: Memo[str] = Memo(HASHES_KEPT)
+        """Of what is asked for: the same from pass to pass."""
         self._tasks: list[asyncio.Task[None]] = []
         self._filled = asyncio.Event()
         self._asked_for = {kind: asyncio.Event() for kind in OPTIONAL}
@@ -386,7 +391,8 @@ class Cached(Kube):
             return await super().apply(obj, dry_run=dry_run)
         # Without the uid: what was made just now is applied with it from the next look on.
         without_uid = {name: part for name, part in meta.items() if name != "uid"}
-        wanted = _hash(_in_order({**obj, "metadata": without_uid}))
+        asked = {**obj, "metadata": without_uid}
+        wanted = self._hashes.of((kind, key), asked, lambda: _hash(_in_order(asked)))
         live = store.get(key)
         if live is not None and self._applied.get((kind, key)) == (wanted, store.digest(key)):
             return live

@@ -7,6 +7,7 @@ far as it can be read by itself: a person who takes a version back is not to be 
 another line.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,13 +34,23 @@ class FollowedSpec:
     """Why the present spec is not the one that is followed."""
 
 
+def _spec_of(release: Object) -> ReleaseSpec:
+    return ReleaseSpec.parse(release["spec"])
+
+
 def followed_spec(
-    release: Object, before: Status, last_good: dict[str, Any] | None
+    release: Object,
+    before: Status,
+    last_good: dict[str, Any] | None,
+    spec_of: Callable[[Object], ReleaseSpec] = _spec_of,
 ) -> FollowedSpec:
-    """Return the spec to follow: the present one, or for a canary the last that could be."""
+    """Return the spec to follow: the present one, or for a canary the last that could be.
+
+    `spec_of` reads the present one, or remembers what it says.
+    """
     raw: dict[str, Any] = release["spec"]
     try:
-        return FollowedSpec(raw=raw, spec=ReleaseSpec.parse(raw))
+        return FollowedSpec(raw=raw, spec=spec_of(release))
     except Invalid as problem:
         kept = last_good or _kept_of(before)
         if (before.canary is None and before.previous is None) or kept is None:

@@ -123,6 +123,10 @@ class Memory:
     uid: str
     last_good: dict[str, Any] | None = None
     """The last spec that could be followed."""
+    read: tuple[dict[str, Any] | None, Status] | None = None
+    """The stored status that was read or written last, the very object, and what it says."""
+    parsed: tuple[int, dict[str, Any], ReleaseSpec] | None = None
+    """The spec that was read last: its generation, as it is stored, and what it says."""
     patience: Patience = field(default_factory=Patience)
     troubles: Troubles = field(default_factory=Troubles)
     unwritten: tuple[dict[str, Any] | None, Status] | None = None
@@ -149,6 +153,18 @@ class Memory:
             and now - self.route_refused_since >= ROUTE_PATIENCE
         )
 
+    def spec_of(self, release: dict[str, Any]) -> ReleaseSpec:
+        """Return what a release asks for; raise Invalid where it cannot be followed."""
+        raw: dict[str, Any] = release["spec"]
+        generation: int = release["metadata"].get("generation", 0)
+        known = self.parsed
+        # By both: Python calls 1 and true equal, and new defaults of the CRD count no generation.
+        if known is not None and known[0] == generation and known[1] == raw:
+            return known[2]
+        spec = ReleaseSpec.parse(raw)
+        self.parsed = (generation, raw, spec)
+        return spec
+
     def status_of(self, release: dict[str, Any]) -> Status:
         """Return the status that decisions go on from.
 
@@ -159,7 +175,9 @@ class Memory:
         if self.unwritten is not None and self.unwritten[0] == stored:
             return self.unwritten[1]
         self.unwritten = None
-        status = Status.parse(stored)
+        if self.read is None or self.read[0] is not stored:
+            self.read = stored, Status.parse(stored)
+        status = self.read[1]
         uid: str = release["metadata"]["uid"]
         if status.uid not in (None, uid):
             # Of another object, brought back with a backup. What serves is found on the cluster.

@@ -236,6 +236,8 @@ def _replace(metric: Gauge, key: NamespacedName, values: Series) -> None:
     """Make these the only series of one release; those with their value already stay."""
     name = (metric._name, key)
     before = _shown.get(name, {})
+    if before == values:
+        return
     for gone in before.keys() - values.keys():
         metric.remove(*key, *gone)
     for labels, value in values.items():

@@ -15,6 +15,7 @@ from modelrelease_operator.core.analysis.judge import newest_counted
 from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.drift.retraining import refused
 from modelrelease_operator.core.measurement.queries import QueryScope
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
 from modelrelease_operator.core.release.autoscaling import LOOK_AGAIN
 from modelrelease_operator.core.release.conditions import (
@@ -92,6 +93,8 @@ TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
 
 
+DEPLOYMENTS_KEPT = 1024
+"""Some 20 kB each: of the releases that move, out of several thousand."""
 EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
 Stall = tuple[Reason, str]
@@ -282,6 +285,7 @@ class Reconciler:
     neighbours: Neighbours = field(default_factory=Neighbours)
     features: GatewayFeatures = field(default_factory=GatewayFeatures)
     _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
+    _rendered: Memo[Object] = field(default_factory=lambda: Memo(DEPLOYMENTS_KEPT))
 
     async def reconcile(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -294,7 +298,7 @@ class Reconciler:
             raise Gone(msg)
         memory = self._memory_of(release)
         before, now = memory.status_of(release), self.clock()
-        following = followed_spec(release, before, memory.last_good)
+        following = followed_spec(release, before, memory.last_good, memory.spec_of)
         if following.spec is None:
             await self._refuse(
                 release, before, Reason.SPEC_INVALID, following.problem, now, reporter
@@ -652,7 +656,9 @@ class Reconciler:
             for revision, workload in observed.workloads.items()
             if workload.live
         }
-        rendered = render(owner, decision.desired, live, ground.provider, ground.canary)
+        rendered = render(
+            owner, decision.desired, live, ground.provider, ground.canary, self._rendered
+        )
         objects = [obj for obj in rendered if obj["kind"] not in (PDB, HPA)]
         back = goes_back(decision.desired, observed)
         if back:
@@ -933,12 +939,15 @@ class Reconciler:
         meta = release["metadata"]
         if after == before and release.get("status") and self._memory_of(release).unwritten is None:
             return
+        sent = after.to_dict()
         try:
-            await self.kube.apply_status(release, after.to_dict())
+            written = await self.kube.apply_status(release, sent)
         except Conflict:
             if isinstance(self.kube, Cached):
                 await self.kube.read_again(meta["namespace"], meta["name"])
             raise
+        if (stored := written.get("status")) == sent:
+            self._memory_of(release).read = stored, after
 
     def _next_look(self, decision: Decision, trouble: Problem | None) -> timedelta | None:
         """Return the decision's own time, or an earlier one when something is to be tried again."""

@@ -25,6 +25,7 @@ from modelrelease_operator.api.registry import (
 )
 from modelrelease_operator.api.spec import VERSION_PATTERN, ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Recipe, Resolved, Status, Target, Verifier
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.errors import Invalid, NotRead, Unavailable
 from modelrelease_operator.runtime.mlflow import FAILED, READY, Registry
 from modelrelease_operator.runtime.oci_registry import Repository
@@ -274,6 +275,10 @@ def _resolved(
     )
 
 
+TARGETS_KEPT = 1024
+_targets: Memo[Target] = Memo(TARGETS_KEPT)
+
+
 def target_for_spec(
     spec: ReleaseSpec, resolved: Resolved, *, default_image: str, signing_keys: str = ""
 ) -> Target:
@@ -281,6 +286,18 @@ def target_for_spec(
 
     `signing_keys` are those of which the operator wants one.
     """
+    # By the very object, which the memo keeps, so that no other has its id: a template with a 1 and
+    # one with a true are equal to Python, and are not the same revision.
+    return _targets.of(
+        (id(spec), default_image, signing_keys),
+        (spec, resolved),
+        lambda: _target_for_spec(spec, resolved, default_image, signing_keys),
+    )
+
+
+def _target_for_spec(
+    spec: ReleaseSpec, resolved: Resolved, default_image: str, signing_keys: str
+) -> Target:
     serving, pod = spec.serving, spec.serving.pod_fields()
     if spec.model.credentials_secret_ref:
         pod[CREDENTIALS] = spec.model.credentials_secret_ref.name

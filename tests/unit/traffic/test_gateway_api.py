@@ -345,6 +345,22 @@ def test_a_canary_that_answers_alone_has_every_request_by_the_gateway_and_by_the
     assert world.unanswered == missed
 
 
+def test_what_served_everybody_keeps_its_pods_until_its_share_is_seen_in_effect():
+    """It is compared with its predecessor again, and what leads clients away comes after its pods,
+    and may be refused.
+    """
+    world = a_gateway_world(steps=[{"weight": 20, "bake": "10m"}], keepPrevious="10m")
+    world.release(a_target("2")).run(until=Phase.PROMOTING).run(until=Phase.STABLE)
+    everybody = len(world.pods["rev2"])
+    world.behaviours["rev2"] = Behaviour(error_rate=0.3)
+    world.answers = False
+    world.run(until=Phase.PROGRESSING)
+    assert (world.canary.version, len(world.pods["rev2"])) == ("2", everybody)
+    world.steps(2)
+    assert len(world.pods["rev2"]) == everybody
+    assert everybody > GATEWAY_API.split(weight=20, replicas=everybody).canary
+
+
 def test_until_all_of_stable_is_back_the_ready_pods_share_the_requests():
     world = a_gateway_world(steps=[{"weight": 5, "bake": "10m"}])
     world.release(a_target("2")).run(until=Phase.PROGRESSING)

@@ -60,6 +60,18 @@ def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired
     )
 
 
+def pods_at_step(scope: Scope) -> int:
+    """Return the canary's pods at its step: as many as its share needs.
+
+    By a gateway no fewer than there are until that share is seen in effect: one that served
+    everybody has them until what leads them elsewhere is made, which may be refused.
+    """
+    needed = scope.split.canary
+    if scope.canary.step_since is not None or not provider_of(scope.spec).leads_to_arms:
+        return needed
+    return max(needed, scope.canary_pods_wanted)
+
+
 def growing(scope: Scope) -> Desired:
     """Stable beside a canary that grows to full strength, to become stable then.
 

@@ -10,7 +10,11 @@ from modelrelease_operator.core.desired import POLL_PODS, REQUEUE_SOON, Decision
 from modelrelease_operator.core.observed import NotDue
 from modelrelease_operator.core.release.commands import value_for
 from modelrelease_operator.core.release.deadline import decided_by_deadline, policy_at_deadline
-from modelrelease_operator.core.release.desired_state import side_by_side, withdrawn
+from modelrelease_operator.core.release.desired_state import (
+    pods_at_step,
+    side_by_side,
+    withdrawn,
+)
 from modelrelease_operator.core.release.holding import hold, why_held
 from modelrelease_operator.core.release.looks import (
     judged,
@@ -74,7 +78,7 @@ def _at_weight(scope: Scope, *, ready: bool) -> Decision:
     """Judge a canary that has its share of the users, or will have it once more."""
     scope = with_note(_with_step_time(scope, ready=ready))
     unseen = scope.canary.unseen
-    open_to_both = side_by_side(scope, canary_replicas=scope.split.canary, opened=True)
+    open_to_both = side_by_side(scope, canary_replicas=pods_at_step(scope), opened=True)
     desired = withdrawn(scope) if unseen else open_to_both
     if scope.canary.step_since is None and not unseen:
         scope, back = _judged_meanwhile(scope)

@@ -27,6 +27,7 @@ from modelrelease_operator.core.observed import Commands
 from modelrelease_operator.core.release.desired_state import (
     growing,
     only,
+    pods_at_step,
     side_by_side,
     steady,
     taken_back,
@@ -37,7 +38,7 @@ from modelrelease_operator.core.release.words import in_the_dark, probed_steps, 
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.core.steps import alike_note, last_alike, share_words
 from modelrelease_operator.serving_runtimes import asks_examples
-from modelrelease_operator.traffic.registry import provider_of, split_of
+from modelrelease_operator.traffic.registry import provider_of
 
 BACK_TO = "back to version"
 """How a message begins of going back to the version that is warm."""
@@ -188,9 +189,7 @@ def enter_step(scope: Scope, index: int, *, why: str | None = None) -> Decision:
         evidence=scope.status.evidence.next_step(),
         message=message,
     ).noticing(Reason.STEP_STARTED, message)
-    desired = side_by_side(
-        scope, canary_replicas=split_of(scope.spec, step.weight).canary, opened=True
-    )
+    desired = side_by_side(scope, canary_replicas=pods_at_step(scope), opened=True)
     return scope.decision(desired, requeue=REQUEUE_SOON)
 
 

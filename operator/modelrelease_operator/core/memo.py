@@ -1,0 +1,41 @@
+"""The last results of pure functions, so that what is the same is not made twice.
+
+A pass over a release makes what the pass before made: the same Deployments, the same text of each.
+It costs nothing to forget one. What it holds is bounded by number, and the longest unused goes
+first, so that two thousand releases at rest keep nothing for the few that move.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class Memo(Generic[R]):
+    """For each key, what one function returned last, and for which inputs.
+
+    A result is given to many: nobody may change it. Inputs are the same where they are equal; of
+    values that Python calls equal and JSON does not (1 and true), the key must tell.
+    """
+
+    def __init__(self, most: int) -> None:
+        """`most` is how many results are kept."""
+        self._most = most
+        self._known: OrderedDict[Hashable, tuple[Any, R]] = OrderedDict()
+
+    def of(self, key: Hashable, inputs: Any, make: Callable[[], R]) -> R:
+        """Return what was made for these inputs, or make it."""
+        known = self._known.get(key)
+        if known is not None and known[0] == inputs:
+            self._known.move_to_end(key)
+            return known[1]
+        made = make()
+        self._known[key] = (inputs, made)
+        self._known.move_to_end(key)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._known)
