@@ -35,6 +35,7 @@ from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.observe import what_passes_read
 from modelrelease_operator.runtime.routing_conflicts import RoutingConflicts
+from modelrelease_operator.runtime.shard import Shard
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
 from modelrelease_operator.traffic.provider import Edit
@@ -191,11 +192,20 @@ class Cached(Kube):
     """
 
     def __init__(
-        self, kube: Kube, namespaces: Iterable[str] = (), wake: Wake = lambda _: None
+        self,
+        kube: Kube,
+        namespaces: Iterable[str] = (),
+        wake: Wake = lambda _: None,
+        *,
+        shard: Shard | None = None,
     ) -> None:
-        """`wake` is called with the release about which there is news."""
+        """`wake` is called with the release about which there is news.
+
+        Of namespaces that are another shard's nothing is kept but which requests releases claim.
+        """
         super().__init__(kube.api)
         self._wake = wake
+        self._shard = shard or Shard()
         self.scopes = frozenset[str | None](namespaces) or frozenset({None})
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
         self.absent = set(OPTIONAL)
@@ -258,28 +268,36 @@ class Cached(Kube):
             fields = [
                 entry for entry in meta.get("managedFields") or () if not entry.get("subresource")
             ]
-            self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
+            if self._is_ours(obj):
+                self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
             self._routing.take(obj)
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
         """Forget a release that was deleted."""
         known = self._releases.get(key)
-        if known is not None and uid in (None, known["metadata"]["uid"]):
+        others = known is None and not self._shard.holds(key[0])
+        if others or (known is not None and uid in (None, known["metadata"]["uid"])):
             self._forget_release(key)
 
+    def _is_ours(self, obj: Object) -> bool:
+        return self._shard.holds(obj["metadata"]["namespace"])
+
     async def releases(self) -> Objects:
-        """List every release, and forget those that are gone: what no watch told is found here."""
+        """List every release, and forget those that are gone: what no watch told is found here.
+
+        Those of other shards are not returned.
+        """
         releases: Objects = []
         for scope in self.scopes:
             items, _ = await self.list_all(names.KIND, scope, "")
             releases += items
         there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in releases}
-        for key in set(self._releases) - there:
+        for key in (set(self._releases) | self._routing.known()) - there:
             self._forget_release(key)
         for item in releases:
             self.release_told(item)
         self._routing.listed()
-        return releases
+        return [item for item in releases if self._is_ours(item)]
 
     def _forget_release(self, key: NamespacedName) -> None:
         self._releases.pop(key, None)
@@ -503,7 +521,8 @@ class Cached(Kube):
         try:
             for scope in self.scopes:
                 items, _ = await self.list_all(kind, scope, _selector(kind))
-                store.replace(scope, [{"kind": kind, **item} for item in items])
+                ours = [{"kind": kind, **item} for item in items if self._is_ours(item)]
+                store.replace(scope, ours)
                 store.heard[scope] = time.monotonic()
         except Gone:
             self._unfollowed.pop(kind, None)
@@ -519,6 +538,7 @@ class Cached(Kube):
         """Fill a store and keep it, until something breaks that."""
         store = self.stores[kind]
         items, version = await self.list_all(kind, scope, _selector(kind))
+        items = [item for item in items if self._is_ours(item)]
         for item in items:
             item.setdefault("kind", kind)
         news = store.replace(scope, items)
@@ -532,7 +552,7 @@ class Cached(Kube):
             async for change, obj in self.watch(kind, scope, _selector(kind), version):
                 version = obj["metadata"]["resourceVersion"]
                 store.heard[scope] = time.monotonic()
-                if change == "BOOKMARK":
+                if change == "BOOKMARK" or not self._is_ours(obj):
                     continue
                 if store.drop(obj) if change == "DELETED" else store.put(obj):
                     self._wake_readers(kind, obj)

@@ -105,6 +105,11 @@ DRIFT_VALUES = Gauge(
 RECONCILE_SECONDS = Histogram(
     "modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",)
 )
+LATENESS = Histogram(
+    "modelrelease_look_lateness_seconds",
+    "By how much a look at a canary came later than it was due.",
+    buckets=(0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0),
+)
 ERRORS = Counter(
     "modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",)
 )
