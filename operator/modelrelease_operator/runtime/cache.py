@@ -33,7 +33,7 @@ from modelrelease_operator.manifests.autoscaler import HPA
 from modelrelease_operator.manifests.disruption import PDB
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
-from modelrelease_operator.runtime.observe import what_passes_read
+from modelrelease_operator.runtime.observe import what_passes_read, what_signs
 from modelrelease_operator.runtime.routing_conflicts import RoutingConflicts
 from modelrelease_operator.runtime.shard import Shard
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
@@ -60,7 +60,7 @@ OPTIONAL_PAUSE_SECONDS = 60.0
 BELIEVED_SECONDS = 120.0
 """How long a store is believed after the API server's last word: longer than a bookmark takes."""
 LONGEST_PAUSE_SECONDS = 30.0
-KEPT_OF_A_POD = ("nodeName",)
+KEPT_OF_A_CONTAINER = ("name", "restartPolicy")
 
 Wake = Callable[[NamespacedName], None]
 
@@ -263,13 +263,9 @@ class Cached(Kube):
             self._releases.get((meta["namespace"], meta["name"])),
         )
         if before is None or _is_newer(meta, before["metadata"]):
-            # Who wrote an annotation is kept; what is remembered of a status is as large as the
-            # status.
-            fields = [
-                entry for entry in meta.get("managedFields") or () if not entry.get("subresource")
-            ]
             if self._is_ours(obj):
-                self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
+                signed = {**meta, "managedFields": what_signs(meta)}
+                self._releases[key] = {**obj, "metadata": signed}
             self._routing.take(obj)
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
@@ -590,8 +586,18 @@ def _slim(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if obj.get("kind") != "Pod":
         return {**obj, "metadata": meta}
-    spec = {key: value for key, value in obj.get("spec", {}).items() if key in KEPT_OF_A_POD}
+    spec = {
+        kind: [_slim_container(each) for each in obj.get("spec", {}).get(kind) or ()]
+        for kind in ("containers", "initContainers")
+    }
     return {**obj, "metadata": meta, "spec": spec}
+
+
+def _slim_container(container: Object) -> Object:
+    """Return what explains how a container ended: whether it lasts, and its limit of memory."""
+    slim = {key: container[key] for key in KEPT_OF_A_CONTAINER if key in container}
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    return {**slim, "resources": {"limits": {"memory": limit}}} if limit else slim
 
 
 def _read_of(obj: Object) -> tuple[Any, ...]:
