@@ -16,13 +16,14 @@ import json
 import math
 import os
 import re
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,6 @@ REQUESTS_PER_SECOND = 10.0
 BUCKETS = [*(0.001 * 1.19**power for power in range(52)), math.inf]
 """Upper ends of as many buckets as the predictor's histogram has."""
 FEATURES, BINS = 4, 12
-PORT, METRICS_PORT = 18080, 19090
 LATENESS = re.compile(
     r'^modelrelease_look_lateness_seconds_bucket\{le="(.+)"\} (\S+)$', re.MULTILINE
 )
@@ -231,6 +231,7 @@ class Site(Process):
     """How many requests the operator has made since it runs, the Lease's and watches too."""
     spaces: Sequence[str]
     placement: Object
+    metrics_port: int
 
     async def apply(self, numbers: range, version: str, *, first: bool) -> None:
         """Have so many releases ask for a version."""
@@ -277,7 +278,7 @@ class Site(Process):
 
     async def scrape(self) -> str:
         """Return the operator's own metrics."""
-        address = f"http://127.0.0.1:{METRICS_PORT}/metrics"
+        address = f"http://127.0.0.1:{self.metrics_port}/metrics"
         async with aiohttp.ClientSession() as session, session.get(address) as answer:
             return await answer.text()
 
@@ -341,9 +342,16 @@ class Sizes:
 async def measured(site: Site, sizes: Sizes) -> list[Figure]:
     """Measure everything, one after the other, with one operator."""
     alone = site.memory()
-    figures = await begun_at_once(site, min(AT_ONCE, sizes.releases))
-    figures += await idle(site, sizes, alone)
-    figures += await judged(site, sizes)
+    figures: list[Figure] = []
+    parts = (
+        begun_at_once(site, min(AT_ONCE, sizes.releases)),
+        idle(site, sizes, alone),
+        judged(site, sizes),
+    )
+    for part in parts:
+        found = await part
+        print(table_of(found), file=sys.stderr, flush=True)
+        figures += found
     return figures
 
 
@@ -480,10 +488,11 @@ async def _operating(
     mirror.start()
     metrics = Metrics(mirror)
     async with serving(metrics.answer) as prometheus:
+        health_port, metrics_port = _free_ports()
         settings = {
             "MODELRELEASE_PROMETHEUS_URL": prometheus,
-            "MODELRELEASE_LIVENESS_PORT": str(PORT),
-            "MODELRELEASE_METRICS_PORT": str(METRICS_PORT),
+            "MODELRELEASE_LIVENESS_PORT": str(health_port),
+            "MODELRELEASE_METRICS_PORT": str(metrics_port),
             "MODELRELEASE_LOG_LEVEL": "ERROR",
         }
         program = (sys.executable, "-m", "modelrelease_operator", "run")
@@ -500,11 +509,22 @@ async def _operating(
                 requests=requests,
                 spaces=spaces,
                 placement=placement,
+                metrics_port=metrics_port,
             )
         finally:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
             await process.wait()
             await mirror.stop()
+
+
+def _free_ports() -> list[int]:
+    """Return two ports of this machine that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for each in sockets:
+            each.bind(("", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 async def on_fake(sizes: Sizes) -> list[Figure]:
