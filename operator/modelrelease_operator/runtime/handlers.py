@@ -10,7 +10,7 @@ from typing import Any
 
 import kopf
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import disable_created_metrics, start_http_server
 from typing_extensions import override
 
 from modelrelease_operator import __version__
@@ -241,6 +241,8 @@ def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
     log_as_json(settings.log_level)
+    # When each counter began, a series for every one of a release, which nobody asks for.
+    disable_created_metrics()
     start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     _collect_seldom()

@@ -11,7 +11,7 @@ from itertools import product
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
-from modelrelease_operator.api.status import GateStatus, Phase, Status, Verdict
+from modelrelease_operator.api.status import GateStatus, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
@@ -23,7 +23,7 @@ INFO = Gauge(
 )
 PHASE = Gauge(
     "modelrelease_phase",
-    "1 for the phase that a release is in, 0 for the others.",
+    "Always 1: the phase that a release is in. The others have no series.",
     (*LABELS, "phase"),
 )
 REVISION = Gauge(
@@ -157,7 +157,7 @@ Series = dict[tuple[str, ...], float]
 
 def show(key: NamespacedName, status: Status) -> None:
     """Bring the gauges of one release up to its status."""
-    _replace(PHASE, key, {(phase,): phase is status.phase for phase in Phase})
+    _replace(PHASE, key, {(status.phase,): 1})
     canary = status.canary
     single = {
         WEIGHT: status.weight,
