@@ -166,12 +166,12 @@ class Metrics:
         self.queries["counters" if counters else "bins"] += 1
         self.releases += len(asked["release"]) if counters else 0
         series = self._counters if counters else self._bins
+        wanted = [frozenset(asked[label]) for label in ("namespace", "release", "revision")]
         rows = [
             row
-            for space in asked["namespace"]
-            for release in asked["release"]
-            for revision in asked["revision"]
-            for row in series((space, release, revision))
+            for key in self.mirror.pods
+            if all(part in names for part, names in zip(key, wanted, strict=True))
+            for row in series(key)
         ]
         answer = {"status": "success", "data": {"resultType": "vector", "result": rows}}
         return web.Response(text=json.dumps(answer), content_type="application/json")
