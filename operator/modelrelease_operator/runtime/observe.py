@@ -231,7 +231,9 @@ def what_signs(meta: Mapping[str, Any]) -> list[Object]:
     """
     kept = []
     for entry in meta.get("managedFields") or ():
-        ours = {key: {} for key in _annotations_of(entry) if key.startswith(f"f:{names.GROUP}/")}
+        ours: Object = {
+            key: {} for key in _annotations_of(entry) if key.startswith(f"f:{names.GROUP}/")
+        }
         if ours and not entry.get("subresource"):
             who = {key: entry[key] for key in ("manager", "time") if key in entry}
             kept.append({**who, "fieldsV1": {"f:metadata": {"f:annotations": ours}}})
