@@ -211,7 +211,7 @@ def test_of_who_wrote_a_release_only_what_signs_commands_is_kept():
     status = {**wrote, "subresource": "status"}
     spec = {"manager": "argocd", "fieldsV1": {"f:spec": {"f:model": {}}}}
     kept = what_signs({"managedFields": [wrote, status, spec]})
-    signs = {"f:metadata": {"f:annotations": {ours: {}}}}
+    signs: Object = {"f:metadata": {"f:annotations": {ours: {}}}}
     assert kept == [{"manager": "kubectl", "time": "2026-11-01T12:00:00Z", "fieldsV1": signs}]
 
 
