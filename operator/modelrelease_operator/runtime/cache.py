@@ -205,7 +205,7 @@ class Cached(Kube):
         """
         super().__init__(kube.api)
         self._wake = wake
-        self._shard = shard or Shard()
+        self.shard = shard or Shard()
         self.scopes = frozenset[str | None](namespaces) or frozenset({None})
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
         self.absent = set(OPTIONAL)
@@ -271,12 +271,12 @@ class Cached(Kube):
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
         """Forget a release that was deleted."""
         known = self._releases.get(key)
-        others = known is None and not self._shard.holds(key[0])
+        others = known is None and not self.shard.holds(key[0])
         if others or (known is not None and uid in (None, known["metadata"]["uid"])):
             self._forget_release(key)
 
     def _is_ours(self, obj: Object) -> bool:
-        return self._shard.holds(obj["metadata"]["namespace"])
+        return self.shard.holds(obj["metadata"]["namespace"])
 
     async def releases(self) -> Objects:
         """List every release, and forget those that are gone: what no watch told is found here.

@@ -76,9 +76,9 @@ class OperatorContext:
         watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube), wake=self._wake)
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
-        self.shard = Shard.parse(settings.shard)
-        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake, shard=self.shard)
-        self.leases = leases_of(kube, settings.lease_namespace, self.shard)
+        shard = Shard.parse(settings.shard)
+        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake, shard=shard)
+        self.leases = leases_of(kube, settings.lease_namespace, shard)
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
@@ -184,7 +184,7 @@ class Handlers:
             cache.release_gone(key, meta["uid"])
         else:
             cache.release_told(release)
-        if not self._current.shard.holds(key[0]):
+        if not cache.shard.holds(key[0]):
             return
         # The type, too: a deletion changes nothing else of an object that nothing held back.
         fingerprint = (
