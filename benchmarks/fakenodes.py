@@ -192,7 +192,7 @@ class Bench:
         fixtures.apply(self.cluster, fixtures.namespace(space))
         before = await self.server.requests()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "modelrelease_operator", "run", env=self._environment()
+            sys.executable, "-m", "modelrelease_operator", "run", env=self.environment()
         )
         try:
             async with asyncio.timeout(60):
@@ -206,7 +206,7 @@ class Bench:
             await process.wait()
             self.cluster.kubectl("delete", "namespace", space, "--wait", "--timeout=600s")
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return what the chart sets, with another way to the API server and to Prometheus."""
         deployment = json.loads(
             self.cluster.kubectl("get", OPERATOR, "-n", OPERATOR_SPACE, "-o", "json")
@@ -442,15 +442,32 @@ def _foreign_service(name: str, space: str) -> Object:
     return service
 
 
+@asynccontextmanager
+async def made_ready(cluster: Cluster, kwok: Path, folder: Path) -> AsyncIterator[Bench]:
+    """Make a cluster ready for measuring; `kwok` is a folder with that program, `folder` ours."""
+    async with _server(cluster, folder) as server:
+        with _counted_apart(cluster), _charts_operator_waits(cluster):
+            async with _fake_nodes(cluster, kwok):
+                yield Bench(cluster, server, folder)
+
+
 async def measured(cluster: Cluster, kwok: Path, folder: Path) -> list[Figure]:
     """Measure everything, one after the other."""
-    async with _server(cluster, folder) as server, _fake_nodes(cluster, kwok):
-        bench = Bench(cluster, server, folder)
+    async with made_ready(cluster, kwok, folder) as bench:
         return [
             *await releases_that_never_start(bench),
             *await releases_at_once(bench),
             *await foreign_objects(bench),
         ]
+
+
+def cluster_with_operator(name: str, *, controller_qps: int | None = CONTROLLER_QPS) -> Cluster:
+    """Start a cluster of ours with the chart installed, unless it is there."""
+    cluster = cluster_for(name)
+    cluster.up(controller_qps=controller_qps)
+    cluster.require_ours()
+    cluster.install_operator()
+    return cluster
 
 
 def main() -> int:
@@ -476,15 +493,8 @@ def main() -> int:
     )
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
-    cluster = cluster_for(options.cluster)
-    cluster.up(controller_qps=options.controller_qps or None)
-    cluster.require_ours()
-    cluster.install_operator()
-    with (
-        tempfile.TemporaryDirectory() as name,
-        _counted_apart(cluster),
-        _charts_operator_waits(cluster),
-    ):
+    cluster = cluster_with_operator(options.cluster, controller_qps=options.controller_qps or None)
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kwok = options.kwok or folder
         toolchain.go_install(f"{KWOK}/cmd/kwok", KWOK_VERSION, kwok)

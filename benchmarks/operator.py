@@ -214,16 +214,22 @@ async def measured() -> list[Figure]:
     ]
 
 
+def table_of(figures: list[Figure]) -> str:
+    """Return the figures beside their limits."""
+    lines = ["| what | measured | limit |", "|---|---|---|"]
+    for figure in figures:
+        mark = "" if figure.is_kept else " (missed)"
+        limit = f"{figure.limit:g} {figure.unit}{mark}"
+        lines.append(f"| {figure.what} | {figure.value:.3g} {figure.unit} | {limit} |")
+    return "\n".join(lines)
+
+
 def report(figures: list[Figure], output: str) -> int:
     """Print the figures, as a `table` or as `json`; return 1 when a limit is missed."""
     if output == "json":
         print(json.dumps([asdict(figure) for figure in figures]))
     else:
-        print("| what | measured | limit |\n|---|---|---|")
-        for figure in figures:
-            mark = "" if figure.is_kept else " (missed)"
-            limit = f"{figure.limit:g} {figure.unit}{mark}"
-            print(f"| {figure.what} | {figure.value:.3g} {figure.unit} | {limit} |")
+        print(table_of(figures))
     return 0 if all(figure.is_kept for figure in figures) else 1
 
 

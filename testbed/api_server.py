@@ -89,6 +89,8 @@ class ApiServer:
     _log: dict[str, list[Object]] = field(default_factory=dict)
     _kubelet: asyncio.Task[None] | None = None
     _dirty: set[Key] = field(default_factory=set)
+    _pods: dict[tuple[str, str], dict[Key, None]] = field(default_factory=dict)
+    """By namespace and Deployment: its pods, oldest first."""
 
     async def start(self) -> "ApiServer":
         app = web.Application(client_max_size=8 * 2**20)
@@ -394,6 +396,8 @@ class ApiServer:
         self._notify(key[0], "MODIFIED" if before else "ADDED", after)
         if key[0] == "deployments":
             self._dirty.add(key)
+        if key[0] == "pods" and "of" in meta:
+            self._pods.setdefault((key[1], meta["of"]), {})[key] = None
         return after
 
     def _drop(self, key: Key, *, to_watches: bool = True) -> None:
@@ -404,10 +408,11 @@ class ApiServer:
         }
         if to_watches:
             self._notify(key[0], "DELETED", obj)
+        if key[0] == "pods":
+            self._pods.get((key[1], obj["metadata"].get("of", "")), {}).pop(key, None)
         if key[0] == "deployments":
-            for pod in list(self.objects):
-                if pod[0] == "pods" and self.objects[pod]["metadata"]["of"] == key[2]:
-                    self._drop(pod)
+            for pod in list(self._pods.get(key[1:], ())):
+                self._drop(pod)
 
     def _notify(self, plural: str, kind: str, obj: Object) -> None:
         if plural == "events":
@@ -429,11 +434,7 @@ class ApiServer:
                     self._scale(key, deployment)
 
     def _scale(self, key: Key, deployment: Object) -> None:
-        pods = [
-            pod
-            for pod, obj in self.objects.items()
-            if pod[:2] == ("pods", key[1]) and obj["metadata"]["of"] == key[2]
-        ]
+        pods = list(self._pods.get(key[1:], ()))
         replicas = deployment["spec"]["replicas"]
         for pod in pods[replicas:]:
             self._drop(pod)

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     """Where the Lease is that the acting operator holds;
     empty for none, where nobody else can run.
     """
+    shard: str = Field(default="", pattern=r"^([0-9]{1,2}/[1-9][0-9]?)?$")
+    """Which of how many operators this is, such as `0/3`: each looks after the namespaces that a
+    hash gives it. Empty: the only one.
+    """
     log_level: str = "INFO"
     liveness_port: int = Field(default=8080, gt=0, lt=65536)
     metrics_port: int = Field(default=9090, gt=0, lt=65536)
@@ -88,6 +92,15 @@ class Settings(BaseSettings):
         unknown = sorted(set(_words(text)) - set(NOTIFY_TOPICS))
         if unknown:
             msg = f"{', '.join(unknown)} must be of {', '.join(NOTIFY_TOPICS)}"
+            raise ValueError(msg)
+        return text
+
+    @field_validator("shard")
+    @classmethod
+    def _of_its_count(cls, text: str) -> str:
+        index, _, count = text.partition("/")
+        if text and int(index) >= int(count):
+            msg = f"{text}: shards are numbered from 0, so the last is {int(count) - 1}/{count}"
             raise ValueError(msg)
         return text
 

@@ -34,8 +34,9 @@ from modelrelease_operator.manifests.autoscaler import HPA
 from modelrelease_operator.manifests.disruption import PDB
 from modelrelease_operator.runtime.kube import Kube, Object, Objects
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
-from modelrelease_operator.runtime.observe import what_passes_read
+from modelrelease_operator.runtime.observe import what_passes_read, what_signs
 from modelrelease_operator.runtime.routing_conflicts import RoutingConflicts
+from modelrelease_operator.runtime.shard import Shard
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
 from modelrelease_operator.traffic.provider import Edit
@@ -63,6 +64,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
 HASHES_KEPT = 4096
 """Each with the object that it is of, which is there anyway for as long as its release moves."""
+KEPT_OF_A_CONTAINER = ("name", "restartPolicy")
 
 Wake = Callable[[NamespacedName], None]
 
@@ -194,11 +196,20 @@ class Cached(Kube):
     """
 
     def __init__(
-        self, kube: Kube, namespaces: Iterable[str] = (), wake: Wake = lambda _: None
+        self,
+        kube: Kube,
+        namespaces: Iterable[str] = (),
+        wake: Wake = lambda _: None,
+        *,
+        shard: Shard | None = None,
     ) -> None:
-        """`wake` is called with the release about which there is news."""
+        """`wake` is called with the release about which there is news.
+
+        Of namespaces that are another shard's nothing is kept but which requests releases claim.
+        """
         super().__init__(kube.api)
         self._wake = wake
+        self.shard = shard or Shard()
         self.scopes = frozenset[str | None](namespaces) or frozenset({None})
         self.stores = {kind: Store(kind, self.scopes) for kind in WATCHED}
         self.absent = set(OPTIONAL)
@@ -258,33 +269,37 @@ class Cached(Kube):
             self._releases.get((meta["namespace"], meta["name"])),
         )
         if before is None or _is_newer(meta, before["metadata"]):
-            # Who wrote an annotation is kept; what is remembered of a status is as large as the
-            # status.
-            fields = [
-                entry for entry in meta.get("managedFields") or () if not entry.get("subresource")
-            ]
-            self._releases[key] = {**obj, "metadata": {**meta, "managedFields": fields}}
+            if self._is_ours(obj):
+                signed = {**meta, "managedFields": what_signs(meta)}
+                self._releases[key] = {**obj, "metadata": signed}
             self._routing.take(obj)
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
         """Forget a release that was deleted."""
         known = self._releases.get(key)
-        if known is not None and uid in (None, known["metadata"]["uid"]):
+        others = known is None and not self.shard.holds(key[0])
+        if others or (known is not None and uid in (None, known["metadata"]["uid"])):
             self._forget_release(key)
 
+    def _is_ours(self, obj: Object) -> bool:
+        return self.shard.holds(obj["metadata"]["namespace"])
+
     async def releases(self) -> Objects:
-        """List every release, and forget those that are gone: what no watch told is found here."""
+        """List every release, and forget those that are gone: what no watch told is found here.
+
+        Those of other shards are not returned.
+        """
         releases: Objects = []
         for scope in self.scopes:
             items, _ = await self.list_all(names.KIND, scope, "")
             releases += items
         there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in releases}
-        for key in set(self._releases) - there:
+        for key in (set(self._releases) | self._routing.known()) - there:
             self._forget_release(key)
         for item in releases:
             self.release_told(item)
         self._routing.listed()
-        return releases
+        return [item for item in releases if self._is_ours(item)]
 
     def _forget_release(self, key: NamespacedName) -> None:
         self._releases.pop(key, None)
@@ -509,7 +524,8 @@ class Cached(Kube):
         try:
             for scope in self.scopes:
                 items, _ = await self.list_all(kind, scope, _selector(kind))
-                store.replace(scope, [{"kind": kind, **item} for item in items])
+                ours = [{"kind": kind, **item} for item in items if self._is_ours(item)]
+                store.replace(scope, ours)
                 store.heard[scope] = time.monotonic()
         except Gone:
             self._unfollowed.pop(kind, None)
@@ -525,6 +541,7 @@ class Cached(Kube):
         """Fill a store and keep it, until something breaks that."""
         store = self.stores[kind]
         items, version = await self.list_all(kind, scope, _selector(kind))
+        items = [item for item in items if self._is_ours(item)]
         for item in items:
             item.setdefault("kind", kind)
         news = store.replace(scope, items)
@@ -538,7 +555,7 @@ class Cached(Kube):
             async for change, obj in self.watch(kind, scope, _selector(kind), version):
                 version = obj["metadata"]["resourceVersion"]
                 store.heard[scope] = time.monotonic()
-                if change == "BOOKMARK":
+                if change == "BOOKMARK" or not self._is_ours(obj):
                     continue
                 if store.drop(obj) if change == "DELETED" else store.put(obj):
                     self._wake_readers(kind, obj)
@@ -576,8 +593,18 @@ def _slim(obj: Object) -> Object:
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if obj.get("kind") != "Pod":
         return {**obj, "metadata": meta}
-    spec = {key: value for key, value in obj.get("spec", {}).items() if key in KEPT_OF_A_POD}
+    spec = {
+        kind: [_slim_container(each) for each in obj.get("spec", {}).get(kind) or ()]
+        for kind in ("containers", "initContainers")
+    }
     return {**obj, "metadata": meta, "spec": spec}
+
+
+def _slim_container(container: Object) -> Object:
+    """Return what explains how a container ended: whether it lasts, and its limit of memory."""
+    slim = {key: container[key] for key in KEPT_OF_A_CONTAINER if key in container}
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    return {**slim, "resources": {"limits": {"memory": limit}}} if limit else slim
 
 
 def _read_of(obj: Object) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import kopf
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import disable_created_metrics, start_http_server
 from typing_extensions import override
 
 from modelrelease_operator import __version__
@@ -26,6 +26,7 @@ from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
+from modelrelease_operator.runtime.shard import Shard
 from modelrelease_operator.runtime.stores import Stores
 from modelrelease_operator.runtime.telemetry import log_as_json
 from modelrelease_operator.runtime.workers import OVERDUE_SECONDS, Workers
@@ -75,10 +76,9 @@ class OperatorContext:
         watch = RegistryWatch(mlflow, interval, Stores.of(settings, kube), wake=self._wake)
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
-        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake)
-        self.lease = (
-            Lease(kube, settings.lease_namespace, identity()) if settings.lease_namespace else None
-        )
+        shard = Shard.parse(settings.shard)
+        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake, shard=shard)
+        self.leases = leases_of(kube, settings.lease_namespace, shard)
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
@@ -95,20 +95,25 @@ class OperatorContext:
         self.cache.start()
         await self.cache.filled(PATIENCE_SECONDS)
         self.workers.keep_in_step(self.resync, self._listed)
-        if self.lease:
-            self.cache.write_seconds = self.lease.write_seconds
+        if self.leases:
+            self.cache.write_seconds = self._write_seconds
             self.workers.hold()
-            self._leading = asyncio.create_task(self._lead(self.lease), name="lease")
+            self._leading = asyncio.create_task(self._lead(), name="lease")
 
     def _wake(self, key: NamespacedName) -> None:
         """Have a release looked at. Nobody calls this before `start` made the workers."""
         self.workers.wake_known(key)
 
-    async def _lead(self, lease: Lease) -> None:
-        """Act from when the Lease is ours until it is lost; then end the process."""
-        await lease.acquire()
-        self.workers.let_go()
-        await lease.keep(self.lost.set)
+    def _write_seconds(self) -> float:
+        return min(lease.write_seconds() for lease in self.leases)
+
+    async def _lead(self) -> None:
+        """Act from when every Lease is ours until one is lost; then end the process."""
+        async with asyncio.TaskGroup() as kept:
+            for lease in self.leases:
+                await lease.acquire()
+                kept.create_task(lease.keep(self.lost.set), name=lease.where)
+            self.workers.let_go()
 
     async def _listed(self) -> list[NamespacedName]:
         metas = [release["metadata"] for release in await self.cache.releases()]
@@ -123,8 +128,8 @@ class OperatorContext:
         if self._leading:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
-        if self.lease:
-            await self.lease.give_back()
+        for lease in self.leases:
+            await lease.give_back()
         await self.cache.stop()
         await self.reconciler.registry.stop()
         await self.reconciler.outcomes.stop()
@@ -179,6 +184,8 @@ class Handlers:
             cache.release_gone(key, meta["uid"])
         else:
             cache.release_told(release)
+        if not cache.shard.holds(key[0]):
+            return
         # The type, too: a deletion changes nothing else of an object that nothing held back.
         fingerprint = (
             deleted,
@@ -204,6 +211,16 @@ class Handlers:
         return f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
 
 
+def leases_of(kube: Kube, namespace: str, shard: Shard) -> tuple[Lease, ...]:
+    """Return what must be held to act, in the order in which it is to be had."""
+    if not namespace:
+        return ()
+    own = Lease(kube, namespace, identity(), name=shard.lease_name)
+    if shard.common_holder is None:
+        return (own,)
+    return (own, Lease(kube, namespace, shard.common_holder, shared=True))
+
+
 def identity() -> str:
     """Return what tells this process from every other: the pod's name, and something of its own."""
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
@@ -224,6 +241,8 @@ def registry_for(handlers: Handlers) -> kopf.OperatorRegistry:
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
     log_as_json(settings.log_level)
+    # When each counter began, a series for every one of a release, which nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     _collect_seldom()

@@ -40,8 +40,18 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 class Lease:
     """What one process holds or waits for."""
 
-    def __init__(self, kube: Kube, namespace: str, identity: str) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        identity: str,
+        *,
+        name: str = names.FIELD_MANAGER,
+        shared: bool = False,
+    ) -> None:
+        """`shared`: others hold it by the same identity, so nobody gives it back for them all."""
         self._kube, self._namespace, self._identity = kube, namespace, identity
+        self._name, self._shared = name, shared
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None
         """The version that was seen last, and since when by our clock."""
@@ -50,7 +60,7 @@ class Lease:
     @property
     def where(self) -> str:
         """Return how people find it."""
-        return f"Lease {self._namespace}/{names.FIELD_MANAGER}"
+        return f"Lease {self._namespace}/{self._name}"
 
     def is_held(self) -> bool:
         """Return whether this process may write now."""
@@ -86,8 +96,10 @@ class Lease:
         if self._renewed is None:
             return
         self._renewed = None
+        if self._shared:
+            return
         try:
-            lease = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+            lease = await self._kube.get("Lease", self._namespace, self._name)
             if lease["spec"].get("holderIdentity") == self._identity:
                 await self._kube.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
         except ReleaseError as problem:
@@ -98,7 +110,8 @@ class Lease:
         tried_at = _now()
         try:
             async with asyncio.timeout(RENEW_SECONDS):
-                ours = await self._taken()
+                # Where another of the same identity was quicker, it is ours none the less.
+                ours = await self._taken() or (self._shared and await self._taken())
         except (ReleaseError, TimeoutError) as problem:
             self._say(f"{self.where} cannot be had: {problem or 'no answer in time'}")
             return False
@@ -108,7 +121,7 @@ class Lease:
 
     async def _taken(self) -> bool:
         try:
-            lease = await self._kube.get("Lease", self._namespace, names.FIELD_MANAGER)
+            lease = await self._kube.get("Lease", self._namespace, self._name)
         except Gone:
             return await self._written(self._kube.create, {}, {})
         holder = lease["spec"].get("holderIdentity") or ""
@@ -125,8 +138,7 @@ class Lease:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": lease.get("metadata")
-            or {"name": names.FIELD_MANAGER, "namespace": self._namespace},
+            "metadata": lease.get("metadata") or {"name": self._name, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": DURATION_SECONDS,

@@ -11,7 +11,7 @@ from itertools import product
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
-from modelrelease_operator.api.status import GateStatus, Phase, Status, Verdict
+from modelrelease_operator.api.status import GateStatus, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
@@ -23,7 +23,7 @@ INFO = Gauge(
 )
 PHASE = Gauge(
     "modelrelease_phase",
-    "1 for the phase that a release is in, 0 for the others.",
+    "Always 1: the phase that a release is in. The others have no series.",
     (*LABELS, "phase"),
 )
 REVISION = Gauge(
@@ -105,6 +105,11 @@ DRIFT_VALUES = Gauge(
 RECONCILE_SECONDS = Histogram(
     "modelrelease_reconcile_seconds", "Time of one pass over a release.", ("outcome",)
 )
+LATENESS = Histogram(
+    "modelrelease_look_lateness_seconds",
+    "By how much a look at a canary came later than it was due.",
+    buckets=(0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0),
+)
 ERRORS = Counter(
     "modelrelease_reconcile_errors_total", "Passes that failed, by kind of error.", ("kind",)
 )
@@ -152,7 +157,7 @@ Series = dict[tuple[str, ...], float]
 
 def show(key: NamespacedName, status: Status) -> None:
     """Bring the gauges of one release up to its status."""
-    _replace(PHASE, key, {(phase,): phase is status.phase for phase in Phase})
+    _replace(PHASE, key, {(status.phase,): 1})
     canary = status.canary
     single = {
         WEIGHT: status.weight,

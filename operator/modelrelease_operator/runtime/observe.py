@@ -224,6 +224,22 @@ def _signature(release: Object, annotation: str) -> Signature | None:
     )
 
 
+def what_signs(meta: Mapping[str, Any]) -> list[Object]:
+    """Return of an object's managed fields what tells who wrote its annotations of ours.
+
+    The rest names every key of spec and status once more, and is most of a release's memory.
+    """
+    kept = []
+    for entry in meta.get("managedFields") or ():
+        ours: Object = {
+            key: {} for key in _annotations_of(entry) if key.startswith(f"f:{names.GROUP}/")
+        }
+        if ours and not entry.get("subresource"):
+            who = {key: entry[key] for key in ("manager", "time") if key in entry}
+            kept.append({**who, "fieldsV1": {"f:metadata": {"f:annotations": ours}}})
+    return kept
+
+
 def _annotations_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
     annotations: Mapping[str, Any] = fields.get("f:annotations") or {}

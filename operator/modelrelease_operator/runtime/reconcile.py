@@ -47,6 +47,7 @@ from modelrelease_operator.runtime.measure import (
 from modelrelease_operator.runtime.memory import Memory, Trouble
 from modelrelease_operator.runtime.metric_sources.registry import MetricSources
 from modelrelease_operator.runtime.metric_sources.source import MetricSource
+from modelrelease_operator.runtime.metrics import LATENESS
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.neighbours import Neighbours
 from modelrelease_operator.runtime.notify import Notifier
@@ -570,6 +571,8 @@ class Reconciler:
             # A gateway's counters of an arm's Service are those of both versions by now.
             observed = replace(observed, metrics=ONE_ARM, answers=not_answered(spec, ONE_ARM))
             return decide(spec=spec, status=status, observed=observed, now=now)
+        if status.canary and status.canary.next_look:
+            LATENESS.observe(max(0.0, (now - status.canary.next_look).total_seconds()))
         pods = {name: workload.ready_names for name, workload in observed.workloads.items()}
         asked = await source.get()
         after = newest_counted(status, asked.source)

@@ -40,6 +40,10 @@ class RoutingConflicts:
         namespace, name = other
         return {key for key, named in self._named.items() if key[0] == namespace and name in named}
 
+    def known(self) -> set[NamespacedName]:
+        """Return the releases that claim or name something."""
+        return {*self._claimants, *self._named}
+
     def take(self, release: dict[str, Any]) -> None:
         """Take in what a release asks for now; a spec that is not followed changes nothing."""
         meta = release["metadata"]

@@ -10,6 +10,7 @@ operator, Prometheus or half of the cluster is down.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -29,6 +30,14 @@ log = logging.getLogger("modelrelease.operator")
 
 QUIET_SECONDS = 0.2
 """Events that come together are looked at together."""
+BEAT_SECONDS = 1.0
+"""Looks that are due within a second come together, so that they can share a query."""
+DRIFT_BEAT_SECONDS = 5.0
+"""The same for looks at drift, which come every few minutes."""
+EARLIEST = 0.45
+"""By so much of a beat a look may be early: a pass takes half a second before its time as due."""
+SHORTEST_TO_A_BEAT = 4.0
+"""Seconds of the shortest wait that is moved to a beat."""
 LONGEST_PAUSE_SECONDS = 60.0
 CONFLICTS = 2
 """So many in a row are tried again at once: a person edits while a pass is made."""
@@ -151,23 +160,25 @@ class Workers:
         """Look after one release until it is gone. No error ends this loop: none is orphaned."""
         reporter = self._reconciler.reporter_for(key, self._notifier)
         troubles = Troubles()
-        delay: float | None = 0.0
+        due: float | None = time.monotonic()
         while True:
             try:
-                await self._sleep(key, wake, delay)
+                await self._sleep(key, wake, due)
                 wake.clear()
-                delay = await self._reconcile(key, reporter)
+                began = time.monotonic()
+                wait = await self._reconcile(key, reporter)
+                due = due_at(wait, began=began, now=time.monotonic())
                 await self._recovered(troubles, reporter)
             except Gone:
                 reporter.forget()
                 self._reconciler.forget(*key)
                 if not wake.is_set():
                     return
-                delay = (
-                    None  # Somebody told of it meanwhile: it was made anew, and is looked at again.
-                )
+                # Somebody told of it meanwhile: it was made anew, and is looked at again.
+                due = None
             except Exception as problem:
                 delay = await self._failed(key, problem, troubles, reporter)
+                due = time.monotonic() + delay
             await asyncio.sleep(QUIET_SECONDS)
 
     async def _reconcile(self, key: NamespacedName, reporter: Reporter) -> float | None:
@@ -221,13 +232,13 @@ class Workers:
         if worker := self._workers.get(key):
             worker.due = None if delay is None else time.monotonic() + delay
 
-    async def _sleep(self, key: NamespacedName, wake: asyncio.Event, delay: float | None) -> None:
+    async def _sleep(self, key: NamespacedName, wake: asyncio.Event, due: float | None) -> None:
         """Sleep until woken or due; meanwhile look at drift, which asks no API server."""
-        due = None if delay is None else time.monotonic() + delay
         while True:
-            left = None if due is None else max(0.0, due - time.monotonic())
+            now = time.monotonic()
+            left = None if due is None else max(0.0, due - now)
             wait = self._reconciler.next_drift_look(key)
-            pause = None if wait is None else wait.total_seconds()
+            pause = None if wait is None else _until_drift_beat(wait.total_seconds(), now)
             if pause is None or (left is not None and left <= pause):
                 self._due(key, left)
                 await _woken_or_due(wake, left)
@@ -245,6 +256,26 @@ class Workers:
             fields = {"namespace": key[0], "release": key[1]}
             log.exception("drift was not looked at: %s", problem, extra={"fields": fields})
             return False
+
+
+def due_at(wait: float | None, *, began: float, now: float) -> float | None:
+    """Return when the next look is due, which a pass asked for so long after it had begun.
+
+    A pass that took long is followed by half of the wait. Seconds, of the monotonic clock.
+    """
+    if wait is None:
+        return None
+    due = max(began + wait, now + wait / 2)
+    if wait < SHORTEST_TO_A_BEAT:
+        return due
+    return math.floor(due / BEAT_SECONDS + 1 - EARLIEST) * BEAT_SECONDS
+
+
+def _until_drift_beat(wait: float, now: float) -> float:
+    """Return how long until the first beat from when a look at drift is due."""
+    if wait < SHORTEST_TO_A_BEAT:
+        return wait
+    return math.ceil((now + wait) / DRIFT_BEAT_SECONDS) * DRIFT_BEAT_SECONDS - now
 
 
 async def _woken_or_due(wake: asyncio.Event, delay: float | None) -> bool:

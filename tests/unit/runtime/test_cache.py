@@ -12,6 +12,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import cache as module
 from modelrelease_operator.runtime.cache import Cached, Store, release_of
+from modelrelease_operator.runtime.observe import what_signs, workload_of
 from testbed.api_server import ApiServer, Object
 from testbed.operating import Operating, connected, operating
 
@@ -177,8 +178,41 @@ def test_of_a_pod_only_what_is_read_is_kept():
     store.put(a_pod(version=1))
     kept = store.get(("ml", "a"))
     assert kept is not None
-    assert kept["spec"] == {"nodeName": "n1"}
+    assert kept["spec"] == {"containers": [{}], "initContainers": []}
     assert "managedFields" not in kept["metadata"]
+
+
+def test_why_a_container_ended_can_be_told_of_a_pod_that_is_kept():
+    """A sidecar lasts by its restart policy, and a limit of memory is in the pod's spec."""
+    limit = {"limits": {"memory": "512Mi", "cpu": "2"}, "requests": {"memory": "1Mi"}}
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    states = [
+        {"name": name, "restartCount": 2, "lastState": {"terminated": ended}} for name in "ab"
+    ]
+    pod = a_pod(status={"containerStatuses": states[:1], "initContainerStatuses": states[1:]})
+    pod["spec"] = {
+        "containers": [{"name": "a", "image": "big:1", "resources": limit}],
+        "initContainers": [{"name": "b", "restartPolicy": "Always", "env": [{"name": "X"}]}],
+    }
+    store = a_store()
+    store.put(pod)
+    kept = store.get(("ml", "a"))
+    assert kept is not None
+    assert workload_of("rev1", None, [kept]) == workload_of("rev1", None, [pod])
+    assert workload_of("rev1", None, [kept]).crashes == {"a": 4}
+    assert "limit 512Mi" in str(workload_of("rev1", None, [kept]).crash)
+    assert "image" not in kept["spec"]["containers"][0]
+
+
+def test_of_who_wrote_a_release_only_what_signs_commands_is_kept():
+    ours, others = f"f:{names.ANNOTATION_APPROVE}", "f:other/note"
+    fields = {"f:metadata": {"f:annotations": {ours: {}, others: {}}}, "f:spec": {"f:model": {}}}
+    wrote = {"manager": "kubectl", "time": "2026-11-01T12:00:00Z", "fieldsV1": fields}
+    status = {**wrote, "subresource": "status"}
+    spec = {"manager": "argocd", "fieldsV1": {"f:spec": {"f:model": {}}}}
+    kept = what_signs({"managedFields": [wrote, status, spec]})
+    signs: Object = {"f:metadata": {"f:annotations": {ours: {}}}}
+    assert kept == [{"manager": "kubectl", "time": "2026-11-01T12:00:00Z", "fieldsV1": signs}]
 
 
 async def test_an_idle_pass_asks_nothing_of_the_api_server(world: Operating):

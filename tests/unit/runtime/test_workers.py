@@ -14,6 +14,7 @@ from modelrelease_operator.runtime import workers as module
 from modelrelease_operator.runtime.drift_watch import DriftWatch
 from modelrelease_operator.runtime.memory import Trouble
 from modelrelease_operator.runtime.metrics import PHASE
+from modelrelease_operator.runtime.reconcile import EARLY
 from modelrelease_operator.runtime.telemetry import Reporter
 from modelrelease_operator.runtime.workers import Workers
 
@@ -400,3 +401,31 @@ async def test_a_look_that_does_not_come_is_overdue(started: Start):
     assert worker.due is not None
     worker.due -= 1000
     assert 900 < workers.overdue()[KEY] < 1000
+
+
+@pytest.mark.parametrize(
+    ("wait", "began", "now", "due"),
+    [
+        (None, 100.0, 100.1, None),
+        (2.0, 100.3, 100.4, 102.3),
+        (10.0, 100.003, 100.020, 110.0),
+        (10.0, 100.44, 100.45, 110.0),
+        (10.0, 100.46, 100.47, 111.0),
+        (10.0, 100.9, 101.9, 111.0),
+        (10.0, 100.0, 108.0, 113.0),
+        (2.0, 100.0, 108.0, 109.0),
+    ],
+)
+def test_long_waits_end_on_a_beat_so_that_looks_of_one_second_come_together(
+    wait: float | None, began: float, now: float, due: float | None
+):
+    """From the moment that was decided about, however long the pass took."""
+    assert module.due_at(wait, began=began, now=now) == (due and pytest.approx(due))
+
+
+def test_a_look_on_a_beat_is_never_so_early_that_the_pass_would_not_measure():
+    for hundredths in range(100):
+        wanted = 110 + hundredths / 100
+        due = module.due_at(10.0, began=wanted - 10, now=wanted - 9.9)
+        assert due is not None
+        assert wanted - EARLY.total_seconds() < due <= wanted + 1 - module.EARLIEST

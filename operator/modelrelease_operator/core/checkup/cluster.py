@@ -104,11 +104,21 @@ class LeaseSeen:
     """A few seconds later; None where nobody read it again."""
     now: datetime
     """By this machine's clock, at the first reading."""
+    name: str = names.FIELD_MANAGER
 
     @property
     def where(self) -> str:
         """Return how people find it."""
-        return f"Lease {self.namespace}/{names.FIELD_MANAGER}"
+        return f"Lease {self.namespace}/{self.name}"
+
+    @property
+    def holder(self) -> str:
+        """Return who holds it, empty where that is nobody or not known."""
+        return (
+            (self.first.get("spec") or {}).get("holderIdentity") or ""
+            if isinstance(self.first, dict)
+            else ""
+        )
 
 
 def age_of(lease: Object, now: datetime) -> timedelta | None:

@@ -20,6 +20,7 @@ from modelrelease_operator.core.checkup.finding import Finding, Object, Result, 
 from modelrelease_operator.runtime.checkup.reading import seen
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import RENEW_SECONDS
+from modelrelease_operator.runtime.shard import shards_of
 
 AGAIN_SECONDS = 2 * RENEW_SECONDS
 """Until a Lease that may be old is read again: an operator that acts has renewed it by then."""
@@ -35,12 +36,12 @@ async def check_api_server(kube: Kube) -> Finding:
 
 async def check_cluster(kube: Kube, namespace: str | None, lease_namespace: str) -> list[Finding]:
     """Check our kind, the operator and the person's rights (namespace None: in all of them)."""
-    kind, schema, lease, deployments, policies, bindings = await asyncio.gather(
+    kind, schema, leases, deployments, policies, bindings = await asyncio.gather(
         seen(served(kube, names.API_VERSION)),
         seen(
             kube.document(f"/openapi/v3/apis/{names.API_VERSION}", f"schema of {names.API_VERSION}")
         ),
-        _lease(kube, lease_namespace),
+        _leases(kube, lease_namespace),
         seen(_listed(kube, "Deployment")),
         seen(_listed(kube, "ValidatingAdmissionPolicy")),
         seen(_listed(kube, "ValidatingAdmissionPolicyBinding")),
@@ -51,7 +52,7 @@ async def check_cluster(kube: Kube, namespace: str | None, lease_namespace: str)
     return [
         found,
         *(about_schema(schema) if found.result is Result.OK else ()),
-        about_lease(lease),
+        *map(about_lease, leases),
         *about_deployments(deployments),
         about_policy(policies, bindings),
         *about_rights(rights, where),
@@ -67,15 +68,23 @@ async def _listed(kube: Kube, kind: str) -> Sequence[Object]:
     return (await kube.list_all(kind, None, OPERATORS))[0]
 
 
-async def _lease(kube: Kube, namespace: str) -> LeaseSeen:
-    """Read the operator's Lease, and once more where this machine's clock calls it old."""
-    first = await seen(kube.get("Lease", namespace, names.FIELD_MANAGER))
+async def _leases(kube: Kube, namespace: str) -> list[LeaseSeen]:
+    """Read the operator's Lease, or that of each where shards hold it together."""
+    common = await _lease(kube, namespace, names.FIELD_MANAGER)
+    shards = shards_of(common.holder)
+    own = await asyncio.gather(*(_lease(kube, namespace, each.lease_name) for each in shards))
+    return own or [common]
+
+
+async def _lease(kube: Kube, namespace: str, name: str) -> LeaseSeen:
+    """Read a Lease, and once more where this machine's clock calls it old."""
+    first = await seen(kube.get("Lease", namespace, name))
     now = datetime.now(UTC)
     again: Object | Unseen | None = None
     if isinstance(first, dict) and not is_fresh(first, now):
         await asyncio.sleep(AGAIN_SECONDS)
-        again = await seen(kube.get("Lease", namespace, names.FIELD_MANAGER))
-    return LeaseSeen(namespace=namespace, first=first, again=again, now=now)
+        again = await seen(kube.get("Lease", namespace, name))
+    return LeaseSeen(namespace=namespace, first=first, again=again, now=now, name=name)
 
 
 async def _rights(kube: Kube, namespace: str | None) -> dict[str, bool | Unseen]:

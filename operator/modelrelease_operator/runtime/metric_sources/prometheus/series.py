@@ -4,7 +4,7 @@ Raw series, never rate() or increase(): those extrapolate, and lose the first er
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from modelrelease_contract import metrics as words
@@ -49,21 +49,24 @@ class Selection:
     timed: tuple[str, ...]
     """Those that tell when a target was scraped and when its process began: each has one."""
     matchers: str
+    by_release: bool = False
+    """Whether the times of scrapes tell the release, too: it is one of many that are asked for."""
 
-    def query(self, namespace: str) -> str:
+    def query(self, namespaces: str) -> str:
         """Return the query for counters, when each target was scraped, and when its process began.
 
         One query, so that one server answers all of it from one state: of two replicas that are
         asked one after the other, each would tell the times of its own scrapes. `timestamp()` gives
         a sample's own time only around a plain selector; around anything else it gives the time of
-        the query.
+        the query. `namespaces` is the matcher of where processes are.
         """
         timed = _named(self.timed, self.matchers)
-        times = f"max without ({', '.join(OWN_LABELS)}) (timestamp({timed}))"
+        dropped = OWN_LABELS[1:] if self.by_release else OWN_LABELS
+        times = f"max without ({', '.join(dropped)}) (timestamp({timed}))"
         return "\nor\n".join(
             (
                 _named(self.names, self.matchers),
-                f'({PROCESS_START}{{{words.NAMESPACE}="{namespace}"}} and on ({TARGETS}) {timed})',
+                f"({PROCESS_START}{{{namespaces}}} and on ({TARGETS}) {timed})",
                 f'label_replace({times}, "{KIND}", "{SAMPLE_TIME}", "", "")',
             )
         )
@@ -76,15 +79,24 @@ def counters_query(of: Revisions, *, predictions: bool = False, probes: bool = F
     if ours:
         matchers = matchers_of(of.namespace, of.release, ours)
         parts.append(
-            selection(matchers, predictions=predictions, probes=probes).query(of.namespace)
+            selection(matchers, predictions=predictions, probes=probes).query(_in(of.namespace))
         )
     others = [revision for revision in of.metrics if revision not in ours]
     for revision in others:
         pods = names.pods_pattern(of.release, revision)
         parts.append(by_pod.query(of.namespace, pods, of.metrics[revision]))
     if probes and others:
-        parts.append(_probes_of(of, others).query(of.namespace))
+        parts.append(_probes_of(of, others).query(_in(of.namespace)))
     return "\nor\n".join(parts)
+
+
+def counters_query_of_many(asked: Sequence[Revisions], *, predictions: bool, probes: bool) -> str:
+    """Return the one query for the counters of many releases that our own predictor serves.
+
+    It may select a revision of one release that only another was asked for: labels tell them apart.
+    """
+    chosen = selection(matchers_of_many(asked), predictions=predictions, probes=probes)
+    return replace(chosen, by_release=True).query(_in(*(of.namespace for of in asked)))
 
 
 def _probes_of(of: Revisions, revisions: Sequence[str]) -> Selection:
@@ -100,7 +112,7 @@ def history_query(
     if not metrics.labelled:
         return by_pod.query(namespace, names.pods_pattern(release, by_pod.ANY_REVISION), metrics)
     ours = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}",{words.REVISION}!=""'
-    return selection(ours, predictions=predictions, probes=False).query(namespace)
+    return selection(ours, predictions=predictions, probes=False).query(_in(namespace))
 
 
 def selection(matchers: str, *, predictions: bool, probes: bool) -> Selection:
@@ -150,15 +162,25 @@ def bins_query(of: Revisions) -> str | None:
     return _bins_of(of, counting) if counting else None
 
 
+def bins_query_of_many(asked: Sequence[Revisions]) -> str:
+    """Return the one query for the bins of many releases that our own predictor serves."""
+    namespaces = _in(*(of.namespace for of in asked))
+    return _bins_query(matchers_of_many(asked), namespaces, f"{words.NAMESPACE}, {words.RELEASE}, ")
+
+
 def _bins_of(of: Revisions, revisions: Sequence[str]) -> str:
-    matchers = matchers_of(of.namespace, of.release, revisions)
+    return _bins_query(matchers_of(of.namespace, of.release, revisions), _in(of.namespace), "")
+
+
+def _bins_query(matchers: str, namespaces: str, by_release: str) -> str:
     counts = f'{{__name__=~"{words.FEATURE_BIN_TOTAL}|{words.PREDICTION_BIN_TOTAL}",{matchers}}}'
     baselines = (
         f'{{__name__=~"{words.FEATURE_BASELINE_ROWS}|{words.PREDICTION_BASELINE_ROWS}",{matchers}}}'
     )
-    by = f"__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
-    pods = f"max by ({TARGETS}, {words.REVISION}) ({_named([words.PREDICTIONS_TOTAL], matchers)})"
-    start = f'{PROCESS_START}{{{words.NAMESPACE}="{of.namespace}"}}'
+    by = f"{by_release}__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
+    of_target = f"{words.RELEASE}, {TARGETS}" if by_release else TARGETS
+    pods = f"max by ({of_target}, {words.REVISION}) ({_named([words.PREDICTIONS_TOTAL], matchers)})"
+    start = f"{PROCESS_START}{{{namespaces}}}"
     starts = f"{pods} * 0 + on ({TARGETS}) group_left () {start}"
     return " or ".join(
         (
@@ -174,6 +196,25 @@ def matchers_of(namespace: str, release: str, revisions: Iterable[str]) -> str:
     pattern = "|".join(sorted(revisions))
     ours = f'{words.NAMESPACE}="{namespace}",{words.RELEASE}="{release}"'
     return f'{ours},{words.REVISION}=~"{pattern}"'
+
+
+def matchers_of_many(asked: Iterable[Revisions]) -> str:
+    """Return matchers for all revisions of many releases, and perhaps for more."""
+    asked = list(asked)
+    releases = _any_of(words.RELEASE, (of.release for of in asked))
+    revisions = _any_of(words.REVISION, (name for of in asked for name in of.metrics))
+    return f"{_in(*(of.namespace for of in asked))},{releases},{revisions}"
+
+
+def _in(*namespaces: str) -> str:
+    return _any_of(words.NAMESPACE, namespaces)
+
+
+def _any_of(label: str, values: Iterable[str]) -> str:
+    """Return the matcher of names of Kubernetes, in which a pattern takes nothing but a dot."""
+    first, *others = sorted(set(values))
+    pattern = "|".join((first, *others)).replace(".", "[.]")
+    return f'{label}=~"{pattern}"' if others else f'{label}="{first}"'
 
 
 class _Reading(NamedTuple):
@@ -211,13 +252,20 @@ class _Counted(NamedTuple):
 class CounterRows:
     """Takes an answer's series one by one, in any order, and keeps what is needed of each."""
 
-    def __init__(self, pods: PodsOfOthers | None = None) -> None:
+    def __init__(
+        self,
+        pods: PodsOfOthers | None = None,
+        *,
+        starts: dict[TargetLabels, float] | None = None,
+        same: dict[Any, Any] | None = None,
+    ) -> None:
+        """`starts` and `same` are given where several share an answer."""
         self._others = PodRows(pods) if pods else None
         """Those of servers that are not ours."""
         self._counted: list[_Counted] = []
         self._times: dict[TargetLabels, float] = {}
-        self._starts: dict[TargetLabels, float] = {}
-        self._same: dict[Any, Any] = {}
+        self._starts = starts if starts is not None else {}
+        self._same = same if same is not None else {}
         """One copy of each text and each target: a thousand series of a pod have the same."""
 
     def __len__(self) -> int:

@@ -40,6 +40,13 @@ from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     pair_counter,
     pairs_query,
 )
+from modelrelease_operator.runtime.metric_sources.prometheus.shared import (
+    BinsAsked,
+    CountersAsked,
+    Take,
+    Together,
+    can_share,
+)
 from modelrelease_operator.runtime.metric_sources.source import Bins, Revisions
 from modelrelease_operator.runtime.web import Web
 from modelrelease_operator.traffic.gateway_counters import GatewayCounters
@@ -88,6 +95,7 @@ class PrometheusSource:
         """For the whole of one answer."""
         self._reasons: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
         """By namespace, release and revision: when it was last asked why it shows none, and why."""
+        self._together = Together(self._shared)
 
     @property
     def patience_seconds(self) -> float:
@@ -96,6 +104,7 @@ class PrometheusSource:
 
     async def close(self) -> None:
         """Close the connections; what is being asked is answered first."""
+        await self._together.close()
         await self._client.close()
 
     async def read_counters(
@@ -107,6 +116,11 @@ class PrometheusSource:
         """
         if of.gateway:
             return await self._read_gateway(of, of.gateway)
+        if self._can_share(of):
+            asked = CountersAsked(predictions=predictions, probes=probes)
+            shared = await self._together.read(asked, of)
+            if shared is not None:
+                return shared
         query = counters_query(of, predictions=predictions, probes=probes)
         rows = CounterRows(PodsOfOthers.of(of))
         problem = await self._ask(self._request(query, rows.take))
@@ -137,6 +151,10 @@ class PrometheusSource:
         query = bins_query(of)
         if query is None:
             return ()
+        if self._can_share(of):
+            shared = await self._together.read(BinsAsked(), of)
+            if shared is not None:
+                return shared
         samples: list[BinSample] = []
         problem = await self._ask(self._request(query, lambda row: samples.append(bin_sample(row))))
         return problem if isinstance(problem, MetricsUnavailable) else tuple(samples)
@@ -205,7 +223,15 @@ class PrometheusSource:
             return None
         return self._client.hidden(reason)
 
-    def _request(self, query: str, take: Any) -> Query:
+    def _can_share(self, of: Revisions) -> bool:
+        return not self._trouble and can_share(of)
+
+    async def _shared(self, query: str, take: Take) -> MetricsUnavailable | None:
+        """Ask for counters or bins of many releases; return why there are none to be had."""
+        problem = await self._ask(self._request(query, take))
+        return problem if isinstance(problem, MetricsUnavailable) else None
+
+    def _request(self, query: str, take: Take) -> Query:
         """Return a question for counters."""
         return Query(
             path="query",
