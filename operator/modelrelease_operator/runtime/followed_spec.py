@@ -37,7 +37,9 @@ def followed_spec(
     release: Object, before: Status, last_good: dict[str, Any] | None
 ) -> FollowedSpec:
     """Return the spec to follow: the present one, or for a canary the last that could be."""
-    raw: dict[str, Any] = release["spec"]
+    stored = release.get("spec")
+    # Another version of the schema may have let through what is no mapping.
+    raw: dict[str, Any] = stored if isinstance(stored, dict) else {}
     try:
         return FollowedSpec(raw=raw, spec=ReleaseSpec.parse(raw))
     except Invalid as problem:
