@@ -33,7 +33,13 @@ setup-feast: .venv-feast/ready ## make the environment of the feature store's ex
 .venv-feast/ready: locks/feast.txt pyproject.toml tools/setup .venv-feast/bin/uv
 	@tools/setup .venv-feast feast
 
-.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv: locks/uv.txt tools/venv
+.PHONY: setup-scan
+setup-scan: .venv-scan/ready ## make the environment of the scanners (.venv-scan: checkov, bandit, pip-audit, zizmor)
+
+.venv-scan/ready: locks/scan.txt pyproject.toml tools/setup .venv-scan/bin/uv
+	@tools/setup .venv-scan scan
+
+.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv .venv-scan/bin/uv: locks/uv.txt tools/venv
 	@tools/venv $(@:/bin/uv=)
 
 # Needs Python's standard library alone, so that it compiles while `setup` and its like fetch packages.
@@ -96,6 +102,17 @@ lint: setup ## check style, types and the layers
 	.venv/bin/mypy $(PACKAGES)
 	.venv/bin/lint-imports
 
+.PHONY: scan
+scan: setup setup-scan ## look for known weaknesses: manifests, Python, locks, workflows (SCAN_WITHOUT_PYPI=1: no pip-audit)
+	@tools/scan
+
+.PHONY: sbom
+sbom: setup-scan ## write what each image has of Python packages into dist/, as CycloneDX
+	@mkdir -p dist
+	@for lock in operator serving boosters training drift; do \
+	  .venv-scan/bin/cyclonedx-py requirements "locks/$$lock.txt" --output-reproducible --outfile "dist/sbom-$$lock.cdx.json" || exit 1; \
+	done
+
 .PHONY: format
 format: setup ## put the code into its one format
 	.venv/bin/ruff check --fix .
@@ -149,4 +166,4 @@ cluster-status: setup ## show what runs of a cluster (NAME=dev)
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .venv-text .venv-flow .venv-feast .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .venv-flow .venv-feast .venv-scan .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

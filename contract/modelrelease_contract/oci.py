@@ -265,6 +265,8 @@ class Challenge:
     @classmethod
     def parse(cls, header: str) -> "Challenge | None":
         """Read the header `WWW-Authenticate`; None for a kind that is not known."""
+        if not header.isascii():
+            return None
         found = re.match(r"\s*(basic|bearer)\b(.*)", header, re.IGNORECASE | re.DOTALL)
         if not found:
             return None

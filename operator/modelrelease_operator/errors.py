@@ -8,9 +8,18 @@ ReleaseError
   Gone           the release was deleted: there is nothing left to do
 """
 
+LONGEST = 4000
+"""Characters of a sentence: it goes into status, and may quote what somebody else wrote."""
+
 
 class ReleaseError(Exception):
     """Base of all errors that the operator raises on purpose; the text is a sentence for people."""
+
+    def __init__(self, message: str = "") -> None:
+        more = len(message) - LONGEST
+        super().__init__(
+            f"{message[:LONGEST]} … ({more:,} more characters)" if more > 0 else message
+        )
 
 
 class Invalid(ReleaseError):

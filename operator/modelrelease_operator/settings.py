@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     """
     prometheus_tenant: str = Field(default="", pattern=r"^[!-~]*$")
     """Whose series are meant there, where that server has those of many; empty for none."""
+    prometheus_namespace_parameter: str = Field(default="", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    """By which that server is told whose series a release may see, as prom-label-proxy wants it:
+    each question names the release's namespace so; empty for none.
+    """
     prometheus_timeout_seconds: float = Field(default=5.0, gt=0)
     """For the whole of an answer, from the connection to the last byte."""
     prometheus_max_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)

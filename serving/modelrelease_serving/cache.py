@@ -205,8 +205,8 @@ def _locked(path: Path, how: int) -> int:
     while True:
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
         with suppress(PermissionError):
-            # Whatever the umask; only who made it can, and has.
-            os.fchmod(held, 0o660)
+            # Whatever the umask, for the group that pods of one claim share: only who made it can.
+            os.fchmod(held, 0o660)  # nosec B103
         try:
             fcntl.flock(held, how)
             # Whoever removed an entry removed the file that was waited for.

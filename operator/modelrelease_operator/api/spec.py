@@ -32,6 +32,7 @@ from modelrelease_operator.api.durations import (
 )
 from modelrelease_operator.api.gate_settings import GateSettings
 from modelrelease_operator.api.model import Model
+from modelrelease_operator.api.nesting import check_depth
 from modelrelease_operator.api.pods import Env, ObjectName, PodFields, PodTemplate, Resources
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.prometheus import Prometheus, SecretKey, SecretName, Source
@@ -600,6 +601,7 @@ class ReleaseSpec(Model):
         it is ignored, and what an older schema let through is read, unless `strict`: a person's own
         words.
         """
+        check_depth(raw, "spec")
         try:
             if strict:
                 return cls.model_validate(raw, extra="forbid", context=STRICT)

@@ -7,7 +7,7 @@ made from are written together, so a restart neither loses nor doubles a count.
 import base64
 import json
 import zlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -22,6 +22,7 @@ from pydantic import (
 
 from modelrelease_operator.api.drift import DriftStatus
 from modelrelease_operator.api.model import Model
+from modelrelease_operator.api.nesting import check_depth
 from modelrelease_operator.api.pods import has_null
 from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.registry import Registered
@@ -31,6 +32,16 @@ from modelrelease_operator.errors import Invalid
 
 HISTORY_LIMIT = 10
 REJECTIONS_LIMIT = 10
+MOST_COPIES = 1000
+"""Copies of a test: each takes memory, and none is planned beyond one for each step and some
+hours.
+"""
+LONGEST_SECONDS = datetime.max.replace(tzinfo=UTC).timestamp()
+"""Between any two times that are dates."""
+Seconds = Annotated[float, Field(ge=-LONGEST_SECONDS, le=LONGEST_SECONDS)]
+FourCounts = Annotated[list[int], Field(min_length=4, max_length=4)]
+MOST_LEVELS = 100
+"""Of a status: a spec's, and where it keeps parts of one."""
 
 
 class Phase(StrEnum):
@@ -309,15 +320,15 @@ class Evidence(Model):
     """By gate with counters of its own: when its open interval began."""
     recut: list[str] = Field(default_factory=list)
     """Gates whose bounds were fixed in the open interval, which they therefore leave out."""
-    scrape_seconds: float | None = None
+    scrape_seconds: Seconds | None = None
     """Time between two samples of one process, as measured."""
     resets: list[int] = Field(default_factory=list)
     """[canary, stable]: processes that began anew;
     what they counted since their last sample is lost.
     """
-    release: dict[str, list[int]] = Field(default_factory=dict)
+    release: dict[str, FourCounts] = Field(default_factory=dict)
     """By stream: [canary total, canary bad, stable total, stable bad] since the canary began."""
-    step: dict[str, list[int]] = Field(default_factory=dict)
+    step: dict[str, FourCounts] = Field(default_factory=dict)
     """The same since the current weight was seen in effect."""
     processes: dict[str, list[float | None]] = Field(default_factory=dict)
     """By test: logarithm of the evidence for each design."""
@@ -329,7 +340,7 @@ class Evidence(Model):
     """Gates with counters of their own whose start was recorded at this step."""
     streaks: dict[str, Streak] = Field(default_factory=dict)
     """By gate with a threshold: its looks in a row at this step."""
-    planned: int = 0
+    planned: int = Field(default=0, ge=0, le=MOST_COPIES)
     """Copies that each test for a regression may start; fixed at the first look, 0 before."""
     copies: int = 0
     """Copies that have started."""
@@ -419,7 +430,7 @@ class Samples(Model):
     None where that is not told.
     """
     newest: datetime | None = None
-    scrape_seconds: float | None = None
+    scrape_seconds: Seconds | None = None
     """Time between two samples of one pod, as measured."""
     canary_pods: int = 0
     stable_pods: int = 0
@@ -443,12 +454,12 @@ class Crashes(Model):
     newly: int = 0
     """Of the canary's: those since it was promoted, where it was."""
     stable: int = 0
-    canary_seconds: float = 0.0
+    canary_seconds: Seconds = 0.0
     """Time of ready pods, summed over them."""
-    stable_seconds: float = 0.0
+    stable_seconds: Seconds = 0.0
     processes: list[float | None] = Field(default_factory=list)
     """Logarithm of the evidence that the canary's end more often, for each design."""
-    quiet_seconds: float = 0.0
+    quiet_seconds: Seconds = 0.0
     """Time since the last end of a container of the canary, with all of its pods ready."""
     words: str | None = None
     """What the last one died of."""
@@ -458,7 +469,7 @@ class ShadowStatus(Model):
     """What a comparison in the shadow has counted."""
 
     since: datetime
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Time in which pairs could come: what canary.shadow.deadline is held against."""
     pairs: int = 0
     """Requests that both arms answered, or failed to."""
@@ -493,8 +504,8 @@ class ShareStatus(Model):
 class CanaryStatus(Target):
     """The revision under test."""
 
-    step: int = 0
-    steps: int = 1
+    step: int = Field(default=0, ge=0)
+    steps: int = Field(default=1, ge=1)
     requested_weight: int = 0
     effective_weight: float | None = None
     """Percent of the requests of this step that the canary answered, counted."""
@@ -509,25 +520,25 @@ class CanaryStatus(Target):
     """When the last pass counted time: what lies between two passes counts up to a limit
     (core/release/elapsed.py).
     """
-    starting_seconds: float = 0.0
+    starting_seconds: Seconds = 0.0
     """Time that its pods have taken to start, without what is the cluster's fault."""
-    dark_seconds: float | None = None
+    dark_seconds: Seconds | None = None
     """Time for which all of its pods have been ready without clients; None while they are not."""
-    waiting_seconds: float = 0.0
+    waiting_seconds: Seconds = 0.0
     """Time since the weight was asked for in which it was not seen in effect."""
-    step_seconds: float = 0.0
+    step_seconds: Seconds = 0.0
     """Time that the present weight has been in effect."""
-    judged_seconds: float = 0.0
+    judged_seconds: Seconds = 0.0
     """Time in which a verdict was possible: what progressDeadline is held against."""
-    unjudged_seconds: float = 0.0
+    unjudged_seconds: Seconds = 0.0
     """The same since the last look that could be used; added when the next one can."""
     blind_since: datetime | None = None
     """Since when no look could be used."""
-    blind_seconds: float = 0.0
+    blind_seconds: Seconds = 0.0
     """Time in which none could: what analysis.maxBlind is held against."""
     unseen: bool = False
     """Whether it left the Service because it cannot be seen."""
-    visible_seconds: float = 0.0
+    visible_seconds: Seconds = 0.0
     """Time in which it could be seen again, while it is out of the Service."""
     returned: tuple[datetime, ...] = ()
     """When it came back into the Service, lately:
@@ -535,15 +546,15 @@ class CanaryStatus(Target):
     """
     unready_since: datetime | None = None
     """Since when not all of its pods have been ready, while it has traffic."""
-    unready_seconds: float = 0.0
+    unready_seconds: Seconds = 0.0
     """Time in which pods that had been ready were not, by its own fault; forgotten after a while in
     which all were.
     """
-    growing_seconds: float = 0.0
+    growing_seconds: Seconds = 0.0
     """Time since another of the pods that are asked for got ready, while no ready one was lost."""
     full_pods: int = 0
     """The pods that were ready together, of those that are asked for now."""
-    ready_seconds: float = 0.0
+    ready_seconds: Seconds = 0.0
     """Time since the last moment when they were not."""
     alone: bool = False
     """Whether it answers alone, at full strength, because no pod of stable does."""
@@ -652,7 +663,7 @@ class Previous(Target):
     """The stable revision before the last promotion, kept warm for a while."""
 
     until: datetime
-    left_seconds: float | None = None
+    left_seconds: Seconds | None = None
     """How long it is still kept, counted; None where an older operator kept only `until`."""
     clock_at: datetime | None = None
     proven: bool = True
@@ -770,6 +781,7 @@ class Status(Model):
         A server-side apply that empties a mapping leaves null behind, which means absent here.
         Raises Invalid when somebody else wrote what no operator would.
         """
+        check_depth(raw, "status", MOST_LEVELS)
         try:
             return cls.model_validate(_without_nulls(raw or {}))
         except ValidationError as problem:

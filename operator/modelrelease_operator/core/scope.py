@@ -21,6 +21,7 @@ from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.immutable import Value, immutable
 from modelrelease_operator.core.observed import Observed, Workload
 from modelrelease_operator.core.steps import last_alike
+from modelrelease_operator.errors import Invalid
 from modelrelease_operator.traffic.provider import Split
 from modelrelease_operator.traffic.registry import split_of
 
@@ -46,7 +47,7 @@ class Scope(Value):
         """Stable, which every phase but the first has."""
         stable = self.status.stable
         if stable is None:
-            raise ValueError(self._without("stable", Phase.PENDING))
+            raise Invalid(self._without("stable", Phase.PENDING))
         return stable
 
     @property
@@ -54,7 +55,7 @@ class Scope(Value):
         """The canary, which every phase of a release that goes on has."""
         canary = self.status.canary
         if canary is None:
-            raise ValueError(self._without("canary", Phase.STABLE))
+            raise Invalid(self._without("canary", Phase.STABLE))
         return canary
 
     def _without(self, arm: str, start: Phase) -> str:

@@ -62,9 +62,9 @@ BELIEVED_SECONDS = 120.0
 """How long a store is believed after the API server's last word: longer than a bookmark takes."""
 LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
+KEPT_OF_A_CONTAINER = ("name", "restartPolicy")
 HASHES_KEPT = 4096
 """Each with the object that it is of, which is there anyway for as long as its release moves."""
-KEPT_OF_A_CONTAINER = ("name", "restartPolicy")
 
 Wake = Callable[[NamespacedName], None]
 

@@ -40,6 +40,8 @@ class Credentials:
     verify: bool = True
     tenant: str | None = None
     """Whose series are asked for, where one server has those of many."""
+    fence: tuple[str, str] | None = None
+    """A parameter of every question and its value, by which a proxy shows these series alone."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -34,23 +34,21 @@ class FollowedSpec:
     """Why the present spec is not the one that is followed."""
 
 
-def _spec_of(release: Object) -> ReleaseSpec:
-    return ReleaseSpec.parse(release["spec"])
-
-
 def followed_spec(
     release: Object,
     before: Status,
     last_good: dict[str, Any] | None,
-    spec_of: Callable[[Object], ReleaseSpec] = _spec_of,
+    parse: Callable[[dict[str, Any]], ReleaseSpec] = ReleaseSpec.parse,
 ) -> FollowedSpec:
     """Return the spec to follow: the present one, or for a canary the last that could be.
 
-    `spec_of` reads the present one, or remembers what it says.
+    `parse` reads the present one, or remembers what it says.
     """
-    raw: dict[str, Any] = release["spec"]
+    stored = release.get("spec")
+    # Another version of the schema may have let through what is no mapping.
+    raw: dict[str, Any] = stored if isinstance(stored, dict) else {}
     try:
-        return FollowedSpec(raw=raw, spec=spec_of(release))
+        return FollowedSpec(raw=raw, spec=parse(raw))
     except Invalid as problem:
         kept = last_good or _kept_of(before)
         if (before.canary is None and before.previous is None) or kept is None:

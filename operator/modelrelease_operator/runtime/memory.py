@@ -153,10 +153,8 @@ class Memory:
             and now - self.route_refused_since >= ROUTE_PATIENCE
         )
 
-    def spec_of(self, release: dict[str, Any]) -> ReleaseSpec:
-        """Return what a release asks for; raise Invalid where it cannot be followed."""
-        raw: dict[str, Any] = release["spec"]
-        generation: int = release["metadata"].get("generation", 0)
+    def spec_of(self, raw: dict[str, Any], *, generation: int) -> ReleaseSpec:
+        """Return what a spec asks for; raise Invalid where it cannot be followed."""
         known = self.parsed
         # By both: Python calls 1 and true equal, and new defaults of the CRD count no generation.
         if known is not None and known[0] == generation and known[1] == raw:

@@ -299,7 +299,9 @@ class Reconciler:
             raise Gone(msg)
         memory = self._memory_of(release)
         before, now = memory.status_of(release), self.clock()
-        following = followed_spec(release, before, memory.last_good, memory.spec_of)
+        generation = release["metadata"].get("generation", 0)
+        parse = partial(memory.spec_of, generation=generation)
+        following = followed_spec(release, before, memory.last_good, parse)
         if following.spec is None:
             await self._refuse(
                 release, before, Reason.SPEC_INVALID, following.problem, now, reporter

@@ -106,7 +106,7 @@ def _is_followed(release: dict[str, Any]) -> bool:
     if "deletionTimestamp" in release["metadata"]:
         return True
     try:
-        ReleaseSpec.parse(release["spec"])
+        ReleaseSpec.parse(release.get("spec") or {})
     except Invalid:
         return False
     return True

@@ -105,15 +105,24 @@ def claimant_of(release: Mapping[str, Any]) -> Claimant | None:
 
 def named_by(release: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of what others own and a release names: its route, and pools behind it."""
-    existing = _gateway_api(release).get("existingRoute") or {}
-    pools = existing.get("pools") or {}
+    existing = _within(_gateway_api(release), "existingRoute")
+    pools = _within(existing, "pools")
     names = (existing.get("name"), pools.get("stable"), pools.get("canary"))
-    return frozenset(name for name in names if name)
+    return frozenset(name for name in names if name and isinstance(name, str))
 
 
-def _gateway_api(release: Mapping[str, Any]) -> dict[str, Any]:
-    canary = (release.get("spec") or {}).get("canary") or {}
-    return (canary.get("routing") or {}).get("gatewayAPI") or {}
+def _gateway_api(release: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _within(release, "spec", "canary", "routing", "gatewayAPI")
+
+
+def _within(document: Any, *keys: str) -> Mapping[str, Any]:
+    """Return a mapping in a document that no schema may have checked; an empty one for any other.
+
+    Whose fault that is is told by the release's own pass; here all releases are read.
+    """
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else {}
 
 
 def conflicts(claimants: Iterable[Claimant]) -> dict[Key, Conflict]:

@@ -64,7 +64,7 @@ def test_the_release_is_one_and_samples() -> None:
 
 
 def test_the_deployment_may_do_nothing_and_sets_only_what_is_read() -> None:
-    deployment, service = yaml.safe_load_all((EXAMPLE / "drift.yaml").read_text())
+    deployment, service, policy = yaml.safe_load_all((EXAMPLE / "drift.yaml").read_text())
     pod: dict[str, Any] = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -79,6 +79,7 @@ def test_the_deployment_may_do_nothing_and_sets_only_what_is_read() -> None:
         service["spec"]["selector"].items()
         <= deployment["spec"]["template"]["metadata"]["labels"].items()
     )
+    assert policy["spec"]["podSelector"]["matchLabels"] == service["spec"]["selector"]
 
 
 def test_every_setting_of_the_service_is_documented_with_its_default() -> None:

@@ -15,7 +15,13 @@ from modelrelease_operator.api.durations import format_duration
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Crashes
 from modelrelease_operator.core.observed import Workload
-from modelrelease_operator.core.statistics.eprocess import ArmCounts, EProcess, Interval, Tolerance
+from modelrelease_operator.core.statistics.eprocess import (
+    ArmCounts,
+    EProcess,
+    Interval,
+    Tolerance,
+    carried_on,
+)
 
 TOLERATED = Tolerance(ratio=1.0, points=1 / timedelta(days=1).total_seconds())
 """Never rolled back: stable's rate, and one end a day and pod more."""
@@ -90,7 +96,7 @@ def crash_figures(known: Crashes, version: str) -> str:
 
 
 def _process(known: Crashes) -> EProcess:
-    return FRESH.from_state(known.processes) if known.processes else FRESH
+    return carried_on(FRESH, known.processes) if known.processes else FRESH
 
 
 def _of(workload: Workload | None) -> Mapping[str, int]:

@@ -28,6 +28,7 @@ from modelrelease_operator.core.statistics.eprocess import (
     Restarts,
     Tolerance,
     added,
+    carried_on,
     combine,
     stored_counts,
 )
@@ -383,13 +384,20 @@ class GateTest(Value):
                 canary=_stored(limit.canary, state, back),
                 stable=_stored(limit.stable, state, stable),
                 promote=_stored(limit.promote, state, on),
-                waiting=stored_counts(state.get(waiting, ())),
+                waiting=_waiting(state.get(waiting, ())),
             )
         return self.but(comparisons=tuple(comparisons), limit=limit)
 
 
 def _stored(test: _Test, state: Mapping[str, Sequence[float | None]], key: str) -> _Test:
-    return test.from_state(state[key]) if key in state else test
+    return carried_on(test, state[key]) if key in state else test
+
+
+def _waiting(stored: Sequence[float | None]) -> ArmCounts:
+    try:
+        return stored_counts(stored)
+    except (ValueError, ArithmeticError):
+        return NO_COUNTS
 
 
 def _mean(logs: Sequence[float]) -> float:

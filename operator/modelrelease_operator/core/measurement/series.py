@@ -12,6 +12,7 @@ from typing import Final
 from modelrelease_operator.core.immutable import immutable
 from modelrelease_operator.core.observed import Counter
 from modelrelease_operator.core.query_results import CounterSample
+from modelrelease_operator.errors import Invalid
 
 PREDICTOR: Final = ""
 """The source of the predictor's own counters."""
@@ -206,6 +207,12 @@ class BoundPair:
 
 @lru_cache(maxsize=1024)
 def pair_of(text: str) -> BoundPair:
-    """Return a pair as it was stored."""
-    stable, canary = text.split(">")
+    """Return a pair as it was stored. Raises Invalid for what is none."""
+    stable, sign, canary = text.partition(">")
+    if not sign:
+        msg = (
+            f"status.evidence.bounds has {text[:80]!r}, which is no pair of bounds: remove the "
+            "status to start over"
+        )
+        raise Invalid(msg)
     return BoundPair(stable=None if stable == LIMIT else stable, canary=canary)

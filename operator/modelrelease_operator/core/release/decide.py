@@ -43,7 +43,8 @@ from modelrelease_operator.core.scope import Scope
 
 def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: datetime) -> Decision:
     """Return what should be, given what is asked for, remembered and observed."""
-    scope = take(update_drift(Scope(spec=spec, status=status, observed=observed, now=now)))
+    scope = Scope(spec=spec, status=status, observed=observed, now=now)
+    scope = take(update_drift(_within_plan(scope)))
     decision = _of_phase(scope)
     after = scope.but(status=decision.status, notices=decision.notices)
     if after.status.stable is not scope.status.stable:
@@ -66,6 +67,14 @@ def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: dateti
     waits = [wait for wait in (decision.requeue, retrained.requeue, look_again) if wait is not None]
     requeue = min(waits, default=None)
     return Decision(desired=desired, status=status, requeue=requeue, notices=after.notices)
+
+
+def _within_plan(scope: Scope) -> Scope:
+    """Have a canary stand at the last step, where a person took away the one that it was at."""
+    canary, steps = scope.status.canary, len(scope.spec.canary.plan)
+    if canary is None or canary.step < steps:
+        return scope
+    return scope.with_canary(step=steps - 1, steps=steps)
 
 
 def _of_phase(scope: Scope) -> Decision:

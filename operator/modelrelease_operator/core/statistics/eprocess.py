@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain, repeat
 from operator import add, le
 from statistics import NormalDist
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from modelrelease_operator.core.immutable import Value, immutable
 
@@ -57,6 +57,14 @@ class Interval:
     stable: ArmCounts
 
 
+class Storable(Protocol):
+    """Evidence that is stored between looks."""
+
+    def from_state(self, state: Sequence[float | None]) -> Self:
+        """Return this with what was stored; raises ValueError for a state of another form."""
+
+
+_Kept = TypeVar("_Kept", bound=Storable)
 Counts = tuple[int, int, int, int]
 """The canary's requests, the bad ones among them, and the same of stable."""
 
@@ -595,6 +603,18 @@ def _stored_sums(stored: Sequence[float | None]) -> tuple[int, ...]:
         msg = f"stored sums must be {SUMS} counts for each copy, got {list(stored)}"
         raise ValueError(msg)
     return sums
+
+
+def carried_on(test: _Kept, state: Sequence[float | None]) -> _Kept:
+    """Return a test with stored evidence; without any where it was stored in another form.
+
+    Another version may have stored it. A test that begins anew errs no more often than it may, and
+    only takes longer, while a pass that ends here would end so every time.
+    """
+    try:
+        return test.from_state(state)
+    except (ValueError, TypeError, LookupError, ArithmeticError):
+        return test
 
 
 def stored_counts(stored: Sequence[float | None]) -> ArmCounts:

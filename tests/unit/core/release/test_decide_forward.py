@@ -3,7 +3,7 @@
 import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status
-from testbed.builders import a_target, seconds
+from testbed.builders import a_spec, a_target, seconds
 from testbed.world import Behaviour, a_serving_world, a_world, a_world_in
 
 STABLE_ONLY, BOTH = frozenset({"rev1"}), frozenset({"rev1", "rev2"})
@@ -242,3 +242,16 @@ def test_a_restored_release_touches_nothing_while_the_store_is_away():
     decision = world.decide()
     assert decision.desired.running == ()
     assert decision.desired.retained == STABLE_ONLY
+
+
+def test_a_canary_whose_step_was_taken_away_goes_on_from_the_last_that_is_left():
+    """Its weight may be the same there, so that no step begins anew."""
+    first, last = {"weight": 33, "bake": "10s"}, {"weight": 50, "bake": "1m"}
+    world = a_serving_world(serving={"replicas": 2}, canary={"steps": [first, last]})
+    world.release(a_target("2")).run(until=Phase.PROGRESSING)
+    while world.canary.step == 0:
+        world.step()
+    world.spec = a_spec(serving={"replicas": 2}, canary={"steps": [last]})
+    world.step()
+    assert (world.canary.step, world.canary.steps) == (0, 1)
+    assert world.run().stable.version == "2"

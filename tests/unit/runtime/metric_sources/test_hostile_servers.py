@@ -25,6 +25,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.rows import Rows
 from modelrelease_operator.runtime.metric_sources.prometheus.servers import PrometheusServers
 from modelrelease_operator.runtime.web import NotAllowed, Reach, Trouble, Web
 from modelrelease_operator.settings import Settings
+from testbed.builders import a_spec
 from testbed.servers import Handler, answering, hanging_up, never, serving
 from tests.support.asking import asking, revisions
 
@@ -447,6 +448,34 @@ async def test_the_operators_own_prometheus_may_be_anywhere():
         await sources.close()
     assert isinstance(found, MetricsUnavailable)
     assert "the operator itself" in found.message
+
+
+async def test_every_question_to_the_charts_prometheus_names_the_releases_namespace():
+    """A prom-label-proxy takes it from there; the release's own word for the address changes
+    nothing.
+    """
+    asked: list[str] = []
+    no_kube: Any = None
+
+    async def handler(request: web.Request) -> web.Response:
+        form = await request.post()
+        asked.append(str(form.get("fenced", "")))
+        return web.Response(text=an_answer("3"))
+
+    async with serving(handler) as address:
+        settings = Settings(
+            prometheus_url=address,
+            prometheus_namespace_parameter="fenced",
+            allowed_hosts="127.0.0.0/8",
+        )
+        sources = PrometheusServers()
+        for url in (None, address, f"{address}/", f"{address}/other"):
+            analysis = a_spec(analysis={"prometheus": {"url": url}} if url else {}).analysis
+            for namespace in ("ml", "web"):
+                source = await sources.source_of(no_kube, namespace, analysis, settings)
+                await source.query("orders_total{namespace='web'}")
+        await sources.close()
+    assert asked == ["ml", "web"] * 3 + ["", ""]
 
 
 # --- reading an answer while it comes

@@ -13,7 +13,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.core.analysis.own_counters import marked
 from modelrelease_operator.core.measurement.queries import ARM, KIND, NO_IDENTITY
 from modelrelease_operator.core.observed import Counter
-from modelrelease_operator.runtime.metric_sources.prometheus.samples import moment_of
+from modelrelease_operator.runtime.metric_sources.prometheus.samples import sampled_at
 from modelrelease_operator.runtime.metric_sources.source import Revisions
 from modelrelease_operator.serving_runtimes.metrics import NOTHING_YET, Reading
 from modelrelease_operator.traffic.gateway_counters import GatewayCounters
@@ -74,7 +74,7 @@ class GatewayRows:
         labels: Mapping[str, str] = row["metric"]
         process = labels.get(words.POD) or labels["instance"]
         if labels[KIND] == TIMES:
-            self._times[process] = max(moment_of(row), self._times.get(process, 0.0))
+            self._times[process] = max(sampled_at(row), self._times.get(process, 0.0))
             return
         reading = self._reading(labels)
         if reading is None:

@@ -19,6 +19,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.samples import (
     SAMPLE_TIME,
     TargetLabels,
     moment_of,
+    sampled_at,
     short_name,
 )
 from modelrelease_operator.runtime.metric_sources.source import Revisions
@@ -113,7 +114,7 @@ class PodRows:
             return False
         if labels.get(KIND) == SAMPLE_TIME:
             target = frozenset(item for item in labels.items() if item[0] != KIND)
-            self._times[pod][target] = moment_of(row)
+            self._times[pod][target] = sampled_at(row)
         elif labels["__name__"] == PROCESS_START:
             self._starts.append((labels, moment_of(row)))
         else:

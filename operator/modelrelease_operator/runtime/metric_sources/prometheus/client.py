@@ -178,6 +178,10 @@ class PrometheusClient:
         # Prometheus gives up when nobody waits any more.
         timeout = f"{max(1, round(self._limits.seconds * 1000))}ms"
         fields = {**query.fields, "timeout": timeout, "latency_offset": NEWEST}
+        if self._credentials.fence:
+            # Last, so that no question says another.
+            parameter, value = self._credentials.fence
+            fields[parameter] = value
         url = f"{self.url.rstrip('/')}/api/v1/{query.path}"
         rows = Rows(query.take, most=query.max_series, too_many=query.too_many)
         async with self._web.ask("POST", url, seconds=self._limits.seconds, data=fields) as answer:

@@ -196,7 +196,7 @@ class PrometheusHistory:
         """
         try:
             return read()
-        except (LookupError, ValueError, TypeError, AttributeError) as problem:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as problem:
             nonsense = type(problem).__name__
         raise PrometheusError(self._client.sentence(f"answered nonsense ({nonsense})"))
 

@@ -2,12 +2,15 @@
 
 import math
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
 from modelrelease_contract import metrics as words
 
 SAMPLE_TIME = "sample_time"
 """Value of the label KIND on the rows that tell when a target was scraped."""
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC).timestamp()
+"""The last unix time that is a date: milliseconds that are taken for seconds are beyond it."""
 TargetLabels = frozenset[tuple[str, str]]
 """The labels that a target has given to all of its series."""
 
@@ -17,6 +20,15 @@ def moment_of(row: dict[str, Any]) -> float:
     moment = float(row["value"][1])
     if not math.isfinite(moment):
         msg = f"{moment} is no time"
+        raise ValueError(msg)
+    return moment
+
+
+def sampled_at(row: dict[str, Any]) -> float:
+    """Return a row's value as the unix time of a sample; raises ValueError for what is no date."""
+    moment = moment_of(row)
+    if not 0 <= moment < LAST_MOMENT:
+        msg = f"{moment} is the time of no sample"
         raise ValueError(msg)
     return moment
 

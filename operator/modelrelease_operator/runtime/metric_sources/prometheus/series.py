@@ -20,6 +20,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.samples import (
     SAMPLE_TIME,
     TargetLabels,
     moment_of,
+    sampled_at,
     short_name,
 )
 from modelrelease_operator.runtime.metric_sources.source import Revisions
@@ -279,7 +280,7 @@ class CounterRows:
         others = (item for item in labels.items() if item[0] not in NOT_OF_TARGET)
         target = self._once(frozenset(others))
         if labels.get(KIND) == SAMPLE_TIME:
-            self._times[target] = moment_of(row)
+            self._times[target] = sampled_at(row)
         elif labels["__name__"] == PROCESS_START:
             self._starts[target] = moment_of(row)
         else:

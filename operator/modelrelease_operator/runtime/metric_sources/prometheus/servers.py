@@ -58,6 +58,10 @@ class PrometheusServers:
             return PrometheusSource(url, timeout_seconds=seconds, trouble=str(problem))
         if named is None:
             credentials = replace(credentials, tenant=settings.prometheus_tenant or None)
+        if settings.prometheus_namespace_parameter and _is_ours(url, settings):
+            # Also where the release names the address: its word is no way around the fence.
+            fence = (settings.prometheus_namespace_parameter, namespace)
+            credentials = replace(credentials, fence=fence)
         return self.get(url, credentials, settings)
 
     def get(self, url: str, credentials: Credentials, settings: Settings) -> PrometheusSource:
@@ -72,8 +76,7 @@ class PrometheusServers:
 
     def _new(self, url: str, credentials: Credentials, settings: Settings) -> PrometheusSource:
         # Whoever installed the operator may send it anywhere; whoever makes a release may not.
-        trusted = url.rstrip("/") == settings.prometheus_url.rstrip("/")
-        reach = None if trusted else Reach.of(settings.allowed_hosts)
+        reach = None if _is_ours(url, settings) else Reach.of(settings.allowed_hosts)
         return PrometheusSource(
             url,
             timeout_seconds=settings.prometheus_timeout_seconds,
@@ -104,3 +107,8 @@ class PrometheusServers:
         while self._sources:
             await self._sources.popitem()[1].close()
         await asyncio.gather(*self._closing)
+
+
+def _is_ours(url: str, settings: Settings) -> bool:
+    """Return whether an address is the one that the operator itself was told of."""
+    return url.rstrip("/") == settings.prometheus_url.rstrip("/")
