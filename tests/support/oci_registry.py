@@ -27,6 +27,8 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 """What ORAS calls each file."""
 MODEL_TYPE = "application/vnd.cncf.model.weight.v1"
 """ModelPack's, before `.raw`, `.tar` and the like."""
+IMAGE_CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json"}
+"""As a manifest names the configuration of what is an image."""
 TITLE = "org.opencontainers.image.title"
 FILE_PATH = "org.cncf.model.filepath"
 

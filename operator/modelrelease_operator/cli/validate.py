@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec, problems_of
 from modelrelease_operator.cli.common import Commands, command, line_of, located_in, name_of
-from modelrelease_operator.core.whatif.warnings import about_autoscaling, about_source, about_trust
+from modelrelease_operator.core.whatif.warnings import (
+    about_autoscaling,
+    about_pulls,
+    about_source,
+    about_trust,
+)
 from modelrelease_operator.errors import Invalid
 from modelrelease_operator.serving_runtimes import refusal_of_runtime
 from modelrelease_operator.traffic.counted_by import refusal_of_counting
@@ -132,10 +138,16 @@ def _is_valid(file: Path, document: dict[str, Any], node: yaml.Node, allowed: Al
             print(f"{file}:{line_of(node, path)}: {about}: {sentence}", file=sys.stderr)
         return False
     print(f"{file}: {about} is valid")
-    for remark in (*about_trust(spec), *about_autoscaling(spec), *about_source(spec)):
+    for remark in _remarks(spec):
         line = line_of(node, _path_in(remark))
         print(f"{file}:{line}: {about}: remark: {remark}", file=sys.stderr)
     return True
+
+
+def _remarks(spec: ReleaseSpec) -> Iterator[str]:
+    """Yield what a person should hear of a valid spec."""
+    for about in (about_trust, about_pulls, about_autoscaling, about_source):
+        yield from about(spec)
 
 
 def _problems(problem: Invalid) -> list[tuple[tuple[str | int, ...], str]]:

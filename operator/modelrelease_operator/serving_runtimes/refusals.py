@@ -59,6 +59,11 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
             f"spec.model.cache: serving runtime {server.name} fetches the model by itself "
             "(spec.serving.runtime.fetch), past the cache: take the cache away"
         )
+    if spec.model.image_volume and not server.artifact.fetched:
+        yield (
+            f"spec.model.imageVolume: serving runtime {server.name} gets the model by itself "
+            "(spec.serving.runtime.fetch), so nothing is mounted: take imageVolume away"
+        )
     if spec.canary.shadow and not server.answers_copies:
         yield from _without_examples(server)
 
