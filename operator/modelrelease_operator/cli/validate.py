@@ -21,8 +21,7 @@ from modelrelease_operator.core.whatif.warnings import (
     about_trust,
 )
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
-from modelrelease_operator.traffic.counted_by import refusal_of_counting
+from modelrelease_operator.policy import Policy
 
 FIELD = re.compile(r"\b(spec|metadata)(\.[A-Za-z]\w*|\.\d+|\[\d+\])+")
 """A field as sentences name it."""
@@ -68,10 +67,7 @@ def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
     if problem := _problem_of_head(document):
         raise Invalid(problem)
-    refusal = (
-        allowed.refusal_of_serving(spec) or refusal_of_runtime(spec) or refusal_of_counting(spec)
-    )
-    if refusal:
+    if refusal := Policy(allowed=allowed).refusal(spec):
         raise Invalid(refusal)
     if spec.retrain:
         allowed.check_retrain(spec.retrain)
