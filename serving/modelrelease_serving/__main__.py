@@ -1,6 +1,7 @@
 """The predictor's command line: which of its jobs to do, and with which exit code it ends."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -83,7 +84,8 @@ def _check(settings: Settings) -> int:
     from modelrelease_serving.check import run  # noqa: PLC0415 - as `serve`
 
     try:
-        run(settings, sys.stdin.buffer)
+        # A process that was started with its standard input closed has none.
+        run(settings, sys.stdin.buffer if sys.stdin else io.BytesIO())
     except RefusedError as error:
         fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
