@@ -32,6 +32,10 @@ MANIFEST_NAME = "manifest.json"
 
 MANIFEST_BYTES_MAX = 8 * 1024 * 1024
 """What a predictor reads of it."""
+NAME_BYTES_MAX = 249
+"""Of a file, in UTF-8: 255 on the disk, less what it is called while it is not whole."""
+PATH_BYTES_MAX = 3072
+"""Of a file below the artifact's folder: 4096 on the disk, less the folders above."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["joblib", "skops", "mlflow", "xgboost", "lightgbm", "catboost", "onnx"]
@@ -259,7 +263,18 @@ class ModelFile(_Strict):
         if escapes or "\\" in path or "\0" in path or str(pure) != path:
             msg = f"file path {path!r} must be relative, plain and stay inside the artifact"
             raise ValueError(msg)
+        longest = max(map(_bytes_of, pure.parts))
+        if _bytes_of(path) > PATH_BYTES_MAX or longest > NAME_BYTES_MAX:
+            msg = (
+                f"file path {path[:80]!r} has {_bytes_of(path)} bytes, {longest} of them in one "
+                f"name: at most {PATH_BYTES_MAX}, and {NAME_BYTES_MAX} in a name, can be fetched"
+            )
+            raise ValueError(msg)
         return path
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 Version = Annotated[

@@ -33,6 +33,10 @@ _IMAGE_LAYERS: Final = (
     "application/vnd.oci.image.layer.",
     "application/vnd.docker.image.rootfs.",
 )
+_IMAGE_CONFIGS: Final = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
 _TITLE: Final = "org.opencontainers.image.title"
 _UNPACK: Final = "io.deis.oras.content.unpack"
 _NAMES: Final = ("org.cncf.model.filepath", "org.cnai.model.filepath", _TITLE)
@@ -68,6 +72,11 @@ class Reference:
         """Return the URI again."""
         sign = "@" if self.is_pinned else ":"
         return f"{self.scheme}://{self.host}/{self.repository}{sign}{self.name}"
+
+    @property
+    def image(self) -> str:
+        """The name under which nodes pull it."""
+        return self.uri.partition("://")[2]
 
     @property
     def is_pinned(self) -> bool:
@@ -126,9 +135,16 @@ class _Descriptor(BaseModel):
     platform: dict[str, object] | None = None
 
 
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    media_type: str = Field(default="", alias="mediaType")
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    config: _Config = _Config()
     layers: tuple[_Descriptor, ...] | None = None
     manifests: tuple[_Descriptor, ...] | None = None
 
@@ -198,6 +214,25 @@ def layers_of(raw: bytes) -> Layers:
         elif layer.name is not None:
             files[layer.name] = layer
     return Layers(files, tuple(archives))
+
+
+def check_image(raw: bytes) -> None:
+    """Raise OciError for a manifest of what is no image: nodes with containerd mount nothing else.
+
+    An artifact of another kind has no list of its unpacked layers, from which a root is made.
+    """
+    document = _document(raw)
+    kinds = [document.config.media_type, *(layer.media_type for layer in document.layers or ())]
+    is_image = kinds[0] in _IMAGE_CONFIGS
+    if is_image and all(kind.startswith(_IMAGE_LAYERS) for kind in kinds[1:]):
+        return
+    known = (*_IMAGE_CONFIGS, *_IMAGE_LAYERS)
+    odd = next((kind for kind in kinds if not kind.startswith(known)), kinds[0])
+    msg = (
+        f"is no image that a node can mount: it has a part of the type {odd[:100]!r}. Build one "
+        "(FROM scratch, COPY of the folder), or take spec.model.imageVolume away, and pods fetch it"
+    )
+    raise OciError(msg)
 
 
 def nearest(paths: Iterable[str], name: str) -> str | None:

@@ -1,10 +1,11 @@
 """What the operator hands to the predictor's containers, and what they answer with.
 
-The fetch container copies the artifact to `MODEL_DIR`, the predictor serves it, and the prober asks
-two predictors, or two servers that are not ours. Where a signature is wanted, `verify` checks it
-between `fetch` and the server, and `describe` tells what an artifact is that only a pod can read.
-All are the same image: `python -m modelrelease_serving fetch`, `verify`, `describe`, `serve`,
-`probe` and `compare`.
+The fetch container copies the artifact to `MODEL_DIR`, or runs `inspect` on one that the node
+mounted there, the predictor serves it, and the prober asks two predictors, or two servers that are
+not ours. Where a signature is wanted, `verify` checks it between `fetch` and the server, and
+`describe` tells what an artifact is that only a pod can read. All are the same image:
+`python -m modelrelease_serving fetch`, `inspect`, `verify`, `describe`, `serve`, `probe` and
+`compare`.
 """
 
 ENV_RELEASE = "MODELRELEASE_RELEASE"

@@ -1,6 +1,7 @@
 """The predictor's command line: which of its jobs to do, and with which exit code it ends."""
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ examples:
   Load an artifact as a pod would, and answer requests from standard input, one body in each line:
     echo '{"features": [0.1, ...]}' | MODEL_PATH=artifacts/qna/1 ALLOW_UNPINNED=true python -m modelrelease_serving check
 
+  Check the files of an artifact that is there already, as that of an image which a node mounted:
+    MODEL_PATH=/models MODEL_SHA256=... python -m modelrelease_serving inspect
+
   Check who signed an artifact that was fetched:
     SIGNING_KEY_OF_RELEASE="$(cat models.pub)" MODEL_PATH=/models python -m modelrelease_serving verify
 
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure(level=settings.log_level, form=settings.log_format)
     jobs = {
         "serve": _serve, "check": _check, "fetch": _fetch, "verify": _verify,
-        "describe": _describe, "probe": _probe, "compare": _compare,
+        "describe": _describe, "inspect": _inspect, "probe": _probe, "compare": _compare,
     }  # fmt: skip
     return jobs[command](settings)
 
@@ -80,7 +84,8 @@ def _check(settings: Settings) -> int:
     from modelrelease_serving.check import run  # noqa: PLC0415 - as `serve`
 
     try:
-        run(settings, sys.stdin.buffer)
+        # A process that was started with its standard input closed has none.
+        run(settings, sys.stdin.buffer if sys.stdin else io.BytesIO())
     except RefusedError as error:
         fail_with_message(str(error), termination_log=settings.termination_log)
         return EXIT_REFUSED
@@ -103,6 +108,12 @@ def _describe(settings: Settings) -> int:
     from modelrelease_serving.describe import run  # noqa: PLC0415 - as `fetch`
 
     return _ended(settings, run)
+
+
+def _inspect(settings: Settings) -> int:
+    from modelrelease_serving.inspect_mount import inspect  # noqa: PLC0415 - as `verify`
+
+    return _ended(settings, inspect)
 
 
 def _ended(settings: Settings, job: Callable[[Settings], object]) -> int:
@@ -144,8 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     lines = [f"  {name:<28} {default}".rstrip() for name, default in sorted(variables().items())]
     parser = argparse.ArgumentParser(
         prog="modelrelease_serving",
-        description="Serve one model artifact over HTTP, check, fetch or verify it first, or probe "
-        "or compare two that serve. "
+        description="Serve one model artifact over HTTP, check, fetch, inspect or verify it first, "
+        "or probe or compare two that serve. "
         "Settings: the environment.",
         epilog="\n".join(["environment variables and their defaults:", *lines, "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -153,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "check", "fetch", "verify", "describe", "probe", "compare"),
+        choices=("serve", "check", "fetch", "inspect", "verify", "describe", "probe", "compare"),
         default="serve",
         help="default: serve",
     )

@@ -553,6 +553,22 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
         "set either configMapKeyRef or secretKeyRef of spec.model.signature.key",
     ),
     "a digest that is none": ({"uri": GOOD, "sha256": "abc"}, "spec.model.sha256"),
+    "a mount of what is in no registry": (
+        {"uri": GOOD, "imageVolume": {}},
+        "imageVolume needs a uri of a registry",
+    ),
+    "a mount that leads out": (
+        {"uri": "oci://registry/qna:v3", "imageVolume": {"path": "a/../.."}},
+        "spec.model.imageVolume.path",
+    ),
+    "a mount and a cache": (
+        {
+            "uri": "oci://registry/qna:v3",
+            "imageVolume": {},
+            "cache": {"persistentVolumeClaim": {"claimName": "models"}},
+        },
+        "a node keeps the images it mounted",
+    ),
     "a version with a slash": ({"uri": GOOD, "version": "1/2"}, "spec.model.version"),
 }
 
@@ -563,6 +579,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "uri": GOOD,
             "signature": {"key": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}}},
         }
+    },
+    "an image that nodes mount": {
+        "model": {"uri": "oci+http://registry/qna:v3", "imageVolume": {"path": "models/qna"}}
     },
     "every request at once, after a shadow": {"canary": {"weight": 100, "shadow": {}}},
     "every request at once, after probes": {

@@ -54,6 +54,10 @@ POWERFUL: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"uri": GOOD, "cache": {"persistentVolumeClaim": {"claimName": "db"}}}},
         "spec.model.cache",
     ),
+    "an image that nodes pull": (
+        {"model": {"uri": "oci://registry/private:1", "imageVolume": {}}},
+        "spec.model.imageVolume",
+    ),
     "a key in a Secret": (
         {
             "model": {

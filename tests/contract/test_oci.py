@@ -15,6 +15,7 @@ from modelrelease_contract.oci import (
     OciError,
     Packing,
     Reference,
+    check_image,
     layers_of,
     manifest_in_index,
     token_in,
@@ -227,3 +228,45 @@ def test_whatever_is_damaged_in_an_archive_is_refused_or_read(
                 b"".join(archive.chunks(path, 0, 1000))
         except OciError:
             pass
+
+
+OF_IMAGE, OF_DOCKER = (
+    ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
+    (
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    ),
+)
+
+
+def a_manifest_of(config: str | None, *layers: str) -> bytes:
+    parts = [{"mediaType": kind, "digest": DIGEST, "size": 1} for kind in layers]
+    named = {"config": {"mediaType": config, "digest": DIGEST, "size": 1}} if config else {}
+    return json.dumps({"layers": parts, **named}).encode()
+
+
+@pytest.mark.parametrize(("config", "layer"), [OF_IMAGE, OF_DOCKER])
+def test_an_image_can_be_mounted(config: str, layer: str):
+    check_image(a_manifest_of(config, layer, layer))
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "named"),
+    [
+        pytest.param(None, OF_IMAGE[1], "''", id="without a configuration"),
+        pytest.param(
+            "application/vnd.oci.empty.v1+json", OF_IMAGE[1], "vnd.oci.empty", id="of oras"
+        ),
+        pytest.param(
+            "application/vnd.cncf.model.config.v1+json",
+            "application/vnd.cncf.model.weight.v1.tar",
+            "vnd.cncf.model.config",
+            id="a ModelPack",
+        ),
+        pytest.param(OF_IMAGE[0], "text/plain", "text/plain", id="with a layer of another kind"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_odd_part(config: str | None, layer: str, named: str):
+    with pytest.raises(OciError, match=r"no image that a node can mount") as refused:
+        check_image(a_manifest_of(config, layer))
+    assert named in str(refused.value)

@@ -74,3 +74,16 @@ def test_the_command_reads_a_request_a_line_and_tells_by_its_exit_code(
     else:
         answers = json.loads(ended.stdout)["answers"]
         assert len(answers) == len(artifact.manifest.examples.rows)
+
+
+def test_a_closed_standard_input_holds_no_requests(artifact: Exported, tmp_path: Path) -> None:
+    settings = {"MODEL_PATH": str(artifact.path), "MODEL_SHA256": artifact.digest}
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m modelrelease_serving check <&-', sys.executable],
+        capture_output=True,
+        env={**os.environ, **settings, "TERMINATION_LOG": str(tmp_path / "none")},
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert json.loads(ended.stdout)["answers"] == []

@@ -7,6 +7,7 @@ import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -165,6 +166,29 @@ def test_a_manifest_that_points_outside_is_refused(
     with pytest.raises(RefusedError, match=r"must be relative, plain and stay inside the artifact"):
         bring(web.url, tmp_path / "models", model_sha256=hashlib.sha256(raw.encode()).hexdigest())
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("path", ["ü" * 125, "a/" * 1600 + "m", f"deep/{'n' * 250}/model"])
+def test_a_name_that_no_disk_holds_is_refused_and_not_tried_again(
+    path: str, web: Web, artifact: Exported, tmp_path: Path
+) -> None:
+    raw = (artifact.path / MANIFEST_NAME).read_text().replace('"model.joblib"', f'"{path}"')
+    web.script["/qna/manifest.json"] = [(200, raw.encode())]
+    with pytest.raises(RefusedError, match=r"at most 3072, and 249 in a name, can be fetched"):
+        bring(web.url, tmp_path / "models", model_sha256=hashlib.sha256(raw.encode()).hexdigest())
+
+
+@pytest.mark.parametrize("name", ["n" * 249, "ü" * 124])
+def test_the_longest_name_is_fetched(
+    name: str, web: Web, artifact: Exported, tmp_path: Path
+) -> None:
+    raw = (artifact.path / MANIFEST_NAME).read_text().replace('"model.joblib"', f'"{name}"')
+    content = (artifact.path / "model.joblib").read_bytes()
+    web.script["/qna/manifest.json"] = [(200, raw.encode())]
+    web.script[f"/qna/{quote(name)}"] = [(200, content)]
+    digest = hashlib.sha256(raw.encode()).hexdigest()
+    bring(web.url, tmp_path / "models", model_sha256=digest)
+    assert (tmp_path / "models" / name).read_bytes() == content
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b'{"name": 5}'])

@@ -2,13 +2,15 @@
 
 It follows the specification and is none of the real ones: no list of tags, no upload, no referrers.
 It needs nothing but Python, so that it runs in a pod as well: python oci_registry.py PORT
-FOLDER=REPOSITORY:TAG... shows the files of folders.
+FOLDER=REPOSITORY:TAG... shows the files of folders, FOLDER=image/REPOSITORY:TAG as an image.
 """
 
 import hashlib
 import json
+import os
 import re
 import sys
+import tarfile
 import threading
 import time
 from base64 import b64encode
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +30,10 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 """What ORAS calls each file."""
 MODEL_TYPE = "application/vnd.cncf.model.weight.v1"
 """ModelPack's, before `.raw`, `.tar` and the like."""
+IMAGE_CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json"}
+"""As a manifest names the configuration of what is an image."""
+IMAGE = "image/"
+"""What the repositories begin with that the stand-in keeps as images."""
 TITLE = "org.opencontainers.image.title"
 FILE_PATH = "org.cncf.model.filepath"
 
@@ -74,6 +81,9 @@ class Login:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         registry = self.server
@@ -145,7 +155,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.end_headers()
         cut, registry.break_off_at = registry.break_off_at if "/blobs/" in self.path else None, None
-        self.wfile.write(body[:cut])
+        if self.command != "HEAD":
+            self.wfile.write(body[:cut])
         self.close_connection = cut is not None
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -209,6 +220,23 @@ class OciRegistry(ThreadingHTTPServer):
         layers = [Layer.of_file(path.name, path.read_bytes()) for path in files]
         return self.push(repository, tag, *layers)
 
+    def push_image(self, repository: str, tag: str, folder: Path) -> str:
+        """Keep the files of a folder as an image that a node can mount: its folder `models`."""
+        archive = BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as packed:
+            for path in sorted(path for path in folder.iterdir() if path.is_file()):
+                entry = tarfile.TarInfo(f"models/{path.name}")
+                content = path.read_bytes()
+                entry.size, entry.mode = len(content), 0o644
+                packed.addfile(entry, BytesIO(content))
+        layer = Layer(archive.getvalue())
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")
+        roots = {"type": "layers", "diff_ids": [digest_of(layer.content)]}
+        config = json.dumps({"architecture": machine, "os": "linux", "rootfs": roots}).encode()
+        self.blobs[digest_of(config)] = config
+        described = {**IMAGE_CONFIG, "digest": digest_of(config), "size": len(config)}
+        return self.push(repository, tag, layer, config=described)
+
     def lets_in(self, repository: str, shown: str) -> bool:
         if self.login is None:
             return True
@@ -243,5 +271,6 @@ if __name__ == "__main__":
     for shown in sys.argv[2:]:
         folder, _, named = shown.partition("=")
         repository, _, tag = named.partition(":")
-        shelf.push_folder(repository, tag, Path(folder))
+        push = shelf.push_image if named.startswith(IMAGE) else shelf.push_folder
+        push(repository, tag, Path(folder))
     shelf.serve_forever()

@@ -34,6 +34,9 @@ CACHE = "cache"
 SIGNATURE = "signature"
 """Beside them, too: the key that the artifact must be signed with."""
 
+IMAGE_VOLUME = "imageVolume"
+"""Beside them, too: that the node mounts the artifact, which is an image, and where in it it is."""
+
 OUR_CONTAINERS = ("fetch", "verify-signature", "predictor")
 CACHE_VOLUME = "modelrelease-artifacts"
 """Of the claim that keeps artifacts."""

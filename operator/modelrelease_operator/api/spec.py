@@ -47,6 +47,9 @@ from modelrelease_operator.errors import Invalid
 VERSION_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 """A version is a label of pods."""
 
+IMAGE_PATH = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*(/[A-Za-z0-9_][-A-Za-z0-9_.]*)*$"
+"""A folder inside of an image: no part of it leads out."""
+
 
 class StoreSecret(Model):
     """A Secret in the release's namespace with the key `token`,
@@ -92,6 +95,13 @@ class ModelSignature(Model):
     key: SigningKey
 
 
+class ImageVolume(Model):
+    """That the node mounts the model, which is an image, instead of a pod fetching it."""
+
+    path: Annotated[str, StringConstraints(pattern=IMAGE_PATH, max_length=255)] | None = None
+    """The folder of the image that holds the model; None: its top."""
+
+
 class ModelSource(Model):
     """Where the model artifact is."""
 
@@ -106,6 +116,8 @@ class ModelSource(Model):
     """A volume that keeps artifacts by digest: a pod starts again while the store is away."""
     signature: ModelSignature | None = None
     """Checked in each pod before the server starts, where given."""
+    image_volume: ImageVolume | None = None
+    """Has the kubelet pull and mount the artifact, by the digest that it was resolved to."""
 
     @property
     def pinned(self) -> bool:
@@ -122,6 +134,22 @@ class ModelSource(Model):
             msg = f"must be {forms}, with no space, ? or #, and no user name, got {uri!r}"
             raise ValueError(msg)
         return uri
+
+    @model_validator(mode="after")
+    def _mounts_what_nodes_can_pull(self) -> Self:
+        if self.image_volume is None:
+            return self
+        scheme = schemes.scheme_of(self.uri)
+        if scheme is None or scheme.fetched_by != schemes.OCI:
+            msg = (
+                "imageVolume needs a uri of a registry, such as oci://registry/repository:tag: "
+                f"nodes mount images alone, got {self.uri!r}"
+            )
+            raise ValueError(msg)
+        if self.cache:
+            msg = "set either imageVolume or cache, not both: a node keeps the images it mounted"
+            raise ValueError(msg)
+        return self
 
 
 MOST_REPLICAS = 1000

@@ -243,6 +243,8 @@ class Resolved(Model):
     registered: Registered | None = None
     image: str | None = None
     """The default image at the time that the spec's pods were last chosen."""
+    mounted: bool = Field(default=False, exclude_if=lambda is_mounted: not is_mounted)
+    """Whether it was looked up to be mounted by nodes, which takes an image, and its digest."""
 
 
 class Streak(Model):

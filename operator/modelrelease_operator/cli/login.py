@@ -1,10 +1,14 @@
 """What a person's own questions to Prometheus are proved by."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrelease_operator.errors import Invalid
+
+VISIBLE = r"[!-~]+"
+"""What a header can hold in one piece."""
 
 if TYPE_CHECKING:
     from modelrelease_operator.runtime.credentials import Credentials
@@ -24,7 +28,10 @@ def add_login(parser: argparse.ArgumentParser) -> None:
         help="certificates, PEM, to trust (default: the system's)",
     )
     parser.add_argument(
-        "--tenant", metavar="NAME", help="whose series are meant (default: the spec's)"
+        "--tenant",
+        type=_tenant,
+        metavar="NAME",
+        help="whose series are meant (default: the spec's)",
     )
 
 
@@ -39,12 +46,27 @@ def credentials_of(parsed: argparse.Namespace, tenant: str | None) -> "Credentia
         msg = "--user and --password-file belong together"
         raise Invalid(msg)
     return Credentials(
-        token=_text(parsed.token_file),
+        token=_token(parsed.token_file),
         username=parsed.user,
         password=_text(parsed.password_file),
         ca=_text(parsed.ca_file),
         tenant=parsed.tenant or tenant,
     )
+
+
+def _tenant(text: str) -> str:
+    if not re.fullmatch(VISIBLE, text):
+        msg = f"must be letters, digits and signs without spaces, as a header has it, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
+def _token(file: Path | None) -> str | None:
+    token = _text(file)
+    if token and not re.fullmatch(VISIBLE, token):
+        msg = f"--token-file {file} holds no bearer token (spaces, line breaks or other letters)"
+        raise Invalid(msg)
+    return token
 
 
 def _text(file: Path | None) -> str | None:

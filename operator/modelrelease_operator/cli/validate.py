@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec, problems_of
 from modelrelease_operator.cli.common import Commands, command, line_of, located_in, name_of
-from modelrelease_operator.core.whatif.warnings import about_autoscaling, about_source, about_trust
+from modelrelease_operator.core.whatif.warnings import (
+    about_autoscaling,
+    about_pulls,
+    about_source,
+    about_trust,
+)
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
-from modelrelease_operator.traffic.counted_by import refusal_of_counting
+from modelrelease_operator.policy import Policy
 
 FIELD = re.compile(r"\b(spec|metadata)(\.[A-Za-z]\w*|\.\d+|\[\d+\])+")
 """A field as sentences name it."""
@@ -62,10 +67,7 @@ def checked(document: dict[str, Any], allowed: Allowed) -> ReleaseSpec:
     spec = ReleaseSpec.parse(document.get("spec") or {}, strict=True)
     if problem := _problem_of_head(document):
         raise Invalid(problem)
-    refusal = (
-        allowed.refusal_of_serving(spec) or refusal_of_runtime(spec) or refusal_of_counting(spec)
-    )
-    if refusal:
+    if refusal := Policy(allowed=allowed).refusal(spec):
         raise Invalid(refusal)
     if spec.retrain:
         allowed.check_retrain(spec.retrain)
@@ -132,10 +134,16 @@ def _is_valid(file: Path, document: dict[str, Any], node: yaml.Node, allowed: Al
             print(f"{file}:{line_of(node, path)}: {about}: {sentence}", file=sys.stderr)
         return False
     print(f"{file}: {about} is valid")
-    for remark in (*about_trust(spec), *about_autoscaling(spec), *about_source(spec)):
+    for remark in _remarks(spec):
         line = line_of(node, _path_in(remark))
         print(f"{file}:{line}: {about}: remark: {remark}", file=sys.stderr)
     return True
+
+
+def _remarks(spec: ReleaseSpec) -> Iterator[str]:
+    """Yield what a person should hear of a valid spec."""
+    for about in (about_trust, about_pulls, about_autoscaling, about_source):
+        yield from about(spec)
 
 
 def _problems(problem: Invalid) -> list[tuple[tuple[str | int, ...], str]]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from modelrelease_contract import runtime
 from modelrelease_operator.api import names
+from modelrelease_operator.api.pods import IMAGE_VOLUME
 from modelrelease_operator.api.status import Recipe, Target
 from modelrelease_operator.manifests.settled import Object, template_of
-from modelrelease_operator.manifests.workload import SERVER
+from modelrelease_operator.manifests.workload import MODEL, SERVER
 
 
 def read_back(live: Object) -> Target | None:
@@ -36,10 +37,23 @@ def read_back(live: Object) -> Target | None:
     recipe = Recipe(
         image=image,
         pod_template=template,
+        pod=_mounted_in(spec, variables.get(runtime.ENV_MODEL_PATH) or ""),
         runtime=served_by,
         fetch_image=fetch.get("image") if served_by else None,
     )
     return Target(revision=revision, version=version, uri=uri, sha256=sha256, recipe=recipe)
+
+
+def _mounted_in(spec: Object, folder: str) -> dict[str, Any]:
+    """Return the field of a recipe whose image a node mounts: laid over an empty volume, it would
+    be two volumes in one.
+    """
+    model = _named(spec.get("volumes") or (), MODEL)
+    if "image" not in model:
+        return {}
+    mounts = _named(spec.get("containers") or (), SERVER).get("volumeMounts") or ()
+    top = _named(mounts, MODEL).get("mountPath") or ""
+    return {IMAGE_VOLUME: {"path": folder.removeprefix(top).strip("/")}}
 
 
 def _runtime_of(template: Object) -> dict[str, Any]:

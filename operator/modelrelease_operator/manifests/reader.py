@@ -22,6 +22,7 @@ from modelrelease_operator.manifests.workload import (
     metadata_beside,
     pod_of,
     resources_beside,
+    unmounted,
 )
 
 DEADLINE_SECONDS = 30 * 60
@@ -43,6 +44,7 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
     """
     place = _number_of(owner, target)
     labels = {names.LABEL_READER: place}
+    fetched = unmounted(target)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -51,7 +53,7 @@ def reader_job(owner: Owner, target: Target) -> dict[str, Any]:
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": {"metadata": _pod_metadata(target, labels), "spec": _pod(owner, target)},
+            "template": {"metadata": _pod_metadata(target, labels), "spec": _pod(owner, fetched)},
         },
     }
 

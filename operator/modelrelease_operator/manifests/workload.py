@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelrelease_contract import runtime, schemes
+from modelrelease_contract.oci import Reference
 from modelrelease_contract.shadow import ENV_SHADOW, ShadowSettings
 from modelrelease_operator.api import names
-from modelrelease_operator.api.pods import CACHE, CACHE_VOLUME, CREDENTIALS, SIGNATURE
+from modelrelease_operator.api.pods import (
+    CACHE,
+    CACHE_VOLUME,
+    CREDENTIALS,
+    IMAGE_VOLUME,
+    SIGNATURE,
+)
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.core.desired import DesiredWorkload
 from modelrelease_operator.manifests.overlay import copied, merged, without_nulls
@@ -21,6 +28,8 @@ from modelrelease_operator.serving_runtimes import HttpProbe, ServingRuntime, ru
 
 SERVER = "predictor"
 """Name of the server's container, whatever server it is: pod templates are laid over it."""
+MODEL = "model"
+"""Name of the volume with the model."""
 PORT_NAME = "http"
 """Of the server's port: what a Service of revisions with different ports leads to."""
 
@@ -164,7 +173,7 @@ def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[st
     server = runtime_of(target.recipe)
     fetched: list[dict[str, Any]] = []
     if server.artifact.fetched:
-        fetched = [_cached(owner, target, fetcher(target, mount)), *_verifiers(target)]
+        fetched = [_bringer(owner, target, mount), *_verifiers(target)]
     return {
         "metadata": {"labels": {}, "annotations": _annotations(target, server)},
         "spec": {
@@ -175,7 +184,7 @@ def _pod(owner: Owner, target: Target, shadow: ShadowSettings | None) -> dict[st
             "initContainers": [*_before(target), *fetched],
             "containers": [_server(owner, target, server, shadow)],
             "volumes": [
-                {"name": "model", "emptyDir": {"sizeLimit": f"{gibibytes_for(target)}Gi"}},
+                _model_of(target),
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 *([volume] if claim else []),
                 *_cache_of(target),
@@ -288,10 +297,42 @@ def fetcher(target: Target, mount: dict[str, Any]) -> dict[str, Any]:
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
         "volumeMounts": [
-            {"name": "model", "mountPath": delivery.directory},
+            {"name": MODEL, "mountPath": delivery.directory},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             *([mount] if mount else []),
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
+        ],
+    }
+
+
+def _model_of(target: Target) -> dict[str, Any]:
+    """Return the volume with the model: an empty one, or the image itself."""
+    if IMAGE_VOLUME not in target.recipe.pod:
+        return {"name": MODEL, "emptyDir": {"sizeLimit": f"{gibibytes_for(target)}Gi"}}
+    reference = Reference.parse(target.uri).image
+    return {"name": MODEL, "image": {"reference": reference, "pullPolicy": "IfNotPresent"}}
+
+
+def unmounted(target: Target) -> Target:
+    """Return the revision with its artifact fetched, for pods that need a small part of it."""
+    fields = {name: part for name, part in target.recipe.pod.items() if name != IMAGE_VOLUME}
+    return target.but(recipe=target.recipe.but(pod=fields))
+
+
+def _bringer(owner: Owner, target: Target, mount: dict[str, Any]) -> dict[str, Any]:
+    """Return the container that brings the artifact; one that the node mounts it checks."""
+    fetch = fetcher(target, mount)
+    if IMAGE_VOLUME not in target.recipe.pod:
+        return _cached(owner, target, fetch)
+    delivery = runtime_of(target.recipe).artifact
+    folder = {"name": runtime.ENV_MODEL_PATH, "value": delivery.folder_of(target)}
+    return {
+        **fetch,
+        "args": ["inspect"],
+        "env": [folder if item["name"] == folder["name"] else item for item in fetch["env"]],
+        "volumeMounts": [
+            {**each, "readOnly": True} if each["name"] == MODEL else each
+            for each in fetch["volumeMounts"]
         ],
     }
 
@@ -331,11 +372,11 @@ def _verifiers(target: Target) -> Iterator[dict[str, Any]]:
     verifier = target.recipe.verifier
     if verifier is None:
         return
-    directory = runtime_of(target.recipe).artifact.directory
+    delivery = runtime_of(target.recipe).artifact
     env: list[dict[str, Any]] = [
         {"name": runtime.ENV_MODEL_URI, "value": target.uri},
         {"name": runtime.ENV_MODEL_SHA256, "value": target.sha256},
-        {"name": runtime.ENV_MODEL_PATH, "value": directory},
+        {"name": runtime.ENV_MODEL_PATH, "value": delivery.folder_of(target)},
     ]
     if own := _signing_key(target):
         env.append({"name": runtime.ENV_RELEASE_KEY, "valueFrom": own})
@@ -350,7 +391,7 @@ def _verifiers(target: Target) -> Iterator[dict[str, Any]]:
         "resources": resources_beside(VERIFIER_RESOURCES, target.recipe.resources),
         "securityContext": copied(LOCKED_DOWN),
         "terminationMessagePath": runtime.TERMINATION_LOG,
-        "volumeMounts": [{"name": "model", "mountPath": directory, "readOnly": True}],
+        "volumeMounts": [{"name": MODEL, "mountPath": delivery.directory, "readOnly": True}],
     }
 
 
@@ -418,7 +459,7 @@ def _server(
         "terminationMessagePath": runtime.TERMINATION_LOG,
         **_probes(server),
         "volumeMounts": [
-            {"name": "model", "mountPath": server.artifact.directory, "readOnly": True},
+            {"name": MODEL, "mountPath": server.artifact.directory, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the container
             *without_nulls(target.recipe.pod.get("volumeMounts", ())),
         ],

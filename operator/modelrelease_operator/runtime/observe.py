@@ -21,7 +21,17 @@ from modelrelease_operator.traffic.provider import Asked, Effect, TrafficProvide
 RETRAIN_CONTAINER = "retrain"
 """Of a Job's pod: as the Job is made."""
 OUT_OF_MEMORY = "OOMKilled"
-CANNOT_PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
+NO_IMAGE = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ImageVolumeMountFailed",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""Why a node has no image to start or to mount, as the kubelet says (kubernetes/cri-api, errors).
+None of it is held against a version."""
 LAST_WORDS = 500
 """Characters of a Job's last words that are repeated: the end says most."""
 
@@ -31,10 +41,9 @@ WAITING_IN_TROUBLE = frozenset(
         "CreateContainerConfigError",
         "CreateContainerError",
         "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImagePullBackOff",
         "InvalidImageName",
         "RunContainerError",
+        *NO_IMAGE,
     }
 )
 
@@ -437,7 +446,7 @@ def _blocked(pod: Object) -> str | None:
     containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
     for container in containers:
         waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") in CANNOT_PULL:
+        if waiting.get("reason") in NO_IMAGE:
             detail = waiting.get("message", "")
             return f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
     if _condition(pod, "PodReadyToStartContainers") == "False":

@@ -21,6 +21,7 @@ from modelrelease_contract.oci import (
     OciError,
     Reference,
     check_digest,
+    check_image,
     digest_of,
     layers_of,
     manifest_in_index,
@@ -39,6 +40,17 @@ SECONDS = 30.0
 MOST_REDIRECTS: Final = 3
 UNPACKED: Final = 4
 """How many times as large as it is an archive may become, of those that are looked into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One file of an artifact."""
+
+    location: str
+    """Where the artifact is for good: its manifest by digest."""
+    folder: str
+    """The folder of the artifact that the file lies in; empty: the top."""
+    content: bytes
 
 
 class _ForPodsError(OciError):
@@ -63,8 +75,8 @@ class Repository:
         shown = credentials if credentials.token else NOTHING
         return cls(reference=reference, stores=stores, credentials=credentials, shown=shown)
 
-    async def read(self, name: str, *, limit: int) -> tuple[str, bytes]:
-        """Return where the artifact is for good, and its file of that name.
+    async def read(self, name: str, *, limit: int, to_mount: bool = False) -> Found:
+        """Return the artifact's file of that name. `to_mount`: nodes are to mount the artifact.
 
         Raises Unavailable when the registry does not answer, Invalid when it will never give it,
         NotRead where a pod may find what this cannot.
@@ -76,7 +88,11 @@ class Repository:
                 location = self.reference.at(digest_of(raw))
                 if inner := manifest_in_index(raw):
                     raw = await self._manifest(inner)
-                return location, await self._file(raw, name, limit)
+                if to_mount:
+                    check_image(raw)
+                path, content = await self._file(raw, name, limit)
+                folder = path.rpartition("/")[0]
+                return Found(location=location, folder=folder, content=content)
         except OciError as problem:
             msg = f"spec.model.uri {self.reference.uri} {problem}"
             if isinstance(problem, _ForPodsError):
@@ -93,11 +109,11 @@ class Repository:
             check_digest(reply.body, name)
         return reply.body
 
-    async def _file(self, manifest: bytes, name: str, limit: int) -> bytes:
-        """Return a file that is a layer, or that is in an archive which is small as well."""
+    async def _file(self, manifest: bytes, name: str, limit: int) -> tuple[str, bytes]:
+        """Return path and bytes of a file that is a layer, or in an archive which is small, too."""
         layers = layers_of(manifest)
-        if found := nearest(layers.files, name):
-            return await self._blob(layers.files[found], limit)
+        if path := nearest(layers.files, name):
+            return path, await self._blob(layers.files[path], limit)
         room = limit
         for layer in layers.archives_for(name):
             room -= layer.size
@@ -109,9 +125,9 @@ class Repository:
                 raise _ForPodsError(msg)
             raw = await self._blob(layer, limit)
             # Not between the passes of other releases: it may take a moment.
-            content = await asyncio.to_thread(_unpacked, raw, layer, name, limit)
-            if content is not None:
-                return content
+            found = await asyncio.to_thread(_unpacked, raw, layer, name, limit)
+            if found is not None:
+                return found
         msg = f"has no {name} in its layers: push the whole folder that was exported"
         # An archive may hold what MLflow wrote: to search it for that as well is a pod's work.
         is_mlflow = layers.archives or nearest(layers.files, MLMODEL_NAME)
@@ -176,8 +192,8 @@ def _joined(url: str, location: str) -> str:
         raise OciError(msg) from problem
 
 
-def _unpacked(raw: bytes, layer: Layer, name: str, limit: int) -> bytes | None:
-    """Return a file of an archive, None where it is not in it."""
+def _unpacked(raw: bytes, layer: Layer, name: str, limit: int) -> tuple[str, bytes] | None:
+    """Return path and bytes of a file of an archive, None where it is not in it."""
     archive = Archive(BytesIO(raw), layer.packing, most=UNPACKED * limit)
     found = nearest(archive.paths, name)
     if found is None:
@@ -185,4 +201,4 @@ def _unpacked(raw: bytes, layer: Layer, name: str, limit: int) -> bytes | None:
     if archive.size(found) > limit:
         msg = f"has a {name} of more than {limit} bytes: that is no manifest"
         raise OciError(msg)
-    return b"".join(archive.chunks(found, 0, 256 * 1024))
+    return found, b"".join(archive.chunks(found, 0, 256 * 1024))

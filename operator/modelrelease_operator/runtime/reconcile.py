@@ -31,6 +31,7 @@ from modelrelease_operator.errors import Conflict, Gone, Invalid, ReleaseError, 
 from modelrelease_operator.manifests import Owner, render, retrain_job, route_for
 from modelrelease_operator.manifests.autoscaler import HPA
 from modelrelease_operator.manifests.disruption import PDB
+from modelrelease_operator.policy import Policy
 from modelrelease_operator.runtime.borrowed import Edits, edit_borrowed, last_writer
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.drift_watch import DriftSubscription, DriftWatch
@@ -69,10 +70,9 @@ from modelrelease_operator.runtime.ownership import (
 )
 from modelrelease_operator.runtime.pod_reader import Reading, read_by_pod
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
+from modelrelease_operator.runtime.resolution import Resolution, resolution_of
 from modelrelease_operator.runtime.resolve import resolved_by_pod, unread_target
 from modelrelease_operator.runtime.telemetry import Reporter
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
 from modelrelease_operator.settings import Settings
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.cohort import with_weights_alone
@@ -370,7 +370,7 @@ class Reconciler:
         place = resolution.unread
         assert place is not None  # noqa: S101 - for the type checker: nobody calls it otherwise
         target = unread_target(spec, place, default_image=self.settings.serving_image)
-        if refusal := refusal_of_runtime(spec) or self._policy.refusal(spec, target):
+        if refusal := self._policy.refusal(spec):
             return resolution.but_for(Problem(reason=Reason.SPEC_INVALID, message=refusal))
         memory = self._memory_of(release)
         last = memory.unread if memory.unread and memory.unread[0] == target.revision else None

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from modelrelease_operator.api.pod_policy import EVERYTHING, Allowed
 from modelrelease_operator.api.registry import ModelRef, model_ref
-from modelrelease_operator.api.spec import ReleaseSpec
+from modelrelease_operator.api.spec import ModelSource, ReleaseSpec
 from modelrelease_operator.api.status import Reason, Resolved, Status, Target
 from modelrelease_operator.core.observed import AliasStatus, Problem
 from modelrelease_operator.errors import Invalid, Unavailable
+from modelrelease_operator.policy import ANYTHING, Policy
 from modelrelease_operator.runtime.mlflow import Missing
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.registry_watch import AliasLook, RegistryWatch
@@ -18,8 +18,6 @@ from modelrelease_operator.runtime.resolve import (
     resolve,
     target_for_release,
 )
-from modelrelease_operator.serving_runtimes import refusal_of_runtime, refusal_of_signing
-from modelrelease_operator.traffic.counted_by import refusal_of_counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +43,14 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What whoever installed the operator wants of revisions that begin from now on."""
+class _Found:
+    """What looking a source up came to."""
 
-    allowed: Allowed = EVERYTHING
-    """What a pod template may set."""
-    signing_keys: str = ""
-    """Public keys, PEM, with one of which an artifact must be signed; empty: with none."""
-
-    def refusal(self, spec: ReleaseSpec, target: Target) -> str | None:
-        """Return why a revision may not begin, or None."""
-        return self.allowed.refusal_of_serving(spec) or refusal_of_signing(target.recipe)
-
-
-ANYTHING = Policy()
+    resolved: Resolved | None
+    """None: it means nothing."""
+    problem: Problem | None = None
+    """Why it means nothing, or nothing new."""
+    unread: Place | None = None
 
 
 async def resolution_of(
@@ -77,53 +69,58 @@ async def resolution_of(
     the operator wants of new revisions.
     """
     ref = model_ref(spec.model.uri)
-    known = status.resolved if is_current(status.resolved, spec.model) else None
     looked = watch.found(key, ref)
-    trouble, delayed = looked.problem if looked else None, None
-    unread: Place | None = None
-    try:
-        resolved = known
-        if _is_due(known, looked):
-            resolved = await resolve(
-                spec.model, watch.registry, stores=watch.stores, namespace=key[0]
-            )
-    except NeedsPod as needed:
-        resolved, unread = known, needed.place
-        if known is None:
-            waits = _problem(Reason.MODEL_UNAVAILABLE, needed)
-            return replace(_without_target(status, ref, waits), unread=unread)
-    except Invalid as problem:
-        if known is None or not isinstance(problem, Missing):
-            return _without_target(status, ref, _problem(Reason.MODEL_INVALID, problem))
-        resolved, trouble = known, (delayed := _problem(Reason.ALIAS_MISSING, problem))
-    except Unavailable as problem:
-        if known is None:
-            return _without_target(status, ref, _problem(Reason.MODEL_UNAVAILABLE, problem))
-        resolved, trouble = known, (delayed := _problem(Reason.REGISTRY_UNAVAILABLE, problem))
+    found = await _found(spec.model, status.resolved, looked, watch, namespace=key[0])
+    resolved = found.resolved
     if resolved is None:
-        return Resolution(resolved=status.resolved)
+        following = _alias_status(ref, None, found.problem)
+        return Resolution(
+            resolved=status.resolved, problem=found.problem, following=following,
+            unread=found.unread,
+        )  # fmt: skip
     version = resolved.registered.version if resolved.registered else None
     watch.subscribe(key, ref, version)
-    following = _alias_status(ref, version, trouble)
+    trouble = found.problem or (looked.problem if looked else None)
     target = target_for_release(
         spec, resolved, status, default_image=default_image, signing_keys=policy.signing_keys,
         renewed=renewed_image == default_image,
     )  # fmt: skip
-    resolved = resolved.but(image=target.recipe.image)
-    if refusal := _refusal(spec, target, status, policy):
-        refused = Problem(reason=Reason.SPEC_INVALID, message=refusal)
-        return Resolution(resolved=resolved, problem=refused, following=following)
-    return Resolution(
-        resolved=resolved, target=target, following=following, delayed=delayed, unread=unread
+    known = Resolution(
+        resolved=resolved.but(image=target.recipe.image),
+        following=_alias_status(ref, version, trouble),
     )
+    # What a running revision sets was judged when it began.
+    judged_by = ANYTHING if target.revision in _running(status) else policy
+    if refusal := judged_by.refusal(spec):
+        return replace(known, problem=Problem(reason=Reason.SPEC_INVALID, message=refusal))
+    return replace(known, target=target, delayed=found.problem, unread=found.unread)
 
 
-def _refusal(spec: ReleaseSpec, target: Target, status: Status, policy: Policy) -> str | None:
-    """Say why a spec cannot be followed. What a running revision sets is not judged again."""
-    known = refusal_of_runtime(spec) or refusal_of_counting(spec)
-    if known or target.revision in _running(status):
-        return known
-    return policy.refusal(spec, target)
+async def _found(
+    source: ModelSource,
+    before: Resolved | None,
+    looked: AliasLook | None,
+    watch: RegistryWatch,
+    *,
+    namespace: str,
+) -> _Found:
+    """Return what a source means, looked up where that is due."""
+    known = before if is_current(before, source) else None
+    if not _is_due(known, looked):
+        return _Found(resolved=known)
+    try:
+        resolved = await resolve(source, watch.registry, stores=watch.stores, namespace=namespace)
+    except NeedsPod as needed:
+        waits = None if known else _problem(Reason.MODEL_UNAVAILABLE, needed)
+        return _Found(resolved=known, problem=waits, unread=needed.place)
+    except Invalid as problem:
+        if known and isinstance(problem, Missing):
+            return _Found(resolved=known, problem=_problem(Reason.ALIAS_MISSING, problem))
+        return _Found(resolved=None, problem=_problem(Reason.MODEL_INVALID, problem))
+    except Unavailable as problem:
+        reason = Reason.REGISTRY_UNAVAILABLE if known else Reason.MODEL_UNAVAILABLE
+        return _Found(resolved=known, problem=_problem(reason, problem))
+    return _Found(resolved=resolved)
 
 
 def _running(status: Status) -> frozenset[str]:
@@ -137,12 +134,6 @@ def _is_due(known: Resolved | None, looked: AliasLook | None) -> bool:
     if known is None or known.registered is None:
         return known is None
     return looked is not None and looked.version not in (None, known.registered.version)
-
-
-def _without_target(status: Status, ref: ModelRef | None, problem: Problem) -> Resolution:
-    return Resolution(
-        resolved=status.resolved, problem=problem, following=_alias_status(ref, None, problem)
-    )
 
 
 def _alias_status(

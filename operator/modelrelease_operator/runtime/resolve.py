@@ -15,7 +15,8 @@ from modelrelease_contract import (
     manifest_digest,
     schemes,
 )
-from modelrelease_operator.api.pods import CACHE, CREDENTIALS, SIGNATURE
+from modelrelease_contract.oci import Reference
+from modelrelease_operator.api.pods import CACHE, CREDENTIALS, IMAGE_VOLUME, SIGNATURE
 from modelrelease_operator.api.registry import (
     TAG_DIGEST,
     TAG_VERSION,
@@ -38,7 +39,9 @@ MANIFEST_LIMIT = 8 * 1024 * 1024
 
 def is_current(resolved: Resolved | None, source: ModelSource) -> bool:
     """Return whether what was looked up is what the spec still asks for."""
-    return resolved is not None and (
+    if resolved is None or (source.image_volume and not resolved.mounted):
+        return False
+    return (
         resolved.uri,
         resolved.pinned_version,
         resolved.pinned_sha256,
@@ -69,7 +72,7 @@ async def resolve(
         return await _resolve_registered(source, registry, reader)
     if scheme and scheme.read_by is schemes.Reader.HUB:
         return await _resolve_in_hub(source, reader)
-    if source.pinned:
+    if source.pinned and not _is_tag_to_mount(source):
         return _resolved(source, source.version or "", source.sha256 or "")
     if scheme and scheme.read_by is schemes.Reader.POD:
         raise NeedsPod(Place(location=source.uri))
@@ -147,11 +150,30 @@ async def _resolve_in_registry(source: ModelSource, reader: _Reader) -> Resolved
     """Find out what a tag or a digest of an OCI registry holds; from then on it is a digest."""
     repository = await Repository.of(source, reader.stores, reader.namespace)
     try:
-        location, raw = await repository.read(MANIFEST_NAME, limit=MANIFEST_LIMIT)
+        found = await repository.read(
+            MANIFEST_NAME, limit=MANIFEST_LIMIT, to_mount=source.image_volume is not None
+        )
     except NotRead as problem:
         raise NeedsPod(Place(location=problem.location or source.uri)) from problem
-    version, digest = reader.understood(raw)
-    return _resolved(source, version, digest, Place(location=location))
+    version, digest = reader.understood(found.content)
+    _check_path(source, found.folder)
+    return _resolved(source, version, digest, Place(location=found.location))
+
+
+def _is_tag_to_mount(source: ModelSource) -> bool:
+    """Return whether nodes would be told a tag, which each of them would resolve for itself."""
+    return source.image_volume is not None and not Reference.parse(source.uri).is_pinned
+
+
+def _check_path(source: ModelSource, folder: str) -> None:
+    """Raise Invalid where the image to mount holds the model in another folder than is said."""
+    if source.image_volume and (source.image_volume.path or "") != folder:
+        mended = f"set spec.model.imageVolume.path to {folder}" if folder else "leave path out"
+        msg = (
+            f"spec.model.imageVolume.path is {source.image_volume.path or ''!r}, but the image at "
+            f"{source.uri} has {MANIFEST_NAME} in {folder or 'its top folder'}: {mended}"
+        )
+        raise Invalid(msg)
 
 
 async def _resolve_in_hub(source: ModelSource, reader: _Reader) -> Resolved:
@@ -272,6 +294,7 @@ def _resolved(
         sha256=digest,
         location=entry.location if entry else None,
         registered=entry.registered if entry else None,
+        mounted=source.image_volume is not None,
     )
 
 
@@ -305,6 +328,8 @@ def _target_for_spec(
         pod[CACHE] = spec.model.cache.persistent_volume_claim.claim_name
     if spec.model.signature:
         pod[SIGNATURE] = spec.model.signature.key.to_ref()
+    if spec.model.image_volume:
+        pod[IMAGE_VOLUME] = {"path": spec.model.image_volume.path or ""}
     is_verified = bool(spec.model.signature or signing_keys)
     runtime = serving.runtime.to_dict() if serving.runtime else {}
     recipe = Recipe(

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from modelrelease_operator.api.pods import SIGNATURE
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Recipe
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes.registry import runtime_for, runtime_of
+from modelrelease_operator.serving_runtimes.registry import runtime_for
 from modelrelease_operator.serving_runtimes.runtime import ServingRuntime
 
 TAKEN = ("/", "/tmp")  # noqa: S108 - paths inside of containers
@@ -28,12 +26,15 @@ def refusal_of_runtime(spec: ReleaseSpec) -> str | None:
     return next(_refusals(spec, server), None)
 
 
-def refusal_of_signing(recipe: Recipe) -> str | None:
-    """Return why the signature that is wanted cannot be checked with the server, or None."""
-    server = runtime_of(recipe)
-    if recipe.verifier is None or server.artifact.fetched:
+def refusal_of_signing(spec: ReleaseSpec, signing_keys: str) -> str | None:
+    """Return why the signature that is wanted cannot be checked with the server, or None.
+
+    `signing_keys` are the operator's, PEM. Raises Invalid where the server is not known.
+    """
+    own = spec.model.signature is not None
+    server = runtime_for(spec.serving.runtime.to_dict() if spec.serving.runtime else {})
+    if server.artifact.fetched or not (own or signing_keys):
         return None
-    own = SIGNATURE in recipe.pod
     who = "spec.model.signature" if own else "the operator (chart value signatures.publicKeys)"
     return (
         f"{who} wants a signature to be checked, but serving runtime {server.name} gets the "
@@ -58,6 +59,11 @@ def _refusals(spec: ReleaseSpec, server: ServingRuntime) -> Iterator[str]:
         yield (
             f"spec.model.cache: serving runtime {server.name} fetches the model by itself "
             "(spec.serving.runtime.fetch), past the cache: take the cache away"
+        )
+    if spec.model.image_volume and not server.artifact.fetched:
+        yield (
+            f"spec.model.imageVolume: serving runtime {server.name} gets the model by itself "
+            "(spec.serving.runtime.fetch), so nothing is mounted: take imageVolume away"
         )
     if spec.canary.shadow and not server.answers_copies:
         yield from _without_examples(server)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from modelrelease_contract import runtime as variables
 from modelrelease_contract.shadow import RequestForm
+from modelrelease_operator.api.pods import IMAGE_VOLUME
 from modelrelease_operator.api.status import Target
 from modelrelease_operator.serving_runtimes.metrics import ServerMetrics
 
@@ -43,6 +44,15 @@ class ArtifactDelivery:
     fetched: bool = True
     """Whether it is fetched into the volume before the server starts. Else the server has it, or
     gets it by itself."""
+
+    def folder_of(self, target: Target) -> str:
+        """Return where the artifact lies: of an image that a node mounts, the folder that is said.
+
+        The whole image is mounted and no part of it, because containerd 2.1 mounts the whole
+        where a part is asked for.
+        """
+        inner = (target.recipe.pod.get(IMAGE_VOLUME) or {}).get("path")
+        return f"{self.directory}/{inner}" if inner else self.directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +92,7 @@ class ServingRuntime:
         """Yield the names and values of the variables that are the operator's to set."""
         yield variables.ENV_RELEASE, release
         yield variables.ENV_REVISION, target.revision
-        yield variables.ENV_MODEL_PATH, self.artifact.directory
+        yield variables.ENV_MODEL_PATH, self.artifact.folder_of(target)
         yield variables.ENV_MODEL_VERSION, target.version
         yield variables.ENV_MODEL_SHA256, target.sha256
         if not self.artifact.fetched:

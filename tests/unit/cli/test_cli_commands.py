@@ -625,3 +625,29 @@ def test_a_plan_of_a_switch_says_what_happens_in_the_dark_and_after(
     assert "The version before stays warm for 10m" in said
     assert "x5 after" in said
     assert "healthy needs" not in said
+
+
+SPAN = ["--start", "2026-11-01T12:00:00Z", "--end", "2026-11-01T13:00:00Z"]
+ASKED = ["replay", STEPS, *SPAN, "--prometheus", "http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("tenant", ["a\nX-Evil: 1", "a b", "ä", "\x00", ""])
+def test_a_tenant_that_no_header_can_hold_is_refused(
+    tenant: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", STEPS, *SPAN, "--tenant", tenant])
+    assert ended.value.code == 2
+    assert "--tenant: must be letters, digits and signs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["a\nX-Evil: 1", "Bearer a", "ä"])
+def test_a_token_that_no_header_can_hold_is_refused_without_being_repeated(
+    token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "token"
+    file.write_text(token)
+    assert main([*ASKED, "--token-file", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert "token holds no bearer token" in said
+    assert token not in said

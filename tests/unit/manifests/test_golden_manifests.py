@@ -96,6 +96,10 @@ CASES = {
     "canary": beside(rate=2.5),
     "cached": alone(recipe=Recipe(image="i", pod={"cache": "artifacts"}, keeps="0" * 64)),
     "server": alone(recipe=THEIRS),
+    "mounted": alone(
+        recipe=Recipe(image="i", pod={"imageVolume": {"path": "models"}}),
+        uri=f"oci://registry.example/team/qna@sha256:{'d' * 64}",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Verifier
 from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
-from modelrelease_operator.manifests import Owner, reader_job, render, settled
+from modelrelease_operator.manifests import Owner, read_back, reader_job, render, settled
 from modelrelease_operator.manifests.overlay import merged
 from testbed.builders import START, a_target
 from testbed.world import a_world_in
@@ -461,6 +461,68 @@ def test_the_cache_is_mounted_where_the_artifact_is_fetched_and_nowhere_else():
         "name": "modelrelease-artifacts",
         "persistentVolumeClaim": {"claimName": "artifacts"},
     }
+
+
+DIGEST = f"sha256:{'d' * 64}"
+MOUNTED = Recipe(
+    image="own:1",
+    pod={
+        "imageVolume": {"path": "models/qna"},
+        "signature": {"configMapKeyRef": {"name": "keys", "key": "models.pub"}},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
+    verifier=Verifier(image="serving:1"),
+)
+OF_IMAGE = {"recipe": MOUNTED, "uri": f"oci://registry.example:5000/team/qna@{DIGEST}"}
+
+
+def test_an_image_is_mounted_by_digest_and_nothing_is_copied():
+    pod = pod_of(running(target=OF_IMAGE))
+    reference = f"registry.example:5000/team/qna@{DIGEST}"
+    assert pod["spec"]["volumes"][0] == {
+        "name": "model",
+        "image": {"reference": reference, "pullPolicy": "IfNotPresent"},
+    }
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert container(pod, "fetch")["args"] == ["inspect"]
+
+
+@pytest.mark.parametrize("name", ["fetch", "verify-signature", "predictor"])
+def test_each_container_finds_the_model_in_its_folder_of_the_image_and_can_change_nothing(
+    name: str,
+):
+    it = container(pod_of(running(target=OF_IMAGE)), name)
+    assert it["volumeMounts"][0] == {"name": "model", "mountPath": "/models", "readOnly": True}
+    assert env_of(it)["MODEL_PATH"] == "/models/models/qna"
+    assert env_of(it)["MODEL_SHA256"] == running(target=OF_IMAGE).target.sha256
+
+
+def test_a_server_of_ones_own_is_told_where_in_the_image_its_model_is():
+    runtime_of_own = {"port": 80, "readinessPath": "/up", "modelDirectory": "/mnt/models"}
+    recipe = Recipe(image="own:1", pod={"imageVolume": {"path": "qna"}}, runtime=runtime_of_own)
+    pod = pod_of(running(target={**OF_IMAGE, "recipe": recipe}))
+    assert env_of(container(pod, "predictor"))["MODEL_PATH"] == "/mnt/models/qna"
+    assert container(pod, "predictor")["volumeMounts"][0]["mountPath"] == "/mnt/models"
+
+
+def test_a_revision_whose_image_is_mounted_is_known_again_when_status_is_lost():
+    first = rendered(running(target=OF_IMAGE))
+    known = read_back(first)
+    assert known is not None
+    assert (known.uri, known.sha256) == (OF_IMAGE["uri"], running(target=OF_IMAGE).target.sha256)
+    again = rendered(DesiredWorkload(target=known, replicas=3, track="stable"))
+    assert again["spec"]["template"] == first["spec"]["template"]
+
+
+def test_what_asks_example_rows_or_reads_a_manifest_fetches_it_all_the_same():
+    target = a_target("1", **OF_IMAGE)
+    probing = DesiredProber(stable=target, canary=a_target("2", **OF_IMAGE), settings=Probe())
+    prober = render(OWNER, Desired(probing=probing))[0]["spec"]["template"]["spec"]
+    reader = reader_job(OWNER, target)["spec"]["template"]["spec"]
+    for pod in (prober, reader):
+        assert {"image"} & {key for volume in pod["volumes"] for key in volume} == set()
+    assert [it["args"] for it in prober["initContainers"]] == [["fetch"], ["fetch"]]
+    assert reader["containers"][0]["args"] == ["describe"]
 
 
 def test_each_release_has_a_folder_of_its_own_in_the_cache_and_keeps_what_serves():

@@ -355,6 +355,11 @@ def test_what_the_container_that_fetches_ended_with_is_no_crash():
             "container predictor: ImagePullBackOff: back-off pulling x",
         ),
         (
+            a_pod(ready=False, initContainerStatuses=[waiting("ImageVolumeMountFailed",
+            "failed to unpack image volume")]),
+            "container predictor: ImageVolumeMountFailed: failed to unpack image volume",
+        ),
+        (
             a_pod("a", ready=False, conditions=[{"type": "PodReadyToStartContainers",
             "status": "False"}]),
             "volumes or the network of pod a are not ready",
@@ -363,7 +368,7 @@ def test_what_the_container_that_fetches_ended_with_is_no_crash():
         (a_pod(ready=False, containerStatuses=[waiting("CreateContainerConfigError",
         "no Secret x")]), None),
     ],
-    ids=["room", "image", "volumes", "a crash", "a wrong configuration"],
+    ids=["room", "image", "a mount", "volumes", "a crash", "a wrong configuration"],
 )  # fmt: skip
 def test_what_the_cluster_lacks_is_told_from_what_is_the_version_s_fault(
     pod: Any, blocked: str | None

@@ -130,6 +130,26 @@ async def test_a_template_that_may_not_be_set_makes_no_job_either(world: Operati
     assert "spec.serving.podTemplate.spec.hostPID may not be set" in world.status()["message"]
 
 
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"analysis": {"countedBy": "Traefik"}}, "countedBy needs canary.routing.gatewayAPI"),
+        (
+            {"serving": {"image": "s:1", "runtime": {"profile": "mlserver", "fetch": False}},
+             "model": S3 | {"signature": {"key": {"configMapKeyRef": {"name": "k", "key": "k"}}}}},
+            "wants a signature to be checked",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_refused_however_its_artifact_turns_out_makes_no_job(
+    world: Operating, parts: Object, why: str
+):
+    world.release("1", **{"model": S3, **parts})
+    await world.once()
+    assert not world.server.of("Job")
+    assert why in world.status()["message"]
+
+
 async def test_a_claim_is_mounted_for_the_job_as_for_the_pods(world: Operating):
     world.release("1", model={"uri": "pvc://models/qna"})
     await world.once()

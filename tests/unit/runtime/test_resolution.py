@@ -7,8 +7,9 @@ import pytest
 from modelrelease_operator.api.pod_policy import Allowed
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Reason, StableStatus, Status, Target, Verifier
+from modelrelease_operator.policy import Policy
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
-from modelrelease_operator.runtime.resolution import Policy, Resolution, resolution_of
+from modelrelease_operator.runtime.resolution import Resolution, resolution_of
 from testbed.builders import START, a_spec
 
 MODEL = {"uri": "pvc://models/qna/7", "version": "7", "sha256": "0" * 64}

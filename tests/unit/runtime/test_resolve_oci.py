@@ -10,7 +10,7 @@ import pytest
 from modelrelease_contract import manifest_digest
 from modelrelease_operator.api.spec import ModelSource
 from modelrelease_operator.api.status import Resolved
-from modelrelease_operator.core.whatif.warnings import about_trust
+from modelrelease_operator.core.whatif.warnings import about_pulls, about_trust
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests.workload import fetcher
 from modelrelease_operator.runtime import oci_registry as oci_registry_of_operator
@@ -21,6 +21,7 @@ from modelrelease_operator.settings import Settings
 from testbed.builders import a_spec
 from tests.support.oci_registry import (
     FILE_PATH,
+    IMAGE_CONFIG,
     INDEX_TYPE,
     MODEL_TYPE,
     Layer,
@@ -357,3 +358,123 @@ def test_a_tag_that_is_believed_too_much_is_remarked_on(model: dict[str, str], r
 )
 def test_nothing_is_remarked_on_what_holds(uri: str):
     assert list(about_trust(a_spec(model={"uri": uri}))) == []
+
+
+# -- to be mounted by nodes ------------------------------------------------------------------
+
+IN_MODELS = Layer(packed({"models/manifest.json": GOOD}))
+AT_TOP = Layer(packed({"manifest.json": GOOD}))
+
+
+def mounted(uri: str, path: str | None = None, **pins: str) -> ModelSource:
+    return source(uri, imageVolume={"path": path} if path else {}, **pins)
+
+
+@pytest.mark.parametrize(("layer", "path"), [(IN_MODELS, "models"), (AT_TOP, None)])
+async def test_an_image_is_mounted_by_the_digest_of_its_tag(
+    layer: Layer, path: str | None, registry: OciRegistry
+):
+    digest = registry.push(QNA, "v3", layer, config=IMAGE_CONFIG)
+    spec = a_spec(
+        model={
+            "uri": registry.uri(QNA, "v3"),
+            "imageVolume": {"path": path} if path else {},
+        }
+    )
+    target = target_for_spec(spec, await resolve(spec.model), default_image="image")
+    assert target.uri == registry.uri(QNA, digest)
+    assert target.recipe.pod["imageVolume"] == {"path": path or ""}
+
+
+async def test_a_tag_to_mount_is_resolved_although_version_and_digest_are_pinned(
+    registry: OciRegistry,
+):
+    """Else each node would find out for itself what it means."""
+    digest = registry.push(QNA, "v3", AT_TOP, config=IMAGE_CONFIG)
+    pins = {"version": "7", "sha256": manifest_digest(GOOD)}
+    found = await resolve(mounted(registry.uri(QNA, "v3"), **pins))
+    assert found.location == registry.uri(QNA, digest)
+
+
+async def test_a_pinned_digest_to_mount_is_not_read(registry: OciRegistry):
+    uri = registry.uri(QNA, f"sha256:{'0' * 64}")
+    found = await resolve(mounted(uri, version="7", sha256="a" * 64))
+    assert (found.location, registry.asked) == (None, [])
+
+
+async def test_files_that_oras_pushed_are_no_image_and_the_way_out_is_said(registry: OciRegistry):
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json"}
+    registry.push(QNA, "v3", FILE, config=empty)
+    with pytest.raises(
+        Invalid, match=r"vnd\.oci\.empty\.v1\+json'.* take spec\.model\.imageVolume"
+    ):
+        await resolve(mounted(registry.uri(QNA, "v3")))
+    assert (await resolve(source(registry.uri(QNA, "v3")))).version == "7"
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "mended"),
+    [
+        (IN_MODELS, None, "set spec.model.imageVolume.path to models"),
+        (IN_MODELS, "model", "set spec.model.imageVolume.path to models"),
+        (AT_TOP, "models", "leave path out"),
+    ],
+)
+async def test_another_folder_than_the_images_is_named(
+    layer: Layer, path: str | None, mended: str, registry: OciRegistry
+):
+    registry.push(QNA, "v3", layer, config=IMAGE_CONFIG)
+    with pytest.raises(Invalid, match=mended):
+        await resolve(mounted(registry.uri(QNA, "v3"), path))
+
+
+async def test_a_model_that_was_fetched_is_looked_up_again_to_be_mounted(registry: OciRegistry):
+    uri = registry.uri(QNA, "v3")
+    registry.push(QNA, "v3", AT_TOP, config=IMAGE_CONFIG)
+    fetched = await resolve(source(uri))
+    assert is_current(fetched, source(uri))
+    assert not is_current(fetched, mounted(uri))
+    seen = Resolved.model_validate((await resolve(mounted(uri))).model_dump(by_alias=True))
+    assert is_current(seen, mounted(uri))
+    assert is_current(seen, source(uri)), "the way back needs no registry"
+
+
+async def test_what_a_job_reads_to_be_mounted_is_named_by_digest(registry: OciRegistry):
+    large = Layer(packed({"manifest.json": GOOD, "model.bin": bytes(9_000_000)}))
+    digest = registry.push(QNA, "v3", large, config=IMAGE_CONFIG)
+    with pytest.raises(NeedsPod) as needed:
+        await resolve(mounted(registry.uri(QNA, "v3")))
+    assert needed.value.place.location == registry.uri(QNA, digest)
+
+
+@pytest.mark.parametrize(
+    ("serving", "is_said"),
+    [
+        ({}, True),
+        ({"imagePullSecrets": [{"name": "r"}]}, False),
+        ({"serviceAccountName": "a"}, False),
+    ],
+)
+def test_a_login_that_nodes_are_not_given_is_remarked_on(serving: dict[str, Any], is_said: bool):
+    model = {
+        "uri": "oci://registry/qna:v3",
+        "imageVolume": {},
+        "credentialsSecretRef": {"name": "store"},
+    }
+    said = list(about_pulls(a_spec(model=model, serving=serving)))
+    assert ["set spec.serving.imagePullSecrets" in each for each in said] == [True] * is_said
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"uri": "https://store/qna/1"}, "imageVolume needs a uri of a registry"),
+        ({"cache": {"persistentVolumeClaim": {"claimName": "c"}}}, "either imageVolume or cache"),
+        ({"imageVolume": {"path": "../etc"}}, "should match pattern"),
+        ({"imageVolume": {"path": "/models"}}, "should match pattern"),
+    ],
+)
+def test_what_no_node_can_mount_is_not_taken(more: dict[str, Any], reason: str):
+    model = {"uri": "oci://registry/qna:v3", "imageVolume": {}, **more}
+    with pytest.raises(ValueError, match=reason):
+        ModelSource.model_validate(model)

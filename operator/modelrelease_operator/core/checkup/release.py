@@ -15,10 +15,9 @@ from modelrelease_operator.core.explain import explain
 from modelrelease_operator.core.observed import OtherAutoscaler
 from modelrelease_operator.core.release.autoscaling import by_another
 from modelrelease_operator.core.whatif.warnings import about_autoscaling as remarks_on_autoscaling
-from modelrelease_operator.core.whatif.warnings import about_source, about_trust
+from modelrelease_operator.core.whatif.warnings import about_pulls, about_source, about_trust
 from modelrelease_operator.errors import Invalid
-from modelrelease_operator.serving_runtimes import refusal_of_runtime
-from modelrelease_operator.traffic.counted_by import refusal_of_counting
+from modelrelease_operator.policy import ANYTHING
 
 METRICS: Final = "metrics"
 ROUTES: Final = "httproutes"
@@ -48,9 +47,10 @@ def about_spec(subject: Subject, release: Object) -> Iterator[Finding]:
     except Invalid as problem:
         yield subject.wrong("spec", str(problem), "mend it: nothing moves until then")
         return
-    if refusal := refusal_of_runtime(spec) or refusal_of_counting(spec):
+    if refusal := ANYTHING.refusal(spec):
         yield subject.wrong("spec", refusal, "mend it: nothing moves until then")
-    remarks = [*about_trust(spec), *remarks_on_autoscaling(spec), *about_source(spec)]
+    abouts = (about_trust, about_pulls, remarks_on_autoscaling, about_source)
+    remarks = [remark for about in abouts for remark in about(spec)]
     for remark in remarks:
         yield subject.warning("spec", remark)
     if not (refusal or remarks):

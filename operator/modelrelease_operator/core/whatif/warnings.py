@@ -28,6 +28,7 @@ def warnings_of(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[
     return (
         *_about_settings(spec, plan),
         *about_source(spec),
+        *about_pulls(spec),
         *about_autoscaling(spec),
         *_about_probes(spec, conditions),
         *_about_weights(spec),
@@ -41,7 +42,8 @@ def warnings_of(spec: ReleaseSpec, conditions: Conditions, plan: Plan) -> tuple[
 def about_trust(spec: ReleaseSpec) -> Iterator[str]:
     """Say whom a release trusts without saying so."""
     uri, sha256 = spec.model.uri, spec.model.sha256
-    if uri.startswith("oci") and "@sha256:" not in uri and spec.model.pinned:
+    is_tag = uri.startswith("oci") and "@sha256:" not in uri
+    if is_tag and spec.model.pinned and not spec.model.image_volume:
         yield (
             f"spec.model.uri is {uri}, a tag, and with version and sha256 nobody resolves it: pods "
             "that start after it was moved refuse what they find; name the digest instead "
@@ -58,6 +60,18 @@ def about_trust(spec: ReleaseSpec) -> Iterator[str]:
             "spec.model.uri is http:// and spec.model.sha256 is not set: whoever can change the "
             "first answer chooses the model, and a joblib pickle runs code; set sha256, or use "
             "https://"
+        )
+
+
+def about_pulls(spec: ReleaseSpec) -> Iterator[str]:
+    """Say with what nodes prove themselves where they pull the model."""
+    model, serving = spec.model, spec.serving
+    is_proven = serving.image_pull_secrets or serving.service_account_name
+    if model.image_volume and model.credentials_secret_ref and not is_proven:
+        yield (
+            "spec.model.credentialsSecretRef is what the operator shows the registry, and nodes, "
+            "which pull the image of spec.model.imageVolume, are not given it: set "
+            "spec.serving.imagePullSecrets, unless nodes or the namespace's account have a login"
         )
 
 

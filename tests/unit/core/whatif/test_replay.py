@@ -163,6 +163,22 @@ async def recorded(*revisions: Revision, looks: int = 120) -> Recording:
         )
 
 
+async def test_a_server_that_moves_looks_to_its_cache_is_told_not_to():
+    """VictoriaMetrics does so with 50 looks or more, and shows some of them what came later."""
+    asked: list[Any] = []
+    prometheus = Prometheus([Revision(*OLD)])
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((await request.post()).get("nocache"))
+        return await prometheus.answer(request)
+
+    async with serving(answer) as address:
+        await PrometheusHistory(address).read(
+            namespace="ml", release="qna", start=NOON, end=NOON + STEP, interval=STEP
+        )
+    assert asked == ["1"]
+
+
 async def test_a_healthy_canary_would_have_been_promoted():
     recording = await recorded(Revision(*OLD, before=10**6), Revision(*NEW, since=12))
     told = replay(SPEC, recording, stable="old", canary="new")
