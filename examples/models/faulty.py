@@ -45,6 +45,7 @@ kinds:
   tampered  its model file was changed after the manifest: never loaded
   dying     right, but its process ends on a share of requests, and takes those in hand with it
   dropping  right, but closes the connections of all who wait on a share of requests
+  hanging   right, but does not come back from a share of requests
 
 examples:
   python -m examples.models.faulty failing --version 3 --output artifacts
@@ -62,7 +63,7 @@ class Order:
     seed: int = 9
     rows: int = 5000
     share: float = FAILING_SHARE
-    """Of the rows that `failing`, `dying` and `dropping` fail on, between 0 and 1."""
+    """Of the rows that `failing`, `dying`, `dropping` and `hanging` fail on, between 0 and 1."""
     differing_share: float = DIFFERING_SHARE
     """Of the rows that `differing` answers otherwise, between 0 and 1."""
     members: int = SLOW_MEMBERS
@@ -212,6 +213,7 @@ class _Mine:
 
 
 END_PROCESS: Final = "__import__('os')._exit(1)"
+WAIT_FOR_EVER: Final = "__import__('threading').Event().wait()"
 DROP_CONNECTIONS: Final = (
     "(lambda kind: [each.loop.call_soon_threadsafe(each.transport.abort)"
     " for each in __import__('gc').get_objects() if isinstance(each, kind) and each.transport])"
@@ -222,6 +224,13 @@ DROP_CONNECTIONS: Final = (
 def dying(order: Order) -> Exported:
     """Export a model whose process ends on the lowest `share` of its first feature's values."""
     return _with_mine(order, END_PROCESS)
+
+
+def hanging(order: Order) -> Exported:
+    """Export a model that does not come back from the lowest `share` of its first feature's
+    values.
+    """
+    return _with_mine(order, WAIT_FOR_EVER)
 
 
 def dropping(order: Order) -> Exported:
@@ -250,6 +259,7 @@ KINDS: Final[dict[str, Callable[[Order], Exported]]] = {
     "tampered": tampered,
     "dying": dying,
     "dropping": dropping,
+    "hanging": hanging,
 }
 
 
@@ -314,7 +324,8 @@ def _parser() -> argparse.ArgumentParser:
         "--share",
         default=FAILING_SHARE,
         type=float,
-        help="share of rows that `failing`, `dying` and `dropping` fail on (default: %(default)s)",
+        help="share of rows that `failing`, `dying`, `dropping` and `hanging` fail on "
+        "(default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="replace this version if it exists")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the answer")
