@@ -45,7 +45,7 @@ kinds:
   tampered  its model file was changed after the manifest: never loaded
   dying     right, but its process ends on a share of requests, and takes those in hand with it
   dropping  right, but closes the connections of all who wait on a share of requests
-  hanging   right, but does not come back from a share of requests
+  hanging   right and some milliseconds slow, but does not come back from a share of requests
 
 examples:
   python -m examples.models.faulty failing --version 3 --output artifacts
@@ -213,6 +213,7 @@ class _Mine:
 
 
 END_PROCESS: Final = "__import__('os')._exit(1)"
+WAIT_A_LITTLE: Final = "__import__('time').sleep(0.005)"
 WAIT_FOR_EVER: Final = "__import__('threading').Event().wait()"
 DROP_CONNECTIONS: Final = (
     "(lambda kind: [each.loop.call_soon_threadsafe(each.transport.abort)"
@@ -228,9 +229,9 @@ def dying(order: Order) -> Exported:
 
 def hanging(order: Order) -> Exported:
     """Export a model that does not come back from the lowest `share` of its first feature's
-    values.
+    values. A few milliseconds long, as models that wait for something are.
     """
-    return _with_mine(order, WAIT_FOR_EVER)
+    return _with_mine(order, WAIT_FOR_EVER, otherwise=WAIT_A_LITTLE)
 
 
 def dropping(order: Order) -> Exported:
@@ -240,10 +241,10 @@ def dropping(order: Order) -> Exported:
     return _with_mine(order, DROP_CONNECTIONS)
 
 
-def _with_mine(order: Order, act: str) -> Exported:
+def _with_mine(order: Order, act: str, *, otherwise: str = "None") -> Exported:
     floor = _floor(order)
     first = "__import__('numpy').asarray(rows, dtype=float)[:, 0]"
-    source = f"lambda rows: ({act} if ({first} < {floor!r}).any() else None, rows)[1]"
+    source = f"lambda rows: ({act} if ({first} < {floor!r}).any() else {otherwise}, rows)[1]"
     served = _above_floor(order)
     fitted = fit(served.training)
     model = Pipeline([("mine", FunctionTransformer(_Mine(source))), ("right", fitted)])
