@@ -100,16 +100,13 @@ class Run:
                 self.options.json.write_text(json.dumps(as_json(self.report), indent=1))
 
 
-def _prepared(options: argparse.Namespace, faults: Sequence[Fault]) -> Cluster:
+def _prepare(cluster: Cluster, faults: Sequence[Fault]) -> None:
     """Bring the cluster up with all that the faults need."""
-    cluster = cluster_for(options.cluster, provider="native")
-    Node(cluster).require()
     cluster.up()
     cluster.require_ours()
     cluster.install_operator()
     if any(fault.gateway for fault in faults):
         rivals.give_gateway_room(cluster, cluster.install_gateway(TRAEFIK.name))
-    return cluster
 
 
 def _tried(options: argparse.Namespace) -> Report:
@@ -121,8 +118,10 @@ def _tried(options: argparse.Namespace) -> Report:
     if not chosen:
         return run.report
     cluster = cluster_for(options.cluster, provider="native")
+    Node(cluster).require()
     try:
-        _try(run, _prepared(options, chosen), chosen)
+        _prepare(cluster, chosen)
+        _try(run, cluster, chosen)
     except KeyboardInterrupt:
         say("interrupted: what was done is kept")
     finally:

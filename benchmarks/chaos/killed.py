@@ -20,19 +20,19 @@ from benchmarks.chaos.trials import (
     ending_on_interrupt,
     side_by_side,
 )
+from benchmarks.rollouts.api import Api, UnansweredError
 from benchmarks.rollouts.figures import PROMOTED, ROLLED_BACK
 from benchmarks.rollouts.models import FAULTY, GOOD
-from cluster import Cluster, ClusterError
 from cluster.progress import say
 from examples.waiting import wait_until
 from testbed.releases import OPERATOR_SPACE
 
 KILLS: Final = 50
-LANES: Final = 4
-LONGEST_PAUSE: Final = 8.0
+LANES: Final = 3
+LONGEST_PAUSE: Final = 6.0
 """Seconds at most between the moment when an operator acts and its end."""
 ACTS_SECONDS: Final = 120
-LABEL: Final = "app.kubernetes.io/name=modelrelease-operator"
+LEASE: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/modelrelease-operator"
 
 Object = dict[str, Any]
 
@@ -81,11 +81,11 @@ def _releases(lane: Trial, over: Event) -> list[Ending]:
 
 def _kill(stage: Stage, chance: random.Random) -> int:
     """End the operator whenever it acts; return how often."""
-    last = ""
+    last, api = "", Api(kubeconfig=stage.cluster.kubeconfig)
     for number in range(KILLS):
         last = wait_until(
             "an operator to act",
-            lambda: holder(stage.cluster),
+            lambda: holder(api),
             lambda who, before=last: who not in ("", before),  # type: ignore[misc]
             within=ACTS_SECONDS,
         )
@@ -106,13 +106,11 @@ def _end(stage: Stage, pod: str) -> None:
     )
 
 
-def holder(cluster: Cluster) -> str:
+def holder(api: Api) -> str:
     """Return the pod that holds the Lease, empty where it cannot be told."""
     try:
-        raw = cluster.kubectl(
-            "get", "lease", "modelrelease-operator", "-n", "kube-system", "-o", "json"
-        )
-    except ClusterError:
+        lease = api.object(LEASE)
+    except UnansweredError:
         return ""
-    who: str = json.loads(raw)["spec"].get("holderIdentity", "")
+    who: str = lease["spec"].get("holderIdentity") or ""
     return who.rpartition("_")[0]

@@ -11,7 +11,7 @@ import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.chaos.node import Node
 from cluster import Cluster, imageset
@@ -49,7 +49,7 @@ class SecondNode:
                 "kubelet", f"{BIN}/kubelet", f"--config={INSIDE}/second/kubelet.yaml",
                 f"--kubeconfig={INSIDE}/second/kubeconfig", f"--hostname-override={NAME}",
                 "--root-dir=/var/lib/kubelet-second", "--cert-dir=/var/lib/kubelet-second/pki",
-                f"--register-with-taints={TAINT}=true:NoSchedule",
+                f"--register-with-taints={TAINT}=true:NoSchedule", f"--node-ip={self._address()}",
             )  # fmt: skip
             wait_until("the second node", self._is_there, bool, within=READY_SECONDS)
             ready = ("wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=90s")
@@ -81,8 +81,7 @@ class SecondNode:
         ):
             text = text.replace(first, second)
         (self._folder() / "containerd.toml").write_text(text)
-        config = json.loads((self.cluster.state.folder / "kubelet.yaml").read_text())
-        config |= {
+        config = self._first_kubelet() | {
             "containerRuntimeEndpoint": f"unix://{SOCKET}",
             "cgroupRoot": self._cgroup(),
             "port": PORT,
@@ -96,6 +95,17 @@ class SecondNode:
         kubeconfig.write_text(self.cluster.kubeconfig.read_text())
         for path in self._cgroup_folders():
             path.mkdir(exist_ok=True)
+
+    def _first_kubelet(self) -> dict[str, Any]:
+        """Return the first node's configuration."""
+        text = (self.cluster.state.folder / "kubelet.yaml").read_text()
+        config: dict[str, Any] = json.loads(text)
+        return config
+
+    def _address(self) -> str:
+        """Return the address that both have: they differ by their ports."""
+        address: str = self._first_kubelet()["address"]
+        return address
 
     def _cgroup(self) -> str:
         return f"/modelrelease-{self.cluster.name}/{NAME}"

@@ -200,6 +200,7 @@ class Bystander(Contender):
 class BystanderByGateway(Bystander):
     """The same by the Gateway."""
 
+    name = "beside-gateway"
     by_gateway = True
 
 
