@@ -27,6 +27,8 @@ CGROUPS: Final = Path("/sys/fs/cgroup")
 PORT: Final = 10350
 READY_SECONDS: Final = 90
 
+Object = dict[str, Any]
+
 
 @dataclass(kw_only=True)
 class SecondNode:
@@ -72,23 +74,11 @@ class SecondNode:
         return self.cluster.state.folder / NAME
 
     def _write(self) -> None:
-        """Write the configuration: the first node's, with other places and ports."""
+        """Write its configuration."""
         self._folder().mkdir(exist_ok=True)
-        text = CONTAINERD.format(socket=SOCKET, pause=PAUSE_IMAGE, inside=INSIDE)
-        for first, second in (
-            ('root = "/var/lib/containerd"', 'root = "/var/lib/containerd-second"'),
-            ('state = "/run/containerd"', 'state = "/run/containerd-second"'),
-        ):
-            text = text.replace(first, second)
-        (self._folder() / "containerd.toml").write_text(text)
-        config = self._first_kubelet() | {
-            "containerRuntimeEndpoint": f"unix://{SOCKET}",
-            "cgroupRoot": self._cgroup(),
-            "port": PORT,
-            "healthzPort": 0,
-            "podLogsDir": "/var/log/pods-second",
-        }
-        (self._folder() / "kubelet.yaml").write_text(json.dumps(config))
+        (self._folder() / "containerd.toml").write_text(containerd_config())
+        kubelet = kubelet_config(self._first_kubelet(), self._cgroup())
+        (self._folder() / "kubelet.yaml").write_text(json.dumps(kubelet))
         # As the administrator: the first node's certificate may register no other one.
         kubeconfig = self._folder() / "kubeconfig"
         kubeconfig.touch(mode=0o600)
@@ -96,10 +86,10 @@ class SecondNode:
         for path in self._cgroup_folders():
             path.mkdir(exist_ok=True)
 
-    def _first_kubelet(self) -> dict[str, Any]:
+    def _first_kubelet(self) -> Object:
         """Return the first node's configuration."""
         text = (self.cluster.state.folder / "kubelet.yaml").read_text()
-        config: dict[str, Any] = json.loads(text)
+        config: Object = json.loads(text)
         return config
 
     def _address(self) -> str:
@@ -145,6 +135,25 @@ class SecondNode:
 
     def _is_there(self) -> bool:
         return bool(self.cluster.kubectl("get", "node", NAME, "-o", "name", check=False))
+
+
+def containerd_config() -> str:
+    """Return the first node's configuration with other places."""
+    text = CONTAINERD.format(socket=SOCKET, pause=PAUSE_IMAGE, inside=INSIDE)
+    for place in ("/var/lib/containerd", "/run/containerd"):
+        text = text.replace(f'"{place}"', f'"{place}-{NAME}"')
+    return text
+
+
+def kubelet_config(first: Object, cgroup: str) -> Object:
+    """Return the first node's configuration with other places and ports."""
+    return first | {
+        "containerRuntimeEndpoint": f"unix://{SOCKET}",
+        "cgroupRoot": cgroup,
+        "port": PORT,
+        "healthzPort": 0,
+        "podLogsDir": f"/var/log/pods-{NAME}",
+    }
 
 
 def _children(pid: int) -> list[int]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -17,9 +18,12 @@ from benchmarks.chaos.faults import FAULTS, Fault
 from benchmarks.chaos.figures import Ending, Row, row_of
 from benchmarks.chaos.node import Node
 from benchmarks.chaos.report import Report, as_json, as_markdown, from_json
+from benchmarks.chaos.second_node import containerd_config, kubelet_config
 from benchmarks.chaos.trials import OverError, is_waiting, parts, side_by_side
 from benchmarks.rollouts.figures import PROMOTED, ROLLED_BACK
 from cluster import Cluster, ClusterError
+from cluster.names import Subnets
+from cluster.native.config import Node as NativeNode
 from examples.waiting import NotSeenError
 from modelrelease_operator.api.spec import ReleaseSpec
 
@@ -265,3 +269,17 @@ def test_a_cluster_whose_programs_are_elsewhere_is_refused():
     kind = SimpleNamespace(name="chaos", provider=SimpleNamespace(name="kind"))
     with pytest.raises(ClusterError, match="provider 'kind'"):
         Node(cast(Cluster, kind)).require()
+
+
+def test_the_second_node_shares_neither_a_socket_nor_a_folder_nor_a_port_with_the_first():
+    first_node = NativeNode("chaos", Subnets(3))
+    files = first_node.files()
+    first = tomllib.loads(files["containerd.toml"])
+    second = tomllib.loads(containerd_config())
+    for place in ("root", "state"):
+        assert first[place] != second[place]
+    assert first["grpc"]["address"] != second["grpc"]["address"]
+    assert first["plugins"] == second["plugins"], "the same bridge and the same runtime"
+    kubelet = kubelet_config(json.loads(files["kubelet.yaml"]), "/modelrelease-chaos/second")
+    assert kubelet["containerRuntimeEndpoint"] == f"unix://{second['grpc']['address']}"
+    assert kubelet["port"] != 10250
