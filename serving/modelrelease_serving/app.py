@@ -289,7 +289,14 @@ def _add_state(app: PredictorApp, model: Model, drain: Drain, is_ready: Callable
     async def show_metrics() -> Response:
         return Response(app.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    app.include_router(v2.router(model, app.inference, is_ready=is_ready, service=SERVICE))
+    router = v2.router(
+        model,
+        app.inference,
+        is_ready=is_ready,
+        is_stuck=lambda: app.predictions.are_stuck,
+        service=SERVICE,
+    )
+    app.include_router(router)
 
 
 def _why_not(app: PredictorApp, drain: Drain) -> str:

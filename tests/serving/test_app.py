@@ -294,6 +294,8 @@ async def test_a_process_whose_model_does_not_come_back_is_neither_ready_nor_hea
         for path in ("/health", "/ready"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()) == (503, {"status": "stuck"})
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            assert (await client.get(path)).status_code == 503
         assert (await client.post("/predict", json={"features": row})).status_code == 503
         assert await sample(client, "predictions_total", code="503") == 1
 
