@@ -72,7 +72,12 @@ def _line(row: Row) -> str:
 
 def _told(row: Row) -> str:
     """Say how requests failed, and whose they were."""
-    parts = [f"{count:,} {words}" for words, count in sorted(row.failed.items())]
+    kinds: dict[str, int] = {}
+    for words, count in row.failed.items():
+        # Version and kind of error: what follows has addresses in it.
+        kind = ": ".join(words.split(": ")[:2])
+        kinds[kind] = kinds.get(kind, 0) + count
+    parts = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
     whose = f" (by {row.loses})" if parts and row.loses else ""
     failed = [f"failed{whose}: {'; '.join(parts)}"] if parts else []
     return f"- {row.fault}: " + ". ".join([*failed, *row.notes])
