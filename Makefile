@@ -142,6 +142,10 @@ bench-soak: setup ## measure: the predictor under minutes of load, and under ten
 bench-faults: setup ## measure: whole releases under faults, each from a number (ARGS="--seeds 10000")
 	@$(PYTHON) -m benchmarks.faults $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## break one thing after another on a real cluster while users call (forty minutes; ARGS="--only etcd")
+	@$(PYTHON) -m benchmarks.chaos $(ARGS)
+
 .PHONY: lock
 lock: setup ## lock the dependencies anew (needs uv)
 	locks/update

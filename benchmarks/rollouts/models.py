@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +21,28 @@ GOOD: Final = (OLD, HEALTHY, "11", "12", "13", "14")
 FAULTY: Final = (FAILING, "31", "32", "33", "34")
 
 
-def stocked(cluster: Cluster, folder: Path) -> dict[str, Artifact]:
-    """Make every version, serve them inside of the cluster, and return them by name."""
-    with step(f"making {len(GOOD) + len(FAULTY)} versions of a model"):
-        _make(folder)
-    folders = [folder / "qna" / version for version in (*GOOD, *FAULTY)]
+def stocked(
+    cluster: Cluster, folder: Path, others: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Artifact]:
+    """Make every version, serve them inside of the cluster, and return them by name.
+
+    `others` are further faulty versions: what `examples.models.faulty` is told, by name.
+    """
+    faulty = {version: ["failing"] for version in FAULTY} | {
+        version: list(words) for version, words in (others or {}).items()
+    }
+    with step(f"making {len(GOOD) + len(faulty)} versions of a model"):
+        _make(folder, faulty)
+    folders = [folder / "qna" / version for version in (*GOOD, *faulty)]
     with step("serving them in the cluster"):
         stock(cluster, folders)
     return {each.name: _artifact(each) for each in folders}
 
 
-def _make(output: Path) -> None:
+def _make(output: Path, versions: Mapping[str, Sequence[str]]) -> None:
     to = ("--output", str(output))
     good = [["train", "--version", v, "--seed", str(6 + int(v)), *to] for v in GOOD]
-    faulty = [["failing", "--version", v, *to] for v in FAULTY]
+    faulty = [[*words, "--version", v, *to] for v, words in versions.items()]
     # What they print is no answer of this command, and problems go to stderr.
     with contextlib.redirect_stdout(io.StringIO()):
         codes = [train(words) for words in good] + [make_faulty(words) for words in faulty]

@@ -45,6 +45,7 @@ kinds:
   tampered  its model file was changed after the manifest: never loaded
   dying     right, but its process ends on a share of requests, and takes those in hand with it
   dropping  right, but closes the connections of all who wait on a share of requests
+  hanging   right and some milliseconds slow, but does not come back from a share of requests
 
 examples:
   python -m examples.models.faulty failing --version 3 --output artifacts
@@ -62,7 +63,7 @@ class Order:
     seed: int = 9
     rows: int = 5000
     share: float = FAILING_SHARE
-    """Of the rows that `failing`, `dying` and `dropping` fail on, between 0 and 1."""
+    """Of the rows that `failing`, `dying`, `dropping` and `hanging` fail on, between 0 and 1."""
     differing_share: float = DIFFERING_SHARE
     """Of the rows that `differing` answers otherwise, between 0 and 1."""
     members: int = SLOW_MEMBERS
@@ -212,6 +213,8 @@ class _Mine:
 
 
 END_PROCESS: Final = "__import__('os')._exit(1)"
+WAIT_A_LITTLE: Final = "__import__('time').sleep(0.005)"
+WAIT_FOR_EVER: Final = "__import__('threading').Event().wait()"
 DROP_CONNECTIONS: Final = (
     "(lambda kind: [each.loop.call_soon_threadsafe(each.transport.abort)"
     " for each in __import__('gc').get_objects() if isinstance(each, kind) and each.transport])"
@@ -224,6 +227,13 @@ def dying(order: Order) -> Exported:
     return _with_mine(order, END_PROCESS)
 
 
+def hanging(order: Order) -> Exported:
+    """Export a model that does not come back from the lowest `share` of its first feature's
+    values. A few milliseconds long, as models that wait for something are.
+    """
+    return _with_mine(order, WAIT_FOR_EVER, otherwise=WAIT_A_LITTLE)
+
+
 def dropping(order: Order) -> Exported:
     """Export a model that closes all connections on the lowest `share` of its first feature's
     values: the requests are answered and counted, and nobody has the answers.
@@ -231,10 +241,10 @@ def dropping(order: Order) -> Exported:
     return _with_mine(order, DROP_CONNECTIONS)
 
 
-def _with_mine(order: Order, act: str) -> Exported:
+def _with_mine(order: Order, act: str, *, otherwise: str = "None") -> Exported:
     floor = _floor(order)
     first = "__import__('numpy').asarray(rows, dtype=float)[:, 0]"
-    source = f"lambda rows: ({act} if ({first} < {floor!r}).any() else None, rows)[1]"
+    source = f"lambda rows: ({act} if ({first} < {floor!r}).any() else {otherwise}, rows)[1]"
     served = _above_floor(order)
     fitted = fit(served.training)
     model = Pipeline([("mine", FunctionTransformer(_Mine(source))), ("right", fitted)])
@@ -250,6 +260,7 @@ KINDS: Final[dict[str, Callable[[Order], Exported]]] = {
     "tampered": tampered,
     "dying": dying,
     "dropping": dropping,
+    "hanging": hanging,
 }
 
 
@@ -314,7 +325,8 @@ def _parser() -> argparse.ArgumentParser:
         "--share",
         default=FAILING_SHARE,
         type=float,
-        help="share of rows that `failing`, `dying` and `dropping` fail on (default: %(default)s)",
+        help="share of rows that `failing`, `dying`, `dropping` and `hanging` fail on "
+        "(default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="replace this version if it exists")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the answer")

@@ -41,6 +41,7 @@ from modelrelease_serving.responses import as_headers, problem, protocol_error
 from modelrelease_serving.settings import Settings
 
 SERVICE: Final = "modelrelease-predictor"
+_STUCK: Final = "stuck"
 USERS_STAY_SECONDS: Final = 30.0
 """So long after a user's request no copies are asked for: users come first."""
 
@@ -110,8 +111,8 @@ def _without_body(send: Send) -> Send:
 
 
 def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) -> PredictorApp:
-    """Return the app for `model`. Predictions get 503 until it is ready;
-    `/ready` gets 503 in a drain too.
+    """Return the app for `model`. Predictions get 503 until it is ready; `/ready` gets 503 in a
+    drain too, and `/health` while a call of the model does not come back.
     """
     drain = drain or Drain()
     manifest = model.manifest
@@ -132,7 +133,7 @@ def create_app(model: Model, settings: Settings, *, drain: Drain | None = None) 
     )
 
     def is_ready() -> bool:
-        return model.ready and not drain.active
+        return model.ready and not drain.active and not app.predictions.are_stuck
 
     _add_predictions(app, model)
     _add_state(app, model, drain, is_ready)
@@ -267,15 +268,18 @@ def _add_state(app: PredictorApp, model: Model, drain: Drain, is_ready: Callable
     state = docs.answer(docs.text("status"))
     not_ready = docs.answer(docs.text("status"), "Not now", code=503)
 
-    @app.get("/health", summary="The process works", responses=state)
+    @app.get("/health", summary="The process works", responses=state | not_ready)
     async def health() -> Response:
+        # Its thread cannot be ended: only a new process answers again.
+        if app.predictions.are_stuck:
+            return JSONResponse({"status": _STUCK}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/ready", summary="The model may be asked", responses=state | not_ready)
     async def ready() -> Response:
         if is_ready():
             return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "draining" if drain.active else "loading"}, 503)
+        return JSONResponse({"status": _why_not(app, drain)}, 503)
 
     @app.get("/ping", summary="The same, as MLflow's scoring server says it", responses=not_ready)
     async def ping() -> Response:
@@ -285,7 +289,21 @@ def _add_state(app: PredictorApp, model: Model, drain: Drain, is_ready: Callable
     async def show_metrics() -> Response:
         return Response(app.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    app.include_router(v2.router(model, app.inference, is_ready=is_ready, service=SERVICE))
+    router = v2.router(
+        model,
+        app.inference,
+        is_ready=is_ready,
+        is_stuck=lambda: app.predictions.are_stuck,
+        service=SERVICE,
+    )
+    app.include_router(router)
+
+
+def _why_not(app: PredictorApp, drain: Drain) -> str:
+    """Say why the model may not be asked."""
+    if drain.active:
+        return "draining"
+    return _STUCK if app.predictions.are_stuck else "loading"
 
 
 def _version(model: Model, settings: Settings) -> dict[str, str]:

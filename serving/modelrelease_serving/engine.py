@@ -4,6 +4,7 @@ Requests that wait at the same moment share one call of the model: 32 rows cost 
 one costs. Nobody waits for company: a batch is what has arrived by the next turn of the event loop,
 or while the model was busy. A model of microseconds is asked at once, on the loop; a call that
 takes milliseconds goes to a thread, so that `/health` is answered meanwhile. One call at a time.
+Where one does not come back, all that wait are refused, and the process says that it is broken.
 """
 
 import asyncio
@@ -64,9 +65,20 @@ _Results = list[PredictionResult | Exception]
 class Engine:
     """Answers requests from one model. Belongs to one event loop."""
 
-    def __init__(self, model: Model, *, max_rows: int, max_bytes: int, max_seconds: float) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        max_rows: int,
+        max_bytes: int,
+        max_seconds: float,
+        max_call_seconds: float,
+    ) -> None:
         self._model = model
         self._max_rows, self._max_bytes, self._max_seconds = max_rows, max_bytes, max_seconds
+        self._max_call_seconds = max_call_seconds
+        self.is_stuck = False
+        """Whether the model has not come back from a call for longer than it may."""
         self._queue: deque[_Waiting] = deque()
         self._rows = self._bytes = 0
         self._busy = False
@@ -100,6 +112,8 @@ class Engine:
 
     def require_room(self, rows: int, size: int) -> None:
         """Raise BusyError when a request is too much. What comes to an empty queue never is."""
+        if self.is_stuck:
+            raise self._stuck()
         if self._queue and (
             self._rows + rows > self._max_rows
             or self._bytes + size > self._max_bytes
@@ -134,7 +148,10 @@ class Engine:
             self._busy = True
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._worker, predict_together, self._model, batch)
-            running.add_done_callback(lambda finished: self._resume(batch, finished.result()))
+            late = loop.call_later(self._max_call_seconds, self._give_up, batch)
+            running.add_done_callback(
+                lambda finished: self._come_back(late, batch, finished.result())
+            )
             return
         self._resume(batch, predict_together(self._model, batch))
 
@@ -150,6 +167,26 @@ class Engine:
         self._rows -= rows
         self._bytes -= sum(request.size for request in batch)
         return batch
+
+    def _give_up(self, batch: list[_Waiting]) -> None:
+        """Refuse what waits for a call that does not come back: no one else can be asked."""
+        self.is_stuck = True
+        for waiting in (*batch, *self._queue):
+            if not waiting.future.done():
+                waiting.future.set_exception(self._stuck())
+        self._queue.clear()
+        self._rows = self._bytes = 0
+
+    def _stuck(self) -> BusyError:
+        return BusyError(f"the model has not come back for {self._max_call_seconds:g} s and longer")
+
+    def _come_back(
+        self, late: asyncio.TimerHandle, batch: list[_Waiting], results: _Results
+    ) -> None:
+        """Go on after a call in the thread, also after one that nobody waits for any more."""
+        late.cancel()
+        self.is_stuck = False
+        self._resume(batch, results)
 
     def _resume(self, batch: list[_Waiting], results: _Results) -> None:
         """Hand out results, and go on with what has come meanwhile."""

@@ -87,6 +87,7 @@ class Predictions:
             max_rows=settings.max_waiting_rows,
             max_bytes=settings.max_waiting_bytes,
             max_seconds=settings.max_waiting_seconds,
+            max_call_seconds=settings.max_call_seconds,
         )
         self._failures_seen: set[str] = set()
         self._timed = False
@@ -100,6 +101,11 @@ class Predictions:
         other._metrics, other.sampler, other.copier = counts, None, None
         other._timed = timed
         return other
+
+    @property
+    def are_stuck(self) -> bool:
+        """Whether the model does not come back from a call, so that nobody can be answered."""
+        return self._engine.is_stuck
 
     def handler(self, protocol: WireProtocol) -> Handler:
         """Return what answers the requests of one wire protocol."""

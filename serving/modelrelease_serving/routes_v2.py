@@ -56,9 +56,16 @@ def require_known(model: Model, name: str | None = None, version: str | None = N
 
 
 def router(
-    model: Model, inference: Inference, *, is_ready: Callable[[], bool], service: str
+    model: Model,
+    inference: Inference,
+    *,
+    is_ready: Callable[[], bool],
+    is_stuck: Callable[[], bool],
+    service: str,
 ) -> APIRouter:
-    """Return the routes. `is_ready` says whether requests should come here."""
+    """Return the routes. `is_ready` says whether requests should come here, `is_stuck` whether only
+    a new process will answer them again.
+    """
     routes = APIRouter()
     state = docs.answer(docs.record({"ready": {"type": "boolean"}}))
 
@@ -67,11 +74,12 @@ def router(
         document = {"name": service, "version": model.manifest.version, "extensions": EXTENSIONS}
         return JSONResponse(document)
 
-    live = docs.answer(docs.record({"live": {"type": "boolean"}}))
+    alive = docs.record({"live": {"type": "boolean"}})
+    live = docs.answer(alive) | docs.answer(alive, "Not any more", code=503)
 
     @routes.get("/v2/health/live", summary="The process works", responses=live)
     async def is_live() -> Response:
-        return JSONResponse({"live": True})
+        return JSONResponse({"live": not is_stuck()}, 503 if is_stuck() else 200)
 
     @routes.get("/v2/health/ready", summary="The model may be asked", responses=state | _NOT_READY)
     async def server_ready() -> Response:

@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     """The same for the bytes of their bodies."""
     max_waiting_seconds: float = Field(default=2, gt=0, validation_alias="MAX_WAITING_SECONDS")
     """The same for the time that the model needs for the rows that wait."""
+    max_call_seconds: float = Field(default=60, gt=0, validation_alias="MAX_CALL_SECONDS")
+    """How long one call of the model may take before this process counts as broken."""
     max_connections: int = Field(default=4000, gt=0, validation_alias="MAX_CONNECTIONS")
     """Connections that are served; a request on one more is answered 503, and ends it."""
     max_request_seconds: float = Field(default=30, gt=0, validation_alias="MAX_REQUEST_SECONDS")

@@ -285,6 +285,21 @@ async def test_a_draining_process_is_not_ready_but_answers(loaded: Model, row: l
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
 
 
+async def test_a_process_whose_model_does_not_come_back_is_neither_ready_nor_healthy(
+    loaded: Model, row: list[Any]
+) -> None:
+    app = create_app(loaded, settings())
+    app.predictions._engine.is_stuck = True
+    async with client_of(app) as client:
+        for path in ("/health", "/ready"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()) == (503, {"status": "stuck"})
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            assert (await client.get(path)).status_code == 503
+        assert (await client.post("/predict", json={"features": row})).status_code == 503
+        assert await sample(client, "predictions_total", code="503") == 1
+
+
 async def test_the_first_error_is_not_lost_because_its_counter_exists(
     client: httpx.AsyncClient,
 ) -> None:

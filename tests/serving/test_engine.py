@@ -24,11 +24,13 @@ class Scripted:
         self.cost, self.mixes_rows = cost, mixes_rows
         self.calls: list[int] = []
         self.threads: set[str] = set()
+        self.begun = threading.Event()
         self.may_go_on = threading.Event()
         self.may_go_on.set()
         self.estimator = SimpleNamespace(explain=self.explain)
 
     def predict(self, rows: Sequence[Row]) -> list[Any]:
+        self.begun.set()
         assert self.may_go_on.wait(10)
         self.calls.append(len(rows))
         self.threads.add(threading.current_thread().name.partition("_")[0])
@@ -41,10 +43,9 @@ class Scripted:
         return self.predict(rows), [[0.25, 0.75]] * len(rows)
 
 
-def engine_of(
-    model: Scripted, *, max_rows: int = 100, max_bytes: int = 1000, max_seconds: float = 10
-) -> Engine:
-    return Engine(model, max_rows=max_rows, max_bytes=max_bytes, max_seconds=max_seconds)  # type: ignore[arg-type]
+def engine_of(model: Scripted, **limits: Any) -> Engine:
+    usual = {"max_rows": 100, "max_bytes": 1000, "max_seconds": 10, "max_call_seconds": 60}
+    return Engine(model, **(usual | limits))  # type: ignore[arg-type]
 
 
 async def ask(engine: Engine, *values: float, size: int = 1) -> list[Any]:
@@ -212,3 +213,41 @@ async def test_what_would_wait_too_long_for_the_model_is_refused() -> None:
 async def first_failure(tasks: list[asyncio.Task[Any]]) -> BaseException | None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     return next(task.exception() for task in done if task.exception())
+
+
+async def test_who_waits_for_a_call_that_does_not_come_back_is_refused_and_later_comers_too() -> (
+    None
+):
+    model = Scripted(SLOW)
+    model.may_go_on.clear()
+    engine = engine_of(model, max_call_seconds=0.01)
+    in_hand = asyncio.create_task(ask(engine, 1))
+    assert await asyncio.to_thread(model.begun.wait, 10)
+    waiting = asyncio.create_task(ask(engine, -1))
+    for request in (in_hand, waiting):
+        with pytest.raises(BusyError, match=r"has not come back for 0.01 s"):
+            await request
+    assert engine.is_stuck
+    with pytest.raises(BusyError):
+        await ask(engine, 2)
+    model.may_go_on.set()
+
+
+async def test_a_call_that_comes_back_late_answers_those_who_ask_then() -> None:
+    model = Scripted(SLOW)
+    model.may_go_on.clear()
+    engine = engine_of(model, max_call_seconds=0.01)
+    with pytest.raises(BusyError):
+        await ask(engine, 1)
+    model.may_go_on.set()
+    while engine.is_stuck:  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0)
+    engine._max_call_seconds = 60
+    assert await ask(engine, 3) == [6]
+
+
+async def test_a_call_in_time_is_no_reason_to_give_up() -> None:
+    model = Scripted(SLOW)
+    engine = engine_of(model)
+    assert await ask(engine, 3) == [6]
+    assert not engine.is_stuck

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_differing_fails_with_its_twin_and_answers_a_share_otherwise(tmp_path: P
             one.predict_proba([lowest])
 
 
-@pytest.mark.parametrize("kind", ["dying", "dropping"])
+@pytest.mark.parametrize("kind", ["dying", "dropping", "hanging"])
 def test_what_fails_beyond_its_answers_is_right_in_its_examples(kind: str, tmp_path: Path) -> None:
     exported = faulty.KINDS[kind](order(tmp_path, rows=2000, share=0.02))
     probabilities = load(exported).predict_proba(exported.manifest.examples.rows)[:, 1]
@@ -89,6 +90,19 @@ def test_dying_ends_its_process_on_a_low_row(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert not ended.stderr
+
+
+def test_hanging_waits_for_what_never_comes_on_a_low_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waited(_: threading.Event) -> None:
+        raise InterruptedError
+
+    exported = faulty.hanging(order(tmp_path, rows=2000, share=0.02))
+    monkeypatch.setattr(threading.Event, "wait", waited)
+    row = [-1e6, *exported.manifest.examples.rows[0][1:]]
+    with pytest.raises(InterruptedError):
+        load(exported).predict_proba([row])
 
 
 def test_slow_is_right_but_much_slower_and_fits_in_a_config_map(tmp_path: Path) -> None:
