@@ -90,7 +90,16 @@ lint: setup ## check style, types and the layers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PACKAGES)
+	.venv/bin/mypy train.py drift_detector.py flow_retrain.py scripts/ingest.py scripts/generate_baseline.py
 	.venv/bin/lint-imports
+
+.PHONY: smoke
+smoke: setup ## train in ten steps, and ask the model, as a newcomer types it; what it writes is in build/smoke
+	@tools/smoke
+
+.PHONY: images
+images: ## build every image and start each once (Docker; PARTS="operator serving training drift")
+	@tools/images $(PARTS)
 
 .PHONY: format
 format: setup ## put the code into its one format
