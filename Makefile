@@ -152,6 +152,32 @@ cluster-down: setup ## remove a cluster and all that came with it (NAME=dev; dem
 cluster-status: setup ## show what runs of a cluster (NAME=dev)
 	@$(PYTHON) -m cluster status --name $(NAME)
 
+.PHONY: cluster-logs
+cluster-logs: ## keep what a cluster said in build/cluster-logs (NAME=dev)
+	@tools/cluster-logs $(NAME)
+
+# What the pipeline of a release runs: docs/how-to/release-the-project.md.
+.PHONY: release-notes
+release-notes: ## check that a tag is the version of all files, and take its part of the changelog (TAG=v1.2.3)
+	@tools/release-notes $(TAG)
+
+.PHONY: dist
+dist: .venv/bin/uv ## build the Python distribution into dist
+	rm -rf dist
+	.venv/bin/uv build --build-constraint locks/build.txt --require-hashes
+
+.PHONY: krew
+krew: ## write the plugin for kubectl krew into build/release/krew (TAG=v1.2.3 RELEASES=https://…)
+	@tools/krew $(TAG)
+
+.PHONY: push-image
+push-image: ## build one image for this processor, and push it by digest (PART=operator IMAGES=registry/folder)
+	@tools/registry push $(PART)
+
+.PHONY: publish
+publish: ## name the pushed images, push the chart, sign both (TAG=v1.2.3 IMAGES=registry/folder)
+	@tools/registry publish $(TAG)
+
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
 	rm -rf .venv .venv-text .venv-flow .venv-feast .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

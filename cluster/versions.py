@@ -22,3 +22,8 @@ def native(name: str) -> str:
 def tool(name: str) -> str:
     """Version of a program used on the host."""
     return _all()["tools"][name]
+
+
+def kind_nodes() -> dict[str, str]:
+    """Images of kind's nodes, by Kubernetes minor version."""
+    return _all()["kind-nodes"]

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from cluster import cache, shell, toolchain
+from cluster import cache, shell, toolchain, versions
 from cluster.engines import docker_answers
 from cluster.errors import ClusterError
 from cluster.progress import say, step
 from cluster.state import State
+
+WANTED = "MODELRELEASE_KUBERNETES"
+"""Variable that names a Kubernetes minor version, such as 1.34. Without it kind's own is taken."""
+
+
+def _node() -> list[str]:
+    """Return kind's option for the version of Kubernetes that is wanted."""
+    minor = os.environ.get(WANTED)
+    if not minor:
+        return []
+    nodes = versions.kind_nodes()
+    if minor not in nodes:
+        raise ClusterError(
+            f"{WANTED}={minor} is no version that there is a node of kind for",
+            f"name one of {', '.join(nodes)}, or add it to {versions.FILE.name}",
+        )
+    return ["--image", nodes[minor]]
 
 
 class Kind:
@@ -39,7 +57,7 @@ class Kind:
                 return
             say(f"kind cluster {self.cluster!r} does not answer: making it anew")
             self._delete()
-        create = [toolchain.kind(), "create", "cluster"]
+        create = [toolchain.kind(), "create", "cluster", *_node()]
         shell.stream(
             f"creating kind cluster {self.cluster}",
             [
