@@ -152,6 +152,10 @@ cluster-down: setup ## remove a cluster and all that came with it (NAME=dev; dem
 cluster-status: setup ## show what runs of a cluster (NAME=dev)
 	@$(PYTHON) -m cluster status --name $(NAME)
 
+.PHONY: check-gitops
+check-gitops: setup ## ask the libraries of Helm, Flux and Argo CD what they take each state of a release for (needs Go)
+	@$(PYTHON) -m testbed.gitops
+
 .PHONY: cluster-logs
 cluster-logs: ## keep what a cluster said in build/cluster-logs (NAME=dev)
 	@tools/cluster-logs $(NAME)
