@@ -272,3 +272,22 @@ def test_what_is_published_has_both_processors_and_is_signed_by_digest(
     assert len(signed) == 5
     assert all("@sha256:" in line for line in signed)
     assert "x" not in "".join(told).split()
+
+
+def test_the_supported_versions_are_those_that_are_tested():
+    page = (ROOT / "docs/reference/support.md").read_text()
+    assert f": {', '.join(versions.kind_nodes())} |" in page
+    assert versions.native("kubernetes").startswith(list(versions.kind_nodes())[-1])
+    for name, job in jobs():
+        if name == "ci: fast":
+            for python in job["strategy"]["matrix"]["python"]:
+                assert python in page
+
+
+@pytest.mark.parametrize("form", ["bug", "idea"])
+def test_a_form_for_an_issue_asks_for_something(form: str):
+    asked = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{form}.yaml").read_text())
+    assert {"name", "description", "body"} <= set(asked)
+    ids = [field["id"] for field in asked["body"] if field["type"] != "markdown"]
+    assert len(set(ids)) == len(ids)
+    assert any(field.get("validations", {}).get("required") for field in asked["body"])
