@@ -22,6 +22,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.cli import parser as operators
 from modelrelease_serving.settings import variables
+from modelrelease_training import __main__ as training
 from modelrelease_training.drift import __main__ as drift
 from modelrelease_training.flow import __main__ as flow
 from tests.support import predictors
@@ -81,6 +82,13 @@ def modelrelease(words: list[str]) -> None:
     operators().parse_args(words[1:])
 
 
+def with_help(command: Callable[[list[str]], int], words: list[str]) -> None:
+    """Have a command that needs more words than a page names show its help."""
+    with pytest.raises(SystemExit) as ended:
+        command([*words[1:], "--help"])
+    assert ended.value.code == 0
+
+
 def of_make(words: list[str]) -> None:
     assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
 
@@ -127,7 +135,10 @@ def of_another(words: list[str]) -> None:
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
-    "modelrelease": modelrelease, "make": of_make, "kubectl": of_kubectl, "docker": of_docker,
+    "modelrelease": modelrelease,
+    "modelrelease-drift": lambda words: with_help(drift.main, words),
+    "modelrelease-train": lambda words: with_help(training.main, words),
+    "make": of_make, "kubectl": of_kubectl, "docker": of_docker,
     "pytest": of_pytest, "python": of_python, "curl": of_another, "cp": of_another,
     "ls": of_another, "gh": of_another, "mlflow": of_another, "pip": of_another,
     "prefect": of_another, "./rollback.sh": of_another,
@@ -139,7 +150,7 @@ RUN = ("scripts/ingest.py", "train.py")
 @pytest.mark.parametrize("command", [it for it in COMMANDS if "=" not in it.split()[0]])
 def test_a_command_is_one_that_there_is(command: str):
     words = shlex.split(command)
-    if (ROOT / words[0]).is_file() and words[0] not in CHECKS:
+    if (ROOT / words[0]).exists() and words[0] not in CHECKS:
         return
     CHECKS[words[0]](words)
 
