@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import versions
+from cluster import toolchain, versions
 from cluster.errors import ClusterError
-from cluster.providers.kind import WANTED, _node
+from cluster.providers.kind import _node
 from tests.test_repository import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
@@ -88,19 +88,29 @@ def test_the_cluster_tests_run_on_every_supported_version():
 
 @pytest.mark.parametrize("minor", versions.kind_nodes())
 def test_a_wanted_version_of_kubernetes_is_a_node_by_digest(minor: str, monkeypatch):
-    monkeypatch.setenv(WANTED, minor)
+    monkeypatch.setenv(versions.WANTED, minor)
     option, image = _node()
     assert option == "--image"
     assert re.fullmatch(rf"kindest/node:v{re.escape(minor)}\.\d+@sha256:[0-9a-f]{{64}}", image)
 
 
 def test_without_a_wanted_version_kind_takes_its_own(monkeypatch):
-    monkeypatch.delenv(WANTED, raising=False)
+    monkeypatch.delenv(versions.WANTED, raising=False)
     assert _node() == []
 
 
+def test_the_node_of_a_version_is_run_by_the_kind_that_it_is_made_for(tmp_path: Path, monkeypatch):
+    (tmp_path / "kind").write_text("#!/bin/sh\n")
+    (tmp_path / "kind").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(versions.WANTED, raising=False)
+    assert toolchain.kind_here() == str(tmp_path / "kind")
+    monkeypatch.setenv(versions.WANTED, "1.34")
+    assert toolchain.kind_here() is None
+
+
 def test_a_version_that_there_is_no_node_for_is_refused_with_those_that_there_are(monkeypatch):
-    monkeypatch.setenv(WANTED, "1.12")
+    monkeypatch.setenv(versions.WANTED, "1.12")
     with pytest.raises(ClusterError, match=r"(?s)MODELRELEASE_KUBERNETES=1\.12.*1\.34, 1\.35"):
         _node()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cluster import cache, shell, toolchain, versions
@@ -11,19 +10,16 @@ from cluster.errors import ClusterError
 from cluster.progress import say, step
 from cluster.state import State
 
-WANTED = "MODELRELEASE_KUBERNETES"
-"""Variable that names a Kubernetes minor version, such as 1.34. Without it kind's own is taken."""
-
 
 def _node() -> list[str]:
     """Return kind's option for the version of Kubernetes that is wanted."""
-    minor = os.environ.get(WANTED)
+    minor = versions.wanted_kubernetes()
     if not minor:
         return []
     nodes = versions.kind_nodes()
     if minor not in nodes:
         raise ClusterError(
-            f"{WANTED}={minor} is no version that there is a node of kind for",
+            f"{versions.WANTED}={minor} is no version that there is a node of kind for",
             f"name one of {', '.join(nodes)}, or add it to {versions.FILE.name}",
         )
     return ["--image", nodes[minor]]
@@ -41,7 +37,7 @@ class Kind:
 
     def modules(self) -> tuple[toolchain.Module, ...]:
         """Name kind where the machine has none."""
-        return () if shell.has("kind") else (toolchain.kind_module(),)
+        return () if toolchain.kind_here() else (toolchain.kind_module(),)
 
     def up(self) -> None:
         """Create the cluster unless it is there and healthy."""
