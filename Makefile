@@ -100,6 +100,7 @@ lint: setup ## check style, types and the layers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PACKAGES)
+	.venv/bin/mypy train.py drift_detector.py flow_retrain.py scripts/ingest.py scripts/generate_baseline.py
 	.venv/bin/lint-imports
 
 .PHONY: scan
@@ -107,11 +108,19 @@ scan: setup setup-scan ## look for known weaknesses: manifests, Python, locks, w
 	@tools/scan
 
 .PHONY: sbom
-sbom: setup-scan ## write what each image has of Python packages into dist/, as CycloneDX
-	@mkdir -p dist
+sbom: setup-scan ## write what each image has of Python packages into build/sbom, as CycloneDX
+	@mkdir -p build/sbom
 	@for lock in operator serving boosters training drift; do \
-	  .venv-scan/bin/cyclonedx-py requirements "locks/$$lock.txt" --output-reproducible --outfile "dist/sbom-$$lock.cdx.json" || exit 1; \
+	  .venv-scan/bin/cyclonedx-py requirements "locks/$$lock.txt" --output-reproducible --outfile "build/sbom/$$lock.cdx.json" || exit 1; \
 	done
+
+.PHONY: smoke
+smoke: setup ## train in ten steps, and ask the model, as a newcomer types it; what it writes is in build/smoke
+	@tools/smoke
+
+.PHONY: images
+images: ## build every image and start each once (Docker; PARTS="operator serving training drift")
+	@tools/images $(PARTS)
 
 .PHONY: format
 format: setup ## put the code into its one format
@@ -167,6 +176,36 @@ cluster-down: setup ## remove a cluster and all that came with it (NAME=dev; dem
 .PHONY: cluster-status
 cluster-status: setup ## show what runs of a cluster (NAME=dev)
 	@$(PYTHON) -m cluster status --name $(NAME)
+
+.PHONY: check-gitops
+check-gitops: setup ## ask the libraries of Helm, Flux and Argo CD what they take each state of a release for (needs Go)
+	@$(PYTHON) -m testbed.gitops
+
+.PHONY: cluster-logs
+cluster-logs: ## keep what a cluster said in build/cluster-logs (NAME=dev)
+	@tools/cluster-logs $(NAME)
+
+# What the pipeline of a release runs: docs/how-to/release-the-project.md.
+.PHONY: release-notes
+release-notes: ## check that a tag is the version of all files, and take its part of the changelog (TAG=v1.2.3)
+	@tools/release-notes $(TAG)
+
+.PHONY: dist
+dist: .venv/bin/uv ## build the Python distribution into dist
+	rm -rf dist
+	.venv/bin/uv build --build-constraint locks/build.txt --require-hashes
+
+.PHONY: krew
+krew: ## write the plugin for kubectl krew into build/release/krew (TAG=v1.2.3 RELEASES=https://…)
+	@tools/krew $(TAG)
+
+.PHONY: push-image
+push-image: ## build one image for this processor, and push it by digest (PART=operator IMAGES=registry/folder)
+	@tools/registry push $(PART)
+
+.PHONY: publish
+publish: ## name the pushed images, push the chart, sign both (TAG=v1.2.3 IMAGES=registry/folder)
+	@tools/registry publish $(TAG)
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters

@@ -496,6 +496,13 @@ def prepare() -> None:
     helm()
 
 
+def kind_here() -> str | None:
+    """Return kind from PATH; None where a version of Kubernetes is wanted, because its node is
+    made for the kind that we compile.
+    """
+    return None if versions.wanted_kubernetes() else shutil.which("kind")
+
+
 def kind() -> str:
     """Return kind from PATH, or compiled from its module."""
-    return shutil.which("kind") or str(compiled(kind_module()) / "kind")
+    return kind_here() or str(compiled(kind_module()) / "kind")

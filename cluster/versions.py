@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("versions.toml")
+WANTED = "MODELRELEASE_KUBERNETES"
+"""Variable that names the minor version of Kubernetes that kind is to run, such as 1.34."""
 
 
 @cache
@@ -22,3 +25,13 @@ def native(name: str) -> str:
 def tool(name: str) -> str:
     """Version of a program used on the host."""
     return _all()["tools"][name]
+
+
+def kind_nodes() -> dict[str, str]:
+    """Images of kind's nodes, by Kubernetes minor version."""
+    return _all()["kind-nodes"]
+
+
+def wanted_kubernetes() -> str:
+    """Minor version that the environment asks for; empty for kind's own."""
+    return os.environ.get(WANTED, "")

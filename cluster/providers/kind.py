@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import cache, shell, toolchain
+from cluster import cache, shell, toolchain, versions
 from cluster.engines import docker_answers
 from cluster.errors import ClusterError
 from cluster.progress import say, step
 from cluster.state import State
+
+
+def _node() -> list[str]:
+    """Return kind's option for the version of Kubernetes that is wanted."""
+    minor = versions.wanted_kubernetes()
+    if not minor:
+        return []
+    nodes = versions.kind_nodes()
+    if minor not in nodes:
+        raise ClusterError(
+            f"{versions.WANTED}={minor} is no version that there is a node of kind for",
+            f"name one of {', '.join(nodes)}, or add it to {versions.FILE.name}",
+        )
+    return ["--image", nodes[minor]]
 
 
 class Kind:
@@ -23,7 +37,7 @@ class Kind:
 
     def modules(self) -> tuple[toolchain.Module, ...]:
         """Name kind where the machine has none."""
-        return () if shell.has("kind") else (toolchain.kind_module(),)
+        return () if toolchain.kind_here() else (toolchain.kind_module(),)
 
     def up(self) -> None:
         """Create the cluster unless it is there and healthy."""
@@ -39,7 +53,7 @@ class Kind:
                 return
             say(f"kind cluster {self.cluster!r} does not answer: making it anew")
             self._delete()
-        create = [toolchain.kind(), "create", "cluster"]
+        create = [toolchain.kind(), "create", "cluster", *_node()]
         shell.stream(
             f"creating kind cluster {self.cluster}",
             [

@@ -1,5 +1,6 @@
 """Settings from the environment: the only reader of it. The contract spells the names."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -26,6 +27,11 @@ def _upper(value: object) -> object:
 
 
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+
+
+def _folder(path: Path) -> Path:
+    """Return the artifact's folder; people also name the model's file in it."""
+    return path.parent if os.path.isfile(path) else path  # noqa: PTH113 - raises nothing
 
 
 def _http_url(url: str) -> str:
@@ -93,7 +99,7 @@ class Settings(BaseSettings):
         default=None, pattern=r"^[0-9a-f]{64}$", validation_alias=runtime.ENV_MODEL_SHA256
     )
     """Digest of the manifest. When set, nothing else is loaded."""
-    model_path: Path = Field(
+    model_path: Annotated[Path, AfterValidator(_folder)] = Field(
         default=Path(runtime.MODEL_DIR), validation_alias=runtime.ENV_MODEL_PATH
     )
     model_version: str | None = Field(default=None, validation_alias=runtime.ENV_MODEL_VERSION)

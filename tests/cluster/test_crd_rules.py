@@ -678,10 +678,18 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 }
 
 
-def _send(cluster: Cluster, spec: dict[str, Any], name: str = "qna") -> None:
+def _send(cluster: Cluster, spec: dict[str, Any], name: str = "qna") -> dict[str, Any]:
+    """Have the API server take a release, and keep none; return what it made of it."""
     manifest = fixtures.release(name, "default", "", **spec)
     manifest["spec"] = spec
-    cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
+    arguments = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    made: dict[str, Any] = json.loads(cluster.kubectl(*arguments, input=json.dumps(manifest)))
+    return made
+
+
+def test_a_release_that_nobody_looked_at_is_of_no_generation(cluster: Cluster) -> None:
+    """So that Helm and Flux wait for it: to kstatus an object without a status is ready."""
+    assert _send(cluster, {"model": {"uri": GOOD}})["status"] == {"observedGeneration": -1}
 
 
 @pytest.mark.parametrize(("parts", "sentence"), REFUSED.values(), ids=REFUSED)

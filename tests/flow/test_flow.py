@@ -18,6 +18,7 @@ import yaml
 from examples.waiting import wait_until
 from testbed.ports import free_port
 
+ROOT = Path(__file__).parents[2]
 PATIENCE = 600
 BUSY = 503
 
@@ -25,7 +26,7 @@ BUSY = 503
 def run(
     workdir: Path, environment: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelrelease_training.flow", "run", "-o", "json"]
+    command = [sys.executable, str(ROOT / "flow_retrain.py"), "-o", "json"]
     command += ["--workdir", str(workdir), *arguments]
     return subprocess.run(
         command,

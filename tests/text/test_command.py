@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ from modelrelease_training.drift.baseline import PROBE, TextBaseline, load, make
 from modelrelease_training.drift.encoder import MODEL_VARIABLE, SentenceEncoder, Vectors
 from tests.text.conftest import MODEL
 from tests.text.corpus import bank, mixed
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +81,12 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, di
     return code, json.loads(said.out) if said.out else {}, said.err
 
 
-def test_the_lines_of_the_help_work_as_processes_in_both_spellings(tmp_path: Path) -> None:
+def test_the_first_designs_lines_work_as_they_were_typed(tmp_path: Path) -> None:
     written(tmp_path / "texts.txt", bank(150, seed=1))
     written(tmp_path / "new.txt", mixed(120, seed=2, share=0.5))
 
-    def run(*line: str) -> subprocess.CompletedProcess[str]:
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        script, *words = shlex.split(line)
         environment = {
             **os.environ,
             MODEL_VARIABLE: MODEL,
@@ -90,22 +94,21 @@ def test_the_lines_of_the_help_work_as_processes_in_both_spellings(tmp_path: Pat
             "WANDB_DIR": str(tmp_path),
         }
         return subprocess.run(
-            [sys.executable, "-m", "modelrelease_training.drift", *line],
+            [sys.executable, str(ROOT / script), *words],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    made = run("baseline", "--input_file", "texts.txt", "--output_file", "baseline.npz")
+    made = run("scripts/generate_baseline.py --input_file texts.txt --output_file baseline_emb.pkl")
     assert made.returncode == 0, made.stderr
     assert "150 of 150 texts" in made.stdout
     with webhook() as (url, told):
         checked = run(
-            "check", "--baseline", "baseline.npz", "--input_texts", "new.txt", "--threshold",
-            "0.12",
-            "--slack_webhook", url, "--wandb_project", "drift",
-        )  # fmt: skip
+            "drift_detector.py --baseline baseline_emb.pkl --input_texts new.txt --threshold 0.12 "
+            f"--slack_webhook {url} --wandb_project drift-monitor"
+        )
     assert checked.returncode == 1, checked.stderr
     assert checked.stdout.startswith("DRIFT: 120 texts, centroid distance")
-    assert "Drift against baseline.npz" in told[0]["text"]
+    assert "Drift against baseline_emb.pkl" in told[0]["text"]
     assert "Weights & Biases" not in checked.stderr
     assert list(tmp_path.glob("wandb/offline-run-*"))
 

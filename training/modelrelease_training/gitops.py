@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ class Location:
     file: str
     """Path inside the repository."""
     branch: str = "main"
+    onto: str | None = None
+    """Another branch, which the change is proposed on: it is made of `branch` each time."""
     name: str | None = None
     """`metadata.name`; needed where the file holds several releases."""
 
@@ -57,6 +60,14 @@ class Model:
 
 def edited(text: str, model: Model, *, name: str | None = None) -> str:
     """Return a manifest's text with another `spec.model`. Raises GitOpsError without a release."""
+    key, value = _model_node(text, name)
+    # A block mapping's own end is where the next token starts, beyond comments; its last leaf's is
+    # exact.
+    return f"{text[: key.end_mark.index]}: {model.text()}{text[_last(value).end_mark.index :]}"
+
+
+def _model_node(text: str, name: str | None) -> tuple[yaml.Node, yaml.Node]:
+    """Return the key and the value of `spec.model` of the one release in a text."""
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
@@ -73,34 +84,47 @@ def edited(text: str, model: Model, *, name: str | None = None) -> str:
     if key is None or value is None:
         msg = "the ModelRelease has no spec.model to change"
         raise GitOpsError(msg)
-    # A block mapping's own end is where the next token starts, beyond comments; its last leaf's is
-    # exact.
-    return f"{text[: key.end_mark.index]}: {model.text()}{text[_last(value).end_mark.index :]}"
+    return key, value
+
+
+def model_in(text: str, *, name: str | None = None) -> Model:
+    """Return the `spec.model` of a manifest. Raises GitOpsError without a release."""
+    model = yaml.safe_load(yaml.serialize(_model_node(text, name)[1])) or {}
+    fields = {key: str(model[key]) for key in ("uri", "version", "sha256") if model.get(key)}
+    if "uri" not in fields:
+        msg = "the ModelRelease has no spec.model.uri"
+        raise GitOpsError(msg)
+    return Model(**fields)
+
+
+def version_of(model: Model) -> str:
+    """Return what people call a model's version: its own word, or the end of its address."""
+    return model.version or model.uri.rstrip("/").rpartition("/")[2]
+
+
+def content_of(location: Location) -> str:
+    """Return a file of a repository. Raises GitOpsError, naming both, when it cannot."""
+    with _cloned(location) as clone:
+        return _file_in(clone, location).read_text()
 
 
 def commit(location: Location, model: Model, *, message: str) -> str | None:
     """Change the release in its repository. Return the commit's id, or None without a change.
 
+    A branch that the change is proposed on (`onto`) is replaced where it differs from that change.
     Raises GitOpsError, naming the repository and the file, when it cannot.
     """
     problem = ""
+    target = f"HEAD:refs/heads/{location.onto or location.branch}"
+    force = ("--force",) if location.onto else ()
     for _ in range(ATTEMPTS):
-        with tempfile.TemporaryDirectory(prefix="modelrelease-git-") as folder:
-            clone = Path(folder) / "clone"
-            arguments = (
-                "--quiet",
-                "--depth=1",
-                f"--branch={location.branch}",
-                "--",
-                location.repository,
-            )
-            _git(Path(folder), location, "clone", *arguments, str(clone))
+        with _cloned(location) as clone:
             if not _changed(clone, location, model):
                 return None
             _git(clone, location, "commit", "--quiet", "--message", message, "--", location.file)
             commit_id = _git(clone, location, "rev-parse", "HEAD").strip()
             try:
-                _git(clone, location, "push", "--quiet", "origin", f"HEAD:{location.branch}")
+                _git(clone, location, "push", "--quiet", *force, "origin", target)
             except GitOpsError as error:
                 problem = str(error)
                 continue
@@ -108,11 +132,27 @@ def commit(location: Location, model: Model, *, message: str) -> str | None:
     raise GitOpsError(problem)
 
 
-def _changed(clone: Path, location: Location, model: Model) -> bool:
+@contextmanager
+def _cloned(location: Location) -> Iterator[Path]:
+    """Give a clone of the newest commit of a branch for a while."""
+    with tempfile.TemporaryDirectory(prefix="modelrelease-git-") as folder:
+        clone = Path(folder) / "clone"
+        branch = f"--branch={location.branch}"
+        arguments = ("--quiet", "--depth=1", branch, "--", location.repository, str(clone))
+        _git(Path(folder), location, "clone", *arguments)
+        yield clone
+
+
+def _file_in(clone: Path, location: Location) -> Path:
     path = clone / location.file
     if not path.resolve().is_relative_to(clone.resolve()) or not path.is_file():
         msg = f"{location.repository}, branch {location.branch}: there is no file {location.file}"
         raise GitOpsError(msg)
+    return path
+
+
+def _changed(clone: Path, location: Location, model: Model) -> bool:
+    path = _file_in(clone, location)
     before = path.read_text()
     try:
         after = edited(before, model, name=location.name)

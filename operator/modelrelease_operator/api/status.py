@@ -735,6 +735,11 @@ class StableStatus(Target):
     since: datetime
 
 
+def is_unseen(raw: dict[str, Any] | None) -> bool:
+    """Return whether a stored status is nobody's: absent, or only what the schema fills in."""
+    return not raw or raw.get("observedGeneration", 0) < 0
+
+
 class Status(Model):
     """All that is known of a release."""
 

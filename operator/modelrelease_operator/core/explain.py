@@ -20,6 +20,7 @@ from modelrelease_operator.api.status import (
     StableStatus,
     Status,
     Verdict,
+    is_unseen,
 )
 from modelrelease_operator.core.analysis import sample_ratio
 from modelrelease_operator.core.measurement.samples import blind_limit
@@ -123,7 +124,7 @@ def _warnings(
     release: dict[str, Any], status: Status, trouble: str | None, now: datetime
 ) -> Iterator[str]:
     """Say first what makes the rest doubtful."""
-    if not release.get("status"):
+    if is_unseen(release.get("status")):
         yield (
             "the operator has not seen this release yet: is it running, and does it watch this "
             "namespace?"

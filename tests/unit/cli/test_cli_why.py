@@ -150,6 +150,7 @@ def test_the_context_stands_in_the_commands():
     ("changes", "later", "sentence"),
     [
         ({"status": {}}, 0, "the operator has not seen this release yet"),
+        ({"status": {"observedGeneration": -1}}, 0, "the operator has not seen this release yet"),
         (
             {"metadata": {"name": "qna", "generation": 4}},
             0,
@@ -162,7 +163,13 @@ def test_the_context_stands_in_the_commands():
             "the spec is invalid, so nothing moves: spec.model.uri",
         ),
     ],
-    ids=["never seen", "an older spec was seen", "the operator is away", "an invalid spec"],
+    ids=[
+        "never seen",
+        "only the schema spoke",
+        "an older spec was seen",
+        "the operator is away",
+        "an invalid spec",
+    ],
 )
 def test_what_makes_the_story_doubtful_is_said_first(
     changes: dict[str, Any], later: float, sentence: str

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""`modelrelease-drift check`; `baseline` and `serve` where they are named first.
+
+python drift_detector.py --baseline baseline_emb.pkl --input_texts data/new_batch.txt
+"""
+
+import sys
+
+from modelrelease_training.drift.__main__ import main
+
+COMMANDS = {"baseline", "check", "serve"}
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    sys.exit(main(given if COMMANDS & set(given[:1]) else ["check", *given]))

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""`python -m modelrelease_training.flow run`; `serve`, which makes the deployment, where it is named first.
+
+python flow_retrain.py --drawn 5000
+"""  # noqa: E501
+
+import sys
+
+from modelrelease_training.flow.__main__ import main
+
+COMMANDS = {"run", "serve"}
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    sys.exit(main(given if COMMANDS & set(given[:1]) else ["run", *given]))
