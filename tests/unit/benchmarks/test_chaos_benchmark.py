@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import tomllib
 from dataclasses import replace
@@ -13,7 +14,6 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.chaos import __main__ as command
-from benchmarks.chaos import node as handles
 from benchmarks.chaos.faults import FAULTS, Fault
 from benchmarks.chaos.figures import Ending, Row, row_of
 from benchmarks.chaos.node import Node
@@ -203,7 +203,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         assert number == signal.SIGKILL
         pids.append(pid)
 
-    monkeypatch.setattr(handles.os, "kill", kill)
+    monkeypatch.setattr(os, "kill", kill)
     return pids
 
 
