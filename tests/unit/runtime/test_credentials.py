@@ -187,7 +187,7 @@ async def test_a_server_that_repeats_a_secret_does_not_bring_it_into_any_sentenc
 
 def test_credentials_do_not_show_themselves():
     shown = repr(Credentials(token=TOKEN, username="me", password=TOKEN, ca=TOKEN))
-    assert shown == "Credentials(verify=True, tenant=None)"
+    assert shown == "Credentials(verify=True, tenant=None, fence=None)"
 
 
 def test_the_client_of_the_api_server_does_not_log_answers_even_when_asked_for_everything():

@@ -8,6 +8,7 @@ import pytest
 
 from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.release.decide import decide
+from modelrelease_operator.errors import Invalid
 from testbed.builders import START, a_spec, a_target
 from testbed.world import Behaviour, World, a_serving_world, a_world, a_world_in
 
@@ -185,6 +186,6 @@ def test_a_status_that_somebody_broke_says_how_to_mend_it(phase: Phase, field: s
     world: World = a_serving_world()
     status = Status(phase=phase, stable=None if phase is Phase.STABLE else world.status.stable)
     with pytest.raises(
-        ValueError, match=rf"{field} is missing in phase {phase}: {remedy} to start over"
+        Invalid, match=rf"{field} is missing in phase {phase}: {remedy} to start over"
     ):
         decide(spec=a_spec(), status=status, observed=world.observed, now=START)
