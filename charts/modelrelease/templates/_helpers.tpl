@@ -11,6 +11,12 @@ app.kubernetes.io/name: modelrelease-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* Other labels than the operator's, whose Deployment, budget and policy must not take these pods for its own. */ -}}
+{{- define "modelrelease.uiSelector" -}}
+app.kubernetes.io/name: modelrelease-ui
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- /* Where the Lease is: a place that every install knows which watches the same namespaces. */ -}}
 {{- define "modelrelease.leaseNamespace" -}}
 {{- if .Values.lease.namespace }}{{ .Values.lease.namespace }}

@@ -14,11 +14,13 @@ from modelrelease_operator import __version__
 from modelrelease_operator.cli.act import add as add_act
 from modelrelease_operator.cli.common import plain
 from modelrelease_operator.cli.completion import add as add_completion
+from modelrelease_operator.cli.dashboard import add as add_dashboard
 from modelrelease_operator.cli.doctor import add as add_doctor
 from modelrelease_operator.cli.history import add as add_history
 from modelrelease_operator.cli.init import add as add_init
 from modelrelease_operator.cli.plan import add as add_plan
 from modelrelease_operator.cli.replay import add as add_replay
+from modelrelease_operator.cli.report import add as add_report
 from modelrelease_operator.cli.run import add as add_run
 from modelrelease_operator.cli.simulate import add as add_simulate
 from modelrelease_operator.cli.status import add as add_status
@@ -75,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         add_run, add_init, add_validate, add_plan, add_simulate, add_replay, add_status, add_why,
-        add_history, add_act, add_doctor,
+        add_history, add_dashboard, add_report, add_act, add_doctor,
         add_completion,
     ):  # fmt: skip
         add(commands)

@@ -22,6 +22,7 @@ from modelrelease_operator.cli.common import (
 )
 from modelrelease_operator.cli.evidence import gates_table
 from modelrelease_operator.cli.login import add_login, credentials_of
+from modelrelease_operator.cli.report import ONE_REPORT, Watched, add_report
 from modelrelease_operator.core.analysis.gates.registry import kind_of
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.whatif.end import End
@@ -79,6 +80,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--canary", metavar="REVISION", help="(default: found from the labels)")
     add_login(parser)
     add_output(parser)
+    add_report(parser, "what would have been decided")
     parser.set_defaults(run=_replay)
 
 
@@ -108,6 +110,9 @@ def _replay(parsed: argparse.Namespace) -> int:
         releases = manifests(parsed.file)
     except NothingThere:
         return nothing_in(parsed.file)
+    if parsed.report and len(releases) > 1:
+        print(f"modelrelease replay: {ONE_REPORT}", file=sys.stderr)
+        return 2
     results = []
     for release in releases:
         url = parsed.prometheus or (
@@ -169,7 +174,12 @@ def _replayed(release: Manifest, url: str, parsed: argparse.Namespace) -> "Repla
         return await history.with_answers(recording, spec, query_scope), stable, canary
 
     recording, stable, canary = asyncio.run(recorded())
-    return replay(spec, recording, stable=stable, canary=canary)
+    if not parsed.report:
+        return replay(spec, recording, stable=stable, canary=canary)
+    seen = Watched(release.name, namespace, spec)
+    replayed = replay(spec, recording, stable=stable, canary=canary, watch=seen.watch)
+    seen.write(parsed.report, f"as a replay of what {url} recorded, which {SAID[replayed.end]}")
+    return replayed
 
 
 def _as_text(release: Manifest, replayed: "ReplayResult") -> str:

@@ -29,6 +29,7 @@ from modelrelease_operator.cli.common import (
     show,
     table,
 )
+from modelrelease_operator.cli.report import ONE_REPORT, Watched, add_report
 from modelrelease_operator.cli.traffic import (
     add_traffic,
     latency_of,
@@ -106,6 +107,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     add_output(parser, "table")
+    add_report(parser, "the first of the runs")
     parser.set_defaults(run=_simulate)
 
 
@@ -137,12 +139,17 @@ def _simulate(parsed: argparse.Namespace) -> int:
         releases = with_replicas(manifests(parsed.file), parsed.replicas)
     except NothingThere:
         return nothing_in(parsed.file)
+    if parsed.report and len(releases) > 1:
+        print(f"modelrelease simulate: {ONE_REPORT}", file=sys.stderr)
+        return 2
     results = []
     for release, given in zip(releases, given_to(releases, parsed.gate), strict=True):
         every = read_every(release.spec, parsed.scrape_interval)
         scrapes = replace(scenario.scrapes, interval=every.total_seconds())
         scene = replace(scenario, given=given, scrapes=scrapes)
         outcomes = list(_outcomes(release, scene, runs=parsed.runs, seed=parsed.seed))
+        if parsed.report:
+            _report(parsed, release, scene)
         results.append((scene, release, forecast(outcomes, steps=len(release.spec.canary.plan))))
     if parsed.output != "table":
         results_shown = [
@@ -154,14 +161,29 @@ def _simulate(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _report(parsed: argparse.Namespace, release: Manifest, scenario: Scenario) -> None:
+    """Write the first run as a report: the same run as the first that is counted."""
+    seen = Watched(release.name, release.namespace, release.spec)
+    run = simulate(release.spec, scenario, _random(parsed.seed, 0), watch=seen.watch)
+    about = f"{scenario.rps:g} requests a second, {_about(scenario)}"
+    seen.write(
+        parsed.report,
+        f"as run 1 of seed {parsed.seed} of a simulation, which was {SAID[run.end]}: {about}",
+    )
+
+
+def _random(seed: int, run: int) -> Random:
+    """Return the chance of one run: each has its own, so that more runs only add to others."""
+    return Random(f"{seed}/{run}")
+
+
 def _outcomes(
     release: Manifest, scenario: Scenario, *, runs: int, seed: int
 ) -> Iterator[SimulatedRun]:
     """Run every release; say on standard error how far it is when that takes long."""
     began = reported = time.monotonic()
     for run in range(runs):
-        # Each run has a seed of its own, so that more runs only add to those before.
-        yield simulate(release.spec, scenario, Random(f"{seed}/{run}"))
+        yield simulate(release.spec, scenario, _random(seed, run))
         now = time.monotonic()
         if now - reported > 2:
             reported = now

@@ -19,6 +19,7 @@ from modelrelease_operator.cli.common import (
     table,
     written,
 )
+from modelrelease_operator.core.explain import holds, waits_for_person
 from modelrelease_operator.errors import Invalid, Unavailable
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _cut(text: str, room: int) -> str:
 def _row(release: dict[str, Any]) -> list[str]:
     namespace, name = _place(release)
     status, wrong = _status_of(release)
-    marked = f"! {name}" if wrong or _waits_for_person(status) else name
+    marked = f"! {name}" if wrong or waits_for_person(status) else name
     if wrong:
         return [namespace, marked, "?", "", "", "", "", wrong]
     canary = status.canary
@@ -135,17 +136,6 @@ def _status_of(release: dict[str, Any]) -> tuple[Status, str | None]:
         return Status(), str(problem)
 
 
-def _waits_for_person(status: Status) -> bool:
-    return _holds(status, "WaitingForPerson", "Stalled")
-
-
-def _holds(status: Status, *types: str) -> bool:
-    """Return whether any of these conditions is true."""
-    return any(
-        condition.type in types and condition.status == "True" for condition in status.conditions
-    )
-
-
 def _as_json(release: dict[str, Any]) -> dict[str, Any]:
     namespace, name = _place(release)
     status, wrong = _status_of(release)
@@ -157,7 +147,7 @@ def _as_json(release: dict[str, Any]) -> dict[str, Any]:
         "canary": status.canary.version if status.canary else None,
         "weight": status.weight,
         "verdict": status.verdict,
-        "waits_for_person": _waits_for_person(status),
+        "waits_for_person": waits_for_person(status),
         "message": wrong or status.message,
     }
 
@@ -214,11 +204,11 @@ def end_of(release: dict[str, Any], status: Status) -> int | None:
     generation = release["metadata"].get("generation", status.observed_generation)
     if generation != status.observed_generation:
         return None
-    if _waits_for_person(status):
+    if waits_for_person(status):
         return 1
     if status.phase is not Phase.STABLE:
         return None
     if status.rejected:
         return 1
     # Stable serves also where the version that is asked for cannot be read yet, or has no route.
-    return 0 if _holds(status, "Ready") else None
+    return 0 if holds(status, "Ready") else None

@@ -102,7 +102,7 @@ def explain(release: dict[str, Any], now: datetime, *, context: str | None = Non
     except Invalid as problem:
         msg = f"{names.KIND} {namespace}/{name}: {problem}"
         raise Invalid(msg) from problem
-    spec, trouble = _spec_of(release)
+    spec, trouble = spec_of(release)
     return Explanation(
         namespace=namespace,
         name=name,
@@ -113,7 +113,20 @@ def explain(release: dict[str, Any], now: datetime, *, context: str | None = Non
     )
 
 
-def _spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
+def waits_for_person(status: Status) -> bool:
+    """Return whether a release goes on only when somebody does something."""
+    return holds(status, "WaitingForPerson", "Stalled")
+
+
+def holds(status: Status, *types: str) -> bool:
+    """Return whether any of these conditions is true."""
+    return any(
+        condition.type in types and condition.status == "True" for condition in status.conditions
+    )
+
+
+def spec_of(release: dict[str, Any]) -> tuple[ReleaseSpec | None, str | None]:
+    """Return what is asked for, or why that cannot be read."""
     try:
         return ReleaseSpec.parse(release.get("spec") or {}), None
     except Invalid as problem:

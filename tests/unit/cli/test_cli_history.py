@@ -11,7 +11,7 @@ import pytest
 
 from modelrelease_operator.api.status import HistoryEntry, Reason, Status
 from modelrelease_operator.cli import main
-from modelrelease_operator.cli.history import told_of
+from modelrelease_operator.core.history import told_of
 from testbed.operating import Operating, operating
 
 LONG = {"steps": [{"weight": 50, "bake": "30d"}]}

@@ -63,18 +63,18 @@ def contradicted(
     that reaches below the margin, by the difference and by the ratio.
     """
     if verdict is Verdict.FAIL:
-        tolerated = _difference_at(test.rollback.plan.template.tolerance, stable_rate)
+        tolerated = difference_at(test.rollback.plan.template.tolerance, stable_rate)
         by_ratio = _of_ratio(interval.ratio_upper, stable_rate)
         return WITHIN if min(interval.upper, by_ratio) <= tolerated else None
     if verdict is Verdict.PASS and test.promote:
-        margin = _difference_at(test.promote.tolerance, stable_rate)
+        margin = difference_at(test.promote.tolerance, stable_rate)
         by_ratio = _of_ratio(interval.ratio_lower, stable_rate)
         return BEYOND if max(interval.lower, by_ratio) >= margin else None
     return None
 
 
-def _difference_at(line: Tolerance, stable_rate: float) -> float:
-    """Return the difference at which a line is reached."""
+def difference_at(line: Tolerance, stable_rate: float) -> float:
+    """Return the difference of two shares at which a line is reached, stable's being as given."""
     return (line.ratio - 1) * stable_rate + line.points
 
 

@@ -1,5 +1,7 @@
-"""How a release ended."""
+"""How a release ended, and what it was on the way there."""
 
+from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 
 from modelrelease_operator.api.status import Phase, Status
@@ -18,6 +20,13 @@ class End(StrEnum):
 IN_SHADOW = -1
 """Stands for the step of a release in which no user meets the canary; the first with users is 0."""
 DECIDED = (End.PROMOTED, End.ROLLED_BACK, End.INCONCLUSIVE)
+
+Watch = Callable[[datetime, Status], object]
+"""Told the status after each look."""
+
+
+def unwatched(_: datetime, __: Status) -> None:
+    """Take no notice."""
 
 
 def end_of(status: Status, *, canary: str) -> End | None:

@@ -14,7 +14,7 @@ from modelrelease_operator.api.spec import Approval, ReleaseSpec
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Target
 from modelrelease_operator.core.observed import Counter, Observed, Workload
 from modelrelease_operator.core.release.decide import decide
-from modelrelease_operator.core.whatif.end import End, end_of
+from modelrelease_operator.core.whatif.end import End, Watch, end_of, unwatched
 from modelrelease_operator.core.whatif.recording import Look, Recording
 from modelrelease_operator.errors import Invalid
 
@@ -96,9 +96,16 @@ def _named(recording: Recording, revisions: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str) -> ReplayResult:
+def replay(
+    spec: ReleaseSpec,
+    recording: Recording,
+    *,
+    stable: str,
+    canary: str,
+    watch: Watch = unwatched,
+) -> ReplayResult:
     """Decide at every look from the canary's first to its last;
-    nobody pauses, who is asked approves.
+    nobody pauses, who is asked approves. `watch` is told every status on the way.
     """
     # What was compared in the shadow is no part of the recording, which is of users' requests.
     if spec.canary.switches:
@@ -118,6 +125,7 @@ def replay(spec: ReleaseSpec, recording: Recording, *, stable: str, canary: str)
     run = _Run(spec=spec, stable=arms[0], canary=arms[1], began=kept.looks[first].at)
     for look in kept.looks[first:]:
         run.look(look)
+        watch(look.at, run.status)
         if run.end:
             break
     return run.result()
@@ -144,15 +152,13 @@ class _Run:
         self._stable = stable
         self._canary = canary
         self._began = self._now = began
-        self._status = Status(
-            phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began)
-        )
+        self.status = Status(phase=Phase.STABLE, stable=StableStatus(**stable.parts(), since=began))
         self._routed = frozenset({stable.revision})
         self._events: list[ReplayedEvent] = []
 
     @property
     def end(self) -> End | None:
-        return end_of(self._status, canary=self._canary.revision)
+        return end_of(self.status, canary=self._canary.revision)
 
     def look(self, look: Look) -> None:
         """Pass until the counters of this moment were judged;
@@ -171,7 +177,7 @@ class _Run:
             began=self._began,
             at=self._now,
             events=tuple(self._events),
-            status=self._status,
+            status=self.status,
         )
 
     def _pass(self, look: Look) -> bool:
@@ -184,8 +190,8 @@ class _Run:
             metrics=look.counters,
             answers=look.answers,
         )
-        decision = decide(spec=self._spec, status=self._status, observed=seen, now=self._now)
-        self._status = decision.status
+        decision = decide(spec=self._spec, status=self.status, observed=seen, now=self._now)
+        self.status = decision.status
         self._routed = decision.desired.routed
         for notice in decision.notices:
             self._events.append(

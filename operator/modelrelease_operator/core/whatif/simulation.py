@@ -46,7 +46,7 @@ from modelrelease_operator.core.release.decide import decide
 from modelrelease_operator.core.scope import judged_pair
 from modelrelease_operator.core.statistics.random_variates import binomial, poisson
 from modelrelease_operator.core.whatif.copies import Copies, PairLaw
-from modelrelease_operator.core.whatif.end import IN_SHADOW, End, end_of
+from modelrelease_operator.core.whatif.end import IN_SHADOW, End, Watch, end_of, unwatched
 from modelrelease_operator.core.whatif.fleet import (
     Chance,
     Course,
@@ -171,8 +171,13 @@ class SimulatedRun:
     """Seconds since the canary's first clients."""
 
 
-def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> SimulatedRun:
-    """Release once. Nobody pauses it, and a person who is asked approves at once."""
+def simulate(
+    spec: ReleaseSpec, scenario: Scenario, random: Random, *, watch: Watch = unwatched
+) -> SimulatedRun:
+    """Release once. Nobody pauses it, and a person who is asked approves at once.
+
+    `watch` is told every status on the way.
+    """
     canary = spec.canary.but(approval=Approval.AUTOMATIC)
     spec = spec.but(paused=False, canary=canary)
     world = _World(spec=spec, scenario=scenario, random=random)
@@ -181,6 +186,7 @@ def simulate(spec: ReleaseSpec, scenario: Scenario, random: Random) -> Simulated
     patience = 2 * (spec.canary.progress_deadline.span + spec.canary.start_deadline.span)
     while world.now - START < patience:
         decision = world.step()
+        watch(world.now, decision.status)
         end = end_of(decision.status, canary=CANARY.revision)
         if end and not (spec.canary.switches and decision.status.previous):
             return world.outcome(end, decision.status)
