@@ -39,7 +39,14 @@ setup-scan: .venv-scan/ready ## make the environment of the scanners (.venv-scan
 .venv-scan/ready: locks/scan.txt pyproject.toml tools/setup .venv-scan/bin/uv
 	@tools/setup .venv-scan scan
 
-.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv .venv-scan/bin/uv: locks/uv.txt tools/venv
+.PHONY: setup-browser
+setup-browser: .venv-browser/ready ## make the environment of the page's tests (.venv-browser), and install a Chromium where there is none
+	@tools/chromium > /dev/null
+
+.venv-browser/ready: locks/browser.txt pyproject.toml tools/setup .venv-browser/bin/uv
+	@tools/setup .venv-browser browser
+
+.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv .venv-scan/bin/uv .venv-browser/bin/uv: locks/uv.txt tools/venv
 	@tools/venv $(@:/bin/uv=)
 
 # Needs Python's standard library alone, so that it compiles while `setup` and its like fetch packages.
@@ -82,6 +89,14 @@ test-flow: setup-flow ## the tests of the retrain flow on real Prefect and MLflo
 .PHONY: test-feast
 test-feast: setup-feast ## the tests of the example with a feature store, on Feast, in an environment of their own
 	.venv-feast/bin/python -m pytest tests/feast
+
+.PHONY: test-browser
+test-browser: setup-browser ## the tests of the page in a real Chromium, in an environment of their own; no part of `make test`
+	.venv-browser/bin/python -m pytest tests/browser
+
+.PHONY: pictures
+pictures: setup-browser ## take the documents' pictures of the page anew
+	@.venv-browser/bin/python -m tests.browser.pictures
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster
@@ -209,4 +224,4 @@ publish: ## name the pushed images, push the chart, sign both (TAG=v1.2.3 IMAGES
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .venv-text .venv-flow .venv-feast .venv-scan .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .venv-flow .venv-feast .venv-scan .venv-browser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
