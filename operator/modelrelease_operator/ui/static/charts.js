@@ -134,7 +134,12 @@
 
   const known = (value) => value !== null && value !== undefined;
 
-  const around = (_, low, high) => (low === null ? [0, 1] : low === high ? [low - 60, high + 60] : [low, high]);
+  function around(plot, low, high) {
+    const moments = plot.data[0];
+    // Of one look uPlot makes an axis of three years.
+    if (moments.length === 1) return [moments[0] - 60, moments[0] + 60];
+    return low === null ? [0, 1] : [low, high];
+  }
 
   function padded(low, high) {
     if (low === null || high === null) return [0, 1];
