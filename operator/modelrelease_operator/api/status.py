@@ -242,7 +242,11 @@ class Resolved(Model):
     """Where the pods find it; None where that is `uri` itself."""
     registered: Registered | None = None
     image: str | None = None
-    """The default image at the time that the spec's pods were last chosen."""
+    """The image of the pods that the spec last meant."""
+    named_image: str | None = None
+    """The image that a spec of the release named last. It is meant no more once no spec names it,
+    while one that was the default stays what is meant.
+    """
     mounted: bool = Field(default=False, exclude_if=lambda is_mounted: not is_mounted)
     """Whether it was looked up to be mounted by nodes, which takes an image, and its digest."""
 

@@ -86,7 +86,9 @@ async def resolution_of(
         renewed=renewed_image == default_image,
     )  # fmt: skip
     known = Resolution(
-        resolved=resolved.but(image=target.recipe.image),
+        resolved=resolved.but(
+            image=target.recipe.image, named_image=_named_image(spec, status.resolved)
+        ),
         following=_alias_status(ref, version, trouble),
     )
     # What a running revision sets was judged when it began.
@@ -121,6 +123,11 @@ async def _found(
         reason = Reason.REGISTRY_UNAVAILABLE if known else Reason.MODEL_UNAVAILABLE
         return _Found(resolved=known, problem=_problem(reason, problem))
     return _Found(resolved=resolved)
+
+
+def _named_image(spec: ReleaseSpec, before: Resolved | None) -> str | None:
+    """Return the image that this spec names, or else the last one that did."""
+    return spec.serving.image or (before.named_image if before else None)
 
 
 def _running(status: Status) -> frozenset[str]:

@@ -414,13 +414,16 @@ def _known_or_new(
 
 
 def _known_revisions(status: Status, resolved: Resolved) -> dict[str, str]:
-    """Return the images of the revisions that a release remembers."""
+    """Return the images of the revisions that a release remembers, but those that a spec named:
+    a spec that names none any more asks for the default.
+    """
     held = [target for target in (status.canary, status.stable, status.previous) if target]
     known = {target.revision: target.recipe.image for target in held}
     image = (status.resolved or resolved).image
     if status.rejected and image:
         known.setdefault(status.rejected.revision, image)
-    return known
+    named = status.resolved.named_image if status.resolved else None
+    return {revision: image for revision, image in known.items() if image != named}
 
 
 def _checked(source: ModelSource, raw: bytes, digest: str) -> ArtifactManifest:

@@ -52,6 +52,15 @@ async def test_a_stricter_setting_stops_no_revision_that_runs():
     assert (found.target, found.problem) == (target, None)
 
 
+async def test_an_image_that_was_named_is_not_meant_once_the_spec_names_none():
+    status, _ = await serving_now(spec_of(image="typo:1"))
+    for _ in range(3):
+        found = await resolution(spec_of(), status)
+        assert found.target is not None
+        assert found.target.recipe.image == "i:1"
+        status = status.model_copy(update={"resolved": found.resolved})
+
+
 async def test_a_release_keeps_its_default_image_through_any_number_of_upgrades():
     status, target = await serving_now(spec_of())
     for image in ("i:2", "i:3"):

@@ -494,6 +494,15 @@ async def test_a_person_may_ask_for_the_new_default_image():
     assert meant.recipe.image == "i:2"
 
 
+async def test_an_image_that_is_named_no_more_is_not_meant_any_more():
+    """Somebody who mistyped one takes the line away, and would wait for it for ever."""
+    resolved = (await a_resolved()).but(named_image="typo:1")
+    target = target_for_spec(a_spec(serving={"image": "typo:1"}), resolved, default_image="i:1")
+    status = Status(resolved=resolved, stable=StableStatus(**target.parts(), since=START))
+    meant = target_for_release(a_spec(), resolved, status, default_image="i:1")
+    assert meant.recipe.image == "i:1"
+
+
 async def test_an_image_of_ones_own_is_the_one_that_is_meant():
     status, resolved = await a_release()
     meant = target_for_release(
