@@ -104,8 +104,8 @@ def _as_text(explanation: Explanation, now: datetime) -> str:
     parts = [f"{names.KIND} {explanation.namespace}/{explanation.name}: {status.phase}"]
     parts += [indented(warning, first="! ") for warning in explanation.warnings]
     parts += ["", *_arms(status, now)]
-    if status.message:
-        parts += ["", "What is said", indented(status.message)]
+    parts += ["", "What happened", indented(explanation.happened)] if explanation.happened else []
+    parts += ["", "What to do", indented(explanation.advice)]
     parts += _evidence(status, now)
     if explanation.awaited:
         rows = [["", awaited.what, _until(awaited, now)] for awaited in explanation.awaited]
@@ -240,6 +240,8 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
             )
             if key in fields
         },
+        "happened": explanation.happened,
+        "advice": explanation.advice,
         "warnings": list(explanation.warnings),
         "awaited": [
             {"what": awaited.what, "until": awaited.until.isoformat() if awaited.until else None}

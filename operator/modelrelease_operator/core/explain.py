@@ -22,6 +22,7 @@ from modelrelease_operator.api.status import (
     Verdict,
     is_unseen,
 )
+from modelrelease_operator.core.advice import what_happened, what_next
 from modelrelease_operator.core.analysis import sample_ratio
 from modelrelease_operator.core.measurement.samples import blind_limit
 from modelrelease_operator.core.release.commands import ANYWAY, blind, value_for
@@ -71,6 +72,10 @@ class Explanation:
     namespace: str
     name: str
     status: Status
+    happened: str
+    """What is the case, and on what it was decided; empty where no operator looked yet."""
+    advice: str
+    """What a person does next, or that nothing has to be done."""
     warnings: tuple[str, ...]
     awaited: tuple[Awaited, ...]
     next_actions: tuple[Action, ...]
@@ -107,10 +112,18 @@ def explain(release: dict[str, Any], now: datetime, *, context: str | None = Non
         namespace=namespace,
         name=name,
         status=status,
+        happened=what_happened(status),
+        advice=_advice(spec, status, raw),
         warnings=tuple(_warnings(release, status, trouble, now)),
         awaited=tuple(_awaited(spec, status, now)) if spec else (),
         next_actions=tuple(_next_actions(_Annotate(namespace, name, context), spec, status)),
     )
+
+
+def _advice(spec: ReleaseSpec | None, status: Status, raw: dict[str, Any] | None) -> str:
+    if is_unseen(raw):
+        return "see whether the operator runs and watches this namespace: modelrelease doctor"
+    return what_next(spec, status)
 
 
 def waits_for_person(status: Status) -> bool:
@@ -154,7 +167,9 @@ def _warnings(
     if due and now - due > OVERDUE_AFTER:
         yield "the operator's next look is overdue: is it running, and can it reach the API server?"
     if trouble:
-        yield f"the spec is invalid, so nothing moves: {trouble}"
+        goes_on = status.canary or status.previous
+        effect = "what is under way goes on by the one before it" if goes_on else "nothing moves"
+        yield f"the spec is invalid, so {effect}: {trouble}"
     for condition in status.conditions:
         said_already = condition.message in status.message or condition.message == trouble
         is_trouble = TROUBLE.get(condition.type) == condition.status
@@ -257,7 +272,8 @@ def _awaited_of_canary(
     if canary.share and canary.share.mismatch:
         yield Awaited(what=f"the canary is seen to answer its {canary.share.weight} % of requests")
     yield from _awaited_of_sight(spec, status, canary)
-    if not canary.inconclusive and not canary.unseen:
+    asks = canary.question is Reason.WAITING_FOR_APPROVAL
+    if not (asks or canary.inconclusive or canary.unseen):
         deadline = spec.canary.progress_deadline.span
         until = _end(canary, deadline, canary.judged_seconds, counts=canary.question is None)
         yield Awaited(

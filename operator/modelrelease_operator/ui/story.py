@@ -78,6 +78,8 @@ def story(
         "now": now.timestamp(),
         "paused": bool(spec and spec.paused),
         "model": spec.model.uri if spec else None,
+        "happened": told.happened,
+        "advice": told.advice,
         "warnings": list(told.warnings),
         "arms": list(_arms(status)),
         "notes": list(_notes(status)),

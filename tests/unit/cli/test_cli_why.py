@@ -160,7 +160,7 @@ def test_the_context_stands_in_the_commands():
         (
             {"spec": {"model": {"uri": "models:/x"}}},
             0,
-            "the spec is invalid, so nothing moves: spec.model.uri",
+            "the spec is invalid, so what is under way goes on by the one before it: spec.model",
         ),
     ],
     ids=[
@@ -176,6 +176,11 @@ def test_what_makes_the_story_doubtful_is_said_first(
 ):
     told = story(a_world_in(Phase.PROGRESSING, rps=20.0).steps(2), later=later, **changes)
     assert told.warnings[0].startswith(sentence)
+
+
+def test_an_invalid_spec_moves_nothing_where_nothing_is_under_way():
+    told = story(a_serving_world(), spec={"model": {"uri": "models:/x"}})
+    assert told.warnings[0].startswith("the spec is invalid, so nothing moves: spec.model.uri")
 
 
 def test_a_healthy_story_has_no_warnings():

@@ -22,7 +22,7 @@ def stable(scope: Scope) -> Decision:
     scope = scope.with_status(previous=_kept(scope, before))
     if scope.status.previous is None:
         scope = scope.with_status(evidence=Evidence(), crashes=Crashes())
-    message = f"version {scope.stable.version} serves"
+    message = _serves(scope)
     target = scope.observed.target
     if target and target.revision == scope.stable.revision:
         scope = scope.with_status(rejected=None)
@@ -47,6 +47,13 @@ def stable(scope: Scope) -> Decision:
     previous = scope.status.previous
     requeue = min(previous.left or POLL_PODS, scope.spec.analysis.period) if previous else None
     return scope.with_status(message=message).decision(steady(scope), requeue=requeue)
+
+
+def _serves(scope: Scope) -> str:
+    """Say that stable serves, or that it cannot."""
+    version = scope.stable.version
+    ready = scope.ready_pods(scope.stable.revision)
+    return f"version {version} serves" if ready else f"no pod of version {version} is ready"
 
 
 def _kept(scope: Scope, before: Previous | None) -> Previous | None:

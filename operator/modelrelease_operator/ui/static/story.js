@@ -32,7 +32,7 @@
       // Deadlines are of the server's clock, which need not be this machine's.
       ModelRelease.ahead = story.now - Date.now() / 1000;
       this.put("head", [story.namespace, story.name, story.phase, story.model, story.paused, story.person], () => this.head(story));
-      this.put("sentence", [story.message, story.warnings, story.notes, story.verdict, story.person], () => this.sentence(story));
+      this.put("sentence", [story.happened, story.advice, story.warnings, story.notes, story.verdict, story.person], () => this.sentence(story));
       this.put("arms", [story.arms, story.asked, story.counted, story.samples && [story.samples.canary_pods, story.samples.stable_pods, story.samples.source, story.samples.left_out]], () => this.arms(story));
       this.put("steps", story.steps, () => this.steps(story.steps));
       this.put("actions", [story.actions, Boolean(this.act)], () => this.actions(story));
@@ -78,7 +78,8 @@
       const kind = story.person ? "asks" : story.verdict === "Fail" || story.phase === "RollingBack" ? "bad" : story.verdict === "Pass" ? "good" : "";
       return [
         story.warnings.map((text) => h("p", { class: "warning" }, h("strong", {}, "Mind: "), text)),
-        h("p", { class: `said ${kind}` }, story.message),
+        h("p", { class: `said ${kind}` }, story.happened || story.message),
+        h("p", { class: "advice" }, h("strong", {}, "What to do: "), story.advice),
         story.notes.map((text) => h("p", { class: "note" }, text)),
       ].flat();
     }
