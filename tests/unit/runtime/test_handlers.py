@@ -1,5 +1,7 @@
 """What kopf tells becomes a wake, and what the kubelet asks is answered by how late looks are."""
 
+import asyncio
+import logging
 from typing import Any
 
 import kopf
@@ -7,7 +9,12 @@ import pytest
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Gone
-from modelrelease_operator.runtime.handlers import Handlers, NothingKept, registry_for
+from modelrelease_operator.runtime.handlers import (
+    Handlers,
+    NothingKept,
+    registry_for,
+    tell_of_trouble,
+)
 from modelrelease_operator.runtime.workers import OVERDUE_SECONDS
 from modelrelease_operator.settings import Settings
 from testbed.operating import Operating, operating
@@ -101,3 +108,35 @@ def test_kopf_is_left_nothing_of_a_release_to_copy_and_to_compare():
     patch = kopf.Patch()
     kept.store(body=body, patch=patch, essence=kept.build(body=body))
     assert not patch
+
+
+def logged(caplog: pytest.LogCaptureFixture, **context: Any) -> list[int]:
+    """Return the levels at which trouble that nobody catches is logged."""
+    caplog.set_level("DEBUG")
+    loop = asyncio.new_event_loop()
+    try:
+        tell_of_trouble(loop, context)
+    finally:
+        loop.close()
+    return [record.levelno for record in caplog.records if record.name != "asyncio.selector"]
+
+
+def test_a_closed_connection_whose_peer_still_speaks_is_no_error(caplog: pytest.LogCaptureFixture):
+    closed = RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+    levels = logged(caplog, message="Fatal error on SSL protocol", exception=closed)
+    assert logging.DEBUG in levels
+    assert logging.ERROR not in levels
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ("Fatal error on SSL protocol", ValueError("the handler is closed")),
+        ("Fatal error on SSL protocol", RuntimeError("deque index out of range")),
+        ("Task exception was never retrieved", RuntimeError("the handler is closed")),
+    ],
+)
+def test_whatever_else_nobody_catches_is_one(
+    caplog: pytest.LogCaptureFixture, message: str, problem: Exception
+):
+    assert logging.ERROR in logged(caplog, message=message, exception=problem)
