@@ -2,7 +2,8 @@
 
 A pass over a release makes what the pass before made: the same Deployments, the same text of each.
 It costs nothing to forget one. What it holds is bounded by number, and the longest unused goes
-first, so that two thousand releases at rest keep nothing for the few that move.
+first. Who knows that a key is not asked for soon forgets it: two thousand releases at rest keep
+nothing then.
 """
 
 from collections import OrderedDict
@@ -36,6 +37,10 @@ class Memo(Generic[R]):
         if len(self._known) > self._most:
             self._known.popitem(last=False)
         return made
+
+    def forget(self, key: Hashable) -> None:
+        """Keep nothing for a key."""
+        self._known.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._known)

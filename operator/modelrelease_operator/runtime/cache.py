@@ -64,7 +64,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 KEPT_OF_A_POD = ("nodeName",)
 KEPT_OF_A_CONTAINER = ("name", "restartPolicy")
 HASHES_KEPT = 4096
-"""Each with the object that it is of, which is there anyway for as long as its release moves."""
+"""Each with the object that it is of, and only while its release moves."""
 
 Wake = Callable[[NamespacedName], None]
 
@@ -268,6 +268,8 @@ class Cached(Kube):
             (meta["namespace"], meta["name"]),
             self._releases.get((meta["namespace"], meta["name"])),
         )
+        if before is not None and _is_same(meta, before["metadata"]):
+            return  # Told again: what was made of the one that is here stands, and costs once.
         if before is None or _is_newer(meta, before["metadata"]):
             if self._is_ours(obj):
                 signed = {**meta, "managedFields": what_signs(meta)}
@@ -466,6 +468,7 @@ class Cached(Kube):
         """Delete an object, if it is still the one with this uid."""
         await super().delete(kind, namespace, name, uid=uid)
         self._applied.pop((kind, (namespace, name)), None)
+        self._hashes.forget((kind, (namespace, name)))
         if store := self.stores.get(kind):
             store.deleted((namespace, name), uid)
 
@@ -478,6 +481,13 @@ class Cached(Kube):
         ]
         for applied in gone:
             del self._applied[applied]
+
+    def let_go(self, key: NamespacedName) -> None:
+        """Keep nothing for the next look at a release that is not soon."""
+        for kind, store in self.stores.items():
+            for obj in store.of_release(key):
+                meta = obj["metadata"]
+                self._hashes.forget((kind, (meta["namespace"], meta["name"])))
 
     async def _follow(self, kind: str, scope: str | None) -> None:
         """Keep one store true for ever, or until the cluster does not serve an optional kind."""
@@ -580,6 +590,12 @@ def release_of(obj: Object) -> NamespacedName | None:
     """Return the release that an object says it belongs to."""
     name = (obj["metadata"].get("labels") or {}).get(names.LABEL_RELEASE)
     return (obj["metadata"]["namespace"], name) if name else None
+
+
+def _is_same(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether two states of an object are one."""
+    fields = ("uid", "resourceVersion")
+    return all(meta.get(field) == before.get(field) is not None for field in fields)
 
 
 def _is_newer(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

@@ -136,6 +136,13 @@ class Memory:
     unread: tuple[str, Problem] | None = None
     """By the revision without a digest: why a pod could not read its artifact the last time."""
 
+    def rest(self) -> None:
+        """Keep nothing that can be read again from the release: the next look is not soon.
+
+        The last spec that could be followed is for what is under way, and nothing is.
+        """
+        self.read = self.parsed = self.last_good = None
+
     @property
     def stored(self) -> frozenset[str]:
         """The revisions that the stored status names, where what was decided since could not be

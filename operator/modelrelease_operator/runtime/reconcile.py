@@ -329,7 +329,17 @@ class Reconciler:
         self.outcomes.record((namespace, name), decision.status.outcomes)
         moved = done.wrote or gist(decision.status) != gist(before)
         requeue = self._next_look(decision, resolution.problem or resolution.delayed)
+        if requeue is None and decision.status.canary is None:
+            self._let_go(owner, decision)
+            memory.rest()
         return memory.patience.stretched(spec, decision.status, requeue, moved=moved, now=now)
+
+    def _let_go(self, owner: Owner, decision: Decision) -> None:
+        """Keep nothing of what was made for a release at rest: thousands of them are."""
+        for running in decision.desired.running:
+            self._rendered.forget((owner, running.target.revision))
+        if isinstance(self.kube, Cached):
+            self.kube.let_go((owner.namespace, owner.name))
 
     async def _resolve(
         self, release: Object, following: FollowedSpec, spec: ReleaseSpec, before: Status

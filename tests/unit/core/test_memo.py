@@ -34,6 +34,14 @@ def test_the_longest_unused_goes_first():
     assert len(memo) == 2
 
 
+def test_what_is_forgotten_is_made_anew():
+    memo: Memo[str] = Memo(2)
+    assert asked(memo, "a", 1)
+    memo.forget("a")
+    memo.forget("never asked for")
+    assert asked(memo, "a", 1)
+
+
 def test_what_cannot_be_made_is_not_kept():
     memo: Memo[str] = Memo(2)
 

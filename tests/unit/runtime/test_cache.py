@@ -224,6 +224,21 @@ async def test_an_idle_pass_asks_nothing_of_the_api_server(world: Operating):
     assert not world.server.requests
 
 
+async def test_nothing_is_kept_of_what_was_made_for_a_release_at_rest(world: Operating):
+    await world.with_canary()
+    assert len(world.kube._hashes)
+    await world.serves("1")
+    await world.once()
+    assert not len(world.kube._hashes)
+
+
+async def test_a_release_that_is_told_again_is_the_object_that_is_known(world: Operating):
+    await world.serves("1")
+    known = await world.kube.get(names.KIND, "ml", "qna")
+    world.kube.release_told(world.server.get("ModelRelease", "qna"))
+    assert await world.kube.get(names.KIND, "ml", "qna") is known
+
+
 async def test_a_canary_that_is_judged_costs_one_write_a_look(world: Operating):
     await world.with_canary()
     await world.once()

@@ -74,3 +74,11 @@ def test_the_same_status_from_the_api_server_again_is_not_taken_for_the_one_that
     read = memory.status_of(a_release(status={"uid": "u", "judgedBy": {"x": True}}))
     assert read.judged_by == {"x": True}
     assert read.judged_by["x"] is True
+
+
+def test_of_a_release_at_rest_nothing_is_kept_that_can_be_read_again():
+    memory, release = Memory(uid="u"), a_release(status={"phase": "Stable"})
+    first, spec = memory.status_of(release), spec_of(memory, release)
+    memory.rest()
+    assert memory == Memory(uid="u", troubles=memory.troubles)
+    assert (memory.status_of(release), spec_of(memory, release)) == (first, spec)
