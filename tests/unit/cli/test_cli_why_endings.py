@@ -18,9 +18,9 @@ def taken_back(**behaviour: Any) -> World:
     return world.run(until=Phase.ROLLING_BACK).run()
 
 
-def commanded(**command: str) -> World:
+def commanded(commands: Commands) -> World:
     world = a_world_in(Phase.PROGRESSING).steps(2)
-    world.commands = Commands(**command)
+    world.commands = commands
     return world.run(until=Phase.STABLE).run()
 
 
@@ -128,12 +128,12 @@ ENDINGS: dict[str, tuple[Callable[[], World], str, str]] = {
         "long as its files are the same",
     ),
     "aborted": (
-        lambda: commanded(abort="rev2"),
+        lambda: commanded(Commands(abort="rev2")),
         "version 1 serves; version 2 was rejected: version 2 was aborted by annotation",
         "release another version, or try version 2 again",
     ),
     "promoted by hand": (
-        lambda: commanded(promote="rev2"),
+        lambda: commanded(Commands(promote="rev2")),
         "version 2 serves; version 2 was promoted by hand without a verdict, by annotation",
         "nothing has to be done",
     ),
