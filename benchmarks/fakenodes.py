@@ -89,7 +89,7 @@ class Server:
             items: list[Object] = (await response.json())["items"]
             return items
 
-    async def shown(self, path: str, column: str, value: str) -> int:
+    async def shown(self, path: str, column: str, value: object) -> int:
         """Return how many rows of a table have a value in a column.
 
         A table, because hundreds of whole objects twice a second would cost more than what is
