@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+import pytest
 from aiohttp import web
 
 from modelrelease_operator.core.drift.windows import BinSample
@@ -160,6 +161,63 @@ async def test_a_value_that_is_no_number_is_the_trouble_of_its_own_release():
     assert isinstance(first, MetricsUnavailable)
     assert values(second) == [("b1", "q", 5.0)]
     assert len(prometheus.queries) == 2, "a is asked for alone, and b is not asked for again"
+
+
+async def test_a_pod_that_began_at_no_time_is_the_trouble_of_its_own_release():
+    """Everybody would be asked for alone for as long as that pod lives."""
+    rows = [counted("a", "a1", "p"), counted("b", "b1", "q"), started("p", "NaN")]
+    prometheus = Prometheus(rows)
+    async with source_at(prometheus) as source:
+        first, second = await counters(source, release("a"), release("b"))
+        assert isinstance(first, MetricsUnavailable)
+        assert values(second) == [("b1", "q", 3.0)]
+    assert len(prometheus.queries) == 2, "together, and the first alone"
+
+
+async def test_at_a_server_that_is_slow_for_long_nothing_is_asked_that_nobody_waits_for():
+    asked: list[str] = []
+    answers = asyncio.Event()
+
+    async def ask(query: str, take: shared.Take) -> MetricsUnavailable | None:
+        asked.append(query)
+        await answers.wait()
+        return None
+
+    together = shared.Together(ask)
+    together._turn = asyncio.Semaphore(1)
+    question = shared.CountersAsked(predictions=False, probes=False)
+
+    async def both(one: str, other: str) -> list[Any]:
+        return await asyncio.gather(
+            *(together.read(question, release(name)) for name in (one, other))
+        )
+
+    first = asyncio.create_task(both("a", "b"))
+    while not asked:  # noqa: ASYNC110 - a predicate over another task
+        await asyncio.sleep(0)
+    second = asyncio.create_task(both("c", "d"))
+    while len(together._open) < 2:  # noqa: ASYNC110 - a predicate over another task
+        await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    answers.set()
+    assert await first == [(), ()]
+    await together.close()
+    assert len(asked) == 1, "a look that was given up is not asked for afterwards"
+
+
+async def test_who_gets_no_turn_is_told_that_the_server_is_slow(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shared, "TURN_SECONDS", 0.0)
+
+    async def ask(query: str, take: shared.Take) -> MetricsUnavailable | None:
+        raise NotImplementedError
+
+    together = shared.Together(ask)
+    together._turn = asyncio.Semaphore(0)
+    question = shared.CountersAsked(predictions=False, probes=False)
+    answers = await asyncio.gather(*(together.read(question, release(name)) for name in "ab"))
+    slow = "Prometheus is slow: it has more questions open than it answers within 10 s"
+    assert answers == [MetricsUnavailable(message=slow)] * 2
 
 
 async def test_a_common_query_that_is_refused_is_asked_one_by_one():

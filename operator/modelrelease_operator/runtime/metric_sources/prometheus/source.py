@@ -41,6 +41,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     pairs_query,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.shared import (
+    SLOW,
     BinsAsked,
     CountersAsked,
     Take,
@@ -95,7 +96,7 @@ class PrometheusSource:
         """For the whole of one answer."""
         self._reasons: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
         """By namespace, release and revision: when it was last asked why it shows none, and why."""
-        self._together = Together(self._shared)
+        self._together = Together(self._shared, self._client.sentence(SLOW))
 
     @property
     def patience_seconds(self) -> float:
