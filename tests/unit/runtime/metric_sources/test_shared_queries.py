@@ -232,6 +232,40 @@ async def test_a_common_query_that_is_refused_is_asked_one_by_one():
     assert sum("a|b" in query for query in prometheus.queries) == 1, "not at each look anew"
 
 
+@pytest.mark.parametrize("status", [401, 503])
+async def test_a_server_that_answers_nobody_is_not_asked_one_by_one(status: int):
+    """It would be met by a question of each release when it is there again."""
+    prometheus = Prometheus([counted("a", "a1", "p")])
+
+    async def away(request: web.Request) -> web.Response:
+        prometheus.queries.append(await request.text())
+        return web.Response(status=status, text="not now")
+
+    asked = [release("a"), release("b")]
+    async with serving(away) as address, asking(address) as source:
+        for _ in range(2):
+            found = await counters(source, *asked)
+            assert all(f"HTTP status {status}" in each.message for each in found
+                       if isinstance(each, MetricsUnavailable))  # fmt: skip
+    assert len(prometheus.queries) == 2
+
+
+async def test_a_server_that_gives_no_time_to_a_common_query_is_asked_one_by_one():
+    """503 is also what Prometheus says of a query that takes too long."""
+    prometheus = Prometheus([counted("a", "a1", "p")])
+
+    async def out_of_time(request: web.Request) -> web.Response:
+        text = await request.text()
+        if "release%3D~" in text:
+            told = {"status": "error", "errorType": "timeout", "error": "query timed out"}
+            return web.json_response(told, status=503)
+        return await prometheus.answer(request)
+
+    async with serving(out_of_time) as address, asking(address) as source:
+        found, _ = await counters(source, release("a"), release("b"))
+    assert values(found) == [("a1", "p", 3.0)]
+
+
 async def test_those_who_fell_out_share_again_after_a_minute():
     asked: list[str] = []
     now = 0.0

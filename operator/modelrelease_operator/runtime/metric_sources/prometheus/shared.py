@@ -3,7 +3,7 @@
 The query names the namespaces, releases and revisions of all of them, so it may select a series
 that nobody asked for: each series goes to the release that its own labels name, and to no other.
 What one release's series break (a value that is no number, an answer that is too large) is its own
-trouble: whoever shared a query that failed is asked for alone.
+trouble: whoever shared a query that failed is asked for alone, unless the server answers nobody.
 """
 
 import asyncio
@@ -50,6 +50,12 @@ TURN_SECONDS = 10.0
 would only grow, and what is asked at last would have nobody left to tell it to.
 """
 SLOW = f"is slow: it has more questions open than it answers within {TURN_SECONDS:g} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NobodyAnswered(MetricsUnavailable):
+    """The server answers nobody now: to ask it for each release would only be more questions."""
+
 
 Take = Callable[[Any], None]
 Ask = Callable[[str, Take], Awaitable[MetricsUnavailable | None]]
@@ -309,6 +315,10 @@ class Together:
         if problem is None:
             for each in batch:
                 _give(each, self._part(rows, each))
+            return
+        if isinstance(problem, NobodyAnswered):
+            for each in batch:
+                _give(each, problem)
             return
         for each in batch:
             self._alone[each.release] = self.clock() + ALONE_SECONDS
