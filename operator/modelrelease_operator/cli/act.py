@@ -28,7 +28,7 @@ EVERY_SECONDS: Final = 0.5
 """Between two looks at what became of a command."""
 WAIT: Final = "30s"
 UNHEARD: Final = "the operator has not said yet what becomes of it: is it running?"
-HELD_BACK: Final = "no canary goes on, and none starts, until `modelrelease resume`"
+HELD_BACK: Final = "no canary goes on, and none meets users, until `modelrelease resume`"
 
 SUMMARIES: Final = {
     "approve": "let a canary go on that waits for a person",
