@@ -6,7 +6,10 @@ python drift_detector.py --baseline baseline_emb.pkl --input_texts data/new_batc
 
 import sys
 
-from modelrelease_training.drift.__main__ import main
+try:
+    from modelrelease_training.drift.__main__ import main
+except ModuleNotFoundError as problem:
+    sys.exit(f"drift_detector.py: {problem}: `make setup` and `. .venv/bin/activate` first")
 
 COMMANDS = {"baseline", "check", "serve"}
 

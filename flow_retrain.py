@@ -6,7 +6,10 @@ python flow_retrain.py --drawn 5000
 
 import sys
 
-from modelrelease_training.flow.__main__ import main
+try:
+    from modelrelease_training.flow.__main__ import main
+except ModuleNotFoundError as problem:
+    sys.exit(f"flow_retrain.py: {problem}: `make setup` and `. .venv/bin/activate` first")
 
 COMMANDS = {"run", "serve"}
 

@@ -11,8 +11,20 @@ fi
 namespace=$1 release=$2
 shift 2
 PATH=$PATH:$(cd "$(dirname "$0")" && pwd)/.venv/bin
-if [[ $release == *-svc ]] && ! kubectl get modelrelease "$release" -n "$namespace" >/dev/null 2>&1; then
-  release=${release%-svc}
+if ! command -v modelrelease >/dev/null; then
+  echo "rollback: the command modelrelease is not here: in a clone, run \`make setup\`;" \
+    "elsewhere, pip install 'modelrelease[operator]'" >&2
+  exit 127
+fi
+if [[ $release == *-svc ]]; then
+  # Looked for where it is aborted, and taken for a Service only where there is no release of the name.
+  context=() next=
+  for word; do
+    if [ -n "$next" ] || [[ $word == --context* ]]; then context+=("$word"); fi
+    if [ "$word" = --context ]; then next=yes; else next=; fi
+  done
+  told=$(modelrelease history "$release" -n "$namespace" ${context[@]+"${context[@]}"} 2>&1 >/dev/null) || true
+  if [[ $told == *"does not exist"* ]]; then release=${release%-svc}; fi
 fi
 if ! modelrelease abort "$release" -n "$namespace" "$@"; then
   echo "rollback: to go back to a version that served before, set spec.model back to it;" \

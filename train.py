@@ -12,14 +12,18 @@ import os
 import sys
 from pathlib import Path
 
-from modelrelease_training.__main__ import main
+try:
+    from modelrelease_training.__main__ import main
+except ModuleNotFoundError as problem:
+    sys.exit(f"train.py: {problem}: `make setup` and `. .venv/bin/activate` first")
 
 DATA = Path("data/latest.parquet")
 
 
 def lead_to_the_latest(arguments: list[str]) -> None:
     """Have OUTPUT/latest lead to the artifact that these arguments named."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    # Options may be shortened, as `train` has them.
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--name", default="qna")
     parser.add_argument("--version")

@@ -6,7 +6,12 @@ python scripts/generate_baseline.py --input_file data/training_texts.txt --outpu
 
 import sys
 
-from modelrelease_training.drift.__main__ import main
+try:
+    from modelrelease_training.drift.__main__ import main
+except ModuleNotFoundError as problem:
+    sys.exit(
+        f"scripts/generate_baseline.py: {problem}: `make setup` and `. .venv/bin/activate` first"
+    )
 
 if __name__ == "__main__":
     sys.exit(main(["baseline", *sys.argv[1:]]))

@@ -6,7 +6,10 @@ python scripts/ingest.py
 
 import sys
 
-from modelrelease_training.__main__ import main
+try:
+    from modelrelease_training.__main__ import main
+except ModuleNotFoundError as problem:
+    sys.exit(f"scripts/ingest.py: {problem}: `make setup` and `. .venv/bin/activate` first")
 
 if __name__ == "__main__":
     given = sys.argv[1:]

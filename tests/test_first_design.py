@@ -203,6 +203,15 @@ def typed(clone: Path, line: str, **environment: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
+def test_the_latest_is_what_was_trained_last_however_its_version_was_named(
+    clone: Path, tmp_path: Path
+):
+    few = "--rows 200 --max_steps 1 --no-card"
+    done = typed(clone, f"python train.py --out {tmp_path} --vers v7 {few}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "latest").readlink() == Path("qna/v7")
+
+
 @pytest.fixture(scope="module")
 def trained(clone: Path) -> Path:
     """After the lines of a first run, in their order."""
@@ -272,20 +281,40 @@ def test_a_script_helps(script: str):
     assert done.stdout.startswith("usage: ")
 
 
+DOUBLE = """#!/bin/sh
+if [ "$1" = history ]; then
+  case "$2 $5 $6" in
+    "odd-svc "*|"far-svc --context prod") echo "TIME FROM TO"; exit 0 ;;
+    "away-svc "*) echo "the API server does not answer" >&2; exit 1 ;;
+    *) echo "modelrelease history: ModelRelease $4/$2 does not exist" >&2; exit 1 ;;
+  esac
+fi
+echo "modelrelease $*"
+[ "$2" != steady ]
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_in_a_clone_that_is_not_set_up_says_what_to_do(script: str):
+    """As another Python finds it: one that has neither the package nor what that needs."""
+    done = typed(ROOT, f"python -I -S {script}")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{script}: No module named 'modelrelease_training': "
+        "`make setup` and `. .venv/bin/activate` first\n"
+    )
+
+
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """Doubles of `modelrelease` and `kubectl` that repeat what they were told: a cluster is not
-    here. `kubectl` knows no release but `odd-svc`, and a release `steady` has no canary.
+    """A double of `modelrelease` that repeats what it was told: a cluster is not here. It knows the
+    release `odd-svc`, `far-svc` in another context, one that cannot be read, and `steady`, which
+    has no canary.
     """
     folder = tmp_path / "bin"
     folder.mkdir()
-    doubles = {
-        "modelrelease": 'echo "modelrelease $*"; [ "$2" != steady ]',
-        "kubectl": '[ "$3" = odd-svc ]',
-    }
-    for name, body in doubles.items():
-        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
-        (folder / name).chmod(stat.S_IRWXU)
+    (folder / "modelrelease").write_text(DOUBLE)
+    (folder / "modelrelease").chmod(stat.S_IRWXU)
     return folder
 
 
@@ -295,6 +324,11 @@ def tools(tmp_path: Path) -> Path:
         ("./rollback.sh mlops-demo qna-svc", "modelrelease abort qna -n mlops-demo\n"),
         ("./rollback.sh mlops-demo qna", "modelrelease abort qna -n mlops-demo\n"),
         ("./rollback.sh demo odd-svc --wait 0s", "modelrelease abort odd-svc -n demo --wait 0s\n"),
+        (
+            "./rollback.sh demo far-svc --wait 0s --context prod",
+            "modelrelease abort far-svc -n demo --wait 0s --context prod\n",
+        ),
+        ("./rollback.sh demo away-svc", "modelrelease abort away-svc -n demo\n"),
     ],
 )
 def test_a_rollback_aborts_the_release_that_is_meant(
@@ -303,6 +337,13 @@ def test_a_rollback_aborts_the_release_that_is_meant(
     done = typed(clone, line, PATH=f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, done.stdout) == (0, said), done.stderr
     assert operators().parse_args(said.split()[1:]).command == "abort"
+
+
+def test_a_rollback_without_the_command_says_how_to_get_it(clone: Path):
+    done = typed(clone, "./rollback.sh demo qna", PATH="/usr/bin:/bin")
+    assert done.returncode == 127
+    assert done.stderr.startswith("rollback: the command modelrelease is not here: in a clone, run")
+    assert "history" not in done.stderr
 
 
 def test_a_rollback_without_a_canary_says_how_to_go_back(clone: Path, tools: Path):

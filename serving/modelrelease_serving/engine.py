@@ -23,6 +23,8 @@ _AT_ONCE_SECONDS: Final = 200e-6
 """A call up to here is cheaper than gathering company for it, if company would save little."""
 _COMPANY_SECONDS: Final = 20e-6
 """What it costs a request to wait for the next turn of the loop."""
+THREAD: Final = "model"
+"""What the name of the thread begins with in which slow models answer."""
 _ON_LOOP_SECONDS: Final = 2e-3
 """A longer call goes to a thread."""
 _BATCH_ROWS_MAX: Final = 1024
@@ -82,7 +84,7 @@ class Engine:
         self._queue: deque[_Waiting] = deque()
         self._rows = self._bytes = 0
         self._busy = False
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD)
         self._rows_at_once: int | None = None
 
     async def predict(

@@ -25,6 +25,7 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_contract.shadow import canary_service, stable_service
 from modelrelease_serving.app import PredictorApp, create_app
 from modelrelease_serving.connections import Drain
+from modelrelease_serving.engine import THREAD
 from modelrelease_serving.errors import RefusedError, UnreachableError
 from modelrelease_serving.http_client import Peer
 from modelrelease_serving.listening import allow_connections, listen
@@ -126,12 +127,12 @@ def run(settings: Settings) -> int:
 
 
 def _stopped(code: int) -> int:
-    """Return `code`, or end the process by it while a model still loads:
-    nobody can interrupt that.
+    """Return `code`, or end the process by it while a model may still load or answer: nobody can
+    interrupt that, and nobody waits for it any more.
     """
     if code == 0:
         _LOG.info("stopped")
-    if any(thread.name == _LOADER for thread in threading.enumerate()):
+    if any(thread.name.startswith((_LOADER, THREAD)) for thread in threading.enumerate()):
         logging.shutdown()
         os._exit(code)
     return code
@@ -158,7 +159,11 @@ async def _serve(model: Model, settings: Settings) -> None:
         server_header=False,
     )
     server = DrainingServer(
-        config, drain=drain, drain_seconds=settings.drain_seconds, is_ready=lambda: model.ready
+        config,
+        drain=drain,
+        drain_seconds=settings.drain_seconds,
+        # Of a model that is stuck nobody gets an answer, and another process is wanted soon.
+        is_ready=lambda: model.ready and not app.predictions.are_stuck,
     )
     listening = _listen(settings)
     watching = asyncio.create_task(guarded.PEERS.watch())

@@ -166,6 +166,22 @@ def test_a_process_that_loads_ends_at_once(
         assert not running.logged("ready")
 
 
+def test_a_process_whose_model_does_not_come_back_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """Else the kubelet waits for the whole of the grace period before it starts another."""
+    exported = faulty.hanging(
+        faulty.Order(label=Label(name="qna", version="3"), output=tmp_path, rows=2000, share=0.02)
+    )
+    lowest = list(exported.manifest.examples.rows[0])
+    lowest[0] = -1e6
+    asked = f'{{"features": {lowest}}}'.encode()
+    with predictor(exported.path, MAX_CALL_SECONDS="0.2", DRAIN_SECONDS="60") as running:
+        running.wait_ready()
+        assert asks_for_a_prediction(running, asked) == 503
+        assert running.get("/health")[0] == 503
+        running.send(signal.SIGTERM)
+        assert running.wait(within=SOON) == 0
+
+
 def test_sigint_stops_at_once(artifact: Exported) -> None:
     with predictor(artifact.path, DRAIN_SECONDS="60") as running:
         running.wait_ready()

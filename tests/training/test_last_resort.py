@@ -2,6 +2,7 @@
 1 is an answer, and a traceback is none.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,13 @@ def test_integers_that_parquet_cannot_hold_end_ingest_with_2_and_say_so(
     said = capsys.readouterr().err.splitlines()[-1]
     assert (code, "whole numbers of 64 bits at most" in said) in ((2, True), (0, False))
     assert (tmp_path / "rows.parquet").exists() == (code == 0)
+
+
+def test_a_flow_without_prefect_says_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "prefect", None)
+    assert flow.main(["run", "--drawn", "500"]) == 2
+    said = capsys.readouterr().err
+    assert "pip install 'modelrelease[flow]'" in said
+    assert "fault of ours" not in said

@@ -741,7 +741,7 @@ class StableStatus(Target):
 
 def is_unseen(raw: dict[str, Any] | None) -> bool:
     """Return whether a stored status is nobody's: absent, or only what the schema fills in."""
-    return not raw or raw.get("observedGeneration", 0) < 0
+    return not raw or (raw.get("observedGeneration") or 0) < 0
 
 
 class Status(Model):

@@ -28,7 +28,7 @@ EVERY_SECONDS: Final = 0.5
 """Between two looks at what became of a command."""
 WAIT: Final = "30s"
 UNHEARD: Final = "the operator has not said yet what becomes of it: is it running?"
-HELD_BACK: Final = "no canary goes on, and none starts, until `modelrelease resume`"
+HELD_BACK: Final = "no canary goes on, and none meets users, until `modelrelease resume`"
 
 SUMMARIES: Final = {
     "approve": "let a canary go on that waits for a person",
@@ -133,7 +133,12 @@ async def _acted(parsed: argparse.Namespace) -> Outcome:
         about = f"{names.KIND} {cluster.namespace}/{parsed.name}"
         if parsed.command in ("pause", "resume"):
             return await _paused(cluster, release, about, paused=parsed.command == "pause")
-        explanation = explain(release, datetime.now(UTC), context=parsed.context)
+        try:
+            explanation = explain(release, datetime.now(UTC), context=parsed.context)
+        except Invalid as problem:
+            if parsed.command != "abort":
+                raise
+            return await _aborted_unread(cluster, release, about, problem)
         action = _action(explanation, parsed, about)
         before = _seen(release, action.verb)
         await cluster.patch(parsed.name, action.patch)
@@ -147,6 +152,26 @@ async def _acted(parsed: argparse.Namespace) -> Outcome:
         return Outcome(good=False, sentence=f"{said}; {UNHEARD}")
     became = "taken" if echo.taken else f"not taken: {echo.message}"
     return Outcome(good=echo.taken, sentence=f"{said}; {became}")
+
+
+async def _aborted_unread(
+    cluster: "AsUser", release: Mapping[str, Any], about: str, problem: Invalid
+) -> Outcome:
+    """Take the canary of a status back that this version cannot read, as after an upgrade of the
+    operator: users must not wait for another version of this command. Raises `problem` where the
+    status tells of none.
+    """
+    status = release.get("status")
+    canary = status.get("canary") if isinstance(status, dict) else None
+    revision = canary.get("revision") if isinstance(canary, dict) else None
+    if not (isinstance(revision, str) and revision):
+        raise problem
+    # With a note of its own: what stands already would not count again.
+    value = f"{revision}/{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    patch = {"metadata": {"annotations": {f"{names.GROUP}/abort": value}}}
+    await cluster.patch(release["metadata"]["name"], patch)
+    said = f"{about}: asked to take canary {revision} back; what becomes of it is not known here"
+    return Outcome(good=True, sentence=f"{said} ({problem})")
 
 
 def _action(explanation: Explanation, parsed: argparse.Namespace, about: str) -> Action:

@@ -19,7 +19,7 @@ from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
-from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
+from modelrelease_operator.runtime.metrics import INFO, LEADER, OVERDUE, SHARDS, WATCH_SILENCE
 from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
@@ -87,6 +87,9 @@ class OperatorContext:
         )
         self.notifier = Notifier(settings.notify_webhook_url, settings.notify_topics)
         self.workers = Workers(self.reconciler, self.notifier)
+        SHARDS.set(shard.count)
+        # One that nothing is to be held for acts from the beginning.
+        LEADER.set(0 if self.leases else 1)
         OVERDUE.set_function(self._most_overdue)
         WATCH_SILENCE.set_function(self.cache.silence)
 

@@ -110,8 +110,7 @@ class Lease:
         tried_at = _now()
         try:
             async with asyncio.timeout(RENEW_SECONDS):
-                # Where another of the same identity was quicker, it is ours none the less.
-                ours = await self._taken() or (self._shared and await self._taken())
+                ours = await self._taken()
         except (ReleaseError, TimeoutError) as problem:
             self._say(f"{self.where} cannot be had: {problem or 'no answer in time'}")
             return False
@@ -150,8 +149,15 @@ class Lease:
         try:
             await write(body)
         except Conflict:
-            return False  # Another was quicker.
+            return self._shared and await self._is_named()  # Another was quicker.
         return True
+
+    async def _is_named(self) -> bool:
+        """Return whether the Lease names this identity: whoever was quicker may have it, too, and
+        then renewed it for all of them, later than when it was read here.
+        """
+        lease = await self._kube.get("Lease", self._namespace, self._name)
+        return bool(lease["spec"].get("holderIdentity") == self._identity)
 
     def _has_expired(self, lease: Object) -> bool:
         """Return whether the Lease has not changed for as long as it is good, by our own clock."""

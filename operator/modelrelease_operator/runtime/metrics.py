@@ -118,6 +118,10 @@ LEADER = Gauge(
     "modelrelease_operator_leader",
     "1 for the operator that acts, 0 for one that waits for the Lease.",
 )
+SHARDS = Gauge(
+    "modelrelease_operator_shards",
+    "How many operators share the namespaces: so many must act; 1 without shards.",
+)
 OVERDUE = Gauge(
     "modelrelease_overdue_seconds",
     "By how much the most overdue look at any release is late; 0 for none.",

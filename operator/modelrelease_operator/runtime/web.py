@@ -55,6 +55,10 @@ class Trouble(Exception):
     """A server cannot be used: what it did, for a sentence that begins with its name. No secret."""
 
 
+class Away(Trouble):
+    """A server answers nobody now, whatever it is asked."""
+
+
 class TooLarge(Trouble):
     """A server answers more than is read."""
 
@@ -279,6 +283,8 @@ class Web:
         except TimeoutError as problem:
             msg = f"does not answer (not all of it within {seconds:g} s)"
             raise Trouble(msg) from problem
+        except aiohttp.ClientConnectorError as problem:
+            raise Away(in_words(problem)) from problem
         except (aiohttp.ClientError, OSError, zlib.error, UnicodeError) as problem:
             raise Trouble(in_words(problem)) from problem
 

@@ -122,7 +122,7 @@ async def _about(page: ThePage, _: TheViewer) -> dict[str, Any]:
 
 @router.get("/api/releases")
 async def _rows(page: ThePage, viewer: TheViewer) -> list[dict[str, Any]]:
-    return [row(page.releases.by_key[key]) for key in await _visible(page, viewer)]
+    return [row(release) for release in await _visible(page, viewer)]
 
 
 @router.get("/api/releases/{namespace}/{name}")
@@ -191,8 +191,7 @@ async def _stream(
 
 
 async def _of_all(page: Page, viewer: Viewer, listener: Listener) -> AsyncIterator[ServerSentEvent]:
-    visible = await _visible(page, viewer)
-    yield _event("rows", [row(page.releases.by_key[key]) for key in visible])
+    yield _event("rows", [row(release) for release in await _visible(page, viewer)])
     yield _state(page)
     while True:
         changed = await listener.wait(AT_LEAST_EVERY)
@@ -211,8 +210,9 @@ async def _of_one(
     changed = {key}
     waited = False
     while True:
+        may_see = await viewer.may_see(key[0])
         release = page.releases.by_key.get(key)
-        if release is None or not await viewer.may_see(key[0]):
+        if release is None or not may_see:
             yield _event("gone", list(key))
         elif key in changed or waited:
             yield _event("story", _told(page, release))
@@ -245,17 +245,19 @@ def _state(page: Page) -> ServerSentEvent:
     return _event("state", {"trouble": releases.trouble, "filled": not releases.unseen})
 
 
-async def _visible(page: Page, viewer: Viewer) -> list[Key]:
+async def _visible(page: Page, viewer: Viewer) -> list[dict[str, Any]]:
     """Return the releases that a viewer may see, in order."""
-    keys = sorted(page.releases.by_key)
-    may = {space: await viewer.may_see(space) for space in {space for space, _ in keys}}
-    return [key for key in keys if may[key[0]]]
+    known = page.releases.by_key
+    may = {space: await viewer.may_see(space) for space in {space for space, _ in known}}
+    # As they are now: while it was asked, releases came and went.
+    return [known[key] for key in sorted(known) if may.get(key[0])]
 
 
 async def _known(page: Page, viewer: Viewer, key: Key) -> dict[str, Any]:
     """Return a release; one that may not be seen is as one that is not there."""
+    may_see = await viewer.may_see(key[0])
     release = page.releases.by_key.get(key)
-    if release is None or not await viewer.may_see(key[0]):
+    if release is None or not may_see:
         raise Refused(404, f"{names.KIND} {'/'.join(key)} is not there, or not for you to see")
     return release
 

@@ -142,7 +142,12 @@ class Pasts:
         """Add what is seen of one release now."""
         self.of(uid).add(moment)
         while sum(len(past.moments) for past in self.by_uid.values()) > self.most:
-            max(self.by_uid.values(), key=lambda past: len(past.moments)).thin()
+            longest = max(self.by_uid.values(), key=lambda past: len(past.moments))
+            if len(longest.moments) == 1:
+                # More releases than moments may be kept: what they were at first goes.
+                longest.moments.clear()
+                continue
+            longest.thin()
 
     def forget(self, uid: str) -> None:
         """Forget a release that is gone."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import CanaryStatus, GateStatus, Phase, Status
+from modelrelease_operator.api.status import CanaryStatus, GateStatus, Phase, Status, is_unseen
 from modelrelease_operator.core.explain import (
     Action,
     Explanation,
@@ -46,7 +46,7 @@ def row(release: Object) -> dict[str, Any]:
     return {
         **_EMPTY_ROW,
         **place,
-        "phase": status.phase if release.get("status") else "Unseen",
+        "phase": "Unseen" if is_unseen(release.get("status")) else status.phase,
         "stable": status.stable.version if status.stable else None,
         "canary": canary.version if canary else None,
         "asked": status.weight if canary else None,

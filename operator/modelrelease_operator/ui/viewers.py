@@ -29,6 +29,8 @@ TOKEN_HEADERS: Final = ("authorization", "x-forwarded-access-token")
 REMEMBERED_SECONDS: Final = 30.0
 """For which what a viewer may see is not asked again."""
 MOST_VIEWERS: Final = 256
+MOST_WRONG_CODES: Final = 20
+"""So many may be guessed: a code that a person types is short, and a program could try them all."""
 
 
 class Refused(Exception):
@@ -104,6 +106,8 @@ class OnePerson(Viewers):
     commands: bool
     code: str = field(default_factory=lambda: secrets.token_hex(3))
     asks_code: bool = True
+    wrong_codes: int = 0
+    """How many were given."""
 
     @override
     def of(self, headers: Mapping[str, str]) -> Viewer:
@@ -111,8 +115,15 @@ class OnePerson(Viewers):
 
     @override
     def check_command(self, headers: Mapping[str, str]) -> None:
+        if self.wrong_codes >= MOST_WRONG_CODES:
+            raise Refused(
+                403,
+                f"{MOST_WRONG_CODES} wrong codes were given here, so no command is taken any more: "
+                "start the page again, which shows a new one",
+            )
         given = headers.get(CODE_HEADER, "")
         if not hmac.compare_digest(given.encode(), self.code.encode()):
+            self.wrong_codes += 1
             raise Refused(403, "this code is not the one that the terminal shows")
 
     @override

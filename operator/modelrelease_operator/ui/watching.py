@@ -1,6 +1,7 @@
 """Every release of a cluster as it is now, kept by watching, and who wants to hear of changes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,9 +14,12 @@ from modelrelease_operator.core.explain import spec_of
 from modelrelease_operator.errors import Invalid, ReleaseError
 from modelrelease_operator.ui.moments import Moment, Past, Pasts
 
+log = logging.getLogger("modelrelease.ui")
+
 Object = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name."""
+UNREADABLE: Final = "what the API server tells of releases cannot be read"
 PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 """Seconds until a broken watch is tried again; the last one from then on."""
 
@@ -159,8 +163,12 @@ async def _watch(kube: Lists, releases: Releases, namespace: str | None) -> None
             releases.replace(namespace, [_whole(item) for item in items])
             failures = 0
             await _follow(kube, releases, namespace, version)
-        except ReleaseError as problem:
-            releases.fail(namespace, str(problem))
+        except Exception as problem:
+            # Whatever it was: a page that goes on showing what was must not look like what is.
+            ours = isinstance(problem, ReleaseError)
+            if not ours:
+                log.exception("releases are listed again: %s", problem)
+            releases.fail(namespace, str(problem) if ours else f"{UNREADABLE}: {problem!r}")
             await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
 

@@ -81,6 +81,28 @@ async def test_an_abort_takes_the_canary_back_and_a_retry_tries_it_again(world: 
     await world.until(lambda status: "canary" in status)
 
 
+async def test_a_canary_is_taken_back_also_where_a_newer_operator_wrote_the_status(
+    world: Operating, capsys: pytest.CaptureFixture[str]
+):
+    await world.with_canary(canary=LONG)
+    release = world.server.get("ModelRelease", "qna")
+    newer = {**release["status"], "phase": "Rehearsing"}
+    put(world, {**release, "status": newer})
+    assert await asyncio.to_thread(main, ["promote", "qna", "-n", "ml"]) == 1
+    assert await asyncio.to_thread(main, ["abort", "qna", "-n", "ml"]) == 0
+    assert "status.phase cannot be read" in capsys.readouterr().out
+    put(world, {**world.server.get("ModelRelease", "qna"), "status": release["status"]})
+    await world.until(lambda status: status["phase"] == "Stable")
+    assert world.status()["rejected"]["reason"] == "Aborted"
+
+
+async def test_without_a_canary_nothing_is_taken_back_blindly(world: Operating):
+    await world.serves("1")
+    release = world.server.get("ModelRelease", "qna")
+    put(world, {**release, "status": {**release["status"], "phase": "Rehearsing"}})
+    assert await asyncio.to_thread(main, ["abort", "qna", "-n", "ml"]) == 1
+
+
 async def test_a_promotion_by_hand_needs_no_verdict(world: Operating):
     await world.with_canary(canary=LONG)
     assert await run(world, "promote", "qna") == 0
@@ -238,6 +260,6 @@ async def test_nobody_with_an_older_command_is_told_to_throw_a_status_away(
     await world.with_canary(canary=LONG)
     release = world.server.get("ModelRelease", "qna")
     put(world, {**release, "status": {**release["status"], "phase": "Frozen"}})
-    assert await asyncio.to_thread(main, ["abort", "qna", "-n", "ml"]) == 1
+    assert await asyncio.to_thread(main, ["promote", "qna", "-n", "ml"]) == 1
     said = capsys.readouterr().err
     assert said.index("what a newer version wrote is for that one") < said.index("remove the")

@@ -5,10 +5,11 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from typing_extensions import override
 
-from modelrelease_operator.errors import Unavailable
+from modelrelease_operator.errors import Conflict, Unavailable
 from modelrelease_operator.runtime import lease as module
-from modelrelease_operator.runtime.kube import Kube
+from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.lease import Lease
 from testbed.api_server import ApiServer
 from testbed.operating import connected
@@ -133,3 +134,31 @@ async def test_no_write_goes_on_for_longer_than_the_lease_is_good(kubes: list[Ku
         async with asyncio.timeout(60):
             with pytest.raises(Unavailable, match="does not answer"):
                 await kube.delete("Service", "ml", "qna", uid="u")
+
+
+class OthersAreQuicker(Kube):
+    """An API server at which another writes the Lease between every read and write of ours."""
+
+    def __init__(self, holder: str) -> None:
+        self.version, self.holder = 1, holder
+
+    @override
+    async def get(self, kind: str, namespace: str, name: str) -> Object:
+        meta = {"namespace": namespace, "name": name, "resourceVersion": str(self.version)}
+        return {"metadata": meta, "spec": {"holderIdentity": self.holder}}
+
+    @override
+    async def replace(self, obj: Object) -> Object:
+        self.version += 1
+        self.holder = self.holder or "an operator without shards"
+        raise Conflict("the Lease has changed")
+
+
+async def test_of_many_shards_each_has_what_another_renews_for_all_of_them():
+    shared = Lease(OthersAreQuicker("9 shards"), SPACE, "9 shards", shared=True)
+    assert (await shared._try(), shared.is_held()) == (True, True)
+
+
+async def test_a_shard_has_nothing_where_the_quicker_one_was_no_shard():
+    shared = Lease(OthersAreQuicker(""), SPACE, "9 shards", shared=True)
+    assert (await shared._try(), shared.is_held()) == (False, False)

@@ -8,9 +8,10 @@ import pytest
 from modelrelease_operator.runtime import lease as module
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.checkup.cluster import check_cluster
-from modelrelease_operator.runtime.handlers import leases_of
+from modelrelease_operator.runtime.handlers import OperatorContext, leases_of
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
+from modelrelease_operator.runtime.metrics import LEADER, SHARDS
 from modelrelease_operator.runtime.shard import Shard, shards_of
 from modelrelease_operator.settings import Settings
 from testbed.api_server import ApiServer
@@ -176,3 +177,16 @@ async def test_of_other_shards_nothing_is_kept_but_which_requests_they_claim(ser
     finally:
         await cache.stop()
         await cache.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "shards", "acts"),
+    [({"shard": "1/3", "lease_namespace": SPACE}, 3, 0), ({"lease_namespace": SPACE}, 1, 0),
+     ({}, 1, 1)],
+)  # fmt: skip
+async def test_an_operator_tells_how_many_must_act_and_that_it_does_not_yet(
+    kube: Kube, settings: dict[str, str], shards: int, acts: int
+):
+    """What the alert ModelReleaseOperatorNotActing goes by."""
+    OperatorContext(kube, Settings(**settings), asyncio.Event())  # type: ignore[arg-type]
+    assert (SHARDS._value.get(), LEADER._value.get()) == (shards, acts)

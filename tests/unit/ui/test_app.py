@@ -231,6 +231,19 @@ async def test_without_the_terminals_code_nothing_is_done(
         assert not server.writes
 
 
+async def test_nobody_finds_the_code_by_trying(server: ApiServer, api: kube_client.ApiClient):
+    """Another user of the machine reaches the page, too, and may send any header."""
+    put(server, "qna")
+    viewers = OnePerson(api, commands=True, code="abcdef")
+    async with shown(api, viewers) as browser:
+        for number in range(20):
+            refused = await command(browser, "abort", **{"x-modelrelease-code": f"{number:06x}"})
+            assert "not the one that the terminal shows" in refused.json()["message"]
+        late = await command(browser, "abort", **{"x-modelrelease-code": "abcdef"})
+        assert (late.status_code, server.writes) == (403, {})
+        assert "start the page again" in late.json()["message"]
+
+
 async def test_a_command_from_another_page_is_refused(
     server: ApiServer, api: kube_client.ApiClient
 ):

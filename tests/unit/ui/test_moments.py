@@ -58,6 +58,14 @@ def test_all_releases_together_have_a_bound_and_the_longest_gives_way():
     assert len(pasts.of("short").moments) == 1
 
 
+def test_more_releases_than_moments_are_no_end_of_work():
+    pasts = Pasts(most=3)
+    for number in range(10):
+        pasts.add(f"uid-{number}", a_moment(number))
+    assert sum(len(past.moments) for past in pasts.by_uid.values()) == 3
+    assert pasts.of("uid-9").moments
+
+
 def test_columns_have_a_value_for_every_moment_of_every_gate():
     world, past = a_world_in(Phase.PROGRESSING), Past()
     for _ in range(4):

@@ -51,6 +51,14 @@ def test_a_release_that_no_operator_has_seen_says_so():
     assert row(release)["message"] == "not seen by the operator yet"
 
 
+@pytest.mark.parametrize("generation", [-1, None])
+def test_what_the_schema_fills_in_is_no_operators_word(generation: int | None):
+    """The first is the schema's default of today; a null is what an apply may leave behind."""
+    release = the_object(a_world_in(Phase.STABLE)) | {"status": {"observedGeneration": generation}}
+    assert row(release)["phase"] == ("Unseen" if generation else "Pending")
+    assert story(release, a_world_in(Phase.STABLE).now, Past())["stable"] is None
+
+
 def test_a_status_that_cannot_be_read_hides_no_other_release():
     line = row(the_object(a_world_in(Phase.STABLE), phase="Dancing"))
     assert line["phase"] == "Unreadable"

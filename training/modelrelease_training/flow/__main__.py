@@ -22,6 +22,10 @@ from modelrelease_training.ingest import parse_shift
 EXIT_INTERRUPTED: Final = 130
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Kubernetes shows what a container leaves here; the operator repeats it in status."""
+_NEEDS: Final = (
+    "the flow has an environment of its own: `pip install 'modelrelease[flow]'` there, or in a "
+    "clone `make setup-flow` and `.venv-flow/bin/python flow_retrain.py`"
+)
 _HOW: Final = ("estimator", "regularization", "max_steps", "batch_size", "seed")
 _PREFECT: Final = {
     # No account, nothing sent anywhere; and a slow machine gets the time that it needs.
@@ -71,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _give_up(str(error), error.exit_code)
     except (GitOpsError, OSError) as error:
         return _give_up(str(error), EXIT_USAGE)
+    except ModuleNotFoundError as error:
+        return _give_up(f"{error}: {_NEEDS}", EXIT_USAGE)
     except KeyboardInterrupt:
         return _give_up(
             "stopped; the same command goes on after the last finished step", EXIT_INTERRUPTED

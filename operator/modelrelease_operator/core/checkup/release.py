@@ -9,7 +9,7 @@ from modelrelease_operator.api import names
 from modelrelease_operator.api.prometheus import Source
 from modelrelease_operator.api.routing import GatewayAPI
 from modelrelease_operator.api.spec import ReleaseSpec
-from modelrelease_operator.api.status import Status, Verdict
+from modelrelease_operator.api.status import Reason, Status, Verdict
 from modelrelease_operator.core.checkup.finding import Finding, Object, Subject, Unseen
 from modelrelease_operator.core.explain import explain
 from modelrelease_operator.core.observed import OtherAutoscaler
@@ -69,7 +69,9 @@ def about_operators_word(subject: Subject, release: Object, now: datetime) -> It
     status = explanation.status
     stalled = next((each for each in status.conditions if each.type == "Stalled"), None)
     if stalled and stalled.status == "True":
-        yield subject.wrong(check, f"{stalled.reason}: {stalled.message}", why)
+        # A version that was taken back is what releases are for, and no fault of what is checked.
+        found = subject.warning if stalled.reason == Reason.REJECTED else subject.wrong
+        yield found(check, f"{stalled.reason}: {stalled.message}", why)
         return
     for warning in explanation.warnings:
         yield subject.warning(check, warning, why)

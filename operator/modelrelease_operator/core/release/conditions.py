@@ -19,9 +19,13 @@ WAITS_FOR_WORLD = frozenset({Reason.MODEL_UNAVAILABLE})
 
 
 def with_conditions(
-    status: Status, observed: Observed, now: datetime, autoscaled: State | None = None
-) -> Status:
-    """Return the status with its generation and its conditions brought up to date."""
+    status: Status, observed: Observed, now: datetime, autoscaled: State | None = None,
+    *, paused: bool = False,
+) -> Status:  # fmt: skip
+    """Return the status with its generation and its conditions brought up to date.
+
+    `paused`: whether the spec holds the release.
+    """
     stalled = _stalled(status, observed)
     conditions = [
         (kind, "True" if holds else "False", reason, message)
@@ -29,7 +33,7 @@ def with_conditions(
             ("Ready", *_ready(status, observed)),
             ("Reconciling", *_reconciling(status, observed, stalled)),
             ("Stalled", *stalled),
-            (WAITING, *_waiting(status)),
+            (WAITING, *_waiting(status, paused=paused)),
         )
     ]
     optional = {DRIFTED: sustained.condition(status), RESOLVED: _resolved(observed)}
@@ -96,7 +100,7 @@ def _stalled(status: Status, observed: Observed) -> tuple[bool, Reason, str]:
     return False, Reason.RECONCILED, "nothing waits for a person"
 
 
-def _waiting(status: Status) -> tuple[bool, Reason, str]:
+def _waiting(status: Status, *, paused: bool) -> tuple[bool, Reason, str]:
     """WaitingForPerson: a person is asked something, and what."""
     canary = status.canary
     if canary and canary.question is Reason.STABLE_NOT_READY:
@@ -105,7 +109,15 @@ def _waiting(status: Status) -> tuple[bool, Reason, str]:
         return True, canary.question, status.message
     if status.phase is Phase.PAUSED and not (canary and canary.unseen):
         return True, _reason_of_phase(status), status.message
+    if canary and paused and _is_done_in_the_dark(status.phase, canary):
+        return True, Reason.SUSPENDED, status.message
     return False, Reason.NOBODY_AWAITED, "no person is awaited"
+
+
+def _is_done_in_the_dark(phase: Phase, canary: CanaryStatus) -> bool:
+    """Return whether users are all that a canary without any waits for, but for a comparison."""
+    is_ready = canary.dark_seconds is not None
+    return phase is Phase.SHADOWING or (phase is Phase.STARTING and is_ready)
 
 
 def _reason_of_phase(status: Status) -> Reason:

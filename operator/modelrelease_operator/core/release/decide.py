@@ -62,7 +62,9 @@ def decide(*, spec: ReleaseSpec, status: Status, observed: Observed, now: dateti
         budgets=budgets_of(scope, decision.desired),
         autoscaling=autoscaling_of(scope),
     )
-    status = with_conditions(with_last_good(after.status, spec), after.observed, now, scaled)
+    status = with_conditions(
+        with_last_good(after.status, spec), after.observed, now, scaled, paused=spec.paused
+    )
     look_again = LOOK_AGAIN if scaled and scaled[0] == "False" else None
     waits = [wait for wait in (decision.requeue, retrained.requeue, look_again) if wait is not None]
     requeue = min(waits, default=None)

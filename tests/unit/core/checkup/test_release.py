@@ -84,6 +84,24 @@ def test_a_release_that_no_operator_has_seen_is_warned_of():
     assert "the operator has not seen this release yet" in finding.says
 
 
+@pytest.mark.parametrize(
+    ("reason", "result"), [("Rejected", Result.WARNING), ("SpecInvalid", Result.WRONG)]
+)
+def test_a_version_that_was_taken_back_is_no_fault_of_the_cluster(reason: str, result: Result):
+    """Whoever asks whether all is well before the next release is not stopped by the last one."""
+    stalled = {
+        "type": "Stalled", "status": "True", "reason": reason, "message": "version 2 was worse",
+        "observedGeneration": 1, "lastTransitionTime": NOW.isoformat(),
+    }  # fmt: skip
+    release: Object = {
+        "kind": "ModelRelease",
+        "metadata": {"name": "qna", "namespace": "ml", "generation": 1},
+        "status": {"observedGeneration": 1, "conditions": [stalled]},
+    }
+    (finding,) = about_operators_word(ABOUT, release, NOW)
+    assert (finding.result, finding.says) == (result, f"{reason}: version 2 was worse")
+
+
 def test_a_status_that_no_operator_wrote_is_wrong():
     release: Object = {
         "kind": "ModelRelease",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modelrelease_operator.api.status import Phase, Reason, Verdict
+from modelrelease_operator.api.status import Phase, Reason, Status, Verdict
 from modelrelease_operator.core.observed import Commands
 from testbed.builders import a_target, seconds
 from testbed.world import Behaviour, a_serving_world, a_world_in
@@ -14,6 +14,12 @@ LONG = {
     "steps": [{"weight": 25, "bake": "1h"}, {"weight": 50, "bake": "1h"}],
     "progressDeadline": "9h",
 }
+
+
+def awaited(status: Status) -> tuple[str, str, str]:
+    """Return what the condition WaitingForPerson says."""
+    (found,) = (each for each in status.conditions if each.type == "WaitingForPerson")
+    return found.status, found.reason, found.message
 
 
 @pytest.mark.parametrize("phase", UNDERWAY)
@@ -41,7 +47,21 @@ def test_a_paused_release_starts_its_canary_but_shows_it_to_nobody():
     world = a_serving_world(paused=True).release(a_target("2")).steps(30)
     assert world.status.phase is Phase.STARTING
     assert world.status.message == "canary 2 is ready; spec.paused holds it back"
+    assert awaited(world.status) == ("True", "Suspended", world.status.message)
     assert "rev2" not in world.served
+
+
+def test_a_release_that_is_paused_in_the_shadow_waits_for_a_person_until_it_goes_on():
+    world = a_world_in(Phase.SHADOWING).ask(paused=True).steps(3)
+    assert awaited(world.status) == ("True", "Suspended", world.status.message)
+    assert world.status.message.startswith("spec.paused holds canary 2 in the shadow")
+    world.ask(paused=False).step()
+    assert awaited(world.status)[0] == "False"
+
+
+def test_while_pods_of_a_paused_release_start_nobody_is_awaited():
+    world = a_serving_world(paused=True).release(a_target("2")).run(until=Phase.STARTING)
+    assert awaited(world.status)[:2] == ("False", "NobodyAwaited")
 
 
 def test_a_pause_holds_the_weight_and_lets_go_where_it_stood():

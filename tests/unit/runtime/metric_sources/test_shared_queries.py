@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+import pytest
 from aiohttp import web
 
 from modelrelease_operator.core.drift.windows import BinSample
@@ -162,6 +163,63 @@ async def test_a_value_that_is_no_number_is_the_trouble_of_its_own_release():
     assert len(prometheus.queries) == 2, "a is asked for alone, and b is not asked for again"
 
 
+async def test_a_pod_that_began_at_no_time_is_the_trouble_of_its_own_release():
+    """Everybody would be asked for alone for as long as that pod lives."""
+    rows = [counted("a", "a1", "p"), counted("b", "b1", "q"), started("p", "NaN")]
+    prometheus = Prometheus(rows)
+    async with source_at(prometheus) as source:
+        first, second = await counters(source, release("a"), release("b"))
+        assert isinstance(first, MetricsUnavailable)
+        assert values(second) == [("b1", "q", 3.0)]
+    assert len(prometheus.queries) == 2, "together, and the first alone"
+
+
+async def test_at_a_server_that_is_slow_for_long_nothing_is_asked_that_nobody_waits_for():
+    asked: list[str] = []
+    answers = asyncio.Event()
+
+    async def ask(query: str, take: shared.Take) -> MetricsUnavailable | None:
+        asked.append(query)
+        await answers.wait()
+        return None
+
+    together = shared.Together(ask)
+    together._turn = asyncio.Semaphore(1)
+    question = shared.CountersAsked(predictions=False, probes=False)
+
+    async def both(one: str, other: str) -> list[Any]:
+        return await asyncio.gather(
+            *(together.read(question, release(name)) for name in (one, other))
+        )
+
+    first = asyncio.create_task(both("a", "b"))
+    while not asked:  # noqa: ASYNC110 - a predicate over another task
+        await asyncio.sleep(0)
+    second = asyncio.create_task(both("c", "d"))
+    while len(together._open) < 2:  # noqa: ASYNC110 - a predicate over another task
+        await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    answers.set()
+    assert await first == [(), ()]
+    await together.close()
+    assert len(asked) == 1, "a look that was given up is not asked for afterwards"
+
+
+async def test_who_gets_no_turn_is_told_that_the_server_is_slow(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shared, "TURN_SECONDS", 0.0)
+
+    async def ask(query: str, take: shared.Take) -> MetricsUnavailable | None:
+        raise NotImplementedError
+
+    together = shared.Together(ask)
+    together._turn = asyncio.Semaphore(0)
+    question = shared.CountersAsked(predictions=False, probes=False)
+    answers = await asyncio.gather(*(together.read(question, release(name)) for name in "ab"))
+    slow = "Prometheus is slow: it has more questions open than it answers within 10 s"
+    assert answers == [MetricsUnavailable(message=slow)] * 2
+
+
 async def test_a_common_query_that_is_refused_is_asked_one_by_one():
     prometheus = Prometheus(
         [counted("a", "a1", "p"), counted("b", "b1", "q")], refuses=lambda query: "a|b" in query
@@ -172,6 +230,40 @@ async def test_a_common_query_that_is_refused_is_asked_one_by_one():
     assert values(first) == [("a1", "p", 3.0)]
     assert values(second) == [("b1", "q", 3.0)]
     assert sum("a|b" in query for query in prometheus.queries) == 1, "not at each look anew"
+
+
+@pytest.mark.parametrize("status", [401, 503])
+async def test_a_server_that_answers_nobody_is_not_asked_one_by_one(status: int):
+    """It would be met by a question of each release when it is there again."""
+    prometheus = Prometheus([counted("a", "a1", "p")])
+
+    async def away(request: web.Request) -> web.Response:
+        prometheus.queries.append(await request.text())
+        return web.Response(status=status, text="not now")
+
+    asked = [release("a"), release("b")]
+    async with serving(away) as address, asking(address) as source:
+        for _ in range(2):
+            found = await counters(source, *asked)
+            assert all(f"HTTP status {status}" in each.message for each in found
+                       if isinstance(each, MetricsUnavailable))  # fmt: skip
+    assert len(prometheus.queries) == 2
+
+
+async def test_a_server_that_gives_no_time_to_a_common_query_is_asked_one_by_one():
+    """503 is also what Prometheus says of a query that takes too long."""
+    prometheus = Prometheus([counted("a", "a1", "p")])
+
+    async def out_of_time(request: web.Request) -> web.Response:
+        text = await request.text()
+        if "release%3D~" in text:
+            told = {"status": "error", "errorType": "timeout", "error": "query timed out"}
+            return web.json_response(told, status=503)
+        return await prometheus.answer(request)
+
+    async with serving(out_of_time) as address, asking(address) as source:
+        found, _ = await counters(source, release("a"), release("b"))
+    assert values(found) == [("a1", "p", 3.0)]
 
 
 async def test_those_who_fell_out_share_again_after_a_minute():

@@ -14,7 +14,7 @@ from typing import Any
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.credentials import Credentials
 from modelrelease_operator.runtime.metric_sources.prometheus.rows import Rows
-from modelrelease_operator.runtime.web import Answer, Trouble, Web
+from modelrelease_operator.runtime.web import Answer, Away, Trouble, Web
 
 QUEUE_SECONDS = 1.0
 """A query that finds no room at its server for so long is given up: the next look asks again."""
@@ -28,6 +28,8 @@ WANTS_CREDENTIALS = (401, 403)
 NEWEST = "5s"
 """Age from which VictoriaMetrics shows samples, which it has after two seconds: it leaves out those
 of the last 30 s unless it is told so. Others do not know the word."""
+NOT_READY = 503
+"""Status code of a server that begins or ends, where it has no sentence about the query."""
 NO_POST = (405, 501)
 """Status codes of servers that take questions in the address only."""
 LONGEST_REASON = 200
@@ -38,6 +40,10 @@ LONGEST_QUOTE = 500
 
 class PrometheusError(Unavailable):
     """A server could not be used. The text is a sentence without credentials."""
+
+
+class ServerAway(PrometheusError):
+    """The server answers nobody now: another question would end like this one."""
 
 
 class QueryRefused(PrometheusError):
@@ -61,20 +67,20 @@ class Lane:
 
     @asynccontextmanager
     async def slot(self, *, own: bool) -> AsyncIterator[None]:
-        """Wait for room; raises Trouble when there is none for long."""
+        """Wait for room; raises Away when there is none for long."""
         room = self._own if own else self._counters
         slow = f"is slow: it has more questions open than it answers within {QUEUE_SECONDS:g} s"
-        async with _place_in(room, slow):
+        async with _place_in(room, Away(slow)):
             yield
 
 
 @asynccontextmanager
-async def _place_in(room: asyncio.Semaphore, full: str) -> AsyncIterator[None]:
-    """Take a place; raises Trouble with a sentence when none gets free for long."""
+async def _place_in(room: asyncio.Semaphore, full: Trouble) -> AsyncIterator[None]:
+    """Take a place; raises what is given for when none gets free for long."""
     try:
         await asyncio.wait_for(room.acquire(), QUEUE_SECONDS)
     except TimeoutError as problem:
-        raise Trouble(full) from problem
+        raise full from problem
     try:
         yield
     finally:
@@ -148,14 +154,18 @@ class PrometheusClient:
     async def ask(self, query: Query) -> dict[str, Any]:
         """Give each series of the answer to `take`; return the answer without them.
 
-        Raises PrometheusError, and QueryRefused where it is the query that is wrong.
+        Raises PrometheusError: QueryRefused where the query is wrong, ServerAway where nobody is
+        answered.
         """
-        error = PrometheusError
+        error: type[PrometheusError] = PrometheusError
         try:
             async with self._lane.slot(own=query.own):
                 return await self._answer_to(query)
         except _Refusal as problem:
             error = QueryRefused
+            failure = str(problem)
+        except Away as problem:
+            error = ServerAway
             failure = str(problem)
         except Trouble as problem:
             failure = str(problem)
@@ -202,7 +212,8 @@ class PrometheusClient:
                         f"answered with more than {LARGE:,} bytes, as {MOST_LARGE} others do at "
                         "this moment"
                     )
-                    await large.enter_async_context(_place_in(self._lane.large, full))
+                    place = _place_in(self._lane.large, Trouble(full))
+                    await large.enter_async_context(place)
                 size += len(piece)
                 rows.feed(piece)
         return rows.end()
@@ -222,10 +233,12 @@ class PrometheusClient:
             failure = f"answered with an error: {status}: {self.hidden(text)[:LONGEST_QUOTE]}"
             return _Refusal(failure)
         if answer.status in WANTS_CREDENTIALS:
-            return Trouble(
+            return Away(
                 f"answered with an error: {status}: it wants other credentials "
                 "(spec.analysis.prometheus)"
             )
+        if answer.status == NOT_READY and not reason:
+            return Away(f"answered with an error: {status}")
         return Trouble(f"answered with an error: {status}")
 
 

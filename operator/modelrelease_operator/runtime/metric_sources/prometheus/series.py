@@ -181,7 +181,9 @@ def _bins_query(matchers: str, namespaces: str, by_release: str) -> str:
     by = f"{by_release}__name__, {words.REVISION}, {words.FEATURE}, {words.BIN}"
     of_target = f"{words.RELEASE}, {TARGETS}" if by_release else TARGETS
     pods = f"max by ({of_target}, {words.REVISION}) ({_named([words.PREDICTIONS_TOTAL], matchers)})"
-    start = f"{PROCESS_START}{{{namespaces}}}"
+    # Of whatever else is in these namespaces too, which may show several of a target: a match of
+    # one with many fails then as a whole.
+    start = f"max by ({TARGETS}) ({PROCESS_START}{{{namespaces}}})"
     starts = f"{pods} * 0 + on ({TARGETS}) group_left () {start}"
     return " or ".join(
         (

@@ -3,13 +3,13 @@
 The query names the namespaces, releases and revisions of all of them, so it may select a series
 that nobody asked for: each series goes to the release that its own labels name, and to no other.
 What one release's series break (a value that is no number, an answer that is too large) is its own
-trouble: whoever shared a query that failed is asked for alone.
+trouble: whoever shared a query that failed is asked for alone, unless the server answers nobody.
 """
 
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -45,6 +45,17 @@ SOON_SECONDS = 1.0
 """A common query that failed within so long leaves the time to ask for each alone."""
 AT_ONCE = 4
 """Common queries that are open at the same time; others wait for their turn."""
+TURN_SECONDS = 10.0
+"""How long a common query waits for its turn at most: at a server that is slow for long, what waits
+would only grow, and what is asked at last would have nobody left to tell it to.
+"""
+SLOW = f"is slow: it has more questions open than it answers within {TURN_SECONDS:g} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NobodyAnswered(MetricsUnavailable):
+    """The server answers nobody now: to ask it for each release would only be more questions."""
+
 
 Take = Callable[[Any], None]
 Ask = Callable[[str, Take], Awaitable[MetricsUnavailable | None]]
@@ -76,12 +87,14 @@ class CounterParts:
         self._nobodys = CounterRows(starts=self._starts, same=same)
         self._revisions = {(of.namespace, of.release): frozenset(of.metrics) for of in asked}
         self._broken: set[NamespacedName] = set()
+        self._odd_pods: set[tuple[str, str]] = set()
+        """By namespace and name: pods whose process began at what is no time."""
 
     def take(self, row: Any) -> None:
         """Take one."""
         labels = row["metric"]
         if labels.get("__name__") == PROCESS_START:
-            self._nobodys.take(row)
+            self._take_start(row, labels)
             return
         release = (labels.get(words.NAMESPACE), labels.get(words.RELEASE))
         part = self._parts.get(release)
@@ -98,7 +111,19 @@ class CounterParts:
     def of(self, release: NamespacedName) -> tuple[tuple[Counter, ...], int] | None:
         """Return a release's counters."""
         part = self._parts[release]
-        return None if release in self._broken else (part.counters(), len(part))
+        if release in self._broken:
+            return None
+        counters = part.counters()
+        if self._odd_pods and any((release[0], each.pod) in self._odd_pods for each in counters):
+            return None
+        return counters, len(part)
+
+    def _take_start(self, row: Any, labels: Mapping[str, str]) -> None:
+        try:
+            self._nobodys.take(row)
+        except (LookupError, ValueError, TypeError):
+            pod = labels.get(words.POD) or labels.get("instance", "")
+            self._odd_pods.add((labels.get(words.NAMESPACE, ""), pod))
 
 
 class BinParts:
@@ -194,6 +219,8 @@ class Together:
     """Puts questions of one moment to one server together."""
 
     ask: Ask
+    busy: str = f"Prometheus {SLOW}"
+    """What is told where a common query does not get its turn."""
     clock: Callable[[], float] = time.monotonic
     _waiting: list[_Waiting] = field(default_factory=list)
     _sizes: OrderedDict[tuple[Question[Any], NamespacedName], int] = field(
@@ -259,11 +286,26 @@ class Together:
         """Give each of a batch its own; None, which is to ask alone, where that cannot be had."""
         try:
             if len(batch) > 1:
-                async with self._turn:
-                    await self._ask_for(batch)
+                await self._ask_in_turn(batch)
         finally:
             for each in batch:
                 _give(each, None)
+
+    async def _ask_in_turn(self, batch: list[_Waiting]) -> None:
+        """Ask for those of a batch who still wait when it has its turn."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            for each in batch:
+                _give(each, MetricsUnavailable(message=self.busy))
+            return
+        try:
+            patient = [each for each in batch if not each.answer.done()]
+            if len(patient) > 1:
+                await self._ask_for(patient)
+        finally:
+            self._turn.release()
 
     async def _ask_for(self, batch: list[_Waiting]) -> None:
         question, asked = batch[0].question, [each.of for each in batch]
@@ -273,6 +315,10 @@ class Together:
         if problem is None:
             for each in batch:
                 _give(each, self._part(rows, each))
+            return
+        if isinstance(problem, NobodyAnswered):
+            for each in batch:
+                _give(each, problem)
             return
         for each in batch:
             self._alone[each.release] = self.clock() + ALONE_SECONDS

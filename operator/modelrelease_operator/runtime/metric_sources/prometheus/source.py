@@ -31,6 +31,7 @@ from modelrelease_operator.runtime.metric_sources.prometheus.client import (
     PrometheusClient,
     PrometheusError,
     Query,
+    ServerAway,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     CounterRows,
@@ -41,8 +42,10 @@ from modelrelease_operator.runtime.metric_sources.prometheus.series import (
     pairs_query,
 )
 from modelrelease_operator.runtime.metric_sources.prometheus.shared import (
+    SLOW,
     BinsAsked,
     CountersAsked,
+    NobodyAnswered,
     Take,
     Together,
     can_share,
@@ -95,7 +98,7 @@ class PrometheusSource:
         """For the whole of one answer."""
         self._reasons: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
         """By namespace, release and revision: when it was last asked why it shows none, and why."""
-        self._together = Together(self._shared)
+        self._together = Together(self._shared, self._client.sentence(SLOW))
 
     @property
     def patience_seconds(self) -> float:
@@ -228,8 +231,13 @@ class PrometheusSource:
 
     async def _shared(self, query: str, take: Take) -> MetricsUnavailable | None:
         """Ask for counters or bins of many releases; return why there are none to be had."""
-        problem = await self._ask(self._request(query, take))
-        return problem if isinstance(problem, MetricsUnavailable) else None
+        try:
+            await self._client.ask(self._request(query, take))
+        except ServerAway as problem:
+            return NobodyAnswered(message=str(problem))
+        except PrometheusError as problem:
+            return MetricsUnavailable(message=str(problem))
+        return None
 
     def _request(self, query: str, take: Take) -> Query:
         """Return a question for counters."""
