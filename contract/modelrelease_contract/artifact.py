@@ -38,10 +38,11 @@ PATH_BYTES_MAX = 3072
 """Of a file below the artifact's folder: 4096 on the disk, less the folders above."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["joblib", "skops", "mlflow", "xgboost", "lightgbm", "catboost", "onnx"]
+Format = Literal["joblib", "skops", "mlflow", "xgboost", "lightgbm", "catboost", "onnx", "files"]
 """How the model file is read: joblib is a pickle, skops builds only trusted types, mlflow is an
 `MLmodel` whose scikit-learn flavour names the one or the other, and the others are what XGBoost,
-LightGBM, CatBoost and ONNX Runtime read, which holds no code."""
+LightGBM, CatBoost and ONNX Runtime read, which holds no code. `files` are for a server that is not
+ours, such as the weights of a language model: nothing is known of them but their digests."""
 LONGEST_NAME = 253
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 
@@ -230,7 +231,7 @@ Prediction = float | str | tuple[float | str, ...]
 class Examples(_Strict):
     """Rows with outputs recorded at training, which a predictor repeats before it is ready."""
 
-    rows: tuple[tuple[float | str | None, ...], ...] = Field(min_length=1)
+    rows: tuple[tuple[float | str | None, ...], ...]
     predictions: tuple[Prediction, ...]
     """As many as rows. None at all: nobody recorded them, so the rows need only be answered."""
     tolerance: float = Field(default=1e-6, ge=0)
@@ -303,7 +304,7 @@ class ArtifactManifest(_Strict):
     format: Format = "joblib"
     model_file: str = "model.joblib"
     """The file of `files` that is loaded. Others may hold the same model in another format."""
-    features: tuple[Feature, ...] = Field(min_length=1)
+    features: tuple[Feature, ...]
     output: Output = Output()
     libraries: dict[str, str] = Field(default_factory=dict)
     """Library name to the version that trained the model, `python` among them."""
@@ -332,7 +333,10 @@ class ArtifactManifest(_Strict):
         if len(set(paths)) != len(paths) or MANIFEST_NAME in paths:
             msg = f"file paths must differ, and none may be {MANIFEST_NAME}, got {paths}"
             raise ValueError(msg)
-        if self.format not in {"mlflow", "onnx"} and not self.examples.predictions:
+        if self.format != "files" and not (self.features and self.examples.rows):
+            msg = f"an artifact of format {self.format} needs features and example rows"
+            raise ValueError(msg)
+        if self.format not in {"mlflow", "onnx", "files"} and not self.examples.predictions:
             msg = "the example rows need predictions: one for each"
             raise ValueError(msg)
         _require_width(self.examples.predictions, len(self.output.columns))

@@ -266,12 +266,19 @@ def _comparer(settings: Settings, pairs: ShadowPairs) -> Comparer:
         read_manifest(settings.model_path / Path(folder).name, sha256=None)[0]
         for folder in (PROBE_STABLE_DIR, PROBE_CANARY_DIR)
     )
+    rows = rows_of(stable, canary)
+    if not rows:
+        msg = (
+            f"the artifacts of {stable.name} have no example rows to ask both servers: leave "
+            "canary.shadow out"
+        )
+        raise RefusedError(msg)
     tolerance = stable.examples.tolerance if wanted.tolerance is None else wanted.tolerance
     return Comparer(
         stable=Arm(peer=Peer(settings.probe_stable_url), form=of_stable),
         canary=Arm(peer=Peer(settings.probe_canary_url), form=of_canary),
         canary_revision=settings.revision,
-        rows=rows_of(stable, canary),
+        rows=rows,
         settings=wanted,
         tolerance=tolerance,
         pairs=pairs,

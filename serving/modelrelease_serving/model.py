@@ -86,6 +86,12 @@ class Model:
                 f"{version!r}"
             )
             raise RefusedError(msg)
+        if manifest.format == "files":
+            msg = (
+                f"{folder} holds files for another server, and no model that this predictor knows: "
+                "name that server in spec.serving.runtime"
+            )
+            raise RefusedError(msg)
         return cls(folder, manifest, digest, pinned=sha256 is not None, rules=rules)
 
     def load(self, *, fast: bool = True) -> None:

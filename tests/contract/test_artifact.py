@@ -286,9 +286,11 @@ def test_a_file_path_is_plain_and_inside_or_refused(path: str) -> None:
         ),
         pytest.param({"version": "a b"}, "pattern", id="a version with a space"),
         pytest.param({"colour": "red"}, "Extra inputs", id="an unknown member"),
-        pytest.param({"features": []}, "at least 1 item", id="no features"),
+        pytest.param({"features": []}, "needs features and example rows", id="no features"),
         pytest.param(
-            {"examples": {"rows": [], "predictions": []}}, "at least 1 item", id="no examples"
+            {"examples": {"rows": [], "predictions": []}},
+            "format joblib needs features and example rows",
+            id="no examples",
         ),
         pytest.param({"schema_version": 2}, "Input should be 1", id="a newer schema"),
     ],

@@ -14,6 +14,7 @@ from modelrelease_training.commands import (
     export,
     feedback,
     ingest,
+    pack,
     register,
     train,
     validate,
@@ -21,7 +22,7 @@ from modelrelease_training.commands import (
 from modelrelease_training.commands.common import Parser, last_resort
 from modelrelease_training.errors import EXIT_USAGE, TrainingError
 
-_COMMANDS: Final = (ingest, validate, train, export, compare, register, feedback)
+_COMMANDS: Final = (ingest, validate, train, export, pack, compare, register, feedback)
 _EPILOG = """\
 a whole way from data to a released model:
   modelrelease-train ingest --generate --rows 20000 --seed 7 --output data/monday.parquet
@@ -30,6 +31,7 @@ a whole way from data to a released model:
   modelrelease-train register artifacts/qna/1 --alias candidate --alias champion
 
 `modelrelease-train export` makes an artifact of a model that you fitted yourself.
+`modelrelease-train pack` makes an artifact of files for a server that is not ours.
 `modelrelease-train feedback` joins late labels with predictions, and says whether the model got worse.
 `modelrelease-train drift` is the command modelrelease-drift: whether data moved away from a baseline.
 `modelrelease-train COMMAND --help` shows examples of each command.

@@ -33,6 +33,12 @@ def read_artifact(folder: Path) -> tuple[ArtifactManifest, str]:
             "again"
         )
         raise ArtifactError(msg) from error
+    if manifest.format == "files":
+        msg = (
+            f"{folder} holds files for another server, which nothing here loads, compares or "
+            "registers: push them to a bucket, a web server or an OCI registry"
+        )
+        raise ArtifactError(msg)
     for file in manifest.files:
         _check(folder / file.path, file.sha256)
     return manifest, manifest_digest(raw)

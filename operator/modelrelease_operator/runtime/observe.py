@@ -32,6 +32,10 @@ NO_IMAGE = frozenset(
 )
 """Why a node has no image to start or to mount, as the kubelet says (kubernetes/cri-api, errors).
 None of it is held against a version."""
+NO_SOURCE = 'failed to mkdir ""'
+"""What containerd before 2.1 says of an image volume: to it that is a mount without a source
+(kubernetes-sigs/kind#3745). Nothing else that a pod may ask for is one.
+"""
 LAST_WORDS = 500
 """Characters of a Job's last words that are repeated: the end says most."""
 
@@ -344,8 +348,7 @@ def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
             ):
                 yield False, f"{_end_of(pod, container, ended)} ({waiting['reason']})"[:500]
                 continue
-            detail = last_words or waiting.get("message", "")
-            yield False, f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
+            yield False, _said(container, waiting, last_words)
         elif ended and ended.get("reason") == OUT_OF_MEMORY and _condition(pod, "Ready") != "True":
             yield False, _end_of(pod, container, ended)
     if _condition(pod, "PodScheduled") == "False":
@@ -353,6 +356,14 @@ def _troubles(pod: Object) -> Iterable[tuple[bool, str]]:
             c.get("message", "") for c in status["conditions"] if c["type"] == "PodScheduled"
         )
         yield False, f"a pod cannot be scheduled: {message}"
+
+
+def _said(container: Mapping[str, Any], waiting: Mapping[str, Any], last_words: str = "") -> str:
+    """Say what a container waits for, and what the node's words mean where they do not tell."""
+    detail = last_words or waiting.get("message", "")
+    if NO_SOURCE in detail:
+        detail = f"the node's container runtime cannot mount images: {detail}"
+    return f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
 
 
 def _abnormal(ended: Mapping[str, Any]) -> bool:
@@ -446,9 +457,8 @@ def _blocked(pod: Object) -> str | None:
     containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
     for container in containers:
         waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") in NO_IMAGE:
-            detail = waiting.get("message", "")
-            return f"container {container['name']}: {waiting['reason']}: {detail}"[:500]
+        if waiting.get("reason") in NO_IMAGE or NO_SOURCE in waiting.get("message", ""):
+            return _said(container, waiting)
     if _condition(pod, "PodReadyToStartContainers") == "False":
         return f"volumes or the network of pod {pod['metadata']['name']} are not ready"
     return None

@@ -272,6 +272,13 @@ LIMITED = {"containers": [{"name": "predictor", "resources": {"limits": {"memory
 OOM: dict[str, Any] = {"exitCode": 137, "reason": "OOMKilled"}
 
 
+UNKNOWN_MOUNT = (
+    'failed to generate container "8a1f" spec: failed to generate spec: '
+    'failed to mkdir "": mkdir : no such file or directory'
+)
+"""Debian's containerd 1.6.20 on a pod with an image volume."""
+
+
 def test_a_container_that_was_killed_for_memory_says_so_with_its_limit():
     pod = a_pod(
         ready=False, containerStatuses=[waiting("CrashLoopBackOff", "back-off 20s", terminated=OOM)]
@@ -360,6 +367,12 @@ def test_what_the_container_that_fetches_ended_with_is_no_crash():
             "container predictor: ImageVolumeMountFailed: failed to unpack image volume",
         ),
         (
+            a_pod(ready=False, initContainerStatuses=[waiting("CreateContainerError",
+            UNKNOWN_MOUNT)]),
+            "container predictor: CreateContainerError: "
+            f"the node's container runtime cannot mount images: {UNKNOWN_MOUNT}",
+        ),
+        (
             a_pod("a", ready=False, conditions=[{"type": "PodReadyToStartContainers",
             "status": "False"}]),
             "volumes or the network of pod a are not ready",
@@ -368,7 +381,8 @@ def test_what_the_container_that_fetches_ended_with_is_no_crash():
         (a_pod(ready=False, containerStatuses=[waiting("CreateContainerConfigError",
         "no Secret x")]), None),
     ],
-    ids=["room", "image", "a mount", "volumes", "a crash", "a wrong configuration"],
+    ids=["room", "image", "a mount", "an old runtime", "volumes", "a crash",
+         "a wrong configuration"],
 )  # fmt: skip
 def test_what_the_cluster_lacks_is_told_from_what_is_the_version_s_fault(
     pod: Any, blocked: str | None
