@@ -14,7 +14,7 @@ from modelrelease_operator.cli.validate import checked
 from tests.test_repository import ROOT, committed
 
 BLOCK = re.compile(r"^(?P<indent> *)```yaml\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
-BASES = {ROOT / "examples/gitops/models/qna/release.yaml"}
+BASES = {ROOT / f"examples/gitops/models/{model}/release.yaml" for model in ("qna", "churn")}
 """What an environment adds its model to: no whole release by itself."""
 MOVING = sorted((ROOT / "docs/how-to").glob("move-from-*.md"))
 SCHEDULING = Allowed.parse("scheduling")
