@@ -17,7 +17,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from modelrelease_training.own_model import Exported, export
+from modelrelease_training.export import Exported
+from modelrelease_training.own_model import export
 
 DISTRICTS = ("harbour", "old town", "station", "hill")
 

@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from examples.text.tickets import draw
-from modelrelease_training.own_model import Exported, export
+from modelrelease_training.export import Exported
+from modelrelease_training.own_model import export
 
 
 def make(output: Path, version: str, *, texts: int = 2000, seed: int = 1) -> Exported:

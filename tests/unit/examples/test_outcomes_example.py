@@ -142,8 +142,10 @@ def test_events_and_outcomes_come_over_http_and_counts_are_shown():
     server = serve(from_environment({"LIMIT": "5"}), 0)
     client = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
 
-    def asked(method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
-        client.request(method, path, body, headers)
+    def asked(
+        method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        client.request(method, path, body, headers or {})
         answer = client.getresponse()
         return answer.status, answer.read().decode()
 
@@ -154,7 +156,7 @@ def test_events_and_outcomes_come_over_http_and_counts_are_shown():
         assert asked("POST", "/elsewhere", b"{}")[0] == 404
         _, page = asked("GET", "/metrics")
         too_long = {"Content-Length": str(example.MOST_BYTES + 1)}
-        assert asked("POST", "/outcomes", **too_long)[0] == 413
+        assert asked("POST", "/outcomes", headers=too_long)[0] == 413
     finally:
         client.close()
         server.shutdown()
