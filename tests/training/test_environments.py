@@ -19,6 +19,7 @@ from tests.test_repository import ROOT
 
 EXAMPLE = ROOT / "examples/gitops"
 ENVIRONMENTS = sorted(path.name for path in (EXAMPLE / "environments").iterdir())
+MODELS = ["qna", "churn"]
 NOTE = "# promoted by pull request"
 
 
@@ -30,19 +31,24 @@ def merged(base: Any, patch: Any) -> Any:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_an_environments_release_is_valid_and_names_one_version(environment: str):
+def test_an_environments_releases_are_valid_and_each_names_one_version(environment: str):
     folder = EXAMPLE / "environments" / environment
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    (base,) = kustomization["resources"]
-    (patch,) = kustomization["patches"]
-    (resource,) = yaml.safe_load((folder / base / "kustomization.yaml").read_text())["resources"]
-    release = merged(
-        yaml.safe_load((folder / base / resource).read_text()),
-        yaml.safe_load((folder / patch["path"]).read_text()),
-    )
-    spec = ReleaseSpec.parse(release["spec"], strict=True)
     assert kustomization["namespace"] == environment
-    assert "@" not in spec.model.uri
+    found = []
+    for base, patch in zip(kustomization["resources"], kustomization["patches"], strict=True):
+        (resource,) = yaml.safe_load((folder / base / "kustomization.yaml").read_text())[
+            "resources"
+        ]
+        release = merged(
+            yaml.safe_load((folder / base / resource).read_text()),
+            yaml.safe_load((folder / patch["path"]).read_text()),
+        )
+        spec = ReleaseSpec.parse(release["spec"], strict=True)
+        assert "@" not in spec.model.uri
+        assert spec.model.uri.startswith(f"models:/{release['metadata']['name']}/")
+        found.append(release["metadata"]["name"])
+    assert found == MODELS
 
 
 def test_what_an_autoscaler_sets_is_not_in_git():
@@ -126,6 +132,15 @@ def test_a_version_goes_from_staging_to_production_by_a_merge_and_back_by_a_reve
     git(folder, "revert", "--no-edit", "-m", "1", "HEAD")
     git(folder, "push", "origin", "main")
     assert model_of(folder, "production") == {"uri": "models:/qna/6"}
+
+
+def test_a_promotion_of_one_model_leaves_the_others_alone(folder: Path, repository: str):
+    options = ["--from", "staging", "--to", "production", "--repository", repository]
+    assert promote.main(["churn", *options]) == 0
+    git(folder, "fetch", "origin")
+    proposed = "origin/promote/churn-3-to-production"
+    (changed,) = git(folder, "diff", "--name-only", f"origin/main...{proposed}").split()
+    assert changed == "environments/production/churn.yaml"
 
 
 def test_a_proposal_that_is_made_again_follows_main(

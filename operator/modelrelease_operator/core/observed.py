@@ -256,6 +256,8 @@ class Observed:
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     routed: frozenset[str] | None = None
     """Revisions that clients reach; None while nothing routes yet."""
+    leads_elsewhere: bool = False
+    """Whether the release's own Service leads to pods of others: it is handed over."""
     routed_weight: int | None = None
     """Percent of the requests that the canary has; None where the numbers of pods make it."""
     route_problem: str | None = None

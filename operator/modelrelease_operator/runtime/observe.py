@@ -201,6 +201,13 @@ async def read_route(
     return provider.in_effect(routes, revisions, asked)
 
 
+async def leads_elsewhere(kube: Kube, owner: Owner) -> bool:
+    """Return whether the Service that clients call is there and leads to pods of others."""
+    live = await kube.known("Service", owner.namespace, names.service_names(owner.name)[0])
+    selector = (live or {}).get("spec", {}).get("selector") or {}
+    return live is not None and selector.get(names.LABEL_RELEASE) != owner.name
+
+
 def commands_of(release: Object) -> Commands:
     """Return what a person asks by annotation."""
     annotations = release["metadata"].get("annotations") or {}

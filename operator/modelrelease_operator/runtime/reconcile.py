@@ -55,6 +55,7 @@ from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.observe import (
     Owned,
     commands_of,
+    leads_elsewhere,
     read_jobs,
     read_route,
     read_workloads,
@@ -480,6 +481,7 @@ class Reconciler:
             following=resolution.following,
             workloads=owned.workloads,
             routed=effect.revisions,
+            leads_elsewhere=status.stable is None and await leads_elsewhere(self.kube, owner),
             routed_weight=effect.weight,
             route_problem=effect.problem,
             route_refused=effect.refused,
@@ -645,7 +647,8 @@ class Reconciler:
 
         Return those that nobody has.
         """
-        if before.stable or decision.status.stable or not decision.desired.routed:
+        begins_now = decision.desired.routed or decision.desired.running
+        if before.stable or decision.status.stable or not begins_now:
             return frozenset()
         owner = ground.owner
         needed = {(SERVICE, name) for name in names.service_names(owner.name)}

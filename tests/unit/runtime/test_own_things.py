@@ -266,6 +266,45 @@ async def test_a_lost_owner_reference_is_put_back(world: Operating):
     assert owner["uid"] == world.server.get("ModelRelease", "qna")["metadata"]["uid"]
 
 
+def handed_over(server: Any) -> None:
+    """Put a Service of nobody's with both of our labels, as a person hands it over."""
+    labels = {names.LABEL_RELEASE: "qna", names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    spec = {"selector": {"app": "qna"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    server.put("Service", "qna", metadata={"labels": labels}, spec=spec)
+
+
+async def test_a_service_that_is_handed_over_leads_where_it_led_until_there_are_pods(
+    world: Operating,
+):
+    world.server.pods_start = False
+    handed_over(world.server)
+    world.release("1")
+    for _ in range(3):
+        await world.once()
+    assert world.server.of("Deployment"), "the first version starts meanwhile"
+    assert world.server.get("Service", "qna")["spec"]["selector"] == {"app": "qna"}
+    assert "leads to others until then" in world.status()["message"]
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    for pod in world.server.of("Pod"):
+        world.server.put("Pod", pod["metadata"]["name"], metadata=pod["metadata"], status=ready)
+    status = await world.until(lambda status: status.get("phase") == "Stable")
+    assert world.routed() == status["stable"]["revision"]
+    (owner,) = world.server.get("Service", "qna")["metadata"]["ownerReferences"]
+    assert owner["uid"] == world.server.get("ModelRelease", "qna")["metadata"]["uid"]
+
+
+async def test_a_foreign_service_of_an_arm_is_found_before_one_that_is_handed_over_is_used(
+    world: Operating,
+):
+    handed_over(world.server)
+    world.server.put("Service", "qna-canary", spec={"selector": {"app": "billing"}})
+    world.release("1")
+    await world.once()
+    assert "Service ml/qna-canary exists and belongs to somebody else" in world.status()["message"]
+    assert not world.server.of("Deployment")
+    assert world.server.get("Service", "qna")["spec"]["selector"] == {"app": "qna"}
+
+
 async def test_a_service_of_another_release_of_that_uid_is_not_adopted(world: Operating):
     owners = {"ownerReferences": [an_owner("other", "uid-of-other")]}
     world.server.put("Service", "qna", metadata=owners, spec={"selector": {}})

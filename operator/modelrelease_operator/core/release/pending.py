@@ -32,11 +32,15 @@ def pending(scope: Scope) -> Decision:
         message = observed.problem.message if observed.problem else "the model is being resolved"
         return scope.with_status(message=message).decision(Desired(retained=serving))
     ready = observed.ready(target.revision, scope.replicas)
-    if ready and observed.routed == frozenset({target.revision}) and not observed.route_problem:
+    led = observed.routed == frozenset({target.revision}) and not observed.leads_elsewhere
+    if ready and led and not observed.route_problem:
         return first_version(scope, target)
     desired = only(target, scope.replicas).but(retained=serving)
     still = serving & (observed.routed or frozenset())
-    if still and not ready:
+    if not ready and observed.leads_elsewhere:
+        # Handed over: it goes on leading where it leads until there are pods to answer.
+        desired = desired.but(routed=frozenset())
+    elif still and not ready:
         desired = desired.but(routed=still)
     return scope.with_status(message=_starts(scope, target)).decision(desired, requeue=POLL_PODS)
 
@@ -45,6 +49,8 @@ def _starts(scope: Scope, target: Target) -> str:
     """Say how far the first version is, and what its pods say."""
     ready = scope.ready_pods(target.revision)
     message = f"version {target.version} starts: {ready} of {scope.replicas} pods ready"
+    if scope.observed.leads_elsewhere:
+        message = f"{message}; the Service that is handed over leads to others until then"
     workload = scope.observed.workloads.get(target.revision)
     trouble = (workload and (workload.refused or workload.problem)) or scope.observed.route_problem
     return f"{message}; {trouble}" if trouble else message

@@ -1,0 +1,1 @@
+"""Joins predictions with what came of them, and counts by revision."""

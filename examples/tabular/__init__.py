@@ -1,0 +1,1 @@
+"""A model of a table with numbers, categories and gaps, made into an artifact."""
