@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelrelease_operator.api import names
-from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.api.status import PACKED, Evidence
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.traffic.gateway_api import HTTP_ROUTE
 from testbed.simulation.cluster import OPERATOR, Cluster, Key, Object
@@ -289,16 +289,14 @@ class Audit:
         if not looks or old.get("evidence") == new.get("evidence"):
             return
         before, after = _evidence(old), _evidence(new)
-        if before.scraped == after.scraped:
+        if before.get("scraped") == after.get("scraped"):
             return
         canary, stable = _revision(new, "canary"), _revision(new, "stable")
         used = _used(looks, after)
-        begun = before.started and after.started and ERRORS in before.release
-        if begun and _step(old) == _step(new) and canary is not None:
-            grown = [
-                now - then
-                for now, then in zip(after.release[ERRORS], before.release[ERRORS], strict=True)
-            ]
+        known = (before.get("release") or {}).get(ERRORS)
+        begun = before.get("started") and after.get("started")
+        if begun and known and _step(old) == _step(new) and canary is not None:
+            grown = [now - then for now, then in zip(after["release"][ERRORS], known, strict=True)]
             self._compare(used, canary, grown[:2])
             self._compare(used, stable or "", grown[2:])
         self._judged = set(self.ready_pods_known())
@@ -386,15 +384,19 @@ def _revision(status: Object, arm: str) -> str | None:
     return revision
 
 
-def _evidence(status: Object) -> Evidence:
-    return Evidence.model_validate(status.get("evidence") or {})
+def _evidence(status: Object) -> Object:
+    """Return the evidence as it is stored, unpacked where it is large."""
+    stored: Object = status.get("evidence") or {}
+    if PACKED in stored:
+        return Evidence.model_validate(stored).model_dump(by_alias=True)
+    return stored
 
 
-def _used(looks: list[Look], evidence: Evidence) -> list[Look]:
+def _used(looks: list[Look], evidence: Object) -> list[Look]:
     """Return the looks up to the last that was counted: one that lacks an arm may not be, and what
     the other answered comes with a later one.
     """
-    times = set(evidence.scraped.values())
+    times = set((evidence.get("scraped") or {}).values())
     counted = [
         number
         for number, look in enumerate(looks, 1)

@@ -297,6 +297,8 @@ class People:
 
     def answer(self) -> None:
         """Answer what is asked."""
+        if "question" not in (self.stored_status().get("canary") or ()):
+            return
         status = self.status()
         canary = status.canary
         if canary is None or canary.question is None or status.phase is not Phase.PAUSED:

@@ -268,7 +268,7 @@ class Simulation:
 
     async def _go_on(self, process: Process) -> None:
         """Let time pass until the process has something to do, and have it do that."""
-        self.timeline.pass_until(lambda: min(self._hear_at, self._due(process)))
+        self.timeline.pass_until(partial(self._next, process))
         if self._over():
             return
         try:
@@ -310,11 +310,13 @@ class Simulation:
             if pod["status"]["conditions"][0]["status"] == "True"
         }
 
-    def _due(self, process: Process) -> float:
-        if process.due is not None:
-            return process.due
-        before = self.timeline.now < self.settled < process.resync_at
-        return self.settled if before else process.resync_at
+    def _next(self, process: Process) -> float:
+        """Return when there is something to do, as far as is known now."""
+        due = process.due
+        if due is None:
+            before = self.timeline.now < self.settled < process.resync_at
+            due = self.settled if before else process.resync_at
+        return min(due, self._hear_at)
 
     async def _hear(self, process: Process) -> None:
         if self._hear_at > self.timeline.now:
