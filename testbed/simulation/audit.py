@@ -2,7 +2,7 @@
 after each pass, and in the end. Nothing here asks the operator's own code what is right.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -292,15 +292,15 @@ class Audit:
         if before.get("scraped") == after.get("scraped"):
             return
         canary, stable = _revision(new, "canary"), _revision(new, "stable")
-        used = _used(looks, after)
+        told = used(looks, set((after.get("scraped") or {}).values()), self._counted)
         known = (before.get("release") or {}).get(ERRORS)
         begun = before.get("started") and after.get("started")
         if begun and known and _step(old) == _step(new) and canary is not None:
             grown = [now - then for now, then in zip(after["release"][ERRORS], known, strict=True)]
-            self._compare(used, canary, grown[:2])
-            self._compare(used, stable or "", grown[2:])
+            self._compare(told, canary, grown[:2])
+            self._compare(told, stable or "", grown[2:])
         self._judged = set(self.ready_pods_known())
-        for look in used:
+        for look in told:
             # What a pod shows that was never ready is not looked at.
             self._counted |= {
                 pod: sample
@@ -392,17 +392,21 @@ def _evidence(status: Object) -> Object:
     return stored
 
 
-def _used(looks: list[Look], evidence: Object) -> list[Look]:
-    """Return the looks up to the last that was counted: one that lacks an arm may not be, and what
-    the other answered comes with a later one.
+def used(looks: list[Look], times: Collection[float], counted: Mapping[str, Sample]) -> list[Look]:
+    """Return the looks up to the last of which something new was counted.
+
+    `times` are those of the newest samples that were counted, `counted` the pods' samples before.
+    A look that lacks an arm may not be counted, though it shows others' samples once more: what is
+    new in it comes with a later one.
     """
-    times = set((evidence.get("scraped") or {}).values())
-    counted = [
-        number
-        for number, look in enumerate(looks, 1)
-        if any(sample.at in times for _, sample in look.samples.values())
-    ]
-    return looks[: max(counted, default=0)]
+    shown = {(pod, sample.at) for pod, sample in counted.items()}
+    last = 0
+    for number, look in enumerate(looks, 1):
+        new = {(pod, sample.at) for pod, (_, sample) in look.samples.items()} - shown
+        if any(at in times for _, at in new):
+            last = number
+        shown |= new
+    return looks[:last]
 
 
 def _grown(known: Sample | None, sample: Sample) -> tuple[int, int]:
