@@ -47,6 +47,9 @@ class Audit:
     violations: list[Violation] = field(default_factory=list)
     ready_pods_known: Callable[[], Mapping[str, Mapping[str, str]]] = dict
     """By name: the labels of the ready pods that the operator knows of."""
+    replicas_told: Callable[[], int | None] = lambda: None
+    """How many pods the spec asks for, as far as the operator was told; None where that cannot be
+    followed."""
     _uids: set[str] = field(default_factory=set)
     """Of every release of the name that there ever was."""
     _failed: dict[str, str] = field(default_factory=dict)
@@ -57,6 +60,10 @@ class Audit:
     """Pods that were known to be ready at that look."""
     _shown: dict[str, int] = field(default_factory=dict)
     """By revision: the requests that looks had been told when it became the canary."""
+    _led_to: str | None = None
+    """The canary in the shadow to which this pass has led users."""
+    _asked: int | None = None
+    """The pods that the spec asked for when the pass began."""
     _blind: float = 0.0
     _newest: float = 0.0
 
@@ -102,11 +109,14 @@ class Audit:
             return
         if after is None:
             self.fail("stable is untouched", f"the Deployment of stable {revision} is deleted")
-        elif after["spec"]["replicas"] < min(self.people.replicas) and self._led_to(revision):
+        elif after["spec"]["replicas"] < min(self.people.replicas) and self._leads_to(revision):
             replicas = after["spec"]["replicas"]
             self.fail("stable is untouched", f"stable {revision} has {replicas} replicas")
+        elif self._asked and after["spec"]["replicas"] < self._asked and self._leads_to(revision):
+            words = f"stable {revision} has {after['spec']['replicas']} of {self._asked} replicas"
+            self.fail("stable has the pods that are asked for", words)
 
-    def _led_to(self, revision: str) -> bool:
+    def _leads_to(self, revision: str) -> bool:
         """Return whether clients are led to a revision: where status could not be written for long,
         one that it calls stable may be the candidate by now.
         """
@@ -120,6 +130,7 @@ class Audit:
         if served and not self._known(new):
             self.fail("clients are led to ready pods", f"{new} selects none")
         now_led = set(self._revisions(new)) - set(self._revisions(old) if before else ())
+        self._meets_shadow(now_led)
         for revision in now_led:
             if self._status().get("stable") and revision not in self.machines.ever_ready:
                 self.fail("a canary is ready before it is reached", revision)
@@ -141,6 +152,8 @@ class Audit:
         weight, old = _canary_weight(after), _canary_weight(before) if before else 0
         if not weight or not stable or revision == stable["revision"]:
             return
+        if weight > old and revision is not None:
+            self._meets_shadow({revision})
         most = max(step["weight"] for step in self.people.settings["canary"]["steps"])
         if most < weight < 100 and self._is_whole(stable["revision"]):
             self.fail("no share beyond its step", f"{weight}, and not {most}, for {revision}")
@@ -149,6 +162,25 @@ class Audit:
         lost = self.ready_of(stable["revision"]) == 0
         if weight > old and revision in self._failed and not lost:
             self.fail("no weight rises after a failure", f"{revision} by the route")
+
+    def _meets_shadow(self, revisions: Collection[str]) -> None:
+        """Take in that users are led to revisions now: is one of them compared in the dark?"""
+        status = self._status()
+        canary = _revision(status, "canary")
+        if status.get("phase") == "Shadowing" and canary in revisions:
+            self._led_to = canary
+
+    def _shadow(self, old: Object, new: Object) -> None:
+        """A pass that leaves a canary in the shadow has led no user to it."""
+        canary = _revision(new, "canary")
+        stays = old.get("phase") == new["phase"] == "Shadowing" and canary == self._led_to
+        # What only says that passes fail decides nothing: the pass before may have left the shadow.
+        if stays and canary is not None and old.get("canary") != new["canary"]:
+            self.fail("a shadow has no users", canary)
+
+    def begins_anew(self) -> None:
+        """Take in that a pass begins, whatever became of the last."""
+        self._led_to, self._asked = None, self.replicas_told()
 
     def _is_whole(self, revision: str) -> bool:
         """Return whether all pods of a revision are ready, as far as the operator was told: where
@@ -196,6 +228,7 @@ class Audit:
             return
         old, new = (before or {}).get("status") or {}, after["status"]
         self._weights(new)
+        self._shadow(old, new)
         canary = _revision(new, "canary")
         if canary and canary != _revision(old, "canary"):
             self._shown[canary] = self.scrapes.shown(canary)

@@ -19,6 +19,7 @@ from modelrelease_operator.runtime.cache import (
     Wake,
 )
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.traffic.provider import Edit
 from testbed.simulation.cluster import SPACE, Cluster, Request, parsed
 from testbed.simulation.leader import Leader
@@ -136,6 +137,10 @@ class Client(Cached):
     @override
     async def _read(self, answer: aiohttp.ClientResponse) -> Object:
         return cast("Answer", answer).body
+
+    def told(self, release: NamespacedName) -> Object | None:
+        """Return a release as this process knows it, None where it knows none."""
+        return self._releases.get(release)
 
     async def begin(self) -> None:
         """List everything once, as a process does before its first pass. Raises ReleaseError."""

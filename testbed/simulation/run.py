@@ -25,6 +25,7 @@ from testbed.simulation.leader import Leader
 from testbed.simulation.machines import RELEASE, Behaviour, Machines
 from testbed.simulation.people import BEHAVIOURS, People, drawn_settings
 from testbed.simulation.scrapes import Scrapes
+from testbed.simulation.shadow import OWN as SHADOW
 from testbed.simulation.story import Story
 from testbed.simulation.virtual_time import BEGINNING, Loop, Timeline, simulated_clocks
 from testbed.simulation.weather import Weather
@@ -46,6 +47,8 @@ WITH_AUTOSCALER = 0.2
 """Share of the seeds in which an autoscaler sets the number of pods."""
 WITH_FREEZES = 0.15
 """Share of the seeds in which the process that acts is frozen at times."""
+WITH_SHADOW = 0.15
+"""Share of the seeds in which a canary is compared in the dark before its first user."""
 WITH_GATEWAY = 0.25
 """Share of the seeds in which a Gateway deals out the requests."""
 SCRAPES = {1.0: 30, 5.0: 35, 10.0: 15, 15.0: 12, 30.0: 5, 60.0: 3}
@@ -150,13 +153,15 @@ class Simulation:
             drawn_settings(random, scrape),
         )  # fmt: skip
         if self.gateway is not None:
-            canary = {**self.people.settings["canary"], "routing": ROUTING}
-            self.people.settings = {**self.people.settings, "canary": canary}
+            self.people.say_of_canary(routing=ROUTING)
+        if Random(f"shadow {self.seed}").random() < WITH_SHADOW:
+            self.people.say_of_canary(shadow=SHADOW)
         scales = Random(f"autoscaler {self.seed}")
         if scales.random() < WITH_AUTOSCALER:
             Autoscaler(self.people, scales).plan(STORM)
         self.audit = Audit(self.cluster, self.machines, self.people, self.scrapes, self.story.tell)
         self.audit.ready_pods_known = self._ready_pods_known
+        self.audit.replicas_told = self._replicas_told
         self.cluster.hears.append(self._noticed)
         for at, words in self.weather.told():
             self.timeline.after(at - BEGINNING, partial(self.story.tell, words))
@@ -283,6 +288,7 @@ class Simulation:
 
     async def _turn(self, process: Process) -> None:
         began = self.timeline.now
+        self.audit.begins_anew()
         await process.turn()
         period = max(5.0, self.scrapes.interval)
         spent = min(began - self._last_good, 2 * period + 30.0)
@@ -309,6 +315,16 @@ class Simulation:
             for pod in self.process.client.stores["Pod"].of_release(KEY)
             if pod["status"]["conditions"][0]["status"] == "True"
         }
+
+    def _replicas_told(self) -> int | None:
+        """Return how many pods the spec asks for, as far as the operator was told; None where that
+        is no spec that can be followed.
+        """
+        release = self.process.client.told(KEY) if self.process else None
+        if release is None or "weight" in release["spec"]["canary"]:
+            return None
+        replicas: int = release["spec"]["serving"]["replicas"]
+        return replicas
 
     def _next(self, process: Process) -> float:
         """Return when there is something to do, as far as is known now."""

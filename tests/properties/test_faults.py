@@ -16,9 +16,10 @@ import pytest
 
 from modelrelease_operator.api.status import Status, Verdict
 from modelrelease_operator.core.analysis import judge
+from modelrelease_operator.core.desired import Desired, DesiredWorkload
 from modelrelease_operator.core.measurement import intervals
 from modelrelease_operator.core.measurement.intervals import Counted
-from modelrelease_operator.core.release import commands, stable
+from modelrelease_operator.core.release import commands, promoting, shadowing, stable
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import ownership
@@ -151,6 +152,31 @@ def a_write_without_a_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Kube, "_seconds_to_write", lambda self, what: 15.0)
 
 
+def users_in_the_shadow(patch: pytest.MonkeyPatch) -> None:
+    """A canary that is compared first has its share of the users meanwhile."""
+    real = shadowing.side_by_side
+
+    def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired:
+        return real(scope, canary_replicas=canary_replicas, opened=not opened)
+
+    patch.setattr(shadowing, "side_by_side", side_by_side)
+
+
+def too_few_pods_of_stable(patch: pytest.MonkeyPatch) -> None:
+    """Stable gives a pod away for each that its canary has."""
+    real = promoting.growing
+
+    def growing(scope: Scope) -> Desired:
+        desired = real(scope)
+        stable, *others = desired.running
+        fewer = DesiredWorkload(
+            target=stable.target, replicas=max(1, stable.replicas - 1), track=stable.track
+        )
+        return desired.but(running=(fewer, *others))
+
+    patch.setattr(promoting, "growing", growing)
+
+
 PLANTED: dict[str, Plant] = {
     "clients reach stable": a_lost_write,
     "only what passed is promoted": a_promotion_on_missing_data,
@@ -160,6 +186,8 @@ PLANTED: dict[str, Plant] = {
     "an approval answers a question": a_stale_approval,
     "nothing is written after the Lease": a_write_without_a_lease,
     "no share beyond its step": a_share_beyond_the_step,
+    "a shadow has no users": users_in_the_shadow,
+    "stable has the pods that are asked for": too_few_pods_of_stable,
 }
 """By the invariant that finds it."""
 
