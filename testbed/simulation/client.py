@@ -120,7 +120,7 @@ class Client(Cached):
     @override
     async def _proof(self) -> dict[str, str]:
         if self._way.leader is not None:
-            self._way.leader.asks()
+            await self._way.leader.asks()
         return {}
 
     @override
