@@ -2,12 +2,12 @@
 after each pass, and in the end. Nothing here asks the operator's own code what is right.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modelrelease_operator.api import names
-from modelrelease_operator.api.status import Evidence
+from modelrelease_operator.api.status import PACKED, Evidence
 from modelrelease_operator.errors import ReleaseError
 from modelrelease_operator.traffic.gateway_api import HTTP_ROUTE
 from testbed.simulation.cluster import OPERATOR, Cluster, Key, Object
@@ -47,6 +47,9 @@ class Audit:
     violations: list[Violation] = field(default_factory=list)
     ready_pods_known: Callable[[], Mapping[str, Mapping[str, str]]] = dict
     """By name: the labels of the ready pods that the operator knows of."""
+    replicas_told: Callable[[], int | None] = lambda: None
+    """How many pods the spec asks for, as far as the operator was told; None where that cannot be
+    followed."""
     _uids: set[str] = field(default_factory=set)
     """Of every release of the name that there ever was."""
     _failed: dict[str, str] = field(default_factory=dict)
@@ -57,6 +60,10 @@ class Audit:
     """Pods that were known to be ready at that look."""
     _shown: dict[str, int] = field(default_factory=dict)
     """By revision: the requests that looks had been told when it became the canary."""
+    _led_to: str | None = None
+    """The canary in the shadow to which this pass has led users."""
+    _asked: int | None = None
+    """The pods that the spec asked for when the pass began."""
     _blind: float = 0.0
     _newest: float = 0.0
 
@@ -102,11 +109,14 @@ class Audit:
             return
         if after is None:
             self.fail("stable is untouched", f"the Deployment of stable {revision} is deleted")
-        elif after["spec"]["replicas"] < min(self.people.replicas) and self._led_to(revision):
+        elif after["spec"]["replicas"] < min(self.people.replicas) and self._leads_to(revision):
             replicas = after["spec"]["replicas"]
             self.fail("stable is untouched", f"stable {revision} has {replicas} replicas")
+        elif self._asked and after["spec"]["replicas"] < self._asked and self._leads_to(revision):
+            words = f"stable {revision} has {after['spec']['replicas']} of {self._asked} replicas"
+            self.fail("stable has the pods that are asked for", words)
 
-    def _led_to(self, revision: str) -> bool:
+    def _leads_to(self, revision: str) -> bool:
         """Return whether clients are led to a revision: where status could not be written for long,
         one that it calls stable may be the candidate by now.
         """
@@ -120,6 +130,7 @@ class Audit:
         if served and not self._known(new):
             self.fail("clients are led to ready pods", f"{new} selects none")
         now_led = set(self._revisions(new)) - set(self._revisions(old) if before else ())
+        self._meets_shadow(now_led)
         for revision in now_led:
             if self._status().get("stable") and revision not in self.machines.ever_ready:
                 self.fail("a canary is ready before it is reached", revision)
@@ -141,6 +152,8 @@ class Audit:
         weight, old = _canary_weight(after), _canary_weight(before) if before else 0
         if not weight or not stable or revision == stable["revision"]:
             return
+        if weight > old and revision is not None:
+            self._meets_shadow({revision})
         most = max(step["weight"] for step in self.people.settings["canary"]["steps"])
         if most < weight < 100 and self._is_whole(stable["revision"]):
             self.fail("no share beyond its step", f"{weight}, and not {most}, for {revision}")
@@ -149,6 +162,25 @@ class Audit:
         lost = self.ready_of(stable["revision"]) == 0
         if weight > old and revision in self._failed and not lost:
             self.fail("no weight rises after a failure", f"{revision} by the route")
+
+    def _meets_shadow(self, revisions: Collection[str]) -> None:
+        """Take in that users are led to revisions now: is one of them compared in the dark?"""
+        status = self._status()
+        canary = _revision(status, "canary")
+        if status.get("phase") == "Shadowing" and canary in revisions:
+            self._led_to = canary
+
+    def _shadow(self, old: Object, new: Object) -> None:
+        """A pass that leaves a canary in the shadow has led no user to it."""
+        canary = _revision(new, "canary")
+        stays = old.get("phase") == new["phase"] == "Shadowing" and canary == self._led_to
+        # What only says that passes fail decides nothing: the pass before may have left the shadow.
+        if stays and canary is not None and old.get("canary") != new["canary"]:
+            self.fail("a shadow has no users", canary)
+
+    def begins_anew(self) -> None:
+        """Take in that a pass begins, whatever became of the last."""
+        self._led_to, self._asked = None, self.replicas_told()
 
     def _is_whole(self, revision: str) -> bool:
         """Return whether all pods of a revision are ready, as far as the operator was told: where
@@ -196,6 +228,7 @@ class Audit:
             return
         old, new = (before or {}).get("status") or {}, after["status"]
         self._weights(new)
+        self._shadow(old, new)
         canary = _revision(new, "canary")
         if canary and canary != _revision(old, "canary"):
             self._shown[canary] = self.scrapes.shown(canary)
@@ -289,20 +322,18 @@ class Audit:
         if not looks or old.get("evidence") == new.get("evidence"):
             return
         before, after = _evidence(old), _evidence(new)
-        if before.scraped == after.scraped:
+        if before.get("scraped") == after.get("scraped"):
             return
         canary, stable = _revision(new, "canary"), _revision(new, "stable")
-        used = _used(looks, after)
-        begun = before.started and after.started and ERRORS in before.release
-        if begun and _step(old) == _step(new) and canary is not None:
-            grown = [
-                now - then
-                for now, then in zip(after.release[ERRORS], before.release[ERRORS], strict=True)
-            ]
-            self._compare(used, canary, grown[:2])
-            self._compare(used, stable or "", grown[2:])
+        told = used(looks, set((after.get("scraped") or {}).values()), self._counted)
+        known = (before.get("release") or {}).get(ERRORS)
+        begun = before.get("started") and after.get("started")
+        if begun and known and _step(old) == _step(new) and canary is not None:
+            grown = [now - then for now, then in zip(after["release"][ERRORS], known, strict=True)]
+            self._compare(told, canary, grown[:2])
+            self._compare(told, stable or "", grown[2:])
         self._judged = set(self.ready_pods_known())
-        for look in used:
+        for look in told:
             # What a pod shows that was never ready is not looked at.
             self._counted |= {
                 pod: sample
@@ -386,21 +417,29 @@ def _revision(status: Object, arm: str) -> str | None:
     return revision
 
 
-def _evidence(status: Object) -> Evidence:
-    return Evidence.model_validate(status.get("evidence") or {})
+def _evidence(status: Object) -> Object:
+    """Return the evidence as it is stored, unpacked where it is large."""
+    stored: Object = status.get("evidence") or {}
+    if PACKED in stored:
+        return Evidence.model_validate(stored).model_dump(by_alias=True)
+    return stored
 
 
-def _used(looks: list[Look], evidence: Evidence) -> list[Look]:
-    """Return the looks up to the last that was counted: one that lacks an arm may not be, and what
-    the other answered comes with a later one.
+def used(looks: list[Look], times: Collection[float], counted: Mapping[str, Sample]) -> list[Look]:
+    """Return the looks up to the last of which something new was counted.
+
+    `times` are those of the newest samples that were counted, `counted` the pods' samples before.
+    A look that lacks an arm may not be counted, though it shows others' samples once more: what is
+    new in it comes with a later one.
     """
-    times = set(evidence.scraped.values())
-    counted = [
-        number
-        for number, look in enumerate(looks, 1)
-        if any(sample.at in times for _, sample in look.samples.values())
-    ]
-    return looks[: max(counted, default=0)]
+    shown = {(pod, sample.at) for pod, sample in counted.items()}
+    last = 0
+    for number, look in enumerate(looks, 1):
+        new = {(pod, sample.at) for pod, (_, sample) in look.samples.items()} - shown
+        if any(at in times for _, at in new):
+            last = number
+        shown |= new
+    return looks[:last]
 
 
 def _grown(known: Sample | None, sample: Sample) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The operator's own client and cache, with the socket taken out and the watches told by hand."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from modelrelease_operator.runtime.cache import (
     Wake,
 )
 from modelrelease_operator.runtime.kube import Kube, Object
+from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.traffic.provider import Edit
 from testbed.simulation.cluster import SPACE, Cluster, Request, parsed
 from testbed.simulation.leader import Leader
@@ -36,13 +37,17 @@ class Answer:
     """What the client reads of an answer."""
 
     status: int
-    raw: bytes
-
-    async def read(self) -> bytes:
-        return self.raw
+    body: Object
+    """As the API server holds it: nobody changes what was read."""
 
     async def text(self, **_: Any) -> str:
-        return self.raw.decode()
+        return to_json(self.body).decode()
+
+    async def __aenter__(self) -> "Answer":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """There is nothing to close."""
 
 
 @dataclass
@@ -81,7 +86,7 @@ class Way:
                 raise TimeoutError
             case _:
                 code, message = CODES[fault], str(fault)
-                return Answer(code, to_json({"code": code, "message": message}))
+                return Answer(code, {"code": code, "message": message})
 
     def _answered(self, request: Request) -> Answer:
         code, body = self.cluster.answer(request)
@@ -90,7 +95,7 @@ class Way:
             if self.leader is not None:
                 self.leader.writes()
             self.tell("  {} -> {}", request.words, code)
-        return Answer(code, to_json(body))
+        return Answer(code, body)
 
 
 @dataclass(slots=True)
@@ -115,20 +120,27 @@ class Client(Cached):
     @override
     async def _proof(self) -> dict[str, str]:
         if self._way.leader is not None:
-            self._way.leader.asks()
+            await self._way.leader.asks()
         return {}
 
     @override
-    @asynccontextmanager
-    async def _open(
+    def _open(  # type: ignore[override] # one that opens and closes nothing is enough
         self, method: str, path: str, query: Mapping[str, str] | None,
         body: Object | Sequence[Edit] | None, content: str, seconds: float | None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:  # fmt: skip
         # A status is of JSON's types already; of the rest, nothing is shared with who sends it.
         plain = body is None or path.endswith("/status")
         sent = body if plain else from_json(to_json(body))
         answer = self._way.ask(parsed(method, path, query or {}, sent, content))
-        yield cast("aiohttp.ClientResponse", answer)
+        return cast("AbstractAsyncContextManager[aiohttp.ClientResponse]", answer)
+
+    @override
+    async def _read(self, answer: aiohttp.ClientResponse) -> Object:
+        return cast("Answer", answer).body
+
+    def told(self, release: NamespacedName) -> Object | None:
+        """Return a release as this process knows it, None where it knows none."""
+        return self._releases.get(release)
 
     async def begin(self) -> None:
         """List everything once, as a process does before its first pass. Raises ReleaseError."""

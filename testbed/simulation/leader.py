@@ -1,7 +1,9 @@
 """The Lease of the process that acts, and the times in which that process is frozen: another one
-acts by then, and nothing that the woken one had in mind may be written.
+begins to act when the Lease has run out, and nothing that the woken one had in mind may be written.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -24,6 +26,8 @@ class Leader:
     tell: Tell
     until: float
     """From when on nothing is frozen."""
+    meanwhile: Callable[[float], Awaitable[None]]
+    """What happens until the process wakes."""
     woken: bool = False
     """Whether it was frozen in this pass."""
     late: int = 0
@@ -33,7 +37,7 @@ class Leader:
     def __post_init__(self) -> None:
         self.lease = Lease(Kube(None), "ml", "the one that acts")
 
-    def asks(self) -> None:
+    async def asks(self) -> None:
         """Take in that a request is about to be made: the Lease is as new as renewals are."""
         now = self.timeline.now
         if self.woken:
@@ -43,12 +47,16 @@ class Leader:
             seconds = self.random.choice(SECONDS)
             self.tell("  the operator is frozen for {:g} s", seconds)
             self.woken = True
-            self.timeline.run_until(now + seconds)
+            await self.meanwhile(now + seconds)
+
+    @property
+    def runs_out(self) -> float:
+        """From when on another may act, unless it is renewed."""
+        return (self.lease._renewed or 0.0) + DURATION_SECONDS
 
     def writes(self) -> None:
         """Count a write that reaches the API server when the Lease may be another's."""
-        renewed = self.lease._renewed
-        if renewed is not None and self.timeline.now - renewed > DURATION_SECONDS:
+        if self.timeline.now > self.runs_out:
             self.late += 1
 
     def has_ended(self) -> bool:
@@ -56,3 +64,16 @@ class Leader:
         lost = self.woken and not self.lease.is_held()
         self.woken = False
         return lost
+
+
+async def frozen_until(done: asyncio.Task[None]) -> None:
+    """Wait as one does who is frozen: what would have broken the waiting off comes afterwards."""
+    broken_off: BaseException | None = None
+    while not done.done():
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError as problem:
+            broken_off = problem
+    done.result()
+    if broken_off is not None:
+        raise broken_off

@@ -102,6 +102,10 @@ class People:
         """How long a canary may keep users unseen, by the spec."""
         return parse_duration(self.settings["analysis"]["maxBlind"]).total_seconds()
 
+    def say_of_canary(self, **said: Any) -> None:
+        """Add to what the release says of its canaries."""
+        self.settings = {**self.settings, "canary": {**self.settings["canary"], **said}}
+
     def release(self, version: str, **changes: Any) -> None:
         """Ask for a version."""
         self.version = version
@@ -297,9 +301,12 @@ class People:
 
     def answer(self) -> None:
         """Answer what is asked."""
+        if "question" not in (self.stored_status().get("canary") or ()):
+            return
         status = self.status()
         canary = status.canary
-        if canary is None or canary.question is None or status.phase is not Phase.PAUSED:
+        asks = status.phase in (Phase.PAUSED, Phase.SHADOWING)
+        if canary is None or canary.question is None or not asks:
             return
         note = None if self.random.random() < 0.5 else "anyway"
         value = value_for(status, "approve", canary.revision, note)

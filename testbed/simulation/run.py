@@ -1,5 +1,6 @@
 """One seed: a release from its beginning to its end, through what goes wrong by its number."""
 
+import asyncio
 import logging
 import random as global_random
 from dataclasses import dataclass, field
@@ -21,10 +22,11 @@ from testbed.simulation.autoscaler import Autoscaler
 from testbed.simulation.client import Client, Died, Way
 from testbed.simulation.cluster import SPACE, Cluster
 from testbed.simulation.gateway import ROUTING, SLOWEST, Gateway
-from testbed.simulation.leader import Leader
+from testbed.simulation.leader import Leader, frozen_until
 from testbed.simulation.machines import RELEASE, Behaviour, Machines
 from testbed.simulation.people import BEHAVIOURS, People, drawn_settings
 from testbed.simulation.scrapes import Scrapes
+from testbed.simulation.shadow import OWN as SHADOW
 from testbed.simulation.story import Story
 from testbed.simulation.virtual_time import BEGINNING, Loop, Timeline, simulated_clocks
 from testbed.simulation.weather import Weather
@@ -46,6 +48,8 @@ WITH_AUTOSCALER = 0.2
 """Share of the seeds in which an autoscaler sets the number of pods."""
 WITH_FREEZES = 0.15
 """Share of the seeds in which the process that acts is frozen at times."""
+WITH_SHADOW = 0.15
+"""Share of the seeds in which a canary is compared in the dark before its first user."""
 WITH_GATEWAY = 0.25
 """Share of the seeds in which a Gateway deals out the requests."""
 SCRAPES = {1.0: 30, 5.0: 35, 10.0: 15, 15.0: 12, 30.0: 5, 60.0: 3}
@@ -56,8 +60,8 @@ class Process:
     """One process of the operator, from its start to its death."""
 
     def __init__(self, simulation: "Simulation") -> None:
-        self.timeline = simulation.timeline
-        self.client = Client(simulation.way, self._woken)
+        self.timeline, self.way = simulation.timeline, simulation.way
+        self.client = Client(self.way, self._woken)
         self.reconciler = Reconciler(
             kube=self.client,
             settings=SETTINGS,
@@ -115,6 +119,8 @@ class Simulation:
     """Seconds by which the operator's clock is wrong."""
     deaths: int = 0
     turns: int = 0
+    _until: float = float("inf")
+    """When somebody wakes who is frozen."""
     _hear_at: float = BEGINNING
     _resynced: bool = False
     _last_good: float = BEGINNING
@@ -128,12 +134,9 @@ class Simulation:
         self.settled = BEGINNING + STORM + 70.0
         (scrape,) = random.choices(tuple(SCRAPES), tuple(SCRAPES.values()))
         self.behaviours = self._drawn_behaviours()
-        self.way = Way(self.cluster, self.weather, self.timeline, self.story.tell)
-        freezes = Random(f"leader {self.seed}")
-        if freezes.random() < WITH_FREEZES:
-            self.way.leader = Leader(
-                self.timeline, freezes, self.story.tell, until=self.settled - 100.0
-            )
+        self._freezes = Random(f"leader {self.seed}")
+        self._is_frozen_at_times = self._freezes.random() < WITH_FREEZES
+        self.way = self._way()
         common = (self.timeline, self.weather)
         self.gateway = self._drawn_gateway()
         self.machines = Machines(
@@ -150,16 +153,50 @@ class Simulation:
             drawn_settings(random, scrape),
         )  # fmt: skip
         if self.gateway is not None:
-            canary = {**self.people.settings["canary"], "routing": ROUTING}
-            self.people.settings = {**self.people.settings, "canary": canary}
+            self.people.say_of_canary(routing=ROUTING)
+        if Random(f"shadow {self.seed}").random() < WITH_SHADOW:
+            self.people.say_of_canary(shadow=SHADOW)
         scales = Random(f"autoscaler {self.seed}")
         if scales.random() < WITH_AUTOSCALER:
             Autoscaler(self.people, scales).plan(STORM)
         self.audit = Audit(self.cluster, self.machines, self.people, self.scrapes, self.story.tell)
         self.audit.ready_pods_known = self._ready_pods_known
+        self.audit.replicas_told = self._replicas_told
         self.cluster.hears.append(self._noticed)
         for at, words in self.weather.told():
             self.timeline.after(at - BEGINNING, partial(self.story.tell, words))
+
+    def _way(self) -> Way:
+        """Return the way of the processes that hold one Lease after the other."""
+        way = Way(self.cluster, self.weather, self.timeline, self.story.tell)
+        if self._is_frozen_at_times:
+            way.leader = Leader(
+                self.timeline, self._freezes, self.story.tell, until=self.settled - 100.0,
+                meanwhile=self._meanwhile,
+            )  # fmt: skip
+        return way
+
+    async def _meanwhile(self, wakes: float) -> None:
+        """Let time pass while the process that acts is frozen: another acts once it may."""
+        leader = self.way.leader
+        assert leader is not None
+        if leader.runs_out >= wakes:
+            self.timeline.run_until(wakes)
+            return
+        self.timeline.run_until(leader.runs_out)
+        self.story.tell("  the Lease is another's")
+        await frozen_until(asyncio.create_task(self._acts_instead(wakes)))
+
+    async def _acts_instead(self, wakes: float) -> None:
+        """Have another process act, from now on for good, and alone until the frozen one wakes."""
+        before, self._until = self._until, wakes
+        self.process, self.way = None, self._way()
+        while self.timeline.now < wakes and not self.audit.violations:
+            if self.process is None:
+                await self._begin_process()
+            else:
+                await self._go_on(self.process)
+        self._until = before
 
     def take_apart(self) -> None:
         """Let go of everything: what a seed leaves behind is full of cycles, and whoever collects
@@ -252,14 +289,18 @@ class Simulation:
     async def _begin_process(self) -> None:
         self.story.tell("the operator starts")
         process = Process(self)
+        problem: BaseException | None = None
         try:
             await process.client.begin()
-        except (ReleaseError, Died) as problem:
+        except (ReleaseError, Died) as died:
+            problem = died
+        if self.process is not None:
+            self.story.tell("the one that was frozen ends")
+        elif problem is not None:
             self.story.tell("  and does not get far: {}", problem)
             self._die()
-            return
-        self._hear_at = self.timeline.now
-        self.process = process
+        else:
+            self._hear_at, self.process = self.timeline.now, process
 
     def _die(self) -> None:
         self.deaths += 1
@@ -268,8 +309,8 @@ class Simulation:
 
     async def _go_on(self, process: Process) -> None:
         """Let time pass until the process has something to do, and have it do that."""
-        self.timeline.pass_until(lambda: min(self._hear_at, self._due(process)))
-        if self._over():
+        self.timeline.pass_until(partial(self._next, process))
+        if self._over() or self.timeline.now >= self._until:
             return
         try:
             await self._hear(process)
@@ -278,26 +319,29 @@ class Simulation:
                 self.story.tell("pass {}", self.turns)
                 await self._turn(process)
         except Died:
+            if self.process is not process:
+                self.story.tell("the one that was frozen ends")
+                return
             self.story.tell("the operator dies")
             self._die()
 
     async def _turn(self, process: Process) -> None:
         began = self.timeline.now
+        self.audit.begins_anew()
         await process.turn()
         period = max(5.0, self.scrapes.interval)
-        spent = min(began - self._last_good, 2 * period + 30.0)
+        spent = max(0.0, min(began - self._last_good, 2 * period + 30.0))
         limit = max(self.people.blind_seconds, 2.5 * self.scrapes.interval) + 2 * period + 30.0
         if self.gateway is not None:
             limit += SLOWEST + 60.0  # The gateway takes it late, and refuses at times.
         self.audit.passed(process.failed, spent, limit)
         if process.failed is None:
-            self._last_good = began
+            self._last_good = max(began, self._last_good)
         self.people.answer_soon()
-        leader = self.way.leader
+        leader = process.way.leader
         if leader is not None and leader.late:
             self.audit.fail("nothing is written after the Lease", f"{leader.late} writes")
         if leader is not None and leader.has_ended():
-            self.story.tell("the Lease is another's by now")
             raise Died
 
     def _ready_pods_known(self) -> dict[str, dict[str, str]]:
@@ -310,11 +354,23 @@ class Simulation:
             if pod["status"]["conditions"][0]["status"] == "True"
         }
 
-    def _due(self, process: Process) -> float:
-        if process.due is not None:
-            return process.due
-        before = self.timeline.now < self.settled < process.resync_at
-        return self.settled if before else process.resync_at
+    def _replicas_told(self) -> int | None:
+        """Return how many pods the spec asks for, as far as the operator was told; None where that
+        is no spec that can be followed.
+        """
+        release = self.process.client.told(KEY) if self.process else None
+        if release is None or "weight" in release["spec"]["canary"]:
+            return None
+        replicas: int = release["spec"]["serving"]["replicas"]
+        return replicas
+
+    def _next(self, process: Process) -> float:
+        """Return when there is something to do, as far as is known now."""
+        due = process.due
+        if due is None:
+            before = self.timeline.now < self.settled < process.resync_at
+            due = self.settled if before else process.resync_at
+        return min(due, self._hear_at, self._until)
 
     async def _hear(self, process: Process) -> None:
         if self._hear_at > self.timeline.now:

@@ -13,6 +13,7 @@ from modelrelease_operator.core.observed import Counter, Metrics, MetricsUnavail
 from modelrelease_operator.core.query_results import QueryResult
 from modelrelease_operator.runtime.metric_sources.source import Bins, MetricSource, Revisions
 from testbed.simulation.machines import Machines, Pod, Sample
+from testbed.simulation.shadow import Pairs
 from testbed.simulation.story import Tell
 from testbed.simulation.virtual_time import Timeline
 from testbed.simulation.weather import Spell, Weather
@@ -55,6 +56,7 @@ class Scrapes:
 
     def __post_init__(self) -> None:
         self.source = Source.PODS if self.reads_anew else Source.PROMETHEUS
+        self.pairs = Pairs(self.machines, 0.0 if self.reads_anew else self.interval)
         if not self.reads_anew:
             self._scrape_on()
 
@@ -130,7 +132,16 @@ class Scrapes:
         return None if pod.gone is not None and now - pod.gone > SHOWN_AFTER_DEATH else sample
 
     async def read_pairs(self, of: Revisions, *, canary: str, stable: str) -> PairCounters:
-        return NOT_ASKED
+        now = self.timeline.now
+        hidden = self.weather.has(Spell.NOT_SCRAPED, now, "stable")
+        if hidden or self.weather.has(Spell.METRICS_DOWN, now):
+            self.tell("  the source of pairs does not answer")
+            return MetricsUnavailable(message="Prometheus does not answer")
+        if self.weather.has(Spell.METRICS_SLOW, now):
+            await asyncio.sleep(self.random.choice((1.0, 4.0, 60.0)))
+        rows = self.pairs.read(stable=stable, canary=canary)
+        self.tell("  a look is told of {} pairs", sum(row.value for row in rows) // 2)
+        return rows
 
     async def answer(self, gate: Gate, query_scope: QueryScope) -> QueryResult:
         msg = "no release of the simulation has gates with queries of their own"

@@ -16,16 +16,27 @@ import pytest
 
 from modelrelease_operator.api.status import Status, Verdict
 from modelrelease_operator.core.analysis import judge
+from modelrelease_operator.core.desired import Desired, DesiredWorkload
 from modelrelease_operator.core.measurement import intervals
 from modelrelease_operator.core.measurement.intervals import Counted
-from modelrelease_operator.core.release import commands, stable
+from modelrelease_operator.core.release import (
+    commands,
+    desired_state,
+    promoting,
+    shadowing,
+    stable,
+)
 from modelrelease_operator.core.scope import Scope
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import ownership
 from modelrelease_operator.runtime.kube import Kube, Object
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.traffic import gateway_api
+from testbed.simulation.audit import used
+from testbed.simulation.cluster import Cluster
+from testbed.simulation.machines import Sample
 from testbed.simulation.runner import outcome_of
+from testbed.simulation.scrapes import Look
 
 SEEDS, ITEMS = 3000, 20
 """What two cores run in two minutes also where others want them, dealt out to pytest's workers."""
@@ -61,6 +72,31 @@ def test_a_status_says_after_it_was_stored_what_it_said_before(monkeypatch: pyte
     stored = [json.loads(json.dumps(status.to_dict())) for status in decided]
     assert len(stored) > 200
     assert [Status.parse(each) for each in stored] == decided
+
+
+def test_nobody_changes_what_the_api_server_holds(monkeypatch: pytest.MonkeyPatch):
+    """So whoever asks may be given the very object."""
+    real, stored = Cluster._store, []
+
+    def store(self: Cluster, *args: Any) -> Object:
+        kept = real(self, *args)
+        stored.append((kept, json.dumps(kept)))
+        return kept
+
+    monkeypatch.setattr(Cluster, "_store", store)
+    assert all(outcome_of(seed).held for seed in range(20))
+    assert len(stored) > 200
+    assert [json.dumps(kept) for kept, _ in stored] == [text for _, text in stored]
+
+
+def test_a_look_of_which_nothing_new_was_counted_is_not_taken_for_counted():
+    """It shows a sample once more that was counted before, and one that will be counted later."""
+    samples = [Sample(at=at, started=1.0, total=10, bad=0, slow=0) for at in (2.0, 3.0, 4.0)]
+    first = Look(at=5.0, samples={"a": ("rev1", samples[0]), "b": ("rev1", samples[1])})
+    later = Look(at=6.0, samples={"a": ("rev1", samples[0]), "b": ("rev1", samples[2])})
+    assert used([first, later], {2.0, 3.0}, {}) == [first]
+    assert used([later], {2.0, 3.0}, {"a": samples[0]}) == []
+    assert used([first, later], {2.0, 4.0}, {}) == [first, later]
 
 
 def test_a_seed_is_the_same_in_another_process():
@@ -151,6 +187,31 @@ def a_write_without_a_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Kube, "_seconds_to_write", lambda self, what: 15.0)
 
 
+def users_in_the_shadow(patch: pytest.MonkeyPatch) -> None:
+    """A canary that is compared first has its share of the users meanwhile."""
+    real = desired_state.side_by_side
+
+    def side_by_side(scope: Scope, *, canary_replicas: int, opened: bool) -> Desired:
+        return real(scope, canary_replicas=canary_replicas, opened=not opened)
+
+    patch.setattr(shadowing, "side_by_side", side_by_side)
+
+
+def too_few_pods_of_stable(patch: pytest.MonkeyPatch) -> None:
+    """Stable gives a pod away for each that its canary has."""
+    real = desired_state.growing
+
+    def growing(scope: Scope) -> Desired:
+        desired = real(scope)
+        stable, *others = desired.running
+        fewer = DesiredWorkload(
+            target=stable.target, replicas=max(1, stable.replicas - 1), track=stable.track
+        )
+        return desired.but(running=(fewer, *others))
+
+    patch.setattr(promoting, "growing", growing)
+
+
 PLANTED: dict[str, Plant] = {
     "clients reach stable": a_lost_write,
     "only what passed is promoted": a_promotion_on_missing_data,
@@ -160,6 +221,8 @@ PLANTED: dict[str, Plant] = {
     "an approval answers a question": a_stale_approval,
     "nothing is written after the Lease": a_write_without_a_lease,
     "no share beyond its step": a_share_beyond_the_step,
+    "a shadow has no users": users_in_the_shadow,
+    "stable has the pods that are asked for": too_few_pods_of_stable,
 }
 """By the invariant that finds it."""
 

@@ -9,6 +9,7 @@ import json
 import zlib
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -200,13 +201,20 @@ class Recipe(Model):
     @model_serializer(mode="wrap")
     def _write_exactly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written: dict[str, Any] = write(self)
-        exact = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
         for name in ("pod", "runtime", "fetchImage", "verifier"):
             if not written.get(name):
                 written.pop(name, None)
-        if has_null(exact):
-            written["exact"] = json.dumps(exact, sort_keys=True, separators=(",", ":"))
+        if self._exact is not None:
+            written["exact"] = self._exact
         return written
+
+    @cached_property
+    def _exact(self) -> str | None:
+        """What holds a null, as text; None where nothing does. A recipe is written at each pass."""
+        parts = {"resources": self.resources, "env": self.env, "podTemplate": self.pod_template}
+        if not has_null(parts):
+            return None
+        return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
 
 class Target(Model):

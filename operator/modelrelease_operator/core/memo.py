@@ -27,16 +27,26 @@ class Memo(Generic[R]):
 
     def of(self, key: Hashable, inputs: Any, make: Callable[[], R]) -> R:
         """Return what was made for these inputs, or make it."""
-        known = self._known.get(key)
-        if known is not None and known[0] == inputs:
-            self._known.move_to_end(key)
-            return known[1]
+        if self.knows(key, inputs):
+            return self._known[key][1]
         made = make()
-        self._known[key] = (inputs, made)
+        self.keep(key, inputs, made)
+        return made
+
+    def knows(self, key: Hashable, inputs: Any) -> bool:
+        """Return whether the last result is for these inputs; then it stays for longer."""
+        known = self._known.get(key)
+        if known is None or known[0] != inputs:
+            return False
+        self._known.move_to_end(key)
+        return True
+
+    def keep(self, key: Hashable, inputs: Any, result: R) -> None:
+        """Keep a result, in place of the last one."""
+        self._known[key] = (inputs, result)
         self._known.move_to_end(key)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
-        return made
 
     def forget(self, key: Hashable) -> None:
         """Keep nothing for a key."""

@@ -37,26 +37,41 @@ def render(
     live: Mapping[str, Mapping[str, Any]] | None = None,
     provider: TrafficProvider = REPLICAS,
     canary: Canary = Canary(),  # noqa: B008 - it is frozen
-    kept: Memo[dict[str, Any]] | None = None,
+    kept: Memo[Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return every object that the release should own now, the pods' first.
 
     `live` has the Deployments that are there, by revision: their pods are not replaced. `provider`
-    deals out the requests of a release that says `canary`. `kept` has Deployments from earlier
-    calls, nearly all of the work and mostly the same: whoever gives it changes nothing of what is
-    returned.
+    deals out the requests of a release that says `canary`. `kept` has what earlier calls rendered,
+    mostly the same: whoever gives it changes nothing of what is returned.
     """
-    asked = (desired.probing, desired.comparing)
-    probers = [prober(owner, each) for each in asked if each]
     there = live or {}
-    deployments = [
-        _deployment(owner, running, desired.shadow, there.get(running.target.revision), kept)
-        for running in desired.running
+    texts = {revision: remembered_text(deployment) for revision, deployment in there.items()}
+
+    def made() -> list[dict[str, Any]]:
+        deployments = [
+            _deployment(owner, running, desired.shadow, there.get(running.target.revision), kept)
+            for running in desired.running
+        ]
+        return deployments + _beside(owner, desired, provider, canary)
+
+    if kept is None or None in texts.values():
+        return made()  # Without that text it depends on all of a live template.
+    rendered: list[dict[str, Any]] = kept.of(owner, (desired, texts, provider, canary), made)
+    return rendered
+
+
+def _beside(
+    owner: Owner, desired: Desired, provider: TrafficProvider, canary: Canary
+) -> list[dict[str, Any]]:
+    """Return what there is to be beside the pods."""
+    asked = (desired.probing, desired.comparing)
+    return [
+        *services(owner, desired, provider, canary),
+        *(prober(owner, each) for each in asked if each),
+        *disruption_budgets(owner, desired),
+        *([autoscaler(owner, desired.autoscaling)] if desired.autoscaling else ()),
     ]
-    budgets = disruption_budgets(owner, desired)
-    autoscalers = [autoscaler(owner, desired.autoscaling)] if desired.autoscaling else []
-    routes = services(owner, desired, provider, canary)
-    return deployments + routes + probers + budgets + autoscalers
 
 
 def _deployment(
@@ -64,7 +79,7 @@ def _deployment(
     running: DesiredWorkload,
     shadow: ShadowSettings | None,
     live: Mapping[str, Any] | None,
-    kept: Memo[dict[str, Any]] | None,
+    kept: Memo[Any] | None,
 ) -> dict[str, Any]:
     """Return the Deployment of a revision as it is to be applied over the one there."""
 
@@ -73,6 +88,7 @@ def _deployment(
 
     text = remembered_text(live) if live else None
     if kept is None or (live and text is None):
-        return made()  # Without that text it depends on all of the live template.
+        return made()
     inputs = (running, shadow, text)
-    return kept.of((owner, running.target.revision), inputs, made)
+    rendered: dict[str, Any] = kept.of((owner, running.target.revision), inputs, made)
+    return rendered

@@ -128,7 +128,9 @@ class Store:
         before = self._entries.get(key)
         if release is None and self.kind not in OF_OTHERS:
             return self.drop(obj)
-        if meta["uid"] in self._deleted or (before and not _is_newer(meta, before.obj["metadata"])):
+        if meta["uid"] in self._deleted:
+            return False
+        if before and not _is_news(meta, before.obj["metadata"]):
             return False
         if before and before.release != release:
             self._unlink(key, before)
@@ -223,6 +225,8 @@ class Cached(Kube):
         self._applied: dict[tuple[str, NamespacedName], tuple[str, str]] = {}
         self._hashes: Memo[str] = Memo(HASHES_KEPT)
         """Of what is asked for: the same from pass to pass."""
+        self._standing: Memo[tuple[Object, Object]] = Memo(HASHES_KEPT)
+        """What was asked for and what was there then, where nothing was to be done."""
         self._tasks: list[asyncio.Task[None]] = []
         self._filled = asyncio.Event()
         self._asked_for = {kind: asyncio.Event() for kind in OPTIONAL}
@@ -268,12 +272,12 @@ class Cached(Kube):
             (meta["namespace"], meta["name"]),
             self._releases.get((meta["namespace"], meta["name"])),
         )
-        if before is not None and _is_same(meta, before["metadata"]):
-            return  # Told again: what was made of the one that is here stands, and costs once.
-        if before is None or _is_newer(meta, before["metadata"]):
-            if self._is_ours(obj):
-                signed = {**meta, "managedFields": what_signs(meta)}
-                self._releases[key] = {**obj, "metadata": signed}
+        if before is not None and not _is_news(meta, before["metadata"]):
+            return
+        if self._is_ours(obj):
+            signed = {**meta, "managedFields": what_signs(meta)}
+            self._releases[key] = {**obj, "metadata": signed}
+        if before is None or not _asks_the_same(obj, before):
             self._routing.take(obj)
 
     def release_gone(self, key: NamespacedName, uid: str | None) -> None:
@@ -425,6 +429,27 @@ class Cached(Kube):
             self._applied[kind, key] = (wanted, digest)
         return applied
 
+    @override
+    def stands(self, obj: Object) -> bool:
+        """Return whether this very object was found to be applied, and nothing has changed since.
+
+        Raises Unavailable where that is not known.
+        """
+        kind, key, store = _key_of(obj, self.stores)
+        if store is None:
+            return False
+        store.believed(key[0])
+        return self._standing.knows((kind, key), (id(obj), id(store.get(key))))
+
+    @override
+    def found_standing(self, obj: Object) -> None:
+        """Take in that an object was applied, and that this changed nothing."""
+        kind, key, store = _key_of(obj, self.stores)
+        live = store.get(key) if store else None
+        if live is not None:
+            # Both are kept, so that nothing else is ever told by their ids.
+            self._standing.keep((kind, key), (id(obj), id(live)), (obj, live))
+
     async def _apply_unserved(self, obj: Object) -> Object:
         """Apply an object of a kind that was not served when it was last asked for.
 
@@ -468,7 +493,7 @@ class Cached(Kube):
         """Delete an object, if it is still the one with this uid."""
         await super().delete(kind, namespace, name, uid=uid)
         self._applied.pop((kind, (namespace, name)), None)
-        self._hashes.forget((kind, (namespace, name)))
+        self._forget_made((kind, (namespace, name)))
         if store := self.stores.get(kind):
             store.deleted((namespace, name), uid)
 
@@ -487,7 +512,11 @@ class Cached(Kube):
         for kind, store in self.stores.items():
             for obj in store.of_release(key):
                 meta = obj["metadata"]
-                self._hashes.forget((kind, (meta["namespace"], meta["name"])))
+                self._forget_made((kind, (meta["namespace"], meta["name"])))
+
+    def _forget_made(self, which: tuple[str, NamespacedName]) -> None:
+        self._hashes.forget(which)
+        self._standing.forget(which)
 
     async def _follow(self, kind: str, scope: str | None) -> None:
         """Keep one store true for ever, or until the cluster does not serve an optional kind."""
@@ -592,16 +621,29 @@ def release_of(obj: Object) -> NamespacedName | None:
     return (obj["metadata"]["namespace"], name) if name else None
 
 
-def _is_same(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether two states of an object are one."""
-    fields = ("uid", "resourceVersion")
-    return all(meta.get(field) == before.get(field) is not None for field in fields)
+def _asks_the_same(release: Object, before: Object) -> bool:
+    """Return whether a release asks for what it did: most news are of its status."""
+    meta, old = release["metadata"], before["metadata"]
+    of_meta = all(meta.get(key) == old.get(key) for key in ("uid", "deletionTimestamp"))
+    return of_meta and release.get("spec") == before.get("spec")
 
 
-def _is_newer(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether one state is not older than another, by versions: numbers that grow."""
+def _key_of(obj: Object, stores: Mapping[str, Store]) -> tuple[str, NamespacedName, Store | None]:
+    """Return an object's kind, its namespace with its name, and where its like are kept."""
+    kind, meta = obj["kind"], obj["metadata"]
+    return kind, (meta["namespace"], meta["name"]), stores.get(kind)
+
+
+def _is_news(meta: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether one state may say what another does not: it is none of the same object that is
+    older, by versions, which are numbers that grow, nor the very same.
+
+    A watch tells each of our own writes once more; what was read of the answer is kept then.
+    """
     new, old = str(meta.get("resourceVersion", "")), str(before.get("resourceVersion", ""))
-    return not (new.isdigit() and old.isdigit()) or int(new) >= int(old)
+    if not (new.isdigit() and old.isdigit()):
+        return True
+    return int(new) > int(old) or (new == old and meta.get("uid") != before.get("uid"))
 
 
 def _slim(obj: Object) -> Object:

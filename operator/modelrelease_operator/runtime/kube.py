@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from math import inf
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies
@@ -177,7 +178,7 @@ class Kube:
             **({"labelSelector": selector} if selector else {}),
         }  # fmt: skip
         path = _path(kind, namespace)
-        async with _errors_of(what), self._open("GET", path, query, None, JSON, None) as answer:
+        async with _ErrorsOf(what), self._open("GET", path, query, None, JSON, None) as answer:
             await _raise_refusal(answer, what)
             lines = answer.content
             while True:
@@ -205,6 +206,13 @@ class Kube:
         what = f"{kind} {meta['namespace']}/{meta['name']}"
         path = _path(kind, meta["namespace"], meta["name"])
         return await self._ask("PATCH", path, query=query, body=obj, content=APPLY, what=what)
+
+    def stands(self, obj: Object) -> bool:  # noqa: ARG002 - for who knows
+        """Return whether an object is known to be as it is asked to be. Nobody knows it here."""
+        return False
+
+    def found_standing(self, obj: Object) -> None:
+        """Take in that an object was applied, and that this changed nothing."""
 
     async def adopt(self, obj: Object, owner: Object) -> Object:
         """Make one owner the only one of an object as it was read, not as it was changed since."""
@@ -347,14 +355,18 @@ class Kube:
     ) -> Object:  # fmt: skip
         """Ask once, when it is this request's turn; return the answer's object."""
         limit = asyncio.timeout(TIMEOUT_SECONDS + 1)
-        async with self._turn, _errors_of(what), limit:
+        async with self._turn, _ErrorsOf(what), limit:
             # Looked up now: nothing is waited for between the look at the Lease and a write.
             await self._proof()
             seconds = TIMEOUT_SECONDS if method == "GET" else self._seconds_to_write(what)
             async with self._open(method, path, query, body, content, seconds) as answer:
                 await _raise_refusal(answer, what)
-                obj: Object = from_json(await answer.read())
-                return obj
+                return await self._read(answer)
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> Object:
+        """Return the object that an answer tells of."""
+        obj: Object = from_json(await answer.read())
+        return obj
 
     def _seconds_to_write(self, what: str) -> float:
         """Return what a write may take; raise Unavailable where another may write by now."""
@@ -443,16 +455,31 @@ def _problem(code: int, answer: Object, what: str) -> Exception:
     return Invalid(text) if code in REFUSED or refused else Unavailable(text)
 
 
-@asynccontextmanager
-async def _errors_of(what: str) -> AsyncIterator[None]:
-    """Turn the client's errors into ours, each naming the object."""
-    try:
-        yield
-    except kube_client.ApiException as problem:
-        raise _problem(problem.status or 0, {"message": str(problem.reason)}, what) from problem
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
-        msg = f"{what}: the API server does not answer: {problem or type(problem).__name__}"
-        raise Unavailable(msg) from problem
+class _ErrorsOf:
+    """Turns the client's errors into ours, each naming the object.
+
+    A class, because a context manager made of a generator takes three times as long, and each
+    request has one.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    async def __aenter__(self) -> None:
+        """There is nothing to open."""
+
+    async def __aexit__(
+        self, kind: object, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(problem, kube_client.ApiException):
+            answer = {"message": str(problem.reason)}
+            raise _problem(problem.status or 0, answer, self._what) from problem
+        if isinstance(problem, TimeoutError | aiohttp.ClientError | OSError | ValueError):
+            why = problem or type(problem).__name__
+            msg = f"{self._what}: the API server does not answer: {why}"
+            raise Unavailable(msg) from problem
 
 
 async def guarded(call: Awaitable[Any], what: str) -> Object:

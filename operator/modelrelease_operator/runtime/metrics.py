@@ -11,7 +11,7 @@ from itertools import product
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
-from modelrelease_operator.api.status import GateStatus, Status, Verdict
+from modelrelease_operator.api.status import Condition, GateStatus, Status, Verdict
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
@@ -155,6 +155,9 @@ OF_A_RELEASE = (
     DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 
+SINGLE = (WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, DRIFTED, RETRAINING)
+"""Those of a release that have one series."""
+
 Series = dict[tuple[str, ...], float]
 """By further labels: values."""
 
@@ -163,18 +166,19 @@ def show(key: NamespacedName, status: Status) -> None:
     """Bring the gauges of one release up to its status."""
     _replace(PHASE, key, {(status.phase,): 1})
     canary = status.canary
-    single = {
-        WEIGHT: status.weight,
-        EFFECTIVE: (canary and canary.effective_weight) or 0,
-        STEP: canary.step + 1 if canary and canary.requested_weight else 0,
-        STEPS: canary.steps if canary else 0,
-        BLIND: canary.blind_seconds if canary else 0,
-        REJECTED: status.rejected is not None,
-        DRIFTED: status.drift is not None and status.drift.drifted,
-        RETRAINING: status.retrain is not None and status.retrain.under_way,
-    }
-    for metric, value in single.items():
-        _replace(metric, key, {(): value})
+    _show_single(
+        key,
+        (
+            status.weight,
+            (canary and canary.effective_weight) or 0,
+            canary.step + 1 if canary and canary.requested_weight else 0,
+            canary.steps if canary else 0,
+            canary.blind_seconds if canary else 0,
+            status.rejected is not None,
+            status.drift is not None and status.drift.drifted,
+            status.retrain is not None and status.retrain.under_way,
+        ),
+    )
     if status.drift is None:
         show_drift(key, ())
     arms = (("stable", status.stable), ("canary", canary))
@@ -187,14 +191,21 @@ def show(key: NamespacedName, status: Status) -> None:
             if target is not None
         },
     )
-    holds: Series = {
-        (condition.type, condition.reason): condition.status == "True"
-        for condition in status.conditions
-    }
-    _replace(CONDITION, key, holds)
     # The gates of the last release stay in status until the next begins; here they would look
     # alive.
-    gates = status.gates if canary else ()
+    _show_words(key, status.conditions, status.gates if canary else ())
+
+
+def _show_words(
+    key: NamespacedName, conditions: tuple[Condition, ...], gates: tuple[GateStatus, ...]
+) -> None:
+    """Show conditions and gates, which most passes leave as they were."""
+    if _words.get(key) == (conditions, gates):
+        return
+    holds: Series = {
+        (condition.type, condition.reason): condition.status == "True" for condition in conditions
+    }
+    _replace(CONDITION, key, holds)
     evidence: Series = {(gate.name, "rollback"): gate.evidence_for_rollback for gate in gates}
     evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
     _replace(EVIDENCE, key, evidence)
@@ -203,6 +214,18 @@ def show(key: NamespacedName, status: Status) -> None:
         (gate.name, verdict): verdict is gate.verdict for gate, verdict in product(gates, Verdict)
     }
     _replace(VERDICT, key, verdicts)
+    _words[key] = (conditions, gates)
+
+
+def _show_single(key: NamespacedName, values: tuple[float, ...]) -> None:
+    """Bring those up to date that have one series for each release."""
+    before = _singles.get(key)
+    if before == values:
+        return
+    for number, (metric, value) in enumerate(zip(SINGLE, values, strict=True)):
+        if before is None or before[number] != value:
+            metric.labels(*key).set(value)
+    _singles[key] = values
 
 
 def _show_intervals(key: NamespacedName, gates: Sequence[GateStatus]) -> None:
@@ -235,8 +258,14 @@ def forget(key: NamespacedName) -> None:
     for metric in OF_A_RELEASE:
         metric.remove_by_labels(mine)
         _shown.pop((metric._name, key), None)
+    _singles.pop(key, None)
+    _words.pop(key, None)
 
 
+_singles: dict[NamespacedName, tuple[float, ...]] = {}
+"""By release: what those show that have one series."""
+_words: dict[NamespacedName, tuple[tuple[Condition, ...], tuple[GateStatus, ...]]] = {}
+"""By release: the conditions and gates that are shown."""
 _shown: dict[tuple[str, NamespacedName], Series] = {}
 """By metric and release: the series that are there. The metric would look through all."""
 

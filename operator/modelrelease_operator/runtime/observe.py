@@ -1,7 +1,7 @@
 """Reading the cluster into `Seen`: what is, in the words that decisions are made in."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -11,6 +11,7 @@ from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.retrain import RetrainOutcome
 from modelrelease_operator.api.spec import Canary
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.core.observed import Commands, ObservedJob, Signature, Workload
 from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.manifests import Owner, read_back
@@ -66,11 +67,14 @@ class Owned:
     """
 
 
-async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Owned:
+async def read_workloads(
+    kube: Kube, owner: Owner, *, lost: bool = False, kept: Memo[Workload] | None = None
+) -> Owned:
     """Return what runs for a release. A Deployment that only carries its labels is somebody else's.
 
     `lost`: status does not say who serves, so it is read from the Deployments that name the
     release's uid. What an earlier release of the name left behind says nothing about this one.
+    `kept` has what earlier passes summed up: most pods are as they were.
     """
     labels = {names.LABEL_RELEASE: owner.name}
     listed = await kube.list("Deployment", owner.namespace, labels)
@@ -88,7 +92,7 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
         if "deletionTimestamp" not in pod["metadata"]:
             pods[_revision(pod)].append(pod)
     workloads = {
-        revision: workload_of(revision, deployments.get(revision), pods.get(revision, []))
+        revision: _summed_up(owner, revision, deployments.get(revision), pods[revision], kept)
         for revision in {*deployments, *pods}
         if revision
     }
@@ -99,6 +103,20 @@ async def read_workloads(kube: Kube, owner: Owner, *, lost: bool = False) -> Own
     nobodys = [item for item in ours if not item["metadata"].get("ownerReferences")]
     uids = {item["metadata"]["name"]: item["metadata"]["uid"] for item in (*own, *nobodys)}
     return Owned(workloads=workloads, probers=probers, uids=uids)
+
+
+def _summed_up(
+    owner: Owner,
+    revision: str,
+    deployment: Object | None,
+    pods: Sequence[Object],
+    kept: Memo[Workload] | None,
+) -> Workload:
+    """Return a workload as it was summed up last, unless one of its objects is another."""
+    if kept is None:
+        return workload_of(revision, deployment, pods)
+    key = (owner.namespace, owner.name, revision)
+    return kept.of(key, (deployment, pods), lambda: workload_of(revision, deployment, pods))
 
 
 async def trouble_of_prober(kube: Kube, owner: Owner) -> str | None:
@@ -114,7 +132,9 @@ async def trouble_of_prober(kube: Kube, owner: Owner) -> str | None:
 def _tell_track(workloads: dict[str, Workload], deployment: Object) -> None:
     """Add to its workload what a Deployment tells of the release's course."""
     known = workloads.get(_revision(deployment))
-    if known is None or known.live is not deployment:
+    if known is None or known.live is None:
+        return
+    if known.live["metadata"]["uid"] != deployment["metadata"]["uid"]:
         return
     track = (deployment["metadata"].get("labels") or {}).get(names.LABEL_TRACK)
     workloads[known.revision] = replace(known, track=track, runs=read_back(deployment))

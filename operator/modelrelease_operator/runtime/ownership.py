@@ -70,6 +70,8 @@ async def apply_ours(kube: Kube, owner: Owner, obj: Object, *, absent: bool = Fa
 
     `absent`: it was just looked for and nobody has the name. Return whether anything was changed.
     """
+    if kube.stands(obj):
+        return False
     kind, name = obj["kind"], obj["metadata"]["name"]
     live = None if absent else await read_ours(kube, owner, kind, name)
     if live is None:
@@ -82,7 +84,10 @@ async def apply_ours(kube: Kube, owner: Owner, obj: Object, *, absent: bool = Fa
         {**obj, "metadata": {**obj["metadata"], "uid": live["metadata"]["uid"]}}
     )
     versions = [state["metadata"].get("resourceVersion") for state in (live, after)]
-    return versions[0] != versions[1] or None in versions
+    if versions[0] != versions[1] or None in versions:
+        return True
+    kube.found_standing(obj)
+    return False
 
 
 async def delete_ours(kube: Kube, owner: Owner, kind: str, name: str, uid: str) -> bool:

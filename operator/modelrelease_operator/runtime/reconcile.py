@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from modelrelease_operator.api import names
 from modelrelease_operator.api.pod_policy import Allowed
@@ -16,7 +17,13 @@ from modelrelease_operator.core.desired import Decision, Desired, Notice
 from modelrelease_operator.core.drift.retraining import refused
 from modelrelease_operator.core.measurement.queries import QueryScope
 from modelrelease_operator.core.memo import Memo
-from modelrelease_operator.core.observed import MetricsUnavailable, NotDue, Observed, Problem
+from modelrelease_operator.core.observed import (
+    MetricsUnavailable,
+    NotDue,
+    Observed,
+    Problem,
+    Workload,
+)
 from modelrelease_operator.core.release.autoscaling import LOOK_AGAIN
 from modelrelease_operator.core.release.conditions import (
     is_known_refusal,
@@ -95,8 +102,10 @@ TRY_AGAIN = timedelta(seconds=15)
 """After trouble that may pass by itself."""
 
 
-DEPLOYMENTS_KEPT = 1024
-"""Some 20 kB each: of the releases that move, out of several thousand."""
+RENDERED_KEPT = 2048
+"""Deployments of some 20 kB and lists of them: of the releases that move, of several thousand."""
+WORKLOADS_KEPT = 1024
+"""Each with its objects, which are there anyway for as long as they are what they were."""
 EARLY = timedelta(seconds=0.5)
 """A look may come so much before its time."""
 Stall = tuple[Reason, str]
@@ -105,7 +114,6 @@ ONE_ARM = MetricsUnavailable(
     message="a gateway counts (spec.analysis.countedBy), and both versions by one Service since "
     "the promotion"
 )
-NOT_MEASURED = MetricsUnavailable(message="not measured yet")
 
 
 def _utc_now() -> datetime:
@@ -287,7 +295,8 @@ class Reconciler:
     neighbours: Neighbours = field(default_factory=Neighbours)
     features: GatewayFeatures = field(default_factory=GatewayFeatures)
     _memories: dict[NamespacedName, Memory] = field(default_factory=dict)
-    _rendered: Memo[Object] = field(default_factory=lambda: Memo(DEPLOYMENTS_KEPT))
+    _rendered: Memo[Any] = field(default_factory=lambda: Memo(RENDERED_KEPT))
+    _workloads: Memo[Workload] = field(default_factory=lambda: Memo(WORKLOADS_KEPT))
 
     async def reconcile(self, namespace: str, name: str, reporter: Reporter) -> timedelta | None:
         """Bring the world one step closer to what is asked for; return when to look again.
@@ -337,10 +346,15 @@ class Reconciler:
 
     def _let_go(self, owner: Owner, decision: Decision) -> None:
         """Keep nothing of what was made for a release at rest: thousands of them are."""
+        self._rendered.forget(owner)
         for running in decision.desired.running:
-            self._rendered.forget((owner, running.target.revision))
+            self._forget_made(owner, running.target.revision)
         if isinstance(self.kube, Cached):
             self.kube.let_go((owner.namespace, owner.name))
+
+    def _forget_made(self, owner: Owner, revision: str) -> None:
+        self._rendered.forget((owner, revision))
+        self._workloads.forget((owner.namespace, owner.name, revision))
 
     async def _resolve(
         self, release: Object, following: FollowedSpec, spec: ReleaseSpec, before: Status
@@ -466,7 +480,9 @@ class Reconciler:
     ) -> Ground:
         """Return what Kubernetes shows, and the uids by which what is not wanted may be deleted."""
         key = (owner.namespace, owner.name)
-        owned = await read_workloads(self.kube, owner, lost=status.stable is None)
+        owned = await read_workloads(
+            self.kube, owner, lost=status.stable is None, kept=self._workloads
+        )
         settings = spec.retrain or status.retrain
         jobs, uids = await read_jobs(self.kube, owner) if settings else ({}, {})
         routing = await self._routing(owner, spec, owned, status.route)
@@ -488,7 +504,7 @@ class Reconciler:
             route_reason=effect.reason,
             route_controllers=effect.controllers,
             route_sticky=effect.sticky,
-            metrics=NOT_MEASURED,
+            metrics=NotDue(),
             commands=commands_of(release),
             drift=self.drift.windows(key),
             jobs=jobs,
@@ -571,12 +587,8 @@ class Reconciler:
         if pair is None:
             return decide(spec=spec, status=status, observed=replace(observed, metrics=()), now=now)
         first = decide(spec=spec, status=status, observed=observed, now=now)
-        if goes_back_unmeasured(first):
+        if goes_back_unmeasured(first) or not is_due(status, spec, now):
             return first
-        if not is_due(status, spec, now):
-            return decide(
-                spec=spec, status=status, observed=replace(observed, metrics=NotDue()), now=now
-            )
         query_scope = QueryScope(
             namespace=owner.namespace, release=owner.name, canary=pair[0], stable=pair[1],
             interval=spec.analysis.period, controllers=observed.route_controllers,
@@ -825,6 +837,8 @@ class Reconciler:
         if observed.routed is not None and observed.routed != decision.desired.routed:
             held |= observed.routed
         done.held_back = bool(unwanted & held)
+        for revision in unwanted - held:
+            self._forget_made(owner, revision)
         gone = {names.workload_name(owner.name, revision) for revision in unwanted - held}
         asking = (decision.desired.probing, decision.desired.comparing)
         wanted = {names.prober_name(owner.name, each.canary.revision) for each in asking if each}

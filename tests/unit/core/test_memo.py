@@ -51,3 +51,12 @@ def test_what_cannot_be_made_is_not_kept():
     with pytest.raises(ValueError, match="no"):
         memo.of("a", 1, refuse)
     assert asked(memo, "a", 1)
+
+
+def test_a_result_is_known_for_its_inputs_alone_and_stays_longer_where_it_is_asked_for():
+    memo: Memo[str] = Memo(2)
+    memo.keep("a", 1, "one")
+    memo.keep("b", 1, "one")
+    assert (memo.knows("a", 1), memo.knows("a", 2), memo.knows("c", 1)) == (True, False, False)
+    memo.keep("c", 1, "one")
+    assert [memo.knows(key, 1) for key in "abc"] == [True, False, True]

@@ -12,7 +12,13 @@ from modelrelease_contract import runtime
 from modelrelease_operator.api import names
 from modelrelease_operator.api.probe import Probe
 from modelrelease_operator.api.status import Phase, Recipe, StableStatus, Status, Verifier
-from modelrelease_operator.core.desired import Desired, DesiredProber, DesiredWorkload
+from modelrelease_operator.core.desired import (
+    Desired,
+    DesiredBudgets,
+    DesiredProber,
+    DesiredWorkload,
+)
+from modelrelease_operator.core.memo import Memo
 from modelrelease_operator.manifests import Owner, read_back, reader_job, render, settled
 from modelrelease_operator.manifests.overlay import merged
 from testbed.builders import START, a_target
@@ -375,6 +381,30 @@ def test_what_a_null_takes_away_is_away_at_every_later_pass():
     assert "livenessProbe" not in container(later, "predictor")
     assert container(later, "predictor")["resources"] == {"limits": {"memory": "1Gi"}}
     assert [path for path, value in leaves(later) if value is None] == []
+
+
+def test_what_a_null_takes_away_is_written_alike_by_every_pass():
+    recipe = TAKES_AWAY.but()
+    written = [recipe.model_dump(mode="json", by_alias=True) for _ in range(2)]
+    assert written[0] == written[1]
+    assert "exact" in written[0]
+    plain = recipe.but(resources={}, env=(), pod_template={})
+    assert "exact" not in plain.model_dump(mode="json", by_alias=True)
+
+
+def test_a_world_is_rendered_once_until_it_is_another():
+    kept: Memo[Any] = Memo(8)
+    world = Desired(
+        running=(running(),), routed=frozenset({"rev1"}), stable="rev1",
+        budgets=DesiredBudgets(max_unavailable=1, revisions=frozenset({"rev1"})),
+    )  # fmt: skip
+    first = render(OWNER, world, kept=kept)
+    assert render(OWNER, world.but(), kept=kept) is first
+    assert first == render(OWNER, world)
+    other = world.but(running=(running(replicas=5),))
+    assert render(OWNER, other, kept=kept) == render(OWNER, other)
+    live = {"rev1": first[0]}
+    assert render(OWNER, world, live, kept=kept) == render(OWNER, world, live)
 
 
 def test_a_status_of_an_operator_that_kept_no_nulls_is_read_as_it_stands():

@@ -3,6 +3,7 @@ complete, in order, and not believed when nothing is heard.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,11 +13,12 @@ from modelrelease_operator.api import names
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime import cache as module
 from modelrelease_operator.runtime.cache import Cached, Store, release_of
+from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.observe import what_signs, workload_of
 from testbed.api_server import ApiServer, Object
 from testbed.operating import Operating, connected, operating
 
-QNA = ("ml", "qna")
+QNA, QNA_A = ("ml", "qna"), ("ml", "a")
 
 
 @pytest.fixture
@@ -53,6 +55,69 @@ def test_older_news_does_not_undo_newer():
     assert store.put(a_pod(version=10, status={"phase": "Running"}))
     assert not store.put(a_pod(version=9, status={"phase": "Pending"}))
     assert store.get(("ml", "a"))["status"] == {"phase": "Running"}  # type: ignore[index]
+
+
+def test_our_own_write_is_no_news_when_the_watch_tells_it():
+    store = a_store()
+    written = a_pod(version=2)
+    store.put(written)
+    kept = store.get(QNA_A)
+    assert not store.put(a_pod(version=2))
+    assert store.get(QNA_A) is kept
+
+
+def a_release(*, version: int, **parts: Any) -> Object:
+    meta = {"namespace": "ml", "name": "qna", "uid": "r1", "resourceVersion": str(version)}
+    return {"kind": names.KIND, "metadata": meta, "spec": {}, **parts}
+
+
+async def test_a_status_that_we_wrote_is_not_read_again_when_the_watch_tells_it():
+    cached = Cached(Kube(None))
+    cached.release_told(a_release(version=2, status={"phase": "Stable"}))
+    known = (await cached.get(names.KIND, *QNA))["status"]
+    cached.release_told(a_release(version=2, status={"phase": "Stable"}))
+    assert (await cached.get(names.KIND, *QNA))["status"] is known
+    cached.release_told(a_release(version=3, status={"phase": "Pending"}))
+    assert (await cached.get(names.KIND, *QNA))["status"] == {"phase": "Pending"}
+
+
+def standing(cached: Cached) -> Object:
+    """Have a Service that was found to be as it is asked to be; return what is asked."""
+    asked: Object = {**a_service(version=1), "spec": {"selector": {"x": "y"}}}
+    cached.stores["Service"].heard[None] = time.monotonic()
+    cached.stores["Service"].put(a_service(version=1))
+    cached.found_standing(asked)
+    return asked
+
+
+def a_service(*, version: int, uid: str = "u1") -> Object:
+    return {**a_pod(version=version, uid=uid), "kind": "Service"}
+
+
+def test_what_was_found_applied_stands_until_it_is_another():
+    cached = Cached(Kube(None))
+    asked = standing(cached)
+    assert cached.stands(asked)
+    assert not cached.stands({**asked}), "something else that is asked for is compared"
+    cached.stores["Service"].put(a_service(version=2))
+    assert not cached.stands(asked)
+
+
+def test_what_was_deleted_or_is_a_namesakes_does_not_stand():
+    cached = Cached(Kube(None))
+    asked = standing(cached)
+    cached.stores["Service"].drop(a_service(version=2))
+    assert not cached.stands(asked)
+    cached.stores["Service"].put(a_service(version=3, uid="u2"))
+    assert not cached.stands(asked)
+
+
+def test_nothing_stands_while_nothing_is_heard():
+    cached = Cached(Kube(None))
+    asked = standing(cached)
+    cached.stores["Service"].heard.clear()
+    with pytest.raises(Unavailable, match="nothing was heard of Services"):
+        cached.stands(asked)
 
 
 def test_what_changes_nothing_that_anybody_reads_is_no_news():
@@ -230,6 +295,9 @@ async def test_nothing_is_kept_of_what_was_made_for_a_release_at_rest(world: Ope
     await world.serves("1")
     await world.once()
     assert not len(world.kube._hashes)
+    assert not len(world.kube._standing)
+    assert not len(world.reconciler._rendered)
+    assert not len(world.reconciler._workloads)
 
 
 async def test_a_release_that_is_told_again_is_the_object_that_is_known(world: Operating):

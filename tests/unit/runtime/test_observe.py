@@ -8,7 +8,8 @@ import pytest
 from modelrelease_contract.runtime import EXIT_REFUSED
 from modelrelease_operator.api import names
 from modelrelease_operator.api.spec import Canary
-from modelrelease_operator.core.observed import Commands, Signature
+from modelrelease_operator.core.memo import Memo
+from modelrelease_operator.core.observed import Commands, Signature, Workload
 from modelrelease_operator.errors import Invalid, Unavailable
 from modelrelease_operator.manifests import Owner
 from modelrelease_operator.runtime.observe import (
@@ -200,6 +201,17 @@ async def test_every_revision_with_a_deployment_or_pods_is_found():
         "rev1": (1, True),
         "rev2": (1, False),
     }, "a pod that is on its way out is out of every Service already"
+
+
+async def test_pods_that_are_as_they_were_are_not_summed_up_again():
+    kept: Memo[Workload] = Memo(8)
+    pods = [a_pod("a"), a_pod("b", revision="rev2")]
+    cluster = Cluster(Deployment=[a_deployment("rev1")], Pod=pods)
+    first = await read_workloads(cluster, OWNER, kept=kept)  # type: ignore[arg-type]
+    pods[1] = a_pod("b", revision="rev2", ready=False)
+    later = await read_workloads(cluster, OWNER, kept=kept)  # type: ignore[arg-type]
+    assert later.workloads["rev1"] is first.workloads["rev1"]
+    assert (first.workloads["rev2"].ready, later.workloads["rev2"].ready) == (1, 0)
 
 
 async def test_a_deployment_that_probes_is_no_revision():
