@@ -502,7 +502,8 @@ class Cached(Kube):
         gone = [
             (kind, known)
             for kind, known in self._applied
-            if known[0] == key[0] and self.stores[kind].get(known) is None
+            # A kind that is not served any more has no store.
+            if known[0] == key[0] and (kind not in self.stores or not self.stores[kind].get(known))
         ]
         for applied in gone:
             del self._applied[applied]
