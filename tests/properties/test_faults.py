@@ -38,7 +38,7 @@ from testbed.simulation.machines import Sample
 from testbed.simulation.runner import outcome_of
 from testbed.simulation.scrapes import Look
 
-SEEDS, ITEMS = 3000, 20
+SEEDS, ITEMS = 5000, 20
 """What two cores run in two minutes also where others want them, dealt out to pytest's workers."""
 MOST_SEEDS = 500
 """Within which a planted bug is found."""
