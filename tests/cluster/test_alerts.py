@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.toolchain import promtool
+from cluster.toolchain import helm, promtool
 from tests.support.dashboards import questions
 
-FILES = Path(__file__).parents[2] / "charts/modelrelease/files"
+CHART = Path(__file__).parents[2] / "charts/modelrelease"
+FILES = CHART / "files"
 RULES = FILES / "alerts.yaml"
 RECORDING = FILES / "recording-rules.yaml"
 TESTS = {
@@ -70,6 +71,35 @@ def test_no_recorded_series_is_untested() -> None:
     ]
     for rule in rules(RECORDING):
         assert any(rule["record"] in expr for expr in asked), rule["record"]
+
+
+def rendered(value: str, kind: str) -> list[dict[str, Any]]:
+    """Return what the chart makes of a file of rules."""
+    chosen = f"{value}.enabled=true,{value}.kind={kind},{value}.labels.release=stack"
+    raw = run(helm(), "template", "ours", CHART, "--set", chosen)
+    return [
+        each
+        for each in yaml.safe_load_all(raw)
+        if each and each["metadata"].get("labels", {}).get("release") == "stack"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "file"),
+    [("alerts", RULES), ("recordingRules", RECORDING)],
+    ids=["alerts", "recorded"],
+)
+def test_the_chart_hands_rules_on_as_an_object_or_as_a_file(value: str, file: Path) -> None:
+    groups = yaml.safe_load(file.read_text())
+    (rule,) = rendered(value, "PrometheusRule")
+    assert (rule["kind"], rule["spec"]) == ("PrometheusRule", groups)
+    (mounted,) = rendered(value, "ConfigMap")
+    assert [yaml.safe_load(text) for text in mounted["data"].values()] == [groups]
+
+
+def test_the_chart_has_no_rules_unless_it_is_asked_for_some() -> None:
+    kinds = [each["kind"] for each in yaml.safe_load_all(run(helm(), "template", CHART)) if each]
+    assert "PrometheusRule" not in kinds
 
 
 def test_every_question_of_a_dashboard_is_promql(tool: Path, tmp_path: Path) -> None:
