@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 NAME ?= dev
 PYTHON := .venv/bin/python
-PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples -p benchmarks -p testbed -p tests
+PACKAGES := -p modelrelease_operator -p modelrelease_serving -p modelrelease_training -p modelrelease_contract -p cluster -p examples -p benchmarks -p dashboards -p testbed -p tests
 
 .PHONY: help
 help: ## list what can be done
@@ -97,6 +97,10 @@ test-browser: setup-browser ## the tests of the page in a real Chromium, in an e
 .PHONY: pictures
 pictures: setup-browser ## take the documents' pictures of the page anew
 	@.venv-browser/bin/python -m tests.browser.pictures
+
+.PHONY: dashboards
+dashboards: setup ## make the chart's Grafana dashboards and recording rules anew, from dashboards/
+	@$(PYTHON) -m dashboards
 
 .PHONY: test-fast
 test-fast: setup ## the tests that need no cluster

@@ -5,13 +5,14 @@ the gates of a spec, by closed lists of words, and by the worst features of the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from modelrelease_contract.drift import FeatureDrift
 from modelrelease_operator.api.status import Condition, GateStatus, Status, Verdict
+from modelrelease_operator.core.lines import Lines
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 
 LABELS = ("release_namespace", "release")
@@ -63,6 +64,24 @@ RATIO = Gauge(
     "modelrelease_gate_ratio",
     "Ends of the interval of the canary's share of bad requests over stable's; +Inf for no end.",
     (*LABELS, "gate", "end"),
+)
+BAD = Gauge(
+    "modelrelease_gate_bad_percent",
+    "Share of bad requests that a gate counted of each arm since the canary began, percent.",
+    (*LABELS, "gate", "track"),
+)
+BOUND = Gauge(
+    "modelrelease_gate_bound_points",
+    (
+        "Difference beyond which a gate rolls back (tolerated) and below which it lets go on "
+        "(margin), beside what stable does, percentage points."
+    ),
+    (*LABELS, "gate", "bound"),
+)
+LIMIT = Gauge(
+    "modelrelease_gate_limit_percent",
+    "Share of bad requests that a gate allows the canary whatever stable does, percent.",
+    (*LABELS, "gate"),
 )
 VERDICT = Gauge(
     "modelrelease_gate_verdict",
@@ -151,8 +170,8 @@ NOTIFICATIONS = Counter(
 
 OF_A_RELEASE = (
     PHASE, REVISION, WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, EVIDENCE, VERDICT,
-    DIFFERENCE, RATIO, DECISIONS, DECIDED, CONDITION, FAILING, DRIFTED, RETRAINING, DRIFT_PSI,
-    DRIFT_LIMIT, DRIFT_VALUES,
+    DIFFERENCE, RATIO, BAD, BOUND, LIMIT, DECISIONS, DECIDED, CONDITION, FAILING, DRIFTED,
+    RETRAINING, DRIFT_PSI, DRIFT_LIMIT, DRIFT_VALUES,
 )  # fmt: skip
 
 SINGLE = (WEIGHT, EFFECTIVE, STEP, STEPS, BLIND, REJECTED, DRIFTED, RETRAINING)
@@ -210,6 +229,9 @@ def _show_words(
     evidence |= {(gate.name, "promotion"): gate.evidence_for_promotion for gate in gates}
     _replace(EVIDENCE, key, evidence)
     _show_intervals(key, gates)
+    _show_shares(key, gates)
+    if not canary:
+        show_lines(key, {})
     verdicts: Series = {
         (gate.name, verdict): verdict is gate.verdict for gate, verdict in product(gates, Verdict)
     }
@@ -240,6 +262,30 @@ def _show_intervals(key: NamespacedName, gates: Sequence[GateStatus]) -> None:
             ratio |= {(gate.name, "lower"): interval.ratio_lower, (gate.name, "upper"): upper}
     _replace(DIFFERENCE, key, difference)
     _replace(RATIO, key, ratio)
+
+
+def _show_shares(key: NamespacedName, gates: Sequence[GateStatus]) -> None:
+    """Show the share of bad requests of both arms, of each gate that counts any."""
+    shares: Series = {}
+    for gate in gates:
+        for track, percent in (("stable", gate.stable_percent), ("canary", gate.canary_percent)):
+            if percent is not None:
+                shares[gate.name, track] = percent
+    _replace(BAD, key, shares)
+
+
+def show_lines(key: NamespacedName, lines: Mapping[str, Lines]) -> None:
+    """Show what each gate holds the canary against, by the gate's name."""
+    bounds: Series = {}
+    limits: Series = {}
+    for gate, drawn in lines.items():
+        for bound, points in (("tolerated", drawn.tolerated), ("margin", drawn.margin)):
+            if points is not None:
+                bounds[gate, bound] = points
+        if drawn.limit is not None:
+            limits[gate,] = drawn.limit
+    _replace(BOUND, key, bounds)
+    _replace(LIMIT, key, limits)
 
 
 def show_drift(key: NamespacedName, features: Sequence[FeatureDrift]) -> None:

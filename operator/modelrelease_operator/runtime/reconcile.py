@@ -335,6 +335,7 @@ class Reconciler:
         done = await self._make(ground, before, decision, absent, memory, now)
         decision = self._shown(done, before, following, ground, memory, now)
         await self._remember(release, before, decision, reporter)
+        reporter.show_lines(spec, decision.status)
         self._follow(spec, (namespace, name), decision.status, await source.get())
         self.outcomes.record((namespace, name), decision.status.outcomes)
         moved = done.wrote or gist(decision.status) != gist(before)

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from typing_extensions import override
 
+from modelrelease_operator.api.spec import ReleaseSpec
 from modelrelease_operator.api.status import Status
 from modelrelease_operator.core.desired import Decision, Notice
+from modelrelease_operator.core.lines import lines_of
 from modelrelease_operator.errors import ReleaseError, Unavailable
 from modelrelease_operator.runtime import metrics
 from modelrelease_operator.runtime.kube import Kube, Object
@@ -100,6 +102,11 @@ class Reporter:
     def show(self, status: Status) -> None:
         """Bring the metrics up to a status."""
         metrics.show(self._key, status)
+
+    def show_lines(self, spec: ReleaseSpec, status: Status) -> None:
+        """Show what the canary is held against, beside what was counted."""
+        judged = status.canary and status.gates
+        metrics.show_lines(self._key, lines_of(spec, status) if judged else {})
 
     def failing(self, failing: bool) -> None:
         """Show whether passes over the release fail for longer than a hiccup."""
