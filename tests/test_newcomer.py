@@ -65,6 +65,10 @@ def test_a_session_is_what_is_typed_and_what_is_printed(written: tuple[Block, ..
     assert written[0].printed == ("one", "no")
 
 
+def test_lines_that_a_session_leaves_out_may_be_none():
+    assert block("$ watch\n…\nStable\n").printed == ("Stable",)
+
+
 def test_a_block_of_commands_is_typed_as_a_whole(written: tuple[Block, ...]):
     assert written[1].commands == ("export A=1\nb=2\n",)
     assert written[1].printed == ()

@@ -18,6 +18,7 @@ from typing import Final
 TYPED: Final = ("sh", "console")
 WITHIN_SECONDS: Final = 1800
 """For one block. Longer than any takes: the first cluster on a machine is compiled."""
+LEFT_OUT: Final = "…"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w.-]+\.(?:py|yaml))")
 ANY = re.compile(
@@ -62,13 +63,13 @@ class Block:
 
     @property
     def printed(self) -> tuple[str, ...]:
-        """What the document says is printed, line by line."""
+        """What is said to be printed, line by line; a lone `…` is lines left out, or none."""
         if self.language != "console":
             return ()
         return tuple(
             line.strip()
             for line in self.text.splitlines()
-            if line.strip() and not line.startswith(("$ ", "> "))
+            if line.strip() not in ("", LEFT_OUT) and not line.startswith(("$ ", "> "))
         )
 
 
