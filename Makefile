@@ -46,7 +46,13 @@ setup-browser: .venv-browser/ready ## make the environment of the page's tests (
 .venv-browser/ready: locks/browser.txt pyproject.toml tools/setup .venv-browser/bin/uv
 	@tools/setup .venv-browser browser
 
-.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv .venv-scan/bin/uv .venv-browser/bin/uv: locks/uv.txt tools/venv
+.PHONY: setup-docs
+setup-docs: .venv-docs/ready ## make the environment that builds the documentation (.venv-docs: Sphinx)
+
+.venv-docs/ready: locks/docs.txt pyproject.toml tools/setup .venv-docs/bin/uv
+	@tools/setup .venv-docs docs
+
+.venv/bin/uv .venv-text/bin/uv .venv-flow/bin/uv .venv-feast/bin/uv .venv-scan/bin/uv .venv-browser/bin/uv .venv-docs/bin/uv: locks/uv.txt tools/venv
 	@tools/venv $(@:/bin/uv=)
 
 # Needs Python's standard library alone, so that it compiles while `setup` and its like fetch packages.
@@ -94,6 +100,18 @@ test-feast: setup-feast ## the tests of the example with a feature store, on Fea
 test-browser: setup-browser ## the tests of the page in a real Chromium, in an environment of their own; no part of `make test`
 	.venv-browser/bin/python -m pytest tests/browser
 
+.PHONY: test-newcomer
+test-newcomer: setup ## follow README and tutorial in a clean clone with nothing lent (twenty minutes; no part of `make test`)
+	$(PYTHON) -m pytest tests/newcomer
+
+.PHONY: docs
+docs: setup-docs ## build the documentation as a site into build/site; a link that leads nowhere fails (ARGS="--releases --base /docs/")
+	@.venv-docs/bin/python docs/site/build.py $(ARGS)
+
+.PHONY: docs-serve
+docs-serve: docs ## build the documentation, and show it at http://localhost:8000
+	@.venv-docs/bin/python -m http.server 8000 --bind 127.0.0.1 --directory build/site
+
 .PHONY: pictures
 pictures: setup-browser ## take the documents' pictures of the page anew
 	@.venv-browser/bin/python -m tests.browser.pictures
@@ -119,7 +137,7 @@ lint: setup ## check style, types and the layers
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PACKAGES)
-	.venv/bin/mypy train.py drift_detector.py flow_retrain.py scripts/ingest.py scripts/generate_baseline.py
+	.venv/bin/mypy docs/site/build.py docs/site/conf.py train.py drift_detector.py flow_retrain.py scripts/ingest.py scripts/generate_baseline.py
 	.venv/bin/lint-imports
 
 .PHONY: scan
@@ -183,14 +201,18 @@ check-platforms: setup ## say whether what the images lock has wheels for amd64 
 	@tools/check-platforms
 
 .PHONY: cluster-up
-cluster-up: setup ## bring up a cluster with the operator (NAME=dev)
-	@$(PYTHON) -m cluster up --name $(NAME)
+cluster-up: setup ## bring up a cluster with the operator (NAME=dev UP=--no-prometheus)
+	@$(PYTHON) -m cluster up --name $(NAME) $(UP)
 	@$(PYTHON) -m cluster operator --name $(NAME)
 	@$(PYTHON) -m cluster status --name $(NAME)
 
 .PHONY: cluster-down
 cluster-down: setup ## remove a cluster and all that came with it (NAME=dev; demo and tests are others)
 	@$(PYTHON) -m cluster down --name $(NAME)
+
+.PHONY: cluster-env
+cluster-env: ## print what a shell sets to work with a cluster that is up: eval "$(make -s cluster-env NAME=dev)"
+	@$(PYTHON) -m cluster env --name $(NAME)
 
 .PHONY: cluster-status
 cluster-status: setup ## show what runs of a cluster (NAME=dev)
@@ -228,4 +250,4 @@ publish: ## name the pushed images, push the chart, sign both (TAG=v1.2.3 IMAGES
 
 .PHONY: clean
 clean: ## remove the environment and what tools left behind; not the clusters
-	rm -rf .venv .venv-text .venv-flow .venv-feast .venv-scan .venv-browser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-text .venv-flow .venv-feast .venv-scan .venv-browser .venv-docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

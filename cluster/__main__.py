@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cluster import toolchain
 from cluster.cluster import Cluster, cluster_for
 from cluster.errors import ClusterError
 from cluster.gateways import GATEWAYS, TRAEFIK
@@ -87,9 +90,28 @@ def load(cluster: Cluster, options: argparse.Namespace) -> int:
 
 
 def run(cluster: Cluster, options: argparse.Namespace) -> int:
-    """Run a command with KUBECONFIG set."""
-    environment = {**os.environ, "KUBECONFIG": str(_existing_kubeconfig(cluster))}
-    return subprocess.run(options.command, env=environment, check=False).returncode
+    """Run a command with KUBECONFIG set, and kubectl and Helm on PATH."""
+    environment = {**os.environ, **_environment(cluster)}
+    # By its path: subprocess would look for a name on the PATH that this process has.
+    program = shutil.which(options.command[0], path=environment["PATH"])
+    command = [program or options.command[0], *options.command[1:]]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def env(cluster: Cluster, _: argparse.Namespace) -> int:
+    """Print what a shell has to set to work with the cluster."""
+    for name, value in _environment(cluster).items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _environment(cluster: Cluster) -> dict[str, str]:
+    """Return the variables that lead to a cluster, its kubectl and Helm, and this Python."""
+    kubeconfig = str(_existing_kubeconfig(cluster))
+    programs = [*toolchain.kubectl(), toolchain.helm(), sys.executable]
+    ours = [str(Path(program).parent) for program in programs]
+    theirs = [it for it in os.environ.get("PATH", "").split(os.pathsep) if it not in ours]
+    return {"KUBECONFIG": kubeconfig, "PATH": os.pathsep.join([*ours, *theirs])}
 
 
 Command = Callable[[Cluster, argparse.Namespace], int]
@@ -116,7 +138,16 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
         "gateway --implementation contour",
     ),
     "load": (load, "load an image archive of your own", "load app.tar docker.io/library/app:dev"),
-    "run": (run, "run a command with KUBECONFIG set", "run -- kubectl get pods -A"),
+    "run": (
+        run,
+        "run a command with KUBECONFIG set, and kubectl and Helm on PATH",
+        "run -- kubectl get pods -A",
+    ),
+    "env": (
+        env,
+        'print KUBECONFIG and PATH for a shell: eval "$(python -m cluster env)"',
+        "env --name demo",
+    ),
 }
 
 

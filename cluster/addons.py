@@ -36,6 +36,14 @@ def install_prometheus(kubectl: Kubectl, image: str) -> None:
         apply(kubectl, "prometheus.yaml", {"PROMETHEUS_IMAGE": image})
 
 
+def prometheus_values(kubectl: Kubectl) -> list[str]:
+    """Return the chart's values that name our Prometheus, where the cluster has it."""
+    found = kubectl(
+        "get", "deployment", "prometheus", "-n", "monitoring", "--ignore-not-found", "-o", "name"
+    )
+    return ["prometheus.url=http://prometheus.monitoring:9090"] if found.strip() else []
+
+
 def install_gateway(
     kubectl: Kubectl, gateway: Gateway, crds: Sequence[Path], images: dict[str, str]
 ) -> None:
@@ -81,7 +89,6 @@ def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]
         "image.repository": repository,
         "image.tag": tag,
         "serving.image": images["serving"],
-        "prometheus.url": "http://prometheus.monitoring:9090",
     }
     command: list[str | Path] = [toolchain.helm(), "upgrade", "--install", "modelrelease"]
     command += [REPOSITORY / "charts" / "modelrelease", "--kubeconfig", kubeconfig]

@@ -290,9 +290,9 @@ class Cluster:
         # The tag stays when the image changes; the annotation does not, so the operator's pod is
         # replaced.
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
-        addons.install_operator(
-            self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values]
-        )
+        annotation = f"podAnnotations.image-key=k{key}"
+        named = addons.prometheus_values(self.kubectl)
+        addons.install_operator(self.kubeconfig, images, [annotation, *named, *values])
 
     # -- down ---------------------------------------------------------------------------------
 
