@@ -5,6 +5,8 @@ import gc
 import logging
 import socket
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from typing_extensions import override
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
+from modelrelease_operator.core.own_rights import OwnRights
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
@@ -24,6 +27,7 @@ from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
+from modelrelease_operator.runtime.own_rights import kind_served, own_rights
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.shard import Shard
@@ -69,7 +73,9 @@ PATIENCE_SECONDS = 20.0
 class OperatorContext:
     """What lives as long as the connection to the API server."""
 
-    def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
+    def __init__(
+        self, kube: Kube, settings: Settings, rights: OwnRights, lost: asyncio.Event
+    ) -> None:
         mlflow = registry_of(settings)
         interval = timedelta(seconds=settings.mlflow_interval_seconds)
         recorded_in = mlflow if settings.mlflow_record_outcomes else None
@@ -77,8 +83,8 @@ class OperatorContext:
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
         shard = Shard.parse(settings.shard)
-        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake, shard=shard)
-        self.leases = leases_of(kube, settings.lease_namespace, shard)
+        self.cache = Cached(kube, rights.namespaces, wake=self._wake, shard=shard)
+        self.leases = leases_of(kube, settings.lease_namespace, shard, rights.without)
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
@@ -141,8 +147,8 @@ class OperatorContext:
 class Handlers:
     """What kopf calls."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, rights: OwnRights) -> None:
+        self._settings, self._rights = settings, rights
         self.lost = asyncio.Event()
         """Set when this operator may act no more: kopf ends then, and with it the process."""
         self._connected: OperatorContext | None = None
@@ -166,7 +172,11 @@ class Handlers:
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        self._connected = OperatorContext(await Kube.connect(), self._settings, self.lost)
+        settings.scanning.disabled = not self._rights.scans
+        kube = await Kube.connect()
+        if not self._rights.scans:
+            await kind_served(kube)
+        self._connected = OperatorContext(kube, self._settings, self._rights, self.lost)
         await self._connected.start()
 
     async def stop(self, **_: Any) -> None:
@@ -211,11 +221,16 @@ class Handlers:
         return f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
 
 
-def leases_of(kube: Kube, namespace: str, shard: Shard) -> tuple[Lease, ...]:
-    """Return what must be held to act, in the order in which it is to be had."""
+def leases_of(
+    kube: Kube, namespace: str, shard: Shard, without: Sequence[str] = ()
+) -> tuple[Lease, ...]:
+    """Return what must be held to act, in the order in which it is to be had.
+
+    `without`: what the operator may not do, which its Lease tells.
+    """
     if not namespace:
         return ()
-    own = Lease(kube, namespace, identity(), name=shard.lease_name)
+    own = Lease(kube, namespace, identity(), name=shard.lease_name, without=without)
     if shard.common_holder is None:
         return (own,)
     return (own, Lease(kube, namespace, shard.common_holder, shared=True))
@@ -262,8 +277,10 @@ def _collect_seldom() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    namespaces = settings.watched_namespaces
-    handlers = Handlers(settings)
+    async with _connected() as kube:
+        rights = await own_rights(kube, settings.watched_namespaces)
+    namespaces = rights.namespaces
+    handlers = Handlers(settings, rights)
     async with serving_health(settings.liveness_port, handlers.trouble):
         await kopf.operator(
             registry=registry_for(handlers),
@@ -273,3 +290,12 @@ async def _run(settings: Settings) -> None:
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
+
+
+@asynccontextmanager
+async def _connected() -> AsyncIterator[Kube]:
+    kube = await Kube.connect()
+    try:
+        yield kube
+    finally:
+        await kube.close()

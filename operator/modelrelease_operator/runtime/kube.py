@@ -297,11 +297,15 @@ class Kube:
         """Return what the API server says of itself at a path, such as `/version`."""
         return await self._ask("GET", path, what=what)
 
-    async def may(self, verb: str, resource: str, namespace: str | None) -> bool:
-        """Return whether whoever asks may do something with a resource of our group; None: in all
-        namespaces.
+    async def may(
+        self, verb: str, resource: str, namespace: str | None, *, group: str = names.GROUP,
+        name: str = "",
+    ) -> bool:  # fmt: skip
+        """Return whether whoever asks may do something with a resource; None: in all namespaces.
+
+        `name` is of a single object; none of them for any.
         """
-        attributes = {"group": names.GROUP, "resource": resource, "verb": verb}
+        attributes = {"group": group, "resource": resource, "verb": verb, "name": name}
         if namespace:
             attributes["namespace"] = namespace
         review = {
