@@ -29,6 +29,7 @@ from pydantic_core import from_json
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
+from modelrelease_operator.runtime.kubeconfig import reading_kubeconfig
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
@@ -110,12 +111,16 @@ class Kube:
 
     @classmethod
     async def connect(cls) -> "Kube":
-        """Connect as the pod's service account, or by the user's kubeconfig outside a cluster."""
+        """Connect as the pod's service account, or by the user's kubeconfig outside a cluster.
+
+        Raises Invalid where there is neither.
+        """
         settings = kube_client.Configuration()
         try:
             kube_config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except kube_config.ConfigException:
-            await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            with reading_kubeconfig():
+                await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         settings.connection_pool_maxsize = 0  # No limit: watches hold theirs, requests take turns.
         # Trusting the environment has aiohttp look for a netrc file, in a thread, at every request.
         settings.client_session_kwargs = {"trust_env": bool(getproxies())}
