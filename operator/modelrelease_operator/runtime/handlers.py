@@ -6,8 +6,9 @@ import logging
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -23,6 +24,7 @@ from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
 from modelrelease_operator.runtime.metrics import INFO, OVERDUE, WATCH_SILENCE
+from modelrelease_operator.runtime.metrics_door import MetricsDoor, serving_metrics
 from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
@@ -258,7 +260,8 @@ def run(settings: Settings) -> None:
     log_as_json(settings.log_level)
     # When each counter began, a series for every one of a release, which nobody asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    start_http_server(settings.metrics_port, addr=every_address())
+    if not settings.metrics_authentication:
+        start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     _collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -277,11 +280,14 @@ def _collect_seldom() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    async with _connected() as kube:
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(_connected())
         rights = await own_rights(kube, settings.watched_namespaces)
-    namespaces = rights.namespaces
-    handlers = Handlers(settings, rights)
-    async with serving_health(settings.liveness_port, handlers.trouble):
+        namespaces = rights.namespaces
+        handlers = Handlers(settings, rights)
+        await stack.enter_async_context(serving_health(settings.liveness_port, handlers.trouble))
+        if settings.metrics_authentication:
+            await stack.enter_async_context(_metrics_behind_a_door(settings, kube))
         await kopf.operator(
             registry=registry_for(handlers),
             stop_flag=handlers.lost,
@@ -290,6 +296,12 @@ async def _run(settings: Settings) -> None:
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
+
+
+def _metrics_behind_a_door(settings: Settings, kube: Kube) -> AbstractAsyncContextManager[None]:
+    folder = settings.metrics_certificate
+    certificate = Path(folder) if folder else None
+    return serving_metrics(settings.metrics_port, MetricsDoor(kube), certificate)
 
 
 @asynccontextmanager

@@ -323,6 +323,34 @@ class Kube:
         )  # fmt: skip
         return bool((answer.get("status") or {}).get("allowed"))
 
+    async def whose(self, token: str) -> Object | None:
+        """Return the user (username, groups, uid, extra) of a bearer token; None for nobody's."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": token},
+        }  # fmt: skip
+        answer = await self._ask(
+            "POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review,
+            what="whose a token is",
+        )  # fmt: skip
+        status = answer.get("status") or {}
+        user: Object = status.get("user") or {}
+        return user if status.get("authenticated") is True and user.get("username") else None
+
+    async def may_get(self, user: Object, path: str) -> bool:
+        """Return whether a user may get a path that is no resource, such as `/metrics`."""
+        who = {key: user[key] for key in ("groups", "uid", "extra") if user.get(key)}
+        asked = {"nonResourceAttributes": {"path": path, "verb": "get"}}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": user["username"], **who, **asked},
+        }  # fmt: skip
+        answer = await self._ask(
+            "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review,
+            what=f"whether {user['username']} may get {path}",
+        )  # fmt: skip
+        return (answer.get("status") or {}).get("allowed") is True
+
     async def event(self, about: Object, reason: str, message: str, *, warning: bool) -> None:
         """Record an Event about an object."""
         meta = about["metadata"]
