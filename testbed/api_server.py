@@ -83,7 +83,9 @@ class ApiServer:
     documents: dict[str, Object] = field(default_factory=dict)
     """By path: what it says of itself, instead of what this server would."""
     may_not: set[str] = field(default_factory=set)
-    """Verbs that a person is said not to be allowed."""
+    """Verbs and plurals that who asks is said not to be allowed, the latter as `plural` or as
+    `namespace/plural`.
+    """
     _serial: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _watchers: dict[str, list[asyncio.Queue[Object]]] = field(default_factory=dict)
     _log: dict[str, list[Object]] = field(default_factory=dict)
@@ -224,8 +226,10 @@ class ApiServer:
         return handlers[verb]()
 
     def _review(self, review: Object) -> web.Response:
-        verb = review["spec"]["resourceAttributes"]["verb"]
-        return web.json_response({**review, "status": {"allowed": verb not in self.may_not}})
+        asked = review["spec"]["resourceAttributes"]
+        plural, namespace = asked["resource"], asked.get("namespace", "")
+        refused = self.may_not & {asked["verb"], plural, f"{namespace}/{plural}"}
+        return web.json_response({**review, "status": {"allowed": not refused}})
 
     def _count(self, verb: str, plural: str, request: web.Request) -> None:
         if verb not in ("GET", "LIST", "WATCH") and plural != "leases":

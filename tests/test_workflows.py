@@ -121,6 +121,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in (
         "tools/release-notes", "tools/krew", "tools/registry", "pyproject.toml", "CHANGELOG.md",
         "operator/modelrelease_operator/__init__.py", "charts/modelrelease/Chart.yaml", "LICENSE",
+        "Dockerfile.serving",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -261,6 +262,25 @@ def test_an_image_is_pushed_without_a_name_and_its_digest_is_kept(checkout: Path
     (build,) = (it for it in (checkout / "told").read_text().splitlines() if "buildx build" in it)
     for word in ("-f Dockerfile.serving", "--sbom=true", "--provenance=mode=max", "push-by-digest"):
         assert word in build
+    assert "--build-arg BASE=python:3.12-slim-bookworm@sha256:both " in build
+
+
+def test_an_image_whose_base_has_no_digest_is_not_pushed(checkout: Path, doubles: Path):
+    (doubles / "docker").write_text('#!/bin/sh\ncase "$*" in *login*) cat >/dev/null;; esac\n')
+    environment = {**REGISTRY, "PATH": f"{doubles}:{os.environ['PATH']}"}
+    done = run(checkout, "registry", "push", "serving", **environment)
+    assert done.returncode != 0
+    assert "the registry tells no digest of python:3.12-slim-bookworm" in done.stderr
+    assert not (checkout / "build/digests").exists()
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("Dockerfile.*")), ids=lambda file: file.name)
+def test_a_release_can_pin_the_only_base_of_an_image(file: Path):
+    text = file.read_text()
+    assert len(re.findall(r"^ARG BASE=\S+:\S+$", text, re.MULTILINE)) == 1
+    bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    stages = set(re.findall(r"^FROM .* AS (\S+)$", text, re.MULTILINE))
+    assert bases - stages <= {"${BASE}", "scratch"}
 
 
 def test_what_is_published_has_both_processors_and_is_signed_by_digest(

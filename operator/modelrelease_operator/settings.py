@@ -1,6 +1,6 @@
 """What the operator is told by its environment: the only reader of it."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NOTIFY_TOPICS = ("RolledBack", "Promoted", "Drifted", "DriftEnded", "RetrainFailed", "NeedsPerson")
@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     liveness_port: int = Field(default=8080, gt=0, lt=65536)
     metrics_port: int = Field(default=9090, gt=0, lt=65536)
+    metrics_authentication: bool = False
+    """Whether metrics are shown only to bearer tokens whose owners may get the path `/metrics`."""
+    metrics_certificate: str = ""
+    """With `metrics_authentication`: a folder with `tls.crt` and `tls.key`, by which they are
+    served; empty for plain HTTP.
+    """
     resync_seconds: float = Field(default=600.0, gt=0)
     """How often every release is looked at, whatever the watches tell or do not tell."""
 
@@ -107,6 +113,14 @@ class Settings(BaseSettings):
             msg = f"{text}: shards are numbered from 0, so the last is {int(count) - 1}/{count}"
             raise ValueError(msg)
         return text
+
+    @field_validator("metrics_certificate")
+    @classmethod
+    def _only_with_tokens(cls, folder: str, told: ValidationInfo) -> str:
+        if folder and not told.data.get("metrics_authentication"):
+            msg = "it is used with MODELRELEASE_METRICS_AUTHENTICATION=true alone"
+            raise ValueError(msg)
+        return folder
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:

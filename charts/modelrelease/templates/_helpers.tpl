@@ -24,6 +24,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else }}kube-system{{ end }}
 {{- end }}
 
+{{- /* Not empty unless it was said to be false: an upgrade with --reuse-values knows no such value. */ -}}
+{{- define "modelrelease.clusterScoped" -}}
+{{- if ne (toString .Values.clusterScoped) "false" }}true{{ end }}
+{{- end }}
+
 {{- define "modelrelease.image" -}}
 {{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag }}{{ end }}

@@ -39,6 +39,9 @@ ANNOTATION_TEMPLATE = f"{GROUP}/pod-template"
 ANNOTATION_RUNTIME = f"{GROUP}/serving-runtime"
 """On pods: which model server they run, where that is not our predictor."""
 
+ANNOTATION_WITHOUT = f"{GROUP}/without"
+"""On the Lease: what the operator that holds it may not do, a sentence a line."""
+
 NO_REVISION = "none"
 """A revision that no pod has: the selector of a Service that shall have no endpoints."""
 

@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-import yaml
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Gone, Invalid, Unavailable
 from modelrelease_operator.runtime.kube import TIMEOUT_SECONDS, Kube, Object, Objects, guarded
+from modelrelease_operator.runtime.kubeconfig import reading_kubeconfig
 
 FIELD_MANAGER: Final = "modelrelease"
 """Who wrote a command, as `status.commands` has it. Which user it was is in the audit log."""
 PAGE: Final = 500
 """Releases that are read in one answer."""
 _KIND: Final = (names.GROUP, names.VERSION)
-_UNUSABLE: Final = (
-    kube_config.ConfigException, yaml.YAMLError, OSError, TypeError, ValueError, LookupError,
-)  # fmt: skip
-"""What the client raises for a kubeconfig that is none, or whose certificates cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,20 +119,14 @@ def _require_kind(problem: Gone) -> None:
 @asynccontextmanager
 async def as_user(namespace: str | None, context: str | None) -> AsyncIterator[AsUser]:
     """Open the cluster of a context of the user's kubeconfig; by default the current one's."""
-    try:
+    with reading_kubeconfig():
         contexts, current = kube_config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
         named = (entry for entry in contexts if entry["name"] == context)
         chosen = next(named, None) if context else current
         settings = kube_client.Configuration()
         loader = await kube_config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
         client = kube_client.ApiClient(settings)
-    except _UNUSABLE as problem:
-        msg = (
-            f"the kubeconfig cannot be used: {problem}; set KUBECONFIG, or name a context that it "
-            "has"
-        )
-        raise Invalid(msg) from problem
-    usual = (chosen or {}).get("context", {}).get("namespace") or "default"
+        usual = (chosen or {}).get("context", {}).get("namespace") or "default"
     # Tokens of a plugin end after minutes, and a release is watched for longer.
     fresh = asyncio.create_task(kube_config.refresh_token(loader, settings))  # type: ignore[no-untyped-call]
     try:

@@ -5,7 +5,10 @@ import gc
 import logging
 import socket
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -15,15 +18,18 @@ from typing_extensions import override
 
 from modelrelease_operator import __version__
 from modelrelease_operator.api import names
+from modelrelease_operator.core.own_rights import OwnRights
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.health import every_address, serving_health
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.lease import Lease
 from modelrelease_operator.runtime.metrics import INFO, LEADER, OVERDUE, SHARDS, WATCH_SILENCE
+from modelrelease_operator.runtime.metrics_door import MetricsDoor, serving_metrics
 from modelrelease_operator.runtime.mlflow import registry_of
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.runtime.notify import Notifier
 from modelrelease_operator.runtime.outcomes import OutcomeRecorder
+from modelrelease_operator.runtime.own_rights import kind_served, own_rights
 from modelrelease_operator.runtime.reconcile import Reconciler
 from modelrelease_operator.runtime.registry_watch import RegistryWatch
 from modelrelease_operator.runtime.shard import Shard
@@ -69,7 +75,9 @@ PATIENCE_SECONDS = 20.0
 class OperatorContext:
     """What lives as long as the connection to the API server."""
 
-    def __init__(self, kube: Kube, settings: Settings, lost: asyncio.Event) -> None:
+    def __init__(
+        self, kube: Kube, settings: Settings, rights: OwnRights, lost: asyncio.Event
+    ) -> None:
         mlflow = registry_of(settings)
         interval = timedelta(seconds=settings.mlflow_interval_seconds)
         recorded_in = mlflow if settings.mlflow_record_outcomes else None
@@ -77,8 +85,8 @@ class OperatorContext:
         recorder = OutcomeRecorder(recorded_in, interval, wake=self._wake)
         self.kube = kube
         shard = Shard.parse(settings.shard)
-        self.cache = Cached(kube, settings.watched_namespaces, wake=self._wake, shard=shard)
-        self.leases = leases_of(kube, settings.lease_namespace, shard)
+        self.cache = Cached(kube, rights.namespaces, wake=self._wake, shard=shard)
+        self.leases = leases_of(kube, settings.lease_namespace, shard, rights.without)
         self.lost = lost
         self._leading: asyncio.Task[None] | None = None
         self.resync = timedelta(seconds=settings.resync_seconds)
@@ -144,8 +152,8 @@ class OperatorContext:
 class Handlers:
     """What kopf calls."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, rights: OwnRights) -> None:
+        self._settings, self._rights = settings, rights
         self.lost = asyncio.Event()
         """Set when this operator may act no more: kopf ends then, and with it the process."""
         self._connected: OperatorContext | None = None
@@ -169,7 +177,11 @@ class Handlers:
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 330
         settings.networking.request_timeout = 30
-        self._connected = OperatorContext(await Kube.connect(), self._settings, self.lost)
+        settings.scanning.disabled = not self._rights.scans
+        kube = await Kube.connect()
+        if not self._rights.scans:
+            await kind_served(kube)
+        self._connected = OperatorContext(kube, self._settings, self._rights, self.lost)
         await self._connected.start()
 
     async def stop(self, **_: Any) -> None:
@@ -214,11 +226,16 @@ class Handlers:
         return f"no look for {OVERDUE_SECONDS:g} s and more at {', '.join(sorted(lost)[:5])}"
 
 
-def leases_of(kube: Kube, namespace: str, shard: Shard) -> tuple[Lease, ...]:
-    """Return what must be held to act, in the order in which it is to be had."""
+def leases_of(
+    kube: Kube, namespace: str, shard: Shard, without: Sequence[str] = ()
+) -> tuple[Lease, ...]:
+    """Return what must be held to act, in the order in which it is to be had.
+
+    `without`: what the operator may not do, which its Lease tells.
+    """
     if not namespace:
         return ()
-    own = Lease(kube, namespace, identity(), name=shard.lease_name)
+    own = Lease(kube, namespace, identity(), name=shard.lease_name, without=without)
     if shard.common_holder is None:
         return (own,)
     return (own, Lease(kube, namespace, shard.common_holder, shared=True))
@@ -246,7 +263,8 @@ def run(settings: Settings) -> None:
     log_as_json(settings.log_level)
     # When each counter began, a series for every one of a release, which nobody asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    start_http_server(settings.metrics_port, addr=every_address())
+    if not settings.metrics_authentication:
+        start_http_server(settings.metrics_port, addr=every_address())
     INFO.labels(__version__).set(1)
     _collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -280,9 +298,14 @@ def tell_of_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 async def _run(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(tell_of_trouble)
-    namespaces = settings.watched_namespaces
-    handlers = Handlers(settings)
-    async with serving_health(settings.liveness_port, handlers.trouble):
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(_connected())
+        rights = await own_rights(kube, settings.watched_namespaces)
+        namespaces = rights.namespaces
+        handlers = Handlers(settings, rights)
+        await stack.enter_async_context(serving_health(settings.liveness_port, handlers.trouble))
+        if settings.metrics_authentication:
+            await stack.enter_async_context(_metrics_behind_a_door(settings, kube))
         await kopf.operator(
             registry=registry_for(handlers),
             stop_flag=handlers.lost,
@@ -291,3 +314,18 @@ async def _run(settings: Settings) -> None:
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
+
+
+def _metrics_behind_a_door(settings: Settings, kube: Kube) -> AbstractAsyncContextManager[None]:
+    folder = settings.metrics_certificate
+    certificate = Path(folder) if folder else None
+    return serving_metrics(settings.metrics_port, MetricsDoor(kube), certificate)
+
+
+@asynccontextmanager
+async def _connected() -> AsyncIterator[Kube]:
+    kube = await Kube.connect()
+    try:
+        yield kube
+    finally:
+        await kube.close()

@@ -30,6 +30,7 @@ from pydantic_core import from_json
 
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Gone, Invalid, Unavailable
+from modelrelease_operator.runtime.kubeconfig import reading_kubeconfig
 from modelrelease_operator.runtime.namespaced_name import NamespacedName
 from modelrelease_operator.traffic.claims import Conflict as RoutingConflict
 from modelrelease_operator.traffic.inference_pools import INFERENCE_POOL
@@ -111,12 +112,16 @@ class Kube:
 
     @classmethod
     async def connect(cls) -> "Kube":
-        """Connect as the pod's service account, or by the user's kubeconfig outside a cluster."""
+        """Connect as the pod's service account, or by the user's kubeconfig outside a cluster.
+
+        Raises Invalid where there is neither.
+        """
         settings = kube_client.Configuration()
         try:
             kube_config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         except kube_config.ConfigException:
-            await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            with reading_kubeconfig():
+                await kube_config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         settings.connection_pool_maxsize = 0  # No limit: watches hold theirs, requests take turns.
         # Trusting the environment has aiohttp look for a netrc file, in a thread, at every request.
         settings.client_session_kwargs = {"trust_env": bool(getproxies())}
@@ -305,11 +310,15 @@ class Kube:
         """Return what the API server says of itself at a path, such as `/version`."""
         return await self._ask("GET", path, what=what)
 
-    async def may(self, verb: str, resource: str, namespace: str | None) -> bool:
-        """Return whether whoever asks may do something with a resource of our group; None: in all
-        namespaces.
+    async def may(
+        self, verb: str, resource: str, namespace: str | None, *, group: str = names.GROUP,
+        name: str = "",
+    ) -> bool:  # fmt: skip
+        """Return whether whoever asks may do something with a resource; None: in all namespaces.
+
+        `name` is of a single object; none of them for any.
         """
-        attributes = {"group": names.GROUP, "resource": resource, "verb": verb}
+        attributes = {"group": group, "resource": resource, "verb": verb, "name": name}
         if namespace:
             attributes["namespace"] = namespace
         review = {
@@ -321,6 +330,34 @@ class Kube:
             what=f"whether you may {verb} {resource}",
         )  # fmt: skip
         return bool((answer.get("status") or {}).get("allowed"))
+
+    async def whose(self, token: str) -> Object | None:
+        """Return the user (username, groups, uid, extra) of a bearer token; None for nobody's."""
+        review = {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": token},
+        }  # fmt: skip
+        answer = await self._ask(
+            "POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review,
+            what="whose a token is",
+        )  # fmt: skip
+        status = answer.get("status") or {}
+        user: Object = status.get("user") or {}
+        return user if status.get("authenticated") is True and user.get("username") else None
+
+    async def may_get(self, user: Object, path: str) -> bool:
+        """Return whether a user may get a path that is no resource, such as `/metrics`."""
+        who = {key: user[key] for key in ("groups", "uid", "extra") if user.get(key)}
+        asked = {"nonResourceAttributes": {"path": path, "verb": "get"}}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": user["username"], **who, **asked},
+        }  # fmt: skip
+        answer = await self._ask(
+            "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review,
+            what=f"whether {user['username']} may get {path}",
+        )  # fmt: skip
+        return (answer.get("status") or {}).get("allowed") is True
 
     async def event(self, about: Object, reason: str, message: str, *, warning: bool) -> None:
         """Record an Event about an object."""

@@ -17,7 +17,7 @@ wrote in its first moment.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from modelrelease_operator.api import names
@@ -48,10 +48,15 @@ class Lease:
         *,
         name: str = names.FIELD_MANAGER,
         shared: bool = False,
+        without: Sequence[str] = (),
     ) -> None:
-        """`shared`: others hold it by the same identity, so nobody gives it back for them all."""
+        """`shared`: others hold it by the same identity, so nobody gives it back for them all.
+
+        `without`: what its holder may not do, for whoever reads the Lease.
+        """
         self._kube, self._namespace, self._identity = kube, namespace, identity
         self._name, self._shared = name, shared
+        self._without = "\n".join(without)
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None
         """The version that was seen last, and since when by our clock."""
@@ -137,7 +142,7 @@ class Lease:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": lease.get("metadata") or {"name": self._name, "namespace": self._namespace},
+            "metadata": self._described(lease.get("metadata") or {}),
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": DURATION_SECONDS,
@@ -158,6 +163,16 @@ class Lease:
         """
         lease = await self._kube.get("Lease", self._namespace, self._name)
         return bool(lease["spec"].get("holderIdentity") == self._identity)
+
+    def _described(self, metadata: Object) -> Object:
+        """Return a Lease's metadata with what this holder may not do, and not its predecessor."""
+        told = dict(metadata.get("annotations") or {})
+        told.pop(names.ANNOTATION_WITHOUT, None)
+        if self._without:
+            told[names.ANNOTATION_WITHOUT] = self._without
+        described = {"name": self._name, "namespace": self._namespace, **metadata}
+        described["annotations"] = told
+        return described
 
     def _has_expired(self, lease: Object) -> bool:
         """Return whether the Lease has not changed for as long as it is good, by our own clock."""

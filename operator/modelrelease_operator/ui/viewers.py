@@ -21,6 +21,7 @@ from typing_extensions import override
 from modelrelease_operator.api import names
 from modelrelease_operator.errors import Unavailable
 from modelrelease_operator.runtime.as_user import AsUser
+from modelrelease_operator.runtime.bearer import bearer_token
 from modelrelease_operator.runtime.kube import Kube
 
 CODE_HEADER: Final = "x-modelrelease-code"
@@ -239,9 +240,7 @@ class ByToken(Viewers):
 def _token(headers: Mapping[str, str]) -> str | None:
     for header in TOKEN_HEADERS:
         value = headers.get(header, "").strip()
-        scheme, _, rest = value.partition(" ")
-        bare = value if not rest and header != "authorization" else ""
-        token = rest.strip() if scheme.lower() == "bearer" else bare
-        if token:
+        bare = value if " " not in value and header != "authorization" else ""
+        if token := bearer_token(value) or bare:
             return token
     return None

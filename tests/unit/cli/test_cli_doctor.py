@@ -130,6 +130,24 @@ async def test_what_a_person_may_not_see_is_never_ok(
     assert "leases is forbidden" in found["operator"][0]["says"]
 
 
+async def test_what_the_operator_may_not_do_is_warned_of_and_nothing_is_wrong(
+    world: Operating, capsys: pytest.CaptureFixture[str]
+):
+    lease = world.server.get("Lease", names.FIELD_MANAGER, "kube-system")
+    told = {names.ANNOTATION_WITHOUT: "it may not read this\nit may not read that"}
+    metadata = {"annotations": told}
+    world.server.put(
+        "Lease", names.FIELD_MANAGER, "kube-system", spec=lease["spec"], metadata=metadata
+    )
+    code, found = await doctor(capsys)
+    assert code == 0
+    assert [finding["says"] for finding in found["operator's rights"]] == [
+        "it may not read this",
+        "it may not read that",
+    ]
+    assert set(results(found, "operator's rights")) == {"warning"}
+
+
 async def test_an_operator_that_stopped_is_found_by_its_lease(
     world: Operating, capsys: pytest.CaptureFixture[str]
 ):

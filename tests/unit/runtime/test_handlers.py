@@ -8,6 +8,7 @@ import kopf
 import pytest
 
 from modelrelease_operator.api import names
+from modelrelease_operator.core.own_rights import OwnRights
 from modelrelease_operator.errors import Gone
 from modelrelease_operator.runtime.handlers import (
     Handlers,
@@ -20,6 +21,7 @@ from modelrelease_operator.settings import Settings
 from testbed.operating import Operating, operating
 
 KEY = ("ml", "qna")
+EVERYTHING = OwnRights(namespaces=(), scans=True, without=())
 
 
 class Told:
@@ -43,7 +45,7 @@ class Here:
 
 
 def handlers_of(here: Here) -> Handlers:
-    handlers = Handlers(Settings())
+    handlers = Handlers(Settings(), EVERYTHING)
     handlers._connected = here  # type: ignore[assignment]
     return handlers
 
@@ -92,7 +94,7 @@ async def test_a_look_that_does_not_come_fails_the_liveness_probe():
 
 
 def test_kopf_is_asked_to_watch_releases_alone():
-    (handler,) = registry_for(Handlers(Settings()))._watching.get_all_handlers()
+    (handler,) = registry_for(Handlers(Settings(), EVERYTHING))._watching.get_all_handlers()
     assert handler.selector is not None
     assert (handler.selector.group, handler.selector.plural or handler.selector.any_name) == (
         names.GROUP,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from typing_extensions import override
 
+from modelrelease_operator.api import names
 from modelrelease_operator.errors import Conflict, Unavailable
 from modelrelease_operator.runtime import lease as module
 from modelrelease_operator.runtime.kube import Kube, Object
@@ -98,6 +99,19 @@ async def test_a_holder_that_cannot_renew_ends_before_another_may_begin(
     async with asyncio.timeout(60):
         await one.keep(lost.set)
     assert lost.is_set()
+
+
+async def test_it_tells_what_its_holder_may_not_do_and_nothing_of_the_holder_before(
+    server: ApiServer, kubes: list[Kube]
+):
+    one = Lease(kubes[0], SPACE, "one", without=["it may not read", "it may not watch"])
+    await one.acquire()
+    told = server.get("Lease", "modelrelease-operator", SPACE)["metadata"]["annotations"]
+    assert told == {names.ANNOTATION_WITHOUT: "it may not read\nit may not watch"}
+    await one.give_back()
+    await Lease(kubes[1], SPACE, "two").acquire()
+    told = server.get("Lease", "modelrelease-operator", SPACE)["metadata"]["annotations"]
+    assert told == {}
 
 
 async def test_who_does_not_hold_it_writes_nothing(server: ApiServer, kubes: list[Kube]):

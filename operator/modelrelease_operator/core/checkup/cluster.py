@@ -157,6 +157,21 @@ def about_lease(seen: LeaseSeen) -> Finding:
     return _about_doubtful(seen, lease, holder)
 
 
+def about_own_rights(seen: LeaseSeen) -> Iterator[Finding]:
+    """Say what the operator that acts may not do, as its Lease tells it."""
+    lease = seen.first
+    if not isinstance(lease, dict) or not seen.holder:
+        return
+    told = (lease.get("metadata") or {}).get("annotations") or {}
+    for sentence in str(told.get(names.ANNOTATION_WITHOUT) or "").splitlines():
+        yield CLUSTER.warning(
+            "operator's rights",
+            sentence,
+            "this is as it should be with the chart's clusterScoped: false; otherwise upgrade the "
+            "chart, which grants it",
+        )
+
+
 _PODS: Final = (
     "look at its pods and their log: kubectl get pods -A -l app.kubernetes.io/name="
     f"{names.FIELD_MANAGER}"
@@ -238,7 +253,7 @@ def about_policy(
     return CLUSTER.warning(
         check,
         f"there is none of the chart's: {makes}",
-        "install the chart with admissionPolicy.enabled=true",
+        "install the chart with admissionPolicy.enabled=true and clusterScoped=true",
     )
 
 
