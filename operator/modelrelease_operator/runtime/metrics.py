@@ -210,6 +210,8 @@ def show(key: NamespacedName, status: Status) -> None:
             if target is not None
         },
     )
+    if not canary:
+        show_lines(key, {})
     # The gates of the last release stay in status until the next begins; here they would look
     # alive.
     _show_words(key, status.conditions, status.gates if canary else ())
@@ -230,8 +232,6 @@ def _show_words(
     _replace(EVIDENCE, key, evidence)
     _show_intervals(key, gates)
     _show_shares(key, gates)
-    if not canary:
-        show_lines(key, {})
     verdicts: Series = {
         (gate.name, verdict): verdict is gate.verdict for gate, verdict in product(gates, Verdict)
     }
