@@ -285,14 +285,33 @@ class Cluster:
         self.build_images()
         if not self.provider.creates:
             existing_cleanup.note_operator(self.state, self.kubeconfig)
-        parts = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
-        images = {part: self._pulled(image.reference) for part, image in parts.items()}
         # The tag stays when the image changes; the annotation does not, so the operator's pod is
         # replaced.
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
         addons.install_operator(
-            self.kubeconfig, images, [f"podAnnotations.image-key=k{key}", *values]
+            self.kubeconfig, self.chart_images(), [f"podAnnotations.image-key=k{key}", *values]
         )
+
+    def chart_images(self) -> dict[str, str]:
+        """Name the images that the chart is to be told of, `operator` and `serving`."""
+        return {part: self._pulled(imageset.IMAGES[part].reference) for part in imageset.USUAL}
+
+    def install_operator_of(self, checkout: Path, mark: str) -> None:
+        """Install the operator of another checkout of this repository, by its own chart.
+
+        Its images are built as this one's are, and lie beside them: `mark` is in their names.
+        """
+        images = imageset.of_checkout(checkout, mark)
+        with cache.lock(f"operator-{self.name}"):
+            for image in images.values():
+                self._load(image)
+            names = {part: self._pulled(image.reference) for part, image in images.items()}
+            chart = checkout / "charts" / "modelrelease"
+            addons.install_operator(self.kubeconfig, names, [], chart)
+
+    def helm(self, *args: str | Path) -> str:
+        """Run Helm against this cluster, and no other, and return what it printed."""
+        return shell.run([toolchain.helm(), *args, "--kubeconfig", self.kubeconfig]).stdout
 
     # -- down ---------------------------------------------------------------------------------
 
