@@ -233,7 +233,8 @@ def measured(options: argparse.Namespace) -> list[Row]:
             cluster.up()
             cluster.require_ours()
             cluster.build_images()
-            models.stocked(cluster, Path(folder))
+            good = (models.OLD, models.HEALTHY)
+            models.stocked(cluster, Path(folder), good=good, failing=(models.FAILING,))
             for way in options.ways:
                 title, first, then = ways[way]
                 with step(f"{title}: installing what is there before"):

@@ -9,7 +9,7 @@ from examples.waiting import NotSeenError
 from testbed.releases import FAST, SOON_SURE, Release, phase_is, rejected
 
 RPS: Final = 30
-BAKE: Final = "150s"
+BAKE: Final = "200s"
 """Of the step at which a release meets the other operator: longer than the change is watched."""
 Object = dict[str, Any]
 
