@@ -26,7 +26,7 @@ from benchmarks.doc_markers import put
 from benchmarks.rollouts import models
 from benchmarks.rollouts.api import Api
 from benchmarks.rollouts.figures import failures
-from benchmarks.upgrade.seen import RELEASE, Row, Seen, as_markdown, differences, seen
+from benchmarks.upgrade.seen import RELEASE, Object, Row, Seen, as_markdown, differences, seen
 from benchmarks.upgrade.stories import STORIES, Story
 from cluster import Cluster, ClusterError, cluster_for, shell
 from cluster.imageset import REPOSITORY
@@ -35,6 +35,7 @@ from examples import fixtures
 from examples.waiting import NotSeenError, wait_until
 from testbed.releases import FAST, Release
 
+Install = Callable[[], None]
 THIS: Final = "this"
 WATCHED_SECONDS: Final = 30
 """So long the other operator acts before the releases go on: ten looks of a canary."""
@@ -68,12 +69,8 @@ class Watch:
             "/apis/discovery.k8s.io/v1/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dqna"
         )["items"]
         releases = self.api.object("/apis/modelrelease.dev/v1alpha1/modelreleases")["items"]
-
-        def of(items: list[dict[str, object]], space: str) -> list[dict[str, object]]:
-            return [each for each in items if each["metadata"]["namespace"] == space]  # type: ignore[index]
-
         return {
-            space: seen(of(releases, space)[0], of(pods, space), of(slices, space))
+            space: seen(_of(releases, space)[0], _of(pods, space), _of(slices, space))
             for space in self.looks
         }
 
@@ -95,6 +92,10 @@ class Watch:
             return time.monotonic() - since >= STILL_SECONDS
 
         wait_until("nothing to move", self.look, quiet_for, within=120, every=1)
+
+
+def _of(items: list[Object], space: str) -> list[Object]:
+    return [each for each in items if each["metadata"]["namespace"] == space]
 
 
 @contextmanager
@@ -126,7 +127,7 @@ class Change:
             for story in stories
         }
 
-    def run(self, install: Callable[[], None]) -> list[Row]:
+    def run(self, install: Install) -> list[Row]:
         """Bring the releases to where they are to be, install, and see how each ends."""
         self._begin()
         watch = Watch(self.api, [release.space for release in self.releases.values()])
@@ -155,7 +156,7 @@ class Change:
             if jobs:
                 side_by_side(self.over, *jobs)
 
-    def _while_watched(self, watch: Watch, install: Callable[[], None]) -> None:
+    def _while_watched(self, watch: Watch, install: Install) -> None:
         over, first = Event(), holder(self.api)
 
         def change() -> None:
@@ -225,8 +226,8 @@ def measured(options: argparse.Namespace) -> list[Row]:
             checked_out(options.revision) as (files, mark),
             tempfile.TemporaryDirectory() as folder,
         ):
-            other = partial(cluster.install_operator_of, files, mark)
-            ways = {
+            other: Install = partial(cluster.install_operator_of, files, mark)
+            ways: dict[str, tuple[str, Install, Install]] = {
                 "up": (f"{mark} → {THIS}", other, cluster.install_operator),
                 "down": (f"{THIS} → {mark}", cluster.install_operator, other),
             }

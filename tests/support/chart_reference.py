@@ -27,7 +27,7 @@ def told() -> dict[str, str]:
     return dict(_told(yaml.compose(text), text.splitlines()))
 
 
-def _told(node: yaml.Node, lines: list[str], before: str = "") -> Iterator[tuple[str, str]]:
+def _told(node: yaml.Node | None, lines: list[str], before: str = "") -> Iterator[tuple[str, str]]:
     assert isinstance(node, yaml.MappingNode)
     for key, value in node.value:
         path = f"{before}{key.value}"

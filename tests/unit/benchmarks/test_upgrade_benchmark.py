@@ -36,7 +36,10 @@ def test_a_look_holds_pods_with_their_restarts_the_services_addresses_and_the_ar
             "stable": {"revision": "r1"}, "canary": {"revision": "r2"}, "rejected": None,
         }
     }  # fmt: skip
-    slices = [{"endpoints": [endpoint("a"), endpoint("b", ready=False)]}, {"endpoints": None}]
+    slices: list[dict[str, Any]] = [
+        {"endpoints": [endpoint("a"), endpoint("b", ready=False)]},
+        {"endpoints": None},
+    ]
     assert seen(release, [pod("p", 1, 2)], slices) == Seen(
         pods={"p": 3},
         targets=frozenset("a"),
