@@ -259,10 +259,12 @@ class Cluster:
         self.provider.load_image(archive_path, reference)
 
     def _load(self, image: Image) -> None:
-        file, key = imageset.build_once(image, engines.engine(self.provider.name))
-        if self.state.read("images").get(image.reference) == key:
+        # Its archive may be gone from the cache since it was loaded.
+        tool = engines.engine(self.provider.name)
+        if self.state.read("images").get(image.reference) == imageset.key_of(image, tool):
             say(f"{image.reference} is unchanged")
             return
+        file, key = imageset.build_once(image, tool)
         self.provider.load_image(file, image.reference)
         self._remember(image.reference, key)
 

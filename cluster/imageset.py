@@ -137,16 +137,20 @@ def _is_input(file: Path) -> bool:
     return file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
 
 
-def build_once(image: Image, tool: str) -> tuple[Path, str]:
-    """Return an image's archive and key; build it if these inputs were not built before."""
+def key_of(image: Image, tool: str) -> str:
+    """Name everything that goes into an image; raise ClusterError where an input is missing."""
     image.check()
-    files = image.files()
-    key = cache.digest(
-        cache.digest_of_files(image.root, files),
+    return cache.digest(
+        cache.digest_of_files(image.root, image.files()),
         builder.base_key(tool),
         tool,
         *(f"{name}={value}" for name, value in image.arguments),
     )
+
+
+def build_once(image: Image, tool: str) -> tuple[Path, str]:
+    """Return an image's archive and key; build it if these inputs were not built before."""
+    key, files = key_of(image, tool), image.files()
     target = cache.root() / "images" / f"{image.name}-{key}.tar"
     if target.is_file():
         return target, key
