@@ -226,6 +226,16 @@ check-gitops: setup ## ask the libraries of Helm, Flux and Argo CD what they tak
 cluster-logs: ## keep what a cluster said in build/cluster-logs (NAME=dev)
 	@tools/cluster-logs $(NAME)
 
+# Helm is the one that the cluster tests take.
+.PHONY: chart install-yaml
+chart: setup ## package the chart into build/chart, and push it where IMAGES=registry/folder says
+	@HELM="$$($(PYTHON) -c 'from cluster import toolchain; print(toolchain.helm())')" && export HELM && \
+	  tools/chart package && if [ -n "$$IMAGES" ]; then tools/chart push; fi
+
+install-yaml: setup ## write build/install.yaml, for kubectl apply instead of Helm (IMAGES=registry/folder)
+	@HELM="$$($(PYTHON) -c 'from cluster import toolchain; print(toolchain.helm())')" && export HELM && \
+	  tools/chart install-yaml && cp build/chart/install.yaml build/install.yaml
+
 # What the pipeline of a release runs: docs/how-to/release-the-project.md.
 .PHONY: release-notes
 release-notes: ## check that a tag is the version of all files, and take its part of the changelog (TAG=v1.2.3)

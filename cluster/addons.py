@@ -13,6 +13,7 @@ from cluster.imageset import REPOSITORY
 from cluster.progress import step
 
 MANIFESTS = Path(__file__).parent / "manifests"
+CHART = REPOSITORY / "charts" / "modelrelease"
 Kubectl = Callable[..., str]
 
 
@@ -82,7 +83,9 @@ def await_deployment(kubectl: Kubectl, namespace: str, name: str) -> None:
             raise ClusterError(problem, f"kubectl -n {namespace} logs deployment/{name}") from error
 
 
-def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]) -> None:
+def install_operator(
+    kubeconfig: Path, images: dict[str, str], values: list[str], chart: Path = CHART
+) -> None:
     """Install the operator with its own chart, as a user would."""
     repository, _, tag = images["operator"].rpartition(":")
     settings = {
@@ -91,7 +94,7 @@ def install_operator(kubeconfig: Path, images: dict[str, str], values: list[str]
         "serving.image": images["serving"],
     }
     command: list[str | Path] = [toolchain.helm(), "upgrade", "--install", "modelrelease"]
-    command += [REPOSITORY / "charts" / "modelrelease", "--kubeconfig", kubeconfig]
+    command += [chart, "--kubeconfig", kubeconfig]
     command += [
         "--namespace",
         "modelrelease-system",

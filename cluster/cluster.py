@@ -259,10 +259,12 @@ class Cluster:
         self.provider.load_image(archive_path, reference)
 
     def _load(self, image: Image) -> None:
-        file, key = imageset.build_once(image, engines.engine(self.provider.name))
-        if self.state.read("images").get(image.reference) == key:
+        # Its archive may be gone from the cache since it was loaded.
+        tool = engines.engine(self.provider.name)
+        if self.state.read("images").get(image.reference) == imageset.key_of(image, tool):
             say(f"{image.reference} is unchanged")
             return
+        file, key = imageset.build_once(image, tool)
         self.provider.load_image(file, image.reference)
         self._remember(image.reference, key)
 
@@ -285,14 +287,36 @@ class Cluster:
         self.build_images()
         if not self.provider.creates:
             existing_cleanup.note_operator(self.state, self.kubeconfig)
-        parts = {"operator": imageset.OPERATOR, "serving": imageset.SERVING}
-        images = {part: self._pulled(image.reference) for part, image in parts.items()}
         # The tag stays when the image changes; the annotation does not, so the operator's pod is
         # replaced.
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
         annotation = f"podAnnotations.image-key=k{key}"
         named = addons.prometheus_values(self.kubectl)
-        addons.install_operator(self.kubeconfig, images, [annotation, *named, *values])
+        addons.install_operator(
+            self.kubeconfig, self.chart_images(), [annotation, *named, *values]
+        )
+
+    def chart_images(self) -> dict[str, str]:
+        """Name the images that the chart is to be told of, `operator` and `serving`."""
+        return {part: self._pulled(imageset.IMAGES[part].reference) for part in imageset.USUAL}
+
+    def install_operator_of(self, checkout: Path, mark: str) -> None:
+        """Install the operator of another checkout of this repository, by its own chart.
+
+        Its images are built as this one's are, and lie beside them: `mark` is in their names.
+        """
+        images = imageset.of_checkout(checkout, mark)
+        with cache.lock(f"operator-{self.name}"):
+            for image in images.values():
+                self._load(image)
+            names = {part: self._pulled(image.reference) for part, image in images.items()}
+            chart = checkout / "charts" / "modelrelease"
+            named = addons.prometheus_values(self.kubectl)
+            addons.install_operator(self.kubeconfig, names, named, chart)
+
+    def helm(self, *args: str | Path) -> str:
+        """Run Helm against this cluster, and no other, and return what it printed."""
+        return shell.run([toolchain.helm(), *args, "--kubeconfig", self.kubeconfig]).stdout
 
     # -- down ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster import builder, cache
@@ -34,6 +34,13 @@ class Image:
     inputs: tuple[str, ...] = ()
     arguments: tuple[tuple[str, str], ...] = ()
     """Of the build, by name."""
+    checkout: Path | None = None
+    """What it is built from; None: this one."""
+
+    @property
+    def root(self) -> Path:
+        """The checkout that it is built from."""
+        return self.checkout or REPOSITORY
 
     @property
     def name(self) -> str:
@@ -42,9 +49,9 @@ class Image:
 
     def files(self) -> list[Path]:
         """List every file that goes into the image, at its place in the repository."""
-        files = [REPOSITORY / self.dockerfile]
+        files = [self.root / self.dockerfile]
         for name in self.inputs:
-            path = REPOSITORY / name
+            path = self.root / name
             if path.is_file():
                 files.append(path)
             else:
@@ -54,8 +61,8 @@ class Image:
     def check(self) -> None:
         """Refuse to build from a checkout that lacks an input."""
         for name in (self.dockerfile, *self.inputs):
-            if not (REPOSITORY / name).exists():
-                problem = f"{self.reference}: {name} is not in {REPOSITORY}"
+            if not (self.root / name).exists():
+                problem = f"{self.reference}: {name} is not in {self.root}"
                 raise ClusterError(problem, "git status tells whether the checkout is complete")
 
 
@@ -118,20 +125,38 @@ USUAL = ("serving", "operator")
 """What every cluster with the operator needs."""
 
 
+def of_checkout(checkout: Path, mark: str) -> dict[str, Image]:
+    """Describe the usual images of another checkout of this repository.
+
+    `mark` becomes part of their names, so that they lie in a cluster beside those of this one.
+    """
+    images = {}
+    for name in USUAL:
+        image = IMAGES[name]
+        inputs = tuple(path for path in image.inputs if (checkout / path).exists())
+        reference = f"{image.name}-{mark}:dev"
+        images[name] = replace(image, reference=reference, inputs=inputs, checkout=checkout)
+    return images
+
+
 def _is_input(file: Path) -> bool:
     return file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
 
 
-def build_once(image: Image, tool: str) -> tuple[Path, str]:
-    """Return an image's archive and key; build it if these inputs were not built before."""
+def key_of(image: Image, tool: str) -> str:
+    """Name everything that goes into an image; raise ClusterError where an input is missing."""
     image.check()
-    files = image.files()
-    key = cache.digest(
-        cache.digest_of_files(REPOSITORY, files),
+    return cache.digest(
+        cache.digest_of_files(image.root, image.files()),
         builder.base_key(tool),
         tool,
         *(f"{name}={value}" for name, value in image.arguments),
     )
+
+
+def build_once(image: Image, tool: str) -> tuple[Path, str]:
+    """Return an image's archive and key; build it if these inputs were not built before."""
+    key, files = key_of(image, tool), image.files()
     target = cache.root() / "images" / f"{image.name}-{key}.tar"
     if target.is_file():
         return target, key
@@ -141,10 +166,10 @@ def build_once(image: Image, tool: str) -> tuple[Path, str]:
                 context = Path(folder)
                 for name in image.inputs:
                     # A folder may be empty, and COPY wants it all the same.
-                    if (REPOSITORY / name).is_dir():
+                    if (image.root / name).is_dir():
                         (context / name).mkdir()
                 for file in files:
-                    copy = context / file.relative_to(REPOSITORY)
+                    copy = context / file.relative_to(image.root)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(file, copy)
                 builder.build(
@@ -162,7 +187,8 @@ def build_once(image: Image, tool: str) -> tuple[Path, str]:
 
 def _prune(image: Image) -> None:
     """Keep the last few archives of an image; older ones are only in the way."""
-    archives = list((cache.root() / "images").glob(f"{image.name}-*.tar"))
+    # A key has no hyphen, and another image's name may begin with this one's.
+    archives = list((cache.root() / "images").glob(f"{image.name}-{'[0-9a-f]' * 12}.tar"))
     archives.sort(key=lambda path: path.stat().st_mtime)
     for old in archives[:-KEEP]:
         old.unlink(missing_ok=True)

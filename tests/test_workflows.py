@@ -119,12 +119,13 @@ def test_a_version_that_there_is_no_node_for_is_refused_with_those_that_there_ar
 def checkout(tmp_path: Path) -> Path:
     """What the tools of a release read, so that a test may change it."""
     for name in (
-        "tools/release-notes", "tools/krew", "tools/registry", "pyproject.toml", "CHANGELOG.md",
-        "operator/modelrelease_operator/__init__.py", "charts/modelrelease/Chart.yaml", "LICENSE",
+        "tools/release-notes", "tools/krew", "tools/registry", "tools/chart", "pyproject.toml",
+        "CHANGELOG.md", "operator/modelrelease_operator/__init__.py", "LICENSE",
         "Dockerfile.serving",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "charts", tmp_path / "charts")
     return tmp_path
 
 
@@ -304,6 +305,13 @@ def test_what_is_published_has_both_processors_and_is_signed_by_digest(
     assert len(signed) == 5
     assert all("@sha256:" in line for line in signed)
     assert "x" not in "".join(told).split()
+    # What is handed on of the chart names the images that were signed.
+    values = yaml.safe_load((checkout / "build/chart/modelrelease/values.yaml").read_text())
+    assert values["image"]["repository"] == "registry.example/models/modelrelease-operator"
+    assert values["image"]["digest"] == "sha256:both"
+    serving = "registry.example/models/modelrelease-serving@sha256:both"
+    assert values["serving"]["image"] == serving
+    assert (checkout / "build/published/install.yaml").is_file()
 
 
 def test_the_supported_versions_are_those_that_are_tested():

@@ -22,30 +22,35 @@ FAULTY: Final = (FAILING, "31", "32", "33", "34")
 
 
 def stocked(
-    cluster: Cluster, folder: Path, others: Mapping[str, Sequence[str]] | None = None
+    cluster: Cluster,
+    folder: Path,
+    others: Mapping[str, Sequence[str]] | None = None,
+    *,
+    good: Sequence[str] = GOOD,
+    failing: Sequence[str] = FAULTY,
 ) -> dict[str, Artifact]:
     """Make every version, serve them inside of the cluster, and return them by name.
 
     `others` are further faulty versions: what `examples.models.faulty` is told, by name.
     """
-    faulty = {version: ["failing"] for version in FAULTY} | {
+    faulty = {version: ["failing"] for version in failing} | {
         version: list(words) for version, words in (others or {}).items()
     }
-    with step(f"making {len(GOOD) + len(faulty)} versions of a model"):
-        _make(folder, faulty)
-    folders = [folder / "qna" / version for version in (*GOOD, *faulty)]
+    with step(f"making {len(good) + len(faulty)} versions of a model"):
+        _make(folder, good, faulty)
+    folders = [folder / "qna" / version for version in (*good, *faulty)]
     with step("serving them in the cluster"):
         stock(cluster, folders)
     return {each.name: _artifact(each) for each in folders}
 
 
-def _make(output: Path, versions: Mapping[str, Sequence[str]]) -> None:
+def _make(output: Path, good: Sequence[str], faulty: Mapping[str, Sequence[str]]) -> None:
     to = ("--output", str(output))
-    good = [["train", "--version", v, "--seed", str(6 + int(v)), *to] for v in GOOD]
-    faulty = [[*words, "--version", v, *to] for v, words in versions.items()]
+    trained = [["train", "--version", v, "--seed", str(6 + int(v)), *to] for v in good]
+    made = [[*words, "--version", v, *to] for v, words in faulty.items()]
     # What they print is no answer of this command, and problems go to stderr.
     with contextlib.redirect_stdout(io.StringIO()):
-        codes = [train(words) for words in good] + [make_faulty(words) for words in faulty]
+        codes = [train(words) for words in trained] + [make_faulty(words) for words in made]
     if any(codes):
         msg = f"an artifact could not be made in {output}"
         raise RuntimeError(msg)

@@ -109,6 +109,32 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._give_blob(registry, found[3])
 
+    def do_POST(self) -> None:
+        """Begin an upload: a place to put the blob to."""
+        self._body()
+        found = re.fullmatch(r"/v2/(.+)/blobs/uploads/", urlsplit(self.path).path)
+        place = {"Location": f"/v2/{found[1]}/blobs/uploads/1"} if found else {}
+        self._answer(202 if found else 404, b"", place)
+
+    def do_PUT(self) -> None:
+        """Take a blob, in one piece, or a manifest; nobody has to log in."""
+        registry, body = self.server, self._body()
+        assert isinstance(registry, OciRegistry)
+        parts = urlsplit(self.path)
+        found = re.fullmatch(r"/v2/(.+)/(manifests|blobs/uploads)/([^/]+)", parts.path)
+        wanted = parse_qs(parts.query).get("digest", [digest_of(body)])[0]
+        if not found or wanted != digest_of(body):
+            self._answer(400, b"{}")
+            return
+        if found[2] == "manifests":
+            registry.manifests[found[1], found[3]] = registry.manifests[found[1], wanted] = body
+        else:
+            registry.blobs[wanted] = body
+        self._answer(201, b"", {"Docker-Content-Digest": wanted, "Location": parts.path})
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
     def _give_token(self, registry: "OciRegistry", query: str, shown: str) -> None:
         login = registry.login
         if login is None or not login.fits(shown):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -104,3 +105,14 @@ def test_the_image_of_one_program_is_an_archive_that_names_itself(tmp_path):
     assert config["config"]["User"] == "65532:65532"
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         assert tar.getmember("pause").mode == 0o755
+
+
+def test_old_archives_make_room_and_those_of_another_name_stay(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (folder := cache.root() / "images").mkdir(parents=True)
+    for age, name in enumerate(("app-boosters-0123456789ab", *(f"app-{n:012x}" for n in range(3)))):
+        (folder / f"{name}.tar").touch()
+        os.utime(folder / f"{name}.tar", (age, age))
+    imageset._prune(imageset.Image("app:dev", "Dockerfile"))
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["app-000000000001.tar", "app-000000000002.tar", "app-boosters-0123456789ab.tar"]

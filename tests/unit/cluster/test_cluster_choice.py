@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cluster import builder, cluster_for, toolchain, versions
+from cluster import builder, cluster_for, engines, imageset, toolchain, versions
 from cluster.__main__ import main
 from cluster.errors import ClusterError
 from cluster.names import Subnets
@@ -197,3 +197,17 @@ def test_a_build_knows_what_the_files_of_pip_say() -> None:
     assert "PIP_TIMEOUT" not in variables
     settings = builder.pip_settings(variables, certificates=False)
     assert "extra-index-url = https://a.example/ https://b.example/" in settings
+
+
+def test_an_image_that_the_cluster_has_is_not_built_again(monkeypatch, capsys):
+    """Its archive may have made room for others since."""
+    monkeypatch.setattr(imageset, "key_of", lambda image, tool: f"key of {image.reference}")
+    monkeypatch.setattr(imageset, "build_once", None)
+    monkeypatch.setattr(engines, "engine", lambda provider: "none")
+    monkeypatch.setattr("cluster.native.host.is_root", lambda: True)
+    cluster = cluster_for("dev", provider="native")
+    names = (imageset.IMAGES[part].reference for part in imageset.USUAL)
+    cluster.state.create()
+    cluster.state.write("images", {name: f"key of {name}" for name in names})
+    cluster.build_images()
+    assert capsys.readouterr().err.count("is unchanged") == 2
