@@ -292,9 +292,7 @@ class Cluster:
         key = self.state.read("images").get(imageset.OPERATOR.reference, "")
         annotation = f"podAnnotations.image-key=k{key}"
         named = addons.prometheus_values(self.kubectl)
-        addons.install_operator(
-            self.kubeconfig, self.chart_images(), [annotation, *named, *values]
-        )
+        addons.install_operator(self.kubeconfig, self.chart_images(), [annotation, *named, *values])
 
     def chart_images(self) -> dict[str, str]:
         """Name the images that the chart is to be told of, `operator` and `serving`."""
