@@ -129,7 +129,7 @@ CASES: Final = [
         adds=setting("MLFLOW_RECORD_OUTCOMES", "true"),
     ),
     Case(path="crds.install", value=False, removes="kind: CustomResourceDefinition"),
-    Case(path="dashboard.enabled", value=False, removes="name: mr-dashboard"),
+    Case(path="dashboard.enabled", value=False, removes="name: mr-dashboard-fleet"),
     Case(path="dashboard.labels", value={"mine": "yes"}, adds='mine: "yes"'),
     Case(path="dashboard.annotations", value={"folder": "ml"}, adds="annotations:"),
     Case(path="ui.enabled", value=True, adds="- --in-cluster"),
@@ -162,6 +162,27 @@ CASES: Final = [
     Case(
         path="alerts.labels", value={"mine": "yes"}, beside={"alerts.enabled": True},
         adds='mine: "yes"',
+    ),
+    Case(
+        path="metrics.authentication", value=True,
+        adds=setting("METRICS_AUTHENTICATION", "true"),
+    ),
+    Case(
+        path="metrics.tlsSecret", value="us", beside={"metrics.authentication": True},
+        adds='secret: {secretName: "us"}',
+    ),
+    Case(path="recordingRules.enabled", value=True, adds="- record: release:predictions:rate5m"),
+    Case(
+        path="recordingRules.kind", value="ConfigMap", beside={"recordingRules.enabled": True},
+        removes="kind: PrometheusRule",
+    ),
+    Case(
+        path="recordingRules.labels", value={"mine": "yes"},
+        beside={"recordingRules.enabled": True}, adds='mine: "yes"',
+    ),
+    Case(
+        path="clusterScoped", value=False, beside={"watchNamespaces": ["a"]},
+        removes="kind: ClusterRole",
     ),
     Case(path="podMonitor.enabled", value=True, adds="kind: PodMonitor"),
     Case(path="podMonitor.labels", value={"mine": "yes"}, beside=MONITOR, adds='mine: "yes"'),
@@ -287,6 +308,10 @@ def test_a_value_that_cannot_be_is_refused_with_its_path_and_the_rule(
     ("values", "said"),
     [
         ({"ca.configMap": "a", "ca.secret": "b"}, "at '/ca': 'not' failed"),
+        (
+            {"podMonitor.enabled": True, "metrics.authentication": True},
+            "podMonitor.enabled scrapes the operator without the token that metrics.authentication",
+        ),
         (
             {"ui.enabled": True, "ui.viewers": "anyone", "ui.commands": True},
             "ui.viewers anyone tells nobody apart, so ui.commands must be false",
