@@ -95,6 +95,11 @@ BENTOML = Image(
     "examples/servers/bentoml.Dockerfile",
     ("locks/bentoml.txt", "tools/slim", "examples/servers/bentoml_service.py"),
 )
+LLAMA_CPP = Image(
+    "llama-cpp:dev",
+    "examples/servers/llama_cpp.Dockerfile",
+    ("locks/llama-cpp.txt", "examples/servers/llama_cpp_server.py"),
+)
 """Model servers that are not ours, with nothing of ours in them."""
 ENVOY = Image("modelrelease-envoy:dev", "cluster/envoy.Dockerfile", ("locks/envoy.txt",))
 """The proxy of Contour."""
@@ -106,6 +111,7 @@ IMAGES = {
     "drift": DRIFT,
     "mlserver": MLSERVER,
     "bentoml": BENTOML,
+    "llama-cpp": LLAMA_CPP,
     "envoy": ENVOY,
 }
 USUAL = ("serving", "operator")

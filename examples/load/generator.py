@@ -114,7 +114,11 @@ class Generator:
 
 
 def body_for(url: str, row: list[float]) -> dict[str, Any]:
-    """Return what a row is sent as: to a path of the Open Inference Protocol as a tensor."""
+    """Return what a row is sent as: to a path of the Open Inference Protocol as a tensor, and to
+    llama.cpp's `/infill` as the text before a gap of eight tokens.
+    """
+    if url.endswith("/infill"):
+        return {"input_prefix": f"def f({row[0]}):", "input_suffix": "return", "n_predict": 8}
     if not url.endswith("/infer"):
         return {"features": row}
     tensor = {"name": "rows", "shape": [1, len(row)], "datatype": "FP64", "data": row}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from examples import fixtures
 from examples.fixtures import LoadStats
 from examples.waiting import wait_until
 from testbed.releases import SOON_SURE, Release, phase_is, rejected
-from tests.support import inference_pools
+from tests.support import inference_pools, language_server
 
 ENOUGH = 3000
 """Requests over which a share is counted."""
@@ -487,3 +488,51 @@ def test_a_version_whose_process_dies_under_requests_is_rejected(routed: Release
     status = routed.wait("version 8 to be rejected", rejected("8"))
     said = status["rejected"]["message"]
     assert "canary 8 loses" in said or "containers of canary 8 ended abnormally" in said
+
+
+ERRORS = {"name": "errors", "errorRate": {"margin": {"ratio": 1.25, "points": 2}}}
+
+
+def counted(*gates: dict[str, Any]) -> dict[str, Any]:
+    """Return an analysis of what the gateway counts."""
+    return {"interval": "3s", "countedBy": INSTALLED.name.capitalize(), "gates": list(gates)}
+
+
+@pytest.fixture
+def chat(routed: Release, tmp_path: Path) -> Release:
+    """llama.cpp's own server, which counts no requests, serves version 1 of a tiny model."""
+    routed.cluster.build_images("llama-cpp")
+    release = language_server.served_from(routed, tmp_path)
+    release.spec["canary"] = by_gateway(release, **steps(50), shareCheck=False)
+    release.spec["analysis"] = counted(ERRORS)
+    release.apply("1", model=language_server.model(release, "1"))
+    release.serves("1")
+    release.load(rps=60, path="/infill")
+    wait_until("an answer", release.stats, lambda stats: stats.count(outcome="200") > 100)
+    return release
+
+
+def test_a_language_server_that_counts_nothing_is_released_by_the_gateways_counts_and_a_judge(
+    chat: Release,
+) -> None:
+    """Version 3 lost the tokens around a gap, and is asked to fill one in; version 4 answers all
+    requests, with nothing that anybody could read.
+    """
+    chat.apply("2", model=language_server.model(chat, "2"))
+    chat.serves("2")
+    (gate,) = chat.status()["gates"]
+    assert gate["verdict"] == "Pass"
+    assert gate["canaryTotal"] > 100
+    is_rejected(chat, "3", says="canary 3 fails")
+
+    language_server.judge(chat)
+    chat.spec["analysis"] = counted(ERRORS, language_server.gate())
+    is_rejected(chat, "4", says="canary 4 is bad by gate judge for 100.0 % of")
+
+
+def is_rejected(release: Release, version: str, *, says: str) -> None:
+    release.apply(version, model=language_server.model(release, version))
+    status = release.wait(f"version {version} to be rejected", rejected(version))
+    assert status["rejected"]["reason"] == "Regression"
+    assert says in status["rejected"]["message"]
+    assert status["stable"]["version"] == "2"
