@@ -25,6 +25,7 @@ from modelrelease_operator.core.analysis.gates.registry import answer_of
 from modelrelease_operator.core.analysis.judge import judge
 from modelrelease_operator.core.measurement.queries import ARM, KIND, QueryScope
 from modelrelease_operator.serving_runtimes import refusal_of_runtime
+from modelrelease_operator.traffic.counted_by import refusal_of_counting
 from testbed.builders import START, a_target
 from testbed.servers import Handler, answering, serving
 
@@ -292,9 +293,12 @@ def test_the_judge_may_read_its_one_release_and_nothing_else():
 
 def test_what_the_page_shows_is_what_the_operator_takes():
     page = (FOLDER.parents[1] / "docs/how-to/release-language-models.md").read_text()
-    first, second = (part.partition("```")[0] for part in page.split("```yaml\n")[1:])
-    spec = ReleaseSpec.parse({"model": RELEASE["spec"]["model"], **yaml.safe_load(first)})
-    assert refusal_of_runtime(spec) is None
-    assert yaml.safe_load(second) == [
+    blocks = (part.partition("```")[0] for part in page.split("```yaml\n")[1:])
+    counts, counted_by_a_gateway, gate = map(yaml.safe_load, blocks)
+    for parts in (counts, counted_by_a_gateway):
+        spec = ReleaseSpec.parse({"model": RELEASE["spec"]["model"], **parts})
+        assert refusal_of_runtime(spec) is None
+        assert refusal_of_counting(spec) is None
+    assert gate == [
         gate for gate in RELEASE["spec"]["analysis"]["gates"] if gate["name"] == "judge"
     ]
