@@ -215,6 +215,9 @@ def show(key: NamespacedName, status: Status) -> None:
     # The gates of the last release stay in status until the next begins; here they would look
     # alive.
     _show_words(key, status.conditions, status.gates if canary else ())
+    if not canary:
+        # Thousands are at rest, and are seldom looked at.
+        _words.pop(key, None)
 
 
 def _show_words(
