@@ -32,6 +32,8 @@ _DAY = timedelta(days=1)
 
 _MOST_ROWS = 2**53
 """Beyond it Prometheus, whose values are doubles, cannot count."""
+_MOST_GROWN = 2**63 - 1
+"""What eight bytes hold."""
 
 Bin = tuple[str, str]
 """Feature and bin."""
@@ -66,8 +68,8 @@ class Memory:
     """
     pods: frozenset[str] = frozenset()
     """Pods seen in the open window."""
-    sums: Mapping[Bin, int] = field(default_factory=dict)
-    """Counts of the open window."""
+    grown: "array[int]" = field(default_factory=lambda: array("q"))
+    """What each of the bins grew by in the open window; nothing while nothing was added."""
     baselines: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Rows of the baseline by feature and bin:
     constant for a revision, so kept when Prometheus is away.
@@ -76,6 +78,11 @@ class Memory:
     """What could not be read in the open window."""
     windows: tuple[Window, ...] = ()
     """Closed ones, the newest last."""
+
+    @property
+    def sums(self) -> dict[Bin, int]:
+        """Counts of the open window."""
+        return dict(zip(self.bins, self.grown, strict=False))
 
 
 def look(memory: Memory, samples: Iterable[BinSample], *, settings: Drift, now: datetime) -> Memory:
@@ -120,7 +127,7 @@ def _closed(memory: Memory, settings: Drift, now: datetime) -> Memory:
         counters={pod: counts for pod, counts in memory.counters.items() if pod in memory.pods},
         begun={pod: at for pod, at in memory.begun.items() if pod in memory.pods},
         pods=frozenset(),
-        sums={},
+        grown=array("q"),
         problem="",
         windows=(*memory.windows, window)[-KEPT_WINDOWS:],
     )
@@ -140,7 +147,8 @@ def _added(
         return memory
     bins = _known_bins(memory.bins, samples)
     place = {bin_key: at for at, bin_key in enumerate(bins)}
-    counters, sums = dict(memory.counters), dict(memory.sums)
+    counters = dict(memory.counters)
+    grown = _padded(memory.grown, len(bins)) if memory.started else memory.grown
     for pod, mine in samples.items():
         values = _newest(mine)
         before = _padded(memory.counters.get(pod), len(bins))
@@ -155,12 +163,12 @@ def _added(
             at = place[key]
             after[at] = value
             if memory.started:
-                sums[bins[at]] = sums.get(bins[at], 0) + value - before[at]
+                grown[at] = min(_MOST_GROWN, grown[at] + value - before[at])
         counters[pod] = after
     pods = memory.pods | samples.keys()
     known = {**memory.begun, **begun}
     return replace(
-        memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, sums=sums
+        memory, bins=bins, counters=counters, started=True, begun=known, pods=pods, grown=grown
     )
 
 
