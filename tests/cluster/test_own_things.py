@@ -1,6 +1,7 @@
 """Names, owners and uids on a real API server: what is not a release's own is left alone."""
 
 import json
+from dataclasses import replace
 
 from cluster.errors import ClusterError
 from examples import fixtures
@@ -41,6 +42,37 @@ def test_a_foreign_service_of_an_arm_is_refused_and_left_alone(release: Release)
     assert "ownerReferences" not in after["metadata"]
     release.cluster.kubectl("delete", "service", "qna-canary", "-n", release.space)
     release.begins("1")
+
+
+def test_a_service_with_callers_is_handed_over_and_no_request_is_lost(release: Release) -> None:
+    """What was there before is another release, which answers as any server would."""
+    before = replace(release, name="before")
+    before.begins("1")
+    selector = before.read("service", "before")["spec"]["selector"]
+    ports = [{"port": 80, "targetPort": 8000}]
+    mine = a_service(release.space, "qna")
+    fixtures.apply(release.cluster, {**mine, "spec": {"selector": selector, "ports": ports}})
+    release.load()
+    with release.no_request_lost():
+        release.cluster.kubectl(
+            "label", "service", "qna", "-n", release.space,
+            "modelrelease.dev/release=qna", "app.kubernetes.io/managed-by=modelrelease-operator",
+        )  # fmt: skip
+        release.begins("2")
+        wait_until(
+            "callers to meet version 2",
+            release.stats,
+            lambda stats: stats.count(version="2") > 100,
+        )
+        release.cluster.kubectl("delete", "modelrelease", "before", "-n", release.space)
+        answered = release.stats().count(version="2")
+        wait_until(
+            "callers to meet version 2 alone",
+            release.stats,
+            lambda stats: stats.count(version="2") > answered + 500,
+        )
+    owners = release.read("service", "qna")["metadata"]["ownerReferences"]
+    assert [owner["uid"] for owner in owners] == [release.get()["metadata"]["uid"]]
 
 
 def test_a_write_about_one_object_never_lands_on_its_namesake(release: Release) -> None:

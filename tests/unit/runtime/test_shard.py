@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from modelrelease_operator.core.own_rights import OwnRights
 from modelrelease_operator.runtime import lease as module
 from modelrelease_operator.runtime.cache import Cached
 from modelrelease_operator.runtime.checkup.cluster import check_cluster
@@ -188,5 +189,6 @@ async def test_an_operator_tells_how_many_must_act_and_that_it_does_not_yet(
     kube: Kube, settings: dict[str, str], shards: int, acts: int
 ):
     """What the alert ModelReleaseOperatorNotActing goes by."""
-    OperatorContext(kube, Settings(**settings), asyncio.Event())  # type: ignore[arg-type]
+    everything = OwnRights((), scans=True, without=())
+    OperatorContext(kube, Settings(**settings), everything, asyncio.Event())  # type: ignore[arg-type]
     assert (SHARDS._value.get(), LEADER._value.get()) == (shards, acts)
