@@ -148,7 +148,7 @@ def test_nothing_that_is_to_be_typed_hides_from_the_newcomer(document: str):
     assert text.count("\n```") == 2 * len(found), "a fence is not closed, or has no language"
 
 
-@pytest.mark.parametrize("beginning", [*newcomer.NOT_TYPED, *newcomer.ALONE])
+@pytest.mark.parametrize("beginning", [*newcomer.NOT_TYPED, *sorted(newcomer.ALONE)])
 def test_a_reason_is_of_a_block_that_there_is(beginning: str):
     found = [it for it in newcomer.of_document(newcomer.README) if it.text.startswith(beginning)]
     assert len(found) == 1
