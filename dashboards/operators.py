@@ -57,8 +57,11 @@ def _now() -> list[Panel]:
             style=SMALL(colours={None: "text"}),
         ),
         figure(
-            "Acting", "Operators that hold their Lease: one, or one for each shard.",
-            Ask(f"sum({_of('operator_leader')})"), style=SMALL(colours={None: BAD, 1.0: GOOD}),
+            "Acting",
+            "Operators that hold their Lease, and how many must: one, or one for each shard.",
+            Ask(f"sum({_of('operator_leader')})", "act"),
+            Ask(f"max({_of('operator_shards')})", "must"),
+            style=SMALL(colours={None: BAD, 1.0: GOOD}),
         ),
         figure(
             "Most overdue look", "By how much the most overdue look at any release is late.",
