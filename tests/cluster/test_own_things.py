@@ -49,7 +49,8 @@ def test_a_service_with_callers_is_handed_over_and_no_request_is_lost(release: R
     before = replace(release, name="before")
     before.begins("1")
     selector = before.read("service", "before")["spec"]["selector"]
-    ports = [{"port": 80, "targetPort": 8000}]
+    # Under another name the port is another one, with nobody behind it for a moment.
+    ports = [{"name": "http", "port": 80, "targetPort": 8000}]
     mine = a_service(release.space, "qna")
     fixtures.apply(release.cluster, {**mine, "spec": {"selector": selector, "ports": ports}})
     release.load()
