@@ -109,7 +109,7 @@ def checked_out(revision: str) -> Iterator[tuple[Path, str]]:
         archive = folder / "commit.tar"
         shell.run(["git", "-C", REPOSITORY, "archive", "--output", archive, mark])
         with tarfile.open(archive) as tar:
-            tar.extractall(folder / "files", filter="tar")
+            tar.extractall(folder / "files", filter="data")
         yield folder / "files", mark
 
 
