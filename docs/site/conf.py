@@ -21,7 +21,13 @@ KINDS: Final = {
     "docs/decisions/README": ("docs/decisions/*.md",),
 }
 """The page of each kind, and which documents are listed on it."""
-PROJECT: Final = ("*.md", "cluster/README.md", "tests/README.md", "examples/**/*.md")
+PROJECT: Final = (
+    "*.md",
+    "cluster/README.md",
+    "tests/README.md",
+    "examples/*.md",
+    "examples/**/*.md",
+)
 """What stands beside the kinds."""
 LINK: Final = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([\w./-]+)\)")
 
