@@ -451,9 +451,26 @@ async def made_ready(cluster: Cluster, kwok: Path, folder: Path) -> AsyncIterato
                 yield Bench(cluster, server, folder)
 
 
-async def measured(cluster: Cluster, kwok: Path, folder: Path) -> list[Figure]:
+@asynccontextmanager
+async def bench_of(
+    name: str, kwok: Path | None, *, controller_qps: int | None = CONTROLLER_QPS
+) -> AsyncIterator[Bench]:
+    """Make a cluster of ours, with the operator, ready for measuring.
+
+    kwok is compiled into the folder `kwok` and kept there; without one, it goes with the bench.
+    """
+    cluster = cluster_with_operator(name, controller_qps=controller_qps)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        program = kwok or folder
+        toolchain.go_install(f"{KWOK}/cmd/kwok", KWOK_VERSION, program)
+        async with made_ready(cluster, program, folder) as bench:
+            yield bench
+
+
+async def measured(name: str, kwok: Path | None, *, controller_qps: int | None) -> list[Figure]:
     """Measure everything, one after the other."""
-    async with made_ready(cluster, kwok, folder) as bench:
+    async with bench_of(name, kwok, controller_qps=controller_qps) as bench:
         return [
             *await releases_that_never_start(bench),
             *await releases_at_once(bench),
@@ -493,12 +510,8 @@ def main() -> int:
     )
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
-    cluster = cluster_with_operator(options.cluster, controller_qps=options.controller_qps or None)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kwok = options.kwok or folder
-        toolchain.go_install(f"{KWOK}/cmd/kwok", KWOK_VERSION, kwok)
-        figures = asyncio.run(measured(cluster, kwok, folder))
+    qps = options.controller_qps or None
+    figures = asyncio.run(measured(options.cluster, options.kwok, controller_qps=qps))
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     rate = f"controllers at {options.controller_qps or 'their default of 20'} requests/s"
     machine = f"{os.cpu_count()} cores, load averages of {load}"

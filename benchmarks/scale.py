@@ -36,7 +36,6 @@ from benchmarks import fakenodes
 from benchmarks.doc_markers import put
 from benchmarks.fakenodes import Bench, Server
 from benchmarks.operator import Figure, Process, report, table_of
-from cluster import toolchain
 from examples import fixtures
 from modelrelease_contract import metrics as words
 from modelrelease_operator.api import names
@@ -535,16 +534,8 @@ async def on_fake(sizes: Sizes) -> list[Figure]:
 
 async def on_cluster(name: str, kwok: Path | None, sizes: Sizes) -> list[Figure]:
     """Measure at a real API server, whose nodes kwok pretends."""
-    cluster = fakenodes.cluster_with_operator(name)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        program = kwok or folder
-        toolchain.go_install(f"{fakenodes.KWOK}/cmd/kwok", fakenodes.KWOK_VERSION, program)
-        async with (
-            fakenodes.made_ready(cluster, program, folder) as bench,
-            cluster_site(bench) as site,
-        ):
-            return await measured(site, sizes)
+    async with fakenodes.bench_of(name, kwok) as bench, cluster_site(bench) as site:
+        return await measured(site, sizes)
 
 
 def main() -> int:

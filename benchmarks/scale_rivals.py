@@ -15,9 +15,8 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,7 @@ from benchmarks.operator import Process
 from benchmarks.rollouts import rivals
 from benchmarks.rollouts.objects import PROMETHEUS
 from benchmarks.scale import Site, cluster_site
-from cluster import Cluster, toolchain
+from cluster import Cluster
 from cluster.progress import say
 from cluster.toolchain import Upstream
 from examples import fixtures
@@ -100,6 +99,15 @@ def _template(name: str) -> Object:
     }
 
 
+def _one_pod(name: str) -> Object:
+    """Return what a Rollout and a Deployment say alike."""
+    return {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": name}},
+        "template": _template(name),
+    }
+
+
 def _rollout(name: str) -> Sequence[tuple[str, Object]]:
     analysis = {"templates": [{"templateName": "good"}]}
     body = {
@@ -107,9 +115,7 @@ def _rollout(name: str) -> Sequence[tuple[str, Object]]:
         "kind": "Rollout",
         "metadata": {"name": name},
         "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": name}},
-            "template": _template(name),
+            **_one_pod(name),
             "strategy": {
                 "canary": {
                     "analysis": analysis,
@@ -142,11 +148,7 @@ def _canary(name: str) -> Sequence[tuple[str, Object]]:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": name}},
-            "template": _template(name),
-        },
+        "spec": _one_pod(name),
     }
     metric = {
         "name": "good",
@@ -330,22 +332,11 @@ def _pid_of(program: str) -> int:
     return found[0]
 
 
-@contextlib.asynccontextmanager
-async def _made_ready(name: str, kwok: Path | None) -> AsyncIterator[Bench]:
-    cluster = fakenodes.cluster_with_operator(name)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        program = kwok or folder
-        toolchain.go_install(f"{fakenodes.KWOK}/cmd/kwok", fakenodes.KWOK_VERSION, program)
-        async with fakenodes.made_ready(cluster, program, folder) as bench:
-            yield bench
-
-
 async def compared(name: str, kwok: Path | None, number: int, seconds: float) -> list[Cost]:
     """Measure all, one after the other, on one cluster."""
     rivals.compile_rivals(*(rival.upstream for rival in RIVALS))
     costs = []
-    async with _made_ready(name, kwok) as bench:
+    async with fakenodes.bench_of(name, kwok) as bench:
         async with cluster_site(bench) as site:
             costs.append(await cost_of_ours(site, number, seconds))
             say(json.dumps(asdict(costs[-1])))
