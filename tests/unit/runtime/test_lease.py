@@ -28,13 +28,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    found = await ApiServer().start()
-    yield found
-    await found.stop()
-
-
-@pytest.fixture
 async def kubes(server: ApiServer) -> AsyncIterator[list[Kube]]:
     found = [await connected(server), await connected(server)]
     yield found

@@ -1,7 +1,6 @@
 """What the operator asks of its own account before it begins."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,21 +9,7 @@ from modelrelease_operator.runtime import own_rights as module
 from modelrelease_operator.runtime.kube import Kube
 from modelrelease_operator.runtime.own_rights import kind_served, own_rights
 from testbed.api_server import ApiServer
-from testbed.operating import PATIENCE_SECONDS, connected
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    found = await ApiServer().start()
-    yield found
-    await found.stop()
-
-
-@pytest.fixture
-async def kube(server: ApiServer) -> AsyncIterator[Kube]:
-    found = await connected(server)
-    yield found
-    await found.close()
+from testbed.operating import PATIENCE_SECONDS
 
 
 async def test_an_account_with_roles_only_is_told_of_in_the_log(

@@ -1,7 +1,6 @@
 """Several operators: a namespace is exactly one's, and two numbers of them never act at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -21,20 +20,6 @@ from testbed.operating import FAST, connected, model
 SPACE = "kube-system"
 HELD_BY_THE_FIRST_OF_TWO = [0, 1, 3, 7, 8, 9, 10, 11]
 NAMESPACES = [f"team-{number}" for number in range(1000)]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    found = await ApiServer().start()
-    yield found
-    await found.stop()
-
-
-@pytest.fixture
-async def kube(server: ApiServer) -> AsyncIterator[Kube]:
-    found = await connected(server)
-    yield found
-    await found.close()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -55,6 +55,14 @@ def add_command(
     return parser
 
 
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what an artifact is called."""
+    parser.add_argument("--name", required=True, type=version_label, help="name of the model")
+    parser.add_argument(
+        "--version", required=True, type=version_label, help="version, such as 3 or 2026-11-28"
+    )
+
+
 def last_resort(error: Exception) -> str:
     """Return the sentence about an error that nobody foresaw.
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from modelrelease_training.commands.common import (
     Commands,
     add_command,
+    add_label,
     print_answer,
     say,
     table,
-    version_label,
 )
 from modelrelease_training.errors import ArtifactError, DataError
 
@@ -60,10 +60,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="give the model the only column as a list of texts, as vectorizers take them",
     )
-    parser.add_argument("--name", required=True, type=version_label, help="name of the model")
-    parser.add_argument(
-        "--version", required=True, type=version_label, help="version, such as 3 or 2026-11-28"
-    )
+    add_label(parser)
     parser.add_argument(
         "--output",
         type=Path,

@@ -6,9 +6,9 @@ from pathlib import Path
 from modelrelease_training.commands.common import (
     Commands,
     add_command,
+    add_label,
     print_answer,
     table,
-    version_label,
 )
 from modelrelease_training.errors import ArtifactError
 
@@ -33,10 +33,7 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="all of it, but hidden files")
-    parser.add_argument("--name", required=True, type=version_label, help="name of the model")
-    parser.add_argument(
-        "--version", required=True, type=version_label, help="version, such as 3 or 2026-11-28"
-    )
+    add_label(parser)
     parser.add_argument("--force", action="store_true", help="replace a manifest that is there")
 
 
