@@ -821,6 +821,10 @@ class Status(Model):
         known = (self.rejected, *self.rejections) if self.rejected else self.rejections
         return next((rejection for rejection in known if rejection.revision == revision), None)
 
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of a type, or None where there is none."""
+        return next((each for each in self.conditions if each.type == kind), None)
+
     def with_rejection(self, rejected: Rejected) -> Self:
         """Remember a rejection, dropping the oldest beyond the limit."""
         others = [

@@ -14,6 +14,7 @@ from modelrelease_operator.api.status import (
     Rejected,
     Status,
 )
+from modelrelease_operator.core.release.transitions import caveat_of
 
 AFTER_REJECTION: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -98,8 +99,7 @@ def _decided_by(last: HistoryEntry) -> str | None:
         return None
     if last.outcome != Reason.PROMOTED:
         return last.message
-    # Said third, where it was promoted without the gates or with users missing.
-    caveat = "".join(last.message.split("; ", 2)[2:])
+    caveat = caveat_of(last.message)
     told = f"version {last.version} was"
     if not caveat:
         return f"{told} promoted because it passed every gate"
@@ -107,8 +107,8 @@ def _decided_by(last: HistoryEntry) -> str | None:
 
 
 def _true(status: Status, kind: str) -> Condition | None:
-    found = (each for each in status.conditions if each.type == kind and each.status == "True")
-    return next(found, None)
+    found = status.condition(kind)
+    return found if found and found.status == "True" else None
 
 
 def _is_about(stalled: Condition | None, rejected: Rejected) -> bool:

@@ -67,7 +67,7 @@ def about_operators_word(subject: Subject, release: Object, now: datetime) -> It
         return
     why = f"modelrelease why {explanation.name} -n {explanation.namespace}"
     status = explanation.status
-    stalled = next((each for each in status.conditions if each.type == "Stalled"), None)
+    stalled = status.condition("Stalled")
     if stalled and stalled.status == "True":
         # A version that was taken back is what releases are for, and no fault of what is checked.
         found = subject.warning if stalled.reason == Reason.REJECTED else subject.wrong

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from modelrelease_operator.api.autoscaling import Autoscaling
 from modelrelease_operator.api.pods import requests_cpu
-from modelrelease_operator.api.status import Condition, Reason, Status
+from modelrelease_operator.api.status import Reason, Status
 from modelrelease_operator.core.observed import OtherAutoscaler
 from modelrelease_operator.core.scope import Scope
 
@@ -85,7 +85,7 @@ def with_news(scope: Scope, before: Status, state: State | None) -> Scope:
     """Return the scope with an Event where an autoscaler went, or works against another."""
     if not scope.observed.autoscalers.seen:
         return scope
-    known = _known(before)
+    known = before.condition(AUTOSCALED)
     scaled = known is not None and known.reason not in (Reason.STARTING, Reason.APPLY_REFUSED)
     if state is None and scaled and scope.spec.serving.autoscaling is None:
         message = (
@@ -98,7 +98,3 @@ def with_news(scope: Scope, before: Status, state: State | None) -> Scope:
     if known and (known.reason, known.message) == state[1:]:
         return scope
     return scope.noticing(Reason.AUTOSCALER_CONFLICT, state[2], warning=True)
-
-
-def _known(status: Status) -> Condition | None:
-    return next((each for each in status.conditions if each.type == AUTOSCALED), None)

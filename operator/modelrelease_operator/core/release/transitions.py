@@ -306,6 +306,14 @@ def promote(scope: Scope) -> Decision:
     return _serving(scope.with_status(evidence=evidence, crashes=crashes))
 
 
+def caveat_of(message: str) -> str:
+    """Return what `promote` says of a promotion beside who serves and what becomes of the
+    predecessor: by what it was decided where not by the gates, or without users. Empty where that
+    is nothing.
+    """
+    return "".join(message.split("; ", 2)[2:])
+
+
 def back_to_previous(scope: Scope, previous: Previous) -> Decision:
     """Move the pointer back to the revision that is still warm: it was proven before.
 
