@@ -13,6 +13,7 @@ from modelrelease_operator.api.status import (
     Reason,
     Rejected,
     Status,
+    Verdict,
 )
 from modelrelease_operator.core.release.transitions import caveat_of
 
@@ -144,7 +145,9 @@ def _with_a_canary(spec: ReleaseSpec, status: Status, canary: CanaryStatus) -> s
         return "approve it on your own judgement, or abort it; a proven regression still ends it"
     if canary.question is Reason.WAITING_FOR_APPROVAL:
         return f"approve canary {canary.version} to let it go on, or abort it"
-    return MEND if canary.question else BY_ITSELF
+    # Goes on by itself when it can be measured again, which nobody but a person may bring about.
+    unmeasured = status.verdict is Verdict.UNAVAILABLE
+    return MEND if canary.question or unmeasured else BY_ITSELF
 
 
 def _while_stable(status: Status) -> str:

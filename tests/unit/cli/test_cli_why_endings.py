@@ -42,6 +42,12 @@ def unseen() -> World:
     return world.run(until=Phase.PAUSED)
 
 
+def unmeasured() -> World:
+    world = a_world_in(Phase.PROGRESSING).steps(2)
+    world.prometheus_up = False
+    return world.steps(3)
+
+
 def quota() -> World:
     full = Behaviour(blocked="quota pods: 10 of 10 are used")
     world = a_serving_world(behaviours={"rev2": full}).release(a_target("2"))
@@ -163,6 +169,11 @@ ENDINGS: dict[str, tuple[Callable[[], World], str, str]] = {
         "canary 2 left the Service and waits warm",
         "mend what hides the canary, and it gets clients again by itself; or abort it, or promote "
         "it unseen",
+    ),
+    "nothing can be measured": (
+        unmeasured,
+        "metrics are unavailable, so nothing moves: Prometheus does not answer",
+        "mend what is said; the release goes on by itself then",
     ),
     "no room": (
         quota,
